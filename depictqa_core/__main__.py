@@ -1,0 +1,8 @@
+"""``python -m depictqa_core`` is the command line ``depictqa``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

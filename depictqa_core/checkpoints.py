@@ -1,0 +1,155 @@
+"""The checkpoint folder: one format for every judge, written whole and read strictly.
+
+A folder holds ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json`` (name, version,
+licence, what it was trained on, and size and SHA-256 of each weight file).
+"""
+
+import hashlib
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import CheckpointError
+
+BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
+CARD = "depictqa.json"
+_PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
+
+
+@dataclass
+class Checkpoint:
+    """A loaded checkpoint: the network, its tokenizer, and the card of its folder."""
+
+    model: object
+    tokenizer: object
+    card: dict
+
+
+def describe_checkpoint(folder: str | Path) -> dict:
+    """The card of a checkpoint folder, checked: every weight file is there in its full size.
+
+    Raises:
+        CheckpointError: the folder is no checkpoint, or a file of it is missing or cut short.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise CheckpointError(f"checkpoint '{folder}' is a file: give the folder that holds {CARD} and the weights")
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint folder '{folder}' does not exist")
+    if not (folder / CARD).is_file():
+        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+        hint = f"; it holds the pickle {pickles[0]}, which is never loaded directly" if pickles else ""
+        raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
+    card = _read_json(folder / CARD)
+    files = card.get("files")
+    if not isinstance(files, dict) or not files:
+        raise CheckpointError(f"checkpoint '{folder.name}' is damaged: {CARD} lists no weight files")
+    for name, facts in files.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise CheckpointError(f"checkpoint '{folder.name}' is incomplete: {name} is missing; get the folder again")
+        if path.stat().st_size != facts["bytes"]:
+            raise CheckpointError(
+                f"checkpoint '{folder.name}' is damaged: {name} has {path.stat().st_size} bytes instead of"
+                f" {facts['bytes']}; get the folder again"
+            )
+    return card
+
+
+def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float32") -> Checkpoint:
+    """Load a checkpoint folder for inference, without network access and from safetensors only.
+
+    Args:
+        folder: a checkpoint folder.
+        device: torch device, or a ``device_map`` such as "auto" (needs accelerate).
+        dtype: "float32", "float16" or "bfloat16".
+
+    Raises:
+        CheckpointError: missing, incomplete, damaged, or weights that do not fit the configuration.
+    """
+    folder = Path(folder)
+    card = describe_checkpoint(folder)
+    import torch
+    from transformers import AutoTokenizer
+
+    from .model import DepictQAModel
+
+    try:
+        where = {"device_map": device} if device in ("auto", "balanced", "sequential") else {}
+        with _quiet():
+            model, report = DepictQAModel.from_pretrained(
+                str(folder),
+                torch_dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **where,
+            )
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # whatever a damaged file makes the libraries raise, the person gets one clear line
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"checkpoint '{folder.name}' cannot be read ({first}); get the folder again") from error
+    wrong = {key: sorted(report[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[key]}
+    if wrong:
+        listed = "; ".join(f"{key.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for key, names in wrong.items())
+        raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({listed})")
+    model.eval()
+    return Checkpoint(model if where else model.to(device), tokenizer, card)
+
+
+def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
+    """Write a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=max_shard_size)
+    tokenizer.save_pretrained(str(folder))
+    files = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+    (folder / CARD).write_text(json.dumps({**card, "files": files}, indent=1) + "\n", encoding="utf-8")
+
+
+def verify_checkpoint(folder: str | Path) -> dict:
+    """``describe_checkpoint``, and the SHA-256 of every weight file besides; raises CheckpointError if one differs."""
+    card = describe_checkpoint(folder)
+    for name, facts in card["files"].items():
+        if file_hash(Path(folder) / name) != facts["sha256"]:
+            raise CheckpointError(f"checkpoint '{Path(folder).name}' is damaged: the contents of {name} have changed")
+    return card
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet():
+    """transformers without its own progress bars and notices: the person sees ours."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint '{path.parent.name}' is damaged: {path.name} is no valid JSON") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"checkpoint '{path.parent.name}' is damaged: {path.name} is no JSON object")
+    return content

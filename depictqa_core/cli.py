@@ -1,0 +1,314 @@
+"""The command line ``depictqa``: identify, describe, compare, score and rank pictures, and info about a checkpoint.
+
+Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some pictures could not
+be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from . import reports
+from .errors import DepictQAError, ImageError
+from .files import find_pictures, load_pictures, named_picture
+from .images import Picture, as_picture
+from .results import Failure
+
+SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+AT_ONCE = 16
+"""Pictures in memory together where each is judged on its own."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (see the top of this file). A wrong command line is SystemExit(2)."""
+    options = build_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # file names and model answers may hold anything
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except DepictQAError as error:
+        _complain(str(error))
+    except OSError as error:
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:
+        if os.environ.get("DEPICTQA_TRACEBACK"):
+            raise
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        _complain(f"failed: {type(error).__name__}: {first} (set DEPICTQA_TRACEBACK=1 to see where)")
+    return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that reports a mistake in one line."""
+
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    model = _Parser(add_help=False)
+    group = model.add_argument_group("model")
+    group.add_argument("--checkpoint", metavar="FOLDER", help="checkpoint folder (default: the bundled depictqa-mini)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
+    group.add_argument("--dtype", default="auto", choices=DTYPES, help="number format of the weights (default: auto)")
+
+    output = _Parser(add_help=False)
+    group = output.add_argument_group("output")
+    group.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
+    )
+    group.add_argument("--quiet", action="store_true", help="no table and no progress bar")
+
+    rows = _Parser(add_help=False)
+    rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
+
+    reference = _Parser(add_help=False)
+    reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
+
+    inputs = _Parser(add_help=False)
+    inputs.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files and folders of pictures")
+    inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
+
+    parser = _Parser(prog="depictqa", description="Judges picture quality with a vision-language model.")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    each = {"parents": [inputs, reference, model, output, rows]}
+
+    verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)
+    verb.add_argument("--count", default="1", choices=("1", "2", "any"), help="how many distortions (default: 1)")
+    verb.set_defaults(run=_identify)
+
+    verb = verbs.add_parser("describe", help="say in words what is wrong with each picture", **each)
+    verb.add_argument("--question", help="another wording of the question")
+    verb.set_defaults(run=_describe)
+
+    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
+    verb.set_defaults(run=_score)
+
+    verb = verbs.add_parser("rank", help="order pictures from best to worst", **each)
+    verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
+    verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write a picture sheet (.png, .jpg or .webp)")
+    verb.set_defaults(run=_rank)
+
+    common = [reference, model, output, rows]
+    verb = verbs.add_parser("compare", help="decide which of two pictures is better", parents=common)
+    verb.add_argument("a", metavar="A", help="a picture")
+    verb.add_argument("b", metavar="B", help="another picture")
+    verb.add_argument("--explain", action="store_true", help="also explain it in words")
+    verb.set_defaults(run=_compare)
+
+    verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
+    verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the bundled one)")
+    verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
+    verb.set_defaults(run=_info)
+    return parser
+
+
+# ---------------------------------------------------------------------- verbs
+
+
+def _identify(options) -> int:
+    count = {"1": 1, "2": 2, "any": None}[options.count]
+    return _judge_each(options, lambda judge, *args, **more: judge.identify(*args, count=count, **more))
+
+
+def _describe(options) -> int:
+    return _judge_each(options, lambda judge, *args, **more: judge.describe(*args, question=options.question, **more))
+
+
+def _score(options) -> int:
+    return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **more))
+
+
+SHOW_EACH = {
+    "identify": reports.identification_table,
+    "describe": reports.description_text,
+    "score": reports.score_table,
+}
+
+
+def _judge_each(options, ask) -> int:
+    """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
+    names = _find(options)
+    reference = _reference(options)
+    results, failures = [], []
+    with _bar(options, "pictures") as bar:
+        judge = _judge(options, bar)
+        for start in range(0, len(names), AT_ONCE):
+            pictures, unreadable = load_pictures(names[start : start + AT_ONCE])
+            failures += unreadable
+            bar.offset, bar.total = start + len(unreadable), len(names)
+            if pictures:
+                results += ask(judge, pictures, reference, progress=bar)
+    _report_failures(failures, len(names))
+    show = SHOW_EACH[options.verb]
+    _write(options, judge.info, [r.to_dict() for r in results], failures, lambda width: show(results, width))
+    return 3 if failures else 0
+
+
+def _rank(options) -> int:
+    names = _find(options)
+    reference = _reference(options)
+    pictures, failures = load_pictures(names)
+    _report_failures(failures, len(names))
+    with _bar(options, "comparisons" if options.method == "pairs" else "pictures") as bar:
+        judge = _judge(options, bar)
+        ranking = judge.rank(pictures, reference, method=options.method, progress=bar)
+    facts = ranking.to_dict()
+    results = facts.pop("pictures")
+    if options.sheet:
+        from .sheets import ranking_sheet
+
+        ranking_sheet(ranking, pictures).save(options.sheet)
+    _write(options, judge.info, results, failures, lambda width: reports.ranking_table(ranking, width), **facts)
+    return 3 if failures else 0
+
+
+def _compare(options) -> int:
+    _check_outputs(options, [options.a, options.b])
+    a, b, reference = named_picture(options.a), named_picture(options.b), _reference(options)
+    with _bar(options, "answers") as bar:
+        judge = _judge(options, bar)
+        result = judge.compare(a, b, reference, explain=options.explain, progress=bar)
+    _write(options, judge.info, [result.to_dict()], [], lambda width: reports.comparison_text(result, width))
+    return 0
+
+
+def _info(options) -> int:
+    from .checkpoints import BUNDLED, describe_checkpoint, verify_checkpoint
+
+    _check_outputs(options, [])
+    folder = options.checkpoint or str(BUNDLED)
+    card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
+    facts = {"folder": folder, **dict(_flat({key: value for key, value in card.items() if key != "files"}))}
+    for name, file in card["files"].items():
+        facts[name] = f"{file['bytes'] / 1e6:.1f} MB, SHA-256 {file['sha256']}{' (verified)' * options.verify}"
+    width = max(map(len, facts))
+    text = "\n".join(f"{key.ljust(width)}  {reports.printable(str(value))}" for key, value in facts.items())
+    _write(options, card, [card], [], lambda _: text, verified=options.verify)
+    return 0
+
+
+def _flat(value, key: str = ""):
+    """The leaves of nested dicts and lists as (dotted key, value); lists of plain values stay one line."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and not any(isinstance(item, (dict, list)) for item in value):
+        yield key, ", ".join(map(str, value))
+    elif isinstance(value, list):
+        for place, item in enumerate(value, start=1):
+            yield from _flat(item, f"{key}.{place}")
+    else:
+        yield key, value
+
+
+# ---------------------------------------------------------------------- pictures in
+
+
+def _find(options) -> list[str]:
+    outputs = [path for _, path in _outputs(options)]
+    names = find_pictures(options.pictures, options.recursive, outputs)
+    _check_outputs(options, names)
+    return names
+
+
+def _reference(options) -> Picture | None:
+    return None if options.reference is None else as_picture(options.reference, "reference")
+
+
+def _report_failures(failures: list[Failure], total: int) -> None:
+    for failure in failures:
+        _complain(f"{failure.picture}: {failure.error}")
+    if failures and len(failures) == total:
+        raise ImageError("none of the pictures could be read" if total > 1 else "the picture could not be read")
+
+
+# ---------------------------------------------------------------------- answers out
+
+
+def _judge(options, bar: reports.ProgressBar):
+    bar.note("loading the model ...")
+    from .judge import load_judge
+
+    try:
+        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype)
+    except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DepictQAError(f"the model cannot be put on device '{options.device}': {first}") from error
+
+
+def _bar(options, unit: str) -> reports.ProgressBar:
+    return reports.ProgressBar("judging", unit, options.quiet)
+
+
+def _write(options, card: dict, results: list[dict], failures: list[Failure], text, **facts) -> None:
+    """Files first, so that nothing is lost when stdout is closed; then JSON or the table on stdout."""
+    reference = getattr(options, "reference", None)
+    document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
+    # lone surrogates of undecodable file names become escapes, which JSON knows as well
+    if getattr(options, "csv", None):
+        Path(options.csv).write_bytes(reports.csv_text(results, failures).encode("utf-8", "backslashreplace"))
+    if options.json not in (None, "-"):
+        Path(options.json).write_bytes(document.encode("utf-8", "backslashreplace"))
+    if options.json == "-":
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        sys.stdout.write(document)
+    elif not options.quiet:
+        print(text(reports.terminal_width()))
+
+
+def _json_path(text: str) -> str:
+    return text if text == "-" else _with_extension(text, (".json",), "put a bare --json after the pictures")
+
+
+def _csv_path(text: str) -> str:
+    return _with_extension(text, (".csv",), "name such a file")
+
+
+def _sheet_path(text: str) -> str:
+    return _with_extension(text, SHEET_FORMATS, "name such a file")
+
+
+def _with_extension(text: str, allowed: tuple[str, ...], advice: str) -> str:
+    """Keeps ``--json a.png b.png`` from writing over a picture."""
+    if not text.lower().endswith(allowed):
+        raise argparse.ArgumentTypeError(f"'{text}' does not end in {' or '.join(allowed)}: {advice}")
+    return text
+
+
+def _outputs(options) -> list[tuple[str, str]]:
+    """The files this run will write, as (option, path)."""
+    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet")]
+    return [(option, path) for option, path in named if path not in (None, "-")]
+
+
+def _check_outputs(options, inputs: list[str]) -> None:
+    """Refuse, before the work, outputs that could not be written or would replace a picture that is judged."""
+    taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
+    for option, path in _outputs(options):
+        if os.path.realpath(path) in taken:
+            raise DepictQAError(f"{option} {path}: this is one of the pictures; choose another name")
+        taken.add(os.path.realpath(path))
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise DepictQAError(f"{option} {path}: there is no folder {folder}")
+        if os.path.isdir(path):
+            raise DepictQAError(f"{option} {path}: this is a folder; give a file")
+        if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+            raise DepictQAError(f"{option} {path}: cannot be written; check the permissions")
+
+
+def _complain(line: str) -> None:
+    print(f"depictqa: {reports.printable(line)}", file=sys.stderr)

@@ -1,0 +1,68 @@
+"""The configuration of a judge network: one ``transformers`` config that nests the language model's own."""
+
+from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class DepictQAConfig(PretrainedConfig):
+    """Configuration of ``DepictQAModel``.
+
+    Args:
+        vision: the vision tower as a dict with ``kind`` and the tower's own settings:
+            ``{"kind": "clip", **CLIPVisionConfig fields}``, ``{"kind": "backbone", "config": {…}}`` for any transformers
+            backbone, or ``{"kind": "cnn"}`` for the small CNN with pixel statistics.
+        connector: the connector as a dict with ``kind`` ("linear", "abstractor" or "pooling") and its settings.
+        language: config of any causal language model, as a ``PretrainedConfig`` or its dict with ``model_type``.
+        size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
+        mean, std: normalisation of RGB values in 0..1.
+        tasks: names of the tasks that the weights were taught; the judge refuses the others.
+        calibration: per task, the temperature that log-probabilities of its answers are divided by; missing means 1.
+    """
+
+    model_type = "depictqa"
+    has_no_defaults_at_init = True
+
+    def __init__(
+        self,
+        vision: dict | None = None,
+        connector: dict | None = None,
+        language: dict | PretrainedConfig | None = None,
+        size: dict | None = None,
+        mean: tuple[float, ...] = CLIP_MEAN,
+        std: tuple[float, ...] = CLIP_STD,
+        tasks: tuple[str, ...] = ("identification", "assessment", "rating", "comparison"),
+        calibration: dict | None = None,
+        **kwargs,
+    ):
+        self.vision = vision or {"kind": "clip"}
+        self.connector = connector or {"kind": "linear"}
+        language = language if language is not None else {"model_type": "llama"}
+        self.language = language if isinstance(language, dict) else _compact(language)
+        self.size = size or {"short": 224, "long": 672, "min": 70, "multiple": 14}
+        self.mean, self.std = list(mean), list(std)
+        self.tasks = list(tasks)
+        self.calibration = calibration or {}
+        kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
+        super().__init__(**kwargs)
+
+    def language_config(self) -> PretrainedConfig:
+        """The language model's own config object."""
+        settings = dict(self.language)
+        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+
+    def vision_config(self) -> CLIPVisionConfig:
+        """The CLIP tower's own config object (kind "clip" only)."""
+        settings = {key: value for key, value in self.vision.items() if key != "kind"}
+        return CLIPVisionConfig(**{"hidden_act": "quick_gelu", "patch_size": 14, **settings})
+
+
+def _compact(config: PretrainedConfig) -> dict:
+    settings = config.to_diff_dict()
+    settings["model_type"] = config.model_type
+    for key in ("transformers_version", "_name_or_path", "architectures", "quantization_config", "dtype", "torch_dtype"):
+        settings.pop(key, None)
+    return settings
+
+
+AutoConfig.register("depictqa", DepictQAConfig, exist_ok=True)

@@ -1,0 +1,106 @@
+"""Connectors: from what the vision tower sees to tokens in the language model's embedding space."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .config import DepictQAConfig
+from .vision import Features
+
+
+class LinearConnector(nn.Module):
+    """One linear layer on every position of the last feature map (facts 1.4)."""
+
+    def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
+        super().__init__()
+        self.projector = nn.Linear(widths[-1], hidden)
+
+    def pool(self, features: Features) -> torch.Tensor:
+        return features.maps[-1].flatten(2).transpose(1, 2)  # [B, T, C]
+
+    def token_count(self, pooled: torch.Tensor) -> int:
+        """How many language-model tokens one picture's pooled features become."""
+        return len(pooled)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.projector(pooled)
+
+
+class AbstractorConnector(LinearConnector):
+    """Learned queries that read any number of patch features through a Transformer decoder, then one linear layer (facts 1.3)."""
+
+    def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
+        super().__init__(config, widths, statistics, hidden)
+        settings = {"queries": 64, "layers": 4, "heads": 8, "feedforward": 2048, "dropout": 0.1, **config.connector}
+        width = widths[-1]
+        self.queries = nn.Parameter(torch.randn(settings["queries"], width))
+        layer = nn.TransformerDecoderLayer(
+            width, settings["heads"], settings["feedforward"], settings["dropout"], batch_first=True
+        )
+        self.abstractor = nn.TransformerDecoder(layer, settings["layers"])
+
+    def token_count(self, pooled: torch.Tensor) -> int:
+        return len(self.queries)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        queries = self.queries.to(pooled.dtype).expand(len(pooled), -1, -1)
+        return self.projector(self.abstractor(queries, pooled))
+
+
+class PoolingConnector(nn.Module):
+    """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
+
+    ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per picture. The vector is
+    standardised with the mean and deviation over the training pictures (buffers ``mean``, ``deviation``).
+
+    Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages shown on it, ``summary_tokens``
+    and ``hidden`` units of the mixture over everything, ``dropout``.
+    """
+
+    def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
+        super().__init__()
+        settings = {"grid": 3, "grid_stages": [1, 3], "summary_tokens": 8, "hidden": 512, "dropout": 0.1}
+        settings.update(config.connector)
+        self.grid, self.grid_stages = settings["grid"], settings["grid_stages"]
+        self.cell = sum(widths[i] for i in self.grid_stages)
+        self.global_width = 2 * sum(widths) + statistics
+        total = self.global_width + self.grid**2 * self.cell
+        self.register_buffer("mean", torch.zeros(total))
+        self.register_buffer("deviation", torch.ones(total))
+        self.summary_tokens = settings["summary_tokens"]
+        self.mix = nn.Sequential(
+            nn.Dropout(settings["dropout"]),
+            nn.Linear(self.global_width, settings["hidden"]),
+            nn.GELU(),
+            nn.LayerNorm(settings["hidden"]),
+            nn.Linear(settings["hidden"], settings["hidden"]),
+            nn.GELU(),
+            nn.LayerNorm(settings["hidden"]),
+            nn.Linear(settings["hidden"], hidden * self.summary_tokens),
+        )
+        self.cells = nn.Linear(self.cell, hidden)
+        self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
+        self.norm = nn.LayerNorm(hidden)
+
+    def pool(self, features: Features) -> torch.Tensor:
+        maps = [m.float() for m in features.maps]
+        parts = [m.mean((2, 3)) for m in maps]
+        parts += [m.var((2, 3), correction=0).clamp(min=1e-12).sqrt() for m in maps]
+        if features.statistics is not None:
+            parts.append(features.statistics.float())
+        cells = [F.adaptive_avg_pool2d(maps[i], self.grid) for i in self.grid_stages]
+        parts.append(torch.cat(cells, 1).flatten(2).transpose(1, 2).flatten(1))  # [B, grid² · cell]
+        return torch.cat(parts, 1)
+
+    def token_count(self, pooled: torch.Tensor) -> int:
+        return self.summary_tokens + self.grid**2
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        deviation = self.deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
+        standard = ((pooled - self.mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
+        summary = self.mix(standard[:, : self.global_width]).unflatten(1, (self.summary_tokens, -1))
+        cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
+        return self.norm(torch.cat([summary, cells], 1))
+
+
+CONNECTORS = {"linear": LinearConnector, "abstractor": AbstractorConnector, "pooling": PoolingConnector}

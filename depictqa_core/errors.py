@@ -1,0 +1,17 @@
+"""The exceptions of the judge: every message names the cause and what to do about it."""
+
+
+class DepictQAError(Exception):
+    """Base of everything that the judge raises on purpose. ``str(error)`` is one readable line."""
+
+
+class ImageError(DepictQAError):
+    """A picture that cannot be judged: unreadable, truncated, empty, not finite, too large or of a wrong shape."""
+
+
+class CheckpointError(DepictQAError):
+    """A checkpoint folder that is missing, incomplete, damaged, unsafe to read or of an unknown kind."""
+
+
+class TaskError(DepictQAError):
+    """A question that the judge cannot ask: unknown task, missing picture, a task the checkpoint was never taught."""

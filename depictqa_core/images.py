@@ -1,0 +1,346 @@
+"""Anything image-like becomes a checked 8-bit RGB ``Picture``; sizes, padding and pixel tensors for the network."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import sys
+import threading
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from .errors import ImageError
+
+MAX_PIXELS = 8192 * 8192 * 2  # height times width of one picture
+# Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
+FLOAT_TOLERANCE = 0.5
+_SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program, or draws; they are no photographs
+_load_lock = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One checked picture.
+
+    Attributes:
+        rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
+        name: how errors and reports call it.
+
+    Raises:
+        ImageError: ``rgb`` is not a uint8 array ``[H, W, 3]`` of at least one pixel.
+    """
+
+    rgb: np.ndarray
+    name: str
+
+    def __post_init__(self):
+        rgb = self.rgb
+        if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
+            raise ImageError(f"{self.name}: a Picture holds a uint8 array [H, W, 3]; make one with as_picture().")
+        if rgb.flags.writeable or rgb.base is not None or not rgb.flags.c_contiguous:
+            rgb = np.array(rgb, order="C", copy=True, subok=False)
+            rgb.flags.writeable = False
+            object.__setattr__(self, "rgb", rgb)
+
+    @cached_property
+    def key(self) -> str:
+        """Content hash (32 hex digits) over shape and bytes: equal for equal pixels, whatever the name."""
+        digest = hashlib.blake2b(repr(self.rgb.shape).encode(), digest_size=16)
+        digest.update(self.rgb)
+        return digest.hexdigest()
+
+    @property
+    def height(self) -> int:
+        return self.rgb.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.rgb.shape[1]
+
+
+def as_picture(source, name: str = "picture") -> Picture:
+    """Check one picture and bring it to 8-bit RGB.
+
+    Args:
+        source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
+            torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
+            3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
+            in 0..1.
+        name: how errors and reports call it; a path that is given no name is called by its file name.
+
+    Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped.
+    Alpha is laid over white. The EXIF orientation is applied; colour profiles are not. Of an animated or many-page file
+    the first frame is taken, of an open PIL image the current one. A PIL image of mode ``I`` is read as 16 bit (older
+    Pillow opens 16-bit grey PNGs so), mode ``F`` as floats in 0..1; 16-bit colour files are cut to their high bytes by
+    Pillow. The caller's data is neither kept nor changed.
+
+    Raises:
+        ImageError: missing, unreadable, truncated, empty, not finite, out of range, more than ``MAX_PIXELS`` (found
+            before decoding), or of another shape or type.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, (list, tuple)):
+        raise ImageError(f"{name}: one picture is needed here, not a {type(source).__name__}; give one of them.")
+    planes = _split(source, name)
+    if len(planes) != 1:
+        raise ImageError(f"{name}: one picture is needed here, but this is a batch of {len(planes)}; pick one of them.")
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
+    return Picture(_to_rgb(planes[0], name), name)
+
+
+def as_pictures(source, name: str = "pictures") -> list[Picture]:
+    """Check one or many pictures.
+
+    Args:
+        source: anything ``as_picture`` takes, a batch ``[B, H, W, C]``, or a list or tuple of these, kinds mixed.
+        name: pictures are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
+            path is called by its file name (by its whole path where files of two folders have the same name).
+
+    Returns:
+        The pictures in the order of the input; an empty list gives an empty list.
+
+    Raises:
+        ImageError: as ``as_picture``; the message names the picture by its number. An empty batch is refused.
+    """
+    items = source if isinstance(source, (list, tuple)) else [source]
+    paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
+    same_name = Counter(Path(path).name for path in paths)
+    pictures: list[Picture] = []
+    for item in items:
+        label = f"{name} {len(pictures) + 1}"
+        if isinstance(item, Picture):
+            pictures.append(item)
+        elif isinstance(item, (str, os.PathLike)):
+            path = Path(item)
+            pictures.append(_load(path, f"{label} ({path})", path.name if same_name[path.name] < 2 else str(path)))
+        else:
+            for plane in _split(item, label):
+                label = f"{name} {len(pictures) + 1}"
+                pictures.append(Picture(_to_rgb(plane, label), label))
+    return pictures
+
+
+@dataclass(frozen=True)
+class SizePolicy:
+    """How large the network sees a picture (facts section 1.1): only ever smaller, aspect kept, then padded with black.
+
+    Attributes:
+        short: bound for the shorter side in pixels.
+        long: bound for the longer side in pixels.
+        min: smallest padded side in pixels.
+        multiple: padded sides are multiples of this (the patch size) in pixels.
+
+    >>> SizePolicy().resized(1080, 1920), SizePolicy().padded(1080, 1920)
+    ((224, 398), (224, 406))
+    """
+
+    short: int = 224
+    long: int = 672
+    min: int = 70
+    multiple: int = 14
+
+    def __post_init__(self):
+        for field in ("short", "long", "min", "multiple"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"SizePolicy.{field} must be a whole number of pixels from 1, not {value!r}.")
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """The size before padding; never larger than the input, never below 1 (extreme aspects would round to 0)."""
+        low, high = min(height, width), max(height, width)
+        if low < self.short and high < self.long:
+            return height, width
+        ratio = min(self.short / low, self.long / high)
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+    def padded(self, height: int, width: int) -> tuple[int, int]:
+        """The final size of a picture of this size; the same for an original and for its ``resized`` size."""
+        sides = (max(self.min, side) for side in self.resized(height, width))
+        return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
+
+
+def fit(picture: Picture, policy: SizePolicy) -> np.ndarray:
+    """Resize (Pillow bicubic, antialiased), then pad with centred black; an odd pixel goes to the bottom or right.
+
+    Returns:
+        A new uint8 array ``[H', W', 3]`` with ``(H', W') == policy.padded(picture.height, picture.width)``.
+    """
+    height, width = policy.resized(picture.height, picture.width)
+    full_height, full_width = policy.padded(picture.height, picture.width)
+    rgb = picture.rgb
+    if (height, width) != rgb.shape[:2]:
+        rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+    top, left = (full_height - height) // 2, (full_width - width) // 2
+    canvas = np.zeros((full_height, full_width, 3), np.uint8)
+    canvas[top : top + height, left : left + width] = rgb
+    return canvas
+
+
+def to_pixels(rgb_uint8: np.ndarray, mean, std):
+    """uint8 ``[H, W, 3]`` to a torch.float32 tensor ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
+    import torch
+
+    pixels = (rgb_uint8 / 255.0 - np.asarray(mean, np.float64)) / np.asarray(std, np.float64)
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32))
+
+
+def _split(source, label: str) -> list:
+    """The pictures in one source, unread: the planes of a batch, or the source itself."""
+    if isinstance(source, (str, os.PathLike, Image.Image)):
+        return [source]
+    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    if torch is not None and isinstance(source, torch.Tensor):
+        try:
+            source = source.detach().cpu()
+            # numpy has neither bfloat16 nor the 8-bit floats
+            source = (source.float() if source.is_floating_point() and source.element_size() < 4 else source).numpy()
+        except Exception as error:
+            raise ImageError(f"{label}: cannot be read ({_line(error)}); give a dense tensor [H, W, C].") from error
+    if not isinstance(source, np.ndarray):
+        wanted = "a path, a PIL image, a numpy array or a torch tensor"
+        raise ImageError(f"{label}: a {type(source).__name__} is not a picture; give {wanted}.")
+    shape = source.shape
+    text = "[" + ", ".join(map(str, shape)) + "]"
+    if source.ndim not in (2, 3, 4):
+        raise ImageError(f"{label}: shape {text} is not a picture; [H, W], [H, W, C] or [B, H, W, C] is needed.")
+    if 0 in shape:
+        raise ImageError(f"{label}: has no pixels (shape {text}); give a picture of at least 1 x 1.")
+    if source.ndim > 2 and shape[-1] > 4:
+        advice = "the last axis must be the 1, 2, 3 or 4 channels"
+        if shape[-3] <= 4:
+            order = "1, 2, 0" if source.ndim == 3 else "0, 2, 3, 1"
+            advice += f", here they seem to come first: use .permute({order}) (torch) or .transpose({order}) (numpy)"
+        elif source.ndim == 3:
+            advice += "; a batch of masks or grey pictures [B, H, W] needs a channel axis: [B, H, W, 1]"
+        raise ImageError(f"{label}: shape {text} is not a picture; {advice}.")
+    _check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
+    return list(source) if source.ndim == 4 else [source]
+
+
+def _to_rgb(source, label: str) -> np.ndarray:
+    """A new uint8 [H, W, 3] of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    if isinstance(source, Image.Image):
+        return _pil_to_rgb(source, label)
+    levels = _to_levels(source, label)
+    if levels.ndim == 2:
+        levels = levels[:, :, None]
+    channels = levels.shape[2]
+    colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
+    if channels % 2 == 0:
+        # in place on one 16-bit copy: 255 * 255 + 127 still fits, and a picture may have 10^8 pixels
+        alpha = levels[:, :, -1:].astype(np.uint16)
+        mixed = colour * alpha
+        mixed += 255 * (255 - alpha) + 127
+        mixed //= 255
+        colour = mixed.astype(np.uint8)
+    rgb = np.array(np.broadcast_to(colour, (*levels.shape[:2], 3)), order="C")
+    rgb.flags.writeable = False
+    return rgb
+
+
+def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
+    """Any allowed dtype to uint8 of the same shape (maybe the caller's own array, which is only read)."""
+    kind, size = array.dtype.kind, array.dtype.itemsize
+    if array.dtype == np.uint8:
+        return array
+    if kind == "b":
+        return array.astype(np.uint8) * np.uint8(255)
+    if kind == "u" and size == 2:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
+    if kind != "f":
+        wanted = "uint8 (0..255), uint16, bool or floats in 0..1"
+        raise ImageError(f"{label}: dtype {array.dtype} is not a picture's; give {wanted}.")
+    low, high = float(array.min()), float(array.max())  # a NaN anywhere makes both NaN
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError(f"{label}: has NaN or infinite values; look at the step that made it (a half-precision VAE?).")
+    if low < -FLOAT_TOLERANCE or high > 1 + FLOAT_TOLERANCE:
+        advice = "divide by 255 or convert to uint8" if low >= 0 and 1.5 < high <= 255.5 else "bring them to 0..1"
+        if -1.1 <= low < 0 and high <= 1.1:
+            advice = "it seems to be scaled to -1..1, use (x + 1) / 2"
+        raise ImageError(f"{label}: floats must lie in 0..1, these reach from {low:.4g} to {high:.4g}; {advice}.")
+    scaled = np.multiply(array, 255, dtype=np.result_type(array.dtype, np.float32))
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def _load(path: Path, label: str, name: str) -> Picture:
+    """The first frame of a picture file."""
+    try:
+        if path.is_dir():
+            raise ImageError(f"{label}: is a folder; give the picture files in it.")
+        if not path.exists():
+            raise ImageError(f"{label}: no such file; check the path.")
+        if not path.is_file():  # a pipe would block for ever
+            raise ImageError(f"{label}: is not a regular file.")
+        with _strict_pillow(), Image.open(path) as image:
+            if image.format in _SCRIPT_FORMATS:
+                raise ImageError(f"{label}: {image.format} drawings are not read; save it as PNG.")
+            return Picture(_pil_to_rgb(image, label), name)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{label}: is too large ({_line(error)}); make it smaller first.") from error
+    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+        raise ImageError(f"{label}: cannot be read as a picture ({_line(error)}); save it as PNG or JPEG.") from error
+
+
+def _pil_to_rgb(image: Image.Image, label: str) -> np.ndarray:
+    _check_size(image.height, image.width, label)
+    try:
+        image.load()
+        with contextlib.suppress(Exception):  # an orientation that nobody can read turns nothing
+            image = ImageOps.exif_transpose(image)
+        transparent = image.info.get("transparency")
+        if image.mode.startswith("I;16") or image.mode == "I":
+            values = np.array(image)
+            if values.min() < 0 or values.max() > 65535:
+                raise ImageError(f"{label}: has values {values.min()} to {values.max()}; save it with 8 or 16 bits.")
+            array = values.astype(np.uint16)
+            if isinstance(transparent, int):
+                array[values == transparent] = 65535  # alpha 0 over white
+        elif image.mode == "F":
+            array = np.array(image)
+        elif transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+            array = np.array((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
+        else:
+            array = np.array(image.convert("RGB"))
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(f"{label}: cannot be decoded ({_line(error)}); save or download it again.") from error
+    return _to_rgb(array, label)
+
+
+@contextlib.contextmanager
+def _strict_pillow():
+    """Pillow without its own warning on many pixels, and strict on truncated files whatever other packs have set."""
+    with _load_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _check_size(height: int, width: int, label: str) -> None:
+    if height < 1 or width < 1:
+        raise ImageError(f"{label}: has no pixels ({width} x {height}); give a picture of at least 1 x 1.")
+    if height * width > MAX_PIXELS:
+        raise ImageError(f"{label}: {width} x {height} is over the {MAX_PIXELS} pixels allowed; make it smaller first.")
+
+
+def _line(error: BaseException) -> str:
+    """An exception as one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,430 @@
+"""The judge: ``load_judge(...)`` and its five verbs identify, describe, compare, score and rank."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import ranking, tasks
+from .checkpoints import BUNDLED, Checkpoint, load_checkpoint
+from .confidence import detailed_confidence
+from .errors import TaskError
+from .images import Picture, as_picture, as_pictures
+from .prompts import ANSWER_END, A, B, REFERENCE, answer_ids, encode, layout, text_ids
+from .results import Comparison, Description, Identification, LabelProbability, RankedPicture, Ranking, Score
+from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, Task
+
+Progress = Callable[[int, int], None]
+CACHE_BYTES = 256 * 2**20
+"""Memory budget for picture embeddings that are kept between calls; the least recently used go first."""
+BATCH = 16
+TIE = 0.05
+"""Two pictures are tied when the probability that one is better lies within this of one half."""
+MAX_SPREAD = 50.0
+
+
+def load_judge(checkpoint: str | Path | None = None, device: str = "auto", dtype: str = "auto") -> "Judge":
+    """Load a judge.
+
+    Args:
+        checkpoint: a checkpoint folder; None is the bundled depictqa-mini.
+        device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
+        dtype: "auto" (float16 on CUDA for large models, else float32), "float32", "float16" or "bfloat16".
+
+    Raises:
+        CheckpointError: the folder is missing, incomplete, damaged or no checkpoint.
+    """
+    folder = Path(checkpoint) if checkpoint is not None else BUNDLED
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if dtype == "auto":
+        large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30 if folder.is_dir() else False
+        dtype = "float16" if large and device != "cpu" else "float32"
+    return Judge(load_checkpoint(folder, device, dtype))
+
+
+class Judge:
+    """One loaded checkpoint that answers questions about pictures.
+
+    Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of them.
+    A ``reference`` is one pristine picture for all, or one for each. ``progress(done, total)`` is called after every piece
+    of work; what it raises stops the work and passes through.
+
+    Attributes:
+        model: the network; may be moved between devices from outside.
+        info: name, version, licence and training data of the checkpoint.
+    """
+
+    def __init__(self, checkpoint: Checkpoint):
+        self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
+        self._pooled: OrderedDict[str, object] = OrderedDict()
+        self._pooled_bytes = 0
+
+    @property
+    def device(self):
+        """Where the network is now."""
+        return next(self.model.parameters()).device
+
+    # ------------------------------------------------------------------ verbs
+
+    def identify(
+        self, pictures, reference=None, *, count: int | None = 1, progress: Progress | None = None
+    ) -> list[Identification]:
+        """Name the distortions of each picture.
+
+        Args:
+            count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model.
+
+        Returns:
+            one Identification per picture, in order. The 13 label probabilities are exact for the question asked.
+        """
+        question = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES, None: IDENTIFICATION.question}[count]
+        pictures, references = self._inputs(pictures, reference)
+        questions = [(p, r) for p, r in zip(pictures, references)]
+        options = tasks.answers(IDENTIFICATION, question)
+        rows = self._brief(IDENTIFICATION, question, questions, options, progress)
+        return [identification(picture.name, options, row) for picture, row in zip(pictures, rows)]
+
+    def describe(
+        self,
+        pictures,
+        reference=None,
+        *,
+        question: str | None = None,
+        max_new_tokens: int = 400,
+        progress: Progress | None = None,
+    ) -> list[Description]:
+        """Say in words what is wrong with each picture and how good it is overall."""
+        pictures, references = self._inputs(pictures, reference)
+        asked = [(p, r) for p, r in zip(pictures, references)]
+        return self._detailed(ASSESSMENT, question, asked, max_new_tokens, progress)
+
+    def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
+        """Rate each picture from 0 (worst) to 100 (flawless).
+
+        The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0) under
+        the probabilities that the model gives them, and the spread their standard deviation.
+        """
+        pictures, references = self._inputs(pictures, reference)
+        asked = [(p, r) for p, r in zip(pictures, references)]
+        options = tasks.answers(SCORE, SCORE.question)
+        rows = self._brief(SCORE, None, asked, options, progress)
+        return [score(picture.name, row) for picture, row in zip(pictures, rows)]
+
+    def compare(
+        self, a, b, reference=None, *, explain: bool = False, question: str | None = None, progress: Progress | None = None
+    ) -> Comparison:
+        """Decide which of two pictures is better.
+
+        Both orders (A first, B first) are asked and averaged; how far they lie apart is reported as disagreement.
+
+        Args:
+            explain: also have the model explain its comparison in words.
+            question: another wording of the question.
+        """
+        pair = (as_picture(a, "image A"), as_picture(b, "image B"))
+        reference = None if reference is None else as_picture(reference, "reference")
+        return self.compare_many([pair], [reference], explain=explain, question=question, progress=progress)[0]
+
+    def compare_many(
+        self,
+        pairs: Sequence[tuple],
+        references: Sequence | None = None,
+        *,
+        explain: bool = False,
+        question: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[Comparison]:
+        """``compare`` for many pairs at once; ``references`` has one picture or None per pair."""
+        pairs = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in pairs]
+        references = references or [None] * len(pairs)
+        if len(references) != len(pairs):
+            raise TaskError(f"{len(references)} references for {len(pairs)} pairs: give one for each pair, or none")
+        references = [None if r is None else as_picture(r, "reference") for r in references]
+        total = len(pairs) * (3 if explain else 2)
+        asked = [(*pair, r) for pair, r in zip(pairs, references)] + [(b, a, r) for (a, b), r in zip(pairs, references)]
+        report = _Counter(progress, total)
+        rows = self._brief(RATING, question, asked, tasks.WINNERS, report)
+        texts = [None] * len(pairs)
+        if explain:
+            texts = [d.text for d in self._detailed(COMPARISON, None, asked[: len(pairs)], 400, report)]
+        forward, backward = rows[: len(pairs)], rows[len(pairs) :]
+        return [
+            comparison(a.name, b.name, float(first[0]), float(second[1]), text)
+            for (a, b), first, second, text in zip(pairs, forward, backward, texts)
+        ]
+
+    def rank(
+        self,
+        pictures,
+        reference=None,
+        *,
+        method: str = "pairs",
+        reasons: bool = True,
+        progress: Progress | None = None,
+    ) -> Ranking:
+        """Order pictures from best to worst.
+
+        Args:
+            method: "pairs" compares pictures in both orders and fits Bradley-Terry strengths with 95 % intervals (all pairs
+                when few, the least certain ones when many); "score" rates each picture once.
+            reasons: also name each picture's distortion and give a one-sentence reason.
+        """
+        if method not in ("pairs", "score"):
+            raise TaskError(f"unknown ranking method '{method}': choose pairs or score")
+        pictures, references = self._inputs(pictures, reference)
+        if not pictures:
+            raise TaskError("there are no pictures to rank")
+        scores = self._scores_if_taught(pictures, references, progress if method == "score" else None)
+        if method == "score":
+            if scores is None:
+                raise TaskError(f"{self._name} was never taught to score: rank with method pairs")
+            return self._finish(pictures, references, *_order_by_score(scores), scores, "score", [], reasons)
+        answers: list[Comparison] = []
+
+        def ask(chosen: list[tuple[int, int]]) -> list[float]:
+            pairs = [(pictures[i], pictures[j]) for i, j in chosen]
+            new = self.compare_many(pairs, [references[i] for i, _ in chosen])
+            answers.extend(new)
+            return [answer.probability_a for answer in new]
+
+        strengths, _, _ = ranking.rank_pairs(len(pictures), ask, progress=progress)
+        places = ranking.order(strengths)
+        ties = [ranking.tied(strengths, i, j) for i, j in zip(places, places[1:])]
+        bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
+        return self._finish(pictures, references, places, ties, bounds, scores, "pairs", answers, reasons)
+
+    # ------------------------------------------------------------------ asking
+
+    def ask(self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None):
+        """Ask one question, worded as given, about several sets of pictures (roles "reference", "A", "B").
+
+        Returns:
+            for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
+        """
+        asked = [tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles]
+        if task.brief:
+            options = tasks.answers(task, question)
+            return options, self._brief(task, question, asked, options, progress)
+        return self._detailed(task, question, asked, 400, progress)
+
+    @property
+    def _name(self) -> str:
+        return str(self.info.get("name", "this checkpoint"))
+
+    def _require(self, task: Task) -> None:
+        if task.name not in self.model.config.tasks:
+            known = ", ".join(self.model.config.tasks)
+            raise TaskError(f"{self._name} was never taught the task {task.name}; it knows {known}")
+
+    def _inputs(self, pictures, reference) -> tuple[list[Picture], list[Picture | None]]:
+        pictures = as_pictures(pictures)
+        if reference is None:
+            return pictures, [None] * len(pictures)
+        references = as_pictures(reference, "reference")
+        if len(references) == 1:
+            references = references * len(pictures)
+        if len(references) != len(pictures):
+            raise TaskError(
+                f"{len(references)} references for {len(pictures)} pictures: give one for all, or one for each picture"
+            )
+        return pictures, references
+
+    def _brief(self, task, question, asked, options, progress):
+        """Probabilities [N, len(options)] (numpy) of the closed answers to one question about many sets of pictures."""
+        import numpy as np
+
+        from .decoding import answer_probabilities
+
+        self._require(task)
+        ids = [answer_ids(option, self.tokenizer) for option in options]
+        temperature = float(self.model.config.calibration.get(task.name, 1.0))
+        rows = np.zeros((len(asked), len(options)), dtype=np.float64)
+        for chunk in self._batches(task, question, asked, progress):
+            indexes, prompts = chunk
+            rows[indexes] = answer_probabilities(self.model.language, prompts, ids, temperature).numpy()
+        return rows
+
+    def _detailed(self, task, question, asked, max_new_tokens, progress) -> list[Description]:
+        from .decoding import greedy
+
+        self._require(task)
+        end = answer_ids("", self.tokenizer)
+        results: list[Description | None] = [None] * len(asked)
+        tick = (lambda: progress(0, len(asked))) if progress and not isinstance(progress, _Counter) else None
+        tick = progress.check if isinstance(progress, _Counter) else tick
+        for indexes, prompts in self._batches(task, question, asked, progress):
+            for index, answer in zip(indexes, greedy(self.model.language, prompts, end, max_new_tokens, tick)):
+                text = self._decode(answer.ids).strip()
+                written = _without_end(answer.ids, end)
+                confidence, method = detailed_confidence(text, written, answer.probabilities[: len(written)], self._decode)
+                results[index] = Description(asked[index][0].name, text, confidence, method)
+        return results
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _batches(self, task: Task, question: str | None, asked, progress):
+        """Prompts of about equal length together; yields (indexes, embeddings) and reports progress after each batch."""
+        import torch
+
+        question = task.ask(question)
+        done = 0
+        by_setting = {}
+        for index, pictures in enumerate(asked):
+            by_setting.setdefault(pictures[-1] is not None, []).append(index)
+        for has_reference, members in by_setting.items():
+            parts = encode(layout(question, task.pair, has_reference), self.tokenizer)
+            roles = ((A, B) if task.pair else (A,)) + ((REFERENCE,) if has_reference else ())
+            for start in range(0, len(members), BATCH):
+                indexes = members[start : start + BATCH]
+                with torch.inference_mode():
+                    needed = {asked[i][k].key: asked[i][k] for i in indexes for k in range(len(roles))}
+                    tokens = self._tokens(list(needed.values()))
+                    prompts = [
+                        self.model.embed_prompt(parts, {r: tokens[asked[i][k].key] for k, r in enumerate(roles)})
+                        for i in indexes
+                    ]
+                yield indexes, prompts
+                done += len(indexes)
+                if progress:
+                    progress(done, len(asked))
+
+    def _tokens(self, pictures: list[Picture]) -> dict[str, object]:
+        """Language-model tokens of pictures by content key; what the vision tower saw is kept within a memory budget."""
+        from .vision import prepare
+
+        pooled = {p.key: self._pooled[p.key] for p in pictures if p.key in self._pooled}
+        for key in pooled:
+            self._pooled.move_to_end(key)
+        missing = [p for p in pictures if p.key not in pooled]
+        if missing:
+            rows = self.model.encode([prepare(p, self.model.config) for p in missing])
+            for picture, row in zip(missing, rows):
+                pooled[picture.key] = row
+                self._pooled[picture.key] = row.cpu()
+                self._pooled_bytes += row.numel() * row.element_size()
+            while self._pooled_bytes > CACHE_BYTES and len(self._pooled) > 1:
+                _, old = self._pooled.popitem(last=False)
+                self._pooled_bytes -= old.numel() * old.element_size()
+        keys = list(pooled)
+        return dict(zip(keys, self.model.connect([pooled[key].to(self.device) for key in keys])))
+
+    # ------------------------------------------------------------------ ranking
+
+    def _scores_if_taught(self, pictures, references, progress) -> list[Score] | None:
+        if SCORE.name not in self.model.config.tasks:
+            return None
+        options = tasks.answers(SCORE, SCORE.question)
+        rows = self._brief(SCORE, None, list(zip(pictures, references)), options, progress)
+        return [score(picture.name, row) for picture, row in zip(pictures, rows)]
+
+    def _finish(self, pictures, references, places, ties, bounds, scores, method, answers, reasons) -> Ranking:
+        found = [None] * len(pictures)
+        if reasons and IDENTIFICATION.name in self.model.config.tasks:
+            options = tasks.answers(IDENTIFICATION, tasks.ONE_ISSUE)
+            rows = self._brief(IDENTIFICATION, tasks.ONE_ISSUE, list(zip(pictures, references)), options, None)
+            found = [identification(p.name, options, row) for p, row in zip(pictures, rows)]
+        ranked, rank = [], 1
+        for place, index in enumerate(places):
+            if place and not ties[place - 1]:
+                rank = place + 1
+            strength, low, high = bounds[place]
+            ranked.append(
+                RankedPicture(
+                    rank=rank,
+                    index=index,
+                    picture=pictures[index].name,
+                    strength=strength,
+                    low=low,
+                    high=high,
+                    score=scores[index].score if scores else None,
+                    spread=scores[index].spread if scores else None,
+                    labels=found[index].labels if found[index] else (),
+                    reason=reason(found[index], scores[index] if scores else None),
+                    tied_with_next=ties[place] if place < len(ties) else False,
+                )
+            )
+        disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
+        return Ranking(tuple(ranked), method, len(answers), disagreement)
+
+
+# ---------------------------------------------------------------------- from probabilities to answers
+
+
+def identification(name: str, options: tuple[str, ...], row) -> Identification:
+    """An Identification from the probabilities of all allowed answers.
+
+    A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
+    """
+    best = int(row.argmax())
+    mass = dict.fromkeys(tasks.LABELS, 0.0)
+    for option, probability in zip(options, row):
+        labels = tasks.parse_labels(option) or (tasks.NONE,)
+        for label in labels:
+            mass[label] += float(probability) / len(labels)
+    ordered = sorted(mass.items(), key=lambda item: -item[1])
+    labels = tasks.parse_labels(options[best])
+    probabilities = tuple(LabelProbability(*item) for item in ordered)
+    return Identification(name, labels, options[best], probabilities, float(row[best]))
+
+
+def score(name: str, row) -> Score:
+    """A Score from the probabilities of the five rating levels, best level first."""
+    mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
+    spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
+    levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, row))
+    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels)
+
+
+def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
+    """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward)."""
+    probability = (forward + backward) / 2
+    verdict = "tie" if abs(probability - 0.5) < TIE else "A" if probability > 0.5 else "B"
+    return Comparison(
+        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text
+    )
+
+
+def reason(found: Identification | None, rated: Score | None) -> str:
+    """One sentence on a picture's place: its distortion with the probability of it, and its rating."""
+    parts = []
+    if found is not None:
+        sure = f"{found.confidence:.0%} sure"
+        parts.append(f"{found.text.lower()} ({sure})" if found.labels else f"no distortion found ({sure})")
+    if rated is not None:
+        level = max(rated.levels, key=lambda item: item.probability).label
+        parts.append(f"quality {level}")
+    return ", ".join(parts)
+
+
+def _order_by_score(scores: list[Score]):
+    places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
+    ties = [abs(scores[i].score - scores[j].score) < 1.0 for i, j in zip(places, places[1:])]
+    bounds = [
+        (s.score, max(0.0, s.score - 1.96 * s.spread), min(100.0, s.score + 1.96 * s.spread))
+        for s in (scores[i] for i in places)
+    ]
+    return places, ties, bounds
+
+
+def _without_end(ids: list[int], end: list[int]) -> list[int]:
+    return ids[: len(ids) - len(end)] if ids[-len(end) :] == end else ids
+
+
+class _Counter:
+    """Adds up the progress of several passes into one count."""
+
+    def __init__(self, progress: Progress | None, total: int):
+        self.progress, self.total, self.before, self.now = progress, total, 0, 0
+
+    def __call__(self, done: int, of: int) -> None:
+        self.now = self.before + done
+        if done == of:
+            self.before = self.now
+        self.check()
+
+    def check(self) -> None:
+        if self.progress:
+            self.progress(self.now, self.total)

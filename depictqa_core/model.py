@@ -1,0 +1,151 @@
+"""The judge network: vision tower -> connector -> causal language model, as one ordinary ``transformers`` model."""
+
+from collections import defaultdict
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from .config import DepictQAConfig
+from .connector import CONNECTORS
+from .prompts import Slot
+from .vision import TOWERS, Prepared, statistics_width
+
+IMAGE_TOKEN = -1
+"""Stands in ``input_ids`` where the embeddings of a picture go."""
+IGNORE = -100
+PARTS = ("vision", "connector", "language", "lora")
+"""What can be trained or frozen."""
+ENCODE_BATCH = 16
+"""Pictures of one size that the vision tower of an accelerator sees at once."""
+
+
+class DepictQAModel(PreTrainedModel):
+    """The network of DepictQA (arXiv 2405.18842, section 5), for any tower, connector and causal language model."""
+
+    config_class = DepictQAConfig
+    base_model_prefix = "depictqa"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["LlamaDecoderLayer", "CLIPEncoderLayer", "TransformerDecoderLayer"]
+
+    def __init__(self, config: DepictQAConfig):
+        super().__init__(config)
+        self.vision = TOWERS[config.vision["kind"]](config)
+        self.language = AutoModelForCausalLM.from_config(config.language_config())
+        if getattr(config, "lora", None):
+            self._add_lora(config.lora)
+        hidden = self.language.config.hidden_size
+        connector = CONNECTORS[config.connector["kind"]]
+        self.connector = connector(config, self.vision.widths, statistics_width(config), hidden)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Every part initialises itself when it is made."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language.get_input_embeddings()
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.language.get_output_embeddings()
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs) -> None:
+        """Recompute activations in the backward pass, also where only LoRA behind frozen embeddings is trained."""
+        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False}, **kwargs)
+
+    def _add_lora(self, lora: dict) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        defaults = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.1}
+        defaults["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        inject_adapter_in_model(LoraConfig(**{**defaults, **lora}), self.language)
+
+    def freeze(self, trainable: tuple[str, ...] = ("connector", "lora")) -> None:
+        """Leave only some parts trainable: any of "vision", "connector", "language", "lora"; others are a ValueError."""
+        unknown = set(trainable) - set(PARTS)
+        if unknown:
+            raise ValueError(f"unknown parts {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
+        for name, parameter in self.named_parameters():
+            part = "lora" if "lora_" in name else name.split(".")[0]
+            parameter.requires_grad_(part in trainable)
+
+    def encode(self, pictures: list[Prepared]) -> list[torch.Tensor]:
+        """Vision tower and weightless pooling, with pictures of one size in one batch.
+
+        Returns one tensor per picture: [T, C] patch features, or [V] for the pooling connector.
+        """
+        device = next(self.vision.parameters()).device
+        by_size = defaultdict(list)
+        for index, picture in enumerate(pictures):
+            by_size[tuple(picture.pixels.shape)].append(index)
+        # A CPU is fastest on one picture at a time: its activations then stay in the cache.
+        at_once = 1 if device.type == "cpu" else ENCODE_BATCH
+        groups = [group[i : i + at_once] for group in by_size.values() for i in range(0, len(group), at_once)]
+        pooled: list[torch.Tensor | None] = [None] * len(pictures)
+        for indexes in groups:
+            pixels = torch.stack([pictures[i].pixels for i in indexes]).to(device)
+            statistics = None
+            if self.vision.uses_statistics:
+                statistics = torch.stack([pictures[i].statistics for i in indexes]).to(device)
+            for index, row in zip(indexes, self.connector.pool(self.vision(pixels, statistics))):
+                pooled[index] = row
+        return pooled
+
+    def connect(self, pooled: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Connector over what ``encode`` gave; returns [T, hidden] language-model embeddings per picture."""
+        dtype = next(self.connector.parameters()).dtype
+        by_shape = defaultdict(list)
+        for index, row in enumerate(pooled):
+            by_shape[tuple(row.shape)].append(index)
+        tokens: list[torch.Tensor | None] = [None] * len(pooled)
+        for indexes in by_shape.values():
+            stacked = torch.stack([pooled[i] for i in indexes])
+            stacked = stacked if stacked.dim() == 2 else stacked.to(dtype)  # pooled vectors are standardised in fp32
+            for index, row in zip(indexes, self.connector(stacked)):
+                tokens[index] = row
+        return tokens
+
+    def embed_prompt(self, parts: list[list[int] | Slot], tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Embeddings [L, hidden] of one encoded prompt, with the tokens of each picture (by role) in its slot."""
+        embedding = self.get_input_embeddings()
+        device = embedding.weight.device
+        rows = [
+            tokens[part.role] if isinstance(part, Slot) else embedding(torch.tensor(part, device=device)) for part in parts
+        ]
+        return torch.cat([row.to(embedding.weight.dtype) for row in rows])
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pooled: list[torch.Tensor],
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ):
+        """One training step's forward pass.
+
+        Args:
+            input_ids: [B, L], ``IMAGE_TOKEN`` at every position of a picture token.
+            attention_mask: [B, L], 0 at padding (and at hidden separators, facts 1.6).
+            pooled: outputs of ``encode`` for all pictures, in the order of their slots over the batch.
+            labels: [B, L], ``IGNORE`` where no loss is taken.
+
+        Returns:
+            the language model's output, with ``loss`` when labels are given.
+
+        Raises:
+            ValueError: the pictures do not fill exactly the places of ``IMAGE_TOKEN``.
+        """
+        embedding = self.get_input_embeddings()
+        embeds = embedding(input_ids.clamp(min=0))
+        pictures = torch.cat(self.connect(pooled)).to(embeds.dtype)
+        places = input_ids == IMAGE_TOKEN
+        if int(places.sum()) != len(pictures):  # masked_scatter would leave pictures over in silence
+            raise ValueError(f"{len(pictures)} picture tokens for {int(places.sum())} places in input_ids")
+        embeds = embeds.masked_scatter(places[..., None], pictures)
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(len(input_ids), -1)
+        kwargs.setdefault("use_cache", False)  # keys and values are of no use in one pass
+        return self.language(
+            inputs_embeds=embeds, attention_mask=attention_mask, position_ids=positions, labels=labels, **kwargs
+        )

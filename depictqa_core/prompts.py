@@ -1,0 +1,76 @@
+"""One function lays out the text segments and picture slots of a question; training and inference both use it.
+
+Source: facts of the published template (DepictQA-Wild): the spaces, newlines and the ``</s>`` separators below are part of
+what the published checkpoints were trained on. Each text segment is tokenised on its own.
+"""
+
+from dataclasses import dataclass
+
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and"
+    " polite answers to the human's questions. As an AI assistant, you are performing an image quality assessment task."
+)
+SYSTEM_REFERENCE = " A high-quality Reference Image is provided to assist the evaluation."
+SEPARATOR = "\n\n </s> "
+USER = "USER: "
+ASSISTANT = "\n   ASSISTANT: "
+ANSWER_END = "\n </s>"
+
+REFERENCE, A, B = "reference", "A", "B"
+_TITLE = {REFERENCE: "Reference Image: ", A: "Image A: ", B: "Image B: ", None: "Image: "}
+_TAG = {REFERENCE: "Img-Reference", A: "Img-A", B: "Img-B", None: "Img"}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of one picture in a prompt: ``role`` is "reference", "A" or "B"."""
+
+    role: str
+
+
+def layout(question: str, pair: bool, reference: bool) -> list[str | Slot]:
+    """Lay out one question.
+
+    Args:
+        question: the user's question, one line.
+        pair: two pictures (slots "A" and "B") or one (slot "A", titled "Image").
+        reference: whether a pristine reference comes first (slot "reference").
+
+    Returns:
+        text segments and Slots in prompt order, beginning and ending with text; for example, one picture without a
+        reference: ``["A chat … task.\\n\\n </s> Image: <Img>", Slot("A"), "</Img>\\n\\n </s> USER: …\\n   ASSISTANT: "]``.
+    """
+    text = SYSTEM + (SYSTEM_REFERENCE if reference else "")
+    parts: list[str | Slot] = []
+    for role in ((REFERENCE,) if reference else ()) + ((A, B) if pair else (A,)):
+        name = role if pair or role == REFERENCE else None
+        parts += [text + SEPARATOR + _TITLE[name] + f"<{_TAG[name]}>", Slot(role)]
+        text = f"</{_TAG[name]}>"
+    return parts + [text + SEPARATOR + USER + question + ASSISTANT]
+
+
+def fixed_strings() -> list[str]:
+    """Every constant piece of the layouts, for a tokenizer that wants to spend one token on each."""
+    titles = [SEPARATOR + _TITLE[name] + f"<{_TAG[name]}>" for name in _TITLE]
+    closings = [f"</{tag}>" for tag in _TAG.values()]
+    return [SYSTEM, SYSTEM_REFERENCE, *titles, *closings, SEPARATOR + USER, ASSISTANT, ANSWER_END]
+
+
+def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
+    """Tokenise every text segment on its own; the beginning-of-sequence id is put before the first one if there is one."""
+    encoded = [part if isinstance(part, Slot) else text_ids(part, tokenizer) for part in parts]
+    if tokenizer.bos_token_id is not None:
+        encoded[0] = [tokenizer.bos_token_id, *encoded[0]]
+    return encoded
+
+
+def text_ids(text: str, tokenizer) -> list[int]:
+    """Ids of one text segment without special tokens around it; ``</s>`` in it becomes the tokenizer's own end token."""
+    if tokenizer.eos_token and tokenizer.eos_token != "</s>":
+        text = text.replace("</s>", tokenizer.eos_token)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def answer_ids(text: str, tokenizer) -> list[int]:
+    """Ids of an answer with its end, as the model is trained to write it; the last id ends generation."""
+    return text_ids(text.strip() + ANSWER_END, tokenizer)

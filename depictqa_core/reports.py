@@ -1,0 +1,233 @@
+"""What the command line shows and writes: aligned tables, JSON, CSV rows and a progress bar."""
+
+import csv
+import io
+import json
+import shutil
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from .results import Comparison, Description, Failure, Identification, Ranking, Score
+from .tasks import LABELS, LEVELS, NONE
+
+# ---------------------------------------------------------------------- JSON and CSV
+
+
+def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
+    """One JSON document, the same layout for every verb; equal answers give equal bytes.
+
+    Args:
+        task: the verb.
+        checkpoint: name of the checkpoint that answered.
+        results: the answers as dicts.
+        failures: pictures that could not be judged.
+        facts: what else is worth knowing about the whole; None values are left out.
+    """
+    facts = {key: value for key, value in facts.items() if value is not None}
+    content = {"task": task, "checkpoint": checkpoint, **facts, "results": results}
+    content["failures"] = [failure.to_dict() for failure in failures]
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def csv_text(results: list[dict], failures: Sequence[Failure] = ()) -> str:
+    """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone.
+
+    Probabilities get a column per label, several labels are joined by " and ", None is an empty cell.
+    """
+    rows = [_row(result) for result in results] + [failure.to_dict() for failure in failures]
+    columns = list(rows[0] if results else {"picture": None})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*columns, "error"], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _row(result: dict) -> dict:
+    row = {}
+    for key, value in result.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            probability = {item["label"]: item["probability"] for item in value}
+            row |= {label: probability[label] for label in (*LABELS, *LEVELS) if label in probability}
+        elif isinstance(value, list):
+            row[key] = " and ".join(value) or NONE
+        else:
+            row[key] = value
+    return row
+
+
+# ---------------------------------------------------------------------- tables
+
+
+def identification_table(results: Sequence[Identification], width: int | None = None) -> str:
+    """One line per picture: the distortions, how sure that is, and the likeliest other one."""
+    rows = []
+    for result in results:
+        other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
+        labels = " and ".join(result.labels) or NONE
+        rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
+    return table(["picture", "distortion", "confidence", "otherwise"], rows, "<<><", width, shrink=0)
+
+
+def score_table(results: Sequence[Score], width: int | None = None) -> str:
+    """One line per picture: the score with its spread, and the most probable level."""
+    rows = []
+    for result in results:
+        level = max(result.levels, key=lambda item: item.probability).label
+        rows.append([result.picture, f"{result.score:.1f}", f"±{result.spread:.1f}", level, f"{result.confidence:.2f}"])
+    return table(["picture", "score", "spread", "level", "confidence"], rows, "<>><>", width, shrink=0)
+
+
+def description_text(results: Sequence[Description], width: int | None = None) -> str:
+    """One paragraph per picture."""
+    parts = []
+    for result in results:
+        sure = "" if result.confidence is None else f" (confidence {result.confidence:.2f})"
+        parts.append(f"{printable(result.picture)}{sure}\n{_indented(result.text, width)}")
+    return "\n\n".join(parts)
+
+
+def comparison_text(result: Comparison, width: int | None = None) -> str:
+    """The two pictures with their probabilities, the verdict, and the words if there are any."""
+    rows = [
+        ["A", result.picture_a, f"{result.probability_a:.2f}"],
+        ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
+    ]
+    verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
+    lines = [
+        table(["", "picture", "better"], rows, "<<>", width, shrink=1),
+        f"{verdict}; the two orders of asking differ by {result.disagreement:.2f}",
+    ]
+    if result.text is not None:
+        lines += ["", _indented(result.text, width)]
+    return "\n".join(lines)
+
+
+def ranking_table(ranking: Ranking, width: int | None = None) -> str:
+    """One line per picture, best first; "2=" marks pictures that share a rank."""
+    pairs = ranking.method == "pairs"
+    columns = ["rank", "score", "spread", *(["strength", "95 % interval"] if pairs else []), "picture", "why"]
+    rows = []
+    for place, mark in zip(ranking.pictures, rank_marks(ranking)):
+        row = [mark, "-", "-"] if place.score is None else [mark, f"{place.score:.1f}", f"±{place.spread:.1f}"]
+        if pairs:
+            row += [f"{place.strength:+.2f}", f"{place.low:+.2f} .. {place.high:+.2f}"]
+        rows.append([*row, place.picture, place.reason])
+    align = ">>>" + (">>" if pairs else "") + "<<"
+    count = len(ranking.pictures)
+    foot = f"{count} picture{'s' * (count != 1)}"
+    if ranking.comparisons:
+        foot += f", {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)}"
+        foot += f"; the two orders of asking differ by {ranking.disagreement:.2f} on average"
+    return f"{table(columns, rows, align, width, shrink=len(columns) - 2)}\n\n{foot}"
+
+
+def rank_marks(ranking: Ranking) -> list[str]:
+    """The ranks as text, "2=" where a rank is shared."""
+    ranks = [place.rank for place in ranking.pictures]
+    return [f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]
+
+
+def table(columns: list[str], rows: list[list[str]], align: str, width: int | None = None, shrink: int = 0) -> str:
+    """Aligned text.
+
+    Args:
+        columns: headings.
+        rows: cells, as many as columns in each row.
+        align: "<" or ">" for each column.
+        width: of the terminal in characters; None never shortens anything.
+        shrink: the column that is shortened, in the middle, when a line would be wider than that.
+    """
+    lines = [list(columns), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*lines)]
+    if width is not None and (over := sum(widths) + 2 * (len(widths) - 1) - width) > 0:
+        widths[shrink] = max(min(widths[shrink], 16), widths[shrink] - over)
+        for line in lines:
+            line[shrink] = _shortened(line[shrink], widths[shrink])
+    lines.insert(1, ["-" * size for size in widths])
+    return "\n".join("  ".join(map(_padded, line, widths, align)).rstrip() for line in lines)
+
+
+def printable(text: str) -> str:
+    """``text`` on one line and without control characters, which a file name may hold."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _width(text: str) -> int:
+    """Columns that a terminal needs: East Asian wide characters take two, combining marks none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _padded(text: str, width: int, align: str) -> str:
+    space = " " * (width - _width(text))
+    return text + space if align == "<" else space + text
+
+
+def _shortened(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    head, tail = text[: len(text) // 3], text[len(text) // 3 :]
+    while _width(head) > (width - 1) // 3:
+        head = head[:-1]
+    while _width(tail) > width - 1 - _width(head):
+        tail = tail[1:]
+    return f"{head}…{tail}"
+
+
+def _indented(text: str, width: int | None) -> str:
+    lines = [printable(line) for line in text.splitlines()]
+    if width is not None:
+        lines = [part for line in lines for part in textwrap.wrap(line, max(20, min(width, 110) - 2)) or [""]]
+    return "\n".join(f"  {line}".rstrip() for line in lines)
+
+
+def terminal_width() -> int | None:
+    """Width of the terminal that stdout is; None when stdout is a file or a pipe, where nothing is shortened."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+# ---------------------------------------------------------------------- progress
+
+
+class ProgressBar:
+    """A bar on stderr, drawn on a terminal only; usable as a ``progress`` callback and as a context manager.
+
+    Args:
+        label: what is being done.
+        unit: what is counted.
+        quiet: draw nothing at all.
+
+    Attributes:
+        offset, total: set these to show calls that count only a part of the work as a part of it.
+    """
+
+    def __init__(self, label: str, unit: str, quiet: bool = False):
+        self.label, self.unit = label, unit
+        self.shown = not quiet and sys.stderr.isatty()
+        self.offset, self.total = 0, None
+        self._line = ""
+
+    def note(self, text: str) -> None:
+        """Show a text in place of the bar."""
+        self._draw(text)
+
+    def __call__(self, done: int, total: int) -> None:
+        done, total = self.offset + done, self.total or total
+        share = done / total if total else 1.0
+        filled = round(24 * share)
+        self._draw(f"{self.label} [{'#' * filled}{'-' * (24 - filled)}] {done}/{total} {self.unit}")
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._draw("")
+
+    def _draw(self, line: str) -> None:
+        if self.shown and line != self._line:
+            line = line[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write("\r" + line.ljust(len(self._line)) + ("" if line else "\r"))
+            sys.stderr.flush()
+            self._line = line

@@ -1,0 +1,154 @@
+"""What the judge answers: one frozen dataclass per verb, each of which turns itself into plain JSON values."""
+
+from dataclasses import asdict, dataclass
+
+
+class _Result:
+    def to_dict(self) -> dict:
+        """This answer as nested dicts, lists, strings and numbers, with numbers rounded to 6 digits."""
+        return _plain(asdict(self))
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+@dataclass(frozen=True)
+class LabelProbability(_Result):
+    """One possible answer and how probable the model finds it (0..1)."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Identification(_Result):
+    """The distortions of one picture.
+
+    Attributes:
+        picture: name of the picture.
+        labels: lower-case distortion names, at most two; empty for a picture found pristine.
+        text: the answer as the model words it, such as ``"Noise and insufficient brightness"`` or ``"None"``.
+        probabilities: the 13 single labels by falling probability; they sum to 1.
+        confidence: 0..1, the probability of ``text`` among all answers that the question allows.
+    """
+
+    picture: str
+    labels: tuple[str, ...]
+    text: str
+    probabilities: tuple[LabelProbability, ...]
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Description(_Result):
+    """Words about one picture. ``confidence`` is 0..1 or None; ``confidence_method`` says how it was computed."""
+
+    picture: str
+    text: str
+    confidence: float | None
+    confidence_method: str
+
+
+@dataclass(frozen=True)
+class Score(_Result):
+    """How good one picture is.
+
+    Attributes:
+        picture: name of the picture.
+        score: 0 (worst) to 100 (flawless), the mean of the distribution over ``levels``.
+        spread: standard deviation of that distribution, in points.
+        confidence: 0..1, one minus the spread over the largest possible spread (50 points).
+        levels: the five rating levels, best first, with their probabilities.
+    """
+
+    picture: str
+    score: float
+    spread: float
+    confidence: float
+    levels: tuple[LabelProbability, ...]
+
+
+@dataclass(frozen=True)
+class Comparison(_Result):
+    """Which of two pictures is better.
+
+    Attributes:
+        picture_a, picture_b: names of the pictures.
+        probability_a: probability 0..1 that A is better, averaged over both orders of asking.
+        disagreement: 0..1, how far the two orders lie apart.
+        verdict: ``"A"``, ``"B"`` or ``"tie"``.
+        confidence: 0.5..1, the probability of the more probable winner.
+        text: the comparison in words, or None when no words were asked for.
+    """
+
+    picture_a: str
+    picture_b: str
+    probability_a: float
+    disagreement: float
+    verdict: str
+    confidence: float
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class RankedPicture(_Result):
+    """One place of a ranking.
+
+    Attributes:
+        rank: 1 is best; pictures that cannot be told apart share a rank.
+        index: position of the picture in the input, from 0.
+        picture: name of the picture.
+        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; with method "score" the
+            score in points with its interval.
+        score, spread: the picture's own score in points and its standard deviation, or None if it was not asked for.
+        labels: distortions found in it.
+        reason: one sentence on why it stands here.
+        tied_with_next: True when the next picture cannot be told apart from this one.
+    """
+
+    rank: int
+    index: int
+    picture: str
+    strength: float
+    low: float
+    high: float
+    score: float | None
+    spread: float | None
+    labels: tuple[str, ...]
+    reason: str
+    tied_with_next: bool
+
+
+@dataclass(frozen=True)
+class Ranking(_Result):
+    """Pictures from best to worst.
+
+    Attributes:
+        pictures: best first.
+        method: ``"pairs"`` (Bradley-Terry over comparisons) or ``"score"``.
+        comparisons: how many pairs were asked.
+        disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
+    """
+
+    pictures: tuple[RankedPicture, ...]
+    method: str
+    comparisons: int
+    disagreement: float
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Input indexes, best first."""
+        return tuple(picture.index for picture in self.pictures)
+
+
+@dataclass(frozen=True)
+class Failure(_Result):
+    """A picture that could not be judged, and why."""
+
+    picture: str
+    error: str

@@ -1,0 +1,170 @@
+"""The task paradigm as data: tasks, settings, labels, default questions, answer formats and their strict parsers.
+
+Source: DepictQA-Wild (arXiv 2405.18842), sections 3 and 4. The short-answer tail and the answer spellings are fixed by
+the published checkpoints; every model of this project uses the same.
+"""
+
+import re
+from dataclasses import dataclass
+
+from .errors import TaskError
+
+NONE = "none"
+DISTORTIONS = (
+    "noise",
+    "blur",
+    "compression",
+    "oversharpening",
+    "pixelation",
+    "color quantization",
+    "insufficient saturation",
+    "overly high saturation",
+    "insufficient contrast",
+    "overly high contrast",
+    "insufficient brightness",
+    "overly high brightness",
+)
+LABELS = DISTORTIONS + (NONE,)
+"""The 13 labels of a single-distortion answer; ``NONE`` stands for a pristine picture."""
+
+LEVELS = ("excellent", "good", "fair", "poor", "bad")
+LEVEL_SCORES = (100.0, 75.0, 50.0, 25.0, 0.0)
+"""Rating levels (ITU-R BT.500) and the points that each stands for."""
+
+WINNERS = ("Image A", "Image B")
+
+SHORT_TAIL = " Answer the question using a single word or phrase."
+_SHORT_PHRASES = ("single word", "one word", "a word", "single phrase", "one phrase", "a phrase")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of question.
+
+    Attributes:
+        name: identification, assessment, rating, comparison or score.
+        pair: True when it is about Image A and Image B, False for one picture.
+        brief: True when the answer is one of a closed set (``answers``), False for free text.
+        question: the default question, without the short-answer tail.
+    """
+
+    name: str
+    pair: bool
+    brief: bool
+    question: str
+
+    def ask(self, question: str | None = None) -> str:
+        """The question as the model gets it: brief tasks end in the short-answer tail, exactly once."""
+        question = (question or self.question).strip()
+        return question + SHORT_TAIL if self.brief and not is_short(question) else question
+
+
+IDENTIFICATION = Task(
+    "identification", False, True, "What are the most critical image quality issues in the evaluated image?"
+)
+ASSESSMENT = Task("assessment", False, False, "Please evaluate the image's quality and provide your reasons.")
+RATING = Task("rating", True, True, "Determine which image exhibits higher quality between Image A and Image B.")
+COMPARISON = Task(
+    "comparison",
+    True,
+    False,
+    "Compare the overall quality of Image A with Image B and provide a comprehensive explanation.",
+)
+SCORE = Task("score", False, True, "How would you rate the quality of the evaluated image?")
+TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE)}
+
+ONE_ISSUE = "What is the ONE most critical image quality issue in the evaluated image?"
+TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluated image?"
+"""Identification questions that fix how many distortions are named."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which pictures a published task type shows: the slots in prompt order and the record field behind each."""
+
+    pair: bool
+    reference: bool
+    fields: tuple[str, ...]
+
+
+SETTINGS = {
+    "quality_single_A": Setting(False, True, ("image_ref", "image_A")),
+    "quality_single_B": Setting(False, True, ("image_ref", "image_B")),
+    "quality_single_A_noref": Setting(False, False, ("image_A",)),
+    "quality_single_B_noref": Setting(False, False, ("image_B",)),
+    "quality_compare": Setting(True, True, ("image_ref", "image_A", "image_B")),
+    "quality_compare_noref": Setting(True, False, ("image_A", "image_B")),
+}
+"""The six published task types (``task_type`` of a record)."""
+
+
+def setting(task_type: str) -> Setting:
+    """Look up a published task type; raises TaskError that lists the known ones."""
+    if task_type not in SETTINGS:
+        raise TaskError(f"unknown task '{task_type}': choose one of {', '.join(SETTINGS)}")
+    return SETTINGS[task_type]
+
+
+def is_short(question: str) -> bool:
+    """Whether a question asks for an answer in one word or phrase."""
+    return any(phrase in question for phrase in _SHORT_PHRASES)
+
+
+def task_of(question: str, pair: bool) -> Task:
+    """Which task a question in published form belongs to: brief questions are told by their short-answer tail."""
+    if pair:
+        return RATING if is_short(question) else COMPARISON
+    if not is_short(question):
+        return ASSESSMENT
+    return SCORE if re.search(r"\brat(e|ing)\b|\bquality level\b", question) else IDENTIFICATION
+
+
+def issue_count(question: str) -> int | None:
+    """How many distortions an identification question asks for: 1, 2, or None when it leaves that open."""
+    words = set(re.findall(r"\b(ONE|TWO)\b", question))
+    return {frozenset({"ONE"}): 1, frozenset({"TWO"}): 2}.get(frozenset(words))
+
+
+def answer_text(labels: tuple[str, ...]) -> str:
+    """Distortion names as the answer spells them: ``("noise", "blur")`` -> ``"Noise and blur"``, ``()`` -> ``"None"``."""
+    return " and ".join(labels or (NONE,)).capitalize()
+
+
+def identification_answers(count: int | None = None) -> tuple[str, ...]:
+    """All answers that an identification question allows.
+
+    Args:
+        count: 1 for the 13 single labels, 2 for "None" and the ordered pairs of two distortions, None for all of them.
+    """
+    single = tuple(answer_text((label,)) for label in LABELS)
+    pairs = tuple(answer_text((a, b)) for a in DISTORTIONS for b in DISTORTIONS if a != b)
+    return {1: single, 2: (answer_text(()),) + pairs, None: single + pairs}[count]
+
+
+def answers(task: Task, question: str) -> tuple[str, ...]:
+    """The closed set of answers of a brief task, as the model spells them; raises TaskError for detailed tasks."""
+    if task is RATING:
+        return WINNERS
+    if task is SCORE:
+        return tuple(level.capitalize() for level in LEVELS)
+    if task is IDENTIFICATION:
+        return identification_answers(issue_count(question))
+    raise TaskError(f"the {task.name} task has no closed set of answers")
+
+
+def parse_labels(text: str) -> tuple[str, ...] | None:
+    """Distortion names of a brief identification answer: ``"Noise and blur"`` -> ``("noise", "blur")``, ``"None"`` -> ``()``.
+
+    Returns None for anything that is not exactly one answer of the format (it is never guessed).
+    """
+    text = text.strip()
+    if text == answer_text(()):
+        return ()
+    names = tuple(text.lower().split(" and "))
+    known = all(name in DISTORTIONS for name in names) and len(set(names)) == len(names) <= 2
+    return names if known and text == answer_text(names) else None
+
+
+def parse_winner(text: str) -> str | None:
+    """``"A"`` or ``"B"`` from a brief rating answer, None for anything else."""
+    return {"Image A": "A", "Image B": "B"}.get(text.strip())

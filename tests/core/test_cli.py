@@ -1,0 +1,340 @@
+"""The command line: what it prints, writes and refuses, with a tiny random checkpoint, and never with a traceback."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import make_tiny_checkpoint
+
+from depictqa_core import cli, files, load_judge, reports
+from depictqa_core.results import LabelProbability, Score
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return make_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder "pics" below the working directory with four readable pictures."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    os.makedirs("pics/inner")
+    for name in ("x10.png", "x2.png", "X1.jpg", "inner/deep.png"):
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(f"pics/{name}")
+    Path("pics/notes.txt").write_text("no picture")
+    Path("pics/.hidden.png").write_bytes(b"")
+    return "pics"
+
+
+@pytest.fixture
+def depictqa(checkpoint, capsys):
+    """Runs one command with the tiny checkpoint; gives (exit status, stdout, stderr)."""
+
+    def run(*words):
+        if words[0] != "info":
+            words += ("--checkpoint", str(checkpoint))
+        capsys.readouterr()
+        try:
+            status = cli.main(list(map(str, words)))
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def one_line(text):
+    return text.count("\n") == 1 and text.startswith("depictqa") and "Traceback" not in text
+
+
+# ---------------------------------------------------------------------- answers
+
+
+def test_rank_prints_writes_and_draws(depictqa, folder):
+    status, out, err = depictqa("rank", folder, "--csv", "r.csv", "--json", "r.json", "--sheet", "r.png")
+    assert (status, err) == (0, "")
+    facts = json.loads(Path("r.json").read_text())
+    names = [place["picture"] for place in facts["results"]]
+    assert sorted(names) == ["pics/X1.jpg", "pics/x10.png", "pics/x2.png"]
+    assert facts["task"] == "rank" and facts["method"] == "pairs" and facts["comparisons"] == 3
+    assert facts["failures"] == []
+    rows = list(csv.DictReader(open("r.csv")))
+    assert [row["picture"] for row in rows] == names
+    assert [float(row["score"]) for row in rows] == [place["score"] for place in facts["results"]]
+    lines = out.splitlines()
+    assert [name in line for name, line in zip(names, lines[2:5])] == [True] * 3
+    assert "3 pictures, 3 comparisons" in lines[-1]
+    assert Image.open("r.png").width > 900
+
+
+def test_rank_says_what_the_judge_says(depictqa, folder, checkpoint):
+    names = files.find_pictures([folder])
+    ranking = load_judge(checkpoint, "cpu").rank(names)
+    facts = json.loads(depictqa("rank", folder, "--json")[1])
+    assert [place["index"] for place in facts["results"]] == list(ranking.order)
+    assert [place["strength"] for place in facts["results"]] == [round(p.strength, 6) for p in ranking.pictures]
+
+
+@pytest.mark.parametrize("verb", ["identify", "describe", "score", "rank"])
+def test_two_runs_give_the_same_bytes(depictqa, folder, verb):
+    once, twice = (depictqa(verb, folder, "--json", "--csv", f"{i}.csv") for i in range(2))
+    assert once == twice and once[0] == 0
+    assert Path("0.csv").read_bytes() == Path("1.csv").read_bytes()
+    results = json.loads(once[1])["results"]
+    assert len(results) == len(list(csv.DictReader(open("0.csv")))) == 3
+    assert str(Path.cwd()) not in once[1]
+
+
+@pytest.mark.parametrize("verb", ["identify", "describe", "score"])
+def test_many_pictures_are_judged_a_few_at_a_time(depictqa, folder, verb, monkeypatch):
+    whole = depictqa(verb, folder, "--json", "--reference", "pics/x2.png")
+    monkeypatch.setattr(cli, "AT_ONCE", 2)
+    parts = depictqa(verb, folder, "--json", "--reference", "pics/x2.png")
+    for a, b in zip(json.loads(whole[1])["results"], json.loads(parts[1])["results"], strict=True):
+        assert a["picture"] == b["picture"] and a["confidence"] == pytest.approx(b["confidence"], abs=1e-4)
+
+
+def test_tables_of_every_verb(depictqa, folder):
+    for verb, word in (("identify", "confidence"), ("score", "±"), ("describe", "(confidence"), ("rank", "strength")):
+        status, out, err = depictqa(verb, folder)
+        assert (status, err) == (0, "") and "pics/x10.png" in out and word in out
+    assert "strength" not in depictqa("rank", folder, "--method", "score")[1]
+
+
+def test_identify_counts(depictqa, folder):
+    for count, most in (("1", 1), ("2", 2), ("any", 2)):
+        found = json.loads(depictqa("identify", folder, "--count", count, "--json")[1])["results"]
+        assert all(len(result["labels"]) <= most for result in found)
+        assert all(len(result["probabilities"]) == 13 for result in found)
+
+
+def test_compare(depictqa, folder):
+    status, out, err = depictqa("compare", "pics/x2.png", "pics/x10.png", "--csv", "c.csv")
+    assert (status, err) == (0, "") and "A  pics/x2.png" in out
+    status, out, _ = depictqa(
+        "compare", "pics/x2.png", "pics/x10.png", "--reference", "pics/X1.jpg", "--explain", "--json"
+    )
+    facts = json.loads(out)
+    assert facts["reference"] == "pics/X1.jpg" and facts["results"][0]["text"]
+    assert facts["results"][0]["picture_b"] == "pics/x10.png"
+    assert [row["verdict"] in ("A", "B", "tie") for row in csv.DictReader(open("c.csv"))] == [True]
+
+
+def test_info(depictqa, checkpoint, tmp_path):
+    status, out, err = depictqa("info", checkpoint, "--verify")
+    assert (status, err) == (0, "") and "tiny-cnn" in out and "(verified)" in out
+    facts = json.loads(depictqa("info", checkpoint, "--json")[1])
+    assert facts["checkpoint"] == "tiny-cnn" and facts["results"][0]["license"] == "Apache-2.0"
+    changed = shutil.copytree(checkpoint, tmp_path / "changed")
+    with open(changed / "model.safetensors", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\x7f")
+    status, out, err = depictqa("info", changed, "--verify")
+    assert (status, out) == (1, "") and one_line(err) and "damaged" in err
+
+
+def test_quiet_prints_nothing(depictqa, folder):
+    assert depictqa("score", folder, "--quiet", "--json", "s.json") == (0, "", "")
+    assert json.loads(Path("s.json").read_text())["results"]
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+def test_folders_are_searched_in_natural_order(folder):
+    assert files.find_pictures([folder]) == ["pics/X1.jpg", "pics/x2.png", "pics/x10.png"]
+    assert files.find_pictures([folder], recursive=True)[-1] == "pics/inner/deep.png"
+    assert files.find_pictures(["pics/x2.png", "absent.png"]) == ["pics/x2.png", "absent.png"]
+    assert files.find_pictures(["pics/x*.png"]) == ["pics/x2.png", "pics/x10.png"]
+    assert files.find_pictures([folder], leave_out=["./pics/x2.png"]) == ["pics/X1.jpg", "pics/x10.png"]
+
+
+def test_a_bad_picture_is_reported_and_the_rest_is_judged(depictqa, folder):
+    Path("pics/x3.png").write_bytes(Path("pics/x2.png").read_bytes()[:200])
+    for verb in ("rank", "score", "identify"):
+        status, out, err = depictqa(verb, folder, "missing.png", "--json", "--csv", "r.csv")
+        assert status == 3 and err.count("\n") == 2 and "depictqa: pics/x3.png: cannot be decoded" in err
+        facts = json.loads(out)
+        assert len(facts["results"]) == 3
+        assert [failure["picture"] for failure in facts["failures"]] == ["pics/x3.png", "missing.png"]
+        assert facts["failures"][1]["error"] == "no such file; check the path."
+        rows = list(csv.DictReader(open("r.csv")))
+        assert [bool(row["error"]) for row in rows] == [False, False, False, True, True]
+
+
+def test_only_bad_pictures(depictqa, folder):
+    for verb in ("rank", "score"):
+        status, out, err = depictqa(verb, "no1.png", "no2.png", "--json", "--csv", "r.csv")
+        assert (status, out) == (1, "") and "none of the pictures" in err.splitlines()[-1]
+        assert not Path("r.csv").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_file_names_may_hold_anything(depictqa, folder):
+    for name in ("new\nline.png", "画像.png", os.fsdecode(b"\xff.png"), "=1+1.png"):
+        shutil.copy("pics/x2.png", f"pics/{name}")
+    status, out, err = depictqa("score", folder, "--csv", "s.csv", "--json", "s.json")
+    assert (status, err) == (0, "") and len(out.splitlines()) == 9
+    status, out, err = depictqa("rank", folder, "--json", "--sheet", "s.png")
+    assert (status, err) == (0, "")
+    names = {place["picture"] for place in json.loads(out)["results"]}
+    assert {"pics/new\nline.png", "pics/画像.png", os.fsdecode(b"pics/\xff.png")} < names
+
+
+# ---------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    "words, word",
+    [
+        ("rank", "required"),
+        ("judge pics", "invalid choice"),
+        ("rank pics --method best", "invalid choice"),
+        ("rank --json pics/x2.png pics/x10.png", "does not end in .json"),
+        ("score --csv pics/x2.png pics/x10.png", "does not end in .csv"),
+        ("rank pics --sheet r.pdf", "does not end in"),
+        ("compare pics/x2.png", "required"),
+        ("identify pics --count 3", "invalid choice"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
+    status, out, err = depictqa(*words.split())
+    assert (status, out) == (2, "") and one_line(err) and word in err and "--help" in err
+
+
+@pytest.mark.parametrize(
+    "words, word",
+    [
+        ("rank empty", "no pictures in this folder"),
+        ("rank nothing*.png", "no file fits"),
+        ("rank pics --reference missing.png", "reference (missing.png): no such file"),
+        ("rank pics --reference pics", "is a folder"),
+        ("compare pics/x2.png missing.png", "no such file"),
+        ("compare pics/x2.png pics/notes.txt", "cannot be read"),
+        ("rank pics --json no/such/r.json", "there is no folder no/such"),
+        ("rank pics --csv dir.csv", "this is a folder"),
+        ("rank pics/x2.png --sheet pics/x2.png", "one of the pictures"),
+        ("rank pics/x2.png --reference pics/x10.png --sheet ./pics/x10.png", "one of the pictures"),
+        ("score pics --device abacus", "device 'abacus'"),
+        ("score pics --device cuda:99", "device 'cuda:99'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(depictqa, folder, words, word):
+    os.makedirs("empty")
+    os.makedirs("dir.csv")
+    before = {path: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+    status, out, err = depictqa(*words.split())
+    assert (status, out) == (1, "") and one_line(err) and word in err
+    assert before == {path: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "pickle", "no_card", "config"])
+@pytest.mark.parametrize("verb", ["rank", "info"])
+def test_a_broken_checkpoint_is_one_line(checkpoint, folder, capsys, tmp_path, damage, verb):
+    broken = tmp_path / "broken"
+    if damage not in ("missing", "empty"):
+        shutil.copytree(checkpoint, broken)
+    weights = broken / "model.safetensors"
+    if damage == "empty":
+        broken.mkdir()
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "pickle":
+        weights.unlink()
+        (broken / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    elif damage == "no_card":
+        (broken / "depictqa.json").unlink()
+    elif damage == "config":
+        if verb == "info":
+            pytest.skip("info does not read the network's configuration")
+        (broken / "config.json").write_text("{")
+    words = ["info", str(broken)] if verb == "info" else ["rank", folder, "--json", "--checkpoint", str(broken)]
+    status = cli.main(words)
+    out, err = capsys.readouterr()
+    assert (status, out) == (1, "") and one_line(err) and "broken" in err
+
+
+def test_unforeseen_errors_are_one_line_too(depictqa, folder, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("line one\nline two")
+
+    monkeypatch.setattr(cli, "load_pictures", fail)
+    status, out, err = depictqa("rank", folder)
+    assert (status, out) == (1, "") and one_line(err) and "MemoryError: line one" in err
+    monkeypatch.setenv("DEPICTQA_TRACEBACK", "1")
+    with pytest.raises(MemoryError):
+        cli.main(["rank", folder])
+
+
+def test_interruption(depictqa, folder, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("depictqa_core.judge.Judge.rank", interrupt)
+    assert depictqa("rank", folder) == (130, "", "depictqa: interrupted\n")
+
+
+def test_own_outputs_are_not_ranked_the_next_time(depictqa, folder):
+    words = ("rank", folder, "--sheet", "pics/a.png", "--json")
+    assert depictqa(*words) == depictqa(*words)
+    assert Path("pics/a.png").exists()
+
+
+def test_as_a_program(checkpoint, folder):
+    """One whole process: import path, exit status, a closed pipe, and nothing but the answer on stdout and stderr."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "depictqa_core"]
+    words = ["score", folder, "--checkpoint", str(checkpoint)]
+    done = subprocess.run([*command, *words, "missing.png"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 3 and done.stderr.splitlines() == ["depictqa: missing.png: no such file; check the path."]
+    assert len(done.stdout.splitlines()) == 5
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "rank" in done.stdout
+
+
+def test_import_is_light():
+    code = "import sys, depictqa_core.cli; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------------- layout
+
+
+def scores(*names):
+    levels = tuple(LabelProbability(level, 0.2) for level in ("excellent", "good", "fair", "poor", "bad"))
+    return [Score(name, 50.0, 35.0, 0.3, levels) for name in names]
+
+
+def test_tables_are_aligned_and_fit_the_terminal():
+    names = ["a.png", "画像画像.png", "very/" * 30 + "long.png", "bell\a.png"]
+    wide = reports.score_table(scores(*names)).splitlines()
+    assert "very/" * 30 + "long.png" in wide[4] and "\a" not in "".join(wide)
+    narrow = reports.score_table(scores(*names), 60).splitlines()
+    assert max(map(reports._width, narrow)) <= 60 and narrow[4].split()[0].endswith("long.png")
+    at = [line.index("50.0") + line.count("画") + line.count("像") for line in narrow[2:]]
+    assert len(set(at)) == 1
+
+
+def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
+    for terminal, quiet, drawn in ((True, False, True), (False, False, False), (True, True, False)):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        with reports.ProgressBar("judging", "pictures", quiet) as bar:
+            bar.note("loading the model ...")
+            bar.offset, bar.total = 2, 8
+            bar(2, 3)
+        err = capsys.readouterr().err
+        assert ("4/8 pictures" in err) == drawn and "\n" not in err
+        assert err == "" or err.rsplit("\r", 2)[1].strip() == ""

@@ -1,0 +1,88 @@
+"""Chooses which two variants are compared: decided pairs of one scene, and pairs of different pictures."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from . import labels
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A variant of scenes.jsonl with what its scene says about it (scene number, source picture, reference file)."""
+
+    scene: int
+    source: str
+    reference: str
+    variant: dict
+
+    @property
+    def double(self) -> bool:
+        return len(self.variant["distortions"]) == 2
+
+
+Decided = tuple[Shown, Shown, bool]
+"""Image A, Image B, and whether A is the better one."""
+
+
+def decided(shown: list[Shown], most: int, rng: np.random.Generator) -> list[Decided]:
+    """Up to ``most`` decided pairs of a scene in random order, each side first in half of the cases."""
+    found: list[Decided] = []
+    pairs = list(combinations(shown, 2))
+    for index in rng.permutation(len(pairs)):
+        if len(found) == most:
+            break
+        a, b = pairs[index] if rng.random() < 0.5 else pairs[index][::-1]
+        better = labels.better(a.variant, b.variant)
+        if better is not None:
+            found.append((a, b, better))
+    return found
+
+
+class CrossPairs:
+    """Decided pairs of different pictures: a variant of the current scene with one of an earlier scene.
+
+    Earlier variants are kept in a reservoir (a uniform sample of all seen), so that memory does not grow with the data.
+
+    Args:
+        pool: most variants in the reservoir.
+    """
+
+    def __init__(self, pool: int):
+        self._most = pool
+        self._pool: list[Shown] = []
+        self._seen = 0
+        self._owed = 0
+        self._made: set[frozenset[str]] = set()
+
+    def of(self, shown: list[Shown], count: int, rng: np.random.Generator) -> Iterator[Decided]:
+        """Pairs for one scene: ``count`` and what earlier scenes could not give, as far as partners are found."""
+        self._owed += count
+        yield from self._draw(shown, 10 * self._owed, rng)
+        for picture in shown:
+            self._seen += 1
+            if len(self._pool) < self._most:
+                self._pool.append(picture)
+            elif (place := int(rng.integers(self._seen))) < self._most:
+                self._pool[place] = picture
+
+    def rest(self, rng: np.random.Generator) -> Iterator[Decided]:
+        """What is still missing after the last scene, if there are enough pictures of different sources."""
+        yield from self._draw(self._pool, 50 * self._owed, rng)
+
+    def _draw(self, shown: list[Shown], tries: int, rng: np.random.Generator) -> Iterator[Decided]:
+        for _ in range(tries if self._pool else 0):
+            if not self._owed:
+                return
+            a, b = shown[int(rng.integers(len(shown)))], self._pool[int(rng.integers(len(self._pool)))]
+            key = frozenset((a.variant["image"], b.variant["image"]))
+            if a.source == b.source or key in self._made:
+                continue
+            better = labels.better(a.variant, b.variant)
+            if better is None:
+                continue
+            self._owed -= 1
+            self._made.add(key)
+            yield (a, b, better) if rng.random() < 0.5 else (b, a, not better)

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Downloads the packages of pictures.yaml with the ordinary clients (pip, apt-get, npm) and unpacks them, one folder each.
+# Run by a person, on purpose: it needs the network and about 0.7 GB (0.4 GB with --reserved).
+#
+#   fetch_pictures.sh OUT               the packages for training and validation
+#   fetch_pictures.sh --reserved OUT    the packages reserved for independent evaluation, into another folder
+#
+# PYTHON names the interpreter (default: python3); it needs pip and what `training` needs.
+set -euo pipefail
+
+reserved=
+if [ "${1:-}" = "--reserved" ]; then reserved=--reserved; shift; fi
+if [ $# -ne 1 ]; then echo "usage: $0 [--reserved] OUT" >&2; exit 2; fi
+
+python=${PYTHON:-python3}
+checkout=$(cd "$(dirname "$0")/../../.." && pwd)
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+pictures() { PYTHONPATH="$checkout" "$python" -m training.pictures "$@"; }
+
+pictures list $reserved >"$work/list"
+failed=
+while read -r kind name version id; do
+    if [ -d "$out/$id" ]; then echo "have $id"; continue; fi
+    echo "fetching $kind $name $version"
+    box=$work/box
+    rm -rf "$box" "$work/unpacked"
+    mkdir -p "$box" "$work/unpacked"
+    (
+        cd "$box"
+        case $kind in
+            pip)
+                "$python" -m pip download --quiet --no-deps "$name==$version"
+                for file in *; do
+                    case $file in
+                        *.whl) "$python" -m zipfile -e "$file" "$work/unpacked" ;;
+                        *) tar -xzf "$file" -C "$work/unpacked" ;;
+                    esac
+                done ;;
+            apt)
+                apt-get download -qq "$name=$version"
+                dpkg-deb -x ./*.deb "$work/unpacked" ;;
+            npm)
+                npm pack --silent "$name@$version" >/dev/null
+                tar -xzf ./*.tgz -C "$work/unpacked" 2>/dev/null ;;
+        esac
+        pictures unpack "$work/unpacked" >/dev/null
+    ) </dev/null || { echo "could not fetch $kind $name $version: if the version is gone, put a present one into pictures.yaml" >&2; failed=1; continue; }
+    mv "$work/unpacked" "$out/$id"
+done <"$work/list"
+[ -z "$failed" ]

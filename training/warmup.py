@@ -1,0 +1,82 @@
+"""Before the language model learns to speak, the connector learns on its own to see: which distortions, how severe.
+
+Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and for its
+difference from the reference; the heads are thrown away afterwards. It costs seconds where the language model costs hours.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from depictqa_core.tasks import DISTORTIONS
+
+from .distortions import ANSWER
+
+
+def severities(record: dict) -> list[float]:
+    """Severity 0..5 of each of the 12 distortions in an identification record."""
+    categories = record.get("distortion_classes") or [record.get("distortion_class")]
+    grades = record.get("severities") or [record.get("severity")]
+    row = [0.0] * len(DISTORTIONS)
+    for category, grade in zip(categories, grades):
+        if category and grade:
+            row[DISTORTIONS.index(ANSWER.get(category, category))] = float(grade)
+    return row
+
+
+def standardise(connector: nn.Module, rows: torch.Tensor) -> None:
+    """Fit the pooling connector's ``mean`` and ``deviation`` buffers to features [N, V] of training pictures."""
+    connector.mean.copy_(rows.mean(0))
+    connector.deviation.copy_(rows.std(0).clamp(min=1e-2))
+
+
+def warm_up(model, records: list[dict], features, epochs: int, seed: int, batch: int = 256, rate: float = 1e-3) -> float:
+    """Train ``model.connector`` on identification records with a reference.
+
+    Args:
+        records: with ``image_ref``, ``image_A`` and the distortion fields of facts 3.4.
+        features: path -> pooled features.
+        epochs: passes over the records.
+
+    Returns:
+        mean loss of the last epoch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.tensor([severities(record) for record in records])
+    own = torch.stack([features[record["image_A"]] for record in records])
+    references = {record["image_ref"] for record in records}
+    place = {path: row for row, path in enumerate(sorted(references))}
+    base = torch.stack([features[path] for path in sorted(references)])
+    which = torch.tensor([place[record["image_ref"]] for record in records])
+    standardise(model.connector, own)
+    connector = model.connector.train()
+    width = connector.token_count(own[0]) * model.language.config.hidden_size
+    kinds = len(DISTORTIONS)
+    heads = nn.ModuleList([nn.Linear(width, 2 * kinds + 1) for _ in range(2)])
+    parameters = [*connector.parameters(), *heads.parameters()]
+    steps = epochs * -(-len(records) // batch)
+    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    loss_sum, count = 0.0, 0
+    for _ in tqdm(range(epochs), desc="connector warm-up", mininterval=10):
+        loss_sum, count = 0.0, 0
+        for rows in torch.randperm(len(records), generator=generator).split(batch):
+            both = connector(torch.cat([own[rows], base[which[rows]]])).flatten(1)
+            alone, reference = both[: len(rows)], both[len(rows) :]
+            truth = target[rows]
+            none = (truth.sum(1, keepdim=True) == 0).float()
+            present = torch.cat([(truth > 0).float(), none], 1)
+            loss = 0.0
+            for head, seen in zip(heads, (alone, alone - reference)):
+                out = head(seen)
+                share = present / present.sum(1, keepdim=True)
+                loss = loss + F.cross_entropy(out[:, : kinds + 1], share, label_smoothing=0.02)
+                loss = loss + F.smooth_l1_loss(out[:, kinds + 1 :], truth) * 2
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            loss_sum, count = loss_sum + float(loss) * len(rows), count + len(rows)
+    return loss_sum / count
