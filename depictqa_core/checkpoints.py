@@ -14,6 +14,7 @@ from .errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 CARD = "depictqa.json"
+DTYPES = ("float32", "float16", "bfloat16")
 _PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 
 
@@ -46,14 +47,23 @@ def describe_checkpoint(folder: str | Path) -> dict:
     if not isinstance(files, dict) or not files:
         raise CheckpointError(f"checkpoint '{folder.name}' is damaged: {CARD} lists no weight files")
     for name, facts in files.items():
-        path = folder / Path(name).name
+        plain = isinstance(facts, dict) and {"bytes", "sha256"} <= facts.keys() and Path(name).name == name
+        if not plain or not name.endswith(".safetensors"):
+            raise CheckpointError(
+                f"checkpoint '{folder.name}' is damaged: {CARD} says nothing useful of '{name}'; get the folder again"
+            )
+        path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"checkpoint '{folder.name}' is incomplete: {name} is missing; get the folder again")
+            raise _missing(path)
         if path.stat().st_size != facts["bytes"]:
             raise CheckpointError(
                 f"checkpoint '{folder.name}' is damaged: {name} has {path.stat().st_size} bytes instead of"
                 f" {facts['bytes']}; get the folder again"
             )
+    # Checked here: from a foreign or empty config, transformers would build a network of default size, 7 billion weights.
+    if _read_json(folder / "config.json").get("model_type") != "depictqa":
+        raise CheckpointError(f"checkpoint '{folder.name}' is not one of DepictQA: its config.json is of another model")
+    _read_json(folder / "tokenizer_config.json")
     return card
 
 
@@ -66,10 +76,13 @@ def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float
         dtype: "float32", "float16" or "bfloat16".
 
     Raises:
-        CheckpointError: missing, incomplete, damaged, or weights that do not fit the configuration.
+        CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
+            that cannot be had.
     """
     folder = Path(folder)
     card = describe_checkpoint(folder)
+    if dtype not in DTYPES:
+        raise CheckpointError(f"unknown dtype '{dtype}': choose one of {', '.join(DTYPES)}")
     import torch
     from transformers import AutoTokenizer
 
@@ -84,18 +97,46 @@ def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 **where,
             )
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+            # Never run code that lies beside the weights, nor ask the terminal whether to.
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a damaged file makes the libraries raise, the person gets one clear line
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"checkpoint '{folder.name}' cannot be read ({first}); get the folder again") from error
-    wrong = {key: sorted(report[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[key]}
-    if wrong:
-        listed = "; ".join(f"{key.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for key, names in wrong.items())
-        raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({listed})")
+        raise CheckpointError(f"checkpoint '{folder.name}' cannot be read ({_line(error)}); get the folder again") from error
+    _refuse_misfits(folder, report)
     model.eval()
-    return Checkpoint(model if where else model.to(device), tokenizer, card)
+    if not where:
+        try:
+            model.to(device)
+        except Exception as error:
+            raise CheckpointError(
+                f"checkpoint '{folder.name}' cannot be put on device '{device}' ({_line(error)}); choose auto or cpu"
+            ) from error
+    return Checkpoint(model, tokenizer, card)
+
+
+def _refuse_misfits(folder: Path, report: dict) -> None:
+    """Weights that are missing, left over or of another shape would leave parts of the network random."""
+    listed = []
+    for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(name if isinstance(name, str) else name[0] for name in report[key])
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            listed.append(f"{key.replace('_', ' ')}: {', '.join(names[:3])}{more}")
+    if listed:
+        raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({'; '.join(listed)})")
+
+
+def _line(error: Exception) -> str:
+    """The first line of an error, with its kind where it is a bare word."""
+    first = (str(error).strip().splitlines() or [""])[0].strip()
+    first = first if len(first) < 200 else first[:197] + "..."
+    return first if " " in first else f"{type(error).__name__} {first}".strip()
+
+
+def _missing(path: Path) -> CheckpointError:
+    return CheckpointError(f"checkpoint '{path.parent.name}' is incomplete: {path.name} is missing; get the folder again")
 
 
 def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
@@ -146,6 +187,8 @@ def _quiet():
 
 
 def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise _missing(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -56,6 +56,21 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+class _VerbParser(_Parser):
+    """The parser of one verb: pictures may stand before, between and behind the options."""
+
+    _mixing = False
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self._mixing:  # argparse's own way to mix them calls this method again
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     model = _Parser(add_help=False)
@@ -82,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
 
     parser = _Parser(prog="depictqa", description="Judges picture quality with a vision-language model.")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     each = {"parents": [inputs, reference, model, output, rows]}
 
     verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)

@@ -89,6 +89,8 @@ def detailed_confidence(
 def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
     """Which tokens belong to a verdict word, bool [N]; all of them when there is none."""
     ends = [len(decode(ids[: i + 1])) for i in range(len(ids))]
+    # Half a character may decode to more signs than the whole one: no token ends behind a later one.
+    ends = np.minimum.accumulate(ends[::-1])[::-1].tolist()
     starts = [0, *ends[:-1]]
     spans = [match.span() for match in _VERDICT.finditer(decode(ids))]
     keep = np.array([any(a < stop and b > start for start, stop in spans) for a, b in zip(starts, ends)])

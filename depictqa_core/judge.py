@@ -1,15 +1,18 @@
 """The judge: ``load_judge(...)`` and its five verbs identify, describe, compare, score and rank."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from . import ranking, tasks
 from .checkpoints import BUNDLED, Checkpoint, load_checkpoint
 from .confidence import detailed_confidence
-from .errors import TaskError
-from .images import Picture, as_picture, as_pictures
-from .prompts import ANSWER_END, A, B, REFERENCE, answer_ids, encode, layout, text_ids
+from .errors import CheckpointError, TaskError
+from .images import Picture, SizePolicy, as_picture, as_pictures
+from .prompts import REFERENCE, A, B, answer_ids, encode, layout
 from .results import Comparison, Description, Identification, LabelProbability, RankedPicture, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, Task
 
@@ -79,11 +82,13 @@ class Judge:
         Returns:
             one Identification per picture, in order. The 13 label probabilities are exact for the question asked.
         """
-        question = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES, None: IDENTIFICATION.question}[count]
+        questions = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES, None: IDENTIFICATION.question}
+        if count not in questions:
+            raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")
+        question = questions[count]
         pictures, references = self._inputs(pictures, reference)
-        questions = [(p, r) for p, r in zip(pictures, references)]
         options = tasks.answers(IDENTIFICATION, question)
-        rows = self._brief(IDENTIFICATION, question, questions, options, progress)
+        rows = self._brief(IDENTIFICATION, question, list(zip(pictures, references)), options, progress)
         return [identification(picture.name, options, row) for picture, row in zip(pictures, rows)]
 
     def describe(
@@ -95,10 +100,16 @@ class Judge:
         max_new_tokens: int = 400,
         progress: Progress | None = None,
     ) -> list[Description]:
-        """Say in words what is wrong with each picture and how good it is overall."""
+        """Say in words what is wrong with each picture and how good it is overall.
+
+        Args:
+            question: another wording of the question.
+            max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
+        """
+        if max_new_tokens < 1:
+            raise TaskError(f"max_new_tokens is {max_new_tokens}: give at least 1")
         pictures, references = self._inputs(pictures, reference)
-        asked = [(p, r) for p, r in zip(pictures, references)]
-        return self._detailed(ASSESSMENT, question, asked, max_new_tokens, progress)
+        return self._detailed(ASSESSMENT, question, list(zip(pictures, references)), max_new_tokens, progress)
 
     def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
         """Rate each picture from 0 (worst) to 100 (flawless).
@@ -107,10 +118,7 @@ class Judge:
         the probabilities that the model gives them, and the spread their standard deviation.
         """
         pictures, references = self._inputs(pictures, reference)
-        asked = [(p, r) for p, r in zip(pictures, references)]
-        options = tasks.answers(SCORE, SCORE.question)
-        rows = self._brief(SCORE, None, asked, options, progress)
-        return [score(picture.name, row) for picture, row in zip(pictures, rows)]
+        return self._scores(pictures, references, progress)
 
     def compare(
         self, a, b, reference=None, *, explain: bool = False, question: str | None = None, progress: Progress | None = None
@@ -176,24 +184,28 @@ class Judge:
         pictures, references = self._inputs(pictures, reference)
         if not pictures:
             raise TaskError("there are no pictures to rank")
-        scores = self._scores_if_taught(pictures, references, progress if method == "score" else None)
+        self._require(RATING if method == "pairs" else SCORE)
+        scored, named = (task.name in self.model.config.tasks for task in (SCORE, IDENTIFICATION))
+        named = named and reasons
+        pairs = ranking.default_budget(len(pictures)) if method == "pairs" else 0
+        report = _Counter(progress, len(pictures) * (scored + named) + 2 * pairs)
+        scores = self._scores(pictures, references, report) if scored else None
+        found = self._main_issues(pictures, references, report) if named else None
         if method == "score":
-            if scores is None:
-                raise TaskError(f"{self._name} was never taught to score: rank with method pairs")
-            return self._finish(pictures, references, *_order_by_score(scores), scores, "score", [], reasons)
+            return _ranking(pictures, *_order_by_score(scores), scores, found, "score", [])
         answers: list[Comparison] = []
 
         def ask(chosen: list[tuple[int, int]]) -> list[float]:
             pairs = [(pictures[i], pictures[j]) for i, j in chosen]
-            new = self.compare_many(pairs, [references[i] for i, _ in chosen])
+            new = self.compare_many(pairs, [references[i] for i, _ in chosen], progress=report)
             answers.extend(new)
             return [answer.probability_a for answer in new]
 
-        strengths, _, _ = ranking.rank_pairs(len(pictures), ask, progress=progress)
+        strengths, _, _ = ranking.rank_pairs(len(pictures), ask)
         places = ranking.order(strengths)
         ties = [ranking.tied(strengths, i, j) for i, j in zip(places, places[1:])]
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        return self._finish(pictures, references, places, ties, bounds, scores, "pairs", answers, reasons)
+        return _ranking(pictures, places, ties, bounds, scores, found, "pairs", answers)
 
     # ------------------------------------------------------------------ asking
 
@@ -233,8 +245,6 @@ class Judge:
 
     def _brief(self, task, question, asked, options, progress):
         """Probabilities [N, len(options)] (numpy) of the closed answers to one question about many sets of pictures."""
-        import numpy as np
-
         from .decoding import answer_probabilities
 
         self._require(task)
@@ -244,6 +254,7 @@ class Judge:
         for chunk in self._batches(task, question, asked, progress):
             indexes, prompts = chunk
             rows[indexes] = answer_probabilities(self.model.language, prompts, ids, temperature).numpy()
+            self._check_finite(rows[indexes])
         return rows
 
     def _detailed(self, task, question, asked, max_new_tokens, progress) -> list[Description]:
@@ -252,12 +263,12 @@ class Judge:
         self._require(task)
         end = answer_ids("", self.tokenizer)
         results: list[Description | None] = [None] * len(asked)
-        tick = (lambda: progress(0, len(asked))) if progress and not isinstance(progress, _Counter) else None
-        tick = progress.check if isinstance(progress, _Counter) else tick
-        for indexes, prompts in self._batches(task, question, asked, progress):
-            for index, answer in zip(indexes, greedy(self.model.language, prompts, end, max_new_tokens, tick)):
-                text = self._decode(answer.ids).strip()
+        report = progress if isinstance(progress, _Counter) else _Counter(progress, len(asked))
+        for indexes, prompts in self._batches(task, question, asked, report):
+            for index, answer in zip(indexes, greedy(self.model.language, prompts, end, max_new_tokens, report.check)):
+                self._check_finite(answer.probabilities)
                 written = _without_end(answer.ids, end)
+                text = self._decode(written).strip()
                 confidence, method = detailed_confidence(text, written, answer.probabilities[: len(written)], self._decode)
                 results[index] = Description(asked[index][0].name, text, confidence, method)
         return results
@@ -265,16 +276,26 @@ class Judge:
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
+    def _check_finite(self, probabilities) -> None:
+        """An answer made from NaN would be made up."""
+        if not np.isfinite(probabilities).all():
+            raise CheckpointError(
+                f"{self._name} gave no finite probabilities: its weights are damaged, or too large for half precision"
+                " (then load it as float32)"
+            )
+
     def _batches(self, task: Task, question: str | None, asked, progress):
         """Prompts of about equal length together; yields (indexes, embeddings) and reports progress after each batch."""
         import torch
 
         question = task.ask(question)
         done = 0
+        policy = SizePolicy(**self.model.config.size)
         by_setting = {}
         for index, pictures in enumerate(asked):
             by_setting.setdefault(pictures[-1] is not None, []).append(index)
         for has_reference, members in by_setting.items():
+            members.sort(key=lambda i: sum(math.prod(policy.padded(p.height, p.width)) for p in asked[i] if p is not None))
             parts = encode(layout(question, task.pair, has_reference), self.tokenizer)
             roles = ((A, B) if task.pair else (A,)) + ((REFERENCE,) if has_reference else ())
             for start in range(0, len(members), BATCH):
@@ -303,7 +324,7 @@ class Judge:
             rows = self.model.encode([prepare(p, self.model.config) for p in missing])
             for picture, row in zip(missing, rows):
                 pooled[picture.key] = row
-                self._pooled[picture.key] = row.cpu()
+                self._pooled[picture.key] = row.to("cpu", copy=True)  # a view would keep its whole batch alive
                 self._pooled_bytes += row.numel() * row.element_size()
             while self._pooled_bytes > CACHE_BYTES and len(self._pooled) > 1:
                 _, old = self._pooled.popitem(last=False)
@@ -311,43 +332,15 @@ class Judge:
         keys = list(pooled)
         return dict(zip(keys, self.model.connect([pooled[key].to(self.device) for key in keys])))
 
-    # ------------------------------------------------------------------ ranking
-
-    def _scores_if_taught(self, pictures, references, progress) -> list[Score] | None:
-        if SCORE.name not in self.model.config.tasks:
-            return None
+    def _scores(self, pictures, references, progress) -> list[Score]:
         options = tasks.answers(SCORE, SCORE.question)
         rows = self._brief(SCORE, None, list(zip(pictures, references)), options, progress)
         return [score(picture.name, row) for picture, row in zip(pictures, rows)]
 
-    def _finish(self, pictures, references, places, ties, bounds, scores, method, answers, reasons) -> Ranking:
-        found = [None] * len(pictures)
-        if reasons and IDENTIFICATION.name in self.model.config.tasks:
-            options = tasks.answers(IDENTIFICATION, tasks.ONE_ISSUE)
-            rows = self._brief(IDENTIFICATION, tasks.ONE_ISSUE, list(zip(pictures, references)), options, None)
-            found = [identification(p.name, options, row) for p, row in zip(pictures, rows)]
-        ranked, rank = [], 1
-        for place, index in enumerate(places):
-            if place and not ties[place - 1]:
-                rank = place + 1
-            strength, low, high = bounds[place]
-            ranked.append(
-                RankedPicture(
-                    rank=rank,
-                    index=index,
-                    picture=pictures[index].name,
-                    strength=strength,
-                    low=low,
-                    high=high,
-                    score=scores[index].score if scores else None,
-                    spread=scores[index].spread if scores else None,
-                    labels=found[index].labels if found[index] else (),
-                    reason=reason(found[index], scores[index] if scores else None),
-                    tied_with_next=ties[place] if place < len(ties) else False,
-                )
-            )
-        disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-        return Ranking(tuple(ranked), method, len(answers), disagreement)
+    def _main_issues(self, pictures, references, progress) -> list[Identification]:
+        options = tasks.answers(IDENTIFICATION, tasks.ONE_ISSUE)
+        rows = self._brief(IDENTIFICATION, tasks.ONE_ISSUE, list(zip(pictures, references)), options, progress)
+        return [identification(p.name, options, row) for p, row in zip(pictures, rows)]
 
 
 # ---------------------------------------------------------------------- from probabilities to answers
@@ -399,6 +392,31 @@ def reason(found: Identification | None, rated: Score | None) -> str:
     return ", ".join(parts)
 
 
+def _ranking(pictures, places, ties, bounds, scores, found, method, answers) -> Ranking:
+    ranked, rank = [], 1
+    for place, index in enumerate(places):
+        if place and not ties[place - 1]:
+            rank = place + 1
+        strength, low, high = bounds[place]
+        ranked.append(
+            RankedPicture(
+                rank=rank,
+                index=index,
+                picture=pictures[index].name,
+                strength=strength,
+                low=low,
+                high=high,
+                score=scores[index].score if scores else None,
+                spread=scores[index].spread if scores else None,
+                labels=found[index].labels if found else (),
+                reason=reason(found[index] if found else None, scores[index] if scores else None),
+                tied_with_next=ties[place] if place < len(ties) else False,
+            )
+        )
+    disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
+    return Ranking(tuple(ranked), method, len(answers), disagreement)
+
+
 def _order_by_score(scores: list[Score]):
     places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
     ties = [abs(scores[i].score - scores[j].score) < 1.0 for i, j in zip(places, places[1:])]
@@ -410,11 +428,15 @@ def _order_by_score(scores: list[Score]):
 
 
 def _without_end(ids: list[int], end: list[int]) -> list[int]:
-    return ids[: len(ids) - len(end)] if ids[-len(end) :] == end else ids
+    """The written words only: an answer that was cut off has no end, and one may stop without the newline before it."""
+    for size in range(len(end), 0, -1):
+        if ids[-size:] == end[-size:]:
+            return ids[:-size]
+    return ids
 
 
 class _Counter:
-    """Adds up the progress of several passes into one count."""
+    """Adds up the progress of several passes into one count that never falls."""
 
     def __init__(self, progress: Progress | None, total: int):
         self.progress, self.total, self.before, self.now = progress, total, 0, 0

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from .results import Comparison, Description, Failure, Identification, Ranking, Score
 from .tasks import LABELS, LEVELS, NONE
 
+CSV_UNSAFE = {0: "\N{REPLACEMENT CHARACTER}", ord("\r"): "\n"}
+"""What Python's csv module (until 3.13) cannot write, or writes without the quotes that it needs."""
+
 # ---------------------------------------------------------------------- JSON and CSV
 
 
@@ -36,7 +39,7 @@ def csv_text(results: list[dict], failures: Sequence[Failure] = ()) -> str:
 
     Probabilities get a column per label, several labels are joined by " and ", None is an empty cell.
     """
-    rows = [_row(result) for result in results] + [failure.to_dict() for failure in failures]
+    rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
     columns = list(rows[0] if results else {"picture": None})
     text = io.StringIO()
     writer = csv.DictWriter(text, [*columns, "error"], restval="", lineterminator="\n")
@@ -54,7 +57,7 @@ def _row(result: dict) -> dict:
         elif isinstance(value, list):
             row[key] = " and ".join(value) or NONE
         else:
-            row[key] = value
+            row[key] = value.translate(CSV_UNSAFE) if isinstance(value, str) else value
     return row
 
 

@@ -16,6 +16,7 @@ from .loader import picture_paths, read_records
 from .metrics import exact, partial, summary
 
 CHUNK = 64
+CLEAR_RATING = "rating, severities at least 2 apart"
 
 
 def evaluate(judge: Judge, records_path: str | Path, root: str | Path, task_type: str, answers_path: str | Path) -> dict:
@@ -103,10 +104,22 @@ def score_answers(records: list[dict], answers: list[dict]) -> dict:
         if kind is None:
             continue
         text = answer["text"] or ""
-        values[kind].append(partial(text, record["answer"]) if kind == "two distortions" else exact(text, record["answer"]))
-        confidences[kind].append(answer["confidence"])
+        value = partial(text, record["answer"]) if kind == "two distortions" else exact(text, record["answer"])
+        groups = [kind, CLEAR_RATING] if kind == RATING.name and _severity_gap(record) >= 2 else [kind]
+        for group in groups:
+            values[group].append(value)
+            confidences[group].append(answer["confidence"])
     metrics = {kind: summary(values[kind], confidences[kind]) for kind in sorted(values)}
     return {"records": len(records), "answered": len(records) - failed, "failed": failed, "metrics": metrics}
+
+
+def _severity_gap(record: dict) -> int:
+    """How far the severities of a pair lie apart, for two pictures with at most one distortion each; else 0."""
+    sides = [record.get("distortions_A"), record.get("distortions_B")]
+    if not all(sides) or any("severities" in side for side in sides):
+        return 0
+    first, second = (side.get("severity") or 0 for side in sides)
+    return abs(first - second)
 
 
 def _kind(record: dict) -> str | None:

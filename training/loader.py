@@ -1,6 +1,8 @@
 """From records and pictures to training batches: tokenised prompts with answers, and what the vision tower saw."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from depictqa_core.prompts import A, B, REFERENCE, Slot, answer_ids, encode, lay
 from depictqa_core.tasks import setting
 from depictqa_core.vision import prepare
 
-FIELDS = {REFERENCE: "image_ref", A: "image_A", B: "image_B"}
+CHUNK = 64
+"""Pictures that are read and encoded side by side on all cores."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,14 @@ class FeatureStore:
         with open(data, "r+b" if data.exists() else "w+b") as values, open(names, "a", encoding="utf-8") as listed:
             values.truncate(len(known) * 4 * width)
             values.seek(0, 2)
-            for path in tqdm(missing, desc="vision features", disable=not missing, mininterval=10):
-                picture = as_picture(Path(root) / path, path)
-                with torch.inference_mode():
-                    row = model.encode([prepare(picture, model.config)])[0]
-                values.write(row.float().cpu().numpy().tobytes())
-                listed.write(f"{path}\n")
-                self.index[path] = len(self.index)
+            with ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                live = LiveFeatures(model, root)
+                for chunk in tqdm(range(0, len(missing), CHUNK), desc="vision features", unit_scale=CHUNK, mininterval=10):
+                    paths = missing[chunk : chunk + CHUNK]
+                    for path, row in zip(paths, pool.map(live.__getitem__, paths)):
+                        values.write(row.float().cpu().numpy().tobytes())
+                        listed.write(f"{path}\n")
+                        self.index[path] = len(self.index)
         self.rows = np.memmap(data, dtype=np.float32, mode="r", shape=(len(self.index), width))
         return self
 

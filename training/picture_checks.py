@@ -20,7 +20,8 @@ def load_rgb(file: Path) -> Image.Image:
     """Decodes a picture fully, upright, as RGB (transparency over black).
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be decoded, or it is too large; see `UNREADABLE`.
+        OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be decoded, or it is too large; see
+            `UNREADABLE`.
     """
     with Image.open(file) as opened:
         if opened.width * opened.height > MAX_CANDIDATE_PIXELS:
@@ -63,15 +64,18 @@ def jpeg_quality(image: Image.Image) -> int | None:
     tables = getattr(image, "quantization", None)
     if image.format != "JPEG" or not tables:
         return None
-    scale = float(np.mean(tables[min(tables)])) / 57.625 * 100.0  # 57.625: mean of the standard luminance table at quality 50
+    scale = (
+        float(np.mean(tables[min(tables)])) / 57.625 * 100.0
+    )  # 57.625: mean of the standard luminance table at quality 50
     return round(min(100.0, max(1.0, 5000.0 / scale if scale > 100.0 else (200.0 - scale) / 2.0)))
 
 
 def unfit(rgb: Image.Image, rules: Rules) -> str | None:
     """Measures an RGB picture and returns the reason why it is not a natural pristine picture, or None.
 
-    Posters, diagrams, masks, depth and edge maps, line art and user interfaces have few colours or large exactly flat areas; depth and
-    edge maps have no chroma. A picture that is itself dark, pale, flat or blurred would be labelled wrongly as pristine.
+    Posters, diagrams, masks, depth and edge maps, line art and user interfaces have few colours or large exactly flat
+    areas; depth and edge maps have no chroma. A picture that is itself dark, pale, flat or blurred would be labelled
+    wrongly as pristine.
     """
     found = measure(rgb)
     limits = (
@@ -106,7 +110,7 @@ def measure(rgb: Image.Image) -> dict[str, float]:
 
 
 def difference_hash(rgb: Image.Image) -> str:
-    """Perceptual hash of 128 bits in hex: signs of the horizontal and vertical grey differences on an 8 x 8 grid (dHash).
+    """Perceptual hash of 128 bits in hex: signs of horizontal and vertical grey differences on an 8 x 8 grid (dHash).
 
     Survives resizing, compression and changes of tone; not cropping, rotation or mirroring.
     """

@@ -1,4 +1,4 @@
-"""The list of packages that pictures come from: their versions, licences, files, split and thresholds, read from YAML."""
+"""The list of packages that pictures come from: versions, licences, files, split and thresholds, read from YAML."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ class ManifestError(ValueError):
 class Rules:
     """Thresholds of the checks; a source may override any of them under `rules`.
 
-    `min_short`, `max_long` are pixels; `min_mean`, `max_mean`, `min_std` are grey values in 0..255; `min_colours` counts colours of 5 bits
-    per channel; `max_flat`, `max_transparent` are shares of the area; `min_chroma` is the 99th percentile of max(R,G,B) - min(R,G,B);
-    `min_detail` is the standard deviation of the grey Laplacian at the working size.
+    `min_short`, `max_long` are pixels; `min_mean`, `max_mean`, `min_std` are grey values in 0..255; `min_colours`
+    counts colours of 5 bits per channel; `max_flat`, `max_transparent` are shares of the area; `min_chroma` is the
+    99th percentile of max(R,G,B) - min(R,G,B); `min_detail` is the standard deviation of the grey Laplacian at the
+    working size.
     """
 
     min_short: int = 256
@@ -70,7 +71,8 @@ def load_manifest(path: str | Path) -> Manifest:
     """Reads and checks a picture manifest (YAML).
 
     Raises:
-        ManifestError: an entry lacks a field, names an unknown kind or rule, or stands in both the training and the reserved list.
+        ManifestError: an entry lacks a field, names an unknown kind or rule, or stands in both the training and the
+            reserved list.
     """
     path = Path(path)
     document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -81,7 +83,9 @@ def load_manifest(path: str | Path) -> Manifest:
     names = Counter((s.kind, s.name) for s in sources + reserved)
     for (kind, name), count in names.items():
         if count > 1:
-            raise ManifestError(f"{path.name}: {kind} package {name} is listed {count} times; a reserved package must not be a source")
+            raise ManifestError(
+                f"{path.name}: {kind} package {name} is listed {count} times; a reserved package must not be a source"
+            )
     ids = Counter(s.id for s in sources + reserved)
     if max(ids.values(), default=0) > 1:
         raise ManifestError(f"{path.name}: source id {ids.most_common(1)[0][0]} is used twice")
@@ -92,7 +96,9 @@ def load_manifest(path: str | Path) -> Manifest:
     share = float(document.get("validation_share", 0.12))
     if not 0.0 <= share < 1.0:
         raise ManifestError(f"{path.name}: validation_share is {share}, but must be at least 0 and below 1")
-    return Manifest(sources, reserved, str(document.get("seed", "")), share, int(document.get("near_duplicate_bits", 14)), hashes)
+    return Manifest(
+        sources, reserved, str(document.get("seed", "")), share, int(document.get("near_duplicate_bits", 14)), hashes
+    )
 
 
 def _source(item: dict, base: Rules) -> Source:
@@ -107,8 +113,17 @@ def _source(item: dict, base: Rules) -> Source:
     if group and re.compile(group).groups != 1:
         raise ManifestError(f"source {label}: group must be a regular expression with exactly one group")
     include = tuple(item.get("include") or ("*",))
-    return Source(identity, item["kind"], item["name"], str(item["version"]), item["licence"], include,
-                  tuple(item.get("exclude") or ()), group, _rules(base, item.get("rules"), f"source {label}"))
+    return Source(
+        identity,
+        item["kind"],
+        item["name"],
+        str(item["version"]),
+        item["licence"],
+        include,
+        tuple(item.get("exclude") or ()),
+        group,
+        _rules(base, item.get("rules"), f"source {label}"),
+    )
 
 
 def _rules(base: Rules, changes: dict | None, where: str) -> Rules:
@@ -121,7 +136,7 @@ def _rules(base: Rules, changes: dict | None, where: str) -> Rules:
 
 
 def assign_split(source: Source, inner: str, manifest: Manifest) -> str:
-    """"train" or "validation" for a picture, from a hash of seed, source and picture name alone.
+    """ "train" or "validation" for a picture, from a hash of seed, source and picture name alone.
 
     `source.group` names the part of the stem that variants of one scene share, so that they fall into the same split.
     """

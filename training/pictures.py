@@ -1,7 +1,8 @@
 """Turns unpacked public packages into checked, de-duplicated and split pristine pictures (facts 6.1, 6.2).
 
-The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with `fetch_pictures.sh`;
-nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks -> near-duplicates -> split -> files + pictures.json.
+The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
+`fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
+near-duplicates -> split -> files + pictures.json.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -31,7 +32,7 @@ DEFAULT_MANIFEST = Path(__file__).parent / "recipes" / "mini" / "pictures.yaml"
 
 @dataclass(frozen=True)
 class Entry:
-    """One accepted picture as it is written to pictures.json; `file` is relative to the output folder, sizes are pixels."""
+    """One accepted picture as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
 
     file: str
     split: str
@@ -47,7 +48,7 @@ class Entry:
 
 
 def candidates(source: Source, raw_dir: str | Path) -> list[Path]:
-    """Files of the source under `raw_dir/<id>` that have a picture's suffix and pass include and exclude, sorted by path.
+    """Files of the source under `raw_dir/<id>` with a picture's suffix that pass include and exclude, sorted by path.
 
     Globs are matched without regard to case against the path inside the source's folder; `*` also matches `/`.
     """
@@ -66,20 +67,27 @@ def _matches(inner: str, globs: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(inner, glob.lower()) for glob in globs)
 
 
-def prepare(raw_dir: str | Path | None, out_dir: str | Path, manifest: str | Path | Manifest,
-            reserved_dir: str | Path | None = None, log: Callable[[str], None] | None = None) -> dict:
+def prepare(
+    raw_dir: str | Path | None,
+    out_dir: str | Path,
+    manifest: str | Path | Manifest,
+    reserved_dir: str | Path | None = None,
+    log: Callable[[str], None] | None = None,
+) -> dict:
     """Checks, de-duplicates, splits and writes the pictures, and writes `out_dir/pictures.json`.
 
     Args:
         raw_dir: folder with one unpacked folder per source id; None to prepare the reserved pictures alone.
         out_dir: receives `train/`, `validation/`, `reserved/` (replaced) and `pictures.json`.
         manifest: manifest file or the loaded manifest.
-        reserved_dir: folder with the unpacked reserved packages, if they are there. Training pictures that resemble any readable picture
-            of theirs, fit or not, are dropped; the hashes that the manifest lists protect them where the folder is missing.
+        reserved_dir: folder with the unpacked reserved packages, if they are there. Training pictures that resemble
+            any readable picture of theirs, fit or not, are dropped; the hashes that the manifest lists protect them
+            where the folder is missing.
         log: called with one line of text per dropped file, if given.
 
     Returns:
-        {"pictures": {split: count}, "sources": {id: {split: count}}, "dropped": [{"source", "original", "reason"}], "missing": [id]}.
+        {"pictures": {split: count}, "sources": {id: {split: count}}, "missing": [id],
+        "dropped": [{"source", "original", "reason"}]}.
         The same dictionary and the list of entries stand in pictures.json.
 
     Raises:
@@ -113,7 +121,17 @@ def prepare(raw_dir: str | Path | None, out_dir: str | Path, manifest: str | Pat
             if reason:
                 drop(source, inner, reason)
                 continue
-            checked.append((not is_reserved, -picture.width * picture.height, source.id, inner, source, file, difference_hash(picture)))
+            checked.append(
+                (
+                    not is_reserved,
+                    -picture.width * picture.height,
+                    source.id,
+                    inner,
+                    source,
+                    file,
+                    difference_hash(picture),
+                )
+            )
     checked.sort(key=lambda item: item[:4])
 
     out = Path(out_dir)
@@ -129,12 +147,19 @@ def prepare(raw_dir: str | Path | None, out_dir: str | Path, manifest: str | Pat
             drop(source, inner, f"near-duplicate of {twin}")
             continue
         split = assign_split(source, inner, manifest) if for_training else "reserved"
-        entries.append(_write(file, inner, source, split, out, {Path(entry.file).stem.lower() for entry in entries}, code))
+        entries.append(
+            _write(file, inner, source, split, out, {Path(entry.file).stem.lower() for entry in entries}, code)
+        )
     entries.sort(key=lambda entry: entry.file)
     summary = {
         "pictures": {split: sum(e.split == split for e in entries) for split in SPLITS},
-        "sources": {source.id: {split: n for split in SPLITS if (n := sum(e.source == source.id and e.split == split for e in entries))}
-                    for source, _, _ in parts if source.id not in missing},
+        "sources": {
+            source.id: {
+                split: n for split in SPLITS if (n := sum(e.source == source.id and e.split == split for e in entries))
+            }
+            for source, _, _ in parts
+            if source.id not in missing
+        },
         "dropped": sorted(dropped, key=lambda item: (item["source"], item["original"])),
         "missing": missing,
     }
@@ -145,13 +170,14 @@ def prepare(raw_dir: str | Path | None, out_dir: str | Path, manifest: str | Pat
 
 
 def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str]:
-    """{hash: "source/file"} of every readable, not nearly constant picture of the reserved sources, whether it would be used or not.
+    """{hash: "source/file"} of every readable picture of the reserved sources, excluded ones too, but no constant ones.
 
-    This is what `reserved_hashes.txt` holds, so that training pictures are checked against the reserved ones without downloading them.
+    This is what `reserved_hashes.txt` holds, so that training pictures are checked against the reserved ones without
+    downloading them.
     """
     found: dict[str, str] = {}
     for source in manifest.reserved:
-        for file in candidates(source, reserved_dir):
+        for file in candidates(replace(source, exclude=()), reserved_dir):
             try:
                 picture = load_rgb(file)
             except UNREADABLE:
@@ -162,7 +188,9 @@ def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str
 
 
 def _twin(code: str, known: dict[str, str], manifest: Manifest) -> str | None:
-    return next((name for other, name in known.items() if hash_distance(other, code) <= manifest.near_duplicate_bits), None)
+    return next(
+        (name for other, name in known.items() if hash_distance(other, code) <= manifest.near_duplicate_bits), None
+    )
 
 
 def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> Entry:
@@ -170,7 +198,12 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
     height, width = picture.height, picture.width
     scale = source.rules.max_long / max(height, width)
     with Image.open(file) as opened:  # an upright RGB JPEG or PNG that is small enough is copied byte for byte
-        as_is = scale >= 1.0 and opened.mode == "RGB" and opened.format in ("JPEG", "PNG") and opened.getexif().get(0x0112, 1) == 1
+        as_is = (
+            scale >= 1.0
+            and opened.mode == "RGB"
+            and opened.format in ("JPEG", "PNG")
+            and opened.getexif().get(0x0112, 1) == 1
+        )
         suffix = {"JPEG": ".jpg", "PNG": ".png"}[opened.format] if as_is else ".png"
     stem = f"{source.id}__" + (re.sub(r"[^A-Za-z0-9._-]+", "-", Path(inner).stem).strip("-.") or "picture")
     if stem.lower() in taken:
@@ -184,13 +217,26 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         picture.save(target, compress_level=3)
-    return Entry(target.relative_to(out).as_posix(), split, source.id, source.version, source.licence, inner,
-                 picture.height, picture.width, height, width, code)
+    return Entry(
+        target.relative_to(out).as_posix(),
+        split,
+        source.id,
+        source.version,
+        source.licence,
+        inner,
+        picture.height,
+        picture.width,
+        height,
+        width,
+        code,
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line with `list`, `unpack`, `hashes` and `prepare`; returns the exit status and prints errors as one line."""
-    parser = argparse.ArgumentParser(prog="python -m training pictures", description="Prepare pristine pictures from unpacked packages.")
+    """Command line with `list`, `unpack`, `hashes` and `prepare`; returns the exit status, errors are one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.pictures", description="Prepare pristine pictures from unpacked packages."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="print the packages of a manifest, one a line: kind, name, version, id")
     listing.add_argument("--reserved", action="store_true", help="the packages reserved for independent evaluation")
@@ -221,13 +267,19 @@ def main(argv: list[str] | None = None) -> int:
             for code, name in sorted(hash_reserved(arguments.folder, manifest).items(), key=lambda item: item[1]):
                 print(code, name)
             return 0
-        summary = prepare(arguments.raw, arguments.out, manifest, arguments.reserved, print if arguments.verbose else None)
+        summary = prepare(
+            arguments.raw, arguments.out, manifest, arguments.reserved, print if arguments.verbose else None
+        )
     except (ManifestError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for name, counts in summary["sources"].items():
         print(f"{name}: " + (", ".join(f"{n} {split}" for split, n in counts.items()) or "none"))
-    print("total: " + ", ".join(f"{n} {split}" for split, n in summary["pictures"].items()) + f"; dropped {len(summary['dropped'])}")
+    print(
+        "total: "
+        + ", ".join(f"{n} {split}" for split, n in summary["pictures"].items())
+        + f"; dropped {len(summary['dropped'])}"
+    )
     if summary["missing"]:
         print("not found: " + ", ".join(summary["missing"]))
     return 0

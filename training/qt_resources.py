@@ -30,24 +30,26 @@ def unpack(file: str | Path, folder: str | Path, suffixes: tuple[str, ...] | Non
 
 def _walk(data, tree, contents, names, size, node, folder, suffixes, depth) -> int:
     if depth > 64:
-        raise ValueError("folders are nested too deeply")
+        raise IndexError("folders are nested too deeply")
     at = tree + node * size
     name_offset, flags = struct.unpack_from(">IH", data, at)
     name = ""
     if node:  # the root has no name
         length = struct.unpack_from(">H", data, names + name_offset)[0]
         start = names + name_offset + 6
-        name = data[start:start + 2 * length].decode("utf-16-be")
+        name = data[start : start + 2 * length].decode("utf-16-be")
         if not name or name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
-            raise ValueError(f"unsafe file name {name!r}")
+            raise IndexError(f"unsafe file name {name!r}")
     if flags & _FOLDER:
         count, first = struct.unpack_from(">II", data, at + 6)
         target = folder / name if name else folder
-        return sum(_walk(data, tree, contents, names, size, first + i, target, suffixes, depth + 1) for i in range(count))
+        return sum(
+            _walk(data, tree, contents, names, size, first + i, target, suffixes, depth + 1) for i in range(count)
+        )
     if flags & _ZSTD or (suffixes and Path(name).suffix.lower() not in suffixes):
         return 0
     offset = contents + struct.unpack_from(">I", data, at + 10)[0]
-    body = data[offset + 4:offset + 4 + struct.unpack_from(">I", data, offset)[0]]
+    body = data[offset + 4 : offset + 4 + struct.unpack_from(">I", data, offset)[0]]
     if flags & _ZLIB:
         body = zlib.decompress(body[4:])  # the first four bytes are the unpacked size
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,5 +58,7 @@ def _walk(data, tree, contents, names, size, node, folder, suffixes, depth) -> i
 
 
 def unpack_folder(folder: str | Path, suffixes: tuple[str, ...] | None = None) -> int:
-    """Unpacks every .rcc below `folder` into a folder beside it named like the file with `.unpacked`; returns the number of files."""
-    return sum(unpack(file, file.with_name(file.name + ".unpacked"), suffixes) for file in sorted(Path(folder).rglob("*.rcc")))
+    """Unpacks every .rcc below `folder` into `<file>.unpacked` beside it and returns the number of files written."""
+    return sum(
+        unpack(file, file.with_name(file.name + ".unpacked"), suffixes) for file in sorted(Path(folder).rglob("*.rcc"))
+    )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import time
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def _loop(accelerator, recipe, model, tokenizer, sampler, features, run: Path, r
         accelerator.clip_grad_norm_(learned, recipe.clip)
         optimiser.step()
         schedule.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
         if (step + 1) % 50 == 0:
             _log(run / "loss.csv", step + 1, float(np.mean(losses[-50:])), schedule.get_last_lr()[0])
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", minutes=f"{(time.time() - started) / 60:.1f}")
@@ -118,7 +119,7 @@ def _rate(step: int, recipe: Recipe) -> float:
     if step < recipe.warm_steps:
         return (step + 1) / recipe.warm_steps
     done = (step - recipe.warm_steps) / max(1, recipe.steps - recipe.warm_steps)
-    return 0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * min(1.0, done)))
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _log(path: Path, step: int, loss: float, rate: float) -> None:

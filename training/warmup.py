@@ -78,5 +78,5 @@ def warm_up(model, records: list[dict], features, epochs: int, seed: int, batch:
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
-            loss_sum, count = loss_sum + float(loss) * len(rows), count + len(rows)
+            loss_sum, count = loss_sum + loss.item() * len(rows), count + len(rows)
     return loss_sum / count

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses, with a tiny random checkpoint, and never with a traceback."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -173,6 +174,18 @@ def test_a_bad_picture_is_reported_and_the_rest_is_judged(depictqa, folder):
         assert [bool(row["error"]) for row in rows] == [False, False, False, True, True]
 
 
+def test_pictures_may_stand_anywhere(depictqa, folder):
+    status, out, _ = depictqa(
+        "score", "pics/x2.png", "--device", "cpu", "pics/x10.png", "--quiet", "pics/X1.jpg", "--json"
+    )
+    assert [result["picture"] for result in json.loads(out)["results"]] == [
+        "pics/x2.png",
+        "pics/x10.png",
+        "pics/X1.jpg",
+    ]
+    assert depictqa("compare", "pics/x2.png", "--explain", "pics/x10.png", "--quiet") == (0, "", "")
+
+
 def test_only_bad_pictures(depictqa, folder):
     for verb in ("rank", "score"):
         status, out, err = depictqa(verb, "no1.png", "no2.png", "--json", "--csv", "r.csv")
@@ -239,8 +252,13 @@ def test_what_cannot_be_done_is_one_line(depictqa, folder, words, word):
     assert before == {path: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "pickle", "no_card", "config"])
-@pytest.mark.parametrize("verb", ["rank", "info"])
+@pytest.mark.parametrize(
+    "verb, damage",
+    [("rank", "config")]  # info does not read the network's configuration
+    + [
+        (verb, damage) for verb in ("rank", "info") for damage in ("missing", "empty", "truncated", "pickle", "no_card")
+    ],
+)
 def test_a_broken_checkpoint_is_one_line(checkpoint, folder, capsys, tmp_path, damage, verb):
     broken = tmp_path / "broken"
     if damage not in ("missing", "empty"):
@@ -256,8 +274,6 @@ def test_a_broken_checkpoint_is_one_line(checkpoint, folder, capsys, tmp_path, d
     elif damage == "no_card":
         (broken / "depictqa.json").unlink()
     elif damage == "config":
-        if verb == "info":
-            pytest.skip("info does not read the network's configuration")
         (broken / "config.json").write_text("{")
     words = ["info", str(broken)] if verb == "info" else ["rank", folder, "--json", "--checkpoint", str(broken)]
     status = cli.main(words)
@@ -326,6 +342,12 @@ def test_tables_are_aligned_and_fit_the_terminal():
     assert max(map(reports._width, narrow)) <= 60 and narrow[4].split()[0].endswith("long.png")
     at = [line.index("50.0") + line.count("画") + line.count("像") for line in narrow[2:]]
     assert len(set(at)) == 1
+
+
+def test_csv_survives_any_text():
+    text = reports.csv_text([{"picture": 'a,"b"\n', "text": "x\0y\r", "confidence": None, "labels": []}])
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert rows == [{"picture": 'a,"b"\n', "text": "x\ufffdy\n", "confidence": "", "labels": "none", "error": ""}]
 
 
 def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):

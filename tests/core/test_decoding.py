@@ -10,7 +10,7 @@ from depictqa_core import decoding, tasks
 from depictqa_core.decoding import Generated, answer_probabilities, greedy, left_pad
 from depictqa_core.prompts import answer_ids
 
-LENGTHS = (9, 3, 14, 9, 1)
+LENGTHS = (9, 3, 14, 9, 2)
 
 
 @pytest.fixture(scope="module")

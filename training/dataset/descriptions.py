@@ -214,7 +214,7 @@ def _graded(variant: dict) -> list[tuple[str, dict]]:
 
 
 def _effects(graded: list, count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` different effect clauses of a clean picture or of one distortion; of two, one for each (1: of either)."""
+    """``count`` different effect clauses of a clean picture or one distortion; of two, one for each (or of either)."""
     if not graded:
         chosen = [(effect, "") for effect in _picks(_CLEAN_EFFECTS, count, rng)]
     elif len(graded) == 1:

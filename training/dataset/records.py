@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
@@ -296,7 +295,7 @@ class _ListFile:
         self.path, self.count = path, 0
         self.part = path.with_name(path.name + ".part")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "_ListFile":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.part.open("w", encoding="utf-8", newline="\n")
         return self

@@ -1,0 +1,43 @@
+# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  Both set up .venv themselves.
+# PYTHON=python3.12 takes another Python (3.10 or newer); TORCH_INDEX=URL takes PyTorch from another package index,
+# such as one with CPU-only builds, which are far smaller.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.runtime
+	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
+	@echo
+	@echo "written: ranking.csv, ranking.png"
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+
+clean:
+	rm -rf $(VENV) ranking.csv ranking.png
+
+# torch alone and first: nothing that is installed later may choose another build of it
+$(VENV)/.torch: constraints.txt
+	@echo "setting up $(VENV): PyTorch (a large download the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.torch pyproject.toml
+	@echo "setting up $(VENV): depictqa"
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
+	@echo "setting up $(VENV): ComfyUI and the test tools"
+	bash tests/comfyui/install.sh $(VENV)/bin/python
+	$(PIP) --editable '.[training,test]'
+	@touch $@

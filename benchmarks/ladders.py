@@ -1,0 +1,117 @@
+"""Ranks ladders of one picture and five increasingly distorted copies, with twelve distortions that no training picture has.
+
+    python -m benchmarks.ladders PICTURES... [--checkpoint DIR] [--reference]
+
+Prints, per distortion, in how many of the pictures the whole order is right, and how many of the 15 pairs are wrong.
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+
+def _array(function):
+    def distort(image: Image.Image, strength: float) -> Image.Image:
+        rng = np.random.default_rng(0)
+        values = function(np.asarray(image, dtype=np.float64), strength, rng)
+        return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+    return distort
+
+
+def _uniform_noise(x, strength, rng):
+    return x + rng.uniform(-strength, strength, x.shape)
+
+
+def _colour_noise(x, strength, rng):
+    noise = rng.normal(0, strength, x.shape)
+    return x + noise - noise.mean(2, keepdims=True)  # brightness stays as it is
+
+
+def _webp(image, strength):
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=int(strength), method=4)
+    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+
+
+def _resampled(down, up):
+    def distort(image, strength):
+        small = image.resize((max(1, int(image.width / strength)), max(1, int(image.height / strength))), down)
+        return small.resize(image.size, up)
+
+    return distort
+
+
+def _posterize(x, strength, rng):
+    step = 256 / strength
+    return np.floor(x / step) * step + step / 2
+
+
+def _fade(x, strength, rng):
+    return 128 + (x - 128) * strength
+
+
+_R = Image.Resampling
+LADDERS = {
+    "box blur": (lambda image, s: image.filter(ImageFilter.BoxBlur(s)), (0.7, 1.5, 2.5, 4, 7)),
+    "median filter": (lambda image, s: image.filter(ImageFilter.MedianFilter(int(s))), (3, 5, 7, 9, 13)),
+    "low resolution": (_resampled(_R.BILINEAR, _R.BICUBIC), (1.5, 2, 3, 4.5, 7)),
+    "uniform noise": (_array(_uniform_noise), (10, 20, 35, 55, 85)),
+    "colour noise": (_array(_colour_noise), (8, 16, 28, 42, 64)),
+    "webp": (_webp, (45, 25, 12, 5, 0)),
+    "nearest mosaic": (_resampled(_R.NEAREST, _R.NEAREST), (2, 2.8, 3.6, 4.6, 6)),
+    "posterize": (_array(_posterize), (24, 14, 9, 6, 3)),
+    "brightness up": (lambda image, s: ImageEnhance.Brightness(image).enhance(s), (1.2, 1.4, 1.65, 1.95, 2.4)),
+    "brightness down": (lambda image, s: ImageEnhance.Brightness(image).enhance(s), (0.8, 0.62, 0.47, 0.34, 0.2)),
+    "colour down": (lambda image, s: ImageEnhance.Color(image).enhance(s), (0.7, 0.5, 0.32, 0.15, 0.0)),
+    "fade to grey": (_array(_fade), (0.75, 0.58, 0.43, 0.3, 0.17)),
+}
+"""Distortion -> (function of picture and strength, five strengths from weak to strong)."""
+
+
+def ladder(image: Image.Image, name: str) -> list[Image.Image]:
+    """A picture and its five copies, best first."""
+    distort, strengths = LADDERS[name]
+    return [image, *(distort(image, strength) for strength in strengths)]
+
+
+def kendall_distance(order: tuple[int, ...]) -> int:
+    """How many pairs of an order stand the wrong way round (0 = as it should be)."""
+    return sum(order[i] > order[j] for i in range(len(order)) for j in range(i + 1, len(order)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pictures", nargs="+", help="pristine pictures")
+    parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
+    parser.add_argument("--reference", action="store_true", help="give the pristine picture as reference")
+    parser.add_argument("--long", type=int, default=640, help="scale pictures down to this long side first")
+    arguments = parser.parse_args()
+    from depictqa_core.judge import load_judge
+
+    judge = load_judge(arguments.checkpoint)
+    right, wrong_pairs = dict.fromkeys(LADDERS, 0), dict.fromkeys(LADDERS, 0)
+    for path in arguments.pictures:
+        image = Image.open(path).convert("RGB")
+        image.thumbnail((arguments.long, arguments.long), Image.Resampling.LANCZOS)
+        for name in LADDERS:
+            shuffled = np.random.default_rng(len(name)).permutation(6)
+            steps = ladder(image, name)
+            reference = image if arguments.reference else None
+            ranking = judge.rank([steps[i] for i in shuffled], reference, reasons=False)
+            distance = kendall_distance(tuple(int(shuffled[i]) for i in ranking.order))
+            right[name] += distance == 0
+            wrong_pairs[name] += distance
+        print(Path(path).name, flush=True)
+    count = len(arguments.pictures)
+    print(f"{'distortion':18s} {'all six right':>14s} {'wrong pairs of 15':>18s}")
+    for name in LADDERS:
+        print(f"{name:18s} {right[name] / count:14.2f} {wrong_pairs[name] / count:18.2f}")
+    print(f"{'mean':18s} {sum(right.values()) / count / len(LADDERS):14.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The node that loads a judge."""
+
+from comfy_api.latest import io
+
+from . import runtime
+from .sockets import DepictQAModel, choice, readable_errors
+
+
+class LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DepictQA_LoadModel",
+            display_name="Load DepictQA Model",
+            category="DepictQA",
+            description="Loads a judge of picture quality: the bundled model, or a folder under models/depictqa.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=runtime.checkpoint_names(),
+                    default=runtime.BUNDLED,
+                    tooltip="The bundled model, or a folder under models/depictqa (trained or imported).",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=runtime.DEVICES,
+                    default="auto",
+                    tooltip="auto: where ComfyUI runs its models. cpu: leave the GPU to other models.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=runtime.DTYPES,
+                    default="auto",
+                    tooltip="Number format of the weights. auto: float32, or half for large checkpoints on a GPU.",
+                ),
+            ],
+            outputs=[DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other nodes.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint, **_):
+        return runtime.checkpoint_state(checkpoint)
+
+    @classmethod
+    def execute(cls, checkpoint, device, dtype) -> io.NodeOutput:
+        with readable_errors():
+            choice(device, runtime.DEVICES, "device")
+            choice(dtype, runtime.DTYPES, "dtype")
+            return io.NodeOutput(runtime.load(checkpoint, device, dtype))

@@ -1,0 +1,3 @@
+"""Binds the real ``training`` package before pytest can take the folder of its tests for it."""
+
+import training  # noqa: F401

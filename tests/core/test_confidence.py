@@ -1,0 +1,148 @@
+"""Confidence rules against numbers of the published code and computations by hand."""
+
+import numpy as np
+import pytest
+
+from depictqa_core.confidence import TOP_TOKENS, brief_confidence, detailed_confidence, letter_confidence
+from depictqa_core.prompts import answer_ids
+from depictqa_core.tasks import DISTORTIONS
+
+END = [13, 29871, 2]
+WINNERS = [[7084, 319], [7084, 350]]
+
+# Written by the published code on a tiny random model.
+SINGLE = ([341, 337, 13, 29871, 2], [0.09034425020217896, 0.5273253321647644, 0.6793861985206604, 0.2638806700706482, 0.39059627056121826])
+DOUBLE = (
+    [341, 337, 322, 300, 412, 13, 29871, 2],
+    [0.16613507270812988, 0.2636159658432007, 0.044166386127471924, 0.4884120225906372, 0.796462893486023]
+    + [0.7431865334510803, 0.9697042107582092, 0.06087362766265869],
+)
+COMPARE = ([7084, 319, 13, 29871, 2], [0.8302518725395203, 0.12611091136932373, 0.9074696898460388, 0.8199270367622375, 0.9201034307479858])
+SENTENCE = (
+    [277, 300, 314, 433, 316, 431, 7084, 350, 280, 295, 352, 421, 327, 301, 331, 307, 448, 13, 29871, 2],
+    [0.1166452169418335, 0.16439151763916016, 0.7379193902015686, 0.0332646369934082, 0.9941847324371338, 0.6064285635948181]
+    + [0.5645712614059448, 0.07241219282150269, 0.6593389511108398, 0.7150057554244995, 0.5793275833129883, 0.9809269309043884]
+    + [0.6501586437225342, 0.05663388967514038, 0.9201117157936096, 0.6697648167610168, 0.2614731192588806, 0.04071521759033203]
+    + [0.7850357890129089, 0.9751613140106201],
+)
+
+
+def test_published_numbers():
+    assert brief_confidence(*SINGLE, END, 322) == pytest.approx(0.3088347911834717, abs=1e-7)
+    assert brief_confidence(*DOUBLE, END, 322) == pytest.approx(0.4286564886569977, abs=1e-7)
+    assert letter_confidence(*COMPARE, WINNERS) == pytest.approx(0.12611091136932373, abs=1e-7)
+    assert letter_confidence(*SENTENCE, WINNERS) == pytest.approx(0.07241219282150269, abs=1e-7)
+
+
+def test_brief_drops_only_the_first_and_and_everything_from_the_first_end_on():
+    chances = [0.5, 0.25, 0.125, 0.0625]
+    assert brief_confidence([7, 322, 8, 322], chances, END, 322) == pytest.approx((0.5 + 0.125 + 0.0625) / 3)
+    assert brief_confidence([7, 322, 8, 322], chances, END) == pytest.approx(sum(chances) / 4)
+    assert brief_confidence([7, *END, 322], [0.5, 0.1, 0.1, 0.1, 0.9], END, 322) == 0.5
+    assert brief_confidence([7, 13, 29871], [0.5, 0.1, 0.3], END, 322) == pytest.approx(0.3)  # cut off before the end
+    assert brief_confidence(END, [0.5, 0.5, 0.5], END, 322) is None
+    assert brief_confidence([], [], END, 322) is None
+
+
+def test_letter_takes_the_first_place_where_either_picture_is_named():
+    chances = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert letter_confidence([9, 7084, 350, 7084, 319], chances, WINNERS) == 0.3
+    assert letter_confidence([319, 7084, 9, 7084, 319], chances, WINNERS) == 0.5
+    for ids in ([], [7084], [319, 350], [7084, 9, 319]):
+        assert letter_confidence(ids, chances[: len(ids)], WINNERS) is None
+
+
+WORDS = "Image A has slight noise , but Image B is good .".split()
+
+
+def words(ids):
+    return " ".join(WORDS[i] for i in ids)
+
+
+def test_verdict_words_count_and_others_do_not():
+    ids, chances = list(range(len(WORDS))), [0.01 * 2**i for i in range(12)]
+    confidence, method = detailed_confidence(words(ids), ids, chances, words)
+    verdict = [i for i, word in enumerate(WORDS) if word in ("Image", "A", "B", "slight", "noise", "good")]
+    assert confidence == pytest.approx(np.mean([chances[i] for i in verdict]))
+    assert method == "verdict words"
+
+
+def test_every_token_counts_when_no_word_carries_a_verdict():
+    assert detailed_confidence("has but", [2, 6], [0.2, 0.6], words)[0] == pytest.approx(0.4)
+    assert detailed_confidence("", [], [], words) == (None, "empty answer")
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_every_distortion_is_a_verdict_word(name):
+    pieces = ["The ", *(f"{part} " for part in name.split()), "harms ", "it."]
+    chances = [0.0] + [0.5] * len(name.split()) + [0.0, 0.0]
+    ids = list(range(len(pieces)))
+    assert detailed_confidence("", ids, chances, lambda i: "".join(pieces[k] for k in i))[0] == pytest.approx(0.5)
+
+
+def test_parts_of_words_count_when_the_word_is_a_verdict():
+    pieces = ["no", "ise", " noises", " un", "noise", "."]
+    decode = lambda ids: "".join(pieces[i] for i in ids)  # noqa: E731
+    assert detailed_confidence("", list(range(6)), [0.2, 0.4, 1, 1, 1, 1], decode)[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("signs", [1, 2, 3])
+def test_a_character_of_several_tokens_shifts_nothing(signs):
+    """A piece of a character decodes to one replacement sign for each byte, or to one for all of them."""
+    data = ["a".encode(), b"\xe2", b"\x80", b"\xa6", b"noise", b"\xf0\x9f", b"\x98\x80", b" z"]
+
+    def decode(ids):
+        raw, text = b"".join(data[i] for i in ids), ""
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            text = raw[: error.start].decode()
+            return text + "\ufffd" * min(signs, len(raw) - error.start)
+
+    whole = [9.0] * 8
+    whole[4] = 0.25
+    # "a…noise😀 z": noise stands between signs that are no letters, so it is a word
+    assert detailed_confidence("", list(range(8)), whole, decode)[0] == 0.25
+
+
+def test_sentence_encoder_weights():
+    """w = 1 - cos(text, text without the token), the heaviest tokens, mean of p weighted by w."""
+    rng = np.random.default_rng(0)
+    n = TOP_TOKENS + 12
+    ids, chances = list(range(n)), rng.random(n).tolist()
+    vectors = {}
+
+    def embed(texts):
+        for text in texts:
+            vectors.setdefault(text, rng.normal(size=8))
+        rows = np.array([vectors[text] for text in texts])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def decode(part):
+        return " ".join(map(str, part))
+
+    confidence, method = detailed_confidence(decode(ids), ids, chances, decode, embed)
+    weights = []
+    whole = vectors[decode(ids)]
+    for i in ids:
+        other = vectors[decode([k for k in ids if k != i])]
+        weights.append(1 - whole @ other / np.linalg.norm(whole) / np.linalg.norm(other))
+    heaviest = sorted(ids, key=lambda i: -weights[i])[:30]
+    expected = sum(weights[i] * chances[i] for i in heaviest) / sum(weights[i] for i in heaviest)
+    assert TOP_TOKENS == 30 and confidence == pytest.approx(expected) and method == "sentence encoder"
+
+
+def test_sentence_encoder_that_sees_no_difference():
+    same = lambda texts: np.tile([1.0, 0.0], (len(texts), 1))  # noqa: E731
+    assert detailed_confidence("has but", [2, 6], [0.2, 0.6], words, same) == (pytest.approx(0.4), "sentence encoder")
+
+
+def test_real_tokenizer():
+    from tiny import make_tiny_model
+
+    tokenizer = make_tiny_model()[1]
+    ids = answer_ids("Noise and blur", tokenizer)[:-1]
+    pieces = [tokenizer.decode([i]) for i in ids]
+    chances = [0.0 if piece.strip() == "and" else 1.0 for piece in pieces]
+    assert 0.0 in chances
+    assert detailed_confidence("", ids, chances, tokenizer.decode)[0] == 1.0

@@ -1,0 +1,93 @@
+"""Checkpoints as graphs name them: chosen from the model folders only, damaged ones refused in one readable line."""
+
+import pickle
+
+import pytest
+from tiny import make_tiny_checkpoint
+
+
+class _Bomb:
+    """A pickle that writes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return (open, (self.path, "w"))
+
+
+def weights(folder):
+    files = sorted(folder.glob("*.safetensors"))
+    assert files
+    return files
+
+
+def truncate(folder, _):
+    for path in weights(folder):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def delete_weights(folder, _):
+    for path in weights(folder):
+        path.unlink()
+
+
+def delete_config(folder, _):
+    (folder / "config.json").unlink()
+
+
+def empty(folder, _):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def pickle_in_its_place(folder, witness):
+    for path in weights(folder):
+        path.write_bytes(pickle.dumps(_Bomb(witness)))
+
+
+def pickle_beside(folder, witness):
+    delete_weights(folder, witness)
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Bomb(witness)))
+
+
+DAMAGES = [truncate, delete_weights, delete_config, empty, pickle_in_its_place, pickle_beside]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_broken_checkpoint_is_one_readable_line_and_the_server_lives(server, graph, tmp_path, damage):
+    name = f"broken_{damage.__name__}"
+    make_tiny_checkpoint(server.models / name)
+    damage(server.models / name, tmp_path / "witness")
+    run = server.run(graph("DepictQA_ScoreImages", checkpoint=name, images="sharp.png"), expect_error=True)
+    message = run.error["exception_message"].strip()
+    assert run.error["node_id"] == "load"
+    assert "\n" not in message and name in message, message
+    assert damage is not delete_config or "config.json" in message, message
+    assert not (tmp_path / "witness").exists()
+    assert "DepictQA_LoadModel" in server.get("/object_info")
+    server.run(graph("DepictQA_ScoreImages", images="sharp.png"))
+
+
+@pytest.mark.parametrize("name", ["../depictqa/tiny", "../../input", "tiny/../tiny", "/etc", ".", "", "gone", "tiny/"])
+def test_names_that_are_not_offered_are_refused(server, graph, name):
+    run = server.run(graph("DepictQA_ScoreImages", checkpoint=name, images="sharp.png"), expect_error=True)
+    message = run.error["exception_message"].strip()
+    assert run.error["node_id"] == "load"
+    assert "\n" not in message and "models/depictqa" in message and "tiny" in message
+
+
+def test_bundled_comes_first_then_the_folders(server, tiny):
+    options = server.get("/object_info/DepictQA_LoadModel")["DepictQA_LoadModel"]["input"]["required"]["checkpoint"][1]
+    assert options["options"][0] == options["default"] == "depictqa-mini (bundled)"
+    assert tiny in options["options"]
+
+
+def test_a_changed_checkpoint_is_loaded_again(server, graph):
+    make_tiny_checkpoint(server.models / "changing")
+    ask = graph("DepictQA_ScoreImages", checkpoint="changing", images="sharp.png")
+    server.run(ask)
+    assert server.run(ask).executed == []
+    truncate(server.models / "changing", None)
+    assert server.run(ask, expect_error=True).error["node_id"] == "load"

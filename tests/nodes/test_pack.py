@@ -1,0 +1,129 @@
+"""What the pack registers in ComfyUI: nodes and their schemas, help pages, translations, templates, a free import."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from comfyui.comfy_server import PACK, comfy_folder
+
+SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
+NODES = [
+    "DepictQA_CompareImages",
+    "DepictQA_DescribeImages",
+    "DepictQA_LoadModel",
+    "DepictQA_RankImages",
+    "DepictQA_ScoreImages",
+]
+
+
+@pytest.fixture(scope="module")
+def infos(server):
+    return {name: info for name, info in server.get("/object_info").items() if name.startswith("DepictQA_")}
+
+
+def test_nodes_are_listed(infos, server):
+    assert sorted(infos) == NODES
+    assert "IMPORT FAILED" not in server.log_text()
+
+
+def test_schema_is_as_recorded(infos):
+    """Ids, order and types are forever: saved graphs refer to them. After a wanted addition write the file anew."""
+    schemas = {}
+    for name, info in sorted(infos.items()):
+        inputs = []
+        for group in ("required", "optional"):
+            for key in info["input_order"].get(group, []):
+                kind, options = info["input"][group][key]
+                known = {field: options[field] for field in ("default", "min", "max") if field in options}
+                if kind == "COMBO" and key != "checkpoint":
+                    known["options"] = options["options"]
+                inputs.append({"id": key, "type": kind, "optional": group == "optional", **known})
+        columns = zip(info["output_name"], info["output"], info["output_is_list"], strict=True)
+        outputs = [{"name": label, "type": kind, "list": is_list} for label, kind, is_list in columns]
+        schemas[name] = {
+            "category": info["category"],
+            "title": info["display_name"],
+            "inputs": inputs,
+            "outputs": outputs,
+        }
+    assert schemas == json.loads(SNAPSHOT.read_text())
+
+
+def test_everything_is_explained(infos):
+    for name, info in infos.items():
+        assert info["description"], name
+        for group in ("required", "optional"):
+            for key, spec in info["input"].get(group, {}).items():
+                assert spec[1].get("tooltip"), f"{name}.{key}"
+        assert all(info["output_tooltips"]), name
+
+
+def test_help_page_of_every_node_is_served(infos, server):
+    for name, info in infos.items():
+        page = server.fetch(f"/extensions/depictqa/docs/{name}.md").decode()
+        assert page.startswith(f"# {info['display_name']}\n")
+        keys = [key for group in ("required", "optional") for key in info["input_order"].get(group, [])]
+        for key in keys + info["output_name"]:
+            assert f"`{key}`" in page, f"{name}: {key} is not in its help page"
+
+
+@pytest.mark.parametrize("language", sorted(path.name for path in (PACK / "locales").iterdir()))
+def test_translations_cover_every_node(infos, server, language):
+    translation = server.get("/i18n")[language]["nodeDefs"]
+    for name, info in infos.items():
+        node = translation[name]
+        keys = [key for group in ("required", "optional") for key in info["input_order"].get(group, [])]
+        assert node["display_name"] and node["description"]
+        assert sorted(node["inputs"]) == sorted(keys)
+        assert sorted(node["outputs"]) == [str(index) for index in range(len(info["output"]))]
+    if language == "en":
+        for name, info in infos.items():
+            assert translation[name]["display_name"] == info["display_name"]
+            assert translation[name]["description"] == info["description"]
+
+
+def test_templates_are_listed_with_thumbnails(server):
+    names = server.get("/api/workflow_templates")["depictqa"]
+    assert sorted(names) == ["compare_with_reference", "rank_a_batch"]
+    for name in names:
+        assert json.loads(server.fetch(f"/api/workflow_templates/depictqa/{name}.json"))["nodes"]
+        assert server.fetch(f"/api/workflow_templates/depictqa/{name}.jpg").startswith(b"\xff\xd8\xff")
+
+
+IMPORT_PROBE = """
+import asyncio, importlib.util, sys
+comfy, pack = sys.argv[1:3]
+sys.argv = ["main.py", "--cpu"]
+sys.path.insert(0, comfy)
+import comfy.options; comfy.options.enable_args_parsing()
+import comfy.cli_args, utils.extra_config, server, comfy_api.latest, comfy.model_patcher, folder_paths
+HEAVY = ("transformers", "peft", "accelerate", "safetensors", "torchvision", "scipy", "cv2", "tokenizers")
+for name in [name for name in sys.modules if name.split(".")[0] in HEAVY]:
+    del sys.modules[name]                 # ComfyUI's own imports must not hide the pack's
+before = set(sys.modules)
+opened = []
+sys.addaudithook(lambda event, details: opened.append(str(details[0])) if event == "open" else None)
+spec = importlib.util.spec_from_file_location("pack", pack + "/__init__.py", submodule_search_locations=[pack])
+module = sys.modules["pack"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+async def schemas():
+    return [node.GET_SCHEMA().node_id for node in await (await module.comfy_entrypoint()).get_node_list()]
+print("nodes:", *asyncio.run(schemas()))
+new = set(sys.modules) - before
+print("heavy:", *sorted(name for name in new if name.split(".")[0] in HEAVY))
+print("foreign:", *sorted({name.split(".")[0] for name in new} - {"pack"} - set(sys.stdlib_module_names)))
+print("weights:", *[path for path in opened if path.endswith((".safetensors", ".bin", ".pt", "tokenizer.json"))])
+"""
+
+
+def test_import_loads_neither_heavy_libraries_nor_weights():
+    command = [sys.executable, "-c", IMPORT_PROBE, str(comfy_folder()), str(PACK)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=comfy_folder())
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+    assert sorted(found["nodes"].split()) == NODES
+    assert found["heavy"].strip() == ""
+    assert found["foreign"].strip() == ""
+    assert found["weights"].strip() == ""
