@@ -1,4 +1,4 @@
-"""Ranks ladders of one picture and five increasingly distorted copies, with twelve distortions that no training picture has.
+"""Ranks one picture and five increasingly distorted copies, with twelve distortions that no training picture has.
 
     python -m benchmarks.ladders PICTURES... [--checkpoint DIR] [--reference]
 

@@ -1,8 +1,17 @@
-"""``python -m depictqa_core`` is the command line ``depictqa``."""
+"""``python -m depictqa_core`` and the program ``depictqa``: the command line, interruptible from its first moment."""
 
 import sys
 
-from .cli import main
+
+def main() -> int:
+    """Run the command line with the arguments of this process; returns the exit status."""
+    try:
+        from .cli import main
+    except KeyboardInterrupt:
+        print("depictqa: interrupted", file=sys.stderr)
+        return 130
+    return main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,7 @@
 """The checkpoint folder: one format for every judge, written whole and read strictly.
 
-A folder holds ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json`` (name, version,
-licence, what it was trained on, and size and SHA-256 of each weight file).
+A folder holds ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json`` (name,
+version, licence, what it was trained on, and size and SHA-256 of each weight file).
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def describe_checkpoint(folder: str | Path) -> dict:
                 f"checkpoint '{folder.name}' is damaged: {name} has {path.stat().st_size} bytes instead of"
                 f" {facts['bytes']}; get the folder again"
             )
-    # Checked here: from a foreign or empty config, transformers would build a network of default size, 7 billion weights.
+    # Checked here: from a foreign or empty config transformers would build a network of default size, 7 billion weights
     if _read_json(folder / "config.json").get("model_type") != "depictqa":
         raise CheckpointError(f"checkpoint '{folder.name}' is not one of DepictQA: its config.json is of another model")
     _read_json(folder / "tokenizer_config.json")
@@ -103,7 +103,9 @@ def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float
             # Never run code that lies beside the weights, nor ask the terminal whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a damaged file makes the libraries raise, the person gets one clear line
-        raise CheckpointError(f"checkpoint '{folder.name}' cannot be read ({_line(error)}); get the folder again") from error
+        raise CheckpointError(
+            f"checkpoint '{folder.name}' cannot be read ({_line(error)}); get the folder again"
+        ) from error
     _refuse_misfits(folder, report)
     model.eval()
     if not where:
@@ -136,7 +138,9 @@ def _line(error: Exception) -> str:
 
 
 def _missing(path: Path) -> CheckpointError:
-    return CheckpointError(f"checkpoint '{path.parent.name}' is incomplete: {path.name} is missing; get the folder again")
+    return CheckpointError(
+        f"checkpoint '{path.parent.name}' is incomplete: {path.name} is missing; get the folder again"
+    )
 
 
 def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:

@@ -177,7 +177,7 @@ def _rank(options) -> int:
     reference = _reference(options)
     pictures, failures = load_pictures(names)
     _report_failures(failures, len(names))
-    with _bar(options, "comparisons" if options.method == "pairs" else "pictures") as bar:
+    with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         ranking = judge.rank(pictures, reference, method=options.method, progress=bar)
     facts = ranking.to_dict()
@@ -185,7 +185,7 @@ def _rank(options) -> int:
     if options.sheet:
         from .sheets import ranking_sheet
 
-        ranking_sheet(ranking, pictures).save(options.sheet)
+        ranking_sheet(ranking, pictures).save(options.sheet, quality=92)
     _write(options, judge.info, results, failures, lambda width: reports.ranking_table(ranking, width), **facts)
     return 3 if failures else 0
 

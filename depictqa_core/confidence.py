@@ -14,13 +14,15 @@ TOP_TOKENS = 30
 """Detailed answers: only this many tokens that matter most count."""
 
 _VERDICT = re.compile(
-    r"\b(?:image [ab]|none|pristine|slight\w*|mild\w*|moderate\w*|obvious\w*|noticeabl\w*|serious\w*|severe\w*|catastrophic\w*"
-    r"|better|worse|superior|inferior|high|low|" + "|".join([*DISTORTIONS, *LEVELS]) + r")\b",
+    r"\b(?:image [ab]|none|pristine|slight\w*|mild\w*|moderate\w*|obvious\w*|noticeabl\w*|serious\w*|severe\w*"
+    r"|catastrophic\w*|better|worse|superior|inferior|high|low|" + "|".join([*DISTORTIONS, *LEVELS]) + r")\b",
     re.IGNORECASE,
 )
 
 
-def brief_confidence(ids: list[int], probabilities: list[float], end: list[int], joint: int | None = None) -> float | None:
+def brief_confidence(
+    ids: list[int], probabilities: list[float], end: list[int], joint: int | None = None
+) -> float | None:
     """Confidence of a freely written brief answer about one picture: mean probability of its label tokens.
 
     Args:
@@ -63,9 +65,9 @@ def detailed_confidence(
         text: the answer.
         ids, probabilities: its tokens and the probability of each.
         decode: ids -> text.
-        embed: list of texts -> unit vectors [N, D]. With it, a token weighs ``1 - cos(answer, answer without it)`` and the
-            ``TOP_TOKENS`` heaviest count (the published rule). Without it, the tokens of the words that carry the verdict
-            (distortions, grades, levels, "Image A/B") count alike.
+        embed: list of texts -> unit vectors [N, D]. With it, a token weighs ``1 - cos(answer, answer without it)`` and
+            the ``TOP_TOKENS`` heaviest count (the published rule). Without it, the tokens of the words that carry the
+            verdict (distortions, grades, levels, "Image A/B") count alike.
 
     Returns:
         (confidence 0..1 or None for an empty answer, the name of the rule that was used).

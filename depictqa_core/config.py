@@ -10,8 +10,8 @@ class DepictQAConfig(PretrainedConfig):
 
     Args:
         vision: the vision tower as a dict with ``kind`` and the tower's own settings:
-            ``{"kind": "clip", **CLIPVisionConfig fields}``, ``{"kind": "backbone", "config": {…}}`` for any transformers
-            backbone, or ``{"kind": "cnn"}`` for the small CNN with pixel statistics.
+            ``{"kind": "clip", **CLIPVisionConfig fields}``, ``{"kind": "backbone", "config": {…}}`` for any
+            transformers backbone, or ``{"kind": "cnn"}`` for the small CNN with pixel statistics.
         connector: the connector as a dict with ``kind`` ("linear", "abstractor" or "pooling") and its settings.
         language: config of any causal language model, as a ``PretrainedConfig`` or its dict with ``model_type``.
         size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
@@ -60,7 +60,14 @@ class DepictQAConfig(PretrainedConfig):
 def _compact(config: PretrainedConfig) -> dict:
     settings = config.to_diff_dict()
     settings["model_type"] = config.model_type
-    for key in ("transformers_version", "_name_or_path", "architectures", "quantization_config", "dtype", "torch_dtype"):
+    for key in (
+        "transformers_version",
+        "_name_or_path",
+        "architectures",
+        "quantization_config",
+        "dtype",
+        "torch_dtype",
+    ):
         settings.pop(key, None)
     return settings
 

@@ -27,7 +27,7 @@ class LinearConnector(nn.Module):
 
 
 class AbstractorConnector(LinearConnector):
-    """Learned queries that read any number of patch features through a Transformer decoder, then one linear layer (facts 1.3)."""
+    """Learned queries that read the patch features through a Transformer decoder, then one linear layer (facts 1.3)."""
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)

@@ -1,6 +1,7 @@
 """Answers out of the language model: exact probabilities of a closed set of answers, and greedy text.
 
-Prompts are embeddings [L_i, hidden] of any length; batches are left-padded and masked, so a batch equals its single runs.
+Prompts are embeddings [L_i, hidden] of any length; batches are left-padded and masked, so a batch equals its single
+runs.
 """
 
 import inspect
@@ -243,7 +244,9 @@ def greedy(
     )
     steps = len(out.logits)
     ids = out.sequences[:, -steps:]
-    probabilities = [logits.float().softmax(-1).gather(1, ids[:, i : i + 1])[:, 0] for i, logits in enumerate(out.logits)]
+    probabilities = [
+        logits.float().softmax(-1).gather(1, ids[:, i : i + 1])[:, 0] for i, logits in enumerate(out.logits)
+    ]
     probabilities = torch.stack(probabilities, 1).cpu().tolist()
     answers = []
     for row, chances in zip(ids.cpu().tolist(), probabilities):

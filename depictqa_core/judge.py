@@ -50,9 +50,9 @@ def load_judge(checkpoint: str | Path | None = None, device: str = "auto", dtype
 class Judge:
     """One loaded checkpoint that answers questions about pictures.
 
-    Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of them.
-    A ``reference`` is one pristine picture for all, or one for each. ``progress(done, total)`` is called after every piece
-    of work; what it raises stops the work and passes through.
+    Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
+    them. A ``reference`` is one pristine picture for all, or one for each. ``progress(done, total)`` is called after
+    every piece of work; what it raises stops the work and passes through.
 
     Attributes:
         model: the network; may be moved between devices from outside.
@@ -114,14 +114,21 @@ class Judge:
     def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
         """Rate each picture from 0 (worst) to 100 (flawless).
 
-        The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0) under
-        the probabilities that the model gives them, and the spread their standard deviation.
+        The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0)
+        under the probabilities that the model gives them, and the spread their standard deviation.
         """
         pictures, references = self._inputs(pictures, reference)
         return self._scores(pictures, references, progress)
 
     def compare(
-        self, a, b, reference=None, *, explain: bool = False, question: str | None = None, progress: Progress | None = None
+        self,
+        a,
+        b,
+        reference=None,
+        *,
+        explain: bool = False,
+        question: str | None = None,
+        progress: Progress | None = None,
     ) -> Comparison:
         """Decide which of two pictures is better.
 
@@ -175,8 +182,8 @@ class Judge:
         """Order pictures from best to worst.
 
         Args:
-            method: "pairs" compares pictures in both orders and fits Bradley-Terry strengths with 95 % intervals (all pairs
-                when few, the least certain ones when many); "score" rates each picture once.
+            method: "pairs" compares pictures in both orders and fits Bradley-Terry strengths with 95 % intervals (all
+                pairs when few, the least certain ones when many); "score" rates each picture once.
             reasons: also name each picture's distortion and give a one-sentence reason.
         """
         if method not in ("pairs", "score"):
@@ -209,13 +216,17 @@ class Judge:
 
     # ------------------------------------------------------------------ asking
 
-    def ask(self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None):
+    def ask(
+        self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
+    ):
         """Ask one question, worded as given, about several sets of pictures (roles "reference", "A", "B").
 
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
         """
-        asked = [tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles]
+        asked = [
+            tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
+        ]
         if task.brief:
             options = tasks.answers(task, question)
             return options, self._brief(task, question, asked, options, progress)
@@ -269,7 +280,9 @@ class Judge:
                 self._check_finite(answer.probabilities)
                 written = _without_end(answer.ids, end)
                 text = self._decode(written).strip()
-                confidence, method = detailed_confidence(text, written, answer.probabilities[: len(written)], self._decode)
+                confidence, method = detailed_confidence(
+                    text, written, answer.probabilities[: len(written)], self._decode
+                )
                 results[index] = Description(asked[index][0].name, text, confidence, method)
         return results
 
@@ -285,7 +298,7 @@ class Judge:
             )
 
     def _batches(self, task: Task, question: str | None, asked, progress):
-        """Prompts of about equal length together; yields (indexes, embeddings) and reports progress after each batch."""
+        """Prompts of about equal length together: yields (indexes, embeddings), reports progress after each batch."""
         import torch
 
         question = task.ask(question)
@@ -295,7 +308,9 @@ class Judge:
         for index, pictures in enumerate(asked):
             by_setting.setdefault(pictures[-1] is not None, []).append(index)
         for has_reference, members in by_setting.items():
-            members.sort(key=lambda i: sum(math.prod(policy.padded(p.height, p.width)) for p in asked[i] if p is not None))
+            members.sort(
+                key=lambda i: sum(math.prod(policy.padded(p.height, p.width)) for p in asked[i] if p is not None)
+            )
             parts = encode(layout(question, task.pair, has_reference), self.tokenizer)
             roles = ((A, B) if task.pair else (A,)) + ((REFERENCE,) if has_reference else ())
             for start in range(0, len(members), BATCH):
@@ -313,7 +328,7 @@ class Judge:
                     progress(done, len(asked))
 
     def _tokens(self, pictures: list[Picture]) -> dict[str, object]:
-        """Language-model tokens of pictures by content key; what the vision tower saw is kept within a memory budget."""
+        """Language-model tokens of pictures by content key; what the tower saw is kept within a memory budget."""
         from .vision import prepare
 
         pooled = {p.key: self._pooled[p.key] for p in pictures if p.key in self._pooled}

@@ -62,7 +62,7 @@ class DepictQAModel(PreTrainedModel):
         inject_adapter_in_model(LoraConfig(**{**defaults, **lora}), self.language)
 
     def freeze(self, trainable: tuple[str, ...] = ("connector", "lora")) -> None:
-        """Leave only some parts trainable: any of "vision", "connector", "language", "lora"; others are a ValueError."""
+        """Leave only some parts trainable: any of "vision", "connector", "language", "lora"; else ValueError."""
         unknown = set(trainable) - set(PARTS)
         if unknown:
             raise ValueError(f"unknown parts {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
@@ -111,9 +111,10 @@ class DepictQAModel(PreTrainedModel):
         embedding = self.get_input_embeddings()
         device = embedding.weight.device
         rows = [
-            tokens[part.role] if isinstance(part, Slot) else embedding(torch.tensor(part, device=device)) for part in parts
+            tokens[part.role] if isinstance(part, Slot) else embedding(torch.tensor(part, device=device))
+            for part in parts
         ]
-        return torch.cat([row.to(embedding.weight.dtype) for row in rows])
+        return torch.cat([row.to(rows[0]) for row in rows])  # the dtype and device of the words
 
     def forward(
         self,
@@ -139,7 +140,7 @@ class DepictQAModel(PreTrainedModel):
         """
         embedding = self.get_input_embeddings()
         embeds = embedding(input_ids.clamp(min=0))
-        pictures = torch.cat(self.connect(pooled)).to(embeds.dtype)
+        pictures = torch.cat(self.connect(pooled)).to(embeds)
         places = input_ids == IMAGE_TOKEN
         if int(places.sum()) != len(pictures):  # masked_scatter would leave pictures over in silence
             raise ValueError(f"{len(pictures)} picture tokens for {int(places.sum())} places in input_ids")

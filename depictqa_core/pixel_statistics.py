@@ -1,7 +1,7 @@
 """Pixel statistics of a picture at its native resolution: what distortions leave in histograms, gradients and blocks.
 
-Resizing destroys these traces, so they are taken before any resize. Everything is a mean over pixels, so pictures of any
-size give comparable numbers; large pictures are read through nine evenly spread tiles, which bounds the cost.
+Resizing destroys these traces, so they are taken before any resize. Everything is a mean over pixels, so pictures of
+any size give comparable numbers; large pictures are read through nine evenly spread tiles, which bounds the cost.
 """
 
 import numpy as np
@@ -58,9 +58,9 @@ def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     lefts = sorted({(width - w) * i // 2 // 8 * 8 for i in range(3)})
     corners = [(top, left) for top in tops for left in lefts]
     return (
-        torch.stack([picture[:, t : t + h, l : l + w] for t, l in corners]),
-        torch.stack([rows[t : t + h] for t, _ in corners]),
-        torch.stack([columns[l : l + w] for _, l in corners]),
+        torch.stack([picture[:, top : top + h, left : left + w] for top, left in corners]),
+        torch.stack([rows[top : top + h] for top, _ in corners]),
+        torch.stack([columns[left : left + w] for _, left in corners]),
     )
 
 
@@ -119,7 +119,16 @@ def _moments(values: torch.Tensor) -> torch.Tensor:
 
 def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
     """Brightness, contrast, saturation and the fine structure of their histograms."""
-    channels = [x[:, 0], x[:, 1], x[:, 2], y[:, 0], value[:, 0], saturation[:, 0], chroma[:, 0] + 128, chroma[:, 1] + 128]
+    channels = [
+        x[:, 0],
+        x[:, 1],
+        x[:, 2],
+        y[:, 0],
+        value[:, 0],
+        saturation[:, 0],
+        chroma[:, 0] + 128,
+        chroma[:, 1] + 128,
+    ]
     histograms = torch.stack([_histogram(channel) for channel in channels])  # [8, 256]
     coarse = histograms.view(8, 32, 8).sum(2).sqrt().flatten()
     combs = torch.cat([_comb(histogram) for histogram in histograms])

@@ -1,14 +1,15 @@
 """One function lays out the text segments and picture slots of a question; training and inference both use it.
 
-Source: facts of the published template (DepictQA-Wild): the spaces, newlines and the ``</s>`` separators below are part of
-what the published checkpoints were trained on. Each text segment is tokenised on its own.
+Source: facts of the published template (DepictQA-Wild): the spaces, newlines and the ``</s>`` separators below are part
+of what the published checkpoints were trained on. Each text segment is tokenised on its own.
 """
 
 from dataclasses import dataclass
 
 SYSTEM = (
-    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and"
-    " polite answers to the human's questions. As an AI assistant, you are performing an image quality assessment task."
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions. "
+    "As an AI assistant, you are performing an image quality assessment task."
 )
 SYSTEM_REFERENCE = " A high-quality Reference Image is provided to assist the evaluation."
 SEPARATOR = "\n\n </s> "
@@ -38,7 +39,8 @@ def layout(question: str, pair: bool, reference: bool) -> list[str | Slot]:
 
     Returns:
         text segments and Slots in prompt order, beginning and ending with text; for example, one picture without a
-        reference: ``["A chat … task.\\n\\n </s> Image: <Img>", Slot("A"), "</Img>\\n\\n </s> USER: …\\n   ASSISTANT: "]``.
+        reference:
+        ``["A chat … task.\\n\\n </s> Image: <Img>", Slot("A"), "</Img>\\n\\n </s> USER: …\\n   ASSISTANT: "]``.
     """
     text = SYSTEM + (SYSTEM_REFERENCE if reference else "")
     parts: list[str | Slot] = []
@@ -57,7 +59,7 @@ def fixed_strings() -> list[str]:
 
 
 def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
-    """Tokenise every text segment on its own; the beginning-of-sequence id is put before the first one if there is one."""
+    """Tokenise every text segment on its own, the first behind the beginning-of-sequence id if there is one."""
     encoded = [part if isinstance(part, Slot) else text_ids(part, tokenizer) for part in parts]
     if tokenizer.bos_token_id is not None:
         encoded[0] = [tokenizer.bos_token_id, *encoded[0]]
@@ -65,7 +67,7 @@ def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
 
 
 def text_ids(text: str, tokenizer) -> list[int]:
-    """Ids of one text segment without special tokens around it; ``</s>`` in it becomes the tokenizer's own end token."""
+    """Ids of one text segment without special tokens around it; ``</s>`` becomes the tokenizer's own end token."""
     if tokenizer.eos_token and tokenizer.eos_token != "</s>":
         text = text.replace("</s>", tokenizer.eos_token)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -13,7 +13,7 @@ from .results import Comparison, Description, Failure, Identification, Ranking, 
 from .tasks import LABELS, LEVELS, NONE
 
 CSV_UNSAFE = {0: "\N{REPLACEMENT CHARACTER}", ord("\r"): "\n"}
-"""What Python's csv module (until 3.13) cannot write, or writes without the quotes that it needs."""
+"""What the csv module of older Pythons cannot write, or writes without the quotes that it needs."""
 
 # ---------------------------------------------------------------------- JSON and CSV
 
@@ -109,22 +109,42 @@ def comparison_text(result: Comparison, width: int | None = None) -> str:
 
 
 def ranking_table(ranking: Ranking, width: int | None = None) -> str:
-    """One line per picture, best first; "2=" marks pictures that share a rank."""
-    pairs = ranking.method == "pairs"
-    columns = ["rank", "score", "spread", *(["strength", "95 % interval"] if pairs else []), "picture", "why"]
-    rows = []
-    for place, mark in zip(ranking.pictures, rank_marks(ranking)):
-        row = [mark, "-", "-"] if place.score is None else [mark, f"{place.score:.1f}", f"±{place.spread:.1f}"]
-        if pairs:
-            row += [f"{place.strength:+.2f}", f"{place.low:+.2f} .. {place.high:+.2f}"]
-        rows.append([*row, place.picture, place.reason])
-    align = ">>>" + (">>" if pairs else "") + "<<"
-    count = len(ranking.pictures)
-    foot = f"{count} picture{'s' * (count != 1)}"
+    """One line per picture, best first; "2=" marks pictures that share a rank.
+
+    A terminal that is too narrow (``width`` in characters) gets names without the folder that all share, and if need be
+    no intervals and no spreads.
+    """
+    places = ranking.pictures
+    folder = common_folder([place.picture for place in places]) if width is not None else ""
+    shown = {
+        "rank": (">", rank_marks(ranking)),
+        "score": (">", ["-" if place.score is None else f"{place.score:.1f}" for place in places]),
+        "spread": (">", ["-" if place.spread is None else f"±{place.spread:.1f}" for place in places]),
+        "strength": (">", [f"{place.strength:+.2f}" for place in places]),
+        "95 % interval": (">", [f"{place.low:+.2f} .. {place.high:+.2f}" for place in places]),
+        "picture": ("<", [printable(place.picture[len(folder) :]) for place in places]),
+        "why": ("<", [place.reason for place in places]),
+    }
+    if ranking.method == "score":
+        del shown["strength"], shown["95 % interval"]
+    for column in ("95 % interval", "spread"):
+        needed = sum(max(map(_width, [name, *cells])) + 2 for name, (_, cells) in shown.items()) - 2
+        if width is not None and needed > width:
+            shown.pop(column, None)
+    align = "".join(side for side, _ in shown.values())
+    rows = list(zip(*(cells for _, cells in shown.values())))
+    foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += f", {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)}"
         foot += f"; the two orders of asking differ by {ranking.disagreement:.2f} on average"
-    return f"{table(columns, rows, align, width, shrink=len(columns) - 2)}\n\n{foot}"
+    return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """The folder part (with its last slash) that all names begin with."""
+    first, last = min(names), max(names)
+    same = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
+    return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
 
 
 def rank_marks(ranking: Ranking) -> list[str]:

@@ -9,7 +9,7 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from .errors import TaskError
 from .images import Picture
-from .reports import printable, rank_marks
+from .reports import common_folder, printable, rank_marks
 from .results import RankedPicture, Ranking
 
 MOST_SHOWN = 200
@@ -71,7 +71,7 @@ class _Cards:
     def __init__(self, ranking: Ranking, places: Sequence[RankedPicture], width: int, pictures: list[Picture]):
         self.width, self.inner = width, width - 2 * PAD
         self.pictures = {place.index: picture for place, picture in zip(places, pictures)}
-        prefix = len(_common_folder([place.picture for place in places]))
+        prefix = len(common_folder([place.picture for place in places]))
         self.names = {place.index: _name_lines(printable(place.picture[prefix:]), self.inner) for place in places}
         self.name_height = 24 * max(map(len, self.names.values())) + 4
         aspect = statistics.median(picture.width / picture.height for picture in pictures)
@@ -199,13 +199,6 @@ def _legend(ranking: Ranking, places: Sequence[RankedPicture]) -> list[str]:
     if any(place.tied_with_next for place in places):
         lines.append('Pictures with the same rank (such as "2=") cannot be told apart.')
     return lines
-
-
-def _common_folder(names: list[str]) -> str:
-    """The folder part (with its last slash) that all names begin with."""
-    first, last = min(names), max(names)
-    same = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
 
 
 def _wrapped(text: str, font, width: int, most: int | None) -> list[str]:

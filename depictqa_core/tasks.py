@@ -126,7 +126,7 @@ def issue_count(question: str) -> int | None:
 
 
 def answer_text(labels: tuple[str, ...]) -> str:
-    """Distortion names as the answer spells them: ``("noise", "blur")`` -> ``"Noise and blur"``, ``()`` -> ``"None"``."""
+    """Names as the answer spells them: ``("noise", "blur")`` -> ``"Noise and blur"``, ``()`` -> ``"None"``."""
     return " and ".join(labels or (NONE,)).capitalize()
 
 
@@ -153,7 +153,7 @@ def answers(task: Task, question: str) -> tuple[str, ...]:
 
 
 def parse_labels(text: str) -> tuple[str, ...] | None:
-    """Distortion names of a brief identification answer: ``"Noise and blur"`` -> ``("noise", "blur")``, ``"None"`` -> ``()``.
+    """Names in a brief identification answer: ``"Noise and blur"`` -> ``("noise", "blur")``, ``"None"`` -> ``()``.
 
     Returns None for anything that is not exactly one answer of the format (it is never guessed).
     """

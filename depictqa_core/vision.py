@@ -14,7 +14,7 @@ from .pixel_statistics import STATISTICS, pixel_statistics
 
 @dataclass
 class Prepared:
-    """One picture as a tower takes it: ``pixels`` float32 [3, H, W], and ``statistics`` float32 [STATISTICS] or None."""
+    """One picture as a tower takes it: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
 
     pixels: torch.Tensor
     statistics: torch.Tensor | None = None
@@ -36,7 +36,8 @@ class Features:
 class ClipTower(nn.Module):
     """CLIP ViT at native resolution: patch features of the last block, without its final norm (facts 1.2).
 
-    Position embeddings are resized bicubically with aligned corners, and only when the grid differs from the trained one.
+    Position embeddings are resized bicubically with aligned corners, and only when the grid differs from the
+    trained one.
     """
 
     uses_statistics = False
@@ -88,7 +89,15 @@ class BackboneTower(nn.Module):
 
 
 # EfficientNet-Lite0 (Apache-2.0): repeats, kernel, stride, expansion, output channels of each stage.
-LITE0_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+LITE0_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
 
 
 class _Conv(nn.Conv2d):

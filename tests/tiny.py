@@ -19,13 +19,23 @@ TEXTS = [*tasks.identification_answers(), *tasks.WINNERS, *map(str.capitalize, t
 TEXTS += [task.question for task in tasks.TASKS.values()]
 
 CNN = {
-    "vision": {"kind": "cnn", "stem": 8, "stages": [[1, 3, 1, 1, 8], [1, 5, 2, 2, 12], [1, 3, 2, 2, 16], [1, 3, 2, 2, 16]]},
+    "vision": {
+        "kind": "cnn",
+        "stem": 8,
+        "stages": [[1, 3, 1, 1, 8], [1, 5, 2, 2, 12], [1, 3, 2, 2, 16], [1, 3, 2, 2, 16]],
+    },
     "connector": {"kind": "pooling", "hidden": 32, "summary_tokens": 3, "grid_stages": [1, 2]},
     "size": {"short": 64, "long": 128, "min": 32, "multiple": 1},
     "tasks": tuple(tasks.TASKS),
 }
 CLIP = {
-    "vision": {"kind": "clip", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    "vision": {
+        "kind": "clip",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     | {"image_size": 56},
     "connector": {"kind": "linear"},
     "size": {"short": 56, "long": 112, "min": 28, "multiple": 14},

@@ -11,7 +11,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Expected failures end in one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the data, train and evaluate judges.")
     commands = parser.add_subparsers(dest="command", required=True)
-    _pictures(commands.add_parser("pictures", help="check, deduplicate and split pristine pictures"))
+    _pictures(
+        commands.add_parser(
+            "pictures", help="pristine pictures: list, unpack, check, deduplicate, split", add_help=False
+        )
+    )
     _build(commands.add_parser("build", help="make distorted pictures and records from pristine pictures"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     _evaluate(commands.add_parser("evaluate", help="answer a test file in the published format and score it"))
@@ -24,14 +28,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _pictures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("raw", help="folder with the unpacked packages")
-    parser.add_argument("out", help="folder for the pictures and pictures.json")
-    parser.add_argument("--manifest", default="training/recipes/mini/pictures.yaml")
+    parser.add_argument("rest", nargs=argparse.REMAINDER)
 
     def run(arguments):
-        from .pictures import prepare
+        from .pictures import main as pictures
 
-        print(json.dumps(prepare(arguments.raw, arguments.out, arguments.manifest), indent=1, default=str))
+        return pictures(arguments.rest)
 
     parser.set_defaults(run=run)
 
@@ -43,14 +45,21 @@ def _build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="name of the split that the scenes belong to")
     parser.add_argument("--seed", type=int, default=131)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--form", choices=("train", "test"), default="train", help="records with conversations, or queries")
+    parser.add_argument(
+        "--form", choices=("train", "test"), default="train", help="records with conversations, or queries"
+    )
 
     def run(arguments):
         from .dataset.records import write_records
         from .dataset.scenes import build_scenes
 
         build_scenes(
-            arguments.pictures, arguments.out, arguments.scenes, arguments.seed, arguments.split, workers=arguments.workers
+            arguments.pictures,
+            arguments.out,
+            arguments.scenes,
+            arguments.seed,
+            arguments.split,
+            workers=arguments.workers,
         )
         counts = write_records(arguments.out, seed=arguments.seed, form=arguments.form)
         print(json.dumps(counts, indent=1, default=str))

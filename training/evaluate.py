@@ -19,7 +19,9 @@ CHUNK = 64
 CLEAR_RATING = "rating, severities at least 2 apart"
 
 
-def evaluate(judge: Judge, records_path: str | Path, root: str | Path, task_type: str, answers_path: str | Path) -> dict:
+def evaluate(
+    judge: Judge, records_path: str | Path, root: str | Path, task_type: str, answers_path: str | Path
+) -> dict:
     """Answer every record of a test file and score the answers.
 
     Args:
@@ -30,7 +32,7 @@ def evaluate(judge: Judge, records_path: str | Path, root: str | Path, task_type
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
 
     Returns:
-        ``{"records", "answered", "failed", "accuracy": {...}}``: accuracy overall, by kind of question, by confidence bin.
+        ``{"records", "answered", "failed", "accuracy": {...}}``: accuracy by kind of question and confidence bin.
 
     Raises:
         TaskError: unknown task type, or a record without one of its fields.

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from depictqa_core.errors import ImageError
 from depictqa_core.images import as_picture
 from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
-from depictqa_core.prompts import A, B, REFERENCE, Slot, answer_ids, encode, layout
+from depictqa_core.prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout
 from depictqa_core.tasks import setting
 from depictqa_core.vision import prepare
 
@@ -23,11 +23,16 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Example:
-    """One record, ready for the model: ids of the prompt (with Slots) and of the answer, and the picture of each slot."""
+    """One record, ready for the model: ids of the prompt (with Slots) and of the answer, pictures in slot order."""
 
     parts: tuple
     answer: tuple[int, ...]
     pictures: tuple[str, ...]
+
+    @property
+    def words(self) -> int:
+        """Length in tokens without the pictures."""
+        return len(self.answer) + sum(len(part) for part in self.parts if not isinstance(part, Slot))
 
 
 def read_records(path: str | Path) -> list[dict]:
@@ -51,7 +56,9 @@ def make_example(record: dict, tokenizer) -> Example:
     question, answer = (turn["value"] for turn in record["conversations"][:2])
     parts = encode(layout(question, known.pair, known.reference), tokenizer)
     paths = picture_paths(record, record["task_type"])
-    return Example(tuple(parts), tuple(answer_ids(answer, tokenizer)), tuple(paths[p.role] for p in parts if isinstance(p, Slot)))
+    return Example(
+        tuple(parts), tuple(answer_ids(answer, tokenizer)), tuple(paths[p.role] for p in parts if isinstance(p, Slot))
+    )
 
 
 class FeatureStore:
@@ -81,7 +88,9 @@ class FeatureStore:
             values.seek(0, 2)
             with ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 live = LiveFeatures(model, root)
-                for chunk in tqdm(range(0, len(missing), CHUNK), desc="vision features", unit_scale=CHUNK, mininterval=10):
+                for chunk in tqdm(
+                    range(0, len(missing), CHUNK), desc="vision features", unit_scale=CHUNK, mininterval=10
+                ):
                     paths = missing[chunk : chunk + CHUNK]
                     for path, row in zip(paths, pool.map(live.__getitem__, paths)):
                         values.write(row.float().cpu().numpy().tobytes())

@@ -11,7 +11,7 @@ def exact(prediction: str, truth: str) -> float:
 
 
 def partial(prediction: str, truth: str) -> float:
-    """Share of distortions named rightly (two distortions): 1 when the sets agree, else common names over the larger count.
+    """Share of distortions named rightly (two distortions): 1 if the sets agree, else common over larger count.
 
     Both are cut at the word "and"; the prediction's repeated names count once, the truth's do not (facts 8.2).
     """
@@ -27,7 +27,7 @@ def _names(text: str) -> list[str]:
 
 
 def summary(values: list[float], confidences: list[float | None], edges: tuple[float, ...] = BIN_EDGES) -> dict:
-    """Mean of values, their count, and the same per confidence bin (low, high]; a confidence of 0 joins the first bin."""
+    """Mean and count of values, and the same per confidence bin (low, high]; a confidence of 0 is in the first bin."""
     bins = []
     for low, high in zip(edges, edges[1:]):
         inside = [

@@ -235,7 +235,7 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
 def main(argv: list[str] | None = None) -> int:
     """Command line with `list`, `unpack`, `hashes` and `prepare`; returns the exit status, errors are one line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.pictures", description="Prepare pristine pictures from unpacked packages."
+        prog="python -m training pictures", description="Prepare pristine pictures from unpacked packages."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="print the packages of a manifest, one a line: kind, name, version, id")

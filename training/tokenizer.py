@@ -12,8 +12,8 @@ from depictqa_core.tasks import SHORT_TAIL
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """Train a tokenizer on questions and answers.
 
-    Every constant piece of the prompt layout is one token, so that the long system text costs a small model one position
-    instead of fifty. Any other text is split into word pieces, down to bytes, so nothing is unknown.
+    Every constant piece of the prompt layout is one token, so that the long system text costs a small model one
+    position instead of fifty. Any other text is split into word pieces, down to bytes, so nothing is unknown.
 
     Args:
         texts: questions and answers.

@@ -34,7 +34,7 @@ class Sampler:
         rng = np.random.default_rng([self.seed, step // POOL])
         chosen = rng.choice(len(self.parts), self.batch * POOL, p=self.shares)
         drawn = [self.parts[part][rng.integers(len(self.parts[part]))] for part in chosen]
-        drawn.sort(key=lambda example: sum(len(p) for p in example.parts if isinstance(p, list)) + 16 * len(example.pictures) + len(example.answer))
+        drawn.sort(key=lambda example: (len(example.pictures), example.words))
         batches = [drawn[i : i + self.batch] for i in range(0, len(drawn), self.batch)]
         return batches[rng.permutation(POOL)[step % POOL]]
 
@@ -96,12 +96,17 @@ def _loop(accelerator, recipe, model, tokenizer, sampler, features, run: Path, r
     losses, started = [], time.time()
     for step in bar:
         batch = collate(sampler(step), features, plain, tokenizer.pad_token_id)
-        batch = {k: [p.to(accelerator.device) for p in v] if k == "pooled" else v.to(accelerator.device) for k, v in batch.items()}
+        batch = {
+            k: [p.to(accelerator.device) for p in v] if k == "pooled" else v.to(accelerator.device)
+            for k, v in batch.items()
+        }
         # Noise of one step must not depend on how many steps this process has made: resumed runs equal unbroken ones.
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         loss = model(**batch).loss
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; the last saved state is in {run / 'state'}")
+            raise FloatingPointError(
+                f"the loss is {loss.item()} at step {step}; the last saved state is in {run / 'state'}"
+            )
         optimiser.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(learned, recipe.clip)

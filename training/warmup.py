@@ -1,7 +1,8 @@
 """Before the language model learns to speak, the connector learns on its own to see: which distortions, how severe.
 
-Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and for its
-difference from the reference; the heads are thrown away afterwards. It costs seconds where the language model costs hours.
+Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and
+for its difference from the reference; the heads are thrown away afterwards. It costs minutes where the language model
+costs an hour.
 """
 
 import torch
@@ -31,7 +32,9 @@ def standardise(connector: nn.Module, rows: torch.Tensor) -> None:
     connector.deviation.copy_(rows.std(0).clamp(min=1e-2))
 
 
-def warm_up(model, records: list[dict], features, epochs: int, seed: int, batch: int = 256, rate: float = 1e-3) -> float:
+def warm_up(
+    model, records: list[dict], features, epochs: int, seed: int, batch: int = 256, rate: float = 1e-3
+) -> float:
     """Train ``model.connector`` on identification records with a reference.
 
     Args:

@@ -86,8 +86,14 @@ DAMAGES = {
     "no tokenizer config": (lambda f: (f / "tokenizer_config.json").unlink(), ["tokenizer_config.json", "missing"]),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), []),
     "half the tokenizer": (lambda f: truncate(f / "tokenizer.json"), []),
-    "a weight too few": (lambda f: change_weights(f, lambda w: w.pop("vision.stem.weight")), ["missing", "vision.stem.weight"]),
-    "a weight too many": (lambda f: change_weights(f, lambda w: w.update(extra=torch.ones(2))), ["unexpected", "extra"]),
+    "a weight too few": (
+        lambda f: change_weights(f, lambda w: w.pop("vision.stem.weight")),
+        ["missing", "vision.stem.weight"],
+    ),
+    "a weight too many": (
+        lambda f: change_weights(f, lambda w: w.update(extra=torch.ones(2))),
+        ["unexpected", "extra"],
+    ),
     "a weight of another shape": (
         lambda f: change_weights(f, lambda w: w.update({"connector.cells.bias": torch.ones(3)})),
         ["mismatched", "connector.cells.bias"],
@@ -143,7 +149,9 @@ def test_code_beside_the_weights_is_never_run(folder, tmp_path):
     )
     maps = {"AutoConfig": "mine.MineConfig", "AutoModel": "mine.MineModel"}
     change_json(folder / "config.json", auto_map=maps)
-    change_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "mine.Mine"]}, tokenizer_class="Mine")
+    change_json(
+        folder / "tokenizer_config.json", auto_map={"AutoTokenizer": [None, "mine.Mine"]}, tokenizer_class="Mine"
+    )
     try:
         load_checkpoint(folder)
     except CheckpointError as error:
@@ -193,9 +201,13 @@ def test_verify(folder):
 
 def test_card_names_every_weight_file_of_a_sharded_checkpoint(whole, tmp_path):
     loaded = load_checkpoint(whole)
-    checkpoints.save_checkpoint(tmp_path / "shards", loaded.model, loaded.tokenizer, {"name": "x"}, max_shard_size="200KB")
+    checkpoints.save_checkpoint(
+        tmp_path / "shards", loaded.model, loaded.tokenizer, {"name": "x"}, max_shard_size="200KB"
+    )
     card = verify_checkpoint(tmp_path / "shards")
-    assert len(card["files"]) > 1 and set(card["files"]) == {p.name for p in (tmp_path / "shards").glob("*.safetensors")}
+    assert len(card["files"]) > 1 and set(card["files"]) == {
+        p.name for p in (tmp_path / "shards").glob("*.safetensors")
+    }
     again = load_checkpoint(tmp_path / "shards")
     for key, value in loaded.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[key])
@@ -242,7 +254,9 @@ def test_loading_and_judging_need_no_network(whole, monkeypatch):
 
 
 def test_weights_that_are_no_numbers_give_no_answer(folder):
-    change_weights(folder, lambda w: w.update({"connector.norm.bias": torch.full_like(w["connector.norm.bias"], torch.nan)}))
+    change_weights(
+        folder, lambda w: w.update({"connector.norm.bias": torch.full_like(w["connector.norm.bias"], torch.nan)})
+    )
     judge = load_judge(folder)
     picture = np.zeros((32, 32, 3), np.uint8)
     for ask in (judge.identify, judge.score, judge.describe):

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses, with a tiny random checkpoint, and never with a traceback."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -15,7 +16,7 @@ from PIL import Image
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import cli, files, load_judge, reports
-from depictqa_core.results import LabelProbability, Score
+from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -342,6 +343,20 @@ def test_tables_are_aligned_and_fit_the_terminal():
     assert max(map(reports._width, narrow)) <= 60 and narrow[4].split()[0].endswith("long.png")
     at = [line.index("50.0") + line.count("画") + line.count("像") for line in narrow[2:]]
     assert len(set(at)) == 1
+
+
+def test_a_narrow_terminal_shows_less_of_a_ranking():
+    place = RankedPicture(
+        1, 0, "some/folder/picture one.png", 1.0, 0.5, 1.5, 80.0, 9.0, ("noise",), "noise (87% sure)", False
+    )
+    other = dataclasses.replace(place, rank=2, index=1, picture="some/folder/picture two.png")
+    ranking = Ranking((place, other), "pairs", 1, 0.1)
+    everything = ["rank", "score", "spread", "strength", "95 % interval", "picture", "why"]
+    for width, missing in ((None, []), (120, []), (79, ["95 % interval"]), (63, ["spread", "95 % interval"])):
+        lines = reports.ranking_table(ranking, width).splitlines()
+        assert [name for name in everything if name not in lines[0]] == missing
+        assert ("some/folder" in lines[2]) == (width is None)
+        assert width is None or max(map(len, lines[:4])) <= width and "2 pictures in some/folder/" in lines[-1]
 
 
 def test_csv_survives_any_text():

@@ -1,4 +1,4 @@
-"""Connectors against independent computations: linear, abstractor (a stock Transformer decoder), multi-stage pooling."""
+"""Connectors against independent computations: linear, abstractor (a Transformer decoder), multi-stage pooling."""
 
 import pytest
 import torch
@@ -32,13 +32,15 @@ def test_linear_is_one_layer_on_the_last_map_in_reading_order():
         tokens = connector(pooled)
     weights = connector.state_dict()
     assert set(weights) == {"projector.weight", "projector.bias"}
-    expected = torch.einsum("btc,hc->bth", rows_first(maps[-1]), weights["projector.weight"]) + weights["projector.bias"]
+    expected = (
+        torch.einsum("btc,hc->bth", rows_first(maps[-1]), weights["projector.weight"]) + weights["projector.bias"]
+    )
     torch.testing.assert_close(tokens, expected)
     assert connector.token_count(pooled[0]) == 15 == tokens.shape[1]
 
 
 def attention(weights, prefix, queries, keys, heads):
-    """Multi-head attention from the weights of ``nn.MultiheadAttention``, written out. [B, Q, C], [B, K, C] -> [B, Q, C]"""
+    """Multi-head attention from the weights of ``nn.MultiheadAttention``: [B, Q, C], [B, K, C] -> [B, Q, C]."""
     width = queries.shape[-1]
     size = width // heads
     w, b = weights[f"{prefix}.in_proj_weight"], weights[f"{prefix}.in_proj_bias"]
@@ -55,7 +57,7 @@ def attention(weights, prefix, queries, keys, heads):
 
 
 def test_abstractor_is_a_post_norm_decoder_with_the_published_keys():
-    """The published keys (after ``abstractor.abstractor.``) fit, and every layer is self-attention, cross-attention, FFN."""
+    """The published keys (after ``abstractor.abstractor.``) fit, and every layer is attention, cross-attention, FFN."""
     layers, heads, queries = 3, 4, 5
     connector = make("abstractor", layers=layers, heads=heads, feedforward=32, queries=queries)
     weights = {key: torch.randn_like(value) * 0.3 for key, value in connector.state_dict().items()}
@@ -68,7 +70,9 @@ def test_abstractor_is_a_post_norm_decoder_with_the_published_keys():
         **{f"norm{i}.{p}": (16,) for i in (1, 2, 3) for p in ("weight", "bias")},
         **{"linear1.weight": (32, 16), "linear1.bias": (32,), "linear2.weight": (16, 32), "linear2.bias": (16,)},
     }
-    stack = {k.removeprefix("abstractor.layers."): tuple(v.shape) for k, v in weights.items() if k.startswith("abstractor.")}
+    stack = {
+        k.removeprefix("abstractor.layers."): tuple(v.shape) for k, v in weights.items() if k.startswith("abstractor.")
+    }
     assert stack == {f"{layer}.{key}": shape for layer in range(layers) for key, shape in shapes.items()}
     assert weights["queries"].shape == (queries, WIDTH)
 
@@ -166,5 +170,7 @@ def test_pooling_in_half_precision_stays_finite_and_close(half):
 
 def test_maps_smaller_than_the_grid_are_pooled_too():
     connector = pooling()
-    pooled = connector.pool(Features([torch.ones(1, 3, 1, 1), torch.ones(1, 5, 1, 2), torch.ones(1, 7, 1, 1)], torch.ones(1, 4)))
+    pooled = connector.pool(
+        Features([torch.ones(1, 3, 1, 1), torch.ones(1, 5, 1, 2), torch.ones(1, 7, 1, 1)], torch.ones(1, 4))
+    )
     assert torch.isfinite(connector(pooled)).all()

@@ -57,7 +57,12 @@ def brute_force(language, prompt, answers, temperature=1.0):
 
 
 def options(tokenizer, count):
-    sets = {13: tasks.identification_answers(1), 145: tasks.identification_answers(None), 2: tasks.WINNERS, 1: ("None",)}
+    sets = {
+        13: tasks.identification_answers(1),
+        145: tasks.identification_answers(None),
+        2: tasks.WINNERS,
+        1: ("None",),
+    }
     sets[133], sets[5] = tasks.identification_answers(2), tuple(map(str.capitalize, tasks.LEVELS))
     assert len(sets[count]) == count
     return [answer_ids(text, tokenizer) for text in sets[count]]
@@ -165,7 +170,9 @@ def test_padding_never_makes_a_row_without_any_visible_position(tiny):
 def test_another_language_model():
     """Grouped keys, biases, tied words: nothing in the decoder is particular to LLaMA."""
     torch.manual_seed(0)
-    config = Qwen2Config(vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4)
+    config = Qwen2Config(
+        vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    )
     config.num_key_value_heads, config.tie_word_embeddings, config.initializer_range = 2, True, 0.3
     language = AutoModelForCausalLM.from_config(config).eval()
     answers = [[5, 6, 2], [5, 7, 8, 2], [5, 7, 9, 2], [10, 2]]
@@ -253,7 +260,9 @@ def test_greedy_ignores_sampling_settings_of_the_checkpoint(tiny, written):
     language = tiny[0]
     before = language.generation_config.to_dict()
     try:
-        language.generation_config.update(do_sample=True, temperature=0.9, top_p=0.6, top_k=5, repetition_penalty=1.3, max_length=4096)
+        language.generation_config.update(
+            do_sample=True, temperature=0.9, top_p=0.6, top_k=5, repetition_penalty=1.3, max_length=4096
+        )
         got = greedy(language, prompts(language), [written[0]], STEPS)
     finally:
         language.generation_config.update(**{k: v for k, v in before.items() if k != "transformers_version"})

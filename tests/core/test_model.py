@@ -1,4 +1,4 @@
-"""The network as a transformers model: save and load, training loss, padding, gradient checkpointing, LoRA, freezing."""
+"""The network as a transformers model: saving, training loss, padding, gradient checkpointing, LoRA, freezing."""
 
 import json
 
@@ -36,7 +36,7 @@ def pictures(count, seed=0):
 
 
 def examples(model, tokenizer):
-    """Three examples of unequal length with three, one and two pictures: their rows of ids, labels and prepared pictures."""
+    """Three examples of unequal length with three, one and two pictures: parts, answer ids, prepared pictures."""
     rows = []
     cases = [(True, True, "Image A", 3), (False, False, "None", 1), (True, False, "Image B", 2)]
     for i, (pair, reference, answer, count) in enumerate(cases):
@@ -104,7 +104,7 @@ def test_padding_side_and_padding_id_do_not_matter(judge):
 
 
 def test_every_picture_goes_to_its_own_slot(judge):
-    """Swapping any two of the pictures of a batch changes the answers, and an example's pictures change only its own."""
+    """Swapping two pictures of a batch changes the answers of just the examples that they belong to."""
     model, tokenizer = judge
     rows = examples(model, tokenizer)
     batch = batch_of(model, rows)
@@ -113,7 +113,9 @@ def test_every_picture_goes_to_its_own_slot(judge):
         for first, second, changed in ((1, 2, [0]), (0, 3, [0, 1]), (4, 5, [2])):
             pooled = list(batch["pooled"])
             pooled[first], pooled[second] = pooled[second], pooled[first]
-            if pooled[first].shape != pooled[second].shape and model.connector.token_count(pooled[0]) != model.connector.token_count(pooled[3]):
+            if pooled[first].shape != pooled[second].shape and model.connector.token_count(
+                pooled[0]
+            ) != model.connector.token_count(pooled[3]):
                 continue  # patch features of other sizes need other slots
             difference = (model(**{**batch, "pooled": pooled}).logits - before).abs().amax((1, 2))
             assert [row for row in range(3) if difference[row] > 1e-4] == changed
@@ -148,8 +150,12 @@ def test_save_and_load_give_equal_outputs(judge, tmp_path):
 
 
 def test_tied_word_embeddings_are_saved_once_and_tied_again(tmp_path):
-    language = LlamaConfig(vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
-    model, tokenizer = make_tiny_model("cnn", language={**language.to_dict(), "tie_word_embeddings": True, "initializer_range": 0.3})
+    language = LlamaConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
+    )
+    model, tokenizer = make_tiny_model(
+        "cnn", language={**language.to_dict(), "tie_word_embeddings": True, "initializer_range": 0.3}
+    )
     assert model.language.lm_head.weight is model.language.model.embed_tokens.weight
     model.save_pretrained(str(tmp_path))
     with safe_open(str(next(tmp_path.glob("*.safetensors"))), "pt") as file:
@@ -250,7 +256,9 @@ def parts_of(model):
     return {part: states == {True} for part, states in found.items() if True in states}
 
 
-@pytest.mark.parametrize("trainable", [("connector", "lora"), ("lora",), ("connector", "language"), ("vision", "connector", "lora"), ()])
+@pytest.mark.parametrize(
+    "trainable", [("connector", "lora"), ("lora",), ("connector", "language"), ("vision", "connector", "lora"), ()]
+)
 def test_freeze(trainable):
     model, _ = make_tiny_model("cnn", lora={"r": 2})
     model.freeze(trainable)
@@ -292,7 +300,9 @@ def test_embed_prompt_places_pictures_by_role(cnn):
 
 
 def test_config_survives_json():
-    config = DepictQAConfig(**KINDS["cnn"], language=LlamaConfig(hidden_size=32), lora={"r": 4}, calibration={"rating": 1.5})
+    config = DepictQAConfig(
+        **KINDS["cnn"], language=LlamaConfig(hidden_size=32), lora={"r": 4}, calibration={"rating": 1.5}
+    )
     again = DepictQAConfig.from_dict(json.loads(config.to_json_string()))
     assert again.to_dict() == config.to_dict()
     assert again.language_config().hidden_size == 32 and again.lora == {"r": 4} and again.calibration == {"rating": 1.5}

@@ -8,8 +8,9 @@ from transformers import PreTrainedTokenizerFast
 from depictqa_core.prompts import Slot, answer_ids, encode, fixed_strings, layout, text_ids
 
 SYSTEM = (
-    "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, detailed, and "
-    "polite answers to the human's questions. As an AI assistant, you are performing an image quality assessment task."
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions. "
+    "As an AI assistant, you are performing an image quality assessment task."
 )
 REFERENCE = " A high-quality Reference Image is provided to assist the evaluation."
 LAYOUTS = {  # (pair, reference): the whole prompt of the question "x"
@@ -79,7 +80,9 @@ def test_constant_pieces_are_one_token_each(tokenizer):
         assert len(text_ids(piece, tokenizer)) == 1, piece
     for pair, reference in LAYOUTS:  # and nothing of a layout but the question is left to word pieces
         known = set(sum((text_ids(piece, tokenizer) for piece in fixed_strings()), [tokenizer.bos_token_id]))
-        assert {i for part in encode(layout("", pair, reference), tokenizer) if isinstance(part, list) for i in part} <= known
+        assert {
+            i for part in encode(layout("", pair, reference), tokenizer) if isinstance(part, list) for i in part
+        } <= known
 
 
 def test_boundary_is_not_merged():

@@ -51,9 +51,38 @@ def test_answers_and_labels_turn_into_each_other(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "none", "NONE", "noise", "NOISE", "Noise.", "Noise and Blur", "Noise and noise", "Noise and none", "None and noise"]
-    + ["Noise, blur", "Noise and blur and compression", "Noise  and blur", "The image has noise", "Noises", "Nois", "N\u00f4ise"]
-    + ["Color  quantization", "Insufficient", "and", " and ", "Noise and", "and blur", "Saturation", "Image A", "No\u0131se"],
+    [
+        "",
+        "none",
+        "NONE",
+        "noise",
+        "NOISE",
+        "Noise.",
+        "Noise and Blur",
+        "Noise and noise",
+        "Noise and none",
+        "None and noise",
+    ]
+    + [
+        "Noise, blur",
+        "Noise and blur and compression",
+        "Noise  and blur",
+        "The image has noise",
+        "Noises",
+        "Nois",
+        "N\u00f4ise",
+    ]
+    + [
+        "Color  quantization",
+        "Insufficient",
+        "and",
+        " and ",
+        "Noise and",
+        "and blur",
+        "Saturation",
+        "Image A",
+        "No\u0131se",
+    ],
 )
 def test_labels_are_not_guessed(text):
     assert tasks.parse_labels(text) is None
@@ -69,7 +98,9 @@ def test_whatever_parses_is_an_answer_of_the_format(text):
     assert tasks.parse_winner(text) == {"Image A": "A", "Image B": "B"}.get(text.strip())
 
 
-@pytest.mark.parametrize("text", ["", "A", "B", "image a", "Image A.", "Image C", "Image A and Image B", "Image", "Image  A", "A is better"])
+@pytest.mark.parametrize(
+    "text", ["", "A", "B", "image a", "Image A.", "Image C", "Image A and Image B", "Image", "Image  A", "A is better"]
+)
 def test_winners_are_not_guessed(text):
     assert tasks.parse_winner(text) is None
 

@@ -20,7 +20,9 @@ def clip():
     """A stock CLIP tower, and ours with the same weights by the names of a checkpoint."""
     torch.manual_seed(0)
     size = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-    stock = CLIPVisionModel(CLIPVisionConfig(hidden_act="quick_gelu", image_size=GRID * PATCH, patch_size=PATCH, **size))
+    stock = CLIPVisionModel(
+        CLIPVisionConfig(hidden_act="quick_gelu", image_size=GRID * PATCH, patch_size=PATCH, **size)
+    )
     with torch.no_grad():  # stock initialisation is so small that a mistake would hide in it
         for parameter in stock.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
@@ -78,7 +80,11 @@ def test_clip_at_another_grid_resizes_positions_with_aligned_corners(clip, heigh
         patches = F.conv2d(pixels, inner.embeddings.patch_embedding.weight, stride=PATCH).flatten(2).transpose(1, 2)
         hidden = torch.cat([inner.embeddings.class_embedding.view(1, 1, -1), patches], 1) + positions
         for layer in (inner.pre_layrnorm, *inner.encoder.layers):
-            hidden = layer(hidden) if layer is inner.pre_layrnorm else _first(layer(hidden, attention_mask=None, **_extra(layer)))
+            hidden = (
+                layer(hidden)
+                if layer is inner.pre_layrnorm
+                else _first(layer(hidden, attention_mask=None, **_extra(layer)))
+            )
         (got,) = ours(pixels).maps
     torch.testing.assert_close(got.flatten(2).transpose(1, 2), hidden[:, 1:], rtol=0, atol=2e-5)
 
@@ -87,7 +93,11 @@ def _extra(layer) -> dict:
     """transformers 4 wants the causal mask of CLIP's text tower spelled out."""
     import inspect
 
-    return {"causal_attention_mask": None} if "causal_attention_mask" in inspect.signature(layer.forward).parameters else {}
+    return (
+        {"causal_attention_mask": None}
+        if "causal_attention_mask" in inspect.signature(layer.forward).parameters
+        else {}
+    )
 
 
 def _first(output):
@@ -95,7 +105,7 @@ def _first(output):
 
 
 def same_padded(x, weight, bias, stride, groups):
-    """TensorFlow's "same" convolution: output ceil(n / stride), the odd row or column of padding last; pixel by pixel."""
+    """TensorFlow's "same" convolution, pixel by pixel: ceil(n / stride) outputs, the odd row of padding last."""
     kernel = weight.shape[-1]
     height, width = (-(-n // stride) for n in x.shape[2:])
     need = [max((out - 1) * stride + kernel - n, 0) for out, n in zip((height, width), x.shape[2:])]
@@ -156,7 +166,9 @@ def test_efficientnet_lite0_has_its_published_size():
 def test_order_and_company_of_pictures_do_not_matter(kind):
     model, _ = make_tiny_model(kind)
     rng = np.random.default_rng(0)
-    pictures = [as_picture(rng.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((40, 60), (60, 40), (40, 60), (200, 90))]
+    pictures = [
+        as_picture(rng.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((40, 60), (60, 40), (40, 60), (200, 90))
+    ]
     prepared = [prepare(picture, model.config) for picture in pictures]
     with torch.no_grad():
         together = model.encode(prepared)

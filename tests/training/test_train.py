@@ -35,11 +35,19 @@ def data(tmp_path_factory):
     identification, rating = [], []
     for i in range(8):
         base = 40 if i % 2 else 210
-        Image.fromarray(rng.integers(base - 30, base + 30, (48, 48 + 8 * (i % 3), 3), dtype=np.uint8)).save(root / f"{i}.png")
+        Image.fromarray(rng.integers(base - 30, base + 30, (48, 48 + 8 * (i % 3), 3), dtype=np.uint8)).save(
+            root / f"{i}.png"
+        )
         label = "Insufficient brightness" if i % 2 else "Overly high brightness"
         category = "darken" if i % 2 else "brighten"
         identification.append(
-            {"id": f"i{i}", "task_type": "quality_single_A", "image_ref": "0.png", "image_A": f"{i}.png", "image_B": None}
+            {
+                "id": f"i{i}",
+                "task_type": "quality_single_A",
+                "image_ref": "0.png",
+                "image_A": f"{i}.png",
+                "image_B": None,
+            }
             | {"conversations": turns("Which ONE? Answer the question using a single word or phrase.", label)}
             | {"distortion_class": category, "distortion_name": category, "severity": 3}
         )
@@ -118,7 +126,9 @@ def test_an_interrupted_run_ends_in_the_same_weights_as_an_unbroken_one(recipe_f
 def test_training_changes_only_what_the_recipe_trains_and_the_judge_opens_the_result(recipe_file, data):
     recipe = read_recipe(recipe_file(trainable=["connector"], warmup_epochs=0, steps=2, save_every=2))
     judge = load_judge(train(recipe), "cpu")
-    second = load_judge(train(read_recipe(recipe_file(trainable=["connector"], steps=4, warmup_epochs=0)), resume=False), "cpu")
+    second = load_judge(
+        train(read_recipe(recipe_file(trainable=["connector"], steps=4, warmup_epochs=0)), resume=False), "cpu"
+    )
     language = dict(judge.model.language.named_parameters())
     for name, parameter in second.model.language.named_parameters():
         assert torch.equal(parameter, language[name]), name
@@ -155,7 +165,10 @@ def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
     from tiny import make_tiny_model
 
     model, tokenizer = make_tiny_model("cnn")
-    records = read_records(data / "records" / "identification_fr.json")[:2] + read_records(data / "records" / "rating_nr.json")[:1]
+    records = (
+        read_records(data / "records" / "identification_fr.json")[:2]
+        + read_records(data / "records" / "rating_nr.json")[:1]
+    )
     examples = [make_example(record, tokenizer) for record in records]
     batch = collate(examples, LiveFeatures(model, data), model, tokenizer.pad_token_id)
     assert len(batch["pooled"]) == 2 * 2 + 2
@@ -164,9 +177,10 @@ def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
     for row, record in enumerate(records):
         taught = batch["labels"][row]
         assert taught[taught != IGNORE].tolist() == answer_ids(record["conversations"][1]["value"], tokenizer)
-        assert batch["attention_mask"][row].sum() == (batch["input_ids"][row] != tokenizer.pad_token_id).sum() + (
-            taught == tokenizer.pad_token_id
-        ).sum()
+        assert (
+            batch["attention_mask"][row].sum()
+            == (batch["input_ids"][row] != tokenizer.pad_token_id).sum() + (taught == tokenizer.pad_token_id).sum()
+        )
 
 
 def test_stored_features_equal_live_ones_and_survive_a_cut(data, tmp_path):

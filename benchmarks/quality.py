@@ -1,0 +1,147 @@
+"""How good a judge is on a data root of test records: accuracies, order of severities, honesty of words.
+
+    python -m benchmarks.quality data/reserved [--checkpoint DIR] [--output results.json] [--resaved]
+
+The data root comes from ``python -m training build PICTURES ROOT --scenes N --form test``. ``--resaved`` repeats the
+accuracies with every picture saved as JPEG quality 95, and scaled to 90 %. ``--blank`` shows black pictures instead:
+what is left is chance.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.stats import spearmanr
+
+from depictqa_core import tasks
+from depictqa_core.images import as_picture
+from depictqa_core.judge import Judge, load_judge
+from training.dataset.descriptions import named
+from training.dataset.scenes import read_scenes
+from training.evaluate import evaluate
+from training.loader import read_records
+
+SETS = {
+    "identification_nr_single": "quality_single_A_noref",
+    "identification_fr_single": "quality_single_A",
+    "identification_nr_double": "quality_single_A_noref",
+    "identification_fr_double": "quality_single_A",
+    "rating_nr_single": "quality_compare_noref",
+    "rating_fr_single": "quality_compare",
+    "rating_cross_nr_single": "quality_compare_noref",
+}
+
+
+def accuracies(judge: Judge, root: Path, records: Path, limit: int) -> dict:
+    """Set name -> published metrics (``training.evaluate``), without the confidence bins."""
+    results = {}
+    for name, task_type in SETS.items():
+        chosen = read_records(records / f"{name}.json")[:limit]
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "records.json").write_text(json.dumps(chosen))
+            answers = Path(folder) / "answers.jsonl"
+            metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers)["metrics"]
+            lines = [json.loads(line) for line in answers.read_text().splitlines()]
+        results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
+        hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
+        results[name]["ece"] = round(calibration_error([line["confidence"] for line in lines], hits), 4)
+    return results
+
+
+def calibration_error(confidences: list[float], hits: list[float], bins: int = 10) -> float:
+    """Expected calibration error over equal-width bins (Guo et al. 2017), for exact answers."""
+    confidences, hits = np.array(confidences), np.array(hits)
+    place = np.minimum((confidences * bins).astype(int), bins - 1)
+    gaps = [abs(confidences[place == b].mean() - hits[place == b].mean()) * (place == b).mean() for b in set(place)]
+    return float(sum(gaps))
+
+
+def severity_order(judge: Judge, root: Path, reference: bool) -> float:
+    """Mean over scenes of the SRCC between score and effective quality of the scene's pictures."""
+    values = []
+    for scene in read_scenes(root):
+        pictures = [as_picture(root / v["image"]) for v in scene["variants"]]
+        scores = judge.score(pictures, as_picture(root / scene["reference"]) if reference else None)
+        values.append(spearmanr([s.score for s in scores], [v["quality"] for v in scene["variants"]]).statistic)
+    return round(float(np.nanmean(values)), 4)
+
+
+def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
+    """How often a description names exactly the true distortions, and how often what ``identify`` names."""
+    right, agree, count = 0, 0, 0
+    for kind in ("single", "double"):
+        chosen = read_records(records / f"assessment_nr_{kind}.json")[:limit]
+        pictures = [as_picture(root / record["image_A"]) for record in chosen]
+        words = judge.describe(pictures, max_new_tokens=120)
+        found = judge.identify(pictures, count=1 if kind == "single" else 2)
+        for record, said, label in zip(chosen, words, found):
+            true = (
+                {tasks.parse_labels(record["answer"])}
+                if tasks.parse_labels(record["answer"])
+                else named(record["answer"])
+            )
+            right += named(said.text) == true
+            agree += set(label.labels) <= named(said.text) and bool(label.labels) == bool(named(said.text))
+            count += 1
+    return {"names exactly the true distortions": right / count, "agrees with identify": agree / count, "count": count}
+
+
+def changed_copy(root: Path, folder: Path, change) -> Path:
+    """The same data root with every distorted picture changed; references stay as they are."""
+    for scene in read_scenes(root):
+        for path, altered in [(scene["reference"], False), *((v["image"], True) for v in scene["variants"])]:
+            image = Image.open(root / path).convert("RGB")
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (change(image) if altered else image).save(folder / path)
+    return folder
+
+
+def _jpeg(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+
+
+def _smaller(image: Image.Image) -> Image.Image:
+    return image.resize((round(image.width * 0.9), round(image.height * 0.9)), Image.Resampling.BICUBIC)
+
+
+def _black(image: Image.Image) -> Image.Image:
+    return Image.new("RGB", image.size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="data root with test records")
+    parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
+    parser.add_argument("--limit", type=int, default=1000, help="most records per set")
+    parser.add_argument("--resaved", action="store_true")
+    parser.add_argument("--blank", action="store_true")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    judge, root = load_judge(arguments.checkpoint), arguments.root
+    records, results = root / "records", defaultdict(dict)
+    results["as made"] = accuracies(judge, root, records, arguments.limit)
+    results["order of scores in a scene (SRCC)"] = {
+        "without reference": severity_order(judge, root, False),
+        "with reference": severity_order(judge, root, True),
+    }
+    results["descriptions"] = honest_words(judge, root, records, min(arguments.limit, 300))
+    changes = {"JPEG 95": _jpeg, "scaled to 90 %": _smaller} if arguments.resaved else {}
+    changes |= {"black pictures": _black} if arguments.blank else {}
+    for name, change in changes.items():
+        with tempfile.TemporaryDirectory() as folder:
+            results[name] = accuracies(judge, changed_copy(root, Path(folder), change), records, arguments.limit)
+    text = json.dumps(results, indent=1)
+    print(text)
+    if arguments.output:
+        arguments.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Importing the core costs little: no transformers, no weights, and it works under another package's name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WATCH = """
+import importlib, sys
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+importlib.import_module({module!r})
+heavy = [name for name in ("transformers", "peft", "accelerate", "comfy", "nodes", "training") if name in sys.modules]
+weights = [path for path in opened if path.endswith((".safetensors", ".json", ".pt", ".bin"))]
+assert not heavy, heavy
+assert not weights, weights
+"""
+
+
+def run(code, where):
+    done = subprocess.run([sys.executable, "-c", code], cwd=where, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "module", ["judge", "tasks", "images", "results", "prompts", "checkpoints", "confidence", "ranking"]
+)
+def test_import_is_free(module):
+    run(WATCH.format(module=f"depictqa_core.{module}"), ROOT)
+
+
+def test_tasks_results_and_prompts_need_no_torch():
+    code = "import sys, depictqa_core.tasks, depictqa_core.results, depictqa_core.prompts\n"
+    run(code + "assert 'torch' not in sys.modules", ROOT)
+
+
+def test_import_under_a_packs_name(tmp_path):
+    """ComfyUI loads the core as a part of a pack whose name is the pack's folder."""
+    (tmp_path / "some-pack").mkdir()
+    (tmp_path / "some-pack" / "__init__.py").write_text("")
+    (tmp_path / "some-pack" / "depictqa_core").symlink_to(ROOT / "depictqa_core", target_is_directory=True)
+    modules = sorted(path.stem for path in (ROOT / "depictqa_core").glob("*.py") if not path.stem.startswith("__"))
+    code = "import importlib, sys\n" + "".join(
+        f"importlib.import_module('some-pack.depictqa_core.{m}')\n" for m in modules
+    )
+    run(code + "assert not any(name.startswith('depictqa_core') for name in sys.modules)", tmp_path)

@@ -1,0 +1,63 @@
+"""README, package metadata and ComfyUI's requirements say the same as the code."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from depictqa_core import __version__, cli
+from depictqa_core.checkpoints import BUNDLED
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def code_blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.S)
+
+
+def test_commands_of_the_readme_are_understood():
+    lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
+    verbs = {cli.build_parser().parse_args(shlex.split(line, comments=True)[1:]).verb for line in lines}
+    assert verbs == {"identify", "describe", "compare", "score", "rank", "info"}
+
+
+def test_python_of_the_readme_compiles():
+    (block,) = code_blocks("python")
+    compile(block, "README.md", "exec")
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    missing = [link for link in links if not (ROOT / link).exists()]
+    if missing == ["web/docs/ranking.jpg"] and not BUNDLED.is_dir():
+        pytest.skip("the sheet is made by the bundled model, which is not here")
+    assert not missing
+
+
+def test_nodes_of_the_readme_exist():
+    named = set(re.findall(r"`(DepictQA_\w+)`", README))
+    coded = set(re.findall(r'node_id="(DepictQA_\w+)"', "".join(p.read_text() for p in (ROOT / "nodes").glob("*.py"))))
+    assert named == coded
+
+
+def test_requirements_are_the_dependencies_without_torch():
+    listed = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    (block,) = re.findall(r"^dependencies = \[(.*?)\]", PROJECT, flags=re.S | re.M)
+    assert ["torch", *listed] == re.findall(r'"([^"]+)"', block)
+
+
+def test_versions_agree():
+    assert f'version = "{__version__}"' in PROJECT
+
+
+def test_samples_are_small_and_readable():
+    samples = sorted((ROOT / "workflows/samples").glob("*.jpg"))
+    notes = (ROOT / "workflows/samples/README.md").read_text()
+    assert 6 <= len(samples) <= 8 and sum(path.stat().st_size for path in samples) <= 300_000
+    for path in samples:
+        assert Image.open(path).size == (320, 320)
+        assert path.name in notes or "original" in path.name
