@@ -37,7 +37,8 @@ def describe_checkpoint(folder: str | Path) -> dict:
     if folder.is_file():
         raise CheckpointError(f"checkpoint '{folder}' is a file: give the folder that holds {CARD} and the weights")
     if not folder.is_dir():
-        raise CheckpointError(f"checkpoint folder '{folder}' does not exist")
+        remedy = "; it comes with the package: install or clone it again" if folder == BUNDLED else ""
+        raise CheckpointError(f"checkpoint folder '{folder}' does not exist{remedy}")
     if not (folder / CARD).is_file():
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
         hint = f"; it holds the pickle {pickles[0]}, which is never loaded directly" if pickles else ""

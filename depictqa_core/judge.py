@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -317,7 +318,9 @@ class Judge:
                 indexes = members[start : start + BATCH]
                 with torch.inference_mode():
                     needed = {asked[i][k].key: asked[i][k] for i in indexes for k in range(len(roles))}
-                    tokens = self._tokens(list(needed.values()))
+                    tokens = self._tokens(
+                        list(needed.values()), partial(progress, done, len(asked)) if progress else lambda: None
+                    )
                     prompts = [
                         self.model.embed_prompt(parts, {r: tokens[asked[i][k].key] for k, r in enumerate(roles)})
                         for i in indexes
@@ -327,8 +330,11 @@ class Judge:
                 if progress:
                     progress(done, len(asked))
 
-    def _tokens(self, pictures: list[Picture]) -> dict[str, object]:
-        """Language-model tokens of pictures by content key; what the tower saw is kept within a memory budget."""
+    def _tokens(self, pictures: list[Picture], check: Callable) -> dict[str, object]:
+        """Language-model tokens of pictures by content key; what the tower saw is kept within a memory budget.
+
+        ``check`` is called after each picture is prepared, so that Cancel does not wait for the whole batch.
+        """
         from .vision import prepare
 
         pooled = {p.key: self._pooled[p.key] for p in pictures if p.key in self._pooled}
@@ -336,7 +342,11 @@ class Judge:
             self._pooled.move_to_end(key)
         missing = [p for p in pictures if p.key not in pooled]
         if missing:
-            rows = self.model.encode([prepare(p, self.model.config) for p in missing])
+            prepared = []
+            for picture in missing:
+                prepared.append(prepare(picture, self.model.config))
+                check()
+            rows = self.model.encode(prepared)
             for picture, row in zip(missing, rows):
                 pooled[picture.key] = row
                 self._pooled[picture.key] = row.to("cpu", copy=True)  # a view would keep its whole batch alive
@@ -423,7 +433,7 @@ def _ranking(pictures, places, ties, bounds, scores, found, method, answers) -> 
                 high=high,
                 score=scores[index].score if scores else None,
                 spread=scores[index].spread if scores else None,
-                labels=found[index].labels if found else (),
+                labels=found[index].labels if found else None,
                 reason=reason(found[index] if found else None, scores[index] if scores else None),
                 tied_with_next=ties[place] if place < len(ties) else False,
             )

@@ -106,7 +106,7 @@ class RankedPicture(_Result):
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; with method "score" the
             score in points with its interval.
         score, spread: the picture's own score in points and its standard deviation, or None if it was not asked for.
-        labels: distortions found in it.
+        labels: distortions found in it; empty for a picture found pristine, None if it was not asked for.
         reason: one sentence on why it stands here.
         tied_with_next: True when the next picture cannot be told apart from this one.
     """
@@ -119,7 +119,7 @@ class RankedPicture(_Result):
     high: float
     score: float | None
     spread: float | None
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] | None
     reason: str
     tied_with_next: bool
 

@@ -1,0 +1,79 @@
+"""The bundled checkpoint: golden answers, and the behaviour that people rely on."""
+
+import json
+
+import numpy as np
+import pytest
+from golden import GOLDEN, SAMPLES, answers
+from PIL import Image
+
+from benchmarks.ladders import LADDERS, kendall_distance, ladder
+from depictqa_core.checkpoints import BUNDLED, verify_checkpoint
+from depictqa_core.cli import main
+from depictqa_core.judge import load_judge
+
+LADDER_PICTURE = SAMPLES / "balloons_original.jpg"
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge(device="cpu")
+
+
+def test_it_is_whole_and_small_enough_for_a_clone():
+    card = verify_checkpoint(BUNDLED)
+    assert card["name"] == "depictqa-mini" and card["license"] == "Apache-2.0" and card["trained_on"]
+    assert sum(path.stat().st_size for path in BUNDLED.rglob("*")) < 60e6
+
+
+def test_golden_answers(judge):
+    """Made by ``python tests/golden.py``; scores to 0.5 points, probabilities to 0.01, words and order exactly."""
+    found, golden = answers(judge), json.loads(GOLDEN.read_text())
+    assert found["order"] == golden["order"]
+    assert found["verdict"] == golden["verdict"]
+    assert found["descriptions"] == golden["descriptions"]
+    for name, expected in golden["pictures"].items():
+        assert found["pictures"][name]["labels"] == expected["labels"], name
+        assert found["pictures"][name]["score"] == pytest.approx(expected["score"], abs=0.5), name
+        assert found["pictures"][name]["probability"] == pytest.approx(expected["probability"], abs=0.01), name
+
+
+def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
+    image = Image.open(LADDER_PICTURE).convert("RGB")
+    wrong = {}
+    for name in LADDERS:
+        steps = ladder(image, name)
+        shuffled = [4, 1, 5, 0, 3, 2]
+        ranking = judge.rank([steps[i] for i in shuffled], reasons=False)
+        wrong[name] = kendall_distance(tuple(shuffled[i] for i in ranking.order))
+    assert sum(distance == 0 for distance in wrong.values()) >= 9, wrong
+
+
+def test_without_the_picture_it_knows_nothing(judge):
+    """The vision tower must matter: of black pictures all get the same answer, whatever they were made from."""
+    distorted = [step for name in ("box blur", "uniform noise", "webp", "brightness down") for step in seen(name)]
+    blank = [Image.new("RGB", image.size) for image in distorted]
+    assert len({a.text for a in judge.identify(distorted)}) >= 4
+    assert len({a.text for a in judge.identify(blank)}) == 1
+    pairs = [(blank[i], blank[i + 1]) for i in range(0, len(blank), 2)]
+    assert all(answer.probability_a == pytest.approx(0.5, abs=1e-4) for answer in judge.compare_many(pairs))
+
+
+def seen(name):
+    return ladder(Image.open(LADDER_PICTURE).convert("RGB"), name)[2:5:2]
+
+
+def test_two_runs_write_the_same_bytes(capsys):
+    written = []
+    for _ in range(2):
+        assert main(["rank", str(SAMPLES), "--json", "--quiet"]) == 0
+        written.append(capsys.readouterr().out)
+    assert written[0] == written[1] and json.loads(written[0])
+
+
+def test_a_picture_beside_itself_as_reference_is_pristine(judge):
+    rng = np.random.default_rng(0)
+    picture = np.asarray(Image.open(SAMPLES / "garage_original.jpg").convert("RGB"))
+    noisy = np.clip(picture + rng.normal(0, 30, picture.shape), 0, 255).astype(np.uint8)
+    same, damaged = judge.identify([picture, noisy], picture)
+    assert same.labels == () and damaged.labels == ("noise",)
