@@ -151,10 +151,17 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
     with _quiet():
         model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=max_shard_size)
     tokenizer.save_pretrained(str(folder))
+    write_card(folder, card)
+
+
+def write_card(folder: Path, card: dict) -> dict:
+    """Write the card of a folder whose weights are in place, with their file facts; returns the whole card."""
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-    (folder / CARD).write_text(json.dumps({**card, "files": files}, indent=1) + "\n", encoding="utf-8")
+    card = {**card, "files": files}
+    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    return card
 
 
 def verify_checkpoint(folder: str | Path) -> dict:

@@ -1,4 +1,4 @@
-"""The command line ``depictqa``: identify, describe, compare, score and rank pictures, and info about a checkpoint.
+"""The command line ``depictqa``: identify, describe, compare, score and rank pictures, import and info of checkpoints.
 
 Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some pictures could not
 be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted.
@@ -127,6 +127,21 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the bundled one)")
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
     verb.set_defaults(run=_info)
+
+    verb = verbs.add_parser("import", help="make a checkpoint from published DepictQA-Wild weights")
+    verb.add_argument("--clip", metavar="FILE", help="ViT-L-14.pt of OpenAI, or the folder of a CLIPVisionModel")
+    verb.add_argument("--llm", metavar="FOLDER", help="the folder of Vicuna-7B-v1.5")
+    verb.add_argument("--delta", metavar="FILE", help="ckpt.pt of a published DepictQA-Wild")
+    verb.add_argument("--out", metavar="FOLDER", help="the checkpoint folder to write")
+    verb.add_argument("--dtype", default="stored", choices=("stored", *DTYPES[1:]), help="default: as in the files")
+    verb.add_argument("--merge", action="store_true", help="add LoRA to the language model's weights")
+    verb.add_argument("--short", type=int, metavar="PIXELS", help="bound of the short side (default: as trained)")
+    verb.add_argument("--long", type=int, metavar="PIXELS", help="bound of the long side (default: as trained)")
+    verb.add_argument(
+        "--check", action="store_true", help="write nothing: check the files, or without files the layout at full size"
+    )
+    verb.add_argument("--quiet", action="store_true", help="say nothing")
+    verb.set_defaults(run=_import, refuse=verb.error)
     return parser
 
 
@@ -212,6 +227,27 @@ def _info(options) -> int:
     width = max(map(len, facts))
     text = "\n".join(f"{key.ljust(width)}  {reports.printable(str(value))}" for key, value in facts.items())
     _write(options, card, [card], [], lambda _: text, verified=options.verify)
+    return 0
+
+
+def _import(options) -> int:
+    files = {name: getattr(options, name) for name in ("clip", "llm", "delta")}
+    missing = [f"--{name}" for name, path in {**files, "out": options.check or options.out}.items() if not path]
+    if missing and (not options.check or any(files.values())):
+        options.refuse(f"missing: {', '.join(missing)}")
+    if options.check and options.out:
+        options.refuse("--check writes nothing: leave out --out")
+    from .published import check_layout, import_published
+
+    show = (lambda line: None) if options.quiet else (lambda line: print(reports.printable(line), flush=True))
+    if missing:
+        for line in check_layout():
+            show(line)
+        return 0
+    ways = {name: getattr(options, name) for name in ("dtype", "merge", "short", "long")}
+    card = import_published(**files, out=options.out, **ways, report=show)
+    if options.out:
+        show(f"written: {options.out} ({card['variant']}, LoRA {card['lora']})")
     return 0
 
 

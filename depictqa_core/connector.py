@@ -22,7 +22,7 @@ class LinearConnector(nn.Module):
         """How many language-model tokens one picture's pooled features become."""
         return len(pooled)
 
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
         return self.projector(pooled)
 
 
@@ -42,13 +42,16 @@ class AbstractorConnector(LinearConnector):
     def token_count(self, pooled: torch.Tensor) -> int:
         return len(self.queries)
 
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
         queries = self.queries.to(pooled.dtype).expand(len(pooled), -1, -1)
         return self.projector(self.abstractor(queries, pooled))
 
 
 class PoolingConnector(nn.Module):
     """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
+
+    With a reference, the tokens of a picture also carry how it differs from the reference: a small network would
+    otherwise spend its depth on subtracting one set of tokens from another.
 
     ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per picture. The vector is
     standardised with the mean and deviation over the training pictures (buffers ``mean``, ``deviation``).
@@ -68,16 +71,8 @@ class PoolingConnector(nn.Module):
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("deviation", torch.ones(total))
         self.summary_tokens = settings["summary_tokens"]
-        self.mix = nn.Sequential(
-            nn.Dropout(settings["dropout"]),
-            nn.Linear(self.global_width, settings["hidden"]),
-            nn.GELU(),
-            nn.LayerNorm(settings["hidden"]),
-            nn.Linear(settings["hidden"], settings["hidden"]),
-            nn.GELU(),
-            nn.LayerNorm(settings["hidden"]),
-            nn.Linear(settings["hidden"], hidden * self.summary_tokens),
-        )
+        self.mix = _mixture(self.global_width, settings["hidden"], hidden * self.summary_tokens, settings["dropout"])
+        self.differ = _mixture(self.global_width, settings["hidden"], hidden * self.summary_tokens, settings["dropout"])
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
         self.norm = nn.LayerNorm(hidden)
@@ -95,12 +90,31 @@ class PoolingConnector(nn.Module):
     def token_count(self, pooled: torch.Tensor) -> int:
         return self.summary_tokens + self.grid**2
 
-    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
-        deviation = self.deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
-        standard = ((pooled - self.mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
-        summary = self.mix(standard[:, : self.global_width]).unflatten(1, (self.summary_tokens, -1))
+    def forward(self, pooled: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+        standard = self._standardise(pooled)
+        summary = self.mix(standard[:, : self.global_width])
+        if reference is not None:
+            gap = (standard - self._standardise(reference))[:, : self.global_width]
+            summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root lifts small differences
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
-        return self.norm(torch.cat([summary, cells], 1))
+        return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
+
+    def _standardise(self, pooled: torch.Tensor) -> torch.Tensor:
+        deviation = self.deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
+        return ((pooled - self.mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
+
+
+def _mixture(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(inputs, hidden),
+        nn.GELU(),
+        nn.LayerNorm(hidden),
+        nn.Linear(hidden, hidden),
+        nn.GELU(),
+        nn.LayerNorm(hidden),
+        nn.Linear(hidden, outputs),
+    )
 
 
 CONNECTORS = {"linear": LinearConnector, "abstractor": AbstractorConnector, "pooling": PoolingConnector}

@@ -8,22 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from . import ranking, tasks
+from . import answers, ranking, tasks
 from .checkpoints import BUNDLED, Checkpoint, load_checkpoint
 from .confidence import detailed_confidence
 from .errors import CheckpointError, TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B, answer_ids, encode, layout
-from .results import Comparison, Description, Identification, LabelProbability, RankedPicture, Ranking, Score
+from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, Task
 
 Progress = Callable[[int, int], None]
 CACHE_BYTES = 256 * 2**20
 """Memory budget for picture embeddings that are kept between calls; the least recently used go first."""
 BATCH = 16
-TIE = 0.05
-"""Two pictures are tied when the probability that one is better lies within this of one half."""
-MAX_SPREAD = 50.0
 
 
 def load_judge(checkpoint: str | Path | None = None, device: str = "auto", dtype: str = "auto") -> "Judge":
@@ -90,7 +87,7 @@ class Judge:
         pictures, references = self._inputs(pictures, reference)
         options = tasks.answers(IDENTIFICATION, question)
         rows = self._brief(IDENTIFICATION, question, list(zip(pictures, references)), options, progress)
-        return [identification(picture.name, options, row) for picture, row in zip(pictures, rows)]
+        return [answers.identification(picture.name, options, row) for picture, row in zip(pictures, rows)]
 
     def describe(
         self,
@@ -167,7 +164,7 @@ class Judge:
             texts = [d.text for d in self._detailed(COMPARISON, None, asked[: len(pairs)], 400, report)]
         forward, backward = rows[: len(pairs)], rows[len(pairs) :]
         return [
-            comparison(a.name, b.name, float(first[0]), float(second[1]), text)
+            answers.comparison(a.name, b.name, float(first[0]), float(second[1]), text)
             for (a, b), first, second, text in zip(pairs, forward, backward, texts)
         ]
 
@@ -200,20 +197,20 @@ class Judge:
         scores = self._scores(pictures, references, report) if scored else None
         found = self._main_issues(pictures, references, report) if named else None
         if method == "score":
-            return _ranking(pictures, *_order_by_score(scores), scores, found, "score", [])
-        answers: list[Comparison] = []
+            return answers.ranking(pictures, *answers.order_by_score(scores), scores, found, "score", [])
+        asked: list[Comparison] = []
 
         def ask(chosen: list[tuple[int, int]]) -> list[float]:
             pairs = [(pictures[i], pictures[j]) for i, j in chosen]
             new = self.compare_many(pairs, [references[i] for i, _ in chosen], progress=report)
-            answers.extend(new)
+            asked.extend(new)
             return [answer.probability_a for answer in new]
 
         strengths, _, _ = ranking.rank_pairs(len(pictures), ask)
         places = ranking.order(strengths)
         ties = [ranking.tied(strengths, i, j) for i, j in zip(places, places[1:])]
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        return _ranking(pictures, places, ties, bounds, scores, found, "pairs", answers)
+        return answers.ranking(pictures, places, ties, bounds, scores, found, "pairs", asked)
 
     # ------------------------------------------------------------------ asking
 
@@ -317,30 +314,34 @@ class Judge:
             for start in range(0, len(members), BATCH):
                 indexes = members[start : start + BATCH]
                 with torch.inference_mode():
-                    needed = {asked[i][k].key: asked[i][k] for i in indexes for k in range(len(roles))}
-                    tokens = self._tokens(
-                        list(needed.values()), partial(progress, done, len(asked)) if progress else lambda: None
-                    )
+                    shown = [dict(zip(roles, asked[i])) for i in indexes]
+                    check = partial(progress, done, len(asked)) if progress else lambda: None
+                    seen = self._seen([picture for pictures in shown for picture in pictures.values()], check)
+                    slots = [_slots(pictures) for pictures in shown]
+                    distinct = list(dict.fromkeys(slot for by_role in slots for slot in by_role.values()))
+                    rows = self.model.connect([seen[k] for k, _ in distinct], [seen.get(r) for _, r in distinct])
+                    tokens = dict(zip(distinct, rows))
                     prompts = [
-                        self.model.embed_prompt(parts, {r: tokens[asked[i][k].key] for k, r in enumerate(roles)})
-                        for i in indexes
+                        self.model.embed_prompt(parts, {role: tokens[slot] for role, slot in by_role.items()})
+                        for by_role in slots
                     ]
                 yield indexes, prompts
                 done += len(indexes)
                 if progress:
                     progress(done, len(asked))
 
-    def _tokens(self, pictures: list[Picture], check: Callable) -> dict[str, object]:
-        """Language-model tokens of pictures by content key; what the tower saw is kept within a memory budget.
+    def _seen(self, pictures: list[Picture], check: Callable) -> dict[str, object]:
+        """What the vision tower saw in pictures, by content key; kept within a memory budget.
 
         ``check`` is called after each picture is prepared, so that Cancel does not wait for the whole batch.
         """
         from .vision import prepare
 
-        pooled = {p.key: self._pooled[p.key] for p in pictures if p.key in self._pooled}
+        distinct = {picture.key: picture for picture in pictures}
+        pooled = {key: self._pooled[key] for key in distinct if key in self._pooled}
         for key in pooled:
             self._pooled.move_to_end(key)
-        missing = [p for p in pictures if p.key not in pooled]
+        missing = [picture for key, picture in distinct.items() if key not in pooled]
         if missing:
             prepared = []
             for picture in missing:
@@ -354,102 +355,23 @@ class Judge:
             while self._pooled_bytes > CACHE_BYTES and len(self._pooled) > 1:
                 _, old = self._pooled.popitem(last=False)
                 self._pooled_bytes -= old.numel() * old.element_size()
-        keys = list(pooled)
-        return dict(zip(keys, self.model.connect([pooled[key].to(self.device) for key in keys])))
+        return {key: row.to(self.device) for key, row in pooled.items()}
 
     def _scores(self, pictures, references, progress) -> list[Score]:
         options = tasks.answers(SCORE, SCORE.question)
         rows = self._brief(SCORE, None, list(zip(pictures, references)), options, progress)
-        return [score(picture.name, row) for picture, row in zip(pictures, rows)]
+        return [answers.score(picture.name, row) for picture, row in zip(pictures, rows)]
 
     def _main_issues(self, pictures, references, progress) -> list[Identification]:
         options = tasks.answers(IDENTIFICATION, tasks.ONE_ISSUE)
         rows = self._brief(IDENTIFICATION, tasks.ONE_ISSUE, list(zip(pictures, references)), options, progress)
-        return [identification(p.name, options, row) for p, row in zip(pictures, rows)]
+        return [answers.identification(p.name, options, row) for p, row in zip(pictures, rows)]
 
 
-# ---------------------------------------------------------------------- from probabilities to answers
-
-
-def identification(name: str, options: tuple[str, ...], row) -> Identification:
-    """An Identification from the probabilities of all allowed answers.
-
-    A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
-    """
-    best = int(row.argmax())
-    mass = dict.fromkeys(tasks.LABELS, 0.0)
-    for option, probability in zip(options, row):
-        labels = tasks.parse_labels(option) or (tasks.NONE,)
-        for label in labels:
-            mass[label] += float(probability) / len(labels)
-    ordered = sorted(mass.items(), key=lambda item: -item[1])
-    labels = tasks.parse_labels(options[best])
-    probabilities = tuple(LabelProbability(*item) for item in ordered)
-    return Identification(name, labels, options[best], probabilities, float(row[best]))
-
-
-def score(name: str, row) -> Score:
-    """A Score from the probabilities of the five rating levels, best level first."""
-    mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
-    spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
-    levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, row))
-    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels)
-
-
-def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
-    """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward)."""
-    probability = (forward + backward) / 2
-    verdict = "tie" if abs(probability - 0.5) < TIE else "A" if probability > 0.5 else "B"
-    return Comparison(
-        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text
-    )
-
-
-def reason(found: Identification | None, rated: Score | None) -> str:
-    """One sentence on a picture's place: its distortion with the probability of it, and its rating."""
-    parts = []
-    if found is not None:
-        sure = f"{found.confidence:.0%} sure"
-        parts.append(f"{found.text.lower()} ({sure})" if found.labels else f"no distortion found ({sure})")
-    if rated is not None:
-        level = max(rated.levels, key=lambda item: item.probability).label
-        parts.append(f"quality {level}")
-    return ", ".join(parts)
-
-
-def _ranking(pictures, places, ties, bounds, scores, found, method, answers) -> Ranking:
-    ranked, rank = [], 1
-    for place, index in enumerate(places):
-        if place and not ties[place - 1]:
-            rank = place + 1
-        strength, low, high = bounds[place]
-        ranked.append(
-            RankedPicture(
-                rank=rank,
-                index=index,
-                picture=pictures[index].name,
-                strength=strength,
-                low=low,
-                high=high,
-                score=scores[index].score if scores else None,
-                spread=scores[index].spread if scores else None,
-                labels=found[index].labels if found else None,
-                reason=reason(found[index] if found else None, scores[index] if scores else None),
-                tied_with_next=ties[place] if place < len(ties) else False,
-            )
-        )
-    disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-    return Ranking(tuple(ranked), method, len(answers), disagreement)
-
-
-def _order_by_score(scores: list[Score]):
-    places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
-    ties = [abs(scores[i].score - scores[j].score) < 1.0 for i, j in zip(places, places[1:])]
-    bounds = [
-        (s.score, max(0.0, s.score - 1.96 * s.spread), min(100.0, s.score + 1.96 * s.spread))
-        for s in (scores[i] for i in places)
-    ]
-    return places, ties, bounds
+def _slots(pictures: dict[str, Picture]) -> dict[str, tuple[str, str | None]]:
+    """Per role the keys of the picture and of the reference that it is seen beside; the reference stands alone."""
+    beside = pictures[REFERENCE].key if REFERENCE in pictures else None
+    return {role: (picture.key, None if role == REFERENCE else beside) for role, picture in pictures.items()}
 
 
 def _without_end(ids: list[int], end: list[int]) -> list[int]:

@@ -92,19 +92,33 @@ class DepictQAModel(PreTrainedModel):
                 pooled[index] = row
         return pooled
 
-    def connect(self, pooled: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Connector over what ``encode`` gave; returns [T, hidden] language-model embeddings per picture."""
-        dtype = next(self.connector.parameters()).dtype
+    def connect(
+        self, pooled: list[torch.Tensor], references: list[torch.Tensor | None] | None = None
+    ) -> list[torch.Tensor]:
+        """Connector over what ``encode`` gave.
+
+        Args:
+            pooled: output of ``encode`` for each picture.
+            references: output of ``encode`` for each picture's reference, None for pictures without one.
+
+        Returns:
+            [T, hidden] language-model embeddings per picture.
+        """
+        references = references or [None] * len(pooled)
         by_shape = defaultdict(list)
-        for index, row in enumerate(pooled):
-            by_shape[tuple(row.shape)].append(index)
+        for index, (row, reference) in enumerate(zip(pooled, references)):
+            by_shape[tuple(row.shape), None if reference is None else tuple(reference.shape)].append(index)
         tokens: list[torch.Tensor | None] = [None] * len(pooled)
-        for indexes in by_shape.values():
-            stacked = torch.stack([pooled[i] for i in indexes])
-            stacked = stacked if stacked.dim() == 2 else stacked.to(dtype)  # pooled vectors are standardised in fp32
-            for index, row in zip(indexes, self.connector(stacked)):
+        for (_, has_reference), indexes in by_shape.items():
+            beside = self._stack([references[i] for i in indexes]) if has_reference else None
+            for index, row in zip(indexes, self.connector(self._stack([pooled[i] for i in indexes]), beside)):
                 tokens[index] = row
         return tokens
+
+    def _stack(self, pooled: list[torch.Tensor]) -> torch.Tensor:
+        stacked = torch.stack(pooled)
+        # Pooled vectors are standardised in fp32; patch features go on in the connector's own precision.
+        return stacked if stacked.dim() == 2 else stacked.to(next(self.connector.parameters()).dtype)
 
     def embed_prompt(self, parts: list[list[int] | Slot], tokens: dict[str, torch.Tensor]) -> torch.Tensor:
         """Embeddings [L, hidden] of one encoded prompt, with the tokens of each picture (by role) in its slot."""
@@ -122,6 +136,7 @@ class DepictQAModel(PreTrainedModel):
         attention_mask: torch.Tensor,
         pooled: list[torch.Tensor],
         labels: torch.Tensor | None = None,
+        references: list[int | None] | None = None,
         **kwargs,
     ):
         """One training step's forward pass.
@@ -131,16 +146,21 @@ class DepictQAModel(PreTrainedModel):
             attention_mask: [B, L], 0 at padding (and at hidden separators, facts 1.6).
             pooled: outputs of ``encode`` for all pictures, in the order of their slots over the batch.
             labels: [B, L], ``IGNORE`` where no loss is taken.
+            references: for each of ``pooled``, the index in it of the picture's reference, or None.
 
         Returns:
             the language model's output, with ``loss`` when labels are given.
 
         Raises:
-            ValueError: the pictures do not fill exactly the places of ``IMAGE_TOKEN``.
+            ValueError: the pictures do not fill exactly the places of ``IMAGE_TOKEN``, or ``references`` does not fit.
         """
         embedding = self.get_input_embeddings()
         embeds = embedding(input_ids.clamp(min=0))
-        pictures = torch.cat(self.connect(pooled)).to(embeds)
+        references = references or [None] * len(pooled)
+        if len(references) != len(pooled):
+            raise ValueError(f"{len(pooled)} pictures but {len(references)} entries in references")
+        beside = [None if index is None else pooled[index] for index in references]
+        pictures = torch.cat(self.connect(pooled, beside)).to(embeds)
         places = input_ids == IMAGE_TOKEN
         if int(places.sum()) != len(pictures):  # masked_scatter would leave pictures over in silence
             raise ValueError(f"{len(pictures)} picture tokens for {int(places.sum())} places in input_ids")

@@ -93,7 +93,7 @@ class FeatureStore:
                 ):
                     paths = missing[chunk : chunk + CHUNK]
                     for path, row in zip(paths, pool.map(live.__getitem__, paths)):
-                        values.write(row.float().cpu().numpy().tobytes())
+                        values.write(row.detach().float().cpu().numpy().tobytes())
                         listed.write(f"{path}\n")
                         self.index[path] = len(self.index)
         self.rows = np.memmap(data, dtype=np.float32, mode="r", shape=(len(self.index), width))
@@ -119,14 +119,23 @@ class LiveFeatures:
             return self.model.encode([prepare(picture, self.model.config)])[0]
 
 
-def collate(examples: list[Example], features, model: DepictQAModel, pad_id: int) -> dict:
-    """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss."""
-    rows, pooled = [], []
+def collate(
+    examples: list[Example], features, model: DepictQAModel, pad_id: int, hide_separators: bool = False
+) -> dict:
+    """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
+
+    ``hide_separators`` masks every ``</s>`` of the question and the answer, as the training of the published
+    checkpoints did (facts 1.6); answering never hides them.
+    """
+    rows, pooled, references = [], [], []
     for example in examples:
-        ids, slots = [], iter(example.pictures)
+        ids, slots, reference = [], iter(example.pictures), None
         for part in example.parts:
             if isinstance(part, Slot):
                 seen = features[next(slots)]
+                references.append(reference)
+                if part.role == REFERENCE:  # it comes first
+                    reference = len(pooled)
                 pooled.append(seen)
                 ids += [IMAGE_TOKEN] * model.connector.token_count(seen)
             else:
@@ -141,4 +150,9 @@ def collate(examples: list[Example], features, model: DepictQAModel, pad_id: int
         input_ids[row, :end] = torch.tensor(ids + answer)
         labels[row, len(ids) : end] = torch.tensor(answer)
         mask[row, :end] = 1
-    return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, "pooled": pooled}
+        if hide_separators:
+            question = examples[row].parts[-1]
+            start = len(ids) - len(question)
+            mask[row, start:end] = torch.tensor([int(i != answer[-1]) for i in (*question, *answer)])
+    batch = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
+    return {**batch, "pooled": pooled, "references": references}

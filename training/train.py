@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import send_to_device, set_seed
 from tqdm import tqdm
 
 from depictqa_core.checkpoints import save_checkpoint
@@ -96,10 +96,7 @@ def _loop(accelerator, recipe, model, tokenizer, sampler, features, run: Path, r
     losses, started = [], time.time()
     for step in bar:
         batch = collate(sampler(step), features, plain, tokenizer.pad_token_id)
-        batch = {
-            k: [p.to(accelerator.device) for p in v] if k == "pooled" else v.to(accelerator.device)
-            for k, v in batch.items()
-        }
+        batch = {key: send_to_device(value, accelerator.device) for key, value in batch.items()}
         # Noise of one step must not depend on how many steps this process has made: resumed runs equal unbroken ones.
         torch.manual_seed(recipe.seed * 1_000_003 + step)
         loss = model(**batch).loss

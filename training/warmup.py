@@ -1,7 +1,7 @@
 """Before the language model learns to speak, the connector learns on its own to see: which distortions, how severe.
 
 Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and
-for its difference from the reference; the heads are thrown away afterwards. It costs minutes where the language model
+beside its reference; the heads are thrown away afterwards. It costs minutes where the language model
 costs an hour.
 """
 
@@ -65,13 +65,13 @@ def warm_up(
     for _ in tqdm(range(epochs), desc="connector warm-up", mininterval=10):
         loss_sum, count = 0.0, 0
         for rows in torch.randperm(len(records), generator=generator).split(batch):
-            both = connector(torch.cat([own[rows], base[which[rows]]])).flatten(1)
-            alone, reference = both[: len(rows)], both[len(rows) :]
+            beside = base[which[rows]]
+            alone, compared = connector(own[rows]).flatten(1), connector(own[rows], beside).flatten(1)
             truth = target[rows]
             none = (truth.sum(1, keepdim=True) == 0).float()
             present = torch.cat([(truth > 0).float(), none], 1)
             loss = 0.0
-            for head, seen in zip(heads, (alone, alone - reference)):
+            for head, seen in zip(heads, (alone, compared)):
                 out = head(seen)
                 share = present / present.sum(1, keepdim=True)
                 loss = loss + F.cross_entropy(out[:, : kinds + 1], share, label_smoothing=0.02)

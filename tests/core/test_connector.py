@@ -145,6 +145,22 @@ def test_pooling_standardises_and_lets_no_outlier_through():
     assert {"mean", "deviation"} < set(connector.state_dict())
 
 
+def test_pooling_shows_the_difference_from_a_reference_in_the_summary_only():
+    connector = pooling()
+    own, other = torch.randn(2, 2, connector.mean.numel(), generator=torch.Generator().manual_seed(3)).unbind(0)
+    with torch.no_grad():
+        alone, same, beside = connector(own), connector(own, own), connector(own, other)
+        changed = (beside - same).abs().amax((0, 2))
+        # Only the summary part of the reference counts, and it counts through the difference.
+        elsewhere = other.clone()
+        elsewhere[:, connector.global_width :] += 1
+        torch.testing.assert_close(connector(own, elsewhere), beside)
+        shifted = connector(own + 0.0, own + (other - own))
+        torch.testing.assert_close(shifted, beside, rtol=1e-4, atol=1e-5)
+    assert (changed[:3] > 1e-4).all() and (changed[3:] < 1e-6).all()
+    torch.testing.assert_close(alone[:, 3:], beside[:, 3:])
+
+
 def test_pooling_tells_its_cells_apart():
     connector = pooling()
     raw = torch.zeros(2, connector.mean.numel())

@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.images import as_picture
 from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
-from depictqa_core.prompts import Slot, answer_ids, encode, layout
+from depictqa_core.prompts import REFERENCE, Slot, answer_ids, encode, layout
 from depictqa_core.vision import prepare
 
 QUESTION = "Which image is better? Answer the question using a single word or phrase."
@@ -49,10 +49,12 @@ def examples(model, tokenizer):
 def batch_of(model, rows, left=False, pad=1):
     """The rows as ``DepictQAModel.forward`` takes them."""
     flat = [model.encode(prepared) for _, _, prepared in rows]
-    lines, labels = [], []
+    lines, labels, references = [], [], []
     for (parts, answer, _), pooled in zip(rows, flat):
         seen = iter(pooled)
         ids = []
+        first = len(references) if any(part == Slot(REFERENCE) for part in parts) else None
+        references += [None if index == 0 else first for index in range(len(pooled))]
         for part in parts:
             ids += [IMAGE_TOKEN] * model.connector.token_count(next(seen)) if isinstance(part, Slot) else part
         lines.append(ids + answer)
@@ -68,6 +70,7 @@ def batch_of(model, rows, left=False, pad=1):
         "labels": torch.tensor([padded(line, IGNORE) for line in labels]),
         "attention_mask": torch.tensor([padded([1] * len(line), 0) for line in lines]),
         "pooled": [one for pooled in flat for one in pooled],
+        "references": references,
     }
 
 
@@ -75,7 +78,9 @@ def loss_by_hand(model, rows):
     """Mean cross-entropy over all answer tokens, one unpadded example and one picture at a time."""
     total, count = 0.0, 0
     for parts, answer, prepared in rows:
-        tokens = iter(model.connect(model.encode([one]))[0] for one in prepared)
+        seen = [model.encode([one])[0] for one in prepared]
+        beside = seen[0] if Slot(REFERENCE) in parts else None
+        tokens = iter(model.connect([one], [beside if i else None])[0] for i, one in enumerate(seen))
         table = model.get_input_embeddings().weight
         embeds = torch.cat([next(tokens) if isinstance(part, Slot) else table[part] for part in [*parts, answer]])
         logits = model.language(inputs_embeds=embeds[None]).logits[0]
@@ -124,6 +129,9 @@ def test_every_picture_goes_to_its_own_slot(judge):
 def test_slots_and_pictures_that_do_not_match_are_refused(judge):
     model, tokenizer = judge
     batch = batch_of(model, examples(model, tokenizer))
+    with pytest.raises(ValueError, match="5 entries in references"):
+        model(**{**batch, "references": batch["references"][:-1]})
+    batch["references"] = None
     with pytest.raises(ValueError, match="picture tokens"):
         model(**{**batch, "pooled": batch["pooled"][:-1]})
     with pytest.raises(ValueError, match="picture tokens"):

@@ -137,7 +137,7 @@ def test_training_changes_only_what_the_recipe_trains_and_the_judge_opens_the_re
 
 
 def test_it_learns_to_tell_dark_from_bright(recipe_file, data):
-    judge = load_judge(train(read_recipe(recipe_file(steps=60, save_every=60, batch=8))), "cpu")
+    judge = load_judge(train(read_recipe(recipe_file(steps=150, save_every=150, batch=8))), "cpu")
     found = judge.identify([data / f"{i}.png" for i in range(8)], data / "0.png")
     assert [answer.labels for answer in found] == [("overly high brightness",), ("insufficient brightness",)] * 4
 
@@ -172,6 +172,7 @@ def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
     examples = [make_example(record, tokenizer) for record in records]
     batch = collate(examples, LiveFeatures(model, data), model, tokenizer.pad_token_id)
     assert len(batch["pooled"]) == 2 * 2 + 2
+    assert batch["references"] == [None, 0, None, 2, None, None]
     per_picture = model.connector.token_count(batch["pooled"][0])
     assert (batch["input_ids"] == IMAGE_TOKEN).sum(1).tolist() == [2 * per_picture] * 3
     for row, record in enumerate(records):

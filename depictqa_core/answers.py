@@ -1,0 +1,99 @@
+"""From probabilities to answers: what the model finds probable becomes the results that people read."""
+
+from . import tasks
+from .results import Comparison, Identification, LabelProbability, RankedPicture, Ranking, Score
+
+TIE = 0.05
+"""Two pictures are tied when the probability that one is better lies within this of one half."""
+MAX_SPREAD = 50.0
+
+
+def identification(name: str, options: tuple[str, ...], row) -> Identification:
+    """An Identification from the probabilities of all allowed answers.
+
+    A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
+    """
+    best = int(row.argmax())
+    mass = dict.fromkeys(tasks.LABELS, 0.0)
+    for option, probability in zip(options, row):
+        labels = tasks.parse_labels(option) or (tasks.NONE,)
+        for label in labels:
+            mass[label] += float(probability) / len(labels)
+    ordered = sorted(mass.items(), key=lambda item: -item[1])
+    labels = tasks.parse_labels(options[best])
+    probabilities = tuple(LabelProbability(*item) for item in ordered)
+    return Identification(name, labels, options[best], probabilities, float(row[best]))
+
+
+def score(name: str, row) -> Score:
+    """A Score from the probabilities of the five rating levels, best level first."""
+    mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
+    spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
+    levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, row))
+    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels)
+
+
+def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
+    """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward)."""
+    probability = (forward + backward) / 2
+    verdict = "tie" if abs(probability - 0.5) < TIE else "A" if probability > 0.5 else "B"
+    return Comparison(
+        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text
+    )
+
+
+def reason(found: Identification | None, rated: Score | None) -> str:
+    """One sentence on a picture's place: its distortion with the probability of it, and its rating."""
+    parts = []
+    if found is not None:
+        sure = f"{found.confidence:.0%} sure"
+        parts.append(f"{found.text.lower()} ({sure})" if found.labels else f"no distortion found ({sure})")
+    if rated is not None:
+        level = max(rated.levels, key=lambda item: item.probability).label
+        parts.append(f"quality {level}")
+    return ", ".join(parts)
+
+
+def ranking(pictures, places, ties, bounds, scores, found, method, answers) -> Ranking:
+    """A Ranking from the order and what is known of each picture.
+
+    Args:
+        pictures: the judged Pictures, in input order.
+        places: their indexes, best first; ``ties`` says of each but the last whether the next cannot be told apart.
+        bounds: (strength, low, high) per place.
+        scores, found: Score and Identification per picture, or None where they were not asked for.
+        answers: the Comparisons that were made.
+    """
+    ranked, rank = [], 1
+    for place, index in enumerate(places):
+        if place and not ties[place - 1]:
+            rank = place + 1
+        strength, low, high = bounds[place]
+        ranked.append(
+            RankedPicture(
+                rank=rank,
+                index=index,
+                picture=pictures[index].name,
+                strength=strength,
+                low=low,
+                high=high,
+                score=scores[index].score if scores else None,
+                spread=scores[index].spread if scores else None,
+                labels=found[index].labels if found else None,
+                reason=reason(found[index] if found else None, scores[index] if scores else None),
+                tied_with_next=ties[place] if place < len(ties) else False,
+            )
+        )
+    disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
+    return Ranking(tuple(ranked), method, len(answers), disagreement)
+
+
+def order_by_score(scores: list[Score]):
+    """Places, ties and bounds for ``ranking``: by falling score; less than a point apart is a tie."""
+    places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
+    ties = [abs(scores[i].score - scores[j].score) < 1.0 for i, j in zip(places, places[1:])]
+    bounds = [
+        (s.score, max(0.0, s.score - 1.96 * s.spread), min(100.0, s.score + 1.96 * s.spread))
+        for s in (scores[i] for i in places)
+    ]
+    return places, ties, bounds
