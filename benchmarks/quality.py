@@ -18,7 +18,6 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from depictqa_core import tasks
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge, load_judge
 from training.dataset.descriptions import named
@@ -80,12 +79,7 @@ def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
         words = judge.describe(pictures, max_new_tokens=120)
         found = judge.identify(pictures, count=1 if kind == "single" else 2)
         for record, said, label in zip(chosen, words, found):
-            true = (
-                {tasks.parse_labels(record["answer"])}
-                if tasks.parse_labels(record["answer"])
-                else named(record["answer"])
-            )
-            right += named(said.text) == true
+            right += named(said.text) == named(record["answer"])
             agree += set(label.labels) <= named(said.text) and bool(label.labels) == bool(named(said.text))
             count += 1
     return {"names exactly the true distortions": right / count, "agrees with identify": agree / count, "count": count}

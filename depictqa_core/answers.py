@@ -5,6 +5,8 @@ from .results import Comparison, Identification, LabelProbability, RankedPicture
 
 TIE = 0.05
 """Two pictures are tied when the probability that one is better lies within this of one half."""
+TIE_POINTS = 1.0
+"""Two scores less than this apart are tied."""
 MAX_SPREAD = 50.0
 
 
@@ -54,20 +56,22 @@ def reason(found: Identification | None, rated: Score | None) -> str:
     return ", ".join(parts)
 
 
-def ranking(pictures, places, ties, bounds, scores, found, method, answers) -> Ranking:
+def ranking(pictures, places, tied, bounds, scores, found, method, answers) -> Ranking:
     """A Ranking from the order and what is known of each picture.
 
     Args:
         pictures: the judged Pictures, in input order.
-        places: their indexes, best first; ``ties`` says of each but the last whether the next cannot be told apart.
+        places: their indexes, best first.
+        tied: whether two pictures, by index, cannot be told apart. A picture shares the rank of the one before only if
+            it is tied with the first of that rank, so that small steps do not add up to one long tie.
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per picture, or None where they were not asked for.
         answers: the Comparisons that were made.
     """
-    ranked, rank = [], 1
+    ranked, rank, first = [], 1, places[0]
     for place, index in enumerate(places):
-        if place and not ties[place - 1]:
-            rank = place + 1
+        if place and not tied(first, index):
+            rank, first = place + 1, index
         strength, low, high = bounds[place]
         ranked.append(
             RankedPicture(
@@ -81,7 +85,7 @@ def ranking(pictures, places, ties, bounds, scores, found, method, answers) -> R
                 spread=scores[index].spread if scores else None,
                 labels=found[index].labels if found else None,
                 reason=reason(found[index] if found else None, scores[index] if scores else None),
-                tied_with_next=ties[place] if place < len(ties) else False,
+                tied_with_next=place + 1 < len(places) and tied(index, places[place + 1]),
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
@@ -89,11 +93,10 @@ def ranking(pictures, places, ties, bounds, scores, found, method, answers) -> R
 
 
 def order_by_score(scores: list[Score]):
-    """Places, ties and bounds for ``ranking``: by falling score; less than a point apart is a tie."""
+    """Places, ties and bounds for ``ranking``: by falling score; less than ``TIE_POINTS`` apart is a tie."""
     places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
-    ties = [abs(scores[i].score - scores[j].score) < 1.0 for i, j in zip(places, places[1:])]
     bounds = [
         (s.score, max(0.0, s.score - 1.96 * s.spread), min(100.0, s.score + 1.96 * s.spread))
         for s in (scores[i] for i in places)
     ]
-    return places, ties, bounds
+    return places, lambda i, j: abs(scores[i].score - scores[j].score) < TIE_POINTS, bounds

@@ -42,6 +42,11 @@ def describe_checkpoint(folder: str | Path) -> dict:
     if not (folder / CARD).is_file():
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
         hint = f"; it holds the pickle {pickles[0]}, which is never loaded directly" if pickles else ""
+        if any(name.startswith("ckpt") for name in pickles):
+            hint += (
+                ": make a checkpoint of it with depictqa import --clip ViT-L-14.pt --llm VICUNA_FOLDER"
+                f" --delta '{folder / pickles[0]}' --out '{folder}-imported'"
+            )
         raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
     card = _read_json(folder / CARD)
     files = card.get("files")
@@ -108,6 +113,9 @@ def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float
             f"checkpoint '{folder.name}' cannot be read ({_line(error)}); get the folder again"
         ) from error
     _refuse_misfits(folder, report)
+    wanted = getattr(torch, dtype)
+    if any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
+        model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
     model.eval()
     if not where:
         try:

@@ -172,18 +172,25 @@ def _judge_each(options, ask) -> int:
     """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
     names = _find(options)
     reference = _reference(options)
-    results, failures = [], []
+    results, failures, stopped = [], [], None
     with _bar(options, "pictures") as bar:
         judge = _judge(options, bar)
-        for start in range(0, len(names), AT_ONCE):
-            pictures, unreadable = load_pictures(names[start : start + AT_ONCE])
-            failures += unreadable
-            bar.offset, bar.total = start + len(unreadable), len(names)
-            if pictures:
-                results += ask(judge, pictures, reference, progress=bar)
+        try:
+            for start in range(0, len(names), AT_ONCE):
+                pictures, unreadable = load_pictures(names[start : start + AT_ONCE])
+                failures += unreadable
+                bar.offset, bar.total = start + len(unreadable), len(names)
+                if pictures:
+                    results += ask(judge, pictures, reference, progress=bar)
+        except (KeyboardInterrupt, DepictQAError) as error:
+            if not results:
+                raise
+            stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
     show = SHOW_EACH[options.verb]
     _write(options, judge.info, [r.to_dict() for r in results], failures, lambda width: show(results, width))
+    if stopped:
+        raise stopped
     return 3 if failures else 0
 
 

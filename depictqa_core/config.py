@@ -18,6 +18,7 @@ class DepictQAConfig(PretrainedConfig):
         mean, std: normalisation of RGB values in 0..1.
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
         calibration: per task, the temperature that log-probabilities of its answers are divided by; missing means 1.
+        lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
     """
 
     model_type = "depictqa"

@@ -80,9 +80,7 @@ def _safetensors(path: Path) -> Tensors:
 
 def _state_dict(path: Path) -> Tensors:
     if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < (2, 6):
-        raise CheckpointError(
-            f"'{path.name}' is a pickle, which is only safe to read with torch 2.6 or newer: update it"
-        )
+        raise CheckpointError(f"'{path.name}' is a pickle, which only torch 2.6 and newer reads safely: update torch")
     # Mapped into memory, a shard costs no more than what is being converted of it.
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):

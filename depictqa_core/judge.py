@@ -29,7 +29,7 @@ def load_judge(checkpoint: str | Path | None = None, device: str = "auto", dtype
     Args:
         checkpoint: a checkpoint folder; None is the bundled depictqa-mini.
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
-        dtype: "auto" (float16 on CUDA for large models, else float32), "float32", "float16" or "bfloat16".
+        dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16".
 
     Raises:
         CheckpointError: the folder is missing, incomplete, damaged or no checkpoint.
@@ -208,9 +208,9 @@ class Judge:
 
         strengths, _, _ = ranking.rank_pairs(len(pictures), ask)
         places = ranking.order(strengths)
-        ties = [ranking.tied(strengths, i, j) for i, j in zip(places, places[1:])]
+        tied = partial(ranking.tied, strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        return answers.ranking(pictures, places, ties, bounds, scores, found, "pairs", asked)
+        return answers.ranking(pictures, places, tied, bounds, scores, found, "pairs", asked)
 
     # ------------------------------------------------------------------ asking
 

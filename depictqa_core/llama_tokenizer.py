@@ -1,8 +1,8 @@
-"""The LLaMA tokenizer from a SentencePiece file, without the sentencepiece package, as the published checkpoints use it.
+"""The LLaMA tokenizer of the published checkpoints, out of a SentencePiece file but without the sentencepiece package.
 
 Source: facts 1.5 and 1.6. Spaces are kept as they are, a text gets one in front unless it has one, and nothing is put
-behind a special token inside a text (LLaMA's "legacy = false"). What is written is a ``tokenizer.json`` that says all of this
-itself, so that every version of transformers reads it alike.
+behind a special token inside a text (LLaMA's "legacy = false"). What is written is a ``tokenizer.json`` that
+says all of this itself, so that every version of transformers reads it alike.
 """
 
 import json

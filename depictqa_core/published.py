@@ -166,9 +166,13 @@ def check_layout() -> list[str]:
     lines = []
     for abstractor in (None, Abstractor()):
         for merge in (False, True):
-            for openai in (True, False):
-                plan = _Plan(Clip(), _language_sizes(settings), Delta(abstractor=abstractor), openai, merge)
-                count = check_network(_config(plan, settings, None, None), plan)
+            openai, plan = (
+                _Plan(Clip(), _language_sizes(settings), Delta(abstractor=abstractor), names, merge)
+                for names in (True, False)
+            )
+            if openai.targets() != plan.targets():
+                raise CheckpointError("the two ways to name the tensors of CLIP differ: report this")
+            count = check_network(_config(plan, settings, None, None), plan)
             values = sum(_numel(entry.shape) for entry in plan.delta.values())
             lines.append(
                 f"{'abstractor' if abstractor else 'projector'} delta ({len(plan.delta)} tensors, {values:,} values),"

@@ -235,7 +235,8 @@ def delta_sizes(shapes: Mapping[str, Shape]) -> Delta:
     if not any(name.startswith("abstractor.") for name in shapes):
         return found
     queries = shapes.get("abstractor.query_embeds", ())
-    widths = Counter(s[0] for name, s in shapes.items() if name.endswith(".linear1.weight") and s)
+    widths = Counter(s[0] for name, s in shapes.items() if ".linear1." in name and s)
+    widths += Counter(s[1] for name, s in shapes.items() if name.endswith(".linear2.weight") and len(s) == 2)
     return replace(
         found,
         abstractor=Abstractor(

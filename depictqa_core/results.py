@@ -100,7 +100,7 @@ class RankedPicture(_Result):
     """One place of a ranking.
 
     Attributes:
-        rank: 1 is best; pictures that cannot be told apart share a rank.
+        rank: 1 is best; pictures that cannot be told apart from the first of a rank share it.
         index: position of the picture in the input, from 0.
         picture: name of the picture.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; with method "score" the

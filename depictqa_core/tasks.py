@@ -54,8 +54,9 @@ class Task:
     question: str
 
     def ask(self, question: str | None = None) -> str:
-        """The question as the model gets it: brief tasks end in the short-answer tail, exactly once."""
-        question = (question or self.question).strip()
+        """The question as the model gets it: one line without the prompt's separator ``</s>``; brief tasks end in the
+        short-answer tail, exactly once."""
+        question = " ".join((question or self.question).replace("</s>", " ").split())
         return question + SHORT_TAIL if self.brief and not is_short(question) else question
 
 

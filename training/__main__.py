@@ -50,17 +50,23 @@ def _build(parser: argparse.ArgumentParser) -> None:
     )
 
     def run(arguments):
+        from tqdm import tqdm
+
         from .dataset.records import write_records
         from .dataset.scenes import build_scenes
 
-        build_scenes(
-            arguments.pictures,
-            arguments.out,
-            arguments.scenes,
-            arguments.seed,
-            arguments.split,
-            workers=arguments.workers,
-        )
+        with tqdm(total=arguments.scenes, desc="scenes", mininterval=5) as bar:
+            report = build_scenes(
+                arguments.pictures,
+                arguments.out,
+                arguments.scenes,
+                arguments.seed,
+                arguments.split,
+                workers=arguments.workers,
+                progress=lambda done, _: bar.update(done - bar.n),
+            )
+        for picture, reason in report.skipped.items():
+            print(f"skipped {picture}: {reason}", file=sys.stderr)
         counts = write_records(arguments.out, seed=arguments.seed, form=arguments.form)
         print(json.dumps(counts, indent=1, default=str))
 

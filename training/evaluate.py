@@ -32,7 +32,8 @@ def evaluate(
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
 
     Returns:
-        ``{"records", "answered", "failed", "accuracy": {...}}``: accuracy by kind of question and confidence bin.
+        ``{"records", "answered", "failed", "metrics": {kind: {"accuracy", "count", "bins"}}}``: accuracy by kind of
+        question, and in each by confidence bin.
 
     Raises:
         TaskError: unknown task type, or a record without one of its fields.
@@ -46,11 +47,14 @@ def evaluate(
             if key not in record:
                 raise TaskError(f"record {index} of {records_path} has no {key}")
         groups[record["query"]].append(index)
-    with tqdm(total=len(records), desc="evaluate", mininterval=5) as bar:
+    with tqdm(total=len(records), desc="evaluate", mininterval=5) as bar, open(answers_path, "w") as so_far:
         for query, members in groups.items():
             for start in range(0, len(members), CHUNK):
                 chunk = members[start : start + CHUNK]
-                answers.update(_answer(judge, [(i, records[i]) for i in chunk], Path(root), task_type, query))
+                new = _answer(judge, [(i, records[i]) for i in chunk], Path(root), task_type, query)
+                so_far.writelines(json.dumps(answer) + "\n" for answer in new.values())
+                so_far.flush()  # an interrupted evaluation keeps what was answered
+                answers.update(new)
                 bar.update(len(chunk))
     with open(answers_path, "w", encoding="utf-8") as file:
         for index in range(len(records)):

@@ -17,7 +17,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  #
 
 
 def load_rgb(file: Path) -> Image.Image:
-    """Decodes a picture fully, upright, as RGB (transparency over black).
+    """Decodes a picture fully, upright, as RGB (an alpha channel is dropped).
 
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be decoded, or it is too large; see

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -24,14 +25,14 @@ POOL = 16
 
 
 class Sampler:
-    """Which examples make up each step: drawn by the parts' shares, a function of (seed, step) alone."""
+    """Which examples make up each step: drawn by the parts' shares, a function of (seed, step, process) alone."""
 
-    def __init__(self, parts: list[list[Example]], shares: list[float], batch: int, seed: int):
-        self.parts, self.batch, self.seed = parts, batch, seed
+    def __init__(self, parts: list[list[Example]], shares: list[float], batch: int, seed: int, process: int = 0):
+        self.parts, self.batch, self.seed, self.process = parts, batch, seed, process
         self.shares = np.array(shares) / sum(shares)
 
     def __call__(self, step: int) -> list[Example]:
-        rng = np.random.default_rng([self.seed, step // POOL])
+        rng = np.random.default_rng([self.seed, step // POOL, self.process])
         chosen = rng.choice(len(self.parts), self.batch * POOL, p=self.shares)
         drawn = [self.parts[part][rng.integers(len(self.parts[part]))] for part in chosen]
         drawn.sort(key=lambda example: (len(example.pictures), example.words))
@@ -53,6 +54,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     data, output = Path(recipe.data), Path(recipe.output)
     run = output.with_name(output.name + ".run")
     run.mkdir(parents=True, exist_ok=True)
+    _mend(run)
     records = {name: read_records(data / "records" / name) for name in recipe.parts}
     texts = [turn["value"] for part in records.values() for record in part for turn in record["conversations"]]
     model, tokenizer = start_network(vars(recipe), texts)
@@ -61,13 +63,14 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     paths = sorted({path for part in parts for example in part for path in example.pictures})
     features = LiveFeatures(model, data)
     if recipe.cache_features:
-        features = FeatureStore(run / "features").fill(model.eval(), data, paths)
+        with accelerator.main_process_first():
+            features = FeatureStore(run / "features").fill(model.eval(), data, paths)
     if recipe.warmup_epochs and not (resume and (run / "state").exists()):
         known = [record for part in records.values() for record in part if record.get("image_ref")]
         known = {record["image_A"]: record for record in known if "severity" in record or "severities" in record}
         loss = warm_up(model, list(known.values()), features, recipe.warmup_epochs, recipe.seed)
         accelerator.print(f"connector warm-up: loss {loss:.4f}")
-    sampler = Sampler(parts, list(recipe.parts.values()), recipe.batch, recipe.seed)
+    sampler = Sampler(parts, list(recipe.parts.values()), recipe.batch, recipe.seed, accelerator.process_index)
     _loop(accelerator, recipe, model, tokenizer, sampler, features, run, resume)
     card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
     if accelerator.is_main_process:
@@ -110,7 +113,7 @@ def _loop(accelerator, recipe, model, tokenizer, sampler, features, run: Path, r
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 50 == 0 and accelerator.is_main_process:
             _log(run / "loss.csv", step + 1, float(np.mean(losses[-50:])), schedule.get_last_lr()[0])
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", minutes=f"{(time.time() - started) / 60:.1f}")
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
@@ -135,14 +138,20 @@ def _log(path: Path, step: int, loss: float, rate: float) -> None:
 
 def _save(accelerator: Accelerator, run: Path, step: int) -> None:
     """Replace the saved state only once the new one is complete."""
-    new, old = run / "state.new", run / "state.old"
+    new, state, old = (run / name for name in ("state.new", "state", "state.old"))
     accelerator.save_state(str(new))
+    accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (new / "step.json").write_text(json.dumps({"step": step}))
-        if (run / "state").exists():
-            (run / "state").rename(old)
-        new.rename(run / "state")
-        if old.exists():
-            for path in sorted(old.rglob("*"), reverse=True):
-                path.unlink() if path.is_file() else path.rmdir()
-            old.rmdir()
+        shutil.rmtree(old, ignore_errors=True)
+        if state.exists():
+            state.rename(old)
+        new.rename(state)
+        shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def _mend(run: Path) -> None:
+    """Undo what a stop in the middle of ``_save`` left behind: the last complete state is the one to go on from."""
+    if not (run / "state").exists() and (run / "state.old").exists():
+        (run / "state.old").rename(run / "state")

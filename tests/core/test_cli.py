@@ -16,6 +16,7 @@ from PIL import Image
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import cli, files, load_judge, reports
+from depictqa_core.judge import Judge
 from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -300,6 +301,22 @@ def test_interruption(depictqa, folder, monkeypatch):
 
     monkeypatch.setattr("depictqa_core.judge.Judge.rank", interrupt)
     assert depictqa("rank", folder) == (130, "", "depictqa: interrupted\n")
+
+
+def test_an_interruption_keeps_what_was_judged(depictqa, folder, monkeypatch):
+    monkeypatch.setattr(cli, "AT_ONCE", 2)
+    score, calls = Judge.score, []
+
+    def second_time_interrupted(self, *args, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return score(self, *args, **options)
+
+    monkeypatch.setattr(Judge, "score", second_time_interrupted)
+    status, _, err = depictqa("score", folder, "--json", "s.json")
+    assert (status, err) == (130, "depictqa: interrupted\n")
+    assert len(json.loads(Path("s.json").read_text())["results"]) == 2
 
 
 def test_own_outputs_are_not_ranked_the_next_time(depictqa, folder):

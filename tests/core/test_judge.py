@@ -508,7 +508,8 @@ def test_ties_share_a_rank_and_the_next_one_counts_on(cnn, monkeypatch):
     fake = [judge_module.Score(p.name, next(strengths), 1.0, 0.9, levels) for p in pictures(6)]
     monkeypatch.setattr(judge_module.Judge, "_scores", lambda *_: fake)
     got = cnn.rank(pictures(6), method="score", reasons=False)
-    assert [place.rank for place in got.pictures] == [1, 1, 3, 3, 3, 6]
+    # 58.4 is tied with 59.2, but not with 60, the first of that rank.
+    assert [place.rank for place in got.pictures] == [1, 1, 3, 3, 5, 6]
     assert [place.tied_with_next for place in got.pictures] == [True, False, True, True, False, False]
 
 

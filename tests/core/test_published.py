@@ -1,4 +1,4 @@
-"""The importer of the published weights: agreement with the original model, strict and safe reading, and its command."""
+"""The importer of the published weights: agreement with the original, strict and safe reading, and its command."""
 
 import json
 import math
@@ -118,7 +118,7 @@ def test_pixels_and_embeddings(name, files, loaded, features, tokens):
     near = 0.03 if name == "a_tall" else 1e-6
     row = VALUES[f"images.{name}.pixels_row"]
     assert (pixels - row[:, None]).abs().amax((0, 2)).min() < near  # one row of the picture, wherever it was taken
-    near = {"rtol": 0, "atol": RESIZED if name == "a_tall" else CLOSE}
+    near = {"rtol": 0, "atol": 0.05 if name == "a_tall" else CLOSE}
     wanted = VALUES[f"images.{name}.patch_features_every_16th"]
     torch.testing.assert_close(features[name][::16, ::4], wanted, **near)
     torch.testing.assert_close(tokens[name], VALUES[f"images.{name}.embeds"], **near)
@@ -172,7 +172,7 @@ def test_hidden_separators_leave_padding_hidden_and_other_rows_alone(loaded, fea
 
     both = [
         example("Which image?", "Noise"),
-        example("What distortion is the most apparent one here?", "Noise and blur"),
+        example("What distortion is most apparent here?", "Noise and blur"),
     ]
     batch = collate(both, features, loaded.model, 2, hide_separators=True)
     for row, one in enumerate(both):
@@ -535,10 +535,9 @@ def test_the_code_of_a_torchscript_archive_does_not_run(tmp_path):
 
         @torch.jit.export
         def __setstate__(self, state: tuple[torch.Tensor, str, bool]):
-            self.weight = state[0]
+            self.weight = torch.from_file(state[1], True, 16)  # writes a file when torch.jit.load reads the archive
             self.path = state[1]
             self.training = state[2]
-            torch.from_file(self.path, True, 16)
 
         def forward(self, x: torch.Tensor):
             return x

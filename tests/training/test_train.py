@@ -123,6 +123,17 @@ def test_an_interrupted_run_ends_in_the_same_weights_as_an_unbroken_one(recipe_f
         torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-6, msg=name)
 
 
+def test_a_stop_between_two_saved_states_loses_neither(recipe_file, tmp_path, monkeypatch):
+    path = recipe_file(steps=4)
+    train(read_recipe(path))
+    run = tmp_path / "out.run"
+    (run / "state").rename(run / "state.old")  # as a stop in the middle of saving leaves it
+    seen = []
+    monkeypatch.setattr(Sampler, "__call__", lambda self, step: seen.append(step))
+    train(read_recipe(path))
+    assert seen == [] and json.loads((run / "state" / "step.json").read_text()) == {"step": 4}
+
+
 def test_training_changes_only_what_the_recipe_trains_and_the_judge_opens_the_result(recipe_file, data):
     recipe = read_recipe(recipe_file(trainable=["connector"], warmup_epochs=0, steps=2, save_every=2))
     judge = load_judge(train(recipe), "cpu")
