@@ -97,6 +97,7 @@ def main() -> None:
     for path in arguments.pictures:
         image = Image.open(path).convert("RGB")
         image.thumbnail((arguments.long, arguments.long), Image.Resampling.LANCZOS)
+        before = sum(right.values())
         for name in LADDERS:
             shuffled = np.random.default_rng(len(name)).permutation(6)
             steps = ladder(image, name)
@@ -105,7 +106,7 @@ def main() -> None:
             distance = kendall_distance(tuple(int(shuffled[i]) for i in ranking.order))
             right[name] += distance == 0
             wrong_pairs[name] += distance
-        print(Path(path).name, flush=True)
+        print(f"{Path(path).name}: {sum(right.values()) - before} of {len(LADDERS)} ladders in order", flush=True)
     count = len(arguments.pictures)
     print(f"{'distortion':18s} {'all six right':>14s} {'wrong pairs of 15':>18s}")
     for name in LADDERS:
