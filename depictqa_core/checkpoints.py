@@ -159,7 +159,16 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
     with _quiet():
         model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=max_shard_size)
     tokenizer.save_pretrained(str(folder))
+    _name_tokenizer_class(folder / "tokenizer_config.json")
     write_card(folder, card)
+
+
+def _name_tokenizer_class(path: Path) -> None:
+    """Name the class as every supported transformers knows it: 5.x writes one that 4.x cannot find."""
+    settings = _read_json(path)
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def write_card(folder: Path, card: dict) -> dict:

@@ -262,3 +262,10 @@ def test_weights_that_are_no_numbers_give_no_answer(folder):
     for ask in (judge.identify, judge.score, judge.describe):
         with pytest.raises(CheckpointError, match="no finite probabilities"):
             ask(picture)
+
+
+def test_the_tokenizer_class_is_one_that_every_supported_transformers_knows(tmp_path):
+    settings = json.loads((make_tiny_checkpoint(tmp_path / "c") / "tokenizer_config.json").read_text())
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
+    bundled = json.loads((checkpoints.BUNDLED / "tokenizer_config.json").read_text())
+    assert bundled["tokenizer_class"] == "PreTrainedTokenizerFast"
