@@ -275,7 +275,7 @@ def _rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius:
 
 @functools.lru_cache(maxsize=256)
 def _mask(inside: tuple[int, int, int, int], radius: int) -> Image.Image:
-    size = (math.ceil(inside[2] / FINE), math.ceil(inside[3] / FINE))
+    size = (max(1, math.ceil(inside[2] / FINE)), max(1, math.ceil(inside[3] / FINE)))  # an interval can have no length
     mask = Image.new("L", (size[0] * FINE, size[1] * FINE))
     box = (inside[0], inside[1], max(inside[2] - 1, inside[0]), max(inside[3] - 1, inside[1]))
     ImageDraw.Draw(mask).rounded_rectangle(box, radius, 255)

@@ -1,5 +1,7 @@
 """The picture sheet of a ranking: nothing overlaps or is cut off, whatever the pictures and their names are."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -147,3 +149,11 @@ def test_sheets_can_be_saved(tmp_path, extension):
     sheet = ranking_sheet(a_ranking(2), [a_picture(i, 500, 500) for i in range(2)])
     sheet.save(path)
     assert Image.open(path).size == sheet.size
+
+
+def test_one_picture_with_an_interval_without_length():
+    """A single picture is compared with none: its strength is 0 and so are both bounds."""
+    alone = a_ranking(1)
+    place = dataclasses.replace(alone.pictures[0], strength=0.0, low=0.0, high=0.0)
+    sheet = ranking_sheet(dataclasses.replace(alone, pictures=(place,)), [a_picture(0)])
+    assert min(sheet.size) > 200
