@@ -204,11 +204,11 @@ def _rank(options) -> int:
         ranking = judge.rank(pictures, reference, method=options.method, progress=bar)
     facts = ranking.to_dict()
     results = facts.pop("pictures")
+    _write(options, judge.info, results, failures, lambda width: reports.ranking_table(ranking, width), **facts)
     if options.sheet:
         from .sheets import ranking_sheet
 
         ranking_sheet(ranking, pictures).save(options.sheet, quality=92)
-    _write(options, judge.info, results, failures, lambda width: reports.ranking_table(ranking, width), **facts)
     return 3 if failures else 0
 
 
@@ -312,19 +312,28 @@ def _bar(options, unit: str) -> reports.ProgressBar:
 
 
 def _write(options, card: dict, results: list[dict], failures: list[Failure], text, **facts) -> None:
-    """Files first, so that nothing is lost when stdout is closed; then JSON or the table on stdout."""
+    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed."""
     reference = getattr(options, "reference", None)
     document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
     # lone surrogates of undecodable file names become escapes, which JSON knows as well
+    files = {}
     if getattr(options, "csv", None):
-        Path(options.csv).write_bytes(reports.csv_text(results, failures).encode("utf-8", "backslashreplace"))
+        files[options.csv] = reports.csv_text(results, failures)
     if options.json not in (None, "-"):
-        Path(options.json).write_bytes(document.encode("utf-8", "backslashreplace"))
+        files[options.json] = document
+    failed = None
+    for path, content in files.items():
+        try:
+            Path(path).write_bytes(content.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            failed = DepictQAError(f"cannot write '{path}': {error.strerror}")
     if options.json == "-":
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         sys.stdout.write(document)
     elif not options.quiet:
         print(text(reports.terminal_width()))
+    if failed:
+        raise failed
 
 
 def _json_path(text: str) -> str:

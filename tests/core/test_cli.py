@@ -392,3 +392,17 @@ def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
         err = capsys.readouterr().err
         assert ("4/8 pictures" in err) == drawn and "\n" not in err
         assert err == "" or err.rsplit("\r", 2)[1].strip() == ""
+
+
+def test_a_file_that_cannot_be_written_is_named_and_the_answer_is_still_printed(depictqa, folder, monkeypatch):
+    write = Path.write_bytes
+
+    def full(self, content):
+        if self.suffix == ".csv":
+            raise OSError(28, "No space left on device")
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    status, out, err = depictqa("score", folder, "--csv", "s.csv", "--json", "s.json")
+    assert status == 1 and one_line(err) and "cannot write 's.csv': No space left on device" in err
+    assert "x2.png" in out and json.loads(Path("s.json").read_text())["results"]
