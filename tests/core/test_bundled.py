@@ -39,7 +39,10 @@ def test_golden_answers(judge):
 
 
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
-    """At least 9 of the 12 wholly in order, over both sample scenes; ``benchmarks/ladders.py`` measures it on more."""
+    """At least 9 of the 12 wholly in order on the mean of both sample scenes (measured: garage 12, balloons 8).
+
+    It does not hold for every single picture: ``benchmarks/ladders.py`` measures how often.
+    """
     wrong = {}
     for path in SAMPLES.glob("*_original.jpg"):
         image = Image.open(path).convert("RGB")
