@@ -39,5 +39,5 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
 	@echo "setting up $(VENV): ComfyUI and the test tools"
 	bash tests/comfyui/install.sh $(VENV)/bin/python
-	$(PIP) --editable '.[training,test]'
+	$(PIP) --editable '.[training,scale,test]'
 	@touch $@
