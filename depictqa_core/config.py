@@ -17,7 +17,7 @@ class DepictQAConfig(PretrainedConfig):
         size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
         mean, std: normalisation of RGB values in 0..1.
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
-        calibration: per task, the temperature that log-probabilities of its answers are divided by; missing means 1.
+        calibration: temperatures by task and setting, see ``answer_temperature``; fitted by ``python -m training calibrate``.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
     """
 
@@ -44,8 +44,18 @@ class DepictQAConfig(PretrainedConfig):
         self.mean, self.std = list(mean), list(std)
         self.tasks = list(tasks)
         self.calibration = calibration or {}
+        if wrong := [task for task, value in self.calibration.items() if not value > 0]:
+            raise ValueError(f"calibration of {wrong[0]} is {self.calibration[wrong[0]]}: a temperature is above 0")
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
+
+    def answer_temperature(self, task: str, reference: bool) -> float:
+        """What the log-probabilities of a brief task's answers are divided by, with a reference or without one.
+
+        ``calibration`` holds it as ``<task>_fr`` or ``<task>_nr``, else as ``<task>`` for both; 1 where it holds none.
+        """
+        setting = f"{task}_fr" if reference else f"{task}_nr"
+        return float(self.calibration.get(setting, self.calibration.get(task, 1.0)))
 
     def language_config(self) -> PretrainedConfig:
         """The language model's own config object."""

@@ -13,7 +13,7 @@ from depictqa_core.judge import Judge
 from depictqa_core.tasks import IDENTIFICATION, RATING
 
 from .loader import picture_paths, read_records
-from .metrics import exact, partial, summary
+from .evaluation.metrics import exact, partial, summary
 
 CHUNK = 64
 CLEAR_RATING = "rating, severities at least 2 apart"

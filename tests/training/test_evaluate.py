@@ -12,7 +12,7 @@ from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from training.__main__ import main
 from training.evaluate import evaluate, score_answers
-from training.metrics import exact, partial, summary
+from training.evaluation.metrics import exact, partial, summary
 
 TAIL = tasks.SHORT_TAIL
 

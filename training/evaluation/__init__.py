@@ -1,0 +1,1 @@
+"""What `training.evaluate` is made of: test records, answers, metrics, calibration, peers and the report."""

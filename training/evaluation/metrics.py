@@ -1,0 +1,97 @@
+"""Metrics of the published evaluation (facts 8.1, 8.2) with its exact parsing, and of calibration; plain numbers in."""
+
+import re
+
+import numpy as np
+
+BIN_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+"""Confidence bins of the published evaluation, each (low, high]."""
+
+
+def exact(prediction: str, truth: str) -> float:
+    """1 if both texts are equal after stripping, else 0 (single distortion, rating)."""
+    return float(prediction.strip() == truth.strip())
+
+
+def partial(prediction: str, truth: str) -> float:
+    """Share of distortions named rightly (two distortions): 1 if the lists agree, else common over larger count.
+
+    Both are cut at the letters "and", wherever they stand; the prediction's repeated names count once, the truth's do
+    not (facts 8.2).
+    """
+    names = sorted(set(_names(prediction)))
+    true = sorted(_names(truth))
+    if names == true:
+        return 1.0
+    return len(set(names) & set(true)) / max(len(names), len(true))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip().lower() for name in re.split(r"and", text)]
+
+
+def summary(values: list[float], confidences: list[float | None], edges: tuple[float, ...] = BIN_EDGES) -> dict:
+    """Mean and count of values, and the same per confidence bin (low, high]; a confidence of 0 is in the first bin.
+
+    Values without a confidence count in the mean only.
+    """
+    bins = []
+    for low, high in zip(edges, edges[1:]):
+        inside = [
+            value
+            for value, confidence in zip(values, confidences)
+            if confidence is not None and (low < round(confidence, 6) <= high or (low == 0 == round(confidence, 6)))
+        ]
+        bins.append({"low": low, "high": high, "count": len(inside), "accuracy": mean(inside)})
+    return {"accuracy": mean(values), "count": len(values), "bins": bins}
+
+
+def mean(values) -> float | None:
+    """Mean rounded to 6 digits; None of nothing."""
+    values = list(values)
+    return round(float(sum(values)) / len(values), 6) if values else None
+
+
+def reliability(confidences, hits, bins: int = 10) -> list[dict]:
+    """Mean confidence and share of hits in bins of equal width [low, high); 1.0 is in the last. Empty ones left out."""
+    confidences, hits = np.asarray(confidences, dtype=float), np.asarray(hits, dtype=float)
+    place = np.minimum((confidences * bins).astype(int), bins - 1)
+    return [
+        {
+            "low": round(b / bins, 6),
+            "high": round((b + 1) / bins, 6),
+            "count": int((place == b).sum()),
+            "confidence": float(confidences[place == b].mean()),
+            "accuracy": float(hits[place == b].mean()),
+        }
+        for b in np.unique(place).tolist()
+    ]
+
+
+def calibration_error(confidences, hits, bins: int = 10) -> float | None:
+    """Expected calibration error (Guo et al. 2017): mean |confidence - accuracy| of the bins, weighted by count."""
+    found = reliability(confidences, hits, bins)
+    total = sum(b["count"] for b in found)
+    return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in found) / total if total else None
+
+
+def risk_coverage(confidences, values) -> list[tuple[float, float]]:
+    """The risk (one minus the mean value) of keeping only the surest answers, as (coverage, risk) points.
+
+    One point for every distinct confidence, surest first (El-Yaniv and Wiener 2010); equal confidences come in together.
+    """
+    confidences, values = np.asarray(confidences, dtype=float), np.asarray(values, dtype=float)
+    order = np.argsort(-confidences, kind="stable")
+    sorted_confidences = confidences[order]
+    risk = 1 - np.cumsum(values[order]) / np.arange(1, len(order) + 1)
+    last = np.append(sorted_confidences[1:] != sorted_confidences[:-1], True) if len(order) else []
+    return [((i + 1) / len(order), float(risk[i])) for i in np.flatnonzero(last)]
+
+
+def area_under_risk(points: list[tuple[float, float]]) -> float | None:
+    """AURC: the area under ``risk_coverage`` points; the risk before the first point is that of the first."""
+    area, before, risk_before = 0.0, 0.0, None
+    for coverage, risk in points:
+        area += (coverage - before) * (risk if risk_before is None else (risk + risk_before) / 2)
+        before, risk_before = coverage, risk
+    return area if points else None

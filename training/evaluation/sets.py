@@ -1,0 +1,117 @@
+"""Test sets: record files in the published test form, the task type of each record, and its pictures (facts 3.4)."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from depictqa_core import tasks
+from depictqa_core.errors import DepictQAError, TaskError
+from depictqa_core.images import Picture, as_picture
+from depictqa_core.tasks import IDENTIFICATION, RATING, SCORE
+
+from ..loader import picture_paths, read_records
+
+DOUBLE = "two distortions"
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One record file.
+
+    Attributes:
+        name: file name without its ending.
+        root: folder that picture paths are relative to.
+        records: the records, in file order; ids are unique.
+        task_types: the published task type of each.
+    """
+
+    __test__ = False  # its name does not make it a test of pytest's
+
+    name: str
+    root: Path
+    records: list[dict]
+    task_types: list[str]
+
+    def groups(self, indexes) -> Iterator[tuple[str, str, list[int]]]:
+        """(task type, question, record indexes) of the given records: what can be asked in one call."""
+        groups = defaultdict(list)
+        for index in indexes:
+            groups[self.task_types[index], self.records[index]["query"]].append(index)
+        for (task_type, query), members in groups.items():
+            yield task_type, query, members
+
+    def shown(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
+        """The records whose pictures can be read, those pictures by role, and why the others cannot be read."""
+        kept, sets, failures = [], [], {}
+        for index in indexes:
+            try:
+                paths = picture_paths(self.records[index], self.task_types[index])
+                sets.append({role: self._picture(path, role) for role, path in paths.items()})
+                kept.append(index)
+            except KeyError as error:
+                failures[index] = f"the record has no field {error}"
+            except DepictQAError as error:
+                failures[index] = str(error)
+        return kept, sets, failures
+
+    def _picture(self, path: str | None, role: str) -> Picture:
+        if not path:
+            raise TaskError(f"the record has no picture for {role}")
+        return as_picture(self.root / path, path)
+
+
+def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -> TestSet:
+    """Read a record file.
+
+    Args:
+        path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer.
+        root: folder that picture paths are relative to.
+        task_type: one of the six published task types, for all records. None takes each record's own ``task_type``,
+            and where it has none, what follows from the pictures that it has.
+
+    Raises:
+        TaskError: an unknown task type, a record without one of its fields, two records of one id, training records.
+    """
+    records, types, seen = read_records(path), [], set()
+    for index, record in enumerate(records):
+        for key in ("id", "query"):
+            if key not in record:
+                hint = "; these are training records: build with --form test" if "conversations" in record else ""
+                raise TaskError(f"record {index} of {path} has no {key}{hint}")
+        if record["id"] in seen:
+            raise TaskError(f"{path} has two records with the id {record['id']}: answers are matched by id")
+        seen.add(record["id"])
+        types.append(task_type or record.get("task_type") or _task_type(record, path))
+        tasks.setting(types[-1])
+    return TestSet(Path(path).stem, Path(root), records, types)
+
+
+def _task_type(record: dict, path) -> str:
+    """The task type that shows exactly the pictures that a record has."""
+    present = {field for field in ("image_ref", "image_A", "image_B") if record.get(field)}
+    fitting = [name for name, setting in tasks.SETTINGS.items() if set(setting.fields) == present]
+    if not fitting:
+        raise TaskError(f"record {record['id']} of {path} has no pictures that make a task: name one with --task")
+    return fitting[0]
+
+
+def kind_of(record: dict, task_type: str) -> str | None:
+    """How a record is scored, by its question and true answer.
+
+    Returns:
+        identification, "two distortions", rating, score or "other" (another short answer); None for detailed answers
+        and records without a true answer.
+    """
+    truth = record.get("answer")
+    if truth is None or not tasks.is_short(record["query"]):
+        return None
+    task = tasks.task_of(record["query"], tasks.setting(task_type).pair)
+    if task is RATING and tasks.parse_winner(truth):
+        return RATING.name
+    if task is SCORE and truth.lower() in tasks.LEVELS:
+        return SCORE.name
+    if tasks.parse_labels(truth) is None:
+        return OTHER
+    return DOUBLE if tasks.issue_count(record["query"]) == 2 or " and " in truth else IDENTIFICATION.name
