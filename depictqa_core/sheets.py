@@ -1,30 +1,30 @@
-"""A ranking as one picture: a contact sheet in rank order with scores, intervals, distortions and reasons."""
+"""Pictures with what the judge found in them, as contact sheets: a ranking on one page, or any number on several."""
 
-import functools
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from . import drawing
+from .drawing import INK, MARGIN, SOFT, Paragraphs, font, rounded
 from .errors import TaskError
 from .images import Picture
 from .reports import common_folder, printable, rank_marks
-from .results import RankedPicture, Ranking
+from .results import Identification, RankedPicture, Ranking, Score
 
 MOST_SHOWN = 200
 """Pictures on one sheet; of a longer ranking the best are shown, and the sheet says so."""
 
-PAPER, CARD, EDGE, WELL = "#f2f4f7", "#ffffff", "#dadee5", "#e8ebf0"
-INK, SOFT, TRACK = "#18202b", "#5d6876", "#e3e7ed"
-SCORE, SPREAD, STRENGTH = "#2f6fd6", "#12305f", "#7747c9"
-FAULT, FAULT_PAPER, CLEAN, CLEAN_PAPER = "#a3341f", "#fbe9e4", "#1d6b43", "#e2f3e9"
-TITLE, NAME, TEXT, SMALL = 28, 17, 15, 14  # font sizes in pixels
-MARGIN, GAP, PAD = 32, 20, 12  # round the sheet, between cards, inside a card
-LABEL, VALUE = 68, 74  # widths beside a bar: what it is, how much it is
-ROW, LINE = 26, 19  # heights of a bar's row and of a line of small text
-REASON_LINES = 3
-FINE = 4  # shapes are drawn this much larger and scaled down, because Pillow's own edges are jagged
+
+@dataclass(frozen=True)
+class Judged:
+    """One picture of a quality sheet with what is known of it; ``score`` and ``found`` may be None."""
+
+    picture: Picture
+    score: Score | None = None
+    found: Identification | None = None
 
 
 def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
@@ -43,137 +43,242 @@ def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
     places = ranking.pictures[:MOST_SHOWN]
     if len(pictures) != len(ranking.pictures) or not places:
         raise TaskError(f"a sheet of {len(ranking.pictures)} ranked pictures cannot be made from {len(pictures)}")
-    columns = _columns(len(places))
-    card_width = 360 if len(places) == 1 else 320
-    cards = _Cards(ranking, places, card_width, [pictures[place.index] for place in places])
-    inner = columns * card_width + (columns - 1) * GAP
-    head, foot = _Paragraphs(inner), _Paragraphs(inner)
-    head.add(_title(ranking), TITLE, INK)
-    head.add(_subtitle(ranking), TEXT, SOFT)
-    for text in _legend(ranking, places):
-        foot.add(text, SMALL, SOFT)
+    low, high = min(place.low for place in places), max(place.high for place in places)
+    cards = [
+        _ranked_card(pictures[place.index], place, mark, low, high, ranking.method)
+        for place, mark in zip(places, rank_marks(ranking))
+    ]
+    title = f"{len(pictures)} pictures, best first" if len(pictures) > 1 else "1 picture"
+    return _page(cards, _LARGE, _columns(len(cards), _LARGE), title, _subtitle(ranking), _legend(ranking, places))
 
-    rows = math.ceil(len(places) / columns)
-    top = MARGIN + head.height + GAP
-    bottom = top + rows * (cards.height + GAP)
-    sheet = Image.new("RGB", (inner + 2 * MARGIN, bottom + foot.height + MARGIN), PAPER)
+
+def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "") -> list[Image.Image]:
+    """Contact sheets of judged pictures, in the order given; the more on a page, the smaller the cards.
+
+    Args:
+        entries: the pictures with their answers.
+        per_page: most pictures on a page, 1 to ``MOST_SHOWN``.
+        order: what the head says about the order, such as "best first".
+
+    Returns:
+        RGB images of one size, one per page.
+
+    Raises:
+        TaskError: nothing to show, or an impossible ``per_page``.
+    """
+    if not entries:
+        raise TaskError("there are no pictures to put on a sheet")
+    if not 1 <= per_page <= MOST_SHOWN:
+        raise TaskError(f"{per_page} pictures on a page is not possible: choose 1 to {MOST_SHOWN}")
+    cards = [_judged_card(entry, number) for number, entry in enumerate(entries, start=1)]
+    pages = [cards[start : start + per_page] for start in range(0, len(cards), per_page)]
+    size = _LARGE if len(pages[0]) <= 12 else _MEDIUM if len(pages[0]) <= 40 else _SMALL
+    columns = _columns(len(pages[0]), size)
+    title = f"{len(cards)} pictures" if len(cards) > 1 else "1 picture"
+    scores = [entry.score.score for entry in entries if entry.score is not None]
+    legend = ["score: 0 (worst) to 100 (flawless), with its standard deviation."] if scores else []
+    if any(entry.found is not None for entry in entries):
+        legend.append("The most critical distortion, with its probability.")
+    drawn = []
+    for number, page in enumerate(pages, start=1):
+        facts = [f"page {number} of {len(pages)}"] * (len(pages) > 1) + [order] * bool(order)
+        if len(scores) > 1:
+            facts.append(f"scores {min(scores):.0f} to {max(scores):.0f}, median {statistics.median(scores):.0f}")
+        drawn.append(_page(page, size, columns, title, _sentence(facts), legend))
+    height = max(page.height for page in drawn)
+    return [_extended(page, height) for page in drawn]
+
+
+# ---------------------------------------------------------------------- cards
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Measures of a card in pixels; without room for ``label``, bars have no names, and reasons need ``notes`` lines."""
+
+    width: int
+    name: int
+    text: int
+    small: int
+    row: int
+    label: int
+    value: int
+    pad: int
+    gap: int
+    notes: int
+    columns: int  # at most
+
+
+_LARGE = _Size(320, drawing.NAME, drawing.TEXT, drawing.SMALL, 26, 68, 74, 12, 20, 3, 6)
+_MEDIUM = _Size(216, 13, 13, 12, 22, 0, 58, 9, 14, 0, 9)
+_SMALL = _Size(160, 12, 12, 11, 20, 0, 52, 7, 10, 0, 15)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A value on a scale, all in shares 0..1 of it: a filled bar or a dot, with its interval."""
+
+    label: str
+    value: str
+    at: float
+    low: float
+    high: float
+    filled: bool
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One picture with a mark over it (its rank), and what stands below it; ``chip`` is (text, whether that is good)."""
+
+    picture: Picture
+    name: str
+    mark: str
+    best: bool
+    bars: tuple[_Bar, ...]
+    chip: tuple[str, bool] | None
+    note: str = ""
+
+
+def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, high: float, method: str) -> _Card:
+    bars = []
+    if place.score is not None:
+        bars.append(_score_bar(place.score, place.spread))
+    if method == "pairs":
+        at, start, end = ((value - low) / (high - low) if high > low else 0.5 for value in _bounds(place))
+        bars.append(_Bar("strength", f"{place.strength:+.2f}", at, start, end, filled=False))
+    chip = None
+    if place.reason and place.labels is not None:
+        chip = (" and ".join(place.labels) or "no distortion", not place.labels)
+    return _Card(picture, place.picture, mark, place.rank == 1, tuple(bars), chip, place.reason)
+
+
+def _bounds(place: RankedPicture) -> tuple[float, float, float]:
+    return place.strength, place.low, place.high
+
+
+def _judged_card(entry: Judged, number: int) -> _Card:
+    bars = () if entry.score is None else (_score_bar(entry.score.score, entry.score.spread),)
+    chip = None
+    if entry.found is not None:
+        chip = f"{' and '.join(entry.found.labels) or 'no distortion'} {entry.found.confidence:.0%}"
+        chip = (chip, not entry.found.labels)
+    return _Card(entry.picture, entry.picture.name, str(number), False, bars, chip)
+
+
+def _score_bar(score: float, spread: float) -> _Bar:
+    at, low, high = (min(max(points / 100, 0), 1) for points in (score, score - spread, score + spread))
+    return _Bar("score", f"{score:.0f} ±{spread:.0f}", at, low, high, filled=True)
+
+
+class _Cards:
+    """The cards of one page, all of one size."""
+
+    def __init__(self, cards: Sequence[_Card], size: _Size, width: int):
+        self.size, self.width, self.inner = size, width, width - 2 * size.pad
+        prefix = len(common_folder([card.name for card in cards]))
+        self.names = {
+            id(card): drawing.name_lines(printable(card.name[prefix:]), font(size.name), self.inner) for card in cards
+        }
+        self.name_line = round(size.name * 1.4)
+        aspect = statistics.median(card.picture.width / card.picture.height for card in cards)
+        self.thumbnail = (self.inner, round(self.inner / min(max(aspect, 0.8), 1.7)))
+        self.notes = {
+            id(card): drawing.wrapped(card.note, font(size.small), self.inner, size.notes) if size.notes else []
+            for card in cards
+        }
+        self.note_line = round(size.small * 1.36)
+        chips = any(card.chip for card in cards) or any(self.notes.values())
+        self.height = 2 * size.pad + self.thumbnail[1] + 10 + self.name_line * max(map(len, self.names.values())) + 4
+        self.name_height = self.height - 2 * size.pad - self.thumbnail[1] - 10
+        self.height += size.row * max(len(card.bars) for card in cards)
+        self.height += (size.small + 18) * chips + self.note_line * max(map(len, self.notes.values()))
+
+    def draw(self, sheet: Image.Image, x: int, y: int, card: _Card) -> None:
+        size, draw = self.size, ImageDraw.Draw(sheet)
+        rounded(sheet, (x, y, x + self.width, y + self.height), 10, drawing.EDGE)
+        rounded(sheet, (x + 1, y + 1, x + self.width - 1, y + self.height - 1), 9, drawing.CARD)
+        x, y = x + size.pad, y + size.pad
+        drawing.framed(sheet, x, y, self.thumbnail, card.picture)
+        self._draw_mark(sheet, x, y, card)
+        y += self.thumbnail[1] + 10
+        for number, line in enumerate(self.names[id(card)]):
+            draw.text((x, y + self.name_line * (number + 0.5)), line, INK, font(size.name), "lm")
+        y += self.name_height
+        for bar in card.bars:
+            self._draw_bar(sheet, x, y, bar)
+            y += size.row
+        if card.chip:
+            text, good = card.chip
+            colours = (drawing.CLEAN, drawing.CLEAN_PAPER) if good else (drawing.FAULT, drawing.FAULT_PAPER)
+            drawing.chip(sheet, x, y + 4, text, *colours, self.inner, size.small)
+        for number, line in enumerate(self.notes[id(card)]):
+            draw.text((x, y + size.small + 18 + self.note_line * number), line, SOFT, font(size.small), "la")
+
+    def _draw_mark(self, sheet, x, y, card: _Card) -> None:
+        face = font(self.size.name + 3)
+        height = 2 * self.size.name + 2
+        width = max(height, math.ceil(face.getlength(card.mark)) + 20)
+        rounded(sheet, (x + 8, y + 8, x + 8 + width, y + 8 + height), height / 2, "#ffffff")
+        inside = (x + 10, y + 10, x + 6 + width, y + 6 + height)
+        rounded(sheet, inside, height / 2 - 2, drawing.SCORE if card.best else INK)
+        ImageDraw.Draw(sheet).text((x + 8 + width / 2, y + 8 + height / 2), card.mark, "#ffffff", face, "mm")
+
+    def _draw_bar(self, sheet, x, y, bar: _Bar) -> None:
+        size, draw, middle = self.size, ImageDraw.Draw(sheet), y + self.size.row // 2
+        if size.label:
+            draw.text((x, middle), bar.label, SOFT, font(size.small), "lm")
+        draw.text((x + self.inner, middle), bar.value, INK, font(size.text), "rm")
+        left, right, half = x + size.label, x + self.inner - size.value, size.row // 5
+        if bar.filled:
+            at, low, high = (left + (right - left) * share for share in (bar.at, bar.low, bar.high))
+            rounded(sheet, (left, middle - half, right, middle + half), half, drawing.TRACK)
+            if at - left >= 1:
+                rounded(sheet, (left, middle - half, at, middle + half), half, drawing.SCORE)
+            drawing.interval(sheet, low, high, middle, drawing.SPREAD)
+        else:
+            at, low, high = (left + 6 + (right - left - 12) * share for share in (bar.at, bar.low, bar.high))
+            rounded(sheet, (left, middle - 1, right, middle + 1), 1, drawing.TRACK)
+            drawing.interval(sheet, low, high, middle, drawing.STRENGTH)
+            rounded(sheet, (at - 6, middle - 6, at + 6, middle + 6), 6, drawing.STRENGTH)
+
+
+# ---------------------------------------------------------------------- pages
+
+
+def _page(
+    cards: Sequence[_Card], size: _Size, columns: int, title: str, subtitle: str, legend: Sequence[str]
+) -> Image.Image:
+    width = size.width + 40 if columns == 1 else size.width
+    drawn = _Cards(cards, size, width)
+    inner = columns * width + (columns - 1) * size.gap
+    head, foot = Paragraphs(inner), Paragraphs(inner)
+    head.add(title, drawing.TITLE, INK)
+    head.add(subtitle, drawing.TEXT, SOFT)
+    for text in legend:
+        foot.add(text, drawing.SMALL, SOFT)
+    top = MARGIN + head.height + _LARGE.gap
+    bottom = top + math.ceil(len(cards) / columns) * (drawn.height + size.gap)
+    sheet = Image.new("RGB", (inner + 2 * MARGIN, bottom + foot.height + MARGIN), drawing.PAPER)
     head.draw(sheet, MARGIN, MARGIN)
-    for number, (place, mark) in enumerate(zip(places, rank_marks(ranking))):
+    for number, card in enumerate(cards):
         row, column = divmod(number, columns)
-        cards.draw(sheet, MARGIN + column * (card_width + GAP), top + row * (cards.height + GAP), place, mark)
+        drawn.draw(sheet, MARGIN + column * (width + size.gap), top + row * (drawn.height + size.gap), card)
     foot.draw(sheet, MARGIN, bottom)
     return sheet
 
 
-class _Cards:
-    """The cards of one sheet: all of one size, all strengths on one scale."""
-
-    def __init__(self, ranking: Ranking, places: Sequence[RankedPicture], width: int, pictures: list[Picture]):
-        self.width, self.inner = width, width - 2 * PAD
-        self.pictures = {place.index: picture for place, picture in zip(places, pictures)}
-        prefix = len(common_folder([place.picture for place in places]))
-        self.names = {place.index: _name_lines(printable(place.picture[prefix:]), self.inner) for place in places}
-        self.name_height = 24 * max(map(len, self.names.values())) + 4
-        aspect = statistics.median(picture.width / picture.height for picture in pictures)
-        self.thumbnail = (self.inner, round(self.inner / min(max(aspect, 0.8), 1.7)))
-        self.scored = places[0].score is not None
-        self.compared = ranking.method == "pairs"
-        self.low, self.high = min(place.low for place in places), max(place.high for place in places)
-        self.explained = any(place.reason for place in places)
-        reasons = [_wrapped(place.reason, _font(SMALL), self.inner, REASON_LINES) for place in places]
-        self.reasons = {place.index: lines for place, lines in zip(places, reasons)}
-        self.height = PAD + self.thumbnail[1] + 10 + self.name_height + ROW * (self.scored + self.compared) + PAD
-        if self.explained:
-            self.height += 32 + LINE * max(map(len, reasons))
-
-    def draw(self, sheet: Image.Image, x: int, y: int, place: RankedPicture, mark: str) -> None:
-        _rounded(sheet, (x, y, x + self.width, y + self.height), 10, EDGE)
-        _rounded(sheet, (x + 1, y + 1, x + self.width - 1, y + self.height - 1), 9, CARD)
-        x, y = x + PAD, y + PAD
-        self._draw_thumbnail(sheet, x, y, self.pictures[place.index])
-        self._draw_rank(sheet, x, y, mark, best=place.rank == 1)
-        draw = ImageDraw.Draw(sheet)
-        y += self.thumbnail[1] + 10
-        for number, line in enumerate(self.names[place.index]):
-            draw.text((x, y + 12 + 24 * number), line, INK, _font(NAME), "lm")
-        y += self.name_height
-        if self.scored:
-            self._draw_score(sheet, x, y, place)
-            y += ROW
-        if self.compared:
-            self._draw_strength(sheet, x, y, place)
-            y += ROW
-        if place.reason and place.labels is not None:
-            ink, paper = (FAULT, FAULT_PAPER) if place.labels else (CLEAN, CLEAN_PAPER)
-            _chip(sheet, x, y + 4, " and ".join(place.labels) or "no distortion", ink, paper, self.inner)
-        for number, line in enumerate(self.reasons[place.index]):
-            draw.text((x, y + 32 + LINE * number), line, SOFT, _font(SMALL), "la")
-
-    def _draw_thumbnail(self, sheet, x, y, picture: Picture) -> None:
-        width, height = self.thumbnail
-        _rounded(sheet, (x, y, x + width, y + height), 4, WELL)
-        image = _thumbnail(picture, self.thumbnail)
-        sheet.paste(image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
-
-    def _draw_rank(self, sheet, x, y, mark: str, best: bool) -> None:
-        size = max(36, math.ceil(_font(20).getlength(mark)) + 20)
-        _rounded(sheet, (x + 8, y + 8, x + 8 + size, y + 44), 18, "#ffffff")
-        _rounded(sheet, (x + 10, y + 10, x + 6 + size, y + 42), 16, SCORE if best else INK)
-        ImageDraw.Draw(sheet).text((x + 8 + size / 2, y + 26), mark, "#ffffff", _font(20), "mm")
-
-    def _draw_score(self, sheet, x, y, place: RankedPicture) -> None:
-        left, right, middle = self._row(sheet, x, y, "score", f"{place.score:.0f} ±{place.spread:.0f}")
-
-        def at(points: float) -> float:
-            return left + (right - left) * min(max(points / 100, 0), 1)
-
-        _rounded(sheet, (left, middle - 5, right, middle + 5), 5, TRACK)
-        if at(place.score) - left >= 1:
-            _rounded(sheet, (left, middle - 5, at(place.score), middle + 5), 5, SCORE)
-        _interval(sheet, at(place.score - place.spread), at(place.score + place.spread), middle, SPREAD)
-
-    def _draw_strength(self, sheet, x, y, place: RankedPicture) -> None:
-        left, right, middle = self._row(sheet, x, y, "strength", f"{place.strength:+.2f}")
-
-        def at(value: float) -> float:
-            share = (value - self.low) / (self.high - self.low) if self.high > self.low else 0.5
-            return left + 6 + (right - left - 12) * share
-
-        _rounded(sheet, (left, middle - 1, right, middle + 1), 1, TRACK)
-        _interval(sheet, at(place.low), at(place.high), middle, STRENGTH)
-        dot = at(place.strength)
-        _rounded(sheet, (dot - 6, middle - 6, dot + 6, middle + 6), 6, STRENGTH)
-
-    def _row(self, sheet, x, y, label: str, value: str) -> tuple[int, int, int]:
-        """Write what stands left and right of a bar; returns the bar's left, right and middle height."""
-        draw, middle = ImageDraw.Draw(sheet), y + ROW // 2
-        draw.text((x, middle), label, SOFT, _font(SMALL), "lm")
-        draw.text((x + self.inner, middle), value, INK, _font(TEXT), "rm")
-        return x + LABEL, x + self.inner - VALUE, middle
+def _columns(count: int, size: _Size) -> int:
+    """A page somewhat wider than high; four or fewer stand side by side."""
+    return count if count <= 4 else min(size.columns, math.ceil(math.sqrt(1.4 * count)))
 
 
-class _Paragraphs:
-    """Wrapped lines of text below each other."""
-
-    def __init__(self, width: int):
-        self.width, self.lines, self.height = width, [], 0
-
-    def add(self, text: str, size: int, colour: str) -> None:
-        for line in _wrapped(text, _font(size), self.width, None):
-            self.lines.append((self.height, line, size, colour))
-            self.height += round(size * 1.4)
-
-    def draw(self, sheet: Image.Image, x: int, y: int) -> None:
-        for height, line, size, colour in self.lines:
-            ImageDraw.Draw(sheet).text((x, y + height), line, colour, _font(size), "la")
-
-
-# ---------------------------------------------------------------------- words
-
-
-def _title(ranking: Ranking) -> str:
-    count = len(ranking.pictures)
-    return f"{count} pictures, best first" if count > 1 else "1 picture"
+def _extended(page: Image.Image, height: int) -> Image.Image:
+    """The page with blank paper below, so that all pages are of one size."""
+    if page.height == height:
+        return page
+    sheet = Image.new("RGB", (page.width, height), drawing.PAPER)
+    sheet.paste(page, (0, 0))
+    return sheet
 
 
 def _subtitle(ranking: Ranking) -> str:
@@ -186,6 +291,10 @@ def _subtitle(ranking: Ranking) -> str:
     elif ranking.comparisons:
         parts.append(f"ordered by {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)} of two pictures")
         parts.append(f"the two orders of asking differ by {ranking.disagreement:.2f} on average")
+    return _sentence(parts)
+
+
+def _sentence(parts: Sequence[str]) -> str:
     text = "; ".join(parts)
     return text[:1].upper() + text[1:]
 
@@ -199,89 +308,3 @@ def _legend(ranking: Ranking, places: Sequence[RankedPicture]) -> list[str]:
     if any(place.tied_with_next for place in places):
         lines.append('Pictures with the same rank (such as "2=") cannot be told apart.')
     return lines
-
-
-def _wrapped(text: str, font, width: int, most: int | None) -> list[str]:
-    """Lines that fit a width in pixels; what does not fit ``most`` lines ends in an ellipsis."""
-    lines = []
-    for word in printable(text).split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    if most is not None and len(lines) > most:
-        lines = [*lines[: most - 1], " ".join(lines[most - 1 :])]
-        while font.getlength(lines[-1] + "…") > width:
-            lines[-1] = lines[-1][:-1]
-        lines[-1] += "…"
-    return [_shortened(line, font, width) for line in lines]
-
-
-def _name_lines(name: str, width: int) -> list[str]:
-    """A file name on one line, or broken anywhere into two; generated names often differ in their middle only."""
-    font, end = _font(NAME), len(name)
-    while font.getlength(name[:end]) > width:
-        end -= 1
-    return [name] if end == len(name) else [name[:end], _shortened(name[end:], font, width)]
-
-
-def _shortened(text: str, font, width: int) -> str:
-    """Takes from the middle what is too long: the end of a file name tells more than its middle."""
-    if font.getlength(text) <= width:
-        return text
-    keep = len(text) - 1
-    while keep > 2 and font.getlength(f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}") > width:
-        keep -= 1
-    return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
-
-
-# ---------------------------------------------------------------------- shapes
-
-
-def _columns(count: int) -> int:
-    return count if count <= 4 else 3 if count <= 6 else 4 if count <= 8 else 5 if count <= 20 else 6
-
-
-def _thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
-    """The picture as large as it fits; small ones are enlarged by whole factors, so that nothing is smoothed."""
-    image = Image.fromarray(picture.rgb)
-    share = min(box[0] / image.width, box[1] / image.height)
-    if share >= 1:
-        return image.resize((image.width * int(share), image.height * int(share)), Image.Resampling.NEAREST)
-    size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
-
-
-def _interval(sheet: Image.Image, left: float, right: float, middle: float, colour: str) -> None:
-    """A horizontal line with end caps."""
-    _rounded(sheet, (left, middle - 1, right, middle + 1), 1, colour)
-    for end in (left, right):
-        _rounded(sheet, (end - 1, middle - 5, end + 1, middle + 5), 1, colour)
-
-
-def _chip(sheet: Image.Image, x: int, y: int, text: str, ink: str, paper: str, most: int) -> None:
-    font = _font(SMALL)
-    text = _shortened(text, font, most - 18)
-    _rounded(sheet, (x, y, x + font.getlength(text) + 18, y + 24), 12, paper)
-    ImageDraw.Draw(sheet).text((x + 9, y + 12), text, ink, font, "lm")
-
-
-def _rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius: float, colour: str) -> None:
-    """A filled rounded rectangle with smooth edges, at quarter pixels."""
-    left, top = math.floor(box[0]), math.floor(box[1])
-    inside = tuple(round(FINE * (side - start)) for side, start in zip(box, (left, top, left, top)))
-    sheet.paste(ImageColor.getrgb(colour), (left, top), _mask(inside, round(FINE * radius)))
-
-
-@functools.lru_cache(maxsize=256)
-def _mask(inside: tuple[int, int, int, int], radius: int) -> Image.Image:
-    size = (max(1, math.ceil(inside[2] / FINE)), max(1, math.ceil(inside[3] / FINE)))  # an interval can have no length
-    mask = Image.new("L", (size[0] * FINE, size[1] * FINE))
-    box = (inside[0], inside[1], max(inside[2] - 1, inside[0]), max(inside[3] - 1, inside[1]))
-    ImageDraw.Draw(mask).rounded_rectangle(box, radius, 255)
-    return mask.resize(size, Image.Resampling.BOX)
-
-
-@functools.lru_cache(maxsize=8)
-def _font(size: int):
-    return ImageFont.load_default(size)

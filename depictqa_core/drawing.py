@@ -1,0 +1,127 @@
+"""What every drawn page shares: colours, type, words that fit, and shapes with smooth edges; with Pillow alone."""
+
+import functools
+import math
+
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+
+from .images import Picture
+from .reports import printable
+
+PAPER, CARD, EDGE, WELL = "#f2f4f7", "#ffffff", "#dadee5", "#e8ebf0"
+INK, SOFT, TRACK = "#18202b", "#5d6876", "#e3e7ed"
+SCORE, SPREAD, STRENGTH = "#2f6fd6", "#12305f", "#7747c9"
+FAULT, FAULT_PAPER, CLEAN, CLEAN_PAPER = "#a3341f", "#fbe9e4", "#1d6b43", "#e2f3e9"
+TITLE, NAME, TEXT, SMALL = 28, 17, 15, 14  # font sizes in pixels
+MARGIN = 32  # round a page
+FINE = 4  # shapes are drawn this much larger and scaled down, because Pillow's own edges are jagged
+
+
+class Paragraphs:
+    """Wrapped lines of text below each other, ``height`` pixels in all."""
+
+    def __init__(self, width: int):
+        self.width, self.lines, self.height = width, [], 0
+
+    def add(self, text: str, size: int, colour: str) -> None:
+        for line in wrapped(text, font(size), self.width, None):
+            self.lines.append((self.height, line, size, colour))
+            self.height += round(size * 1.4)
+
+    def draw(self, sheet: Image.Image, x: int, y: int) -> None:
+        for height, line, size, colour in self.lines:
+            ImageDraw.Draw(sheet).text((x, y + height), line, colour, font(size), "la")
+
+
+# ---------------------------------------------------------------------- words
+
+
+def wrapped(text: str, face, width: int, most: int | None) -> list[str]:
+    """Lines that fit a width in pixels; what does not fit ``most`` lines ends in an ellipsis."""
+    lines = []
+    for word in printable(text).split():
+        if lines and face.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    if most is not None and len(lines) > most:
+        lines = [*lines[: most - 1], " ".join(lines[most - 1 :])]
+        while face.getlength(lines[-1] + "…") > width:
+            lines[-1] = lines[-1][:-1]
+        lines[-1] += "…"
+    return [shortened(line, face, width) for line in lines]
+
+
+def name_lines(name: str, face, width: int) -> list[str]:
+    """A file name on one line, or broken anywhere into two; generated names often differ in their middle only."""
+    end = len(name)
+    while face.getlength(name[:end]) > width:
+        end -= 1
+    return [name] if end == len(name) else [name[:end], shortened(name[end:], face, width)]
+
+
+def shortened(text: str, face, width: int) -> str:
+    """Takes from the middle what is too long: the end of a file name tells more than its middle."""
+    if face.getlength(text) <= width:
+        return text
+    keep = len(text) - 1
+    while keep > 2 and face.getlength(f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}") > width:
+        keep -= 1
+    return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
+
+
+@functools.lru_cache(maxsize=16)
+def font(size: int):
+    """The one typeface, at a size in pixels."""
+    return ImageFont.load_default(size)
+
+
+# ---------------------------------------------------------------------- shapes
+
+
+def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
+    """The picture as large as it fits; small ones are enlarged by whole factors, so that nothing is smoothed."""
+    image = Image.fromarray(picture.rgb)
+    share = min(box[0] / image.width, box[1] / image.height)
+    if share >= 1:
+        return image.resize((image.width * int(share), image.height * int(share)), Image.Resampling.NEAREST)
+    size = (max(1, round(image.width * share)), max(1, round(image.height * share)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: Picture) -> None:
+    """The thumbnail of a picture in the middle of a box of (width, height) pixels."""
+    rounded(sheet, (x, y, x + box[0], y + box[1]), 4, WELL)
+    image = thumbnail(picture, box)
+    sheet.paste(image, (x + (box[0] - image.width) // 2, y + (box[1] - image.height) // 2))
+
+
+def interval(sheet: Image.Image, left: float, right: float, middle: float, colour: str) -> None:
+    """A horizontal line with end caps."""
+    rounded(sheet, (left, middle - 1, right, middle + 1), 1, colour)
+    for end in (left, right):
+        rounded(sheet, (end - 1, middle - 5, end + 1, middle + 5), 1, colour)
+
+
+def chip(sheet: Image.Image, x: int, y: int, text: str, ink: str, paper: str, most: int, size: int = SMALL) -> None:
+    """A short text on a coloured pill, ``size + 10`` pixels high and at most ``most`` wide."""
+    face, height = font(size), size + 10
+    text = shortened(text, face, most - 18)
+    rounded(sheet, (x, y, x + face.getlength(text) + 18, y + height), height / 2, paper)
+    ImageDraw.Draw(sheet).text((x + 9, y + height / 2), text, ink, face, "lm")
+
+
+def rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius: float, colour: str) -> None:
+    """A filled rounded rectangle with smooth edges, at quarter pixels."""
+    left, top = math.floor(box[0]), math.floor(box[1])
+    inside = tuple(round(FINE * (side - start)) for side, start in zip(box, (left, top, left, top)))
+    sheet.paste(ImageColor.getrgb(colour), (left, top), _mask(inside, round(FINE * radius)))
+
+
+@functools.lru_cache(maxsize=256)
+def _mask(inside: tuple[int, int, int, int], radius: int) -> Image.Image:
+    size = (max(1, math.ceil(inside[2] / FINE)), max(1, math.ceil(inside[3] / FINE)))  # an interval can have no length
+    mask = Image.new("L", (size[0] * FINE, size[1] * FINE))
+    box = (inside[0], inside[1], max(inside[2] - 1, inside[0]), max(inside[3] - 1, inside[1]))
+    ImageDraw.Draw(mask).rounded_rectangle(box, radius, 255)
+    return mask.resize(size, Image.Resampling.BOX)
