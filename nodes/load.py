@@ -33,6 +33,14 @@ class LoadModel(io.ComfyNode):
                     default="auto",
                     tooltip="Number format of the weights. auto: float32, or half for large checkpoints on a GPU.",
                 ),
+                io.Combo.Input(
+                    "memory",
+                    options=runtime.MEMORY,
+                    default=runtime.KEEP,
+                    optional=True,
+                    tooltip="keep in memory: ready for the next question; other models push it out when they need the "
+                    "room. free after use: leaves all memory after each question and is read again for the next.",
+                ),
             ],
             outputs=[DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other nodes.")],
         )
@@ -42,8 +50,9 @@ class LoadModel(io.ComfyNode):
         return runtime.checkpoint_state(checkpoint)
 
     @classmethod
-    def execute(cls, checkpoint, device, dtype) -> io.NodeOutput:
+    def execute(cls, checkpoint, device, dtype, memory=runtime.KEEP) -> io.NodeOutput:
         with readable_errors():
             choice(device, runtime.DEVICES, "device")
             choice(dtype, runtime.DTYPES, "dtype")
-            return io.NodeOutput(runtime.load(checkpoint, device, dtype))
+            choice(memory, runtime.MEMORY, "memory")
+            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory))

@@ -1,11 +1,8 @@
-"""The judge inside ComfyUI: checkpoint folders, memory management, progress, Cancel, answers kept for re-use."""
+"""Checkpoint folders as the graph names them, and the reading of one into a judge for ComfyUI's devices."""
 
 import os
-from collections import OrderedDict
 from pathlib import Path
 
-import comfy.model_patcher
-import comfy.utils
 import folder_paths
 import torch
 from comfy import model_management
@@ -13,13 +10,14 @@ from comfy import model_management
 from ..depictqa_core.checkpoints import BUNDLED as BUNDLED_FOLDER
 from ..depictqa_core.checkpoints import describe_checkpoint
 from ..depictqa_core.errors import CheckpointError
-from ..depictqa_core.images import Picture
+from .judging import LoadedJudge
 
 BUNDLED = "depictqa-mini (bundled)"
 DEVICES = ["auto", "cpu"]
 DTYPES = ["auto", "float32", "bfloat16", "float16"]
 LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
-KEPT_ANSWERS = 32
+KEEP, FREE = "keep in memory", "free after use"
+MEMORY = [KEEP, FREE]
 
 
 def checkpoint_folders() -> dict[str, Path]:
@@ -66,48 +64,7 @@ def checkpoint_state(name: str) -> str:
     return repr([name] + [(file, stat.st_size, stat.st_mtime_ns) for file, stat in files])
 
 
-class LoadedJudge:
-    """What travels over a DEPICTQA_MODEL socket: a judge whose weights ComfyUI's memory management moves about.
-
-    "Free memory" and the needs of other models push the weights out to ``offload_device``; the next question brings
-    them back. Answers are kept, so that a re-run with another ``top_k`` alone asks nothing twice.
-
-    Attributes:
-        judge: the ``depictqa_core`` judge.
-        patcher: ComfyUI's handle on its weights.
-    """
-
-    def __init__(self, judge, load_device: torch.device, offload_device: torch.device):
-        self.judge = judge
-        self.patcher = comfy.model_patcher.ModelPatcher(
-            _Weights(judge.model.eval()), load_device=load_device, offload_device=offload_device
-        )
-        self._answers = OrderedDict()
-
-    def ask(self, verb: str, *pictures, **options):
-        """Call a method of the judge, with progress bar and Cancel.
-
-        Args:
-            verb: name of the method.
-            pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
-            options: its keyword arguments, all hashable.
-
-        Raises:
-            DepictQAError: what the judge could not do.
-            InterruptProcessingException: the user cancelled.
-        """
-        key = (verb, _keys(pictures), tuple(sorted(options.items())))
-        if key not in self._answers:
-            # The network runs on one device only, so a part of its weights is no use: all or nothing.
-            model_management.load_models_gpu([self.patcher], force_full_load=True)
-            self._answers[key] = getattr(self.judge, verb)(*pictures, progress=_Progress(), **options)
-            if len(self._answers) > KEPT_ANSWERS:
-                self._answers.popitem(last=False)
-        self._answers.move_to_end(key)
-        return self._answers[key]
-
-
-def load(checkpoint: str, device: str, dtype: str) -> LoadedJudge:
+def load(checkpoint: str, device: str, dtype: str, memory: str = KEEP) -> LoadedJudge:
     """Read a checkpoint into ordinary memory; it moves to the GPU when it is first asked.
 
     Args:
@@ -115,6 +72,7 @@ def load(checkpoint: str, device: str, dtype: str) -> LoadedJudge:
         device: "auto" (ComfyUI's device) or "cpu".
         dtype: "auto" or the name of a floating-point dtype. Auto is float32, except for large checkpoints on a GPU,
             which get bfloat16 or float16 as ComfyUI finds fit.
+        memory: KEEP leaves the weights to ComfyUI's memory management; FREE lets them go after every question.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged or unsafe to read.
@@ -127,10 +85,12 @@ def load(checkpoint: str, device: str, dtype: str) -> LoadedJudge:
         dtype = "float32" if on_cpu or _weight_bytes(folder) < LARGE else _half(load_device)
     from ..depictqa_core.judge import load_judge  # brings in transformers: only now that a model is wanted
 
-    # Nodes run in inference mode; weights made there could never be updated in place again.
-    with torch.inference_mode(False), torch.no_grad():
-        judge = load_judge(folder, device="cpu", dtype=dtype)
-    return LoadedJudge(judge, load_device, offload_device)
+    def read():
+        # Nodes run in inference mode; weights made there could never be updated in place again.
+        with torch.inference_mode(False), torch.no_grad():
+            return load_judge(folder, device="cpu", dtype=dtype)
+
+    return LoadedJudge(read, load_device, offload_device, keep=memory == KEEP)
 
 
 def _weight_bytes(folder: Path | None) -> int:
@@ -142,31 +102,3 @@ def _half(device: torch.device) -> str:
     if model_management.should_use_bf16(device):
         return "bfloat16"
     return "float16" if model_management.should_use_fp16(device) else "float32"
-
-
-class _Weights(torch.nn.Module):
-    """Lets ComfyUI note things such as ``device`` on a module; transformers' own models refuse that."""
-
-    def __init__(self, model: torch.nn.Module):
-        super().__init__()
-        self.model = model
-
-
-class _Progress:
-    """The judge's ``progress`` callback: moves the bar of the running node and stops the work on Cancel."""
-
-    def __init__(self):
-        self._bar = None
-
-    def __call__(self, done: int, total: int):
-        model_management.throw_exception_if_processing_interrupted()
-        self._bar = self._bar or comfy.utils.ProgressBar(total)
-        self._bar.update_absolute(done, total)
-
-
-def _keys(value):
-    if isinstance(value, Picture):
-        return value.key, value.name
-    if isinstance(value, (list, tuple)):
-        return tuple(_keys(item) for item in value)
-    return value

@@ -84,7 +84,7 @@ def choice(value: str, options: list[str], name: str) -> str:
 
 def report(task: str, model, results: list[dict], **facts) -> str:
     """The JSON text of a ``report`` output: the task, the checkpoint's name, any further facts, and the answers."""
-    content = {"task": task, "checkpoint": model.judge.info.get("name"), **facts, "results": results}
+    content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 

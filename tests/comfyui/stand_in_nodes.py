@@ -18,7 +18,7 @@ SPECIAL = {
 
 
 class Pictures:
-    """Pictures by file name (input folder) or by the names in SPECIAL, as one list, each item a batch of ``copies``."""
+    """Pictures by file name (input folder), by the names in SPECIAL or "random:SEED": a list of batches of ``copies``."""
 
     CATEGORY, FUNCTION = "tests", "run"
     RETURN_TYPES, OUTPUT_IS_LIST = ("IMAGE",), (True,)
@@ -55,6 +55,8 @@ class Arrived:
 def _picture(name):
     if name in SPECIAL:
         return SPECIAL[name]()
+    if name.startswith("random:"):  # as many different pictures as a test needs
+        return torch.rand((1, 48, 64, 3), generator=torch.Generator().manual_seed(int(name.removeprefix("random:"))))
     with Image.open(os.path.join(folder_paths.get_input_directory(), name)) as image:
         return torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32) / 255)[None]
 

@@ -9,6 +9,11 @@ THREE = "sharp.png, blurred.png, noisy.png"
 MIXED = "sharp.png, wide.png, small"
 
 
+def different(count, start=0):
+    """Names of so many different pictures."""
+    return ", ".join(f"random:{seed}" for seed in range(start, start + count))
+
+
 def arrived(server, names):
     """What the sink shows for these pictures when they are sent to it directly."""
     source = {"class_type": "Test_Pictures", "inputs": {"names": names, "as_batch": False, "copies": 1}}
@@ -30,7 +35,7 @@ def test_score(server, graph, names, as_batch, reference):
 
 
 def test_the_progress_bar_moves(server, graph):
-    run = server.run(graph("DepictQA_ScoreImages", images=", ".join(["noisy.png", "grey", "wide.png"] * 14)))
+    run = server.run(graph("DepictQA_ScoreImages", images=different(42)))
     values = [value for value, _ in run.progress["node"]]
     assert values == sorted(values)
     assert {total for _, total in run.progress["node"]} == {42}
