@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 
 import comfy.model_patcher
 import comfy.utils
@@ -11,24 +10,15 @@ from comfy import model_management
 
 from ..depictqa_core.images import Picture
 
-KEPT_ANSWERS = 8192
-CHUNK = 16
-"""Questions asked in one go. What a chunk answered is kept, whatever happens to the next one."""
-NAMES = {
-    "identify": ("picture",),
-    "describe": ("picture",),
-    "score": ("picture",),
-    "compare_many": ("picture_a", "picture_b"),
-}
-"""The verbs that answer item by item, with the fields of an answer that name its pictures."""
+KEPT_ANSWERS = 32
 
 
 class LoadedJudge:
     """What travels over a DEPICTQA_MODEL socket: a judge whose weights ComfyUI's memory management moves about.
 
     "Free memory" and the needs of other models push the weights out to ``offload_device``; the next question brings
-    them back. Answers are kept by the content of the pictures: a run with another threshold, or with one picture more,
-    asks nothing twice, and a cancelled run goes on where it stopped.
+    them back. Whole answers are kept, so that a re-run with another threshold alone does not even need the weights; the
+    judge itself remembers by picture, so that a cancelled or failed run goes on where it stopped.
 
     Attributes:
         info: name, version, licence and training data of the checkpoint.
@@ -76,55 +66,24 @@ class LoadedJudge:
             DepictQAError: what the judge could not do.
             InterruptProcessingException: the user cancelled.
         """
-        options_key = tuple(sorted(options.items()))
-        try:
-            if verb in NAMES:
-                return self._ask_each(verb, *pictures, on_text=on_text, options=options, options_key=options_key)
-            key = (verb, _contents(pictures), _names(pictures), options_key)
-            if key not in self._answers:
-                self._keep_answers([(key, self._call(verb, *pictures, progress=_Progress(), **options))])
-            return self._answers[key]
-        finally:
-            if not self._keep:
-                self._let_go()
-
-    def _ask_each(self, verb, items, references=None, *, on_text, options, options_key) -> list:
-        """One answer per picture or pair, in order; only what is not known yet is asked."""
-        beside = references if references and len(references) > 1 else (references or [None]) * len(items)
-        keys = [(verb, _contents(pair), options_key) for pair in zip(items, beside, strict=True)]
-        known = {key: self._answers[key] for key in keys if key in self._answers}
-        missing = list({key: index for index, key in enumerate(keys) if key not in known}.values())
-        progress = _Progress(len(missing))
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
-            progress.starts(start, len(chunk))
-            streamed = {"on_text": lambda i, text, chunk=chunk: on_text(chunk[i], text)} if on_text else {}
-            answers = self._call(
-                verb,
-                [items[i] for i in chunk],
-                [beside[i] for i in chunk] if references else None,
-                progress=progress,
-                **options,
-                **streamed,
-            )
-            answered = [(keys[i], answer) for i, answer in zip(chunk, answers, strict=True)]
-            known.update(answered)
-            self._keep_answers(answered)
-        return [
-            replace(known[key], **dict(zip(NAMES[verb], _names(item), strict=True)))
-            for key, item in zip(keys, items, strict=True)
-        ]
+        key = (verb, _keys(pictures), tuple(sorted(options.items())))
+        if key not in self._answers:
+            streamed = {"on_text": on_text} if on_text else {}
+            try:
+                self._answers[key] = self._call(verb, *pictures, progress=_Progress(), **options, **streamed)
+            finally:
+                if not self._keep:
+                    self._let_go()
+            if len(self._answers) > KEPT_ANSWERS:
+                self._answers.popitem(last=False)
+        self._answers.move_to_end(key)
+        return self._answers[key]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge
         # The network runs on one device only, so a part of its weights is no use: all or nothing.
         model_management.load_models_gpu([self._patcher], force_full_load=True)
         return getattr(judge, verb)(*pictures, **options)
-
-    def _keep_answers(self, answered: list[tuple]):
-        self._answers.update(answered)
-        while len(self._answers) > KEPT_ANSWERS:
-            self._answers.popitem(last=False)
 
     def _let_go(self):
         for index, loaded in reversed(list(enumerate(model_management.current_loaded_models))):
@@ -144,22 +103,15 @@ class DepictQAWeights(torch.nn.Module):
 
 
 class _Progress:
-    """The judge's ``progress`` callback: moves the bar of the running node and stops the work on Cancel.
+    """The judge's ``progress`` callback: moves the bar of the running node and stops the work on Cancel."""
 
-    Several calls one after another can share one bar: ``starts`` says which part of it the next call fills.
-    """
-
-    def __init__(self, items: int | None = None):
-        self._items, self._start, self._part, self._bar = items, 0, items, None
-
-    def starts(self, start: int, part: int):
-        self._start, self._part = start, part
+    def __init__(self):
+        self._bar = None
 
     def __call__(self, done: int, total: int):
         model_management.throw_exception_if_processing_interrupted()
-        items, part = self._items or total, self._part or total
-        self._bar = self._bar or comfy.utils.ProgressBar(items)
-        self._bar.update_absolute(self._start + done * part // total, items)
+        self._bar = self._bar or comfy.utils.ProgressBar(total)
+        self._bar.update_absolute(done, total)
 
 
 def _layers(model: torch.nn.Module):
@@ -173,15 +125,7 @@ def _stop_on_cancel(*_):
     model_management.throw_exception_if_processing_interrupted()
 
 
-def _contents(value):
-    """Pictures in nested lists as their content keys."""
+def _keys(value):
     if isinstance(value, Picture):
-        return value.key
-    return tuple(_contents(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-def _names(value) -> tuple:
-    """The names of all pictures in nested lists, in order."""
-    if isinstance(value, Picture):
-        return (value.name,)
-    return tuple(name for item in value or () for name in _names(item))
+        return value.key, value.name
+    return tuple(_keys(item) for item in value) if isinstance(value, (list, tuple)) else value
