@@ -17,7 +17,7 @@ class DepictQAConfig(PretrainedConfig):
         size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
         mean, std: normalisation of RGB values in 0..1.
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
-        calibration: temperatures by task and setting, see ``answer_temperature``; fitted by ``python -m training calibrate``.
+        calibration: temperatures by task and setting, see ``answer_temperature``.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
     """
 

@@ -10,9 +10,18 @@ from tiny import make_tiny_checkpoint
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
-from training.__main__ import main
-from training.evaluate import evaluate, score_answers
-from training.evaluation.metrics import exact, partial, summary
+from training.evaluate import evaluate
+from training.evaluation.metrics import (
+    area_under_risk,
+    calibration_error,
+    exact,
+    partial,
+    reliability,
+    risk_coverage,
+    summary,
+)
+from training.evaluation.scoring import CLEAR_RATING, score
+from training.evaluation.sets import DOUBLE, TestSet, read_set
 
 TAIL = tasks.SHORT_TAIL
 
@@ -26,6 +35,7 @@ TAIL = tasks.SHORT_TAIL
         ("Noise and noise", "Noise and blur", 0.5),
         ("Noise and blur", "None", 0.0),
         (" none\n ", "None", 1.0),
+        ("Band and blur", "Blur and noise", 1 / 3),  # cut at the letters, wherever they stand: b, "", blur
     ],
 )
 def test_partial_credit_for_two_distortions(prediction, truth, credit):
@@ -43,20 +53,137 @@ def test_confidence_bins_are_open_below_and_closed_above():
     assert result["count"] == 4 and result["accuracy"] == 0.75
 
 
+def test_bins_take_null_and_zero_confidence():
+    assert summary([1.0], [None])["bins"][0]["count"] == 0
+    assert summary([], [])["accuracy"] is None
+
+
+def test_calibration_error_is_that_of_a_bin_by_bin_computation():
+    confidences, hits = [0.95, 1.0, 0.91, 0.35, 0.3], [1, 0, 1, 1, 0]
+    # bin 0.9-1.0: mean confidence 0.9533, accuracy 2/3; bin 0.3-0.4: 0.325 against 0.5
+    expected = 3 / 5 * abs((0.95 + 1.0 + 0.91) / 3 - 2 / 3) + 2 / 5 * abs(0.325 - 0.5)
+    assert calibration_error(confidences, hits) == pytest.approx(expected)
+    assert [(b["low"], b["count"]) for b in reliability(confidences, hits)] == [(0.3, 2), (0.9, 3)]
+    assert calibration_error([], []) is None
+
+
+def test_answers_drawn_from_their_own_probabilities_are_calibrated():
+    rng = np.random.default_rng(3)
+    confidences = rng.uniform(0.2, 1, 50_000)
+    assert calibration_error(confidences, rng.random(50_000) < confidences) < 0.01
+    assert calibration_error(confidences, rng.random(50_000) < confidences**2) > 0.1
+
+
+def test_risk_falls_to_the_surest_answers_and_ties_come_in_together():
+    points = risk_coverage([0.9, 0.5, 0.9, 0.2], [1.0, 0.0, 0.0, 1.0])
+    assert points == [(0.5, 0.5), (0.75, pytest.approx(2 / 3)), (1.0, 0.5)]
+    assert area_under_risk(points) == pytest.approx(0.5 * 0.5 + 0.25 * (0.5 + 2 / 3) / 2 + 0.25 * (2 / 3 + 0.5) / 2)
+    rng = np.random.default_rng(4)
+    hits = rng.random(2000) < 0.7
+    telling, blind = (area_under_risk(risk_coverage(c, hits)) for c in (hits + rng.random(2000) * 0.1, [0.5] * 2000))
+    assert telling < 0.06 and blind == pytest.approx(1 - hits.mean())
+
+
+def made_set(rows, task_type="quality_single_A_noref"):
+    records = [{"id": str(n), **row} for n, row in enumerate(rows)]
+    return TestSet("made", None, records, [task_type] * len(records))
+
+
 def test_kinds_of_question_are_scored_apart():
     records = [
         {"query": "ONE?" + TAIL, "answer": "Noise"},
         {"query": "TWO?" + TAIL, "answer": "Noise and blur"},
-        {"query": "Which?" + TAIL, "answer": "Image B"},
         {"query": "Describe it.", "answer": "It is fine."},
+        {"query": "How would you rate it?" + TAIL, "answer": "Good"},
+        {"query": "Yes or no?" + TAIL, "answer": "Yes"},
+        {"query": "ONE?" + TAIL},
     ]
-    answers = [{"text": t, "confidence": 0.7} for t in ("Noise", "Blur", "Image A", "words")]
-    metrics = score_answers(records, answers)["metrics"]
+    texts = ("Noise", "Blur", "words", "Fair", "Yes", "Noise")
+    answers = [{"id": str(n), "text": t, "confidence": 0.7} for n, t in enumerate(texts)]
+    metrics = score(made_set(records), answers[::-1])["metrics"]
     assert {kind: m["accuracy"] for kind, m in metrics.items()} == {
         "identification": 1.0,
-        "two distortions": 0.5,
-        "rating": 0.0,
+        DOUBLE: 0.5,
+        "score": 0.0,
+        "other": 1.0,
     }
+
+
+def test_answers_are_joined_by_id_and_those_without_a_partner_are_named():
+    rows = [{"query": "ONE?" + TAIL, "answer": "Noise"}] * 3
+    answers = [{"id": "1", "text": "Noise", "confidence": None}, {"id": "x", "text": "Blur", "confidence": 0.1}]
+    answers.append({"id": "2", "text": None, "confidence": None, "error": "gone"})
+    result = score(made_set(rows), answers)
+    assert result["unmatched"] == {
+        "records": {"count": 1, "ids": ["0"]},
+        "answers": {"count": 1, "ids": ["x"]},
+    }
+    assert (result["answered"], result["failed"], result["failures"]) == (1, 1, [{"id": "2", "error": "gone"}])
+    found = result["metrics"]["identification"]
+    assert (found["count"], found["accuracy"]) == (2, 0.5) and "ece" not in found
+
+
+def test_accuracy_by_category_and_severity():
+    single = {"query": "ONE?" + TAIL}
+    rows = [
+        {**single, "answer": "Noise", "distortion_class": "noise", "severity": 2},
+        {**single, "answer": "None", "distortion_class": None, "severity": 0},
+    ]
+    answers = [{"id": "0", "text": "Noise", "confidence": 0.6}, {"id": "1", "text": "Blur", "confidence": 0.6}]
+    found = score(made_set(rows), answers)["metrics"]["identification"]
+    assert {k: v["accuracy"] for k, v in found["by_category"].items()} == {"noise": 1.0, "pristine": 0.0}
+    assert {k: v["accuracy"] for k, v in found["by_severity"].items()} == {"0": 0.0, "2": 1.0}
+    double = {"query": "TWO?" + TAIL, "answer": "Noise and blur"}
+    double |= {"distortion_classes": ["noise", "blur"], "severities": [1, 3]}
+    found = score(made_set([double]), [{"id": "0", "text": "Noise", "confidence": 0.6}])["metrics"][DOUBLE]
+    assert found["by_category"] == {name: {"accuracy": 0.5, "count": 1} for name in ("blur", "noise")}
+    assert found["by_severity"] == {"3": {"accuracy": 0.5, "count": 1}}
+
+
+def test_order_swap_tells_position_from_quality():
+    side = [{"distortion_class": "noise", "severity": s} for s in (1, 4)]
+    row = {"query": "Which?" + TAIL, "answer": "Image A", "distortions_A": side[0], "distortions_B": side[1]}
+
+    def answered(n, forward, swapped):
+        text = "Image A" if forward >= 0.5 else "Image B"
+        chances = {"probabilities": {"Image A": forward}, "swapped": {"Image A": swapped, "Image B": 1 - swapped}}
+        return {"id": str(n), "text": text, "confidence": max(forward, 1 - forward), **chances}
+
+    steady, biased = answered(0, 0.9, 0.7), answered(1, 0.8, 0.4)  # the second always prefers what is shown first
+    metrics = score(made_set([row, row], "quality_compare_noref"), [steady, biased])["metrics"]
+    swap = metrics["rating"]["order_swap"]
+    assert swap == metrics[CLEAR_RATING]["order_swap"]
+    assert swap["consistent"] == 0.5 and swap["difference"] == pytest.approx(0.3)
+    assert swap["first_chosen"] == 0.75 and swap["accuracy_of_both"] == 1.0
+    assert list(metrics["rating"]["by_severity"]) == ["3"]
+
+
+def test_scores_are_correlated_with_opinions():
+    row = {"query": "How would you rate it?" + TAIL, "answer": "Good"}
+    rows = [{**row, "quality": q} for q in (0.1, 0.4, 0.6, 0.8, 0.95)]
+    chances = [{"Bad": 1 - q, "Excellent": q} for q in (0.0, 0.3, 0.2, 0.9, 1.0)]
+    answers = [{"id": str(n), "text": "Bad", "confidence": 1.0, "probabilities": c} for n, c in enumerate(chances)]
+    found = score(made_set(rows), answers)["metrics"]["score"]
+    assert found["srcc"] == pytest.approx(0.9) and 0.8 < found["plcc"] <= 1
+
+
+def test_the_task_type_comes_from_the_argument_the_record_or_its_pictures(tmp_path):
+    shown = {"image_ref": None, "image_A": "a.png", "image_B": None}
+    rows = [
+        {"id": 1, "query": "?", **shown},
+        {"id": 2, "query": "?", **shown, "image_ref": "r.png", "image_B": "b.png"},
+        {"id": 3, "query": "?", **shown, "image_ref": "r.png", "image_B": "b.png", "task_type": "quality_single_B"},
+    ]
+    path = tmp_path / "mixed.json"
+    path.write_text(json.dumps(rows))
+    assert read_set(path, tmp_path).task_types == ["quality_single_A_noref", "quality_compare", "quality_single_B"]
+    assert set(read_set(path, tmp_path, "quality_compare_noref").task_types) == {"quality_compare_noref"}
+    path.write_text(json.dumps([{"id": 1, "query": "?", **shown, "image_A": None}]))
+    with pytest.raises(TaskError, match="--task"):
+        read_set(path, tmp_path)
+    path.write_text(json.dumps([rows[0], rows[0]]))
+    with pytest.raises(TaskError, match="id 1"):
+        read_set(path, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +218,46 @@ def test_answers_carry_probabilities_and_a_missing_picture_is_reported(checkpoin
     assert result["failed"] == 1 and result["metrics"]["identification"]["count"] == 2
 
 
-def test_the_command_prints_json_and_names_an_unknown_task(checkpoint, records, capsys):
-    arguments = ["evaluate", str(checkpoint), str(records / "records.json"), "--root", str(records)]
-    arguments += ["--answers", str(records / "answers.jsonl"), "--task"]
-    assert main([*arguments, "quality_compare_noref"]) == 0
-    assert json.loads(capsys.readouterr().out)["records"] == 3
-    assert main([*arguments, "quality_triple"]) == 1
-    assert "quality_triple" in capsys.readouterr().err
+def test_ratings_are_asked_in_both_orders(checkpoint, records):
+    row = json.loads((records / "records.json").read_text())[0]
+    pair = {**row, "query": "Which is better?" + TAIL, "answer": "Image A"}
+    turned = {**pair, "id": "turned", "image_A": row["image_B"], "image_B": row["image_A"], "answer": "Image B"}
+    (records / "pairs.json").write_text(json.dumps([pair, turned]))
+    judge = load_judge(checkpoint, "cpu")
+    result = evaluate(judge, records / "pairs.json", records, None, records / "pairs.jsonl")
+    one, two = map(json.loads, (records / "pairs.jsonl").read_text().splitlines())
+    assert one["swapped"] == pytest.approx(
+        dict(zip(tasks.WINNERS, list(two["probabilities"].values())[::-1])), abs=1e-5
+    )
+    assert result["metrics"]["rating"]["order_swap"]["count"] == 2
+    expected = judge.compare(records / "a.png", records / "b.png", question=pair["query"]).probability_a
+    assert (one["probabilities"]["Image A"] + one["swapped"]["Image A"]) / 2 == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_interrupted_evaluation_goes_on_and_another_judge_starts_anew(checkpoint, records, tmp_path_factory):
+    rows = json.loads((records / "records.json").read_text())[:2]
+    (records / "records.json").write_text(json.dumps(rows))
+    arguments = records / "records.json", records, "quality_single_A_noref", records / "answers.jsonl"
+    judge = load_judge(checkpoint, "cpu")
+    whole, asked = evaluate(judge, *arguments), []
+    lines = arguments[-1].read_text()
+
+    def counting(sets, task, question, progress=None, ask=judge.ask):
+        asked.extend(sets)
+        return ask(sets, task, question)
+
+    judge.ask = counting
+    arguments[-1].write_text(lines[: len(lines) - 20])  # stopped in the middle of the last line
+    assert evaluate(judge, *arguments) == whole and len(asked) == 1
+    assert arguments[-1].read_text() == lines
+    assert evaluate(judge, *arguments) == whole and len(asked) == 1
+    judge.model.config.calibration = {"identification": 2.0}
+    evaluate(judge, *arguments)
+    assert len(asked) == 3
+    rows[0]["image_A"] = "b.png"
+    (records / "records.json").write_text(json.dumps(rows))
+    evaluate(judge, *arguments)
+    assert len(asked) == 5
 
 
 def test_a_record_without_its_question_is_refused(checkpoint, records):

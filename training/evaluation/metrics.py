@@ -78,7 +78,7 @@ def calibration_error(confidences, hits, bins: int = 10) -> float | None:
 def risk_coverage(confidences, values) -> list[tuple[float, float]]:
     """The risk (one minus the mean value) of keeping only the surest answers, as (coverage, risk) points.
 
-    One point for every distinct confidence, surest first (El-Yaniv and Wiener 2010); equal confidences come in together.
+    One point for every distinct confidence, surest first (El-Yaniv and Wiener 2010): equal ones come in together.
     """
     confidences, values = np.asarray(confidences, dtype=float), np.asarray(values, dtype=float)
     order = np.argsort(-confidences, kind="stable")

@@ -1,0 +1,132 @@
+"""Asks a judge about test sets and keeps the answers in JSON lines, from which interrupted work goes on."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from depictqa_core import tasks
+from depictqa_core.judge import Judge
+from depictqa_core.prompts import A, B
+from depictqa_core.tasks import RATING
+
+from .sets import TestSet
+
+CHUNK = 64
+Source = Callable[[list[int]], Iterable[list[dict]]]
+"""Record indexes -> lists of answers (each with the record's id), as they come."""
+
+
+class AnswerFile:
+    """JSON lines, one answer each, that are on disk as soon as they are known.
+
+    A file beside it (``.run``) says what the answers depend on; answers of another run are not taken over. Lines that
+    were cut off, and answers that are errors, are asked for again.
+
+    Args:
+        path: the file; its folder is made.
+        run: what the answers depend on, as JSON values.
+    """
+
+    def __init__(self, path: str | Path, run: dict):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        stamp = self.path.with_name(self.path.name + ".run")
+        text = json.dumps(run, sort_keys=True, default=str)
+        goes_on = stamp.exists() and stamp.read_text(encoding="utf-8") == text
+        found = _lines(self.path) if goes_on and self.path.exists() else []
+        self.known = {line["id"]: line for line in found if "error" not in line}
+        self._write(self.known.values())
+        stamp.write_text(text, encoding="utf-8")
+
+    def fill(self, test_set: TestSet, source: Source, label: str, indexes: Iterable[int] | None = None) -> list[dict]:
+        """Ask for what is missing, and write all answers in the order of the records.
+
+        Args:
+            indexes: the records to answer, by default all.
+
+        Returns:
+            the answers, in the order of ``indexes``.
+        """
+        indexes = range(len(test_set.records)) if indexes is None else list(indexes)
+        wanted = [test_set.records[index]["id"] for index in indexes]
+        missing = [index for index, identity in zip(indexes, wanted) if identity not in self.known]
+        with open(self.path, "a", encoding="utf-8") as file:
+            with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc=label, mininterval=5) as bar:
+                for answers in source(missing) if missing else ():
+                    file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+                    file.flush()
+                    self.known |= {answer["id"]: answer for answer in answers}
+                    bar.update(len(answers))
+        answers = [self.known[identity] for identity in wanted]
+        self._write(answers)
+        return answers
+
+    def _write(self, answers: Iterable[dict]) -> None:
+        part = self.path.with_name(self.path.name + ".part")
+        with open(part, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+        os.replace(part, self.path)
+
+
+def _lines(path: Path) -> list[dict]:
+    """The whole lines of a file that may end in the middle of one."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict) and "id" in content:
+            found.append(content)
+    return found
+
+
+def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
+    """Answers of a judge: id, text, confidence, and for brief questions the probability of every allowed answer.
+
+    Ratings also carry ``swapped``: the probabilities when B is shown first, still by the names of the record. A record
+    whose pictures cannot be read is answered by ``error``.
+
+    Args:
+        swap: whether ratings are asked in both orders.
+    """
+
+    def source(indexes: list[int]) -> Iterator[list[dict]]:
+        for task_type, query, members in test_set.groups(indexes):
+            task = tasks.task_of(query, tasks.setting(task_type).pair)
+            for start in range(0, len(members), CHUNK):
+                kept, pictures, failures = test_set.shown(members[start : start + CHUNK])
+                ids = [test_set.records[index]["id"] for index in kept]
+                yield [
+                    {"id": test_set.records[index]["id"], "text": None, "confidence": None, "error": error}
+                    for index, error in failures.items()
+                ]
+                if not kept:
+                    continue
+                if not task.brief:
+                    said = judge.ask(pictures, task, query)
+                    yield [{"id": i, "text": words.text, "confidence": words.confidence} for i, words in zip(ids, said)]
+                    continue
+                options, rows = judge.ask(pictures, task, query)
+                answers = [_brief(identity, options, row) for identity, row in zip(ids, rows)]
+                if swap and task is RATING:
+                    _, turned = judge.ask([{**shown, A: shown[B], B: shown[A]} for shown in pictures], task, query)
+                    for answer, row in zip(answers, turned):
+                        answer["swapped"] = {option: round(float(p), 6) for option, p in zip(options, row[::-1])}
+                yield answers
+
+    return source
+
+
+def _brief(identity, options: tuple[str, ...], row) -> dict:
+    best = int(row.argmax())
+    probabilities = {option: round(float(p), 6) for option, p in zip(options, row) if p >= 5e-7}
+    return {
+        "id": identity,
+        "text": options[best],
+        "confidence": round(float(row[best]), 6),
+        "probabilities": probabilities,
+    }

@@ -1,0 +1,197 @@
+"""Scores the answers to a test set: the published metrics, and what calibration, order and difficulty add to them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from depictqa_core import tasks
+from depictqa_core.tasks import RATING, SCORE
+
+from .correlation import correlations
+from .metrics import area_under_risk, calibration_error, exact, mean, partial, reliability, risk_coverage, summary
+from .sets import DOUBLE, TestSet, kind_of
+
+CLEAR_RATING = "rating, severities at least 2 apart"
+CURVE_POINTS = 200
+NAMED = 20
+"""So many failures and unmatched ids are named; the rest is counted."""
+
+
+def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
+    """Everything that can be said of the answers to a test set.
+
+    Args:
+        answers: dicts with id, text and confidence, and where known probabilities and swapped, in any order. They are
+            joined with the records by id.
+
+    Returns:
+        ``{"records", "answered", "failed", "failures", "unmatched", "metrics": {kind: {...}}}``. Each kind of question
+        has accuracy, count and bins (``metrics.summary``), and where its answers have confidences ece, reliability,
+        risk_coverage and aurc; where the records say so by_category and by_severity; ratings that were asked both ways
+        order_swap; scores srcc and plcc with the record's quality or mos. An answer that is an error counts as wrong
+        and has no confidence; a record without any answer is unmatched and counts nowhere.
+    """
+    by_id = {answer["id"]: answer for answer in answers}
+    groups = defaultdict(list)
+    failures, without = [], []
+    for record, task_type in zip(test_set.records, test_set.task_types):
+        answer = by_id.pop(record["id"], None)
+        if answer is None:
+            without.append(record["id"])
+            continue
+        if "error" in answer:
+            failures.append({"id": record["id"], "error": answer["error"]})
+        kind = kind_of(record, task_type)
+        if kind is None:
+            continue
+        groups[kind].append((record, answer))
+        if kind == RATING.name and severity_gap(record) >= 2:
+            groups[CLEAR_RATING].append((record, answer))
+    count = len(test_set.records) - len(without)
+    return {
+        "records": len(test_set.records),
+        "answered": count - len(failures),
+        "failed": len(failures),
+        "failures": failures[:NAMED],
+        "unmatched": {
+            "records": {"count": len(without), "ids": without[:NAMED]},
+            "answers": {"count": len(by_id), "ids": list(by_id)[:NAMED]},
+        },
+        "metrics": {kind: _kind(kind, groups[kind]) for kind in sorted(groups)},
+    }
+
+
+def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
+    credit = partial if kind == DOUBLE else exact
+    values = [credit(answer["text"] or "", record["answer"]) for record, answer in pairs]
+    result = summary(values, [answer["confidence"] for _, answer in pairs])
+    result |= _certainty(pairs, values)
+    for key, of in (("by_category", categories), ("by_severity", severities)):
+        groups = defaultdict(list)
+        for (record, _), value in zip(pairs, values):
+            for name in of(record):
+                groups[name].append(value)
+        if groups:
+            names = sorted(groups, key=lambda name: (name is None, str(name)))
+            result[key] = {str(name): {"accuracy": mean(groups[name]), "count": len(groups[name])} for name in names}
+    if kind in (RATING.name, CLEAR_RATING):
+        result |= _order_swap(pairs)
+    if kind == SCORE.name:
+        result |= _opinion(pairs)
+    return result
+
+
+def _certainty(pairs, values: list[float]) -> dict:
+    """Calibration and selection of the answers that have a confidence.
+
+    A confidence is the probability of the answer as it is written, so a hit is the exact answer even where the metric
+    gives partial credit.
+    """
+    sure = [
+        (answer["confidence"], exact(answer["text"] or "", record["answer"]), value)
+        for (record, answer), value in zip(pairs, values)
+        if answer["confidence"] is not None
+    ]
+    if not sure:
+        return {}
+    confidences, hits, credits = zip(*sure)
+    curve = risk_coverage(confidences, credits)
+    thinned = curve if len(curve) <= CURVE_POINTS else [curve[i] for i in _spread(len(curve), CURVE_POINTS)]
+    return {
+        "ece": round(calibration_error(confidences, hits), 6),
+        "reliability": [{k: round(v, 6) for k, v in b.items()} for b in reliability(confidences, hits)],
+        "aurc": round(area_under_risk(curve), 6),
+        "risk_coverage": [[round(x, 6) for x in point] for point in thinned],
+    }
+
+
+def _spread(length: int, count: int) -> Iterable[int]:
+    return np.unique(np.linspace(0, length - 1, count).round().astype(int)).tolist()
+
+
+def _order_swap(pairs) -> dict:
+    """How much the answer to a pair depends on which picture is shown first.
+
+    ``consistent``: share with one winner in both orders. ``difference``: mean |p(A first) - p(A second)|.
+    ``first_chosen``: share of all answers that choose the picture shown first (0.5 is free of bias).
+    ``accuracy_of_both``: accuracy of the mean of both orders, which is what ``compare`` answers.
+    """
+    both = [(record, answer) for record, answer in pairs if "swapped" in answer]
+    if not both:
+        return {}
+    first, second = tasks.WINNERS
+    forward = np.array([answer["probabilities"].get(first, 0.0) for _, answer in both])
+    backward = np.array([answer["swapped"].get(first, 0.0) for _, answer in both])
+    truth = np.array([record["answer"].strip() == first for record, _ in both])
+    return {
+        "order_swap": {
+            "count": len(both),
+            "consistent": mean((forward >= 0.5) == (backward >= 0.5)),
+            "difference": mean(abs(forward - backward)),
+            "first_chosen": mean(np.concatenate([forward >= 0.5, backward < 0.5])),
+            "accuracy_of_both": mean(((forward + backward) / 2 >= 0.5) == truth),
+        }
+    }
+
+
+def opinion_of(record: dict) -> float | None:
+    """How good a record says that its picture is: ``mos``, else ``quality``."""
+    return next((float(record[key]) for key in ("mos", "quality") if record.get(key) is not None), None)
+
+
+def points_of(answer: dict) -> float | None:
+    """The score of an answer to a score question, 0..100: the mean points under its level probabilities."""
+    shares = answer.get("probabilities")
+    points = dict(zip((level.capitalize() for level in tasks.LEVELS), tasks.LEVEL_SCORES))
+    if not shares:
+        return points.get((answer.get("text") or "").strip())
+    return sum(share * points[level] for level, share in shares.items()) / sum(shares.values())
+
+
+def _opinion(pairs) -> dict:
+    known = [(points_of(answer), opinion_of(record)) for record, answer in pairs]
+    known = [pair for pair in known if None not in pair]
+    found = correlations(*zip(*known)) if known else None
+    return {key: round(found[key], 6) for key in ("srcc", "plcc")} if found else {}
+
+
+# ---------------------------------------------------------------------- what a record is about
+
+
+def categories(record: dict) -> list[str]:
+    """The distortion categories of a record's picture or pictures; it counts in each of them once."""
+    sides = [record, *(record.get(key) or {} for key in ("distortions_A", "distortions_B"))]
+    found = {}
+    for side in sides:
+        for name in side.get("distortion_classes") or [side.get("distortion_class")]:
+            if name:
+                found[name] = None
+    if not found and record.get("answer") == tasks.answer_text(()):
+        return ["pristine"]
+    return list(found)
+
+
+def severities(record: dict) -> list:
+    """The severity of a picture (the stronger of two distortions), or how far apart those of a pair are."""
+    if record.get("distortions_A") and record.get("distortions_B"):
+        a, b = (_severity(record[key]) for key in ("distortions_A", "distortions_B"))
+        return [] if None in (a, b) else [abs(a - b)]
+    known = _severity(record)
+    return [] if known is None else [known]
+
+
+def _severity(side: dict) -> int | None:
+    several = side.get("severities")
+    if isinstance(several, list):
+        return max(several)
+    return side.get("severity", several)
+
+
+def severity_gap(record: dict) -> int:
+    """How far the severities of a pair lie apart, for two pictures with at most one distortion each; else 0."""
+    sides = [record.get("distortions_A"), record.get("distortions_B")]
+    if not all(sides) or any("severities" in side for side in sides):
+        return 0
+    first, second = (side.get("severity") or 0 for side in sides)
+    return abs(first - second)
