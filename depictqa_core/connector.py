@@ -11,6 +11,9 @@ from .vision import Features
 class LinearConnector(nn.Module):
     """One linear layer on every position of the last feature map (facts 1.4)."""
 
+    SETTINGS: dict = {}
+    """Settings of ``config.connector`` and their defaults."""
+
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__()
         self.projector = nn.Linear(widths[-1], hidden)
@@ -29,9 +32,11 @@ class LinearConnector(nn.Module):
 class AbstractorConnector(LinearConnector):
     """Learned queries that read the patch features through a Transformer decoder, then one linear layer (facts 1.3)."""
 
+    SETTINGS = {"queries": 64, "layers": 4, "heads": 8, "feedforward": 2048, "dropout": 0.1}
+
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
-        settings = {"queries": 64, "layers": 4, "heads": 8, "feedforward": 2048, "dropout": 0.1, **config.connector}
+        settings = {**self.SETTINGS, **config.connector}
         width = widths[-1]
         self.queries = nn.Parameter(torch.randn(settings["queries"], width))
         layer = nn.TransformerDecoderLayer(
@@ -60,10 +65,11 @@ class PoolingConnector(nn.Module):
     and ``hidden`` units of the mixture over everything, ``dropout``.
     """
 
+    SETTINGS = {"grid": 3, "grid_stages": [1, 3], "summary_tokens": 8, "hidden": 512, "dropout": 0.1}
+
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__()
-        settings = {"grid": 3, "grid_stages": [1, 3], "summary_tokens": 8, "hidden": 512, "dropout": 0.1}
-        settings.update(config.connector)
+        settings = {**self.SETTINGS, **config.connector}
         self.grid, self.grid_stages = settings["grid"], settings["grid_stages"]
         self.cell = sum(widths[i] for i in self.grid_stages)
         self.global_width = 2 * sum(widths) + statistics

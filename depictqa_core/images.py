@@ -169,22 +169,46 @@ class SizePolicy:
         sides = (max(self.min, side) for side in self.resized(height, width))
         return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
 
+    def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
+        """The size of a resized picture after a crop to these shares of its height and width (facts 7.3).
 
-def fit(picture: Picture, policy: SizePolicy) -> np.ndarray:
-    """Resize (Pillow bicubic, antialiased), then pad with centred black; an odd pixel goes to the bottom or right.
+        A picture whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
+        """
+        if min(height, width) <= self.min:
+            return height, width
+        return tuple(max(self.min, round(side * share)) for side, share in zip((height, width), keep))
+
+
+WHOLE = (1.0, 1.0)
+"""Shares of height and width that are kept when nothing is cropped."""
+
+
+def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE) -> np.ndarray:
+    """Resize (Pillow bicubic, antialiased), crop, pad with centred black; an odd pixel goes to the bottom or right.
+
+    Args:
+        keep: shares of height and width in a centred crop, for training only.
 
     Returns:
-        A new uint8 array ``[H', W', 3]`` with ``(H', W') == policy.padded(picture.height, picture.width)``.
+        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(picture.height, picture.width)``.
     """
     height, width = policy.resized(picture.height, picture.width)
-    full_height, full_width = policy.padded(picture.height, picture.width)
     rgb = picture.rgb
     if (height, width) != rgb.shape[:2]:
         rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+    height, width = policy.cropped(height, width, keep)
+    rgb = centre(rgb, height, width)
+    full_height, full_width = policy.padded(height, width)
     top, left = (full_height - height) // 2, (full_width - width) // 2
     canvas = np.zeros((full_height, full_width, 3), np.uint8)
     canvas[top : top + height, left : left + width] = rgb
     return canvas
+
+
+def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle ``[height, width, 3]`` of an array ``[H, W, 3]``, as a view."""
+    top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
+    return rgb[top : top + height, left : left + width]
 
 
 def to_pixels(rgb_uint8: np.ndarray, mean, std):

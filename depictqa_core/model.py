@@ -134,9 +134,10 @@ class DepictQAModel(PreTrainedModel):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        pooled: list[torch.Tensor],
+        pooled: list[torch.Tensor] | None = None,
         labels: torch.Tensor | None = None,
         references: list[int | None] | None = None,
+        pictures: list[Prepared] | None = None,
         **kwargs,
     ):
         """One training step's forward pass.
@@ -147,6 +148,7 @@ class DepictQAModel(PreTrainedModel):
             pooled: outputs of ``encode`` for all pictures, in the order of their slots over the batch.
             labels: [B, L], ``IGNORE`` where no loss is taken.
             references: for each of ``pooled``, the index in it of the picture's reference, or None.
+            pictures: instead of ``pooled``, the pictures themselves, for the vision tower to see now.
 
         Returns:
             the language model's output, with ``loss`` when labels are given.
@@ -156,15 +158,24 @@ class DepictQAModel(PreTrainedModel):
         """
         embedding = self.get_input_embeddings()
         embeds = embedding(input_ids.clamp(min=0))
+        if pooled is None:
+            learns = any(parameter.requires_grad for parameter in self.vision.parameters())
+            with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
+                pooled = self.encode(pictures)
         references = references or [None] * len(pooled)
         if len(references) != len(pooled):
             raise ValueError(f"{len(pooled)} pictures but {len(references)} entries in references")
         beside = [None if index is None else pooled[index] for index in references]
-        pictures = torch.cat(self.connect(pooled, beside)).to(embeds)
+        tokens = torch.cat(self.connect(pooled, beside)).to(embeds)
+        if self.training:
+            # What learns together on several processes must get a gradient on each of them, even where a batch without
+            # references leaves a part of the connector idle.
+            learned = [p.flatten()[0] for p in self.connector.parameters() if p.requires_grad]
+            tokens = tokens + 0.0 * sum(value.to(tokens) for value in learned)
         places = input_ids == IMAGE_TOKEN
-        if int(places.sum()) != len(pictures):  # masked_scatter would leave pictures over in silence
-            raise ValueError(f"{len(pictures)} picture tokens for {int(places.sum())} places in input_ids")
-        embeds = embeds.masked_scatter(places[..., None], pictures)
+        if int(places.sum()) != len(tokens):  # masked_scatter would leave pictures over in silence
+            raise ValueError(f"{len(tokens)} picture tokens for {int(places.sum())} places in input_ids")
+        embeds = embeds.masked_scatter(places[..., None], tokens)
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(len(input_ids), -1)
         kwargs.setdefault("use_cache", False)  # keys and values are of no use in one pass
         return self.language(

@@ -4,13 +4,15 @@ Source: facts of the published template (DepictQA-Wild): the spaces, newlines an
 of what the published checkpoints were trained on. Each text segment is tokenised on its own.
 """
 
+import re
 from dataclasses import dataclass
 
-SYSTEM = (
+_CHAT = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions. "
-    "As an AI assistant, you are performing an image quality assessment task."
 )
+SYSTEM = _CHAT + "As an AI assistant, you are performing an image quality assessment task."
+SYSTEM_DESCRIPTION = _CHAT + "As an AI assistant, you are giving an accurate and comprehensive image description."
 SYSTEM_REFERENCE = " A high-quality Reference Image is provided to assist the evaluation."
 SEPARATOR = "\n\n </s> "
 USER = "USER: "
@@ -49,6 +51,21 @@ def layout(question: str, pair: bool, reference: bool) -> list[str | Slot]:
         parts += [text + SEPARATOR + _TITLE[name] + f"<{_TAG[name]}>", Slot(role)]
         text = f"</{_TAG[name]}>"
     return parts + [text + SEPARATOR + USER + question + ASSISTANT]
+
+
+def description_layout(question: str) -> list[str | Slot]:
+    """Lay out a question about the contents of one picture (slot "A"); only in training data (facts 1.6).
+
+    A placeholder ``<image>`` in the question, with its newline, is taken out: the slot says where the picture is.
+    """
+    question = re.sub(r"\n?<image>\n?", "", question)
+    opening = SYSTEM_DESCRIPTION + SEPARATOR + USER + "<Img>"
+    return [opening, Slot(A), "</Img> " + question + ASSISTANT.removeprefix("\n")]
+
+
+def next_turn(question: str) -> str:
+    """A further question of a conversation; it stands directly behind the end of the answer before (facts 1.6)."""
+    return USER + question + ASSISTANT
 
 
 def fixed_strings() -> list[str]:

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 
 from .config import DepictQAConfig
-from .images import Picture, SizePolicy, fit, to_pixels
+from .images import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
 from .pixel_statistics import STATISTICS, pixel_statistics
 
 
@@ -159,11 +159,16 @@ class CnnTower(nn.Module):
 TOWERS = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
 
 
-def prepare(picture: Picture, config: DepictQAConfig) -> Prepared:
-    """Everything about one picture that needs no weights: resized, padded, normalised pixels, and its statistics."""
-    pixels = to_pixels(fit(picture, SizePolicy(**config.size)), config.mean, config.std)
-    uses_statistics = TOWERS[config.vision["kind"]].uses_statistics
-    return Prepared(pixels, pixel_statistics(picture.rgb) if uses_statistics else None)
+def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
+    """Everything about one picture that needs no weights: resized, padded, normalised pixels, and its statistics.
+
+    ``keep`` crops to these shares of height and width, for training; the statistics are those of the same part.
+    """
+    pixels = to_pixels(fit(picture, SizePolicy(**config.size), keep), config.mean, config.std)
+    if not TOWERS[config.vision["kind"]].uses_statistics:
+        return Prepared(pixels)
+    height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
+    return Prepared(pixels, pixel_statistics(centre(picture.rgb, height, width)))
 
 
 def statistics_width(config: DepictQAConfig) -> int:

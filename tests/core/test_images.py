@@ -104,6 +104,22 @@ def test_fit_resizes_with_pillow_bicubic():
     assert np.array_equal(fit(picture, SizePolicy()), expected)
 
 
+def test_a_crop_keeps_the_middle_of_the_resized_picture():
+    picture = as_picture(gradient(448, 896))
+    whole = fit(picture, SizePolicy(multiple=1))
+    assert whole.shape == (224, 448, 3)
+    assert np.array_equal(fit(picture, SizePolicy(multiple=1), (0.75, 0.8)), whole[28:196, 45:403])
+    padded = fit(picture, SizePolicy(), (0.75, 0.8))  # 168 x 358, padded to a multiple of 14
+    assert padded.shape == (168, 364, 3) and np.array_equal(padded[:, 3:361], whole[28:196, 45:403])
+
+
+def test_a_crop_never_goes_below_the_smallest_side_and_leaves_small_pictures_whole():
+    policy = SizePolicy()
+    assert policy.cropped(80, 200, (0.7, 0.7)) == (70, 140)
+    assert policy.cropped(70, 200, (0.7, 0.7)) == (70, 200)
+    assert policy.cropped(81, 201, (1.0, 1.0)) == (81, 201)
+
+
 def test_to_pixels_is_float64_arithmetic_cast_at_the_end():
     rgb = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     pixels = to_pixels(rgb, CLIP_MEAN, CLIP_STD)

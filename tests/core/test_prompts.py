@@ -5,7 +5,16 @@ from tiny import make_tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from depictqa_core.prompts import Slot, answer_ids, encode, fixed_strings, layout, text_ids
+from depictqa_core.prompts import (
+    Slot,
+    answer_ids,
+    description_layout,
+    encode,
+    fixed_strings,
+    layout,
+    next_turn,
+    text_ids,
+)
 
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -61,6 +70,18 @@ def character_tokenizer(**special) -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("pair, reference", LAYOUTS)
 def test_layout(pair, reference):
     assert layout("x", pair, reference) == LAYOUTS[pair, reference]
+
+
+@pytest.mark.parametrize("question", ["x", "<image>\nx", "x\n<image>"])
+def test_layout_of_a_description(question):
+    opening, slot, closing = description_layout(question)
+    assert opening.startswith(SYSTEM.split(" As an AI")[0]) and opening.endswith("\n\n </s> USER: <Img>")
+    assert "description" in opening and "assessment" not in opening
+    assert (slot, closing) == (Slot("A"), "</Img> x   ASSISTANT: ")
+
+
+def test_layout_of_a_further_turn():
+    assert next_turn("x") == "USER: x\n   ASSISTANT: "
 
 
 @pytest.mark.parametrize("pair, reference", LAYOUTS)
