@@ -1,0 +1,165 @@
+"""Runs a build in shards, on processes or on a Ray cluster, so that a stop at any moment loses and doubles nothing."""
+
+import json
+import multiprocessing
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+
+ENGINES = ("processes", "ray")
+
+
+class BuildError(RuntimeError):
+    """A build that cannot go on; the message says why and what to do. What is finished stays, and is not made again."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """Lines 0, 1, 2, ... as JSON in files ``<folder>/<prefix>-00000.jsonl`` of ``size`` lines each."""
+
+    folder: str
+    prefix: str
+    size: int
+
+    def file(self, shard: range) -> Path:
+        return Path(self.folder) / f"{self.prefix}-{shard.start // self.size:05d}.jsonl"
+
+    def missing(self, count: int) -> list[range]:
+        """The shards that a build of ``count`` lines still has to make: those without a file, or with a shorter one."""
+        shards = (range(start, min(start + self.size, count)) for start in range(0, count, self.size))
+        return [shard for shard in shards if _lines(self.file(shard)) < len(shard)]
+
+    def read(self) -> Iterator[dict]:
+        """All lines in order.
+
+        Raises:
+            ValueError: a line is damaged; the message names it.
+        """
+        for file in sorted(Path(self.folder).glob(f"{self.prefix}-*.jsonl")):
+            with file.open(encoding="utf-8") as lines:
+                for number, line in enumerate(lines, 1):
+                    try:
+                        yield json.loads(line)
+                    except ValueError as error:
+                        raise ValueError(
+                            f"{file.name}, line {number}: not valid JSON ({error}); delete the file and build again"
+                        ) from error
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One unit of work: the lines of ``span``, made one by one by ``make(index, skipped)``.
+
+    ``make`` must be picklable, must depend on nothing but its own state and the index, and notes sources that it could
+    not use in ``skipped`` (name -> reason). Files that it writes must be complete when it returns.
+    """
+
+    store: Store
+    span: range
+    make: Callable[[int, dict[str, str]], dict]
+
+
+def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes") -> Iterator[tuple[Shard, dict]]:
+    """Make the shards in any order; yields (shard, sources skipped in it) as soon as its file is there.
+
+    Args:
+        workers: processes; each uses one thread. With Ray, most tasks at a time (0: as many as the cluster has CPUs).
+        engine: "processes" on this machine, or "ray": Ray Data on the cluster that ``RAY_ADDRESS`` names, or on a local
+            one. Machines of a cluster need this package and the data folder under the same path.
+
+    Raises:
+        BuildError: a file cannot be written (a full disk), or a worker process died.
+        ValueError: unknown engine.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine '{engine}': choose one of {', '.join(ENGINES)}")
+    if not shards:
+        return
+    if engine == "ray":
+        from .ray_engine import run_on_ray
+
+        yield from run_on_ray(shards, workers)
+    elif workers <= 1 or len(shards) == 1:
+        threads = torch.get_num_threads(), cv2.getNumThreads()
+        one_thread()
+        try:
+            for shard in shards:
+                yield shard, make_shard(shard)
+        finally:
+            torch.set_num_threads(threads[0])
+            cv2.setNumThreads(threads[1])
+    else:
+        yield from _run_in_processes(shards, workers)
+
+
+def make_shard(shard: Shard) -> dict[str, str]:
+    """Make the lines of one shard and then its file; returns the sources that had to be skipped.
+
+    Raises:
+        BuildError: a file cannot be written; no part of it stays.
+    """
+    skipped: dict[str, str] = {}
+    try:
+        text = "".join(json.dumps(shard.make(index, skipped), ensure_ascii=False) + "\n" for index in shard.span)
+        write_file(shard.store.file(shard.span), lambda part: part.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise BuildError(
+            f"cannot write to {shard.store.folder} ({error.strerror or error}): make room, then run the same command "
+            "again; it goes on where it stopped"
+        ) from error
+    return skipped
+
+
+def write_file(file: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under another name and rename it, so that nobody ever sees it half written; makes its folder.
+
+    Two processes may write the same file at the same time. A write that fails leaves nothing behind.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
+    try:
+        write(part)
+        os.replace(part, file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what a killed build had begun to write."""
+    for part in folder.rglob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def one_thread() -> None:
+    """Many processes with many threads each would slow one another down."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _run_in_processes(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]]:
+    # spawn: a forked torch can hang on the locks of its thread pool
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=one_thread)
+    try:
+        futures = {pool.submit(make_shard, shard): shard for shard in shards}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise BuildError(
+            "a worker process died (killed, or out of memory): run the same command again, with fewer workers if "
+            "memory was short; it goes on where it stopped"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _lines(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
