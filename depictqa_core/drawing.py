@@ -33,6 +33,15 @@ class Paragraphs:
             ImageDraw.Draw(sheet).text((x, y + height), line, colour, font(size), "la")
 
 
+def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The page with blank paper on its right and below, up to a size of (width, height)."""
+    if page.size == size:
+        return page
+    sheet = Image.new("RGB", size, PAPER)
+    sheet.paste(page, (0, 0))
+    return sheet
+
+
 # ---------------------------------------------------------------------- words
 
 

@@ -9,7 +9,17 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from .results import Comparison, Description, Failure, Identification, Ranking, Score
+from .results import (
+    Comparison,
+    Description,
+    Failure,
+    Identification,
+    Leaderboard,
+    RankedPicture,
+    Ranking,
+    Score,
+    Standing,
+)
 from .tasks import LABELS, LEVELS, NONE
 
 CSV_UNSAFE = {0: "\N{REPLACEMENT CHARACTER}", ord("\r"): "\n"}
@@ -117,7 +127,7 @@ def ranking_table(ranking: Ranking, width: int | None = None) -> str:
     places = ranking.pictures
     folder = common_folder([place.picture for place in places]) if width is not None else ""
     shown = {
-        "rank": (">", rank_marks(ranking)),
+        "rank": (">", rank_marks(places)),
         "score": (">", ["-" if place.score is None else f"{place.score:.1f}" for place in places]),
         "spread": (">", ["-" if place.spread is None else f"±{place.spread:.1f}" for place in places]),
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
@@ -140,6 +150,33 @@ def ranking_table(ranking: Ranking, width: int | None = None) -> str:
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
 
 
+def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
+    """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is."""
+    rows = [
+        [mark, s.label, f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
+        + [f"{s.low:+.2f} .. {s.high:+.2f}"]
+        for s, mark in zip(board.standings, rank_marks(board.standings))
+    ]
+    columns = ["rank", "label", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    return f"{table(columns, rows, '><>>>>', width, shrink=1)}\n\n" + "\n".join(leaderboard_notes(board))
+
+
+def leaderboard_notes(board: Leaderboard) -> list[str]:
+    """What a reader of a leaderboard must know: its base, its intervals, and which labels cannot be told apart."""
+    count, groups = board.comparisons, board.groups
+    notes = [
+        f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); the two "
+        f"orders of asking differ by {board.disagreement:.2f} on average.",
+        {
+            "bootstrap": "Intervals: 95 %, by drawing the groups anew.",
+            "posterior": "Intervals: 95 % of the fit; there are too few groups to draw them anew, so take them lightly.",
+        }[board.intervals],
+    ]
+    if any(standing.tied_with_next for standing in board.standings):
+        notes.append('Labels with the same rank (such as "2=") cannot be told apart.')
+    return notes
+
+
 def common_folder(names: Sequence[str]) -> str:
     """The folder part (with its last slash) that all names begin with."""
     first, last = min(names), max(names)
@@ -147,9 +184,9 @@ def common_folder(names: Sequence[str]) -> str:
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
 
 
-def rank_marks(ranking: Ranking) -> list[str]:
+def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
     """The ranks as text, "2=" where a rank is shared."""
-    ranks = [place.rank for place in ranking.pictures]
+    ranks = [place.rank for place in places]
     return [f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]
 
 

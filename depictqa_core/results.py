@@ -133,17 +133,71 @@ class Ranking(_Result):
         method: ``"pairs"`` (Bradley-Terry over comparisons) or ``"score"``.
         comparisons: how many pairs were asked.
         disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
+        budget: most pairs that would have been asked; None with method "score".
+        stopped: why no more were asked: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with method
+            "score".
     """
 
     pictures: tuple[RankedPicture, ...]
     method: str
     comparisons: int
     disagreement: float
+    budget: int | None
+    stopped: str
 
     @property
     def order(self) -> tuple[int, ...]:
         """Input indexes, best first."""
         return tuple(picture.index for picture in self.pictures)
+
+
+@dataclass(frozen=True)
+class Standing(_Result):
+    """One place of a leaderboard.
+
+    Attributes:
+        rank: 1 is best; labels that cannot be told apart from the first of a rank share it.
+        label: the model, sampler, LoRA or prompt.
+        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval.
+        win_share: mean probability 0..1 that its picture is the better one of a pair.
+        wins, ties, losses: verdicts over its pairs.
+        pictures: how many pictures bear the label.
+        tied_with_next: True when the next label cannot be told apart from this one.
+    """
+
+    rank: int
+    label: str
+    strength: float
+    low: float
+    high: float
+    win_share: float
+    wins: int
+    ties: int
+    losses: int
+    pictures: int
+    tied_with_next: bool
+
+
+@dataclass(frozen=True)
+class Leaderboard(_Result):
+    """Labels from best to worst.
+
+    Attributes:
+        standings: best first.
+        comparisons: how many pairs were asked.
+        groups: how many prompts (and seeds) they came from.
+        intervals: ``"bootstrap"`` over the groups, or ``"posterior"`` of the fit where the groups are few.
+        disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
+        shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
+            None where the two never met.
+    """
+
+    standings: tuple[Standing, ...]
+    comparisons: int
+    groups: int
+    intervals: str
+    disagreement: float
+    shares: tuple[tuple[float | None, ...], ...]
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
     low, high = min(place.low for place in places), max(place.high for place in places)
     cards = [
         _ranked_card(pictures[place.index], place, mark, low, high, ranking.method)
-        for place, mark in zip(places, rank_marks(ranking))
+        for place, mark in zip(places, rank_marks(ranking.pictures))
     ]
     title = f"{len(pictures)} pictures, best first" if len(pictures) > 1 else "1 picture"
     return _page(cards, _LARGE, _columns(len(cards), _LARGE), title, _subtitle(ranking), _legend(ranking, places))
@@ -85,8 +85,7 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
         if len(scores) > 1:
             facts.append(f"scores {min(scores):.0f} to {max(scores):.0f}, median {statistics.median(scores):.0f}")
         drawn.append(_page(page, size, columns, title, _sentence(facts), legend))
-    height = max(page.height for page in drawn)
-    return [_extended(page, height) for page in drawn]
+    return [drawing.extended(page, (page.width, max(page.height for page in drawn))) for page in drawn]
 
 
 # ---------------------------------------------------------------------- cards
@@ -270,15 +269,6 @@ def _page(
 def _columns(count: int, size: _Size) -> int:
     """A page somewhat wider than high; four or fewer stand side by side."""
     return count if count <= 4 else min(size.columns, math.ceil(math.sqrt(1.4 * count)))
-
-
-def _extended(page: Image.Image, height: int) -> Image.Image:
-    """The page with blank paper below, so that all pages are of one size."""
-    if page.height == height:
-        return page
-    sheet = Image.new("RGB", (page.width, height), drawing.PAPER)
-    sheet.paste(page, (0, 0))
-    return sheet
 
 
 def _subtitle(ranking: Ranking) -> str:
