@@ -335,9 +335,9 @@ def test_unusable_pictures_are_named():
 def test_a_distortion_that_changes_nothing_is_drawn_again():
     grey = np.repeat(photo(1, 240, 240)[..., :1], 3, axis=2)
     rng = np.random.default_rng(0)
-    assert synthesis._distort(grey, (("saturate_weaken_YCrCb", 5),), rng, 1.5) is None
-    assert synthesis._distort(grey, (("blur_lens", 4), ("saturate_weaken_YCrCb", 3)), rng, 1.5) is None
-    assert synthesis._distort(grey, (("blur_lens", 4),), rng, 1.5) is not None
+    assert synthesis.distort(grey, (("saturate_weaken_YCrCb", 5),), rng, 1.5) is None
+    assert synthesis.distort(grey, (("blur_lens", 4), ("saturate_weaken_YCrCb", 3)), rng, 1.5) is None
+    assert synthesis.distort(grey, (("blur_lens", 4),), rng, 1.5) is not None
 
 
 # ---- the build

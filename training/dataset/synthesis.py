@@ -190,7 +190,7 @@ def _draw_variants(reference: np.ndarray, rng: np.random.Generator, options: Sce
             steps = _draw_steps(kind, [steps for _, steps in found], rng)
             if any(steps == other for _, other in found):
                 continue
-            done = _distort(reference, steps, rng, options.min_change)
+            done = distort(reference, steps, rng, options.min_change)
             if done is not None:
                 found.append((done, steps))
                 break
@@ -208,7 +208,7 @@ def _draw_steps(kind: int, used: list, rng: np.random.Generator) -> tuple[tuple[
     return (catalogue.sample_one(rng),)
 
 
-def _distort(reference: np.ndarray, steps, rng: np.random.Generator, min_change: float) -> np.ndarray | None:
+def distort(reference: np.ndarray, steps, rng: np.random.Generator, min_change: float) -> np.ndarray | None:
     """The distorted picture, or None if one of the steps changes next to nothing: its label could not be seen."""
     picture = reference
     for name, step in steps:
