@@ -56,7 +56,7 @@ def reason(found: Identification | None, rated: Score | None) -> str:
     return ", ".join(parts)
 
 
-def ranking(pictures, places, tied, bounds, scores, found, method, answers) -> Ranking:
+def ranking(pictures, places, tied, bounds, scores, found, method, answers, budget=None, stopped="scores") -> Ranking:
     """A Ranking from the order and what is known of each picture.
 
     Args:
@@ -67,6 +67,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers) -> R
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per picture, or None where they were not asked for.
         answers: the Comparisons that were made.
+        budget, stopped: as in Ranking.
     """
     ranked, rank, first = [], 1, places[0]
     for place, index in enumerate(places):
@@ -89,7 +90,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers) -> R
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-    return Ranking(tuple(ranked), method, len(answers), disagreement)
+    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped)
 
 
 def order_by_score(scores: list[Score]):

@@ -113,6 +113,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("rank", help="order pictures from best to worst", **each)
     verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
+    verb.add_argument(
+        "--top-k", type=_count, metavar="K", help="only the best K matter: stop comparing once they are sure"
+    )
+    verb.add_argument(
+        "--budget", type=_count, metavar="PAIRS", help="compare at most so many pairs (default: by number)"
+    )
     verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write a picture sheet (.png, .jpg or .webp)")
     verb.set_defaults(run=_rank)
 
@@ -201,7 +207,8 @@ def _rank(options) -> int:
     _report_failures(failures, len(names))
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
-        ranking = judge.rank(pictures, reference, method=options.method, progress=bar)
+        limits = {"top_k": options.top_k, "budget": options.budget}
+        ranking = judge.rank(pictures, reference, method=options.method, **limits, progress=bar)
     facts = ranking.to_dict()
     results = facts.pop("pictures")
     _write(options, judge.info, results, failures, lambda width: reports.ranking_table(ranking, width), **facts)
@@ -334,6 +341,12 @@ def _write(options, card: dict, results: list[dict], failures: list[Failure], te
         print(text(reports.terminal_width()))
     if failed:
         raise failed
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
+    return int(text)
 
 
 def _json_path(text: str) -> str:

@@ -204,7 +204,7 @@ def greedy(
     prompts: list[torch.Tensor],
     end: list[int],
     max_new_tokens: int = 400,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[dict[int, list[int]]], None] | None = None,
     use_cache: bool = True,
 ) -> list[Generated]:
     """Write an answer to every prompt, always taking the most probable token.
@@ -214,7 +214,8 @@ def greedy(
         prompts: embeddings [L_i, hidden].
         end: ids that close an answer (``prompts.answer_ids("")``); only the last one stops generation.
         max_new_tokens: longest answer in tokens.
-        on_step: called after every token; what it raises stops the work (this is how Cancel works).
+        on_step: called after every token with the tokens so far of every prompt (row -> ids) that is still being
+            answered; what it raises stops the work (this is how Cancel works).
         use_cache: whether to keep keys and values between steps; the answer does not depend on it.
     """
     from transformers import StoppingCriteria, StoppingCriteriaList
@@ -222,7 +223,8 @@ def greedy(
     class _OnStep(StoppingCriteria):
         def __call__(self, input_ids, scores, **kwargs):
             if on_step:
-                on_step()
+                rows = enumerate(input_ids.tolist())
+                on_step({row: ids for row, ids in rows if end[-1] not in ids[:-1]})
             return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
     embeds, mask = left_pad(prompts)

@@ -15,3 +15,7 @@ class CheckpointError(DepictQAError):
 
 class TaskError(DepictQAError):
     """A question that the judge cannot ask: unknown task, missing picture, a task the checkpoint was never taught."""
+
+
+class OutOfMemory(DepictQAError):
+    """A question that does not fit into memory even when it is asked alone."""

@@ -18,6 +18,7 @@ PRIOR = 5.0
 # Weight that one answer is believed to have before answers can be checked against each other. Two items compared only
 # once, with the answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
 PRIOR_WEIGHT = 4.0
+ALL_PAIRS, BUDGET, TOP_DECIDED = "all pairs", "budget", "top-k decided"
 ALL_PAIRS_UP_TO = 12  # so few items are compared in full, at most 66 pairs
 _Z95 = 1.959963984540054
 
@@ -135,7 +136,9 @@ def estimate_weight(n: int, pairs: Sequence[Pair], wins, prior: float = PRIOR) -
     return weight
 
 
-def choose_pairs(n: int, asked: Sequence[Pair], strengths: Strengths | None, batch: int) -> list[Pair]:
+def choose_pairs(
+    n: int, asked: Sequence[Pair], strengths: Strengths | None, batch: int, top: int | None = None
+) -> list[Pair]:
     """The next pairs to ask: those whose order is least certain and whose answer would tell most.
 
     Greedy: a pair scores (chance that the present order is wrong) * log(1 + information of an answer * variance of the
@@ -148,6 +151,8 @@ def choose_pairs(n: int, asked: Sequence[Pair], strengths: Strengths | None, bat
         asked: pairs that were asked, in either direction; they are never chosen again.
         strengths: present strengths; None before the first answer.
         batch: how many pairs are wanted.
+        top: only the best ``top`` items are wanted as a set: pairs of items that surely belong to it or surely do not
+            count for little.
 
     Returns:
         At most ``batch`` distinct pairs (i, j), i < j, most useful first, equals by index; fewer when all are asked.
@@ -162,6 +167,8 @@ def choose_pairs(n: int, asked: Sequence[Pair], strengths: Strengths | None, bat
     gap = np.abs(strengths.values[rows] - strengths.values[columns])
     chance = _sigmoid(gap)
     information = strengths.weight * chance * (1 - chance)
+    stake = _stake(strengths, top)
+    worth = stake[rows] + stake[columns]
     covariance = strengths.covariance.copy()
     free = np.ones(len(rows), bool)
     chosen = []
@@ -169,7 +176,7 @@ def choose_pairs(n: int, asked: Sequence[Pair], strengths: Strengths | None, bat
         diagonal = np.diag(covariance)
         variance = np.maximum(diagonal[rows] + diagonal[columns] - 2 * covariance[rows, columns], 1e-12)
         doubt = _sigmoid(-1.702 * gap / np.sqrt(variance))  # the normal tail to within 0.01
-        score = np.where(free, np.round(doubt * np.log1p(information * variance), 12), -1.0)
+        score = np.where(free, np.round(worth * doubt * np.log1p(information * variance), 12), -1.0)
         best = int(np.argmax(score))
         free[best] = False
         i, j = int(rows[best]), int(columns[best])
@@ -179,10 +186,40 @@ def choose_pairs(n: int, asked: Sequence[Pair], strengths: Strengths | None, bat
     return chosen
 
 
+def _stake(strengths: Strengths, top: int | None) -> np.ndarray:
+    """How unsure it is whether each item belongs to the best ``top``, 0..1/2 each; all alike without a ``top``."""
+    if top is None or top >= len(strengths.values):
+        return np.full(len(strengths.values), 0.5)
+    ranked = np.sort(strengths.values)[::-1]
+    border = (ranked[top - 1] + ranked[top]) / 2
+    return _sigmoid(-1.702 * np.abs(strengths.values - border) / np.maximum(strengths.deviations, 1e-6))
+
+
 def default_budget(n: int) -> int:
     """Pairs that ``rank_pairs`` asks: all up to ``ALL_PAIRS_UP_TO`` items, then 1.25 n log2 n (24 % at n = 64)."""
     full = n * (n - 1) // 2
     return full if n <= ALL_PAIRS_UP_TO else min(full, math.ceil(1.25 * n * math.log2(n)))
+
+
+def within_budget(n: int, budget: int | None) -> int:
+    """Pairs that may be asked: the budget (None means ``default_budget``), but never more than there are."""
+    return min(n * (n - 1) // 2, default_budget(n) if budget is None else max(0, budget))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of asking pairs.
+
+    Attributes:
+        strengths: fitted to all answers.
+        pairs, wins: the asked pairs and their answers, in the order of asking.
+        stopped: why no more were asked: ``ALL_PAIRS``, ``BUDGET`` or ``TOP_DECIDED``.
+    """
+
+    strengths: Strengths
+    pairs: list[Pair]
+    wins: list[float]
+    stopped: str
 
 
 def rank_pairs(
@@ -191,39 +228,45 @@ def rank_pairs(
     *,
     budget: int | None = None,
     batch: int | None = None,
+    top: int | None = None,
+    confidence: float = 0.95,
     progress: Callable[[int, int], None] | None = None,
     weight: float | None = None,
     prior: float = PRIOR,
-) -> tuple[Strengths, list[Pair], list[float]]:
-    """Ask pairs, batch by batch, until the budget is used, and fit the strengths to all answers.
+) -> Outcome:
+    """Ask pairs, batch by batch, until the top is decided or the budget is used, and fit strengths to all answers.
 
     Args:
         n: number of items.
         ask: takes a list of pairs and returns, for each, the probability in 0..1 that its first item is better.
         budget: most pairs to ask; None means ``default_budget(n)``. Never more than all pairs.
         batch: pairs per call of ``ask``; None means n / 2, one Swiss round, or n when all pairs are asked anyway.
+        top: only which items are the best ``top`` is wanted: pairs that can tell are asked, and no more once it is
+            decided. None, or n and more, wants the whole order.
+        confidence: in 0..1, the probability of the right top (as a set) at which it is decided.
         progress: called as ``progress(done, total)`` in pairs after every batch; what it raises passes through.
         weight: votes per answer as in ``bradley_terry``; None estimates it from the answers (``estimate_weight``).
         prior: as in ``bradley_terry``.
 
-    Returns:
-        The strengths, the asked pairs and their answers, in the order of asking.
-
     Raises:
-        ValueError: ``ask`` returned a wrong number of answers, or one outside 0..1.
+        ValueError: ``ask`` returned a wrong number of answers, or one outside 0..1; ``top`` is below 1.
     """
     full = n * (n - 1) // 2
-    total = min(full, default_budget(n) if budget is None else max(0, budget))
+    total = within_budget(n, budget)
+    if top is not None and top < 1:
+        raise ValueError("top must be at least 1")
+    top = None if top is None or top >= n else top
     pairs: list[Pair] = []
     wins: list[float] = []
     strengths = bradley_terry(n, [], [], prior=prior)
-    todo = all_pairs(n) if total == full else []
+    todo = all_pairs(n) if total == full and top is None else []
+    stopped = ALL_PAIRS if total == full else BUDGET
     while len(pairs) < total:
         if todo:
             size = min(batch or n, total - len(pairs))
             chosen = todo[len(pairs) : len(pairs) + size]
         else:
-            chosen = choose_pairs(n, pairs, strengths, min(batch or max(1, n // 2), total - len(pairs)))
+            chosen = choose_pairs(n, pairs, strengths, min(batch or max(1, n // 2), total - len(pairs)), top)
         answers = [float(answer) for answer in ask(list(chosen))]
         if len(answers) != len(chosen):
             raise ValueError(f"{len(chosen)} pairs were asked, but {len(answers)} answers came back")
@@ -234,7 +277,34 @@ def rank_pairs(
             strengths = bradley_terry(n, pairs, wins, votes, prior)
         if progress is not None:
             progress(len(pairs), total)
-    return strengths, pairs, wins
+        if top is not None and len(pairs) < total and top_decided(strengths, top, confidence):
+            stopped = TOP_DECIDED
+            break
+    return Outcome(strengths, pairs, wins, stopped)
+
+
+def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
+    """Whether the best ``top`` items are, as a set, the right ones with at least this probability.
+
+    By the union bound: the doubts that an item inside stands above one outside may sum to ``1 - confidence``.
+    """
+    places = order(strengths)
+    inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
+    gaps = strengths.values[inside][:, None] - strengths.values[outside]  # [top, n - top]
+    variances = np.diag(strengths.covariance)
+    spread = variances[inside][:, None] + variances[outside] - 2 * strengths.covariance[np.ix_(inside, outside)]
+    rough = _sigmoid(-1.702 * gaps / np.sqrt(np.maximum(spread, 1e-12)))
+    allowed = 1 - confidence
+    negligible = allowed / max(1, rough.size) / 100
+    doubt = float(rough[rough <= negligible].sum())
+    for flat in np.argsort(-rough, axis=None):  # the most doubtful first: most tops are undecided
+        if doubt > allowed:
+            return False
+        i, j = np.unravel_index(flat, rough.shape)
+        if rough[i, j] <= negligible:
+            break
+        doubt += 1 - strengths.probability(int(inside[i]), int(outside[j]))
+    return doubt <= allowed
 
 
 def order(strengths: Strengths) -> list[int]:

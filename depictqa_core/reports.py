@@ -145,7 +145,7 @@ def ranking_table(ranking: Ranking, width: int | None = None) -> str:
     rows = list(zip(*(cells for _, cells in shown.values())))
     foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
-        foot += f", {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)}"
+        foot += f", {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)} ({ranking.stopped})"
         foot += f"; the two orders of asking differ by {ranking.disagreement:.2f} on average"
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
 
@@ -165,11 +165,11 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     """What a reader of a leaderboard must know: its base, its intervals, and which labels cannot be told apart."""
     count, groups = board.comparisons, board.groups
     notes = [
-        f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); the two "
-        f"orders of asking differ by {board.disagreement:.2f} on average.",
+        f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
+        f"the two orders of asking differ by {board.disagreement:.2f} on average.",
         {
             "bootstrap": "Intervals: 95 %, by drawing the groups anew.",
-            "posterior": "Intervals: 95 % of the fit; there are too few groups to draw them anew, so take them lightly.",
+            "posterior": "Intervals: 95 % of the fit; too few groups to draw them anew, so take them lightly.",
         }[board.intervals],
     ]
     if any(standing.tied_with_next for standing in board.standings):

@@ -367,7 +367,7 @@ def test_a_narrow_terminal_shows_less_of_a_ranking():
         1, 0, "some/folder/picture one.png", 1.0, 0.5, 1.5, 80.0, 9.0, ("noise",), "noise (87% sure)", False
     )
     other = dataclasses.replace(place, rank=2, index=1, picture="some/folder/picture two.png")
-    ranking = Ranking((place, other), "pairs", 1, 0.1)
+    ranking = Ranking((place, other), "pairs", 1, 0.1, 1, "all pairs")
     everything = ["rank", "score", "spread", "strength", "95 % interval", "picture", "why"]
     for width, missing in ((None, []), (120, []), (79, ["95 % interval"]), (63, ["spread", "95 % interval"])):
         lines = reports.ranking_table(ranking, width).splitlines()

@@ -241,7 +241,7 @@ def test_greedy_can_be_stopped_after_any_token_and_tried_again(tiny, written):
 
     calls = []
 
-    def on_step():
+    def on_step(written):
         calls.append(1)
         if len(calls) == 3:
             raise Stop
@@ -250,7 +250,7 @@ def test_greedy_can_be_stopped_after_any_token_and_tried_again(tiny, written):
         greedy(tiny[0], prompts(tiny[0]), [written[0]], STEPS, on_step)
     assert len(calls) == 3
     calls.clear()
-    again = greedy(tiny[0], prompts(tiny[0]), [written[0]], STEPS, lambda: calls.append(1))
+    again = greedy(tiny[0], prompts(tiny[0]), [written[0]], STEPS, lambda written: calls.append(1))
     assert len(calls) == STEPS
     for got, wanted in zip(again, written[1]):
         close(got, wanted)

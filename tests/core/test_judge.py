@@ -8,12 +8,13 @@ import pytest
 import torch
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import decoding, ranking, tasks
+from depictqa_core import decoding, engine, ranking, tasks
 from depictqa_core import judge as judge_module
 from depictqa_core.decoding import Generated
 from depictqa_core.errors import ImageError, TaskError
 from depictqa_core.images import as_picture, as_pictures
-from depictqa_core.judge import BATCH, load_judge
+from depictqa_core.engine import BATCH, without_end
+from depictqa_core.judge import load_judge
 from depictqa_core.prompts import Slot, answer_ids, encode, layout, text_ids
 from depictqa_core.results import LabelProbability
 from depictqa_core.vision import prepare
@@ -302,24 +303,6 @@ def test_two_runs_are_byte_identical(twins, verb):
     assert texts[0] == texts[1] == texts[2]
 
 
-@pytest.mark.parametrize("budget", [0, 20_000, 2**28])
-def test_cached_pictures_are_never_mixed_up(judge, monkeypatch, budget):
-    monkeypatch.setattr(judge_module, "CACHE_BYTES", budget)
-    used = fresh(judge)
-    shown = pictures(6, 2)
-    same_name = [as_picture(p.rgb, "same") for p in shown]
-    rng = np.random.default_rng(0)
-    expected = {p.key: fresh(judge).score(p)[0].score for p in shown}
-    for _ in range(6):
-        chosen = [same_name[i] for i in rng.integers(0, 6, 4)]
-        scores = [a.score for a in used.score(chosen)]
-        assert scores == pytest.approx([expected[p.key] for p in chosen], abs=0.01)
-        sizes = [row.numel() * row.element_size() for row in used._pooled.values()]
-        assert used._pooled_bytes == sum(sizes) and (sum(sizes) <= budget or len(sizes) == 1)
-        # an evicted row must really be freed: none may be a view into a batch
-        assert all(row.untyped_storage().nbytes() == size for row, size in zip(used._pooled.values(), sizes))
-
-
 def test_pictures_of_other_sizes_with_equal_bytes_are_told_apart(cnn):
     flat = np.random.default_rng(0).integers(0, 256, 40 * 60 * 3, np.uint8)
     tall, wide = flat.reshape(60, 40, 3), flat.reshape(40, 60, 3)
@@ -348,10 +331,10 @@ EXPLAINED = {**VERBS, "explain": lambda j, p, r, **o: compare_pairs(j, p, r, exp
 
 @pytest.mark.parametrize("verb", EXPLAINED)
 def test_progress_never_falls_and_reaches_its_total(cnn, monkeypatch, verb):
-    monkeypatch.setattr(judge_module, "BATCH", 2)
-    monkeypatch.setattr("depictqa_core.judge.Judge._detailed", short(judge_module.Judge._detailed))
+    monkeypatch.setattr(engine, "BATCH", 2)
+    monkeypatch.setattr(judge_module, "EXPLANATION_TOKENS", 4)
     calls = []
-    EXPLAINED[verb](cnn, pictures(4), None, progress=lambda done, total: calls.append((done, total)))
+    EXPLAINED[verb](fresh(cnn), pictures(4), None, progress=lambda done, total: calls.append((done, total)))
     totals = {"compare": 8, "explain": 12, "rank by pairs": 4 + 4 + 2 * 6, "rank by score": 4 + 4}
     dones = [done for done, _ in calls]
     assert {total for _, total in calls} == {totals.get(verb, 4)}
@@ -359,18 +342,11 @@ def test_progress_never_falls_and_reaches_its_total(cnn, monkeypatch, verb):
     assert len(set(dones)) > 1
 
 
-def short(detailed):
-    """The detailed answers of a comparison, cut to a few tokens to save time."""
-    return lambda self, task, question, asked, length, progress: detailed(
-        self, task, question, asked, min(length, 4), progress
-    )
-
-
 @pytest.mark.parametrize("fatal", [Cancelled, KeyboardInterrupt])
 @pytest.mark.parametrize("verb", EXPLAINED)
 def test_cancel_passes_through_and_the_judge_lives_on(cnn, monkeypatch, verb, fatal):
-    monkeypatch.setattr(judge_module, "BATCH", 2)
-    monkeypatch.setattr("depictqa_core.judge.Judge._detailed", short(judge_module.Judge._detailed))
+    monkeypatch.setattr(engine, "BATCH", 2)
+    monkeypatch.setattr(judge_module, "EXPLANATION_TOKENS", 4)
     used, error, calls = fresh(cnn), fatal("stop"), []
 
     def progress(done, total):
@@ -387,7 +363,7 @@ def test_cancel_passes_through_and_the_judge_lives_on(cnn, monkeypatch, verb, fa
 
 def test_describing_can_be_cancelled_between_tokens(cnn):
     calls = []
-    cnn.describe(pictures(1), max_new_tokens=6, progress=lambda *now: calls.append(now))
+    fresh(cnn).describe(pictures(1), max_new_tokens=6, progress=lambda *now: calls.append(now))
     assert set(calls[:-1]) == {(0, 1)} and len(calls) > 6 and calls[-1] == (1, 1)
 
 
@@ -422,7 +398,7 @@ def test_comparison_is_symmetric(judge, reference):
 
 
 def test_explanations(cnn, monkeypatch):
-    monkeypatch.setattr("depictqa_core.judge.Judge._detailed", short(judge_module.Judge._detailed))
+    monkeypatch.setattr(judge_module, "EXPLANATION_TOKENS", 4)
     a, b = pictures(2)
     got = cnn.compare(a, b, explain=True)
     ((_, words),) = [(None, d.text) for d in cnn.ask([{"A": a, "B": b}], tasks.COMPARISON, tasks.COMPARISON.question)]
@@ -496,8 +472,8 @@ def test_equal_pictures_tie(cnn, monkeypatch):
         got = cnn.rank([a, a, a], method=method)
         assert [place.rank for place in got.pictures] == [1, 1, 1] and got.order == (0, 1, 2)
         assert [place.tied_with_next for place in got.pictures] == [True, True, False]
-    levels = iter([np.eye(5)[i] for i in (0, 4, 0)])
-    monkeypatch.setattr(judge_module.Judge, "_brief", lambda *_: np.array(list(levels)))
+    levels = np.array([np.eye(5)[i] for i in (0, 4, 0)])
+    monkeypatch.setattr(cnn.engine, "choose", lambda *_: levels)
     got = cnn.rank([a, b, a], method="score", reasons=False)
     assert [place.rank for place in got.pictures] == [1, 1, 3] and got.order == (0, 2, 1)
 
@@ -506,7 +482,7 @@ def test_ties_share_a_rank_and_the_next_one_counts_on(cnn, monkeypatch):
     strengths = iter([90.0, 89.5, 60.0, 59.2, 58.4, 10.0])
     levels = tuple(LabelProbability(level, 0.2) for level in tasks.LEVELS)
     fake = [judge_module.Score(p.name, next(strengths), 1.0, 0.9, levels) for p in pictures(6)]
-    monkeypatch.setattr(judge_module.Judge, "_scores", lambda *_: fake)
+    monkeypatch.setattr(judge_module.Judge, "_scored", lambda *_: fake)
     got = cnn.rank(pictures(6), method="score", reasons=False)
     # 58.4 is tied with 59.2, but not with 60, the first of that rank.
     assert [place.rank for place in got.pictures] == [1, 1, 3, 3, 5, 6]
@@ -590,13 +566,13 @@ def test_described_text_is_without_its_end(cnn, monkeypatch, end):
     ids = words + {"whole": whole, "cut off": [], "bare": whole[-1:]}[end]
     answer = Generated(ids, [0.5] * len(words) + [0.001] * (len(ids) - len(words)))
     monkeypatch.setattr(decoding, "greedy", lambda *args: [answer])
-    (got,) = cnn.describe(pictures(1))
+    (got,) = fresh(cnn).describe(pictures(1))
     assert got.text == "Noise and blur" and got.confidence == pytest.approx(0.5)
 
 
 def test_an_empty_description(cnn, monkeypatch):
     monkeypatch.setattr(decoding, "greedy", lambda *args: [Generated(answer_ids("", cnn.tokenizer), [0.9])])
-    (got,) = cnn.describe(pictures(1))
+    (got,) = fresh(cnn).describe(pictures(1))
     assert (got.text, got.confidence, got.confidence_method) == ("", None, "empty answer")
 
 
@@ -612,7 +588,7 @@ def test_end_of_several_tokens():
         ([], []),
         ([5, 13, 29871, 2, 13, 29871, 2], [5, 13, 29871, 2]),
     ):
-        assert judge_module._without_end(ids, end) == words
+        assert without_end(ids, end) == words
 
 
 def test_results_are_plain_json(cnn):

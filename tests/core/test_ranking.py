@@ -146,10 +146,10 @@ def test_no_one_and_two_items():
     two = bradley_terry(2, [], [])
     assert order(two) == [0, 1] and two.probability(0, 1) == 0.5 and tied(two, 0, 1)
     for n in (0, 1):
-        strengths, pairs, wins = rank_pairs(n, lambda pairs: pytest.fail("nothing to ask"))
-        assert len(strengths.values) == n and pairs == [] and wins == []
+        outcome = rank_pairs(n, lambda pairs: pytest.fail("nothing to ask"))
+        assert len(outcome.strengths.values) == n and outcome.pairs == outcome.wins == []
         assert choose_pairs(n, [], None, 3) == []
-    assert order(rank_pairs(2, lambda pairs: [0.2])[0]) == [1, 0]
+    assert order(rank_pairs(2, lambda pairs: [0.2]).strengths) == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_intervals_cover_the_truth_for_votes():
 
 def test_a_lone_answer_keeps_about_its_meaning():
     for answer in (0.5, 0.7, 0.9, 0.99):
-        strengths, _, _ = rank_pairs(2, lambda pairs, answer=answer: [answer])
+        strengths = rank_pairs(2, lambda pairs, answer=answer: [answer]).strengths
         assert strengths.weight == pytest.approx(PRIOR_WEIGHT, rel=0.1)
         assert strengths.probability(0, 1) == pytest.approx(answer, abs=0.1)
 
@@ -277,17 +277,18 @@ def test_the_loop_asks_all_pairs_of_few_items_and_reports_progress():
         calls.append(list(pairs))
         return [0.6] * len(pairs)
 
-    _, pairs, wins = rank_pairs(12, ask, batch=20, progress=lambda done, total: seen.append((done, total)))
-    assert pairs == all_pairs(12) == [pair for call in calls for pair in call] and wins == [0.6] * 66
+    all_of_them = rank_pairs(12, ask, batch=20, progress=lambda done, total: seen.append((done, total)))
+    assert all_of_them.pairs == all_pairs(12) == [pair for call in calls for pair in call]
+    assert all_of_them.wins == [0.6] * 66 and all_of_them.stopped == "all pairs"
     assert seen == [(20, 66), (40, 66), (60, 66), (66, 66)]
-    assert len(rank_pairs(5, ask, budget=7)[1]) == 7
-    assert len(rank_pairs(5, ask, budget=700)[1]) == 10
-    assert rank_pairs(5, ask, budget=0)[1] == []
+    assert len(rank_pairs(5, ask, budget=7).pairs) == 7
+    assert len(rank_pairs(5, ask, budget=700).pairs) == 10
+    assert rank_pairs(5, ask, budget=0).pairs == []
 
 
 def test_the_loop_never_repeats_a_pair_and_stops_at_its_budget():
-    _, pairs, _ = rank_pairs(20, lambda pairs: answers_of(np.arange(20) / 3, pairs), budget=150, batch=7)
-    assert len(pairs) == len(set(pairs)) == 150
+    outcome = rank_pairs(20, lambda pairs: answers_of(np.arange(20) / 3, pairs), budget=150, batch=7)
+    assert len(outcome.pairs) == len(set(outcome.pairs)) == 150 and outcome.stopped == "budget"
 
 
 def test_what_the_callbacks_raise_passes_through_and_wrong_answers_are_refused():
@@ -311,7 +312,8 @@ def test_a_quarter_of_the_pairs_gives_nearly_the_order_of_the_full_round_robin(s
     truth, pairs = rng.normal(0, spread, n), all_pairs(64)
     judge = dict(zip(pairs, answers_of(truth, pairs, rng, noise=0.05), strict=True))
     full = bradley_terry(n, pairs, list(judge.values()))
-    strengths, asked, _ = rank_pairs(n, lambda chosen: [judge[pair] for pair in chosen])
+    outcome = rank_pairs(n, lambda chosen: [judge[pair] for pair in chosen])
+    strengths, asked = outcome.strengths, outcome.pairs
     assert len(asked) <= 0.25 * len(pairs)
     assert kendalltau(strengths.values, full.values)[0] >= 0.95
     assert 0.6 < np.mean((strengths.low <= truth - truth.mean()) & (truth - truth.mean() <= strengths.high))

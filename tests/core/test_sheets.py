@@ -42,7 +42,8 @@ def a_ranking(
         )
         for index in range(count)
     )
-    return Ranking(places, method, count * (count - 1) // 2 if method == "pairs" else 0, 0.03)
+    pairs = count * (count - 1) // 2 if method == "pairs" else 0
+    return Ranking(places, method, pairs, 0.03, pairs or None, "all pairs" if pairs else "scores")
 
 
 @pytest.fixture
