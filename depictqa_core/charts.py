@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageDraw
 
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, font, rounded, shortened
 from .errors import TaskError
 from .images import Picture
 from .reports import leaderboard_notes, printable, rank_marks
-from .results import Leaderboard
+from .results import Leaderboard, Standing
 from .sheets import Judged
 
 ROW, PLOT, NAME_WIDTH, THUMBNAIL, MARK, GAP, CELL = 44, 460, 260, 60, 48, 18, 74
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Axis:
-    """The scale of a chart from ``low`` to ``high`` with a line at every tick; bars begin at ``base``, None draws dots."""
+    """The scale of a chart, with a line at every tick; bars begin at ``base``, where that is None dots are drawn."""
 
     name: str
     low: float
@@ -101,15 +101,7 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
 def leaderboard_chart(board: Leaderboard) -> Image.Image:
     """A leaderboard as a picture: strengths with their intervals, and below (for few labels) who beats whom."""
     rows = [
-        Row(
-            s.label,
-            s.strength,
-            s.low,
-            s.high,
-            (f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}"),
-            mark,
-            s.rank == 1,
-        )
+        Row(s.label, s.strength, s.low, s.high, (f"{s.win_share:.0%}", _record(s)), mark, s.rank == 1)
         for s, mark in zip(board.standings, rank_marks(board.standings))
     ]
     low, high = min(row.low for row in rows), max(row.high for row in rows)
@@ -154,6 +146,10 @@ def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "
         drawn.append(row_chart(title, subtitle, page, axis, ("score", "distortion", "confidence"), notes))
     size = max(page.width for page in drawn), max(page.height for page in drawn)
     return [drawing.extended(page, size) for page in drawn]
+
+
+def _record(standing: Standing) -> str:
+    return f"{standing.wins}-{standing.ties}-{standing.losses}"
 
 
 def _judged_row(entry: Judged, number: int) -> Row:
@@ -209,9 +205,9 @@ def _matrix(board: Leaderboard, width: int) -> Image.Image:
 
 def _blend(share: float) -> str:
     """The colour of a share 0..1."""
-    end = ImageColor.getrgb(STRONG if share > 0.5 else WEAK)
+    end = drawing.rgb(STRONG if share > 0.5 else WEAK)
     part = min(1, 1.4 * abs(share - 0.5))  # never the full colour: the number on it must stay readable
-    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(ImageColor.getrgb(EVEN), end))
+    return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(drawing.rgb(EVEN), end))
 
 
 def _ticks(low: float, high: float) -> tuple[float, ...]:

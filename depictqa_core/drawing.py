@@ -124,7 +124,12 @@ def rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius: 
     """A filled rounded rectangle with smooth edges, at quarter pixels."""
     left, top = math.floor(box[0]), math.floor(box[1])
     inside = tuple(round(FINE * (side - start)) for side, start in zip(box, (left, top, left, top)))
-    sheet.paste(ImageColor.getrgb(colour), (left, top), _mask(inside, round(FINE * radius)))
+    sheet.paste(rgb(colour), (left, top), _mask(inside, round(FINE * radius)))
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Red, green and blue, 0..255, of a colour such as "#2f6fd6"."""
+    return ImageColor.getrgb(colour)
 
 
 @functools.lru_cache(maxsize=256)

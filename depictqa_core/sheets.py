@@ -93,7 +93,7 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
 
 @dataclass(frozen=True)
 class _Size:
-    """Measures of a card in pixels; without room for ``label``, bars have no names, and reasons need ``notes`` lines."""
+    """Measures of a card in pixels; bars have names if ``label`` has room, reasons stand in up to ``notes`` lines."""
 
     width: int
     name: int
@@ -127,7 +127,7 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Card:
-    """One picture with a mark over it (its rank), and what stands below it; ``chip`` is (text, whether that is good)."""
+    """One picture, a mark over it (its rank), and what stands below it; ``chip`` is (text, whether that is good)."""
 
     picture: Picture
     name: str

@@ -1,0 +1,238 @@
+"""Where a picture is bad: scores of overlapping tiles, blended into a map of points, and that map over the picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from . import drawing
+from .errors import TaskError
+from .images import Picture
+
+TILE = 160
+"""Default side of a tile in pixels: large enough for the judge to see, small enough to point somewhere."""
+SMALLEST = 32
+MOST_TILES = 400
+"""Tiles of one picture; on a larger one the tiles grow."""
+LEAST_RANGE = 10.0
+"""Points that a relative map stretches over at least, so that an even picture stays even."""
+COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; told apart by the colour-blind too
+OPACITY = 0.55
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Square tiles that cover a picture: every row of ``tops`` with every column of ``lefts``, in pixels."""
+
+    height: int
+    width: int
+    side: int
+    tops: tuple[int, ...]
+    lefts: tuple[int, ...]
+
+    @property
+    def boxes(self) -> list[tuple[int, int, int, int]]:
+        """(left, top, right, bottom) of every tile, line by line."""
+        return [(left, top, left + self.side, top + self.side) for top in self.tops for left in self.lefts]
+
+
+@dataclass(frozen=True, eq=False)
+class QualityMap:
+    """Where one picture is how good.
+
+    Attributes:
+        picture: name of the picture.
+        grid: the tiles.
+        tiles: score of every tile in points 0..100, float64 ``[rows, columns]``.
+        points: the score at every pixel, float32 ``[H, W]``: the mean of the tiles over it, nearer ones counting more.
+    """
+
+    picture: str
+    grid: Grid
+    tiles: np.ndarray
+    points: np.ndarray
+
+    def tile(self, best: bool) -> tuple[tuple[int, int, int, int], float]:
+        """Box (left, top, right, bottom) and score of the worst tile, or of the best one of those that do not overlap it
+        (of all, where all do); the first of equals."""
+        boxes, scores = self.grid.boxes, self.tiles.ravel()
+        worst = int(scores.argmin())
+        if not best:
+            return boxes[worst], float(scores[worst])
+        apart = [i for i, box in enumerate(boxes) if not _overlap(box, boxes[worst])] or range(len(boxes))
+        index = max(apart, key=lambda i: (scores[i], -i))
+        return boxes[index], float(scores[index])
+
+    def badness(self, relative: bool = False) -> np.ndarray:
+        """The map as a mask, float32 ``[H, W]`` in 0..1 with 1 = worst.
+
+        Args:
+            relative: False: 100 points are 0 and 0 points are 1. True: the best place of this picture is 0 and its
+                worst is 1, stretched over at least ``LEAST_RANGE`` points.
+        """
+        low, high = self.limits(relative)
+        return np.clip((high - self.points) / (high - low), 0, 1).astype(np.float32)
+
+    def limits(self, relative: bool) -> tuple[float, float]:
+        """The points that are the worst and the best colour."""
+        if not relative:
+            return 0.0, 100.0
+        high = float(self.points.max())
+        return min(float(self.points.min()), high - LEAST_RANGE), high
+
+    def to_dict(self) -> dict:
+        """The grid, its scores and its worst and best tile, without the pixels."""
+        regions = {}
+        for name, best in (("worst", False), ("best", True)):
+            box, score = self.tile(best)
+            regions[name] = {"box": list(box), "score": round(score, 6)}
+        return {
+            "picture": self.picture,
+            "size": [self.grid.width, self.grid.height],
+            "tile": self.grid.side,
+            "mean": round(float(self.tiles.mean()), 6),
+            **regions,
+            "tiles": self.tiles.round(2).tolist(),
+        }
+
+
+def grid(height: int, width: int, tile: int = TILE) -> Grid:
+    """Square tiles that overlap by half or more and cover the whole picture.
+
+    A tile is never larger than half of the shorter side (a picture smaller than two tiles gets smaller tiles), but not
+    smaller than ``SMALLEST`` pixels either (a picture smaller than that is one tile); and larger than asked for where
+    there would be more than ``MOST_TILES``.
+
+    Raises:
+        TaskError: a tile below ``SMALLEST`` pixels.
+    """
+    if tile < SMALLEST:
+        raise TaskError(f"tile: {tile} pixels are too few to see anything in; give {SMALLEST} or more")
+    shorter = min(height, width)
+    side = min(max(min(tile, shorter // 2), SMALLEST), shorter)
+    while side < shorter and _count(height, side) * _count(width, side) > MOST_TILES:
+        side = min(shorter, math.ceil(side * 1.1))
+    return Grid(height, width, side, _starts(height, side), _starts(width, side))
+
+
+def cut(picture: Picture, tiles: Grid) -> list[Picture]:
+    """The tiles as pictures of their own, line by line, named by their place (from 1)."""
+    return [
+        Picture(picture.rgb[top:bottom, left:right], f"{picture.name}, tile {number}")
+        for number, (left, top, right, bottom) in enumerate(tiles.boxes, start=1)
+    ]
+
+
+def quality_map(picture: Picture, tiles: Grid, scores: Sequence[float]) -> QualityMap:
+    """Blend the scores of the tiles (in points, line by line) into a map of the picture."""
+    values = np.asarray(scores, np.float64).reshape(len(tiles.tops), len(tiles.lefts))
+    down, across = _weights(tiles.height, tiles.tops, tiles.side), _weights(tiles.width, tiles.lefts, tiles.side)
+    points = (down.T @ values).astype(np.float32) @ across.astype(np.float32)
+    return QualityMap(picture.name, tiles, values, np.clip(points, 0, 100, out=points))
+
+
+def heat_picture(
+    picture: Picture, found: QualityMap, relative: bool = False, marked: bool = True, legend: bool = True
+) -> Image.Image:
+    """The map as colours over the picture in grey.
+
+    Args:
+        relative: as in ``QualityMap.badness``.
+        marked: draw boxes round the worst and the best tile.
+        legend: add a strip below that says what the colours mean; without it the size is that of the picture.
+
+    Returns:
+        An RGB image as wide as the picture.
+    """
+    low, high = found.limits(relative)
+    share = (found.points - low) * (255 / (high - low))
+    colours = _colours()[np.clip(np.rint(share), 0, 255).astype(np.uint8)]  # [H, W, 3]
+    grey = Image.fromarray(picture.rgb).convert("L").convert("RGB")
+    heat = Image.blend(grey, Image.fromarray(colours), OPACITY)
+    if marked:
+        for best in (True, False):
+            _mark(heat, *found.tile(best), best)
+    if not legend:
+        return heat
+    strip = _legend(heat.width, low, high)
+    page = Image.new("RGB", (heat.width, heat.height + strip.height), drawing.PAPER)
+    page.paste(heat, (0, 0))
+    page.paste(strip, (0, heat.height))
+    return page
+
+
+# ---------------------------------------------------------------------- inside
+
+
+def _overlap(a, b) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _count(length: int, side: int) -> int:
+    return 1 + math.ceil(2 * (length - side) / side)
+
+
+def _starts(length: int, side: int) -> tuple[int, ...]:
+    """First pixels of evenly spread tiles that overlap by half or more; the last one ends at the edge."""
+    count = _count(length, side)
+    return tuple(round(i * (length - side) / max(count - 1, 1)) for i in range(count))
+
+
+def _weights(length: int, starts: Sequence[int], side: int) -> np.ndarray:
+    """How much every tile counts at every pixel along one axis, ``[tiles, length]``: falling to its edges, sum 1."""
+    pixels = np.arange(length) + 0.5
+    middles = np.array(starts)[:, None] + side / 2
+    weights = np.clip(1 - np.abs(pixels - middles) / (side / 2), 0, None)
+    weights[0, pixels < middles[0]] = 1  # nothing lies beyond the outermost tiles
+    weights[-1, pixels > middles[-1]] = 1
+    return weights / weights.sum(0)
+
+
+def _colours() -> np.ndarray:
+    """256 colours from worst to best, uint8 ``[256, 3]``."""
+    stops = np.array([drawing.rgb(colour) for colour in COLOURS], np.float64)
+    at = np.linspace(0, len(stops) - 1, 256)
+    return np.stack([np.interp(at, range(len(stops)), stops[:, c]) for c in range(3)], axis=1).round().astype(np.uint8)
+
+
+def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
+    """A box round a tile, with its score where the picture is large enough for it to be read."""
+    draw, width = ImageDraw.Draw(heat), max(1, round(min(heat.size) / 200))
+    left, top, right, bottom = box
+    draw.rectangle((left, top, right - 1, bottom - 1), outline="#ffffff", width=3 * width)
+    draw.rectangle(
+        (left + width, top + width, right - 1 - width, bottom - 1 - width),
+        outline=COLOURS[-1] if best else COLOURS[0],
+        width=width,
+    )
+    size = round(min(heat.size) / 28)
+    text = f"{'best' if best else 'worst'} {score:.0f}"
+    face = drawing.font(max(size, 11))
+    wide, high = math.ceil(face.getlength(text)) + size, round(max(size, 11) * 1.5)
+    if wide <= right - left and high <= bottom - top:
+        at = (left + 3 * width, top + 3 * width)
+        drawing.rounded(heat, (*at, at[0] + wide, at[1] + high), high / 4, "#ffffff")
+        draw.text((at[0] + wide / 2, at[1] + high / 2), text, COLOURS[-1] if best else COLOURS[0], face, "mm")
+
+
+def _legend(width: int, low: float, high: float) -> Image.Image:
+    """A strip with the colours from worst to best and the points that they stand for."""
+    size = min(22, max(9, width // 34))
+    strip = Image.new("RGB", (width, 3 * size + 8), drawing.PAPER)
+    draw, face = ImageDraw.Draw(strip), drawing.font(size)
+    left = size
+    length = width - 2 * size
+    bar = Image.fromarray(np.repeat(_colours()[None], 1, axis=0)).resize((length, size), Image.Resampling.BILINEAR)
+    strip.paste(bar, (left, size // 2))
+    words = [f"{low:.0f} worst", f"{(low + high) / 2:.0f}", f"{high:.0f} best"]
+    if face.getlength("  ".join(words)) > length:
+        words = [words[0].split()[0], "", words[2].split()[0]]
+    middle = 2 * size + 4
+    draw.text((left, middle), words[0], drawing.INK, face, "lm")
+    draw.text((width / 2, middle), words[1], drawing.SOFT, face, "mm")
+    draw.text((width - size, middle), words[2], drawing.INK, face, "rm")
+    return strip
