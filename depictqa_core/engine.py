@@ -107,15 +107,16 @@ class Engine:
         self.require(task)
         options = tasks.answers(task, question or task.question)
         ids = [answer_ids(option, self.tokenizer) for option in options]
-        temperature = float(self.model.config.calibration.get(task.name, 1.0))
+        heat = {seen: self.model.config.answer_temperature(task.name, seen) for seen in (False, True)}
 
         def answer(prompts, indexes):
+            temperature = heat[asked[indexes[0]][-1] is not None]  # all of a batch have a reference, or none has
             rows = answer_probabilities(self.model.language, prompts, ids, temperature).numpy().astype(np.float64)
             for row in rows:
                 self._check_finite(row)
             return rows
 
-        found = self._ask(task, task.ask(question), ("choose", temperature), asked, answer, report)
+        found = self._ask(task, task.ask(question), ("choose", *heat.values()), asked, answer, report)
         return np.array(found).reshape(len(asked), len(options))
 
     def write(

