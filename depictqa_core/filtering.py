@@ -1,0 +1,99 @@
+"""Decides which pictures are good enough, from their scores and distortions; knows nothing of models."""
+
+import math
+from dataclasses import dataclass
+
+from .errors import TaskError
+from .results import Identification, Score
+from .tasks import DISTORTIONS
+
+ANY = "any"
+LIMITS = {"min_score": 100, "best_percent": 100, "top_k": 100000, "probability": 1, "min_confidence": 1}
+"""The largest value of every criterion that is a number; the smallest is 0."""
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What a picture must meet to be passed: all that are set.
+
+    Attributes:
+        min_score: least score, 0 to 100; 0 is not set.
+        best_percent: share of all pictures that is passed, rounded up, those with the best scores, 0 to 100; 100 is not
+            set.
+        top_k: number of pictures that are passed, those with the best scores; 0 is not set.
+        distortions: labels that a picture must not have; empty is not set.
+        probability: what the probabilities of these labels must come to together to reject a picture, 0 to 1. As in an
+            Identification, two distortions of one picture share it.
+        min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set.
+    """
+
+    min_score: float
+    best_percent: float
+    top_k: int
+    distortions: tuple[str, ...]
+    probability: float
+    min_confidence: float
+
+    def __post_init__(self):
+        for name, high in LIMITS.items():
+            value = getattr(self, name)
+            if not 0 <= value <= high:  # NaN, too
+                raise TaskError(f"{name}: {value} is out of range; give a number from 0 to {high}.")
+
+    @property
+    def need_scores(self) -> bool:
+        """Whether scores are needed to decide."""
+        relative = self.min_score > 0 or self.best_percent < 100 or self.top_k > 0
+        return relative or (self.min_confidence > 0 and not self.need_distortions)
+
+    @property
+    def need_distortions(self) -> bool:
+        """Whether distortions must be identified to decide."""
+        return bool(self.distortions)
+
+    def faults(self, count: int, scores: list[Score] | None, found: list[Identification] | None) -> list[list[str]]:
+        """Why each of ``count`` pictures is rejected, one phrase per criterion that it misses; empty when it is passed.
+
+        Args:
+            scores: a Score per picture, None when ``need_scores`` is False.
+            found: an Identification per picture, None when ``need_distortions`` is False.
+        """
+        faults = [[] for _ in range(count)]
+        if scores:
+            share = math.ceil(round(count * self.best_percent / 100, 6))
+            order = sorted(range(count), key=lambda index: -scores[index].score)  # ties in the order of the input
+            for place, index in enumerate(order):
+                if scores[index].score < self.min_score:
+                    faults[index].append(f"score {scores[index].score:.1f} is below {self.min_score:g}")
+                if place >= share:
+                    faults[index].append(f"not among the best {self.best_percent:g} %")
+                if self.top_k and place >= self.top_k:
+                    faults[index].append(f"not among the best {self.top_k}")
+        if found:
+            for fault, answer in zip(faults, found, strict=True):
+                named = [item for item in answer.probabilities if item.label in self.distortions]
+                total = sum(item.probability for item in named)
+                if total >= self.probability:
+                    main = [item.label for item in named if item.probability >= total / 4]
+                    fault.append(f"{', '.join(main)} ({total:.0%})")
+        for answers in (scores, found):
+            for fault, answer in zip(faults, answers or (), strict=False):
+                if answer.confidence < self.min_confidence:
+                    fault.append(f"confidence {answer.confidence:.2f} is below {self.min_confidence:g}")
+        return faults
+
+
+def named_distortions(text: str) -> tuple[str, ...]:
+    """The distortions that a comma-separated text names, in any case; ``any`` stands for all of them.
+
+    Raises:
+        TaskError: a name is not known.
+    """
+    names = [" ".join(name.lower().split()) for name in text.replace("\n", ",").split(",")]
+    names = [name for name in names if name]
+    unknown = [name for name in names if name not in (*DISTORTIONS, ANY)]
+    if unknown:
+        raise TaskError(
+            f"distortions: {', '.join(unknown)} is not known; choose from: {', '.join(DISTORTIONS)}, or {ANY}."
+        )
+    return DISTORTIONS if ANY in names else tuple(dict.fromkeys(names))
