@@ -19,3 +19,7 @@ class TaskError(DepictQAError):
 
 class OutOfMemory(DepictQAError):
     """A question that does not fit into memory even when it is asked alone."""
+
+
+class StorageError(DepictQAError):
+    """A file that cannot be written or is damaged, or a name that leads out of its folder."""

@@ -57,8 +57,10 @@ class QualityMap:
     points: np.ndarray
 
     def tile(self, best: bool) -> tuple[tuple[int, int, int, int], float]:
-        """Box (left, top, right, bottom) and score of the worst tile, or of the best one of those that do not overlap it
-        (of all, where all do); the first of equals."""
+        """Box (left, top, right, bottom) and score of the worst tile, or of the best one; the first of equals.
+
+        The best one is looked for among those that do not overlap the worst, if there are any.
+        """
         boxes, scores = self.grid.boxes, self.tiles.ravel()
         worst = int(scores.argmin())
         if not best:
