@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter, zoom
 from training import distortions
 from training.dataset import labels, measures, synthesis
 from training.dataset.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
+from training.dataset.shards import BuildError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -451,9 +452,9 @@ def test_wrong_folders_are_refused(built, pictures, tmp_path):
         build_scenes(tmp_path, tmp_path / "out", 1, 1)
     with pytest.raises(SceneError, match="no scenes"):
         list(read_scenes(tmp_path))
-    with pytest.raises(SceneError, match="begun with other seed"):
+    with pytest.raises(BuildError, match="begun with other seed"):
         build_scenes(pictures, built, 7, 12, options=FAST, shard_scenes=3)
-    with pytest.raises(SceneError, match="begun with other options"):
+    with pytest.raises(BuildError, match="begun with other options"):
         build_scenes(pictures, built, 7, 11, options=replace(FAST, variants=3), shard_scenes=3)
 
 

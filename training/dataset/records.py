@@ -50,10 +50,19 @@ class Mix:
     comparison_pairs: int = 3
     pool: int = 20_000
 
+    def __post_init__(self):
+        for name in ("number_word", "short_tail", "rating_tail", "exclude_probability", "pristine_as_double"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
+        if unknown := set(self.exclude) - set(ANSWER):
+            raise ValueError(f"unknown category '{min(unknown)}' in exclude: choose from {', '.join(ANSWER)}")
+        if min(self.rating_pairs, self.comparison_pairs, self.pool) < 1:
+            raise ValueError("rating_pairs, comparison_pairs and pool must be at least 1")
+
 
 @dataclass(frozen=True)
-class _Part:
-    """What a part's records have in common."""
+class Part:
+    """What the records of one part have in common: name (which begins their ids), setting, form and mix."""
 
     name: str
     reference: bool
@@ -99,11 +108,11 @@ def write_records(
         raise ValueError(f"unknown part '{unknown[0]}': choose from {', '.join(PARTS)}")
     out = Path(out_dir) if out_dir else Path(root) / "records"
     suffixes = {False: "_single", True: "_double"} if form == "test" else {None: ""}
-    made = {name: _Part(name, name.endswith("_fr"), form, mix) for name in chosen}
+    made = {name: Part(name, name.endswith("_fr"), form, mix) for name in chosen}
     cross, numbers = CrossPairs(mix.pool), count()
     with ExitStack() as stack:
         files = {
-            (name, double): stack.enter_context(_ListFile(out / f"{name}{suffix}.json"))
+            (name, double): stack.enter_context(ListFile(out / f"{name}{suffix}.json"))
             for name, (double, suffix) in product(chosen, suffixes.items())
         }
 
@@ -117,15 +126,15 @@ def write_records(
             ]
             for name, part in made.items():
                 if name == CROSS:
-                    wanted = len(decided(shown, mix.rating_pairs, _rng(seed, "rating", scene["scene"])))
-                    rng = _rng(seed, CROSS, scene["scene"])
-                    write(name, _rated(part, cross.of(shown, wanted, rng), rng, numbers))
+                    wanted = len(decided(shown, mix.rating_pairs, record_rng(seed, "rating", scene["scene"])))
+                    rng = record_rng(seed, CROSS, scene["scene"])
+                    write(name, rated(part, cross.of(shown, wanted, rng), rng, numbers))
                 else:
-                    maker, key = _MAKERS[name]
-                    write(name, maker(part, shown, _rng(seed, key, scene["scene"])))
+                    maker, key = MAKERS[name]
+                    write(name, maker(part, shown, record_rng(seed, key, scene["scene"])))
         if CROSS in made:
-            rng = _rng(seed, f"{CROSS} rest", 0)
-            write(CROSS, _rated(made[CROSS], cross.rest(rng), rng, numbers))
+            rng = record_rng(seed, f"{CROSS} rest", 0)
+            write(CROSS, rated(made[CROSS], cross.rest(rng), rng, numbers))
     return {file.path.name: file.count for file in files.values()}
 
 
@@ -141,73 +150,79 @@ def level_for(quality: float, rng: np.random.Generator) -> str:
     return tasks.LEVELS[low + int(rng.random() < position - low)]
 
 
-def _identification(part: _Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+    """(whether it counts as a double, identification record) for every picture that the filter leaves."""
     templates = questions.IDENTIFICATION_FR if part.reference else questions.IDENTIFICATION_NR
     for number, picture in _kept(part, shown, rng):
         names = tuple(ANSWER[d["category"]] for d in picture.variant["distortions"])
         double = _is_double(part, picture, rng)
-        template = _pick(templates, rng)
+        template = pick(templates, rng)
         counted = part.test or rng.random() < part.mix.number_word
         short = part.test or rng.random() < part.mix.short_tail
         question = template.question(("two" if double else "one") if counted else "open")
         question = tasks.IDENTIFICATION.ask(question) if short else question
         answer = tasks.answer_text(names) if short else template.sentence(names)
-        yield double, _single(part, number, picture, question, answer, _truth(picture.variant, double))
+        yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
-def _score(part: _Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, picture in enumerate(shown):
         quality = picture.variant["quality"]
         level = descriptions.level_of(quality) if part.test else level_for(quality, rng)
         double = _is_double(part, picture, rng)
-        extra = {**_truth(picture.variant, double), "quality": quality}
+        extra = {**truth(picture.variant, double), "quality": quality}
         yield (
             double,
-            _single(part, number, picture, tasks.SCORE.ask(_pick(questions.SCORE, rng)), level.capitalize(), extra),
+            single_record(
+                part, number, picture, tasks.SCORE.ask(pick(questions.SCORE, rng)), level.capitalize(), extra
+            ),
         )
 
 
-def _assessment(part: _Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, picture in _kept(part, shown, rng):
         double = _is_double(part, picture, rng)
         answer = descriptions.assessment(picture.variant, rng, part.reference)
         yield (
             double,
-            _single(part, number, picture, _pick(questions.ASSESSMENT, rng), answer, _truth(picture.variant, double)),
+            single_record(
+                part, number, picture, pick(questions.ASSESSMENT, rng), answer, truth(picture.variant, double)
+            ),
         )
 
 
-def _rating(part: _Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
-    return _rated(part, decided(shown, part.mix.rating_pairs, rng), rng, count())
+def _rating(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+    return rated(part, decided(shown, part.mix.rating_pairs, rng), rng, count())
 
 
-def _rated(
-    part: _Part, pairs: Iterable[Decided], rng: np.random.Generator, numbers: Iterator[int]
+def rated(
+    part: Part, pairs: Iterable[Decided], rng: np.random.Generator, numbers: Iterator[int]
 ) -> Iterator[tuple[bool, dict]]:
+    """(whether either picture has two distortions, rating record) for every pair."""
     for a, b, better in pairs:
-        template = _pick(questions.RATING, rng)
+        template = pick(questions.RATING, rng)
         winner = tasks.WINNERS[0 if better else 1]
         short = part.test or rng.random() < part.mix.rating_tail
         question = tasks.RATING.ask(template.question) if short else template.question
         answer = winner if short else template.sentence(winner)
-        yield a.double or b.double, _pair(part, next(numbers), a, b, question, answer, {"A_better_B": better})
+        yield a.double or b.double, pair_record(part, next(numbers), a, b, question, answer, {"A_better_B": better})
 
 
-def _comparison(part: _Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, (a, b, better) in enumerate(decided(shown, part.mix.comparison_pairs, rng)):
-        if any(_excluded(part, picture, rng) for picture in (a, b)):
+        if any(excluded(part, picture, rng) for picture in (a, b)):
             continue
         answer = descriptions.comparison(a.variant, b.variant, better, rng, part.reference)
-        yield a.double or b.double, _pair(part, number, a, b, _pick(questions.COMPARISON, rng), answer, {})
+        yield a.double or b.double, pair_record(part, number, a, b, pick(questions.COMPARISON, rng), answer, {})
 
 
 CROSS = "rating_cross_nr"
 """Ratings of different pictures; there are none with a reference."""
 
 # Part -> how its records are made and the key of its draws: ratings without a reference are those with one (facts 6.3).
-_MAKERS: dict[str, tuple[Callable[[_Part, list[Shown], np.random.Generator], Iterator[tuple[bool, dict]]], str]] = {
-    "identification_fr": (_identification, "identification_fr"),
-    "identification_nr": (_identification, "identification_nr"),
+MAKERS: dict[str, tuple[Callable[[Part, list[Shown], np.random.Generator], Iterator[tuple[bool, dict]]], str]] = {
+    "identification_fr": (identification, "identification_fr"),
+    "identification_nr": (identification, "identification_nr"),
     "score_fr": (_score, "score_fr"),
     "score_nr": (_score, "score_nr"),
     "rating_fr": (_rating, "rating"),
@@ -218,27 +233,28 @@ _MAKERS: dict[str, tuple[Callable[[_Part, list[Shown], np.random.Generator], Ite
     "comparison_nr": (_comparison, "comparison_nr"),
 }
 
-PARTS = (*_MAKERS, CROSS)
+PARTS = (*MAKERS, CROSS)
 """Every part that can be written."""
 
 
-def _kept(part: _Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[int, Shown]]:
-    return ((number, picture) for number, picture in enumerate(shown) if not _excluded(part, picture, rng))
+def _kept(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[int, Shown]]:
+    return ((number, picture) for number, picture in enumerate(shown) if not excluded(part, picture, rng))
 
 
-def _excluded(part: _Part, picture: Shown, rng: np.random.Generator) -> bool:
+def excluded(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
     """Whether a picture is dropped because its distortion cannot be seen without a reference."""
     subtle = any(d["category"] in part.mix.exclude and d["severity"] < 2 for d in picture.variant["distortions"])
     return subtle and not part.reference and rng.random() < part.mix.exclude_probability
 
 
-def _is_double(part: _Part, picture: Shown, rng: np.random.Generator) -> bool:
+def _is_double(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
     if not picture.variant["distortions"]:
         return rng.random() < part.mix.pristine_as_double
     return picture.double
 
 
-def _single(part: _Part, number: int, picture: Shown, question: str, answer: str, extra: dict) -> dict:
+def single_record(part: Part, number: int, picture: Shown, question: str, answer: str, extra: dict) -> dict:
+    """A record about one picture in the published format."""
     images = {
         "image_ref": picture.reference if part.reference else None,
         "image_A": picture.variant["image"],
@@ -249,19 +265,20 @@ def _single(part: _Part, number: int, picture: Shown, question: str, answer: str
     )
 
 
-def _pair(part: _Part, number: int, a: Shown, b: Shown, question: str, answer: str, extra: dict) -> dict:
+def pair_record(part: Part, number: int, a: Shown, b: Shown, question: str, answer: str, extra: dict) -> dict:
+    """A record about two pictures in the published format, with the truth of both."""
     images = {
         "image_ref": a.reference if part.reference else None,
         "image_A": a.variant["image"],
         "image_B": b.variant["image"],
     }
-    truth = {f"distortions_{name}": _truth(picture.variant, picture.double) for name, picture in (("A", a), ("B", b))}
+    sides = {f"distortions_{name}": truth(picture.variant, picture.double) for name, picture in (("A", a), ("B", b))}
     return _record(
-        part, "quality_compare", f"{part.name}_{a.scene:06d}_{number}", images, question, answer, {**truth, **extra}
+        part, "quality_compare", f"{part.name}_{a.scene:06d}_{number}", images, question, answer, {**sides, **extra}
     )
 
 
-def _record(part: _Part, task_type: str, key: str, images: dict, question: str, answer: str, extra: dict) -> dict:
+def _record(part: Part, task_type: str, key: str, images: dict, question: str, answer: str, extra: dict) -> dict:
     if part.test:
         return {"id": key, **images, "query": question, "answer": answer, **extra}
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
@@ -274,7 +291,7 @@ def _record(part: _Part, task_type: str, key: str, images: dict, question: str, 
     }
 
 
-def _truth(variant: dict, double: bool) -> dict:
+def truth(variant: dict, double: bool) -> dict:
     """The distortion fields of a record: lists for doubles; null and severity 0 for a pristine picture."""
     found = variant["distortions"]
     keys = (
@@ -288,14 +305,14 @@ def _truth(variant: dict, double: bool) -> dict:
     return dict(zip(keys, columns if double else (column[0] for column in columns), strict=True))
 
 
-class _ListFile:
+class ListFile:
     """A JSON list written record by record under another name and renamed at the end: never seen half written."""
 
     def __init__(self, path: Path):
         self.path, self.count = path, 0
         self.part = path.with_name(path.name + ".part")
 
-    def __enter__(self) -> "_ListFile":
+    def __enter__(self) -> "ListFile":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.part.open("w", encoding="utf-8", newline="\n")
         return self
@@ -305,17 +322,21 @@ class _ListFile:
         self.count += 1
 
     def __exit__(self, failed, *_) -> None:
-        self.file.write("\n]\n" if self.count else "[]\n")
-        self.file.close()
-        if failed:
-            self.part.unlink()
-        else:
-            self.part.replace(self.path)
+        try:
+            with self.file:
+                if not failed:
+                    self.file.write("\n]\n" if self.count else "[]\n")
+            if not failed:
+                self.part.replace(self.path)
+        finally:
+            self.part.unlink(missing_ok=True)
 
 
-def _rng(seed: int, key: str, scene: int) -> np.random.Generator:
+def record_rng(seed: int, key: str, scene: int) -> np.random.Generator:
+    """The generator of one record: it depends on nothing that was drawn before."""
     return np.random.default_rng([seed, zlib.crc32(key.encode()), scene])
 
 
-def _pick(options, rng: np.random.Generator):
+def pick(options, rng: np.random.Generator):
+    """One of the options, each as likely as the others."""
     return options[int(rng.integers(len(options)))]

@@ -1,10 +1,8 @@
 """Builds a folder of scenes in parallel, from where it stopped, and reads it again: scenes-*.jsonl beside images/."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from PIL import Image
 from depictqa_core.errors import DepictQAError
 from depictqa_core.images import as_picture
 
-from .shards import Shard, Store, remove_parts, run_shards, write_file
+from .shards import Ledger, Shard, Store, names_digest, run_shards, write_file
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
 __all__ = ["BuildReport", "Scene", "SceneError", "SceneOptions", "Variant", "build_scenes", "make_scene", "read_scenes"]
@@ -74,27 +72,27 @@ def build_scenes(
         shard_scenes: scenes per shard; fixed for a root.
 
     Raises:
-        SceneError: no pictures, none that can be used, or `out_dir` was begun with other arguments.
-        BuildError: a file could not be written, or a worker process died.
+        SceneError: no pictures, or none that can be used.
+        BuildError: `out_dir` was begun with other arguments, a file could not be written, or a worker process died.
     """
     folder = Path(pictures_dir)
     folder = folder / split if (folder / split).is_dir() else folder
     files = find_sources(folder)
     plan = _Plan(str(folder), str(out_dir), files, int(seed), split, options or SceneOptions(), shard_scenes)
-    skipped = _open_root(plan)
+    if not (ledger := Ledger(Path(plan.out) / _SETTINGS)).file.exists() and any(Path(out_dir).glob("scenes-*.jsonl")):
+        raise SceneError(f"{plan.out} holds scenes but no {_SETTINGS}; choose an empty folder")
+    ledger.open(_settings(plan))
     missing = [Shard(plan.store, span, partial(_make_scene, plan)) for span in plan.store.missing(count)]
     made = sum(len(shard.span) for shard in missing)
     done = count - made
     if progress:
         progress(done, count)
     for shard, found in run_shards(missing, workers, engine):
-        if found.keys() - skipped.keys():
-            skipped.update(found)
-            _write_settings(plan, skipped)
+        ledger.note(found)
         done += len(shard.span)
         if progress:
             progress(done, count)
-    return BuildReport(count, made, dict(sorted(skipped.items())))
+    return BuildReport(count, made, dict(sorted(ledger.skipped.items())))
 
 
 def read_scenes(root: str | Path) -> Iterator[dict]:
@@ -163,38 +161,10 @@ def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict
 
 
 def _settings(plan: _Plan) -> dict:
-    names = sha256("\n".join(plan.files).encode()).hexdigest()
-    settings = {
+    return {
         "seed": plan.seed,
         "split": plan.split,
-        "pictures": names,
+        "pictures": names_digest(plan.files),
         "shard_scenes": plan.shard_scenes,
         "options": asdict(plan.options),
     }
-    return json.loads(json.dumps(settings))  # tuples become lists, as they are read back
-
-
-def _write_settings(plan: _Plan, skipped: dict[str, str]) -> None:
-    document = json.dumps({**_settings(plan), "skipped": skipped}, indent=1, ensure_ascii=False)
-    write_file(Path(plan.out) / _SETTINGS, lambda part: part.write_text(document + "\n", encoding="utf-8"))
-
-
-def _open_root(plan: _Plan) -> dict[str, str]:
-    """Begins or goes on with a data root; returns the pictures skipped so far."""
-    file = Path(plan.out) / _SETTINGS
-    remove_parts(Path(plan.out))
-    if not file.exists():
-        if any(Path(plan.out).glob("scenes-*.jsonl")):
-            raise SceneError(f"{plan.out} holds scenes but no {_SETTINGS}; choose an empty folder")
-        _write_settings(plan, {})
-        return {}
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SceneError(f"{file} is damaged ({error}); choose an empty folder") from error
-    changed = [name for name, value in _settings(plan).items() if before.get(name) != value]
-    if changed:
-        raise SceneError(
-            f"{plan.out} was begun with other {' and '.join(changed)}; choose an empty folder or the same arguments"
-        )
-    return before.get("skipped", {})

@@ -1,5 +1,7 @@
 """Runs a build in shards, on processes or on a Ray cluster, so that a stop at any moment loses and doubles nothing."""
 
+import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
@@ -13,10 +15,12 @@ from pathlib import Path
 import cv2
 import torch
 
+from depictqa_core.errors import DepictQAError
+
 ENGINES = ("processes", "ray")
 
 
-class BuildError(RuntimeError):
+class BuildError(DepictQAError):
     """A build that cannot go on; the message says why and what to do. What is finished stays, and is not made again."""
 
 
@@ -66,6 +70,54 @@ class Shard:
     make: Callable[[int, dict[str, str]], dict]
 
 
+class Ledger:
+    """A file beside the shards that says what a build depends on, so that nobody goes on with other settings, and which
+    sources were skipped (``skipped``: name -> reason, of all runs so far)."""
+
+    def __init__(self, file: Path):
+        self.file = file
+        self.skipped: dict[str, str] = {}
+
+    def open(self, settings: dict) -> None:
+        """Begin a build, or go on with one; what a killed run had begun to write is removed.
+
+        Raises:
+            BuildError: the build was begun with other settings, or the file is damaged or cannot be written.
+        """
+        self._settings = json.loads(json.dumps(settings))  # tuples become lists, as they are read back
+        _remove_parts(self.file.parent)
+        if not self.file.exists():
+            self._write()
+            return
+        try:
+            before = json.loads(self.file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BuildError(f"{self.file} is damaged ({error}); choose an empty folder") from error
+        changed = [name for name, value in self._settings.items() if before.get(name) != value]
+        if changed:
+            raise BuildError(
+                f"{self.file.parent} was begun with other {' and '.join(changed)}; choose an empty folder or the same "
+                "arguments"
+            )
+        self.skipped = before.get("skipped", {})
+
+    def note(self, skipped: dict[str, str]) -> None:
+        """Remember sources that could not be used."""
+        if skipped.keys() - self.skipped.keys():
+            self.skipped.update(skipped)
+            self._write()
+
+    def _write(self) -> None:
+        document = json.dumps({**self._settings, "skipped": self.skipped}, indent=1, ensure_ascii=False)
+        with writing(self.file.parent):
+            write_file(self.file, lambda part: part.write_text(document + "\n", encoding="utf-8"))
+
+
+def names_digest(names: tuple[str, ...]) -> str:
+    """What the settings of a build keep of its list of sources."""
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
 def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes") -> Iterator[tuple[Shard, dict]]:
     """Make the shards in any order; yields (shard, sources skipped in it) as soon as its file is there.
 
@@ -106,15 +158,22 @@ def make_shard(shard: Shard) -> dict[str, str]:
         BuildError: a file cannot be written; no part of it stays.
     """
     skipped: dict[str, str] = {}
-    try:
+    with writing(shard.store.folder):
         text = "".join(json.dumps(shard.make(index, skipped), ensure_ascii=False) + "\n" for index in shard.span)
         write_file(shard.store.file(shard.span), lambda part: part.write_text(text, encoding="utf-8"))
+    return skipped
+
+
+@contextlib.contextmanager
+def writing(folder: str | Path) -> Iterator[None]:
+    """Turns the errors of a full or closed disk into a BuildError that says what to do."""
+    try:
+        yield
     except OSError as error:
         raise BuildError(
-            f"cannot write to {shard.store.folder} ({error.strerror or error}): make room, then run the same command "
-            "again; it goes on where it stopped"
+            f"cannot write to {folder} ({error.strerror or error}): make room, then run the same command again; "
+            "it goes on where it stopped"
         ) from error
-    return skipped
 
 
 def write_file(file: Path, write: Callable[[Path], object]) -> None:
@@ -132,8 +191,7 @@ def write_file(file: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove what a killed build had begun to write."""
+def _remove_parts(folder: Path) -> None:
     for part in folder.rglob(".*.part"):
         part.unlink(missing_ok=True)
 
