@@ -142,7 +142,7 @@ def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "
     drawn = []
     for number, page in enumerate(pages, start=1):
         subtitle = "; ".join([f"Page {number} of {len(pages)}"] * (len(pages) > 1) + [order] * bool(order))
-        notes = ["Score: 0 (worst) to 100 (flawless). The most critical distortion, with its probability."]
+        notes = ["Score: 0 (worst) to 100 (flawless). The distortions found, with the probability of that answer."]
         drawn.append(row_chart(title, subtitle, page, axis, ("score", "distortion", "confidence"), notes))
     size = max(page.width for page in drawn), max(page.height for page in drawn)
     return [drawing.extended(page, size) for page in drawn]
@@ -158,7 +158,7 @@ def _judged_row(entry: Judged, number: int) -> Row:
     low, high = (0.0, 0.0) if score is None else (at - score.spread, at + score.spread)
     words = ("-" if score is None else f"{at:.1f} ±{score.spread:.0f}",)
     words += ("-", "-") if found is None else (" and ".join(found.labels) or "none", f"{found.confidence:.0%}")
-    return Row(entry.picture.name, at, low, high, words, str(number), False, entry.picture)
+    return Row(entry.name, at, low, high, words, str(number), False, entry.picture)
 
 
 def _draw_mark(sheet, middle_x, middle, row: Row) -> None:

@@ -43,17 +43,18 @@ class Collected:
 
 
 def picked(count: int, text: str) -> list[int]:
-    """Levels (0 is best) of ``count`` pictures from picks such as "2" or "2, 0": best first, all others equal behind.
+    """Levels (0 is best) of ``count`` pictures from picks such as "3" or "3, 1": best first, all others equal behind.
 
     Raises:
-        TaskError: not whole numbers of pictures from 0, or one of them twice.
+        TaskError: not whole numbers of pictures from 1, or one of them twice.
     """
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() for word in words):
-        raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 0, best first: 2, 0")
-    numbers = [int(word) for word in words]
-    if numbers and max(numbers) >= count:
-        raise TaskError(f"picked: there is no picture {max(numbers)}; {count} arrived, numbered 0 to {count - 1}")
+        raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
+    numbers = [int(word) - 1 for word in words]
+    for number in numbers:
+        if not 0 <= number < count:
+            raise TaskError(f"picked: there is no picture {number + 1}; {count} arrived, numbered from 1")
     if len(set(numbers)) < len(numbers):
         raise TaskError(f"picked: {text!r} names a picture twice")
     return [numbers.index(index) if index in numbers else len(numbers) for index in range(count)]

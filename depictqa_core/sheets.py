@@ -20,9 +20,10 @@ MOST_SHOWN = 200
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture of a quality sheet with what is known of it; ``score`` and ``found`` may be None."""
+    """One picture of a quality sheet, the name below it, and what is known of it; ``score``, ``found`` may be None."""
 
     picture: Picture
+    name: str
     score: Score | None = None
     found: Identification | None = None
 
@@ -78,7 +79,7 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
     scores = [entry.score.score for entry in entries if entry.score is not None]
     legend = ["score: 0 (worst) to 100 (flawless), with its standard deviation."] if scores else []
     if any(entry.found is not None for entry in entries):
-        legend.append("The most critical distortion, with its probability.")
+        legend.append("The distortions found, with the probability of that answer.")
     drawn = []
     for number, page in enumerate(pages, start=1):
         facts = [f"page {number} of {len(pages)}"] * (len(pages) > 1) + [order] * bool(order)
@@ -161,7 +162,7 @@ def _judged_card(entry: Judged, number: int) -> _Card:
     if entry.found is not None:
         chip = f"{' and '.join(entry.found.labels) or 'no distortion'} {entry.found.confidence:.0%}"
         chip = (chip, not entry.found.labels)
-    return _Card(entry.picture, entry.picture.name, str(number), False, bars, chip)
+    return _Card(entry.picture, entry.name, str(number), False, bars, chip)
 
 
 def _score_bar(score: float, spread: float) -> _Bar:

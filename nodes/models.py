@@ -1,0 +1,160 @@
+"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
+
+from comfy_api.latest import io
+
+from ..depictqa_core import reports
+from ..depictqa_core.charts import leaderboard_chart
+from ..depictqa_core.errors import TaskError
+from ..depictqa_core.leaderboard import fair_pairs, leaderboard, unpaired
+from .drawn import drawn_output, to_image
+from .shown import Table, percent, report
+from .sockets import (
+    MODEL_TOOLTIP,
+    DepictQAModel,
+    flatten,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
+
+MORE = ("images_2", "images_3", "images_4")
+
+
+class CompareModels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["leaderboard", "model comparison", "LoRA comparison", "sampler comparison", "Bradley-Terry", "XY plot"],
+            node_id="DepictQA_CompareModels",
+            display_name="Compare Models",
+            category="DepictQA/assess",
+            description=(
+                "Finds out which model, LoRA, sampler or prompt makes the better pictures. Only pictures of the same "
+                "prompt and seed meet, in both orders; a leaderboard says how sure the order is."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("images", tooltip="Pictures of the first model, or of all: a batch, or a list."),
+                io.String.Input(
+                    "labels",
+                    default="model A\nmodel B",
+                    multiline=True,
+                    tooltip="What made the pictures, one per line (or a linked list): one label per linked batch, or "
+                    "one per picture.",
+                ),
+                *(
+                    io.Image.Input(name, optional=True, tooltip="Optional: pictures of a further model.")
+                    for name in MORE
+                ),
+                io.String.Input(
+                    "groups",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Optional: what each picture was made from (prompt, seed), one per picture; only equal "
+                    "ones meet. Unlinked: the first picture of a label meets the first of every other, and so on.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="Optional: the undistorted original; one picture for all, or one per picture.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("best_label", display_name="best_label", tooltip="The label that stands first."),
+                io.String.Output(
+                    "ranked_labels", display_name="ranked_labels", is_output_list=True, tooltip="Labels, best first."
+                ),
+                io.Float.Output(
+                    "strengths",
+                    display_name="strengths",
+                    is_output_list=True,
+                    tooltip="Bradley-Terry strength of each ranked label, in log odds, mean 0.",
+                ),
+                io.Image.Output("chart", display_name="chart", tooltip="The leaderboard as a picture."),
+                io.String.Output("table", display_name="table", tooltip="The leaderboard as text."),
+                io.String.Output("csv", display_name="csv", tooltip="The leaderboard as CSV."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="The leaderboard, who beats whom and every comparison in one JSON text.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, images, labels, groups=None, reference=None, **more) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            batches = [item for name in (images, *(more.get(key) for key in MORE)) for item in name or []]
+            singles = flatten(batches)
+            pictures = to_pictures(singles, "image")
+            labels = _labels(labels, batches, len(singles))
+            pairs = fair_pairs(labels, groups)
+            asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
+            references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
+            answers = model.ask("compare_many", asked, references)
+            board = leaderboard(labels, pairs, answers)
+        alone = [pictures[index].name for index in unpaired(len(pictures), pairs)]
+        if alone:
+            notices = [*notices, f"Without a partner of the same prompt and seed, so not compared: {', '.join(alone)}."]
+        facts = board.to_dict()
+        comparisons = [
+            {"group": pair.group, "label_a": labels[pair.a], "label_b": labels[pair.b], **answer.to_dict()}
+            for pair, answer in zip(pairs, answers, strict=True)
+        ]
+        chart = to_image(leaderboard_chart(board))
+        table = reports.leaderboard_table(board)
+        standings = facts.pop("standings")
+        return drawn_output(
+            cls,
+            board.standings[0].label,
+            [standing.label for standing in board.standings],
+            [standing.strength for standing in board.standings],
+            chart,
+            table,
+            reports.csv_text(standings),
+            report("compare_models", model, standings, notices, **facts, pairs=comparisons),
+            images=[chart],
+            text="\n".join([*notices, table]),
+            table=_table(board, labels, pictures, notices),
+        )
+
+
+def _labels(labels: list[str], batches: list, count: int) -> list[str]:
+    """One label per picture, from one per picture or one per linked batch.
+
+    Raises:
+        TaskError: neither as many labels as pictures nor as many as batches.
+    """
+    lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
+    if len(lines) == count:
+        return lines
+    sizes = [len(flatten([batch])) for batch in batches]
+    if len(lines) != len(sizes):
+        per_batch = f", or {len(sizes)}, one per batch" if len(sizes) > 1 else ""
+        raise TaskError(f"labels: {len(lines)} arrived for {count} pictures; give {count}, one per picture{per_batch}.")
+    return [label for label, size in zip(lines, sizes, strict=True) for _ in range(size)]
+
+
+def _per_pair(reference, pairs, count: int):
+    """One reference per pair from one per picture; otherwise what arrived, which is then one for all or refused."""
+    singles = flatten(reference)
+    if len(singles) != count or count == 1:
+        return reference
+    return [singles[pair.a] for pair in pairs]
+
+
+def _table(board, labels, pictures, notices) -> Table:
+    rows = [
+        [s.label, mark, percent(s.win_share), f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
+        + [f"{s.low:+.2f} to {s.high:+.2f}"]
+        for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
+    ]
+    first = [(pictures[labels.index(standing.label)],) for standing in board.standings]
+    columns = ["", "rank", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    return Table(columns, rows, first, [*notices, *reports.leaderboard_notes(board)])

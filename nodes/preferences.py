@@ -1,0 +1,158 @@
+"""The node that keeps what somebody prefers, to tune a personal judge on it."""
+
+import os
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..depictqa_core.errors import TaskError
+from ..depictqa_core.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
+from ..depictqa_core.sheets import Judged, quality_sheets
+from ..depictqa_core.storing import below
+from .drawn import drawn_output, to_batch
+from .followers import branch
+from .sockets import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
+
+PICKED, RATINGS, ORDER = "picked", "ratings", "order"
+WAYS = [PICKED, RATINGS, ORDER]
+MOST_PAIRS = 20_000
+
+
+class CollectPreferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["rate images", "human feedback", "preference data", "personal judge", "training data", "pick best"],
+            node_id="DepictQA_CollectPreferences",
+            display_name="Collect Preferences",
+            category="DepictQA/train",
+            description=(
+                "Keeps which pictures you prefer as training records, in a folder from which a personal judge can be "
+                "tuned. Nothing is recorded until you pick."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to choose from: a batch, or a list of any sizes."),
+                io.Combo.Input(
+                    "preference",
+                    options=WAYS,
+                    default=PICKED,
+                    tooltip="picked: the numbers below. ratings: the linked ratings, higher is better. "
+                    "order: the pictures arrive best first, such as sorted by hand.",
+                ),
+                io.String.Input(
+                    "picked",
+                    default="",
+                    tooltip="Numbers of the pictures that you prefer, from 1 as shown on the node, best first: 3 or "
+                    "3, 1. All others count as worse. Empty: record nothing yet.",
+                ),
+                io.Combo.Input(
+                    "pairs",
+                    options=list(PAIRS),
+                    default=PAIRS[0],
+                    tooltip="Which pairs become records: all that differ, only the best against the rest, or only "
+                    "neighbours in the order.",
+                ),
+                io.Float.Input(
+                    "margin",
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="Ratings no further apart than this count as equal, and say nothing.",
+                ),
+                io.String.Input(
+                    "collection",
+                    default="preferences",
+                    tooltip="Folder of the records, below depictqa in ComfyUI's output folder.",
+                ),
+                io.Float.Input(
+                    "ratings",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Optional: one rating per picture, higher is better (stars, points, scores).",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="Optional: the undistorted original that all of them were made from.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "best_images",
+                    display_name="best_images",
+                    is_output_list=True,
+                    tooltip="The most preferred pictures, untouched; stops silently while nothing is picked.",
+                ),
+                io.Int.Output(
+                    "new_records", display_name="new_records", tooltip="How many records are new or changed."
+                ),
+                io.Int.Output(
+                    "all_records", display_name="all_records", tooltip="How many records the folder now has."
+                ),
+                io.String.Output("folder", display_name="folder", tooltip="The folder to train from."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, images, preference, picked, pairs, margin, collection, ratings=None, reference=None
+    ) -> io.NodeOutput:
+        with readable_errors():
+            singles = flatten(images)
+            pictures = to_pictures(singles, "image")
+            references, notices = to_reference(reference, [tuple(pictures)])
+            way = choice(one(preference), WAYS, "preference")
+            found = _levels(way, one(picked), ratings, one(margin), len(pictures))
+            chosen = pairs_of(found, choice(one(pairs), list(PAIRS), "pairs"))
+            if len(chosen) > MOST_PAIRS:
+                raise TaskError(f"pairs: {len(chosen)} are too many for one run; choose neighbours.")
+            name = below(one(collection).strip(), "collection")
+            if not name:
+                raise TaskError("collection: is empty; give a name such as preferences.")
+            folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
+            beside = references and references[0]
+            picks = [Preference(pictures[better], pictures[worse], beside) for better, worse in chosen]
+            result = collect(folder, picks)
+        best = [single for single, level in zip(singles, found) if level == 0] if chosen else []
+        shown = [Judged(picture, _note(level, found)) for picture, level in zip(pictures, found)]
+        lines = [
+            f"{result.new} new, {result.changed} changed, {result.known} known already; {result.total} in all",
+            os.path.join(folder, *RECORDS.split("/")),
+        ]
+        if not chosen:
+            lines.insert(0, "Nothing recorded: no picture is preferred yet. Give the numbers of the best in 'picked'.")
+        return drawn_output(
+            cls,
+            branch(best),
+            result.new + result.changed,
+            result.total,
+            folder,
+            images=[to_batch(quality_sheets(shown))],
+            text="\n".join([*notices, *lines]),
+        )
+
+
+def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:
+    """How the pictures stand to each other: one level per picture, 0 is best, equal levels are equally good.
+
+    Raises:
+        TaskError: picks or ratings that do not fit the pictures.
+    """
+    if way == PICKED:
+        return picked(count, numbers)
+    if way == ORDER:
+        return list(range(count))
+    if ratings is None:
+        raise TaskError("ratings: nothing is linked; link one rating per picture, or choose another preference.")
+    if len(ratings) != count:
+        raise TaskError(f"ratings: {len(ratings)} arrived for {count} pictures; link one per picture.")
+    return levels(ratings, margin)
+
+
+def _note(level: int, found: list[int]) -> str:
+    """What the shown sheet says below a picture."""
+    return f"preferred: {level + 1}" if len(set(found)) > 1 and level < max(found) else ""
