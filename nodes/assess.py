@@ -1,35 +1,126 @@
-"""The nodes that judge every picture for itself: in words, or in points."""
+"""The nodes that judge every picture for itself: by the names of its distortions, in words, in points."""
+
+import json
+import math
 
 from comfy_api.latest import io
 
+from .shown import REPORT_TOOLTIP, Table, node_output, percent, report, stream
 from .sockets import (
     IMAGES_TOOLTIP,
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
-    REPORT_TOOLTIP,
     DepictQAModel,
     choice,
     flatten,
-    node_output,
     one,
     readable_errors,
-    report,
+    schema,
     to_pictures,
     to_reference,
 )
 
 DETAILS = ["detailed", "brief"]
+COUNTS = {"any": None, "1": 1, "2": 2}
+SHOWN_LABELS = 3
+
+
+class IdentifyDistortions(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["defects", "artifacts", "noise blur detection", "image quality"],
+            node_id="DepictQA_IdentifyDistortions",
+            display_name="Identify Distortions",
+            category="DepictQA/assess",
+            description="Names what is wrong with each picture (noise, blur, compression, ...), with probabilities.",
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                io.Combo.Input(
+                    "count",
+                    options=list(COUNTS),
+                    default="any",
+                    tooltip="How many distortions to name: the one or the two most critical, or as many as it finds.",
+                ),
+                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+            ],
+            outputs=[
+                io.String.Output(
+                    "distortions",
+                    display_name="distortions",
+                    is_output_list=True,
+                    tooltip="The names found in each picture, such as 'noise, blur'; 'none' where it found none.",
+                ),
+                io.Boolean.Output(
+                    "undistorted",
+                    display_name="undistorted",
+                    is_output_list=True,
+                    tooltip="True where it found no distortion.",
+                ),
+                io.Float.Output(
+                    "confidences",
+                    display_name="confidences",
+                    is_output_list=True,
+                    tooltip="How probable each answer is among all that could be given, 0 to 1.",
+                ),
+                io.String.Output(
+                    "probabilities",
+                    display_name="probabilities",
+                    is_output_list=True,
+                    tooltip="The probabilities of all 13 labels for each picture, as JSON; they sum to 1.",
+                ),
+                io.String.Output(
+                    "severities",
+                    display_name="severities",
+                    is_output_list=True,
+                    tooltip="How severe each named distortion is; empty where the checkpoint was not taught to tell.",
+                ),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, images, count, reference=None) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            asked = COUNTS[choice(one(count), list(COUNTS), "count")]
+            pictures = to_pictures(flatten(images), "image")
+            references, notices = to_reference(reference, pictures)
+            answers = model.ask("identify", pictures, references, count=asked)
+        names = [", ".join(answer.labels) or "none" for answer in answers]
+        severities = [_severities(answer) for answer in answers]
+        rows = [
+            [answer.picture, found, severity, percent(answer.confidence), _most_probable(answer)]
+            for answer, found, severity in zip(answers, names, severities, strict=True)
+        ]
+        columns = ["", "", "severity", "confidence", "probabilities"]
+        return node_output(
+            cls,
+            names,
+            [not answer.labels for answer in answers],
+            [answer.confidence for answer in answers],
+            [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in answers],
+            severities,
+            report("identify", model, [answer.to_dict() for answer in answers], notices),
+            table=Table(columns, rows, [(picture,) for picture in pictures], notices),
+        )
 
 
 class DescribeImages(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema(
+        return schema(
+            ["caption quality", "explain defects", "assessment", "image quality"],
             node_id="DepictQA_DescribeImages",
             display_name="Describe Image Quality",
             category="DepictQA/assess",
             description="Says in words what is wrong with each picture, where, how badly, and how good it is overall.",
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
                 io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
@@ -75,30 +166,34 @@ class DescribeImages(io.ComfyNode):
         with readable_errors():
             detailed = choice(one(detail), DETAILS, "detail") == "detailed"
             pictures = to_pictures(flatten(images), "image")
-            references = to_reference(reference, len(pictures))
+            references, notices = to_reference(reference, pictures)
             if detailed:
                 options = {"question": (one(question) or "").strip() or None, "max_new_tokens": one(max_new_tokens)}
-                answers = model.ask("describe", pictures, references, **options)
+                streamed = stream(cls, [picture.name for picture in pictures])
+                answers = model.ask("describe", pictures, references, on_text=streamed, **options)
             else:
                 answers = model.ask("identify", pictures, references, count=None)
+        rows = [[answer.picture, answer.text, percent(answer.confidence)] for answer in answers]
         return node_output(
             cls,
             [answer.text for answer in answers],
-            [float("nan") if answer.confidence is None else answer.confidence for answer in answers],
-            report("describe", model, [answer.to_dict() for answer in answers]),
-            text="\n\n".join(f"{answer.picture}: {answer.text}" for answer in answers),
+            [math.nan if answer.confidence is None else answer.confidence for answer in answers],
+            report("describe", model, [answer.to_dict() for answer in answers], notices),
+            table=Table(["", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
         )
 
 
 class ScoreImages(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema(
+        return schema(
+            ["rate images", "quality score", "IQA", "aesthetic score", "image quality"],
             node_id="DepictQA_ScoreImages",
             display_name="Score Images",
             category="DepictQA/assess",
             description="Scores the quality of each picture from 0 (worst) to 100 (flawless), with its spread.",
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
                 io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
@@ -130,12 +225,24 @@ class ScoreImages(io.ComfyNode):
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image")
-            answers = model.ask("score", pictures, to_reference(reference, len(pictures)))
+            references, notices = to_reference(reference, pictures)
+            answers = model.ask("score", pictures, references)
+        rows = [[a.picture, f"{a.score:.1f}", f"± {a.spread:.1f}", percent(a.confidence)] for a in answers]
         return node_output(
             cls,
             [answer.score for answer in answers],
             [answer.spread for answer in answers],
             [answer.confidence for answer in answers],
-            report("score", model, [answer.to_dict() for answer in answers]),
-            text="\n".join(f"{answer.picture}: {answer.score:.1f} ± {answer.spread:.1f}" for answer in answers),
+            report("score", model, [answer.to_dict() for answer in answers], notices),
+            table=Table(["", "score", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
         )
+
+
+def _severities(answer) -> str:
+    """How severe each named distortion is, such as ``"noise 3, blur 1"``; empty where the model does not tell."""
+    severities = getattr(answer, "severities", None) or ()
+    return ", ".join(f"{label} {severity}" for label, severity in zip(answer.labels, severities))
+
+
+def _most_probable(answer) -> str:
+    return ", ".join(f"{item.label} {item.probability:.0%}" for item in answer.probabilities[:SHOWN_LABELS])

@@ -3,15 +3,15 @@
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from .shown import REPORT_TOOLTIP, Table, node_output, percent, report
 from .sockets import (
     MODEL_TOOLTIP,
-    REPORT_TOOLTIP,
     DepictQAModel,
     flatten,
-    node_output,
     one,
     readable_errors,
-    report,
+    repeat,
+    schema,
     to_pictures,
     to_reference,
 )
@@ -20,7 +20,8 @@ from .sockets import (
 class CompareImages(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema(
+        return schema(
+            ["which is better", "A/B test", "pairwise", "image quality"],
             node_id="DepictQA_CompareImages",
             display_name="Compare Images",
             category="DepictQA/assess",
@@ -29,6 +30,7 @@ class CompareImages(io.ComfyNode):
                 "orders. Batches and lists are compared pair by pair. A tie passes image A on."
             ),
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
                 io.Image.Input("image_a", tooltip="Picture A; one for all pairs, or one per pair."),
@@ -106,17 +108,27 @@ class CompareImages(io.ComfyNode):
                     f"image_a and image_b: {len(pictures_a)} and {len(pictures_b)} pictures arrived; link as many of "
                     "one as of the other, or a single picture to compare with all."
                 )
-            pairs = list(zip(_repeat(pictures_a, count), _repeat(pictures_b, count), strict=True))
-            references = to_reference(reference, count)
+            pairs = list(zip(repeat(pictures_a, count), repeat(pictures_b, count), strict=True))
+            references, notices = to_reference(reference, pairs)
             answers = model.ask(
                 "compare_many",
                 pairs,
-                references and _repeat(references, count),
+                references,
                 explain=bool(one(explain)),
                 question=(one(question) or "").strip() or None,
             )
         a_wins = [answer.verdict != "B" for answer in answers]
-        singles = zip(_repeat(singles_a, count), _repeat(singles_b, count), a_wins, strict=True)
+        singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
+        rows = [
+            [
+                f"{answer.picture_a} or {answer.picture_b}",
+                _verdict(answer),
+                percent(answer.confidence),
+                percent(answer.disagreement),
+                answer.text or "",
+            ]
+            for answer in answers
+        ]
         return node_output(
             cls,
             [a if wins else b for a, b, wins in singles],
@@ -126,16 +138,10 @@ class CompareImages(io.ComfyNode):
             [answer.confidence for answer in answers],
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
-            report("compare", model, [answer.to_dict() for answer in answers]),
-            text="\n\n".join(_line(answer) for answer in answers),
+            report("compare", model, [answer.to_dict() for answer in answers], notices),
+            table=Table(["", "", "confidence", "disagreement", ""], rows, pairs, notices),
         )
 
 
-def _repeat(items: list, count: int) -> list:
-    return items if len(items) == count else items * count
-
-
-def _line(answer) -> str:
-    verdict = {"A": answer.picture_a + " is better", "B": answer.picture_b + " is better", "tie": "a tie"}
-    line = f"{answer.picture_a} or {answer.picture_b}: {verdict[answer.verdict]} ({answer.confidence:.0%} sure)"
-    return f"{line}\n{answer.text}" if answer.text else line
+def _verdict(answer) -> str:
+    return {"A": f"{answer.picture_a} is better", "B": f"{answer.picture_b} is better", "tie": "a tie"}[answer.verdict]

@@ -2,12 +2,31 @@
 
 from comfy_api.latest import ComfyExtension
 
-from .assess import DescribeImages, ScoreImages
+from .assess import DescribeImages, IdentifyDistortions, ScoreImages
 from .compare import CompareImages
 from .load import LoadModel
+from .map import QualityMap
+from .models import CompareModels
+from .preferences import CollectPreferences
 from .rank import RankImages
+from .save import SaveScoredImages
+from .select import FilterImages
+from .sheet import QualitySheet
 
-NODES = [LoadModel, DescribeImages, CompareImages, ScoreImages, RankImages]
+NODES = [
+    LoadModel,
+    IdentifyDistortions,
+    DescribeImages,
+    CompareImages,
+    ScoreImages,
+    RankImages,
+    FilterImages,
+    CompareModels,
+    SaveScoredImages,
+    QualitySheet,
+    QualityMap,
+    CollectPreferences,
+]
 
 
 class DepictQAExtension(ComfyExtension):

@@ -1,18 +1,21 @@
 """The node that orders pictures from best to worst."""
 
+import math
+
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from .followers import Followers, follower_inputs, follower_outputs
+from .shown import Table, node_output, percent, report
 from .sockets import (
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
     flatten,
-    node_output,
     one,
     readable_errors,
-    report,
+    schema,
     to_pictures,
     to_reference,
 )
@@ -23,12 +26,14 @@ METHODS = ["pairs", "score"]
 class RankImages(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema(
+        return schema(
+            ["sort images", "best of N", "pick best", "top k", "image quality"],
             node_id="DepictQA_RankImages",
             display_name="Rank Images",
             category="DepictQA/select",
             description="Sorts pictures from best to worst and passes them on untouched, all of them or the best few.",
             is_input_list=True,
+            is_output_node=True,
             inputs=[
                 DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
                 io.Image.Input("images", tooltip="The pictures to rank: a batch, or a list of pictures of any sizes."),
@@ -47,6 +52,23 @@ class RankImages(io.ComfyNode):
                     tooltip="Also find out what is wrong with each picture, and say why it stands where it stands.",
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                *follower_inputs(),
+                io.Int.Input(
+                    "budget",
+                    default=0,
+                    min=0,
+                    max=1000000,
+                    optional=True,
+                    tooltip="Most pairs to compare (pairs only). 0: all pairs of up to 12 pictures, of more only the "
+                    "telling ones.",
+                ),
+                io.Boolean.Input(
+                    "stop_when_decided",
+                    default=False,
+                    optional=True,
+                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % (pairs only). Faster for "
+                    "many pictures; the order below top_k stays rough.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -83,40 +105,93 @@ class RankImages(io.ComfyNode):
                 io.String.Output(
                     "report", display_name="report", tooltip="The whole ranking in one JSON text, whatever top_k is."
                 ),
+                io.Int.Output(
+                    "ranks",
+                    display_name="ranks",
+                    is_output_list=True,
+                    tooltip="Rank of each ranked picture, from 1; pictures that cannot be told apart share one.",
+                ),
+                io.Float.Output(
+                    "lows",
+                    display_name="lows",
+                    is_output_list=True,
+                    tooltip="Lower end of the 95 % interval of each strength.",
+                ),
+                io.Float.Output(
+                    "highs",
+                    display_name="highs",
+                    is_output_list=True,
+                    tooltip="Upper end of the 95 % interval of each strength.",
+                ),
+                *follower_outputs("ranked"),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, images, method, top_k, with_reasons, reference=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        images,
+        method,
+        top_k,
+        with_reasons,
+        reference=None,
+        latents=None,
+        masks=None,
+        texts=None,
+        budget=(0,),
+        stop_when_decided=(False,),
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             if one(top_k) < 0:
                 raise TaskError(f"top_k: {one(top_k)} is less than 0; give how many to pass on, or 0 for all.")
+            options = {
+                "method": choice(one(method), METHODS, "method"),
+                "reasons": bool(one(with_reasons)),
+                "budget": one(budget) or None,
+            }
+            if one(stop_when_decided) and one(top_k):
+                options["top_k"] = one(top_k)
             singles = flatten(images)
             pictures = to_pictures(singles, "image")
-            ranking = model.ask(
-                "rank",
-                pictures,
-                to_reference(reference, len(pictures)),
-                method=choice(one(method), METHODS, "method"),
-                reasons=bool(one(with_reasons)),
-            )
+            followers = Followers(len(pictures), latents, masks, texts)
+            references, notices = to_reference(reference, pictures)
+            ranking = model.ask("rank", pictures, references, **options)
         top = ranking.pictures[: one(top_k) or None]
+        indexes = [place.index for place in top]
         facts = ranking.to_dict()
         return node_output(
             cls,
-            [singles[place.index] for place in top],
-            singles[top[0].index],
-            [float("nan") if place.score is None else place.score for place in top],
+            [singles[index] for index in indexes],
+            singles[indexes[0]],
+            [math.nan if place.score is None else place.score for place in top],
             [place.strength for place in top],
-            [place.index for place in top],
+            indexes,
             [place.reason for place in top],
-            report("rank", model, facts.pop("pictures"), **facts),
-            text="\n".join(_line(place) for place in ranking.pictures),
+            report("rank", model, facts.pop("pictures"), notices, **facts),
+            [place.rank for place in top],
+            [place.low for place in top],
+            [place.high for place in top],
+            *followers.choose(indexes),
+            table=_table(ranking, pictures, notices),
         )
 
 
-def _line(place) -> str:
-    score = "" if place.score is None else f" ({place.score:.1f})"
-    return f"{place.rank}. {place.picture}{score}" + (f": {place.reason}" if place.reason else "")
+def _table(ranking, pictures, notices) -> Table:
+    rows = [
+        [
+            f"{place.rank}. {place.picture}",
+            "" if place.score is None else f"{place.score:.1f}",
+            f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
+            place.reason,
+        ]
+        for place in ranking.pictures
+    ]
+    notes = [*notices]
+    if ranking.comparisons:
+        asked = f"{ranking.comparisons} pairs asked ({ranking.stopped})"
+        notes.append(f"{asked}, mean disagreement of the two orders {percent(ranking.disagreement)}")
+    shown = [(pictures[place.index],) for place in ranking.pictures]
+    return Table(["", "score", "strength", ""], rows, shown, notes)

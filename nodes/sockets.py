@@ -1,14 +1,13 @@
-"""What all nodes share between sockets and the judge: pictures in and out, checked widgets, reports, errors."""
+"""What all nodes share on their input side: types, tooltips, pictures, references, checked widgets, readable errors."""
 
-import json
 from contextlib import contextmanager
 
 import torch
-from comfy_api.latest import io, ui
-from server import PromptServer
+from comfy_api.latest import io
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images import Picture, as_picture
+from ..depictqa_core.references import fit_reference
 
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
 
@@ -18,7 +17,13 @@ REFERENCE_TOOLTIP = (
     "Optional: the undistorted original. One picture for all, or one per picture in the same order. "
     "Leave it unlinked to judge without a reference."
 )
-REPORT_TOOLTIP = "Everything in one JSON text, one entry per answer."
+
+
+def schema(search_aliases: list[str], **fields) -> io.Schema:
+    """A node's schema; other words to find the node by are given to those ComfyUI versions that know of them."""
+    if "search_aliases" in io.Schema.__dataclass_fields__:
+        fields["search_aliases"] = search_aliases
+    return io.Schema(**fields)
 
 
 def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
@@ -34,7 +39,7 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
     for item in images or []:
         if item is not None:
             batch = item if item.ndim == 4 else item[None]
-            singles += batch.split(1)
+            singles += [batch[i : i + 1] for i in range(len(batch))]  # split() makes one of none
     return singles
 
 
@@ -49,21 +54,45 @@ def to_pictures(singles: list[torch.Tensor], name: str, number: bool = True) -> 
     return [as_picture(single, f"{name} {i}" if number else name) for i, single in enumerate(singles, start=1)]
 
 
-def to_reference(images: list[torch.Tensor] | None, count: int) -> list[Picture] | None:
-    """The checked pictures of a ``reference`` input for ``count`` judged ones; None when it is not linked.
+def to_reference(
+    images: list[torch.Tensor] | None, judged: list[Picture | tuple[Picture, ...]]
+) -> tuple[list[Picture] | None, list[str]]:
+    """The checked pictures of a ``reference`` input, at the sizes of the pictures that they stand beside.
+
+    Args:
+        images: what arrived, None when the input is not linked.
+        judged: the pictures, or the pairs of them, that one reference each is for.
+
+    Returns:
+        one reference per entry of ``judged`` (None when not linked), and a line for every one that was resized.
 
     Raises:
         TaskError: neither one picture for all nor one per judged picture.
-        ImageError: a picture cannot be judged.
+        ImageError: a picture cannot be judged, or has another shape than the one that it is the reference of.
     """
     singles = flatten(images)
     if not singles:
-        return None
-    if len(singles) not in (1, count):
+        return None, []
+    if len(singles) not in (1, len(judged)):
         raise TaskError(
-            f"reference: {len(singles)} pictures arrived for {count} to judge; link one for all, or one per picture."
+            f"reference: {len(singles)} pictures arrived for {len(judged)} to judge; "
+            "link one for all, or one per picture."
         )
-    return to_pictures(singles, "reference", number=len(singles) > 1)
+    given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
+    references, notices, fitted = [], [], {}
+    for reference, pictures in zip(given, judged, strict=True):
+        pictures = pictures if isinstance(pictures, tuple) else (pictures,)
+        sizes = reference.key, tuple((picture.height, picture.width) for picture in pictures)
+        if sizes not in fitted:  # one reference for a whole batch is resized once
+            fitted[sizes], notice = fit_reference(reference, pictures)
+            notices += [notice] if notice else []
+        references.append(fitted[sizes])
+    return references, notices
+
+
+def repeat(items: list, count: int) -> list:
+    """As many items as asked for, from as many or from one for all."""
+    return items if len(items) == count else items * count
 
 
 def one(values: list):
@@ -80,18 +109,6 @@ def choice(value: str, options: list[str], name: str) -> str:
     if value not in options:
         raise TaskError(f"{name}: {value!r} is not known; choose one of: {', '.join(options)}.")
     return value
-
-
-def report(task: str, model, results: list[dict], **facts) -> str:
-    """The JSON text of a ``report`` output: the task, the checkpoint's name, any further facts, and the answers."""
-    content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
-    return json.dumps(content, indent=2, ensure_ascii=False)
-
-
-def node_output(cls, *values, text: str) -> io.NodeOutput:
-    """The node's output, with ``text`` shown under the node: at once by message, and kept in the run's history."""
-    PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
-    return io.NodeOutput(*values, ui=ui.PreviewText(text))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -24,6 +25,7 @@ PACK = Path(__file__).resolve().parents[2]
 START_SECONDS = 180
 RUN_SECONDS = 240
 MEMORY_BYTES = 16 * 2**30
+TEXT_EVENT = 3  # protocol.BinaryEventTypes.TEXT
 
 
 def comfy_folder() -> Path:
@@ -44,6 +46,7 @@ class Run:
         executed: ids of the nodes that did run; a cached node is not among them.
         interrupted: True when it was cancelled.
         progress: per node id, the (value, max) pairs of its progress bar in order.
+        streamed: per node id, the texts that appeared under it while it ran, in order.
     """
 
     outputs: dict = field(default_factory=dict)
@@ -51,6 +54,7 @@ class Run:
     executed: list = field(default_factory=list)
     interrupted: bool = False
     progress: dict = field(default_factory=dict)
+    streamed: dict = field(default_factory=dict)
 
     def text(self, node_id) -> str:
         """The text a node showed."""
@@ -159,17 +163,15 @@ class ComfyServer:
         run = Run()
         deadline = time.monotonic() + RUN_SECONDS
         while time.monotonic() < deadline:
-            frame = connection.recv()
-            if isinstance(frame, bytes):
-                continue
-            message = json.loads(frame)
-            kind, data = message["type"], message["data"]
+            kind, data = _message(connection.recv())
             if data.get("prompt_id") not in (None, prompt_id):
                 continue
             if on_message:
                 on_message(kind, data)
             if kind == "executing" and data["node"] is not None:
                 run.executed.append(data["node"])
+            elif kind == "text":
+                run.streamed.setdefault(data["node"], []).append(data["text"])
             elif kind == "progress":
                 run.progress.setdefault(data["node"], []).append((data["value"], data["max"]))
             elif kind == "execution_error":
@@ -189,3 +191,14 @@ class ComfyServer:
             query = urllib.parse.urlencode({key: entry[key] for key in ("filename", "subfolder", "type")})
             pictures.append(Image.open(io.BytesIO(self.fetch(f"/view?{query}"))).convert("RGB"))
         return pictures
+
+
+def _message(frame: str | bytes) -> tuple[str, dict]:
+    """Type and data of a websocket frame; of the binary ones only the text under a node is read."""
+    if isinstance(frame, str):
+        message = json.loads(frame)
+        return message["type"], message["data"]
+    kind, length = struct.unpack(">II", frame[:8])
+    if kind != TEXT_EVENT:
+        return "binary", {}
+    return "text", {"node": frame[8 : 8 + length].decode(), "text": frame[8 + length :].decode()}

@@ -1,11 +1,14 @@
-"""Custom nodes for tests only: a source of lists and batches of any pictures, and a sink that tells what arrived."""
+"""Custom nodes for tests only: sources of pictures and of what follows them, sinks that tell what arrived."""
 
+import copy
 import hashlib
 import os
+from json import loads
 
 import folder_paths
 import numpy as np
 import torch
+from comfy import model_management
 from PIL import Image
 
 SPECIAL = {
@@ -13,12 +16,24 @@ SPECIAL = {
     "alpha": lambda: torch.linspace(0, 1, 32 * 32 * 4).reshape(1, 32, 32, 4),
     "grey": lambda: torch.linspace(0, 1, 32 * 32).reshape(1, 32, 32, 1),
     "small": lambda: torch.linspace(0, 1, 16 * 16 * 3).reshape(1, 16, 16, 3),
+    "huge": lambda: torch.linspace(0, 1, 8192).reshape(1, 1, 8192, 1).expand(1, 8192, 8192, 3),
     "empty": lambda: torch.zeros((0, 32, 32, 3)),
 }
 
 
+class AnyType(str):
+    """A type of socket that takes links of every type."""
+
+    def __ne__(self, other):
+        return False
+
+
+ANY = AnyType("*")
+
+
 class Pictures:
-    """Pictures by file name (input folder), by the names in SPECIAL or "random:SEED": a list of batches of ``copies``."""
+    """A list of batches of ``copies``. Names are files of the input folder, keys of SPECIAL or ``random:SEED``, each
+    with an optional size as in ``sharp.png@64x48`` (width x height)."""
 
     CATEGORY, FUNCTION = "tests", "run"
     RETURN_TYPES, OUTPUT_IS_LIST = ("IMAGE",), (True,)
@@ -38,31 +53,124 @@ class Pictures:
         return ([torch.cat(pictures)] if as_batch else pictures,)
 
 
+class Followers:
+    """Latents, masks and texts of ``count`` pictures, item number i full of i; latents and masks as one batch each."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES, OUTPUT_IS_LIST = ("LATENT", "MASK", "STRING"), (False, False, True)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"count": ("INT", {"default": 1})}}
+
+    def run(self, count):
+        numbers = torch.arange(count, dtype=torch.float32)
+        latent = {
+            "samples": numbers[:, None, None, None].expand(-1, 4, 4, 4),
+            "noise_mask": torch.ones(1, 1, 32, 32),
+            "batch_index": list(range(count)),
+        }
+        return latent, numbers[:, None, None].expand(-1, 32, 32), [f"text {i}" for i in range(count)]
+
+
+class Values:
+    """The values of a JSON list as a list output, for inputs that want one text or number per picture."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES, OUTPUT_IS_LIST = (ANY,), (True,)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"json": ("STRING", {"default": "[]"})}}
+
+    def run(self, json):
+        return (loads(json),)
+
+
 class Arrived:
-    """Shows shape and hash of every picture that arrives, one text per list item."""
+    """Shows every item that arrives, one text each: shape and hash of a picture, values of latents and masks, texts."""
 
     CATEGORY, FUNCTION, OUTPUT_NODE = "tests", "run", True
     RETURN_TYPES, INPUT_IS_LIST = (), True
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"images": ("IMAGE",)}}
+        return {"required": {"items": (ANY,)}}
 
-    def run(self, images):
-        return {"ui": {"text": [f"{tuple(image.shape)} {_hash(image)}" for image in images]}}
+    def run(self, items):
+        return {"ui": {"text": [_shown(item) for item in items]}}
+
+
+class LoadedModels:
+    """Shows the classes of the models that ComfyUI's memory management holds now; runs every time."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE = "tests", "run", True
+    RETURN_TYPES = ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"after": (ANY,)}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def run(self, after):
+        return {"ui": {"text": [type(held.model.model).__name__ for held in model_management.current_loaded_models]}}
+
+
+class LittleMemory:
+    """A judge whose network runs out of memory when it sees more than ``most`` pictures at once."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES = ("DEPICTQA_MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("DEPICTQA_MODEL",), "most": ("INT", {"default": 1})}}
+
+    def run(self, model, most):
+        judge = copy.copy(model.judge)
+        judge.engine = copy.copy(judge.engine)
+        judge.engine.model = network = copy.copy(judge.model)
+
+        def encode(pictures):
+            if len(pictures) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return judge.model.encode(pictures)
+
+        network.__dict__["encode"] = encode
+        return (type(model)(lambda: judge, **model._devices),)
 
 
 def _picture(name):
+    name, _, size = name.partition("@")
     if name in SPECIAL:
-        return SPECIAL[name]()
-    if name.startswith("random:"):  # as many different pictures as a test needs
-        return torch.rand((1, 48, 64, 3), generator=torch.Generator().manual_seed(int(name.removeprefix("random:"))))
-    with Image.open(os.path.join(folder_paths.get_input_directory(), name)) as image:
-        return torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32) / 255)[None]
+        picture = SPECIAL[name]()
+    elif name.startswith("random:"):  # as many different pictures as a test needs
+        picture = torch.rand((1, 48, 64, 3), generator=torch.Generator().manual_seed(int(name.removeprefix("random:"))))
+    else:
+        with Image.open(os.path.join(folder_paths.get_input_directory(), name)) as image:
+            picture = torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32) / 255)[None]
+    if size:
+        width, height = map(int, size.split("x"))
+        picture = torch.nn.functional.interpolate(picture.movedim(-1, 1), (height, width)).movedim(1, -1)
+    return picture
 
 
-def _hash(image):
-    return hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest()[:12]
+def _shown(item):
+    if isinstance(item, dict):
+        return f"{tuple(item['samples'].shape)} {item['samples'].unique().tolist()} {item['batch_index']}"
+    if isinstance(item, torch.Tensor) and item.ndim == 4:
+        return f"{tuple(item.shape)} {hashlib.sha256(item.cpu().numpy().tobytes()).hexdigest()[:12]}"
+    return f"{tuple(item.shape)} {item.unique().tolist()}" if isinstance(item, torch.Tensor) else str(item)
 
 
-NODE_CLASS_MAPPINGS = {"Test_Pictures": Pictures, "Test_Arrived": Arrived}
+NODE_CLASS_MAPPINGS = {
+    "Test_Pictures": Pictures,
+    "Test_Followers": Followers,
+    "Test_Values": Values,
+    "Test_Arrived": Arrived,
+    "Test_LoadedModels": LoadedModels,
+    "Test_LittleMemory": LittleMemory,
+}

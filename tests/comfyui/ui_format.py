@@ -20,6 +20,8 @@ def to_api(workflow: dict, object_info: dict) -> dict:
         values = list(node.get("widgets_values", []))
         inputs = {}
         for name, options in _widgets(info):
+            if not values:
+                break  # saved before this widget was added: the server takes its default
             inputs[name] = values.pop(0)
             if options.get("control_after_generate") or name in ("seed", "noise_seed"):
                 values.pop(0)

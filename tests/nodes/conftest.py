@@ -6,6 +6,9 @@ from comfyui.comfy_server import ComfyServer, comfy_folder
 from PIL import Image, ImageFilter
 from tiny import make_tiny_checkpoint
 
+KEEP = "keep in memory"
+FOLLOWERS = ("latents", "masks", "texts")
+
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
@@ -30,31 +33,40 @@ def graph(server, tiny):
     """Builds the graph of one node of the pack: model and pictures linked in, each output shown by a node."""
     object_info = server.get("/object_info")
 
-    def build(class_type, checkpoint=tiny, reference=None, as_batch=False, **inputs):
+    def build(
+        class_type, checkpoint=tiny, as_batch=False, followers=None, memory="keep in memory", most=None, **inputs
+    ):
         """
         Args:
             class_type: node id of the pack.
             checkpoint: name of the checkpoint.
-            reference: names of the reference pictures, or None for an unlinked input.
             as_batch: True sends the pictures as one batch (equal sizes), False as a list.
+            followers: how many latents, masks and texts are linked; None links none.
+            memory: value of that widget of the loader.
+            most: pictures that the network can see at once before it runs out of memory; None is no limit.
             inputs: widget values by name; for the image inputs, names of pictures such as "sharp.png, wide.png".
         """
         info = object_info[class_type]
-        load = {"checkpoint": checkpoint, "device": "auto", "dtype": "auto"}
+        specs = {**info["input"]["required"], **info["input"].get("optional", {})}
+        load = {"checkpoint": checkpoint, "device": "auto", "dtype": "auto", "memory": memory}
         nodes = {"load": {"class_type": "DepictQA_LoadModel", "inputs": load}}
+        judge = ["load", 0]
+        if most is not None:
+            nodes["little"] = {"class_type": "Test_LittleMemory", "inputs": {"model": judge, "most": most}}
+            judge = ["little", 0]
         values = {name: spec[1]["default"] for name, spec in info["input"]["required"].items() if "default" in spec[1]}
-        nodes["node"] = {"class_type": class_type, "inputs": {**values, **inputs, "model": ["load", 0]}}
-        if reference is not None:
-            nodes["node"]["inputs"]["reference"] = reference
-        for name, spec in {**info["input"]["required"], **info["input"].get("optional", {})}.items():
-            if spec[0] == "IMAGE" and name in nodes["node"]["inputs"]:
-                names = nodes["node"]["inputs"][name]
-                source = {"names": names, "as_batch": as_batch, "copies": 1}
-                nodes[f"pictures_{name}"] = {"class_type": "Test_Pictures", "inputs": source}
-                nodes["node"]["inputs"][name] = [f"pictures_{name}", 0]
-        for index, (name, kind) in enumerate(zip(info["output_name"], info["output"], strict=True)):
-            show, field = ("Test_Arrived", "images") if kind == "IMAGE" else ("PreviewAny", "source")
-            nodes[name] = {"class_type": show, "inputs": {field: ["node", index]}}
+        values |= {name: value for name, value in inputs.items() if value is not None} | {"model": judge}
+        nodes["node"] = {"class_type": class_type, "inputs": values}
+        for name in [name for name, spec in specs.items() if spec[0] == "IMAGE" and name in values]:
+            source = {"names": values[name], "as_batch": as_batch, "copies": 1}
+            nodes[f"pictures_{name}"] = {"class_type": "Test_Pictures", "inputs": source}
+            values[name] = [f"pictures_{name}", 0]
+        if followers is not None:
+            nodes["followers"] = {"class_type": "Test_Followers", "inputs": {"count": followers}}
+            values |= {name: ["followers", index] for index, name in enumerate(FOLLOWERS)}
+        for index, name in enumerate(info["output_name"]):
+            if followers is not None or not name.endswith(FOLLOWERS):
+                nodes[name] = {"class_type": "Test_Arrived", "inputs": {"items": ["node", index]}}
         return nodes
 
     return build

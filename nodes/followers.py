@@ -1,0 +1,96 @@
+"""Latents, masks and texts that belong to the judged pictures and go the same way as they do."""
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..depictqa_core.errors import TaskError
+
+TYPES = {"latents": io.Latent, "masks": io.Mask, "texts": io.String}
+TOOLTIPS = {
+    "latents": "Optional: the latents of the pictures, one each in the same order; they go where their picture goes.",
+    "masks": "Optional: masks of the pictures, one each in the same order or one for all; they go with their picture.",
+    "texts": "Optional: texts such as prompts, one per picture in the same order or one for all; they go with it.",
+}
+
+
+def follower_inputs() -> list:
+    """The optional inputs ``latents``, ``masks`` and ``texts``."""
+    fields = {"texts": {"force_input": True}}
+    return [
+        kind.Input(name, optional=True, tooltip=TOOLTIPS[name], **fields.get(name, {})) for name, kind in TYPES.items()
+    ]
+
+
+def follower_outputs(prefix: str) -> list:
+    """The list outputs ``<prefix>_latents``, ``<prefix>_masks`` and ``<prefix>_texts``."""
+    return [
+        kind.Output(
+            f"{prefix}_{name}",
+            display_name=f"{prefix}_{name}",
+            is_output_list=True,
+            tooltip=f"What was linked to {name}, in the order of {prefix}_images.",
+        )
+        for name, kind in TYPES.items()
+    ]
+
+
+class Followers:
+    """What is linked to the three inputs, one item per picture.
+
+    Args:
+        count: how many pictures there are.
+        latents, masks, texts: what an ``is_input_list`` node gets, None when not linked.
+
+    Raises:
+        TaskError: neither one item for all nor one per picture.
+    """
+
+    def __init__(self, count: int, latents=None, masks=None, texts=None):
+        self._items = {
+            "latents": _each(count, "latents", latents and _single_latents(latents)),
+            "masks": _each(count, "masks", masks and _single_masks(masks)),
+            "texts": _each(count, "texts", texts),
+        }
+
+    def choose(self, indexes: list[int]) -> list[list]:
+        """The values of the three outputs for these pictures, in this order."""
+        return [
+            [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the pictures.")]
+            if items is None
+            else branch([items[index] for index in indexes])
+            for name, items in self._items.items()
+        ]
+
+
+def branch(items: list) -> list:
+    """The value of a list output; an empty one silently stops what hangs on it, and the rest of the graph goes on."""
+    return items or [ExecutionBlocker(None)]
+
+
+def _each(count: int, name: str, items: list | None) -> list | None:
+    if items is None:
+        return None
+    if len(items) not in (1, count):
+        raise TaskError(f"{name}: {len(items)} arrived for {count} pictures; link one per picture, or one for all.")
+    return items * count if len(items) < count else items
+
+
+def _single_latents(latents: list[dict]) -> list[dict]:
+    """Latents of one picture each, from batches ``{"samples": [B, ...], ...}``; all that has B entries is split."""
+    singles = []
+    for latent in latents:
+        count = len(latent["samples"])
+        for i in range(count):
+            singles.append({key: _entry(value, i, count) for key, value in latent.items()})
+    return singles
+
+
+def _entry(value, index: int, count: int):
+    split = hasattr(value, "__len__") and not isinstance(value, (str, dict)) and len(value) == count
+    return value[index : index + 1] if split else value
+
+
+def _single_masks(masks: list) -> list:
+    """Masks ``[1, H, W]``, from ``[B, H, W]`` or ``[H, W]``."""
+    batches = [mask if mask.ndim > 2 else mask[None] for mask in masks]
+    return [batch[i : i + 1] for batch in batches for i in range(len(batch))]

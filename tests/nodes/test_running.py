@@ -1,0 +1,81 @@
+"""How the nodes run in a real ComfyUI: progress, Cancel, answers that are kept, memory that is given back."""
+
+import pytest
+from comfyui.named_pictures import THREE, different
+
+
+def cancelled(server, nodes, kind):
+    """Run a graph and cancel it when the judging node first shows a text, or progress that is not nothing."""
+    done = []
+
+    def cancel(message, data):
+        if message == kind and data.get("node") == "node" and data.get("value", 1) and not done:
+            done.append(True)
+            server.post("/interrupt", {})
+
+    run = server.run(nodes, expect_error=True, on_message=cancel)
+    assert run.interrupted and run.error is None
+    return run
+
+
+def held(server, after):
+    """Class names of the models that ComfyUI's memory management holds after a graph."""
+    nodes = {**after, "held": {"class_type": "Test_LoadedModels", "inputs": {"after": ["node", 0]}}}
+    return server.run(nodes).outputs["held"]["text"]
+
+
+def test_the_progress_bar_moves(server, graph):
+    run = server.run(graph("DepictQA_ScoreImages", images=different(42)))
+    values = [value for value, _ in run.progress["node"]]
+    assert values == sorted(values)
+    assert {total for _, total in run.progress["node"]} == {42}
+    assert len(set(values)) > 1 and values[-1] == 42
+
+
+def test_a_second_run_does_no_work(server, graph):
+    first = server.run(graph("DepictQA_RankImages", images=THREE, top_k=1))
+    second = server.run(graph("DepictQA_RankImages", images=THREE, top_k=1))
+    assert second.executed == [] and not second.progress
+    assert second.outputs == first.outputs
+
+
+def test_cancel_stops_a_long_ranking_and_what_was_found_stays(server, graph):
+    nodes = graph("DepictQA_RankImages", images=different(60, 100))
+    run = cancelled(server, nodes, "progress")
+    value, total = run.progress["node"][-1]
+    assert value < total / 2
+    again = cancelled(server, nodes, "progress")
+    assert max(count for count, _ in again.progress["node"][:2]) >= value > 0  # found before, not asked again
+    server.run(graph("DepictQA_ScoreImages", images="noisy.png"))
+
+
+def test_cancel_stops_in_the_middle_of_one_answer(server, graph):
+    nodes = graph("DepictQA_DescribeImages", images="random:1", max_new_tokens=2048)
+    run = cancelled(server, nodes, "text")
+    assert run.progress["node"][-1] == (0, 1)
+
+
+def test_free_memory_unloads_the_judge_and_it_comes_back(server, graph):
+    nodes = graph("DepictQA_ScoreImages", images="blurred.png, sharp.png")
+    assert "DepictQAWeights" in held(server, nodes)
+    before = [float(score) for score in server.run(nodes).texts("scores")]
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    only_held = {"node": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}}
+    assert "DepictQAWeights" not in held(server, only_held)
+    again = server.run(nodes)
+    assert "node" in again.executed
+    assert [float(score) for score in again.texts("scores")] == pytest.approx(before, abs=1e-3)
+
+
+def test_a_judge_that_is_freed_after_use_answers_the_same(server, graph):
+    kept = server.run(graph("DepictQA_ScoreImages", images=THREE))
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    nodes = graph("DepictQA_ScoreImages", images=THREE, memory="free after use")
+    assert "DepictQAWeights" not in held(server, nodes)
+    freed = server.run(nodes)
+    more = server.run(graph("DepictQA_ScoreImages", images=THREE + ", wide.png", memory="free after use"))
+    scores = [float(score) for score in kept.texts("scores")]
+    assert [float(score) for score in freed.texts("scores")] == pytest.approx(scores, abs=1e-3)
+    assert "load" not in more.executed  # the loader's output is cached, the weights are read again
+    assert [float(score) for score in more.texts("scores")[:3]] == pytest.approx(scores, abs=1e-3)
+    assert len(more.texts("scores")) == 4
