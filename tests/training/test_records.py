@@ -12,7 +12,8 @@ from depictqa_core import tasks
 from training import distortions
 from training.dataset import labels, questions
 from training.dataset.descriptions import named, winner
-from training.dataset.records import PARTS, PUBLISHED_EXCLUDE, SUBTLE, Mix, level_for, write_records
+from training.dataset.record_format import PUBLISHED_EXCLUDE, SUBTLE, Mix
+from training.dataset.records import PARTS, level_for, write_records
 from training.dataset.scenes import SceneError
 
 IMAGES = ["image_ref", "image_A", "image_B"]

@@ -9,7 +9,7 @@ from typing import get_args, get_origin
 
 import yaml
 
-from .records import PUBLISHED_EXCLUDE, Mix
+from .record_format import PUBLISHED_EXCLUDE, Mix
 from .samples import KINDS, Drawing
 
 PUBLISHED_MIX = Mix(short_tail=0.5, rating_tail=0.5, exclude=PUBLISHED_EXCLUDE, exclude_probability=1.0)

@@ -1,10 +1,7 @@
-"""Turns scenes into record files in the published JSON format, for training or for tests (facts 3.4, 6.2, 6.3)."""
+"""Turns scenes into record files in the published JSON format, for training or for tests (facts 6.2, 6.3)."""
 
-import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
 
@@ -15,63 +12,19 @@ from training.distortions import ANSWER
 
 from . import descriptions, questions
 from .pairs import CrossPairs, Decided, Shown, decided
+from .record_format import (
+    FORMS,
+    ListFile,
+    Mix,
+    Part,
+    excluded,
+    pair_record,
+    pick,
+    record_rng,
+    single_record,
+    truth,
+)  # fmt: skip
 from .scenes import read_scenes
-
-FORMS = ("train", "test")
-
-SUBTLE = ("brighten", "darken", "contrast_strengthen", "contrast_weaken", "saturate_strengthen", "saturate_weaken")
-"""Categories whose severity 1 can hardly be told from another picture's natural look when there is no reference."""
-
-PUBLISHED_EXCLUDE = (*SUBTLE, "quantization", "oversharpen")
-"""What the published filter drops, always (``exclude_probability=1``)."""
-
-
-@dataclass(frozen=True)
-class Mix:
-    """How records are drawn from scenes.
-
-    Attributes:
-        number_word: share of identification questions for training that say ONE or TWO.
-        short_tail, rating_tail: share of identification and rating questions for training that have the short tail.
-        exclude: categories whose severity 1 is dropped without a reference, except from ratings and scores ...
-        exclude_probability: ... this often.
-        pristine_as_double: share of pristine pictures that count as doubles (the question may then say TWO).
-        rating_pairs, comparison_pairs: most pairs of one scene in each part.
-        pool: variants kept in memory as partners for pairs of different pictures.
-    """
-
-    number_word: float = 0.5
-    short_tail: float = 0.75
-    rating_tail: float = 0.8
-    exclude: tuple[str, ...] = SUBTLE
-    exclude_probability: float = 0.5
-    pristine_as_double: float = 0.25
-    rating_pairs: int = 8
-    comparison_pairs: int = 3
-    pool: int = 20_000
-
-    def __post_init__(self):
-        for name in ("number_word", "short_tail", "rating_tail", "exclude_probability", "pristine_as_double"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
-        if unknown := set(self.exclude) - set(ANSWER):
-            raise ValueError(f"unknown category '{min(unknown)}' in exclude: choose from {', '.join(ANSWER)}")
-        if min(self.rating_pairs, self.comparison_pairs, self.pool) < 1:
-            raise ValueError("rating_pairs, comparison_pairs and pool must be at least 1")
-
-
-@dataclass(frozen=True)
-class Part:
-    """What the records of one part have in common: name (which begins their ids), setting, form and mix."""
-
-    name: str
-    reference: bool
-    form: str
-    mix: Mix
-
-    @property
-    def test(self) -> bool:
-        return self.form == "test"
 
 
 def write_records(
@@ -166,7 +119,8 @@ def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> 
 
 
 def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
-    for number, picture in enumerate(shown):
+    draws = 1 if part.test else part.mix.score_draws
+    for number, picture in enumerate(picture for picture in shown for _ in range(draws)):
         quality = picture.variant["quality"]
         level = descriptions.level_of(quality) if part.test else level_for(quality, rng)
         double = _is_double(part, picture, rng)
@@ -177,6 +131,17 @@ def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator
                 part, number, picture, tasks.SCORE.ask(pick(questions.SCORE, rng)), level.capitalize(), extra
             ),
         )
+
+
+def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+    """A question about each distortion of a picture; some of those about the only one do not name it."""
+    asked = ((picture, found) for picture in shown for found in picture.variant["distortions"])
+    for number, (picture, found) in enumerate(asked):
+        label = ANSWER[found["category"]] if picture.double or rng.random() < 0.8 else questions.MAIN_DISTORTION
+        question = tasks.SEVERITY.ask(pick(questions.SEVERITY, rng).format(label))
+        answer = tasks.GRADES[found["severity"] - 1].capitalize()
+        double = _is_double(part, picture, rng)
+        yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
 def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
@@ -200,12 +165,17 @@ def rated(
 ) -> Iterator[tuple[bool, dict]]:
     """(whether either picture has two distortions, rating record) for every pair."""
     for a, b, better in pairs:
-        template = pick(questions.RATING, rng)
-        winner = tasks.WINNERS[0 if better else 1]
-        short = part.test or rng.random() < part.mix.rating_tail
-        question = tasks.RATING.ask(template.question) if short else template.question
-        answer = winner if short else template.sentence(winner)
+        question, answer = rating_turn(part, better, rng)
         yield a.double or b.double, pair_record(part, next(numbers), a, b, question, answer, {"A_better_B": better})
+
+
+def rating_turn(part: Part, better: bool, rng: np.random.Generator) -> tuple[str, str]:
+    """A rating question and its answer; ``better``: Image A is the better one."""
+    template = pick(questions.RATING, rng)
+    winner = tasks.WINNERS[0 if better else 1]
+    short = part.test or rng.random() < part.mix.rating_tail
+    question = tasks.RATING.ask(template.question) if short else template.question
+    return question, winner if short else template.sentence(winner)
 
 
 def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
@@ -225,6 +195,8 @@ MAKERS: dict[str, tuple[Callable[[Part, list[Shown], np.random.Generator], Itera
     "identification_nr": (identification, "identification_nr"),
     "score_fr": (_score, "score_fr"),
     "score_nr": (_score, "score_nr"),
+    "severity_fr": (_severity, "severity_fr"),
+    "severity_nr": (_severity, "severity_nr"),
     "rating_fr": (_rating, "rating"),
     "rating_nr": (_rating, "rating"),
     "assessment_fr": (_assessment, "assessment_fr"),
@@ -241,102 +213,7 @@ def _kept(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[
     return ((number, picture) for number, picture in enumerate(shown) if not excluded(part, picture, rng))
 
 
-def excluded(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
-    """Whether a picture is dropped because its distortion cannot be seen without a reference."""
-    subtle = any(d["category"] in part.mix.exclude and d["severity"] < 2 for d in picture.variant["distortions"])
-    return subtle and not part.reference and rng.random() < part.mix.exclude_probability
-
-
 def _is_double(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
     if not picture.variant["distortions"]:
         return rng.random() < part.mix.pristine_as_double
     return picture.double
-
-
-def single_record(part: Part, number: int, picture: Shown, question: str, answer: str, extra: dict) -> dict:
-    """A record about one picture in the published format."""
-    images = {
-        "image_ref": picture.reference if part.reference else None,
-        "image_A": picture.variant["image"],
-        "image_B": None,
-    }
-    return _record(
-        part, "quality_single_A", f"{part.name}_{picture.scene:06d}_{number}", images, question, answer, extra
-    )
-
-
-def pair_record(part: Part, number: int, a: Shown, b: Shown, question: str, answer: str, extra: dict) -> dict:
-    """A record about two pictures in the published format, with the truth of both."""
-    images = {
-        "image_ref": a.reference if part.reference else None,
-        "image_A": a.variant["image"],
-        "image_B": b.variant["image"],
-    }
-    sides = {f"distortions_{name}": truth(picture.variant, picture.double) for name, picture in (("A", a), ("B", b))}
-    return _record(
-        part, "quality_compare", f"{part.name}_{a.scene:06d}_{number}", images, question, answer, {**sides, **extra}
-    )
-
-
-def _record(part: Part, task_type: str, key: str, images: dict, question: str, answer: str, extra: dict) -> dict:
-    if part.test:
-        return {"id": key, **images, "query": question, "answer": answer, **extra}
-    talk = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-    return {
-        "id": key,
-        "task_type": task_type + ("" if part.reference else "_noref"),
-        **images,
-        "conversations": talk,
-        **extra,
-    }
-
-
-def truth(variant: dict, double: bool) -> dict:
-    """The distortion fields of a record: lists for doubles; null and severity 0 for a pristine picture."""
-    found = variant["distortions"]
-    keys = (
-        ("distortion_classes", "distortion_names", "severities")
-        if double
-        else ("distortion_class", "distortion_name", "severity")
-    )
-    if not found:
-        return dict(zip(keys, (None, None, 0), strict=True))
-    columns = ([d[key] for d in found] for key in ("category", "name", "severity"))
-    return dict(zip(keys, columns if double else (column[0] for column in columns), strict=True))
-
-
-class ListFile:
-    """A JSON list written record by record under another name and renamed at the end: never seen half written."""
-
-    def __init__(self, path: Path):
-        self.path, self.count = path, 0
-        self.part = path.with_name(path.name + ".part")
-
-    def __enter__(self) -> "ListFile":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.part.open("w", encoding="utf-8", newline="\n")
-        return self
-
-    def append(self, record: dict) -> None:
-        self.file.write(("[\n" if not self.count else ",\n") + json.dumps(record, ensure_ascii=False))
-        self.count += 1
-
-    def __exit__(self, failed, *_) -> None:
-        try:
-            with self.file:
-                if not failed:
-                    self.file.write("\n]\n" if self.count else "[]\n")
-            if not failed:
-                self.part.replace(self.path)
-        finally:
-            self.part.unlink(missing_ok=True)
-
-
-def record_rng(seed: int, key: str, scene: int) -> np.random.Generator:
-    """The generator of one record: it depends on nothing that was drawn before."""
-    return np.random.default_rng([seed, zlib.crc32(key.encode()), scene])
-
-
-def pick(options, rng: np.random.Generator):
-    """One of the options, each as likely as the others."""
-    return options[int(rng.integers(len(options)))]
