@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .comparison_statistics import COMPARISON_STATISTICS
 from .config import DepictQAConfig
 from .vision import Features
 
@@ -25,7 +26,7 @@ class LinearConnector(nn.Module):
         """How many language-model tokens one picture's pooled features become."""
         return len(pooled)
 
-    def forward(self, pooled: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
         return self.projector(pooled)
 
 
@@ -47,7 +48,7 @@ class AbstractorConnector(LinearConnector):
     def token_count(self, pooled: torch.Tensor) -> int:
         return len(self.queries)
 
-    def forward(self, pooled: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
         queries = self.queries.to(pooled.dtype).expand(len(pooled), -1, -1)
         return self.projector(self.abstractor(queries, pooled))
 
@@ -56,16 +57,26 @@ class PoolingConnector(nn.Module):
     """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
 
     With a reference, the tokens of a picture also carry how it differs from the reference: a small network would
-    otherwise spend its depth on subtracting one set of tokens from another.
+    otherwise spend its depth on subtracting one set of tokens from another. Differences of pooled vectors say what
+    changed; with ``comparison``, statistics of the two pictures pixel by pixel say how much.
 
     ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per picture. The vector is
-    standardised with the mean and deviation over the training pictures (buffers ``mean``, ``deviation``).
+    standardised with the mean and deviation over the training pictures (buffers ``mean``, ``deviation``; those of the
+    comparison statistics are ``comparison_mean`` and ``comparison_deviation``).
 
     Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages shown on it, ``summary_tokens``
-    and ``hidden`` units of the mixture over everything, ``dropout``.
+    and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
+    are taken).
     """
 
-    SETTINGS = {"grid": 3, "grid_stages": [1, 3], "summary_tokens": 8, "hidden": 512, "dropout": 0.1}
+    SETTINGS = {
+        "grid": 3,
+        "grid_stages": [1, 3],
+        "summary_tokens": 8,
+        "hidden": 512,
+        "dropout": 0.1,
+        "comparison": False,
+    }
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__()
@@ -79,6 +90,14 @@ class PoolingConnector(nn.Module):
         self.summary_tokens = settings["summary_tokens"]
         self.mix = _mixture(self.global_width, settings["hidden"], hidden * self.summary_tokens, settings["dropout"])
         self.differ = _mixture(self.global_width, settings["hidden"], hidden * self.summary_tokens, settings["dropout"])
+        self.compared = None
+        if settings["comparison"]:
+            self.register_buffer("comparison_mean", torch.zeros(COMPARISON_STATISTICS))
+            self.register_buffer("comparison_deviation", torch.ones(COMPARISON_STATISTICS))
+            # No dropout: each of these numbers is a measurement, and few say the same.
+            self.compared = _mixture(COMPARISON_STATISTICS, settings["hidden"], hidden * self.summary_tokens, 0.0)
+            nn.init.zeros_(self.compared[-1].weight)  # a judge that is taught to compare starts as what it was
+            nn.init.zeros_(self.compared[-1].bias)
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
         self.norm = nn.LayerNorm(hidden)
@@ -96,18 +115,23 @@ class PoolingConnector(nn.Module):
     def token_count(self, pooled: torch.Tensor) -> int:
         return self.summary_tokens + self.grid**2
 
-    def forward(self, pooled: torch.Tensor, reference: torch.Tensor | None = None) -> torch.Tensor:
-        standard = self._standardise(pooled)
+    def forward(
+        self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        standard = self._standardise(pooled, self.mean, self.deviation)
         summary = self.mix(standard[:, : self.global_width])
         if reference is not None:
-            gap = (standard - self._standardise(reference))[:, : self.global_width]
+            gap = (standard - self._standardise(reference, self.mean, self.deviation))[:, : self.global_width]
             summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root lifts small differences
+        if comparison is not None and self.compared is not None:
+            seen = self._standardise(comparison, self.comparison_mean, self.comparison_deviation)
+            summary = summary + self.compared(seen)
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
 
-    def _standardise(self, pooled: torch.Tensor) -> torch.Tensor:
-        deviation = self.deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
-        return ((pooled - self.mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
+    def _standardise(self, values: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+        deviation = deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
+        return ((values - mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
 
 
 def _mixture(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:

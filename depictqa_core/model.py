@@ -28,6 +28,7 @@ class DepictQAModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
+    _skip_keys_device_placement = ["past_key_values"]
     _no_split_modules = ["LlamaDecoderLayer", "CLIPEncoderLayer", "TransformerDecoderLayer"]
 
     def __init__(self, config: DepictQAConfig):
@@ -93,25 +94,32 @@ class DepictQAModel(PreTrainedModel):
         return pooled
 
     def connect(
-        self, pooled: list[torch.Tensor], references: list[torch.Tensor | None] | None = None
+        self,
+        pooled: list[torch.Tensor],
+        references: list[torch.Tensor | None] | None = None,
+        comparisons: list[torch.Tensor | None] | None = None,
     ) -> list[torch.Tensor]:
         """Connector over what ``encode`` gave.
 
         Args:
             pooled: output of ``encode`` for each picture.
             references: output of ``encode`` for each picture's reference, None for pictures without one.
+            comparisons: output of ``vision.prepare_comparison`` for each picture beside its reference.
 
         Returns:
             [T, hidden] language-model embeddings per picture.
         """
         references = references or [None] * len(pooled)
+        comparisons = comparisons or [None] * len(pooled)
         by_shape = defaultdict(list)
-        for index, (row, reference) in enumerate(zip(pooled, references)):
-            by_shape[tuple(row.shape), None if reference is None else tuple(reference.shape)].append(index)
+        for index, inputs in enumerate(zip(pooled, references, comparisons)):
+            by_shape[tuple(None if value is None else tuple(value.shape) for value in inputs)].append(index)
         tokens: list[torch.Tensor | None] = [None] * len(pooled)
-        for (_, has_reference), indexes in by_shape.items():
+        for (_, has_reference, has_comparison), indexes in by_shape.items():
+            own = self._stack([pooled[i] for i in indexes])
             beside = self._stack([references[i] for i in indexes]) if has_reference else None
-            for index, row in zip(indexes, self.connector(self._stack([pooled[i] for i in indexes]), beside)):
+            compared = torch.stack([comparisons[i] for i in indexes]).to(own.device) if has_comparison else None
+            for index, row in zip(indexes, self.connector(own, beside, compared)):
                 tokens[index] = row
         return tokens
 
@@ -138,6 +146,7 @@ class DepictQAModel(PreTrainedModel):
         labels: torch.Tensor | None = None,
         references: list[int | None] | None = None,
         pictures: list[Prepared] | None = None,
+        comparisons: list[torch.Tensor | None] | None = None,
         **kwargs,
     ):
         """One training step's forward pass.
@@ -149,6 +158,7 @@ class DepictQAModel(PreTrainedModel):
             labels: [B, L], ``IGNORE`` where no loss is taken.
             references: for each of ``pooled``, the index in it of the picture's reference, or None.
             pictures: instead of ``pooled``, the pictures themselves, for the vision tower to see now.
+            comparisons: for each of ``pooled``, ``vision.prepare_comparison`` with its reference, or None.
 
         Returns:
             the language model's output, with ``loss`` when labels are given.
@@ -166,7 +176,7 @@ class DepictQAModel(PreTrainedModel):
         if len(references) != len(pooled):
             raise ValueError(f"{len(pooled)} pictures but {len(references)} entries in references")
         beside = [None if index is None else pooled[index] for index in references]
-        tokens = torch.cat(self.connect(pooled, beside)).to(embeds)
+        tokens = torch.cat(self.connect(pooled, beside, comparisons)).to(embeds)
         if self.training:
             # What learns together on several processes must get a gradient on each of them, even where a batch without
             # references leaves a part of the connector idle.

@@ -31,6 +31,9 @@ LEVELS = ("excellent", "good", "fair", "poor", "bad")
 LEVEL_SCORES = (100.0, 75.0, 50.0, 25.0, 0.0)
 """Rating levels (ITU-R BT.500) and the points that each stands for."""
 
+GRADES = ("slight", "moderate", "obvious", "serious", "catastrophic")
+"""Grade words of a distortion's severities 1 to 5."""
+
 WINNERS = ("Image A", "Image B")
 
 SHORT_TAIL = " Answer the question using a single word or phrase."
@@ -42,7 +45,7 @@ class Task:
     """One kind of question.
 
     Attributes:
-        name: identification, assessment, rating, comparison or score.
+        name: identification, assessment, rating, comparison, score or severity.
         pair: True when it is about Image A and Image B, False for one picture.
         brief: True when the answer is one of a closed set (``answers``), False for free text.
         question: the default question, without the short-answer tail.
@@ -72,11 +75,17 @@ COMPARISON = Task(
     "Compare the overall quality of Image A with Image B and provide a comprehensive explanation.",
 )
 SCORE = Task("score", False, True, "How would you rate the quality of the evaluated image?")
-TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE)}
+SEVERITY = Task("severity", False, True, "How severe is the main distortion in the evaluated image?")
+TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY)}
 
 ONE_ISSUE = "What is the ONE most critical image quality issue in the evaluated image?"
 TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluated image?"
 """Identification questions that fix how many distortions are named."""
+
+
+def severity_question(label: str) -> str:
+    """The severity question about one distortion of ``DISTORTIONS``."""
+    return f"How severe is the {label} in the evaluated image?"
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ def task_of(question: str, pair: bool) -> Task:
         return RATING if is_short(question) else COMPARISON
     if not is_short(question):
         return ASSESSMENT
+    if re.search(r"\bHow (severe|strong)\b", question):
+        return SEVERITY
     return SCORE if re.search(r"\brat(e|ing)\b|\bquality level\b", question) else IDENTIFICATION
 
 
@@ -148,6 +159,8 @@ def answers(task: Task, question: str) -> tuple[str, ...]:
         return WINNERS
     if task is SCORE:
         return tuple(level.capitalize() for level in LEVELS)
+    if task is SEVERITY:
+        return tuple(grade.capitalize() for grade in GRADES)
     if task is IDENTIFICATION:
         return identification_answers(issue_count(question))
     raise TaskError(f"the {task.name} task has no closed set of answers")

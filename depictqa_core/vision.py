@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 
+from .comparison_statistics import comparison_statistics
 from .config import DepictQAConfig
 from .images import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
 from .pixel_statistics import STATISTICS, pixel_statistics
@@ -167,8 +168,21 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
     pixels = to_pixels(fit(picture, SizePolicy(**config.size), keep), config.mean, config.std)
     if not TOWERS[config.vision["kind"]].uses_statistics:
         return Prepared(pixels)
+    return Prepared(pixels, pixel_statistics(_kept(picture, keep)))
+
+
+def prepare_comparison(
+    picture: Picture, reference: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE
+) -> torch.Tensor | None:
+    """Statistics of a picture beside its reference, or None if the connector of this config takes none."""
+    if not config.connector.get("comparison"):
+        return None
+    return comparison_statistics(_kept(picture, keep), _kept(reference, keep))
+
+
+def _kept(picture: Picture, keep: tuple[float, float]):
     height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
-    return Prepared(pixels, pixel_statistics(centre(picture.rgb, height, width)))
+    return centre(picture.rgb, height, width)
 
 
 def statistics_width(config: DepictQAConfig) -> int:

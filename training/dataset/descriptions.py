@@ -1,21 +1,19 @@
 """Composes detailed answers from the known truth of a picture: distortions, how strong, where, their effect, a verdict.
 
-Every sentence is assembled from exchangeable clauses, so that two hundred words give many texts, and no clause can
-speak of a distortion that is not there: each effect belongs to one category, locations have words of their own, and
-strength words follow the severity (facts 6.4).
+An assessment opens with the names of the distortions exactly as the brief answer spells them (``tasks.answer_text``),
+so that a judge can let one distribution decide both. Every sentence is assembled from exchangeable clauses, so that two
+hundred words give many texts, and no clause can speak of a distortion that is not there: each effect belongs to one
+category, locations have words of their own, and strength words follow the severity (facts 6.4).
 """
 
 import re
 
 import numpy as np
 
-from depictqa_core.tasks import DISTORTIONS, LEVEL_SCORES, LEVELS
+from depictqa_core.tasks import DISTORTIONS, GRADES, LEVEL_SCORES, LEVELS, answer_text
 from training.distortions import ANSWER
 
 from .labels import severity
-
-GRADES = ("slight", "moderate", "obvious", "serious", "catastrophic")
-"""Grade words of severities 1 to 5 of a single distortion."""
 
 DOUBLE_GRADES = ("slight", "obvious", "serious")
 """Grade words of severities 1 to 3 where two distortions come together."""
@@ -71,26 +69,23 @@ _CLEAN_EFFECTS = (
 )  # fmt: skip
 
 _OPENINGS = ("overall, ", "in summary, ", "all in all, ", "as a result, ")
-_REFERENCE_OPENINGS = ("compared to the reference, ", "unlike the reference, ", "next to the reference, ")
+_BESIDE_REFERENCE = (" compared to the reference", " next to the reference", " in comparison with the reference")
 _ONE = (
-    "the image suffers from {g} {n}",
-    "there is {g} {n} in the image",
-    "{g} {n} affects the image",
-    "the main distortion of the image is {n}, which is {g}",
-    "the image is degraded by {g} {n}",
-    "the image shows {n}, and its degree is {g}",
+    "{a} is {g} in the image",
+    "{a} degrades the image, and its degree is {g}",
+    "{a} affects the image, and it is {g}",
+    "{a} is the main distortion of the image, in a degree that is {g}",
+    "{a}, which is {g} here, affects the image",
 )
 _TWO = (
-    "the image suffers from {g} {n} and {h} {o}",
-    "there are two distortions in the image, {g} {n} and {h} {o}",
-    "{g} {n} and {h} {o} affect the image together",
-    "the image shows {n}, which is {g}, and {o}, which is {h}",
-    "the image is degraded by {g} {n} and {h} {o}",
+    "{a} affect the image together, the first {g} and the second {h}",
+    "{a} degrade the image: the former is {g}, the latter {h}",
+    "{a} are the main distortions of the image, {g} and {h} in this order",
 )
 _NO_DISTORTION = (
-    "the image shows no distortion",
-    "the image is free of distortions",
-    "no distortion affects the image",
+    "{a} of the usual distortions affects the image",
+    "{a} of the known distortions can be seen in the image",
+    "{a} of the common distortions degrades the image",
 )
 _WHERE = ("the damage is strongest {w}", "the damage shows most {w}", "most of the damage is found {w}")
 _EVERYWHERE = ("the damage is spread over the whole image", "every part of the image is affected")
@@ -132,16 +127,11 @@ def assessment(variant: dict, rng: np.random.Generator, reference: bool) -> str:
         ValueError: more than two distortions, or a location, severity or category that is not known.
     """
     graded = _graded(variant)
-    if len(graded) == 2:
-        (g, n), (h, o) = ((grade, ANSWER[d["category"]]) for grade, d in graded)
-        first = _pick(_TWO, rng).format(g=g, n=n, h=h, o=o)
-    elif graded:
-        ((g, d),) = graded
-        first = _pick(_ONE, rng).format(g=g, n=ANSWER[d["category"]])
-    else:
-        first = _pick(_NO_DISTORTION, rng)
+    answer = answer_text(tuple(ANSWER[d["category"]] for _, d in graded))
+    frames = (_NO_DISTORTION, _ONE, _TWO)[len(graded)]
+    first = _pick(frames, rng).format(a=answer, **dict(zip("gh", (grade for grade, _ in graded))))
     if reference and rng.random() < 0.6:
-        first = (_pick(_REFERENCE_OPENINGS, rng) if graded else "like the reference, ") + first
+        first += _pick(_BESIDE_REFERENCE, rng)
     effects = _effects(graded, 2 if graded else 3, rng)
     sentences = [first, ", ".join(effects[:-1]) + " and " + effects[-1]]
     if graded:

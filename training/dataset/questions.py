@@ -301,3 +301,14 @@ SCORE = (
     "Decide on the quality level of the evaluated image.",
     "How would a viewer rate the evaluated image's quality?",
 )
+
+MAIN_DISTORTION = "main distortion"
+"""Stands for a distortion that a severity question does not name."""
+
+SEVERITY = (
+    "How severe is the {} in the evaluated image?",
+    "How strong is the {} of the evaluated image?",
+    "How severe would you call the {} that the evaluated image shows?",
+    "How strong is the {} that you can see in the evaluated image?",
+)
+"""Severity questions; {} is the name of a distortion or ``MAIN_DISTORTION``."""
