@@ -3,9 +3,8 @@
 ``Engine`` knows the network and its memory; which questions make up a verb is the business of ``judge``.
 """
 
-import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,8 @@ from .caches import ByteCache
 from .checkpoints import Checkpoint
 from .errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
 from .images import Picture, SizePolicy
-from .prompts import REFERENCE, A, B, answer_ids, encode, layout
+from .memory import run_in_batches
+from .prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout
 from .tasks import Task
 
 Progress = Callable[[int, int], None]
@@ -26,7 +26,9 @@ ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are kept between calls, so that an interrupted call goes on where it stopped."""
 ANSWER_OVERHEAD = 1024
 """Bytes that one kept answer takes beside its numbers: keys, labels, words."""
-BATCH = 16
+READING_BYTES = 2**30
+"""Memory budget for the keys and values of the prompts that are read together."""
+BATCH = 32
 """Most questions that go through the language model together."""
 
 
@@ -71,7 +73,7 @@ class Engine:
     found stay in the cache, so that a repeated call asks only what is missing.
 
     Attributes:
-        pictures: the cache of picture embeddings, by picture content.
+        pictures: the cache of picture embeddings, by picture content (and that of the reference beside it).
     """
 
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
@@ -102,16 +104,17 @@ class Engine:
         Raises:
             TaskError, CheckpointError, OutOfMemory: see the class.
         """
-        from .decoding import answer_probabilities
+        from .decoding import answer_probabilities, forced_prefix, token_embeddings
 
         self.require(task)
         options = tasks.answers(task, question or task.question)
         ids = [answer_ids(option, self.tokenizer) for option in options]
+        forced = token_embeddings(self.model.language, forced_prefix(ids))
         heat = {seen: self.model.config.answer_temperature(task.name, seen) for seen in (False, True)}
 
-        def answer(prompts, indexes):
+        def answer(reader, prompts, indexes):
             temperature = heat[asked[indexes[0]][-1] is not None]  # all of a batch have a reference, or none has
-            rows = answer_probabilities(self.model.language, prompts, ids, temperature).numpy().astype(np.float64)
+            rows = answer_probabilities(reader.read(prompts, forced), ids, temperature).numpy().astype(np.float64)
             for row in rows:
                 self._check_finite(row)
             return rows
@@ -143,21 +146,19 @@ class Engine:
         self.require(task)
         end = answer_ids("", self.tokenizer)
 
-        def answer(prompts, indexes):
-            def step(written: dict[int, list[int]]) -> None:
-                if on_text:
-                    for row, ids in written.items():
-                        on_text(indexes[row], self._text(without_end(ids, end)))
-                report.check()
+        def answer(reader, prompts, indexes):
+            def show(written: dict[int, list[int]]) -> None:
+                for row, ids in written.items():
+                    on_text(indexes[row], self._text(without_end(ids, end)))
 
             answers = []
-            for generated in greedy(self.model.language, prompts, end, max_new_tokens, step):
+            for generated in greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None):
                 self._check_finite(generated.probabilities)
                 ids = without_end(generated.ids, end)
                 answers.append(Written(self._text(ids), ids, generated.probabilities[: len(ids)]))
             return answers
 
-        found = self._ask(task, task.ask(question), ("write", max_new_tokens), asked, answer, report)
+        found = self._ask(task, task.ask(question), ("write", max_new_tokens), asked, answer, report, max_new_tokens)
         if on_text:
             for index, written in enumerate(found):
                 on_text(index, written.text)
@@ -180,135 +181,140 @@ class Engine:
 
     # ------------------------------------------------------------------ groups of questions
 
-    def _ask(self, task: Task, question: str, kind: tuple, asked, answer: Callable, report: Counter) -> list:
-        """One answer per set of pictures, from the cache or from ``answer(prompts, indexes)``, batch by batch."""
+    def _ask(
+        self, task: Task, question: str, kind: tuple, asked, answer: Callable, report: Counter, ahead: int = 0
+    ) -> list:
+        """One answer per set of pictures, from the cache or from ``answer``, batch by batch.
+
+        Args:
+            kind: what tells these answers from others to the same question.
+            answer: (PromptReader, prompts, their indexes in ``asked``) -> one answer for each.
+            ahead: most tokens that an answer adds to its prompt.
+        """
         places: dict[tuple, list[int]] = {}  # the same question twice is asked once
         for index, pictures in enumerate(asked):
             key = (task.name, question, kind, tuple(picture and picture.key for picture in pictures))
             places.setdefault(key, []).append(index)
         answers = {key: self._answers.get(key) for key in places}
-        if known := sum(len(places[key]) for key in places if answers[key] is not None):
-            report.add(known)
         missing = {indexes[0]: key for key, indexes in places.items() if answers[key] is None}
+        if known := len(asked) - sum(len(places[key]) for key in missing.values()):
+            report.add(known)
+
+        def keep(index: int, found) -> None:
+            key = missing[index]
+            answers[key] = found
+            self._answers.put(key, found, ANSWER_OVERHEAD + getattr(found, "nbytes", 0))
+            report.add(len(places[key]))
+
         failures: list[DepictQAError] = []
         for has_reference in (False, True):
-            members = [index for index in missing if (asked[index][-1] is not None) == has_reference]
-            members.sort(key=lambda index: self._area(asked[index]))
             parts = encode(layout(question, task.pair, has_reference), self.tokenizer)
-            roles = ((A, B) if task.pair else (A,)) + ((REFERENCE,) if has_reference else ())
-
-            def run(batch: list[int], parts=parts, roles=roles) -> None:
-                prompts = self._prompts(parts, [dict(zip(roles, asked[index])) for index in batch], report)
-                for index, found in zip(batch, answer(prompts, batch)):
-                    key = missing[index]
-                    answers[key] = found
-                    self._answers.put(key, found, ANSWER_OVERHEAD + getattr(found, "nbytes", 0))
-                report.add(sum(len(places[missing[index]]) for index in batch))
-
-            failures += run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(asked[index]))
+            shown = {
+                index: _by_role(asked[index]) for index in missing if (asked[index][-1] is not None) == has_reference
+            }
+            failures += self._ask_alike(parts, shown, answer, keep, report, ahead)
         if failures:
             raise failures[0]
         found = {index: answers[key] for key, indexes in places.items() for index in indexes}
         return [found[index] for index in range(len(asked))]
 
-    def _area(self, pictures: tuple) -> int:
-        """Pixels that the network sees, a measure of how long a prompt becomes."""
-        policy = SizePolicy(**self.model.config.size)
-        return sum(math.prod(policy.padded(p.height, p.width)) for p in pictures if p is not None)
+    def _ask_alike(self, parts, shown: dict[int, dict[str, Picture]], answer, keep, report: Counter, ahead: int):
+        """Questions of one layout about pictures by role. Returns the errors of batches that failed."""
+        from .reading import SHORT_FLOOR, PromptReader, floors
 
-    def _out_of_memory(self, pictures: tuple) -> OutOfMemory:
-        names = ", ".join(picture.name for picture in pictures if picture is not None)
+        # Neighbours have as much of their beginning in common as can be, and are of about equal length.
+        members = sorted(shown, key=lambda index: [(self._area(p), p.key) for p in shown[index].values()])
+        slots = {index: _slots(pictures) for index, pictures in shown.items()}
+        keys = [_keys(parts, slots[index]) for index in members]
+        ends = floors(keys, [SHORT_FLOOR if isinstance(part, Slot) else len(part) for part in parts])
+        reader = PromptReader(self.model.language, ends, report.check)
+
+        def run(batch: list[int]) -> None:
+            prompts = self._prompts(parts, [(shown[index], slots[index]) for index in batch], report)
+            for some, rows in self._fitting(batch, prompts, ahead):
+                for index, found in zip(some, answer(reader, rows, some)):
+                    keep(index, found)
+
+        return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index].values()))
+
+    def _area(self, picture: Picture) -> int:
+        """Pixels that the network sees, a measure of how long a prompt becomes."""
+        return math.prod(SizePolicy(**self.model.config.size).padded(picture.height, picture.width))
+
+    def _fitting(self, batch: list[int], prompts: list, ahead: int):
+        """Cut a batch so that its keys and values stay within ``READING_BYTES``: yields (indexes, prompts)."""
+        from .reading import bytes_per_token
+
+        longest = max(sum(len(segment.embeds) for segment in prompt) for prompt in prompts) + ahead
+        size = max(1, READING_BYTES // (longest * bytes_per_token(self.model.language)))
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size], prompts[start : start + size]
+
+    def _out_of_memory(self, pictures: Iterable[Picture]) -> OutOfMemory:
+        names = ", ".join(picture.name for picture in pictures)
         return OutOfMemory(
             f"{names}: not enough memory on {self.device} even for this question alone; free some, or load the model"
             " as float16, on another device, or a smaller checkpoint"
         )
 
-    def _prompts(self, parts, shown: list[dict[str, Picture]], report: Counter) -> list:
-        """Embeddings [L, hidden] of one prompt for each set of pictures (by role)."""
+    def _prompts(self, parts, asked: list[tuple[dict, dict]], report: Counter) -> list:
+        """The segments of a prompt for each set of pictures, given by role together with their slots."""
         import torch
 
+        from .decoding import token_embeddings
+        from .reading import Segment
+
         with torch.inference_mode():
-            seen = self._seen([picture for pictures in shown for picture in pictures.values()], report)
-            slots = [_slots(pictures) for pictures in shown]
-            distinct = list(dict.fromkeys(slot for by_role in slots for slot in by_role.values()))
-            rows = self.model.connect([seen[k] for k, _ in distinct], [seen.get(r) for _, r in distinct])
-            tokens = dict(zip(distinct, rows))
+            distinct = list(dict.fromkeys(slot for _, slots in asked for slot in slots.values()))
+            seen = self._seen({p.key: p for pictures, _ in asked for p in pictures.values()}, distinct, report)
+            report.check()
+            rows = self.model.connect(
+                [seen[key] for key, _ in distinct],
+                [seen.get(reference) for _, reference in distinct],
+                [seen.get(slot) for slot in distinct],
+            )
+            words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
+            like = next(row for row in words if row is not None)
+            shown = dict(zip(distinct, (row.to(like) for row in rows)))  # the dtype and device of the words
             return [
-                self.model.embed_prompt(parts, {role: tokens[slot] for role, slot in by_role.items()})
-                for by_role in slots
+                [Segment(key, shown[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
+                for keys in (_keys(parts, slots) for _, slots in asked)
             ]
 
-    def _seen(self, pictures: list[Picture], report: Counter) -> dict[str, object]:
-        """What the vision tower saw in pictures, by content key, on the device of the network.
+    def _seen(self, pictures: dict[str, Picture], slots: list[tuple[str, str | None]], report: Counter) -> dict:
+        """What the network has from pixels, on its device: by content key what the vision tower saw in a picture, and
+        by slot how a picture differs from its reference (for networks that take that).
 
-        Cancel is heard after each picture is prepared, so that it does not wait for the whole batch.
+        Cancel is heard after each piece, so that it does not wait for the whole batch.
         """
-        from .vision import prepare
+        from .vision import prepare, prepare_comparison
+        from .workers import parallel
 
-        distinct = {picture.key: picture for picture in pictures}
-        pooled = {key: self.pictures.get(key) for key in distinct}
-        missing = [key for key, row in pooled.items() if row is None]
-        prepared = []
-        for key in missing:
-            prepared.append(prepare(distinct[key], self.model.config))
-            report.check()
-        for key, row in zip(missing, self.model.encode(prepared) if prepared else ()):
-            pooled[key] = row
-            kept = row.to("cpu", copy=True)  # a view would keep its whole batch alive
-            self.pictures.put(key, kept, kept.numel() * kept.element_size())
-        return {key: row.to(self.device) for key, row in pooled.items()}
+        model, alone = self.model, encodes_alone(self.model)
+        compares = bool(model.config.connector.get("comparison"))
+        wanted = [*pictures, *(slot for slot in slots if compares and slot[1] is not None)]
+        seen = {key: self.pictures.get(key) for key in wanted}
+        missing = [key for key in wanted if seen[key] is None]
 
+        def look(key):
+            if isinstance(key, tuple):
+                return prepare_comparison(pictures[key[0]], pictures[key[1]], model.config)
+            prepared = prepare(pictures[key], model.config)
+            return model.encode([prepared])[0] if alone else prepared
 
-def run_in_batches(members: list, size: int, run: Callable[[list], None], too_large: Callable) -> list[DepictQAError]:
-    """``run(batch)`` over all members in order; a batch that does not fit into memory is halved and tried again.
-
-    Args:
-        members: what to work on.
-        size: most members of a batch.
-        run: does the work of one batch.
-        too_large: makes the error for a member that does not fit even alone.
-
-    Returns:
-        the errors of batches that failed, each raised as DepictQAError or out of memory; other errors pass through.
-    """
-    failures, start = [], 0
-    while start < len(members):
-        batch = members[start : start + size]
-        fits = True
-        try:
-            run(batch)
-        except DepictQAError as error:
-            failures.append(error)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            fits = False
-        if not fits:  # only here, behind the except block, are the tensors of the failed run free
-            release_memory()
-            if len(batch) > 1:
-                size = (len(batch) + 1) // 2
-                continue
-            failures.append(too_large(batch[0]))
-        start += len(batch)
-    return failures
+        found = dict(zip(missing, parallel(look, missing, report.check)))
+        if not alone:
+            unseen = [key for key in missing if key in pictures]
+            found |= zip(unseen, model.encode([found[key] for key in unseen]))
+        for key, row in found.items():
+            seen[key] = row.to("cpu", copy=True)  # a view would keep its whole batch alive
+            self.pictures.put(key, seen[key], row.numel() * row.element_size())
+        return {key: row.to(self.device) for key, row in seen.items()}
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the CPU or on any accelerator."""
-    text = str(error).lower()
-    signs = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
-    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
-
-
-def release_memory() -> None:
-    """Give back what the allocators of torch hold for later."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    elif torch.backends.mps.is_available():
-        torch.mps.empty_cache()
+def encodes_alone(model) -> bool:
+    """Whether the vision tower is fastest on one picture at a time: a CPU, whose cores then work side by side."""
+    return next(model.vision.parameters()).device.type == "cpu"
 
 
 def without_end(ids: list[int], end: list[int]) -> list[int]:
@@ -319,7 +325,18 @@ def without_end(ids: list[int], end: list[int]) -> list[int]:
     return ids
 
 
+def _by_role(pictures: tuple[Picture | None, ...]) -> dict[str, Picture]:
+    """(A, reference) or (A, B, reference) as a dict in the order of the prompt."""
+    *judged, reference = pictures
+    return ({} if reference is None else {REFERENCE: reference}) | dict(zip((A, B), judged))
+
+
 def _slots(pictures: dict[str, Picture]) -> dict[str, tuple[str, str | None]]:
     """Per role the keys of the picture and of the reference that it is seen beside; the reference stands alone."""
     beside = pictures[REFERENCE].key if REFERENCE in pictures else None
     return {role: (picture.key, None if role == REFERENCE else beside) for role, picture in pictures.items()}
+
+
+def _keys(parts: list, slots: dict[str, tuple]) -> list:
+    """What tells each segment of a prompt from others of its layout: its pictures, or its place for words."""
+    return [slots[part.role] if isinstance(part, Slot) else place for place, part in enumerate(parts)]

@@ -1,0 +1,275 @@
+"""Reading prompts with a causal language model: in batches of any lengths, and what prompts share only once.
+
+A prompt is a list of segments. Prompts that begin with the same segments share the keys and values of that beginning:
+the prompts of a call form a tree, which is read floor by floor from the root. Batches are left-padded and masked, so a
+batch equals its single runs.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from transformers import DynamicCache
+
+SHARED = 1.5
+"""A floor ends where the prompts split at least into this many branches each, on average."""
+SHORT_FLOOR = 16
+"""Fewer tokens than this are read again rather than shared: a pass through the network costs more."""
+ROOM = 16
+"""Tokens that at least fit behind a prompt before its keys and values must move."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a prompt: segments with equal ``key`` have equal ``embeds`` [T, hidden]."""
+
+    key: Hashable
+    embeds: torch.Tensor
+
+
+class KeyValues(DynamicCache):
+    """Keys and values of every layer with room behind them: new ones are written in place, not concatenated.
+
+    Does not build on how transformers 4 or 5 keep theirs: the models of both only call the methods below.
+    """
+
+    def __init__(self, room: int = 0):
+        super().__init__()
+        self._room = max(room, ROOM)
+        self._buffers: list[list[torch.Tensor]] = []  # per layer, keys and values [B, heads, capacity, head width]
+        self._lengths: list[int] = []
+
+    def update(self, key_states, value_states, layer_idx: int, *args, **kwargs):
+        """Append [B, heads, T, head width] to one layer and return all of its keys and values."""
+        if layer_idx == len(self._buffers):
+            self._buffers.append([key_states[:, :, :0], value_states[:, :, :0]])
+            self._lengths.append(0)
+        start = self._lengths[layer_idx]
+        stop = self._lengths[layer_idx] = start + key_states.shape[2]
+        buffers = self._buffers[layer_idx]
+        for place, new in enumerate((key_states, value_states)):
+            old = buffers[place]
+            if stop > old.shape[2]:
+                shape = (*new.shape[:2], stop + max(self._room, stop // 4), new.shape[3])
+                buffers[place] = new.new_empty(shape)
+                buffers[place][:, :, :start] = old[:, :, :start]
+            buffers[place][:, :, start:stop] = new
+        return tuple(buffer[:, :, :stop] for buffer in buffers)
+
+    def get_seq_length(self, layer_idx: int = 0, *args, **kwargs) -> int:
+        return self._lengths[layer_idx] if layer_idx < len(self._lengths) else 0
+
+    def rows(self, indexes: torch.Tensor, room: int = 0) -> "KeyValues":
+        """A copy of some rows of the batch, in any order and number, with room for so many more tokens."""
+        copy = KeyValues(room)
+        for layer, (keys, values) in enumerate(self._layers()):
+            where = indexes.to(keys.device)
+            copy.update(keys.index_select(0, where), values.index_select(0, where), layer)
+        return copy
+
+    @staticmethod
+    def join(parts: list["KeyValues"]) -> "KeyValues":
+        """Several batches as one, in order; the shorter ones get zeros in front."""
+        joined = KeyValues()
+        longest = max(part.get_seq_length() for part in parts)
+        for layer, batches in enumerate(zip(*(part._layers() for part in parts))):
+            padded = [[F.pad(x, (0, 0, longest - x.shape[2], 0)) for x in kind] for kind in zip(*batches)]
+            joined.update(torch.cat(padded[0]), torch.cat(padded[1]), layer)
+        return joined
+
+    def _layers(self) -> list[tuple[torch.Tensor, ...]]:
+        lengths = self._lengths
+        return [tuple(x[:, :, : lengths[layer]] for x in pair) for layer, pair in enumerate(self._buffers)]
+
+
+class Reading:
+    """How far a language model has read each prompt of a batch.
+
+    Args:
+        language: a causal language model.
+        count: prompts in the batch.
+        check: called before every pass through the network; what it raises stops the work (this is how Cancel works).
+
+    Attributes:
+        mask: bool [B, L], which of the kept positions are tokens of the prompt (the others are padding).
+        logits: float [B, vocabulary] of what follows; None before anything is read.
+    """
+
+    def __init__(self, language, count: int, check: Callable[[], None] = lambda: None):
+        self.language, self.check = language, check
+        self.cache = KeyValues()
+        self.mask = torch.zeros(count, 0, dtype=torch.bool, device=language.get_input_embeddings().weight.device)
+        self.logits: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Tokens of each prompt so far, int64 [B]."""
+        return self.mask.sum(1)
+
+    def rows(self, indexes: Sequence[int], room: int = 0) -> "Reading":
+        """A copy of some rows, in any order and number, with room for so many more tokens."""
+        where = torch.tensor(indexes, device=self.mask.device)
+        copy = Reading(self.language, 0, self.check)
+        copy.cache, copy.mask = self.cache.rows(where, room), self.mask[where]
+        copy.logits = None if self.logits is None else self.logits[where.to(self.logits.device)]
+        return copy
+
+    def read(self, texts: list[torch.Tensor]) -> "Reading":
+        """Read on, each row its own embeddings [T_i, hidden], T_i from 1. Returns itself."""
+        embeds, new = left_pad(texts)
+        new = new.to(self.mask.device)
+        size = new.shape[1]
+        causal = torch.ones(size, size, dtype=torch.bool, device=new.device).tril()
+        # Padding sees itself: a row that sees nothing is NaN in half precision, and that would spread.
+        among = (causal & new[:, None]) | torch.eye(size, dtype=torch.bool, device=new.device)
+        allowed = torch.cat([self.mask[:, None].expand(-1, size, -1), among], 2)
+        positions = (self.lengths[:, None] + new.cumsum(1) - 1).clamp(min=0)
+        logits = self.feed(embeds, allowed, positions, last_only=True)
+        self.mask = torch.cat([self.mask, new], 1)
+        self.logits = logits[:, -1]
+        return self
+
+    def feed(self, embeds, allowed, positions, last_only: bool = False) -> torch.Tensor:
+        """One pass of the network over new tokens, whose keys and values are kept; ``mask`` stays as it is.
+
+        Args:
+            embeds: [B, T, hidden].
+            allowed: bool [B, T, kept + T], which positions each new token sees.
+            positions: int64 [B, T].
+            last_only: whether only the last token's logits are of use (those of a whole prompt would be huge).
+
+        Returns:
+            logits [B, T, vocabulary], or [B, 1, vocabulary].
+        """
+        self.check()
+        blocked = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
+        blocked = blocked.masked_fill(~allowed, torch.finfo(embeds.dtype).min)[:, None]
+        last = {"logits_to_keep": 1} if last_only and _keeps_logits(type(self.language)) else {}
+        return self.language(
+            inputs_embeds=embeds,
+            attention_mask=blocked,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            **last,
+        ).logits
+
+
+def left_pad(texts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack embeddings [T_i, hidden] to [B, T, hidden] with zeros in front, and their mask bool [B, T]."""
+    longest = max(len(text) for text in texts)
+    embeds = texts[0].new_zeros(len(texts), longest, texts[0].shape[-1])
+    mask = torch.zeros(len(texts), longest, dtype=torch.bool, device=embeds.device)
+    for row, text in enumerate(texts):
+        embeds[row, longest - len(text) :] = text
+        mask[row, longest - len(text) :] = True
+    return embeds, mask
+
+
+def floors(prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int]) -> list[int]:
+    """Where prompts of equally many segments are cut, so that what they share is read once.
+
+    Args:
+        prompts: the keys of all prompts of a call.
+        tokens: about how many tokens each segment has.
+
+    Returns:
+        ends of the floors as numbers of segments, rising; the last one is the whole prompt.
+    """
+    depth = len(tokens)
+    branches = [len({tuple(prompt[:end]) for prompt in prompts}) for end in range(1, depth + 1)]
+    ends, start = [], 0
+    for end in range(1, depth):
+        if branches[end] >= SHARED * branches[end - 1] and sum(tokens[start:end]) >= SHORT_FLOOR:
+            ends.append(end)
+            start = end
+    return [*ends, depth]
+
+
+class PromptReader:
+    """Reads the prompts of a call batch after batch; what a batch shares with the one before is not read again.
+
+    Prompts should come in an order in which equal beginnings are neighbours. Between batches one row of every floor is
+    kept, so the memory does not grow with the number of prompts.
+
+    Args:
+        language: a causal language model.
+        ends: from ``floors``.
+        check: as in ``Reading``.
+    """
+
+    def __init__(self, language, ends: Sequence[int], check: Callable[[], None] = lambda: None):
+        self.language, self.ends, self.check = language, list(ends), check
+        self._kept: list[tuple[tuple, Reading]] = []  # per floor but the last: a beginning, and the state behind it
+
+    @torch.inference_mode()
+    def read(self, prompts: list[list[Segment]], forced: torch.Tensor | None = None) -> Reading:
+        """The state behind each prompt, in order.
+
+        Args:
+            prompts: lists of segments, all of one number.
+            forced: embeddings [T, hidden] that follow every prompt.
+        """
+        state, rows = (
+            Reading(self.language, 1, self.check),
+            {(): 0},
+        )  # what is read, and the row of every beginning in it
+        kept, start = [], 0
+        for floor, end in enumerate(self.ends[:-1]):
+            branches = {tuple(s.key for s in prompt[:end]): prompt for prompt in prompts}
+            known_key, known = self._kept[floor] if self._kept else (None, None)
+            parts, order = [], []
+            if known_key in branches:
+                parts, order = [known], [known_key]
+            fresh = [key for key in branches if key != known_key]
+            if fresh:
+                texts = [_text(branches[key][start:end]) for key in fresh]
+                parts.append(state.rows([rows[key[:start]] for key in fresh], _longest(texts)).read(texts))
+            state, rows = join(parts), {key: row for row, key in enumerate(order + fresh)}
+            last = tuple(s.key for s in prompts[-1][:end])
+            kept.append((last, state.rows([rows[last]])))
+            start = end
+        self._kept = kept
+        texts = [_text(prompt[start:], forced) for prompt in prompts]
+        parents = [rows[tuple(s.key for s in prompt[:start])] for prompt in prompts]
+        return state.rows(parents, _longest(texts)).read(texts)
+
+
+def join(parts: list[Reading]) -> Reading:
+    """Several states as one batch, in order; the shorter ones get padding in front."""
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(part.mask.shape[1] for part in parts)
+    joined = Reading(parts[0].language, 0, parts[0].check)
+    joined.mask = torch.cat([F.pad(part.mask, (longest - part.mask.shape[1], 0)) for part in parts])
+    joined.cache = KeyValues.join([part.cache for part in parts])
+    joined.logits = torch.cat([part.logits for part in parts])
+    return joined
+
+
+def bytes_per_token(language) -> int:
+    """What the keys and values of one token take."""
+    config = language.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * width * language.get_input_embeddings().weight.element_size()
+
+
+@functools.cache
+def _keeps_logits(kind: type) -> bool:
+    return "logits_to_keep" in inspect.signature(kind.forward).parameters
+
+
+def _text(segments: list[Segment], forced: torch.Tensor | None = None) -> torch.Tensor:
+    rows = [segment.embeds for segment in segments] + ([] if forced is None else [forced])
+    return torch.cat(rows)
+
+
+def _longest(texts: list[torch.Tensor]) -> int:
+    return max(len(text) for text in texts)
