@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -16,7 +16,7 @@ from .sets import TestSet
 
 CHUNK = 64
 Source = Callable[[list[int]], Iterable[list[dict]]]
-"""Record indexes -> lists of answers (each with the record's id), as they come."""
+"""Indexes of what is to be answered -> lists of answers (each with its id), as they come."""
 
 
 class AnswerFile:
@@ -41,26 +41,26 @@ class AnswerFile:
         self._write(self.known.values())
         stamp.write_text(text, encoding="utf-8")
 
-    def fill(self, test_set: TestSet, source: Source, label: str, indexes: Iterable[int] | None = None) -> list[dict]:
-        """Ask for what is missing, and write all answers in the order of the records.
+    def fill(self, ids: Sequence, source: Source, label: str) -> list[dict]:
+        """Ask for what is missing, and write all answers in order.
 
         Args:
-            indexes: the records to answer, by default all.
+            ids: the id of everything that is to be answered.
+            source: asked for the indexes of those ids that have no answer yet.
+            label: what the progress bar says.
 
         Returns:
-            the answers, in the order of ``indexes``.
+            one answer per id.
         """
-        indexes = range(len(test_set.records)) if indexes is None else list(indexes)
-        wanted = [test_set.records[index]["id"] for index in indexes]
-        missing = [index for index, identity in zip(indexes, wanted) if identity not in self.known]
+        missing = [index for index, identity in enumerate(ids) if identity not in self.known]
         with open(self.path, "a", encoding="utf-8") as file:
-            with tqdm(total=len(wanted), initial=len(wanted) - len(missing), desc=label, mininterval=5) as bar:
+            with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
                 for answers in source(missing) if missing else ():
                     file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
                     file.flush()
                     self.known |= {answer["id"]: answer for answer in answers}
                     bar.update(len(answers))
-        answers = [self.known[identity] for identity in wanted]
+        answers = [self.known[identity] for identity in ids]
         self._write(answers)
         return answers
 

