@@ -6,6 +6,8 @@ import sys
 
 from depictqa_core.errors import DepictQAError
 
+from .evaluation.command import add_calibrate, add_evaluate
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Expected failures end in one line on standard error."""
@@ -18,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     _build(commands.add_parser("build", help="make distorted pictures and records from pristine pictures"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
-    _evaluate(commands.add_parser("evaluate", help="answer a test file in the published format and score it"))
-    _calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))
+    add_evaluate(commands.add_parser("evaluate", help="answer test files in the published format and score them"))
+    add_calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments) or 0
@@ -87,51 +89,6 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
         recipe = read_recipe(arguments.recipe, data=arguments.data, output=arguments.output, steps=arguments.steps)
         print(train(recipe, resume=not arguments.restart))
-
-    parser.set_defaults(run=run)
-
-
-def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'")
-    parser.add_argument("records", help="test file in the published format")
-    parser.add_argument("--root", required=True, help="folder that the picture paths are relative to")
-    parser.add_argument("--task", required=True, help="published task type, such as quality_single_A_noref")
-    parser.add_argument("--answers", required=True, help="JSON lines with the answers are written here")
-    parser.add_argument("--device", default="auto")
-
-    def run(arguments):
-        from depictqa_core.judge import load_judge
-
-        from .evaluate import evaluate
-
-        judge = load_judge(None if arguments.checkpoint == "bundled" else arguments.checkpoint, arguments.device)
-        result = evaluate(judge, arguments.records, arguments.root, arguments.task, arguments.answers)
-        print(json.dumps(result, indent=1))
-
-    parser.set_defaults(run=run)
-
-
-def _calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'; its config.json gets the temperatures")
-    parser.add_argument("records", nargs="+", help="test files of pictures that the checkpoint was not trained on")
-    parser.add_argument("--root", required=True, help="folder that the picture paths are relative to")
-    parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be fitted, and change nothing")
-    parser.add_argument("--device", default="auto")
-
-    def run(arguments):
-        from depictqa_core.checkpoints import BUNDLED
-        from depictqa_core.judge import load_judge
-
-        from .evaluation import calibration
-        from .evaluation.sets import read_set
-
-        folder = BUNDLED if arguments.checkpoint == "bundled" else arguments.checkpoint
-        sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-        fits = calibration.calibrate(load_judge(folder, arguments.device), sets)
-        print(calibration.table(fits))
-        if not arguments.dry_run:
-            print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")
 
     parser.set_defaults(run=run)
 
