@@ -11,14 +11,12 @@ from pathlib import Path
 
 from . import reports
 from .errors import DepictQAError, ImageError
-from .files import find_pictures, load_pictures, named_picture
+from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
 from .results import Failure
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-AT_ONCE = 16
-"""Pictures in memory together where each is judged on its own."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -182,10 +180,10 @@ def _judge_each(options, ask) -> int:
     with _bar(options, "pictures") as bar:
         judge = _judge(options, bar)
         try:
-            for start in range(0, len(names), AT_ONCE):
-                pictures, unreadable = load_pictures(names[start : start + AT_ONCE])
+            bar.total = len(names)
+            for pictures, unreadable in load_pictures(names):
                 failures += unreadable
-                bar.offset, bar.total = start + len(unreadable), len(names)
+                bar.offset = len(results) + len(failures)
                 if pictures:
                     results += ask(judge, pictures, reference, progress=bar)
         except (KeyboardInterrupt, DepictQAError) as error:
@@ -203,10 +201,15 @@ def _judge_each(options, ask) -> int:
 def _rank(options) -> int:
     names = _find(options)
     reference = _reference(options)
-    pictures, failures = load_pictures(names)
-    _report_failures(failures, len(names))
+    pictures, failures = [], []
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
+        for readable, unreadable in load_pictures(names):
+            bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
+            judge.look(readable, reference)  # while their pixels are in memory
+            pictures += readable
+            failures += unreadable
+        _report_failures(failures, len(names))
         limits = {"top_k": options.top_k, "budget": options.budget}
         ranking = judge.rank(pictures, reference, method=options.method, **limits, progress=bar)
     facts = ranking.to_dict()
@@ -221,7 +224,7 @@ def _rank(options) -> int:
 
 def _compare(options) -> int:
     _check_outputs(options, [options.a, options.b])
-    a, b, reference = named_picture(options.a), named_picture(options.b), _reference(options)
+    a, b, reference = FilePicture(options.a), FilePicture(options.b), _reference(options)
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         result = judge.compare(a, b, reference, explain=options.explain, progress=bar)

@@ -93,6 +93,23 @@ class Engine:
             known = ", ".join(self.model.config.tasks)
             raise TaskError(f"{self.name} was never taught the task {task.name}; it knows {known}")
 
+    def look(self, asked: Sequence[tuple], report: Counter) -> None:
+        """Encode pictures ahead: as long as the cache holds them, questions about them need no pixels."""
+        import torch
+
+        def run(batch: list[tuple]) -> None:
+            shown = [_by_role(pictures) for pictures in batch]
+            slots = list(dict.fromkeys(slot for pictures in shown for slot in _slots(pictures).values()))
+            with torch.inference_mode():
+                self._seen({p.key: p for pictures in shown for p in pictures.values()}, slots, report)
+            report.add(len(batch))
+
+        failures = run_in_batches(
+            list(asked), BATCH, run, lambda pictures: self._out_of_memory(_by_role(pictures).values())
+        )
+        if failures:
+            raise failures[0]
+
     def choose(self, task: Task, question: str | None, asked: Sequence[tuple], report: Counter) -> np.ndarray:
         """Probabilities float64 [N, answers] of the closed answers (``tasks.answers``) to one question.
 

@@ -1,11 +1,15 @@
 """Picture files as a command line names them: files, folders, patterns, in natural order; reading those that can be."""
 
-import dataclasses
 import glob
+import math
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
+from .caches import ByteCache
 from .errors import ImageError
 from .images import Picture, as_picture
 from .results import Failure
@@ -15,6 +19,10 @@ EXTENSIONS = (
     *(".tga", ".tif", ".tiff", ".webp"),
 )
 """What a folder is searched for; files that are named one by one may end in anything."""
+AT_ONCE = 32
+"""Most files that are read before they are judged."""
+PIXELS = ByteCache(192 * 2**20)
+"""Pixels of picture files that were read lately."""
 
 
 def natural_key(text: str) -> list:
@@ -67,17 +75,57 @@ def _raise(error: OSError):
     raise error
 
 
-def load_pictures(names: list[str]) -> tuple[list[Picture], list[Failure]]:
-    """The pictures that can be read, and why the others cannot."""
-    pictures, failures = [], []
+class FilePicture(Picture):
+    """A picture file that was read and checked once. Its pixels are read again when they are needed and gone: all
+    pictures of a run share ``PIXELS``, so a folder of any size fits into memory.
+
+    Attributes:
+        name: the path, as the user wrote it.
+
+    Raises:
+        ImageError: by ``rgb`` as well, when the file was changed or removed in the meantime.
+    """
+
+    def __init__(self, name: str):
+        picture = as_picture(name)
+        for attribute, value in (("name", name), ("key", picture.key), ("_shape", picture.rgb.shape)):
+            self.__dict__[attribute] = value
+        PIXELS.put(self.key, picture.rgb, picture.rgb.nbytes)
+
+    @property
+    def rgb(self) -> np.ndarray:
+        rgb = PIXELS.get(self.key)
+        if rgb is None:
+            picture = as_picture(self.name)
+            if picture.key != self.key:
+                raise ImageError(f"{self.name}: was changed while it was judged; judge it again")
+            rgb = picture.rgb
+            PIXELS.put(self.key, rgb, rgb.nbytes)
+        return rgb
+
+    @property
+    def height(self) -> int:
+        return self._shape[0]
+
+    @property
+    def width(self) -> int:
+        return self._shape[1]
+
+
+def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
+    """Read picture files, a few at a time: yields the pictures that can be read, and why the others cannot.
+
+    No group has more than ``AT_ONCE`` files or (but for one large picture) half of the pixels that are kept.
+    """
+    pictures, failures, size = [], [], 0
     for name in names:
         try:
-            pictures.append(named_picture(name))
+            pictures.append(FilePicture(name))
+            size += math.prod(pictures[-1]._shape)
         except ImageError as error:
             failures.append(Failure(name, str(error).removeprefix(f"picture ({Path(name)}): ")))
-    return pictures, failures
-
-
-def named_picture(name: str) -> Picture:
-    """One picture that goes by its path as given."""
-    return dataclasses.replace(as_picture(name), name=name)
+        if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:
+            yield pictures, failures
+            pictures, failures, size = [], [], 0
+    if pictures or failures:
+        yield pictures, failures

@@ -226,6 +226,15 @@ class Judge:
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
         return answers.ranking(pictures, places, tied, bounds, scores, found, "pairs", asked, pairs, outcome.stopped)
 
+    def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
+        """Encode pictures ahead, so that their pixels may be forgotten while they are judged.
+
+        The other verbs do this by themselves; it is of use before ``rank`` where the pictures come a few at a time and
+        can be read again (``files.FilePicture``): then not all of them are in memory together.
+        """
+        pictures, references = self._inputs(pictures, reference)
+        self.engine.look(list(zip(pictures, references)), Counter(progress, len(pictures)))
+
     # ------------------------------------------------------------------ asking
 
     def ask(

@@ -102,7 +102,7 @@ def test_two_runs_give_the_same_bytes(depictqa, folder, verb):
 @pytest.mark.parametrize("verb", ["identify", "describe", "score"])
 def test_many_pictures_are_judged_a_few_at_a_time(depictqa, folder, verb, monkeypatch):
     whole = depictqa(verb, folder, "--json", "--reference", "pics/x2.png")
-    monkeypatch.setattr(cli, "AT_ONCE", 2)
+    monkeypatch.setattr(files, "AT_ONCE", 2)
     parts = depictqa(verb, folder, "--json", "--reference", "pics/x2.png")
     for a, b in zip(json.loads(whole[1])["results"], json.loads(parts[1])["results"], strict=True):
         assert a["picture"] == b["picture"] and a["confidence"] == pytest.approx(b["confidence"], abs=1e-4)
@@ -304,7 +304,7 @@ def test_interruption(depictqa, folder, monkeypatch):
 
 
 def test_an_interruption_keeps_what_was_judged(depictqa, folder, monkeypatch):
-    monkeypatch.setattr(cli, "AT_ONCE", 2)
+    monkeypatch.setattr(files, "AT_ONCE", 2)
     score, calls = Judge.score, []
 
     def second_time_interrupted(self, *args, **options):
