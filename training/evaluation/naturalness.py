@@ -30,7 +30,6 @@ SHORT = 224
 
 _SHAPES = np.arange(0.2, 10.001, 0.001)
 _RATIOS = np.exp(2 * gammaln(2 / _SHAPES) - gammaln(1 / _SHAPES) - gammaln(3 / _SHAPES))
-_NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def luma(picture: np.ndarray) -> np.ndarray:
@@ -38,10 +37,10 @@ def luma(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
 
 
-def normalised(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def normalised(grey: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> tuple[np.ndarray, np.ndarray]:
     """Mean-subtracted contrast-normalised coefficients and the local deviation, both [H, W] (Mittal et al. 2012)."""
-    mean = cv2.GaussianBlur(grey, (7, 7), 7 / 6)
-    deviation = np.sqrt(np.abs(cv2.GaussianBlur(grey * grey, (7, 7), 7 / 6) - mean * mean))
+    mean = cv2.GaussianBlur(grey, (7, 7), 7 / 6, borderType=border)
+    deviation = np.sqrt(np.abs(cv2.GaussianBlur(grey * grey, (7, 7), 7 / 6, borderType=border) - mean * mean))
     return (grey - mean) / (deviation + 1), deviation
 
 
@@ -54,7 +53,9 @@ def fit_asymmetric(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     Returns:
         shape, left and right standard deviation, each [N]. A side without samples has deviation 0.
     """
-    left, right = (np.sqrt((values**2 * side).sum(1) / np.maximum(side.sum(1), 1)) for side in (values < 0, values > 0))
+    left, right = (
+        np.sqrt((values**2 * side).sum(1) / np.maximum(side.sum(1), 1)) for side in (values < 0, values >= 0)
+    )
     tiny = np.finfo(float).tiny
     ratio = left / np.maximum(right, tiny)
     moment = np.abs(values).mean(1) ** 2 / np.maximum((values**2).mean(1), tiny)
@@ -72,9 +73,12 @@ def _offset(shape, left, right) -> np.ndarray:
     return (right - left) * _spread(shape) * np.exp(gammaln(2 / shape) - gammaln(1 / shape))
 
 
-def _products(coefficients: np.ndarray):
-    """Products of each coefficient with one neighbour, [H, W] for each direction; borders wrap around."""
-    return [coefficients * np.roll(coefficients, shift, (0, 1)) for shift in _NEIGHBOURS]
+def _fits(patches: np.ndarray):
+    """Fits to coefficients [N, h, w]: first to themselves, then to their products with the next one along each way."""
+    c = patches
+    products = (c[:, :, :-1] * c[:, :, 1:], c[:, :-1] * c[:, 1:])
+    products += (c[:, :-1, :-1] * c[:, 1:, 1:], c[:, 1:, :-1] * c[:, :-1, 1:])
+    return [fit_asymmetric(values.reshape(len(values), -1)) for values in (c, *products)]
 
 
 # ---------------------------------------------------------------------- BRISQUE
@@ -99,13 +103,12 @@ def brisque_features(picture: np.ndarray) -> np.ndarray:
     grey, features = luma(picture), []
     for size in (1.0, 0.5):
         scaled = grey if size == 1 else cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
-        coefficients, _ = normalised(scaled)
-        shape, left, right = fit_asymmetric(coefficients.reshape(1, -1))
-        if not (left.all() and right.all()):
+        coefficients, _ = normalised(scaled, cv2.BORDER_CONSTANT)  # as its parameters were fitted
+        own, *products = _fits(coefficients[None])
+        if not (own[1].all() and own[2].all()):
             return np.full(36, np.nan)
-        features += [shape, (left**2 + right**2) / 2]
-        for product in _products(coefficients):
-            shape, left, right = fit_asymmetric(product.reshape(1, -1))
+        features += [own[0], (own[1] ** 2 + own[2] ** 2) / 2]
+        for shape, left, right in products:
             features += [shape, _offset(shape, left, right), left**2, right**2]
     return np.concatenate(features)
 
@@ -176,11 +179,10 @@ def niqe_features(picture: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, 
         scaled = grey if size == 1 else cv2.resize(grey, (columns * side, rows * side), interpolation=cv2.INTER_AREA)
         coefficients, deviation = normalised(scaled)
         if sharpness is None:
-            sharpness = _patches(deviation, side).mean(1)
-        shape, left, right = fit_asymmetric(_patches(coefficients, side))
+            sharpness = _patches(deviation, side).mean((1, 2))
+        (shape, left, right), *products = _fits(_patches(coefficients, side))
         features += [shape, (left + right) / 2 * _spread(shape)]
-        for product in _products(coefficients):
-            shape, left, right = fit_asymmetric(_patches(product, side))
+        for shape, left, right in products:
             features += [shape, _offset(shape, left, right), left * _spread(shape), right * _spread(shape)]
     features = np.stack(features, axis=1)
     features[sharpness == 0] = np.nan
@@ -188,9 +190,9 @@ def niqe_features(picture: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, 
 
 
 def _patches(values: np.ndarray, side: int) -> np.ndarray:
-    """[rows * side, columns * side] cut into patches [rows * columns, side * side]."""
+    """[rows * side, columns * side] cut into patches [rows * columns, side, side]."""
     rows, columns = (length // side for length in values.shape)
-    return values.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows * columns, side * side)
+    return values.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows * columns, side, side)
 
 
 def fit_pristine(pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -64,7 +64,7 @@ def _reliability(axes, result: dict) -> None:
         label="share of answers",
     )
     points = [b["confidence"] for b in found], [b["accuracy"] for b in found]
-    axes.plot(*points, "o-", color=MARK, markersize=4, label="accuracy")
+    axes.plot(*points, "o-", color=MARK, markersize=4, label="accuracy", clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", title=f"Reliability (ECE {result['ece']:.3f})")
     axes.legend(frameon=False, loc="upper left", fontsize=8)
 

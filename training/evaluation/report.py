@@ -12,8 +12,9 @@ h1 { font-size: 1.6rem; margin: 0 0 .3rem; } h2 { font-size: 1.2rem; margin: 2.4
 h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; } p { max-width: 75ch; margin: .3rem 0 .8rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e8ee; white-space: nowrap; }
-th { font-weight: 600; color: #51606f; font-size: .85rem; } th:first-child, td:first-child { text-align: left; }
-tr.own td { font-weight: 600; background: #eef4fb; } .soft { color: #6b7a89; } svg { max-width: 100%; height: auto; }
+th { font-weight: 600; color: #51606f; font-size: .85rem; } th.text, td.text { text-align: left; }
+tr.own td { font-weight: 600; background: #eef4fb; } .soft { color: #6b7a89; } 
+svg { display: block; max-width: 100%; height: auto; margin-top: .6rem; }
 a { color: #2f6fb3; } code { font-size: .9em; } ul { margin: .2rem 0; }
 """
 HEAD = (
@@ -65,7 +66,7 @@ def _summary(sets: dict) -> str:
         if not result["metrics"]:
             rows.append([_link(set_name), "detailed answers", str(result["answered"]), "", "", "", "", ""])
     columns = ["test set", "kind of question", "answers", "accuracy", "ECE", "AURC", "SRCC", "PLCC"]
-    return _table(columns, rows)
+    return _table(columns, rows, texts=2)
 
 
 def _order(sets: dict) -> str:
@@ -137,7 +138,7 @@ def _graded(results: dict) -> str:
     return (
         "<h2>Detailed answers</h2><p>Scores of a language model that compares each answer with the true one: 0 to 10 "
         "(v2), or the ratio to the score of the true answer, at most 1 (v1).</p>"
-        + _table(["", "test set", "score", "scored", "not scored", "scored by"], rows)
+        + _table(["", "test set", "score", "scored", "not scored", "scored by"], rows, texts=2)
     )
 
 
@@ -219,11 +220,12 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _table(columns: list[str], rows: list[list[str]], classes: list[str] = ()) -> str:
-    """Cells are HTML; headings are text. ``classes`` are those of the first rows."""
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+def _table(columns: list[str], rows: list[list[str]], classes: list[str] = (), texts: int = 1) -> str:
+    """Cells are HTML; headings are text. ``classes`` are those of the first rows, ``texts`` how many columns are words."""
+    kind = ['class="text"' if place < texts else "" for place in range(len(columns))]
+    head = "".join(f"<th {k}>{escape(column)}</th>" for column, k in zip(columns, kind))
     body = ""
     for index, row in enumerate(rows):
         mark = f' class="{classes[index]}"' if index < len(classes) and classes[index] else ""
-        body += f"<tr{mark}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
+        body += f"<tr{mark}>" + "".join(f"<td {k}>{cell}</td>" for cell, k in zip(row, kind)) + "</tr>"
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
