@@ -21,6 +21,7 @@ from depictqa_core.ranking import (
     order,
     rank_pairs,
     tied,
+    top_decided,
 )
 
 
@@ -317,3 +318,74 @@ def test_a_quarter_of_the_pairs_gives_nearly_the_order_of_the_full_round_robin(s
     assert len(asked) <= 0.25 * len(pairs)
     assert kendalltau(strengths.values, full.values)[0] >= 0.95
     assert 0.6 < np.mean((strengths.low <= truth - truth.mean()) & (truth - truth.mean() <= strengths.high))
+
+
+# ---------------------------------------------------------------- only the best few
+
+
+def judge_of(truth, rng, noise):
+    pairs = all_pairs(len(truth))
+    return dict(zip(pairs, answers_of(truth, pairs, rng, noise=noise), strict=True))
+
+
+@pytest.mark.parametrize(("n", "top"), [(16, 1), (16, 3), (64, 1), (64, 3)])
+def test_a_decided_top_saves_pairs_and_is_the_right_one(n, top):
+    asked, stopped, right = [], [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(0, 2, n)
+        judge = judge_of(truth, rng, 0.05)
+        outcome = rank_pairs(n, lambda chosen, judge=judge: [judge[pair] for pair in chosen], top=top)
+        asked.append(len(outcome.pairs))
+        stopped.append(outcome.stopped == "top-k decided")
+        assert stopped[-1] or (len(outcome.pairs), outcome.stopped) == (default_budget(n), "budget")
+        right.append(set(order(outcome.strengths)[:top]) == set(np.argsort(-truth)[:top].tolist()))
+    right, stopped = np.array(right), np.array(stopped)
+    assert stopped.sum() >= 7 and right[stopped].mean() >= 0.95
+    assert np.mean(asked) < 0.6 * default_budget(n)
+
+
+def test_more_confidence_needs_more_pairs():
+    rng = np.random.default_rng(3)
+    truth = rng.normal(0, 2, 24)
+    judge = judge_of(truth, rng, 0.05)
+    asked = [
+        len(rank_pairs(24, lambda chosen: [judge[p] for p in chosen], top=2, confidence=c, batch=2).pairs)
+        for c in (0.6, 0.9, 0.999)
+    ]
+    assert asked[0] < asked[1] < asked[2]
+
+
+def test_a_top_of_all_items_is_the_whole_order():
+    whole = rank_pairs(6, lambda pairs: [0.6] * len(pairs))
+    for top in (6, 7):
+        outcome = rank_pairs(6, lambda pairs: [0.6] * len(pairs), top=top)
+        assert (outcome.pairs, outcome.stopped) == (whole.pairs, "all pairs")
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        rank_pairs(6, lambda pairs: [0.6] * len(pairs), top=0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_doubt_about_the_top_equals_its_posterior_by_sampling(seed):
+    """The union bound never claims more than the posterior does, and not much less."""
+    rng = np.random.default_rng(seed)
+    truth, pairs = rng.normal(0, 1.5, 5), all_pairs(5)
+    strengths = bradley_terry(5, pairs, answers_of(truth, pairs), 6.0)
+    sample = rng.normal(0, PRIOR, (400_000, 5))
+    first, second, wins, weights, _ = strengths.answers
+    gaps = sample[:, first] - sample[:, second]
+    log = (weights * (wins * gaps - np.logaddexp(0, gaps))).sum(1)
+    weight = np.exp(log - log.max())
+    best = order(strengths)[:2]
+    inside = sample[:, best].min(1) > np.delete(sample, best, 1).max(1)
+    sure = float((weight * inside).sum() / weight.sum())
+    decided = [c for c in np.linspace(0.5, 0.999, 200) if top_decided(strengths, 2, c)]
+    claimed = max(decided, default=0.5)
+    assert claimed <= sure + 0.03 and (sure < 0.75 or claimed > sure - 0.15)
+
+
+def test_pairs_that_cannot_change_the_top_are_not_asked():
+    truth = np.array([8.0, 0.1, 0.0, -0.1, -8.0, -8.1])
+    asked = all_pairs(6)[:5] + [(1, 4), (2, 5), (4, 5)]
+    strengths = bradley_terry(6, asked, answers_of(truth, asked), 10)
+    assert set(choose_pairs(6, asked, strengths, 3, top=2)) <= {(1, 2), (1, 3), (2, 3)}
