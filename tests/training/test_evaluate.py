@@ -1,6 +1,7 @@
 """The evaluator: published metrics with their exact parsing, on a small file in the published format."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tiny import make_tiny_checkpoint
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
+from training.__main__ import main
 from training.evaluate import evaluate
 from training.evaluation.metrics import (
     area_under_risk,
@@ -20,6 +22,7 @@ from training.evaluation.metrics import (
     risk_coverage,
     summary,
 )
+from training.evaluation.report import html
 from training.evaluation.scoring import CLEAR_RATING, score
 from training.evaluation.sets import DOUBLE, TestSet, read_set
 
@@ -264,3 +267,69 @@ def test_a_record_without_its_question_is_refused(checkpoint, records):
     (records / "records.json").write_text(json.dumps([{"id": "x"}]))
     with pytest.raises(TaskError, match="query"):
         evaluate(load_judge(checkpoint, "cpu"), records / "records.json", records, "quality_single_A", records / "o")
+
+
+# ---------------------------------------------------------------------- the command and its report
+
+
+@pytest.fixture
+def sources(records):
+    """Two record files and a voting file over one folder of pictures."""
+    rows = json.loads((records / "records.json").read_text())
+    for name in "cd":
+        Image.fromarray(np.full((40, 50, 3), ord(name), np.uint8)).save(records / f"{name}.png")
+    pair = {**rows[0], "query": "Which is better?" + TAIL, "answer": "Image A", "image_ref": "a.png"}
+    pair |= {"distortions_A": {"distortion_class": "noise", "severity": 1}}
+    pair |= {"distortions_B": {"distortion_class": "blur", "severity": 2}}
+    (records / "singles.json").write_text(json.dumps([{**row, "image_B": None} for row in rows]))
+    (records / "pairs.json").write_text(json.dumps([pair, {**pair, "id": "next"}]))
+    opinions = {"a.png": {"dist_paths": ["b.png", "c.png", "d.png"], "mos_list": [3, 2, 1]}}
+    (records / "truth.json").write_text(json.dumps(opinions))
+    return records
+
+
+def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, capsys):
+    arguments = ["evaluate", str(checkpoint), str(sources / "singles.json"), str(sources / "pairs.json")]
+    arguments += ["--root", str(sources), "--output", str(sources / "out"), "--voting", str(sources / "truth.json")]
+    assert main(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["singles"]["records"], printed["singles"]["failed"], printed["pairs"]["answered"]) == (3, 1, 2)
+    assert "srcc" in printed["truth"]["voting on truth"]  # no record rates these pictures: all their pairs are asked
+    results = json.loads((sources / "out" / "results.json").read_text())
+    assert set(results["sets"]) == {"singles", "pairs", "truth"} and results["judge"]["name"] == "tiny-cnn"
+    assert results["peers"]["PSNR"]["sets"]["pairs"]["rating"]["count"] == 2
+    assert results["peers"]["PSNR"]["voting"]["truth"]["references"]["a.png"]["images"] == 3
+    answers = (sources / "out" / "answers" / "truth.jsonl").read_text().splitlines()
+    assert len(answers) == 3 and set(json.loads(answers[0])["swapped"]) == set(tasks.WINNERS)
+    report = (sources / "out" / "report.html").read_text()
+    assert main(arguments) == 0
+    assert (sources / "out" / "report.html").read_text() == report
+
+
+def test_the_report_stands_alone_and_shows_every_set(checkpoint, sources):
+    arguments = ["evaluate", str(checkpoint), str(sources / "singles.json"), str(sources / "pairs.json")]
+    assert main([*arguments, "--root", str(sources), "--output", str(sources / "out")]) == 0
+    report = (sources / "out" / "report.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!#)""", report) and "<script" not in report and "@import" not in report
+    assert report.count("<svg") == 3  # singles: one and two distortions; pairs: rating
+    for text in ("gone.png", "Beside peers", "HaarPSI", "Reliability (ECE", "Order of the two images"):
+        assert text in report
+    results = json.loads((sources / "out" / "results.json").read_text())
+    results["sets"]["<b>singles</b>"] = results["sets"].pop("singles")
+    assert "<b>singles" not in html(results)
+
+
+def test_mistakes_on_the_command_line_are_named(checkpoint, sources, capsys, monkeypatch):
+    monkeypatch.delenv("DEPICTQA_API_BASE", raising=False)
+    common = ["--root", str(sources), "--output", str(sources / "out")]
+    pairs = str(sources / "pairs.json")
+    for more, said in (
+        ([pairs, "--task", "quality_triple"], "quality_triple"),
+        ([], "give record files"),
+        ([pairs, pairs], "two record files are named pairs"),
+        ([pairs, "--judge-model", "m"], "DEPICTQA_API_BASE"),
+        ([pairs, "--voting", pairs], "no voting file"),
+    ):
+        assert main(["evaluate", str(checkpoint), *more, *common]) == 1
+        assert said in capsys.readouterr().err
+    assert not (sources / "out" / "results.json").exists()

@@ -13,7 +13,7 @@ h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; } p { max-width: 75ch; margin: .3r
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e8ee; white-space: nowrap; }
 th { font-weight: 600; color: #51606f; font-size: .85rem; } th.text, td.text { text-align: left; }
-tr.own td { font-weight: 600; background: #eef4fb; } .soft { color: #6b7a89; } 
+tr.own td { font-weight: 600; background: #eef4fb; } .soft { color: #6b7a89; }
 svg { display: block; max-width: 100%; height: auto; margin-top: .6rem; }
 a { color: #2f6fb3; } code { font-size: .9em; } ul { margin: .2rem 0; }
 """
@@ -199,6 +199,8 @@ def _set(name: str, result: dict) -> str:
         if kind == CLEAR_RATING:
             continue
         parts.append(f"<h3>{escape(kind)}</h3>{_bins(found)}")
+        if found.get("unparsed"):
+            parts.append(f"<p>{found['unparsed']} answers are none of those that the question allows.</p>")
         parts.append(panels(f"{name} {kind}", found) or "")
     return "".join(parts)
 
@@ -221,7 +223,7 @@ def _number(value: float | None) -> str:
 
 
 def _table(columns: list[str], rows: list[list[str]], classes: list[str] = (), texts: int = 1) -> str:
-    """Cells are HTML; headings are text. ``classes`` are those of the first rows, ``texts`` how many columns are words."""
+    """Cells are HTML, headings are text. ``classes`` are of the first rows; the first ``texts`` columns are words."""
     kind = ['class="text"' if place < texts else "" for place in range(len(columns))]
     head = "".join(f"<th {k}>{escape(column)}</th>" for column, k in zip(columns, kind))
     body = ""

@@ -10,7 +10,7 @@ from depictqa_core.tasks import RATING, SCORE
 
 from .correlation import correlations
 from .metrics import area_under_risk, calibration_error, exact, mean, partial, reliability, risk_coverage, summary
-from .sets import DOUBLE, TestSet, kind_of
+from .sets import DOUBLE, OTHER, TestSet, kind_of
 
 CLEAR_RATING = "rating, severities at least 2 apart"
 CURVE_POINTS = 200
@@ -27,10 +27,11 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
 
     Returns:
         ``{"records", "answered", "failed", "failures", "unmatched", "metrics": {kind: {...}}}``. Each kind of question
-        has accuracy, count and bins (``metrics.summary``), and where its answers have confidences ece, reliability,
-        risk_coverage and aurc; where the records say so by_category and by_severity; ratings that were asked both ways
-        order_swap; scores srcc and plcc with the record's quality or mos. An answer that is an error counts as wrong
-        and has no confidence; a record without any answer is unmatched and counts nowhere.
+        has accuracy, count and bins (``metrics.summary``) and unparsed (answers that the question does not allow);
+        where its answers have confidences ece, reliability, risk_coverage and aurc; where the records say so
+        by_category and by_severity; ratings that were asked both ways order_swap; scores srcc and plcc with the
+        record's quality or mos. An answer that is an error counts as wrong and has no confidence; a record without any
+        answer is unmatched and counts nowhere.
     """
     by_id = {answer["id"]: answer for answer in answers}
     groups = defaultdict(list)
@@ -66,6 +67,8 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     credit = partial if kind == DOUBLE else exact
     values = [credit(answer["text"] or "", record["answer"]) for record, answer in pairs]
     result = summary(values, [answer["confidence"] for _, answer in pairs])
+    if kind != OTHER:
+        result["unparsed"] = sum(_unparsed(record, answer) for record, answer in pairs)
     result |= _certainty(pairs, values)
     for key, of in (("by_category", categories), ("by_severity", severities)):
         groups = defaultdict(list)
@@ -80,6 +83,18 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     if kind == SCORE.name:
         result |= _opinion(pairs)
     return result
+
+
+def _unparsed(record: dict, answer: dict) -> bool:
+    """Whether an answer is none of those that its question allows."""
+    text, truth = (answer["text"] or "").strip(), record["answer"]
+    if "error" in answer:
+        return False
+    if tasks.parse_winner(truth):
+        return tasks.parse_winner(text) is None
+    if truth.lower() in tasks.LEVELS:
+        return text.lower() not in tasks.LEVELS
+    return tasks.parse_labels(text) is None
 
 
 def _certainty(pairs, values: list[float]) -> dict:
