@@ -36,8 +36,10 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable .
 	@touch $@
 
+# of brisque only the files with the published parameters are read, so what its code needs is left out
 $(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
 	@echo "setting up $(VENV): ComfyUI and the test tools"
 	bash tests/comfyui/install.sh $(VENV)/bin/python
 	$(PIP) --editable '.[training,scale,test]'
+	$(PIP) --no-deps brisque
 	@touch $@
