@@ -1,11 +1,11 @@
-"""The command line of the training package: ``python -m training pictures|build|train|evaluate``."""
+"""The command line of the training package: ``python -m training pictures|build|train|evaluate|...``."""
 
 import argparse
-import json
 import sys
 
 from depictqa_core.errors import DepictQAError
 
+from .dataset.commands import add_build, add_describe, add_read, add_split
 from .evaluation.command import add_calibrate, add_evaluate
 
 
@@ -18,7 +18,10 @@ def main(argv: list[str] | None = None) -> int:
             "pictures", help="pristine pictures: list, unpack, check, deduplicate, split", add_help=False
         )
     )
-    _build(commands.add_parser("build", help="make distorted pictures and records from pristine pictures"))
+    add_split(commands.add_parser("split", help="divide pristine pictures into train and test"))
+    add_build(commands.add_parser("build", help="make distorted pictures and records from pristine pictures"))
+    add_describe(commands.add_parser("describe", help="ask an endpoint for the detailed answers of a built data set"))
+    add_read(commands.add_parser("read", help="records from human rating sets and published files"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     add_evaluate(commands.add_parser("evaluate", help="answer test files in the published format and score them"))
     add_calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))
@@ -41,41 +44,6 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def _build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", help="folder of pristine pictures")
-    parser.add_argument("out", help="data root: pictures, scenes and records are written here")
-    parser.add_argument("--scenes", type=int, required=True, help="how many scenes (each a reference and its variants)")
-    parser.add_argument("--split", default="train", help="name of the split that the scenes belong to")
-    parser.add_argument("--seed", type=int, default=131)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument(
-        "--form", choices=("train", "test"), default="train", help="records with conversations, or queries"
-    )
-
-    def run(arguments):
-        from tqdm import tqdm
-
-        from .dataset.records import write_records
-        from .dataset.scenes import build_scenes
-
-        with tqdm(total=arguments.scenes, desc="scenes", mininterval=5) as bar:
-            report = build_scenes(
-                arguments.pictures,
-                arguments.out,
-                arguments.scenes,
-                arguments.seed,
-                arguments.split,
-                workers=arguments.workers,
-                progress=lambda done, _: bar.update(done - bar.n),
-            )
-        for picture, reason in report.skipped.items():
-            print(f"skipped {picture}: {reason}", file=sys.stderr)
-        counts = write_records(arguments.out, seed=arguments.seed, form=arguments.form)
-        print(json.dumps(counts, indent=1, default=str))
-
-    parser.set_defaults(run=run)
-
-
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="recipe file (YAML)")
     parser.add_argument("--data", help="data root, instead of the recipe's")
@@ -85,10 +53,14 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
     def run(arguments):
         from .recipe import read_recipe
-        from .train import train
+        from .train import Stopped, train
 
         recipe = read_recipe(arguments.recipe, data=arguments.data, output=arguments.output, steps=arguments.steps)
-        print(train(recipe, resume=not arguments.restart))
+        try:
+            print(train(recipe, resume=not arguments.restart))
+        except Stopped as stopped:
+            print(f"{stopped}\nthe same command goes on from there", file=sys.stderr)
+            return 130
 
     parser.set_defaults(run=run)
 

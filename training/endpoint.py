@@ -37,6 +37,10 @@ class RequestRejected(EndpointError):
     """The endpoint will not answer this one request; it may answer others."""
 
 
+class NoAnswer(EndpointError):
+    """Every attempt failed in a way that may pass; the same request may be answered later."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where requests go: base URL (``https://host/v1``), model name and, where one is needed, the key (never shown)."""
@@ -111,7 +115,8 @@ class Client:
 
         Raises:
             RequestRejected: the endpoint refuses this request (status in ``REJECTED``).
-            EndpointError: it refuses all (key, model, address), or no attempt succeeded, or the client was closed.
+            NoAnswer: no attempt succeeded.
+            EndpointError: it refuses all (key, model, address), or the client was closed.
         """
         body = {"model": self.endpoint.model, "messages": messages}
         if temperature is not None:
@@ -124,7 +129,7 @@ class Client:
                 last = failure
             if attempt + 1 < self.attempts:
                 self._pause(attempt, last.after)
-        raise EndpointError(f"{self.endpoint.base}: no answer after {self.attempts} attempts; the last one: {last}")
+        raise NoAnswer(f"{self.endpoint.base}: no answer after {self.attempts} attempts; the last one: {last}")
 
     def close(self) -> None:
         """Let waiting threads give up at once."""

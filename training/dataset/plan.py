@@ -9,6 +9,7 @@ from typing import get_args, get_origin
 
 import yaml
 
+from .readers import READERS
 from .record_format import PUBLISHED_EXCLUDE, Mix
 from .samples import KINDS, Drawing
 
@@ -58,6 +59,10 @@ class RatingSet:
     margin: float | None = None
     split: str | None = None
 
+    def __post_init__(self):
+        if self.pairs < 1 or not 0 <= (self.margin or 0) <= 1:
+            raise ValueError("pairs must be at least 1, and margin a share from 0 to 1")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -89,6 +94,9 @@ class Plan:
         for name in (*self.sets, *self.decided_ratings):
             if name not in KINDS:
                 raise ValueError(f"unknown set '{name}': choose from {', '.join(KINDS)}")
+        for one in self.ratings:
+            if one.reader not in READERS:
+                raise ValueError(f"unknown rating set '{one.reader}': choose from {', '.join(READERS)}")
         if not self.sets and not self.ratings:
             raise ValueError("sets and ratings are both empty: nothing would be made")
 

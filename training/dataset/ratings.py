@@ -12,8 +12,9 @@ import numpy as np
 
 from depictqa_core import tasks
 
-from .readers import READERS, Preferred, Rated, ReaderError
-from .record_format import Part, make_record, record_rng
+from .plan import Plan
+from .readers import READERS, Preferred, Rated, ReaderError, read_set
+from .record_format import ListFile, Part, make_record, record_rng
 from .records import rating_turn
 
 ENUMERATED = 1_000_000
@@ -116,6 +117,36 @@ def _index_pairs(sizes: list[int], rng: np.random.Generator) -> Iterator[tuple[i
         misses = 0
         seen.add((group, i, j))
         yield group, i, j
+
+
+def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
+    """Write the rating records of a plan's human rating sets: ``<root>/records/rating_<fr|nr>_<reader>.json``.
+
+    Returns:
+        File name -> {"records": written, "missing pictures": rated ones that are not there}.
+
+    Raises:
+        ReaderError: a set is not in its folder.
+    """
+    written = {}
+    for one in plan.ratings:
+        folder = Path(root) / one.folder
+        if not folder.is_dir() and plan.decided_ratings:
+            raise ReaderError(
+                f"{folder}: no such folder; put {READERS[one.reader].title} there, or use --decided-ratings, which "
+                "makes pairs of distorted pictures in the place of all human rating sets"
+            )
+        data = read_set(one.reader, folder)
+        margin = READERS[one.reader].margin if one.margin is None else one.margin
+        rng = record_rng(plan.seed, f"pairs {one.reader}", 0)
+        pairs = draw_pairs(in_split(data.found, one.split), one.pairs, margin, rng)
+        for setting in ("fr", "nr"):
+            part = Part(f"rating_{setting}_{one.reader}", setting == "fr", plan.form, plan.mix)
+            with ListFile(Path(root) / "records" / f"{part.name}.json") as file:
+                for record in rating_records(one.reader, pairs, folder, root, part, plan.seed):
+                    file.append(record)
+            written[file.path.name] = {"records": file.count, "missing pictures": len(data.missing)}
+    return written
 
 
 def rating_records(

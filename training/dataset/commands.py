@@ -1,0 +1,267 @@
+"""The data set commands of ``python -m training``: build, split, describe, read."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+EPILOGUE = "docs/dataset.md has the commands in order."
+
+
+def add_build(parser: argparse.ArgumentParser) -> None:
+    """``build``: scenes of the mini recipe (--scenes), or a whole data set by its plan (--plan)."""
+    parser.epilog = EPILOGUE
+    parser.add_argument("pictures", help="folder of pristine pictures")
+    parser.add_argument("out", help="data root: pictures, samples or scenes, and records are written here")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--scenes", type=int, help="how many scenes (each a reference and its variants)")
+    what.add_argument("--plan", help="plan file (YAML), such as training/recipes/dq495k/plan.yaml")
+    parser.add_argument("--split", default="train", help="name of the split that the pictures belong to")
+    parser.add_argument("--seed", type=int, help="instead of the plan's, or of 131")
+    parser.add_argument("--workers", type=int, default=1, help="processes (ray: tasks at a time, 0 for all CPUs)")
+    parser.add_argument(
+        "--engine", choices=("processes", "ray"), default="processes", help="this machine, or a cluster"
+    )
+    parser.add_argument(
+        "--form", choices=("train", "test"), help="records with conversations, or queries; instead of the plan's"
+    )
+    plans = parser.add_argument_group("with --plan")
+    plans.add_argument("--splits", help="JSON with lists of picture names by split (see the command split)")
+    plans.add_argument("--parts", nargs="+", default=[], help="only these parts, such as identification rating_single")
+    plans.add_argument("--scale", type=float, default=1.0, help="make a smaller set of the same shape, such as 0.001")
+    plans.add_argument(
+        "--decided-ratings", action="store_true", help="pairs of distorted pictures in the place of human rating sets"
+    )
+    plans.add_argument(
+        "--plan-only", action="store_true", help="print time and disk from a measured rate, make nothing"
+    )
+    parser.set_defaults(run=lambda arguments: (_build_plan if arguments.plan else _build_scenes)(arguments))
+
+
+def _build_scenes(arguments: argparse.Namespace) -> None:
+    from .records import write_records
+    from .scenes import build_scenes
+
+    seed = 131 if arguments.seed is None else arguments.seed
+    with _bar(arguments.scenes, "scenes") as bar:
+        report = build_scenes(
+            arguments.pictures, arguments.out, arguments.scenes, seed, arguments.split, workers=arguments.workers,
+            engine=arguments.engine, progress=lambda done, _: bar.update(done - bar.n),
+        )  # fmt: skip
+    _say_skipped(report.skipped)
+    counts = write_records(arguments.out, seed=seed, form=arguments.form or "train")
+    print(json.dumps(counts, indent=1, default=str))
+
+
+def _build_plan(arguments: argparse.Namespace) -> None:
+    from .detailed_answers import kept_answers
+    from .factory import build_samples, find_split
+    from .plan_records import write_plan_records
+    from .planning import measure, table
+    from .ratings import write_ratings
+
+    plan = _plan(arguments)
+    sources = find_split(arguments.pictures, arguments.split, arguments.splits)
+    if arguments.plan_only:
+        print(f"{plan.name}: {len(sources.names)} pictures; measured on one core\n")
+        print(table(plan, measure(plan, sources), max(1, arguments.workers)))
+        return
+    written = write_ratings(plan, arguments.out)  # first: a set that is not there should not be found after days
+    total = sum(wanted.samples for wanted in plan.sets.values())
+    with _bar(total, "samples") as bar:
+        report = build_samples(
+            plan, sources, arguments.out, arguments.workers, arguments.engine, lambda done, _: bar.update(done - bar.n)
+        )
+    _say_skipped(report.skipped)
+    written |= write_plan_records(plan, arguments.out, lambda name: kept_answers(arguments.out, name))
+    for name, counts in written.items():
+        print(
+            f"{name}: " + ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "records")
+        )
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """``split``: divide the pristine pictures at random."""
+    parser.add_argument("pictures", help="folder of pristine pictures")
+    parser.add_argument("out", help="JSON file that receives the names under 'train' and 'test'")
+    parser.add_argument("--test", type=float, default=0.05, help="test pictures: a share below 1, or a number")
+    parser.add_argument("--seed", type=int, default=132)
+
+    def run(arguments):
+        from .factory import write_splits
+
+        counts = write_splits(arguments.pictures, arguments.out, arguments.test, arguments.seed)
+        print(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+    parser.set_defaults(run=run)
+
+
+def add_describe(parser: argparse.ArgumentParser) -> None:
+    """``describe``: ask an endpoint for the detailed answers of a built plan."""
+    parser.epilog = (
+        "The endpoint is named by DEPICTQA_API_BASE, DEPICTQA_API_MODEL and DEPICTQA_API_KEY. Run build again "
+        "afterwards: it puts the answers into the records."
+    )
+    parser.add_argument("root", help="data root that build --plan has filled")
+    parser.add_argument("--plan", required=True, help="the plan file")
+    parser.add_argument("--parts", nargs="+", default=[], help="only these parts")
+    parser.add_argument("--scale", type=float, default=1.0, help="as given to build")
+    parser.add_argument("--limit", type=int, help="at most so many requests in this run")
+    parser.add_argument("--again", action="store_true", help="ask once more where an answer was dropped")
+    parser.add_argument("--concurrency", type=int, default=4, help="requests at a time")
+    parser.add_argument("--per-minute", type=float, help="most requests a minute")
+    parser.add_argument("--timeout", type=float, default=120, help="seconds for one answer")
+    parser.add_argument("--input-price", type=float, help="price of a million input tokens, for the estimate")
+    parser.add_argument("--output-price", type=float, help="price of a million output tokens")
+    parser.add_argument("--dry-run", action="store_true", help="print requests (pictures as sizes) and send nothing")
+    parser.add_argument("--yes", action="store_true", help="send the requests, instead of printing the estimate only")
+    parser.set_defaults(run=_describe, decided_ratings=False, seed=None, form=None)
+
+
+def _describe(arguments: argparse.Namespace) -> int | None:
+    from training.endpoint import Client, Endpoint, shown_request
+
+    from .detailed_answers import collect, detailed_sets, estimate, pending
+    from .detailed_requests import messages
+
+    plan = _plan(arguments)
+    todo = [one for name in detailed_sets(plan) for one in pending(plan, arguments.root, name, arguments.again)]
+    todo = todo[: arguments.limit]
+    if arguments.dry_run:
+        for one in todo:
+            shown = shown_request(messages(one.sample, one.want, arguments.root))
+            print(json.dumps({"set": one.set_name, "sample": one.index, "messages": shown}, ensure_ascii=False))
+        return None
+    sets = dict.fromkeys(one.set_name for one in todo)
+    costs = [estimate(name, [one for one in todo if one.set_name == name]) for name in sets]
+    _print_costs(costs, arguments.input_price, arguments.output_price)
+    if not todo:
+        return None
+    if not arguments.yes:
+        print("nothing was sent; add --yes to send the requests")
+        return None
+    client = Client(Endpoint.from_environment(), arguments.timeout, per_minute=arguments.per_minute)
+    with _bar(len(todo), "answers") as bar:
+        counts = collect(todo, arguments.root, client, arguments.concurrency, lambda outcome: bar.update())
+    print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
+    return None
+
+
+def _print_costs(costs: list, input_price: float | None, output_price: float | None) -> None:
+    priced = input_price is not None and output_price is not None
+    print(
+        f"{'set':<22}{'requests':>10}{'input tokens':>15}{'output tokens':>15}" + (f"{'money':>12}" if priced else "")
+    )
+    total: Counter = Counter()
+    for cost in costs:
+        line = f"{cost.set_name:<22}{cost.requests:>10,}{cost.input_tokens:>15,}{cost.output_tokens:>15,}"
+        money = cost.money(input_price, output_price) if priced else 0.0
+        print(line + (f"{money:>12,.2f}" if priced else ""))
+        total.update(requests=cost.requests, i=cost.input_tokens, o=cost.output_tokens, money=money)
+    line = f"{'total':<22}{total['requests']:>10,}{total['i']:>15,}{total['o']:>15,}"
+    print(line + (f"{total['money']:>12,.2f}" if priced else "  (give --input-price and --output-price for money)"))
+
+
+def add_read(parser: argparse.ArgumentParser) -> None:
+    """``read``: rating records (or voting files) from a human rating set, or the published metadata files."""
+    from .published import NAME
+    from .readers import READERS
+
+    known = "; ".join(f"{reader.name} ({reader.layout})" for reader in READERS.values())
+    parser.epilog = f"Rating sets and their layouts: {known}. {NAME}: the published metadata files, checked and joined."
+    parser.add_argument("name", choices=(*READERS, NAME), metavar="name", help="which set")
+    parser.add_argument("folder", help="folder of the set in its native layout")
+    parser.add_argument("--out", required=True, help="JSON file of records that is written")
+    parser.add_argument("--root", help="data root that picture paths shall be relative to; by default the folder")
+    parser.add_argument("--pairs", type=int, default=10_000, help="most pairs")
+    parser.add_argument("--margin", type=float, help="least difference of opinions, as a share of their range")
+    parser.add_argument("--split", help="train or test (or the set's own splits)")
+    parser.add_argument("--no-reference", action="store_true", help="records without the reference")
+    parser.add_argument("--form", choices=("train", "test"), default="train")
+    parser.add_argument("--seed", type=int, default=132)
+    parser.add_argument("--voting", help="JSON file of opinions by reference; --out receives all pairs of each")
+    parser.add_argument("--references", type=int, help="with --voting: the first so many references")
+    parser.add_argument("--files", default="**/*.json", help=f"with {NAME}: which files, as a glob")
+    parser.set_defaults(run=lambda arguments: (_read_published if arguments.name == NAME else _read)(arguments))
+
+
+def _read(arguments: argparse.Namespace) -> None:
+    from .plan import PUBLISHED_MIX
+    from .ratings import draw_pairs, in_split, rating_records, voting_files
+    from .readers import READERS, read_set
+    from .record_format import ListFile, Part, record_rng
+
+    reader, root = READERS[arguments.name], arguments.root or arguments.folder
+    data = read_set(reader.name, arguments.folder)
+    _say_missing(data.missing)
+    found = in_split(data.found, arguments.split)
+    if arguments.voting:
+        records, truth = voting_files(reader.name, found, arguments.folder, root, arguments.references)
+        _write_json(arguments.voting, truth)
+    else:
+        margin = reader.margin if arguments.margin is None else arguments.margin
+        pairs = draw_pairs(found, arguments.pairs, margin, record_rng(arguments.seed, f"pairs {reader.name}", 0))
+        reference = not arguments.no_reference and any(item.reference for item in found)
+        part = Part(f"rating_{'fr' if reference else 'nr'}_{reader.name}", reference, arguments.form, PUBLISHED_MIX)
+        records = rating_records(reader.name, pairs, arguments.folder, root, part, arguments.seed)
+    with ListFile(Path(arguments.out)) as file:
+        for record in records:
+            file.append(record)
+    print(f"{reader.title}: {len(found)} opinions, {file.count} records in {arguments.out}")
+
+
+def _read_published(arguments: argparse.Namespace) -> None:
+    from .published import read_published
+    from .record_format import ListFile
+
+    seen: set[str] = set()
+    with ListFile(Path(arguments.out)) as file:
+        for part in read_published(arguments.folder, arguments.files):
+            _say_missing(part.missing)
+            records = [record for record in part.records if record["id"] not in seen]
+            seen.update(record["id"] for record in records)
+            if len(records) < len(part.records):
+                part.left_out["an id of an earlier file"] += len(part.records) - len(records)
+            for record in records:
+                file.append(record)
+            left_out = "".join(f", {count} left out: {reason}" for reason, count in part.left_out.items())
+            print(f"{part.file}: {len(records)} records{left_out}")
+    print(f"{file.count} records in {arguments.out}")
+
+
+def _plan(arguments: argparse.Namespace):
+    """The plan of a command, with what its options change."""
+    from .plan import read_plan
+
+    plan = read_plan(arguments.plan).scaled(arguments.scale)
+    plan = plan.with_decided_ratings() if arguments.decided_ratings else plan
+    changed = {name: getattr(arguments, name) for name in ("seed", "form") if getattr(arguments, name) is not None}
+    plan = replace(plan, **changed)
+    return plan.only(arguments.parts) if arguments.parts else plan
+
+
+def _bar(total: int, what: str):
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=what, mininterval=1)
+
+
+def _say_skipped(skipped: dict[str, str]) -> None:
+    for picture, reason in skipped.items():
+        print(f"skipped {picture}: {reason}", file=sys.stderr)
+    if skipped:
+        print(f"{len(skipped)} pictures were skipped", file=sys.stderr)
+
+
+def _say_missing(missing: list[str]) -> None:
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        print(f"{len(missing)} pictures are not there: {shown}", file=sys.stderr)
+
+
+def _write_json(path: str, content) -> None:
+    from .shards import write_file
+
+    write_file(Path(path), lambda part: part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8"))

@@ -1,0 +1,98 @@
+"""What a plan will cost before it starts: time and disk of every set, from a rate that is measured on trial samples."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .factory import Sources
+from .plan import Plan
+from .samples import SampleMaker
+from .shards import one_thread
+
+BYTES_PER_RECORD = 900
+"""About what a line of samples and its records take in text files."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set (or the references): how many, seconds for each on one core, bytes on disk for each."""
+
+    name: str
+    count: int
+    seconds: float
+    size: float
+
+
+def measure(plan: Plan, sources: Sources, trial: int = 8) -> list[Row]:
+    """Make a few samples of every set in a temporary folder and take the means, on one core.
+
+    References are measured apart, as each source picture is read and scaled once, however many samples show it.
+
+    Args:
+        trial: samples of each set.
+
+    Raises:
+        SceneError: none of the source pictures can be used.
+    """
+    one_thread()
+    rows, references, reference_bytes, reference_seconds = [], 0, 0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for set_name, wanted in plan.sets.items():
+            maker = SampleMaker(set_name, sources.folder, sources.names, folder, plan.seed, plan.drawing)
+            maker(0, {})  # what is loaded and compiled once must not count
+            known = _size(Path(folder) / "references")
+            start = time.perf_counter()
+            for index in range(1, trial + 1):
+                maker(index, {})
+            first = time.perf_counter() - start
+            now = _size(Path(folder) / "references")
+            start = time.perf_counter()
+            for index in range(1, trial + 1):  # again, with the references in place
+                maker(index, {})
+            again = time.perf_counter() - start
+            references += now[0] - known[0]
+            reference_bytes += now[1] - known[1]
+            reference_seconds += max(0.0, first - again)
+            _, written = _size(Path(folder) / set_name)
+            rows.append(Row(set_name, wanted.samples, again / trial, written / (trial + 1) + BYTES_PER_RECORD))
+    if references:
+        total = sum(row.count for row in rows)
+        drawn = round(len(sources.names) * (1 - (1 - 1 / len(sources.names)) ** total))  # each at least once
+        rows.append(Row("references", drawn, reference_seconds / references, reference_bytes / references))
+    return rows
+
+
+def table(plan: Plan, rows: list[Row], workers: int) -> str:
+    """The planning table as text, one line for every set, with the rating sets and the total."""
+    lines = [f"{'part':<24}{'samples':>10}{'ms each':>10}{f'time ({workers} cores)':>18}{'disk':>12}"]
+    seconds = sum(row.count * row.seconds for row in rows)
+    size = sum(row.count * row.size for row in rows)
+    for row in rows:
+        lines.append(_line(row.name, row.count, row.seconds, row.count * row.seconds / workers, row.count * row.size))
+    for one in plan.ratings:  # pictures are there already
+        lines.append(_line(f"rating ({one.reader})", one.pairs, None, 0.0, one.pairs * BYTES_PER_RECORD))
+        size += one.pairs * BYTES_PER_RECORD
+    samples = sum(wanted.samples for wanted in plan.sets.values()) + sum(one.pairs for one in plan.ratings)
+    lines.append(_line("total", samples, None, seconds / workers, size))
+    return "\n".join(lines)
+
+
+def _line(name: str, count: int, seconds: float | None, total: float, size: float) -> str:
+    each = "" if seconds is None else f"{1000 * seconds:.1f}"
+    return f"{name:<24}{count:>10,}{each:>10}{_duration(total):>18}{_bytes(size):>12}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{seconds / 60:.1f} min"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def _size(folder: Path) -> tuple[int, int]:
+    """(files, bytes) below a folder."""
+    sizes = [file.stat().st_size for file in folder.rglob("*") if file.is_file()]
+    return len(sizes), sum(sizes)
