@@ -18,6 +18,8 @@ class DepictQAConfig(PretrainedConfig):
         mean, std: normalisation of RGB values in 0..1.
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
         calibration: temperatures by task and setting, see ``answer_temperature``.
+        names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
+            identification decides this opening, so that both answers name the same.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
     """
 
@@ -34,6 +36,7 @@ class DepictQAConfig(PretrainedConfig):
         std: tuple[float, ...] = CLIP_STD,
         tasks: tuple[str, ...] = ("identification", "assessment", "rating", "comparison"),
         calibration: dict | None = None,
+        names_first: bool = False,
         **kwargs,
     ):
         self.vision = vision or {"kind": "clip"}
@@ -44,6 +47,7 @@ class DepictQAConfig(PretrainedConfig):
         self.mean, self.std = list(mean), list(std)
         self.tasks = list(tasks)
         self.calibration = calibration or {}
+        self.names_first = names_first
         if wrong := [task for task, value in self.calibration.items() if not value > 0]:
             raise ValueError(f"calibration of {wrong[0]} is {self.calibration[wrong[0]]}: a temperature is above 0")
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))

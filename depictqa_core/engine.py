@@ -15,7 +15,7 @@ from .checkpoints import Checkpoint
 from .errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
 from .images import Picture, SizePolicy
 from .memory import run_in_batches
-from .prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout
+from .prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout, text_ids
 from .tasks import Task
 
 Progress = Callable[[int, int], None]
@@ -47,6 +47,10 @@ class Counter:
         """Report without a new count, so that Cancel is heard in the middle of a piece."""
         if self.progress:
             self.progress(self.done, self.total)
+
+    def silent(self) -> "Counter":
+        """A counter for questions behind a question: it reports no new count, and Cancel is heard."""
+        return Counter(lambda done, total: self.check(), 0)
 
     def finish(self) -> None:
         """Report that what was still to do is not needed."""
@@ -147,6 +151,7 @@ class Engine:
         max_new_tokens: int,
         report: Counter,
         on_text: OnText | None = None,
+        openings: Sequence[tuple[str, float]] | None = None,
     ) -> list[Written]:
         """Freely written answers to one question, always taking the most probable token.
 
@@ -154,6 +159,8 @@ class Engine:
             question, asked, report: as in ``choose``.
             max_new_tokens: longest answer in tokens; a longer one is cut off there.
             on_text: called as (index in ``asked``, text so far) while an answer grows, and once for a known one.
+            openings: for each set of pictures the words that its answer begins with, and their probability, which each
+                of their tokens gets.
 
         Raises:
             TaskError, CheckpointError, OutOfMemory: see the class.
@@ -162,24 +169,40 @@ class Engine:
 
         self.require(task)
         end = answer_ids("", self.tokenizer)
+        begun = [text_ids(text, self.tokenizer) for text, _ in openings or [("", 1.0)] * len(asked)]
 
         def answer(reader, prompts, indexes):
             def show(written: dict[int, list[int]]) -> None:
                 for row, ids in written.items():
-                    on_text(indexes[row], self._text(without_end(ids, end)))
+                    on_text(indexes[row], self._text(begun[indexes[row]] + without_end(ids, end)))
 
+            if openings:
+                prompts = self._opened(prompts, [begun[index] for index in indexes])
             answers = []
-            for generated in greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None):
+            written = greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None)
+            for index, generated in zip(indexes, written):
                 self._check_finite(generated.probabilities)
                 ids = without_end(generated.ids, end)
-                answers.append(Written(self._text(ids), ids, generated.probabilities[: len(ids)]))
+                chances = generated.probabilities[: len(ids)]
+                if openings:
+                    ids, chances = begun[index] + ids, [openings[index][1]] * len(begun[index]) + chances
+                answers.append(Written(self._text(ids), ids, chances))
             return answers
 
-        found = self._ask(task, task.ask(question), ("write", max_new_tokens), asked, answer, report, max_new_tokens)
+        kind = "write", max_new_tokens, openings is not None
+        found = self._ask(task, task.ask(question), kind, asked, answer, report, max_new_tokens)
         if on_text:
             for index, written in enumerate(found):
                 on_text(index, written.text)
         return found
+
+    def _opened(self, prompts: list, openings: list[list[int]]) -> list:
+        """Prompts with the first tokens of their answers behind them."""
+        from .decoding import token_embeddings
+        from .reading import Segment
+
+        rows = (token_embeddings(self.model.language, ids) for ids in openings)
+        return [[*prompt, Segment(tuple(ids), row)] for prompt, ids, row in zip(prompts, openings, rows)]
 
     def decode(self, ids: list[int]) -> str:
         """The text of tokens, without special ones."""
