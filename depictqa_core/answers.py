@@ -87,6 +87,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
                 labels=found[index].labels if found else None,
                 reason=reason(found[index] if found else None, scores[index] if scores else None),
                 tied_with_next=place + 1 < len(places) and tied(index, places[place + 1]),
+                confidence=found[index].confidence if found else None,
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0

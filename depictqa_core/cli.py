@@ -7,9 +7,11 @@ be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from . import reports
+from .confidence import reliable
 from .errors import DepictQAError, ImageError
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
@@ -86,6 +88,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     rows = _Parser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
+    rows.add_argument(
+        "--min-confidence",
+        type=_share,
+        default=0.0,
+        metavar="X",
+        help="mark answers less sure than X (0 to 1) as uncertain, and say so in JSON and CSV as 'reliable'",
+    )
 
     reference = _Parser(add_help=False)
     reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
@@ -192,7 +201,7 @@ def _judge_each(options, ask) -> int:
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
     show = SHOW_EACH[options.verb]
-    _write(options, judge.info, [r.to_dict() for r in results], failures, lambda width: show(results, width))
+    _write(options, judge.info, [r.to_dict() for r in results], failures, partial(show, results))
     if stopped:
         raise stopped
     return 3 if failures else 0
@@ -214,7 +223,7 @@ def _rank(options) -> int:
         ranking = judge.rank(pictures, reference, method=options.method, **limits, progress=bar)
     facts = ranking.to_dict()
     results = facts.pop("pictures")
-    _write(options, judge.info, results, failures, lambda width: reports.ranking_table(ranking, width), **facts)
+    _write(options, judge.info, results, failures, partial(reports.ranking_table, ranking), **facts)
     if options.sheet:
         from .sheets import ranking_sheet
 
@@ -228,7 +237,7 @@ def _compare(options) -> int:
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         result = judge.compare(a, b, reference, explain=options.explain, progress=bar)
-    _write(options, judge.info, [result.to_dict()], [], lambda width: reports.comparison_text(result, width))
+    _write(options, judge.info, [result.to_dict()], [], partial(reports.comparison_text, result))
     return 0
 
 
@@ -243,7 +252,7 @@ def _info(options) -> int:
         facts[name] = f"{file['bytes'] / 1e6:.1f} MB, SHA-256 {file['sha256']}{' (verified)' * options.verify}"
     width = max(map(len, facts))
     text = "\n".join(f"{key.ljust(width)}  {reports.printable(str(value))}" for key, value in facts.items())
-    _write(options, card, [card], [], lambda _: text, verified=options.verify)
+    _write(options, card, [card], [], lambda *_: text, verified=options.verify)
     return 0
 
 
@@ -322,8 +331,17 @@ def _bar(options, unit: str) -> reports.ProgressBar:
 
 
 def _write(options, card: dict, results: list[dict], failures: list[Failure], text, **facts) -> None:
-    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed."""
+    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed.
+
+    ``text`` gets the width of the terminal and the confidence below which answers are uncertain.
+    """
     reference = getattr(options, "reference", None)
+    minimum, note = getattr(options, "min_confidence", 0.0), ""
+    if minimum:
+        results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
+        unsure = sum(result["reliable"] is False for result in results)
+        note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
+        facts["min_confidence"] = minimum
     document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
     # lone surrogates of undecodable file names become escapes, which JSON knows as well
     files = {}
@@ -341,9 +359,26 @@ def _write(options, card: dict, results: list[dict], failures: list[Failure], te
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         sys.stdout.write(document)
     elif not options.quiet:
-        print(text(reports.terminal_width()))
+        print(text(reports.terminal_width(), minimum) + note)
     if failed:
         raise failed
+
+
+def _reliable(result: dict, minimum: float) -> bool | None:
+    """Whether an answer is sure enough; None for a place in a ranking without a reason that could be unsure."""
+    if "rank" in result and result["labels"] is None:
+        return None
+    return reliable(result["confidence"], minimum)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
+    return value
 
 
 def _count(text: str) -> int:

@@ -20,6 +20,17 @@ _VERDICT = re.compile(
 )
 
 
+def reliable(confidence: float | None, minimum: float) -> bool:
+    """Whether an answer is sure enough to be kept: the one rule of the command line and of the nodes.
+
+    Args:
+        confidence: 0..1, counted to 6 digits, as it is written; None where an answer has none: such an answer is kept
+            by a minimum of 0 alone.
+        minimum: least confidence that counts, 0..1; 0 keeps everything.
+    """
+    return minimum <= 0 or (confidence is not None and round(confidence, 6) >= minimum)
+
+
 def brief_confidence(
     ids: list[int], probabilities: list[float], end: list[int], joint: int | None = None
 ) -> float | None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from .confidence import reliable
 from .errors import TaskError
 from .results import Identification, Score
 from .tasks import DISTORTIONS
@@ -78,7 +79,7 @@ class Criteria:
                     fault.append(f"{', '.join(main)} ({total:.0%})")
         for answers in (scores, found):
             for fault, answer in zip(faults, answers or (), strict=False):
-                if answer.confidence < self.min_confidence:
+                if not reliable(answer.confidence, self.min_confidence):
                     fault.append(f"confidence {answer.confidence:.2f} is below {self.min_confidence:g}")
         return faults
 

@@ -9,6 +9,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from .confidence import reliable
 from .results import (
     Comparison,
     Description,
@@ -74,41 +75,55 @@ def _row(result: dict) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
-def identification_table(results: Sequence[Identification], width: int | None = None) -> str:
-    """One line per picture: the distortions, how sure that is, and the likeliest other one."""
+UNCERTAIN = "uncertain: "
+"""Stands before what is less sure than asked for; such answers are shown all the same."""
+
+
+def _marked(text: str, confidence: float | None, minimum: float) -> str:
+    return text if reliable(confidence, minimum) else UNCERTAIN + text
+
+
+def identification_table(results: Sequence[Identification], width: int | None = None, minimum: float = 0.0) -> str:
+    """One line per picture: the distortions, how sure that is, and the likeliest other one.
+
+    ``minimum``, here and below, is the confidence under which answers are marked as uncertain.
+    """
     rows = []
     for result in results:
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
-        labels = " and ".join(result.labels) or NONE
+        labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum)
         rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
     return table(["picture", "distortion", "confidence", "otherwise"], rows, "<<><", width, shrink=0)
 
 
-def score_table(results: Sequence[Score], width: int | None = None) -> str:
+def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
     """One line per picture: the score with its spread, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
+        level = _marked(level, result.confidence, minimum)
         rows.append([result.picture, f"{result.score:.1f}", f"±{result.spread:.1f}", level, f"{result.confidence:.2f}"])
     return table(["picture", "score", "spread", "level", "confidence"], rows, "<>><>", width, shrink=0)
 
 
-def description_text(results: Sequence[Description], width: int | None = None) -> str:
+def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
     """One paragraph per picture."""
     parts = []
     for result in results:
-        sure = "" if result.confidence is None else f" (confidence {result.confidence:.2f})"
-        parts.append(f"{printable(result.picture)}{sure}\n{_indented(result.text, width)}")
+        sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
+        sure = _marked(sure, result.confidence, minimum)
+        parts.append(f"{printable(result.picture)} ({sure})\n{_indented(result.text, width)}")
     return "\n\n".join(parts)
 
 
-def comparison_text(result: Comparison, width: int | None = None) -> str:
+def comparison_text(result: Comparison, width: int | None = None, minimum: float = 0.0) -> str:
     """The two pictures with their probabilities, the verdict, and the words if there are any."""
     rows = [
         ["A", result.picture_a, f"{result.probability_a:.2f}"],
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
+    verdict = _marked(verdict, result.confidence, minimum)
     lines = [
         table(["", "picture", "better"], rows, "<<>", width, shrink=1),
         f"{verdict}; the two orders of asking differ by {result.disagreement:.2f}",
@@ -118,8 +133,10 @@ def comparison_text(result: Comparison, width: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def ranking_table(ranking: Ranking, width: int | None = None) -> str:
+def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
     """One line per picture, best first; "2=" marks pictures that share a rank.
+
+    ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say.
 
     A terminal that is too narrow (``width`` in characters) gets names without the folder that all share, and if need be
     no intervals and no spreads.
@@ -133,7 +150,7 @@ def ranking_table(ranking: Ranking, width: int | None = None) -> str:
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
         "95 % interval": (">", [f"{place.low:+.2f} .. {place.high:+.2f}" for place in places]),
         "picture": ("<", [printable(place.picture[len(folder) :]) for place in places]),
-        "why": ("<", [place.reason for place in places]),
+        "why": ("<", [_marked(place.reason, _confidence(place), minimum) for place in places]),
     }
     if ranking.method == "score":
         del shown["strength"], shown["95 % interval"]
@@ -182,6 +199,11 @@ def common_folder(names: Sequence[str]) -> str:
     first, last = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
+
+
+def _confidence(place: RankedPicture) -> float | None:
+    """That of its distortions; certain where none were asked for, as then nothing is claimed."""
+    return 1.0 if place.labels is None else place.confidence
 
 
 def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:

@@ -109,6 +109,7 @@ class RankedPicture(_Result):
         labels: distortions found in it; empty for a picture found pristine, None if it was not asked for.
         reason: one sentence on why it stands here.
         tied_with_next: True when the next picture cannot be told apart from this one.
+        confidence: 0..1, that of ``labels``; None if they were not asked for.
     """
 
     rank: int
@@ -122,6 +123,7 @@ class RankedPicture(_Result):
     labels: tuple[str, ...] | None
     reason: str
     tied_with_next: bool
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
