@@ -14,6 +14,7 @@ from training.evaluation import judged
 from training.evaluation.answers import AnswerFile
 from training.evaluation.judged import judged_answers, parse, summary
 from training.evaluation.peer_vlm import messages, vlm_answers
+from training.evaluation.remote import PATIENCE
 from training.evaluation.scoring import score
 from training.evaluation.sets import TestSet
 
@@ -120,10 +121,26 @@ def test_an_endpoint_that_breaks_down_keeps_what_was_scored(tmp_path):
     with chat_server(breaks) as server, pytest.raises(EndpointError, match="no credit"):
         grade(test_set, answers_of(test_set), path, server)
     kept = len(path.read_text().splitlines())
-    assert 1 <= kept <= 10
+    assert kept == 10  # also what was under way when the first refusal came
     with chat_server(lambda number, request: said("6")) as server:
         rows = grade(test_set, answers_of(test_set), path, server)
         assert len(rows) == 39 and len(server.requests) == 39 - kept
+
+
+def test_a_request_that_is_never_answered_is_an_error_until_the_endpoint_is_down(tmp_path):
+    test_set, path = detailed_set(None, 40), tmp_path / "scores.jsonl"
+
+    def picky(number, request):
+        return (503, {}, b"busy") if "words on w7" in request["messages"][1]["content"] else said("6")
+
+    with chat_server(picky) as server:
+        rows = grade(test_set, answers_of(test_set), path, server, attempts=2)
+        assert [row["id"] for row in rows if "error" in row] == ["w7"] and summary(rows)["count"] == 38
+    test_set = detailed_set(None, 200)
+    with chat_server(lambda number, request: (503, {}, [(0.02, b"busy")])) as server:
+        with pytest.raises(EndpointError, match="no answer"):
+            grade(test_set, answers_of(test_set), tmp_path / "other.jsonl", server, attempts=1)
+        assert PATIENCE <= len(server.requests) < 199
 
 
 @pytest.fixture
