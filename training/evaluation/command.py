@@ -48,7 +48,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
 
 
-def _evaluate(arguments) -> None:
+def _evaluate(arguments) -> int:
     from depictqa_core.judge import load_judge
 
     from ..evaluate import Extras, evaluate_sets
@@ -71,9 +71,14 @@ def _evaluate(arguments) -> None:
         swap=not arguments.no_swap,
     )
     judge = load_judge(None if arguments.checkpoint == "bundled" else arguments.checkpoint, arguments.device)
-    results = evaluate_sets(judge, sets, arguments.output, extras)
+    try:
+        results = evaluate_sets(judge, sets, arguments.output, extras)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from there", file=sys.stderr)
+        return 130
     print(json.dumps({name: _headline(result) for name, result in results["sets"].items()}, indent=1))
     print(f"written: {arguments.output}/results.json and {arguments.output}/report.html", file=sys.stderr)
+    return 0
 
 
 def _client(model: str):

@@ -50,10 +50,14 @@ class TestSet:
     def shown(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
         """The records whose pictures can be read, those pictures by role, and why the others cannot be read."""
         kept, sets, failures = [], [], {}
+        read = {}  # pairs of one reference share pictures
         for index in indexes:
             try:
                 paths = picture_paths(self.records[index], self.task_types[index])
-                sets.append({role: self._picture(path, role) for role, path in paths.items()})
+                for role, path in paths.items():
+                    if path not in read:
+                        read[path] = self._picture(path, role)
+                sets.append({role: read[path] for role, path in paths.items()})
                 kept.append(index)
             except KeyError as error:
                 failures[index] = f"the record has no field {error}"
