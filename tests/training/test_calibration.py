@@ -19,6 +19,7 @@ from training.evaluation.sets import read_set
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
 TWO = "What are the TWO issues?" + tasks.SHORT_TAIL
+RATE = "How would you rate it?" + tasks.SHORT_TAIL
 WHICH = "Which is better?" + tasks.SHORT_TAIL
 
 
@@ -67,6 +68,7 @@ def folder(tmp_path):
         rows["brief"] += [
             {"id": f"one {n}", **shown, "query": ONE, "answer": label},
             {"id": f"two {n}", **shown, "query": TWO, "answer": "Noise and blur"},
+            {"id": f"rate {n}", **shown, "query": RATE, "answer": "Good"},
             {"id": f"pair {n}", **shown, "image_B": "0.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]},
         ]
         rows["detailed"].append({"id": f"{n}", **shown, "query": "Describe it.", "answer": "It is fine."})

@@ -99,9 +99,10 @@ def test_kinds_of_question_are_scored_apart():
         {"query": "Describe it.", "answer": "It is fine."},
         {"query": "How would you rate it?" + TAIL, "answer": "Good"},
         {"query": "Yes or no?" + TAIL, "answer": "Yes"},
+        {"query": "How severe is the blur?" + TAIL, "answer": "Serious"},
         {"query": "ONE?" + TAIL},
     ]
-    texts = ("Noise", "Blur", "words", "Fair", "Yes", "Noise")
+    texts = ("Noise", "Blur", "words", "Fair", "Yes", "Serious", "Noise")
     answers = [{"id": str(n), "text": t, "confidence": 0.7} for n, t in enumerate(texts)]
     metrics = score(made_set(records), answers[::-1])["metrics"]
     assert {kind: m["accuracy"] for kind, m in metrics.items()} == {
@@ -109,6 +110,7 @@ def test_kinds_of_question_are_scored_apart():
         DOUBLE: 0.5,
         "score": 0.0,
         "other": 1.0,
+        "severity": 1.0,
     }
 
 
@@ -168,6 +170,13 @@ def test_scores_are_correlated_with_opinions():
     answers = [{"id": str(n), "text": "Bad", "confidence": 1.0, "probabilities": c} for n, c in enumerate(chances)]
     found = score(made_set(rows), answers)["metrics"]["score"]
     assert found["srcc"] == pytest.approx(0.9) and 0.8 < found["plcc"] <= 1
+
+
+def test_a_grade_is_off_by_its_mean_distance():
+    row = {"query": "How severe is the blur?" + TAIL, "answer": "Serious"}
+    chances = [{"Serious": 0.5, "Catastrophic": 0.5}, {"Slight": 1.0}]
+    answers = [{"id": str(n), "text": "Serious", "confidence": 0.5, "probabilities": c} for n, c in enumerate(chances)]
+    assert score(made_set([row, row]), answers)["metrics"]["severity"]["grade_error"] == (0.5 + 3) / 2
 
 
 def test_the_task_type_comes_from_the_argument_the_record_or_its_pictures(tmp_path):

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.tasks import SCORE
 
 from .metrics import calibration_error
 from .sets import TestSet
@@ -77,7 +78,8 @@ def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> 
     """Fit a temperature for every brief task and setting (``identification_nr`` ...) that the records cover.
 
     Records must be ones that the checkpoint was not trained on, or it comes out too sure of itself. The judge's present
-    temperatures play no part.
+    temperatures play no part. Score questions are passed over: the probabilities of their levels say where between two
+    levels a picture lies, not how likely it is to be at either, and a temperature would move the scores.
 
     Args:
         judge: the judge to calibrate; it is not changed.
@@ -123,7 +125,7 @@ def _answers(judge: Judge, test_set: TestSet):
         for task_type, query, members in test_set.groups(chosen):
             setting = tasks.setting(task_type)
             task = tasks.task_of(query, setting.pair)
-            if task.name not in judge.model.config.tasks:
+            if task is SCORE or task.name not in judge.model.config.tasks:
                 bar.update(len(members))
                 continue
             place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}

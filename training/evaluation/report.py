@@ -199,6 +199,8 @@ def _set(name: str, result: dict) -> str:
         if kind == CLEAR_RATING:
             continue
         parts.append(f"<h3>{escape(kind)}</h3>{_bins(found)}")
+        if "grade_error" in found:
+            parts.append(f"<p>The mean grade is {found['grade_error']:.2f} grades off.</p>")
         if found.get("unparsed"):
             parts.append(f"<p>{found['unparsed']} answers are none of those that the question allows.</p>")
         parts.append(panels(f"{name} {kind}", found) or "")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from depictqa_core import tasks
-from depictqa_core.tasks import RATING, SCORE
+from depictqa_core.tasks import RATING, SCORE, SEVERITY
 
 from .correlation import correlations
 from .metrics import area_under_risk, calibration_error, exact, mean, partial, reliability, risk_coverage, summary
@@ -28,10 +28,11 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
     Returns:
         ``{"records", "answered", "failed", "failures", "unmatched", "metrics": {kind: {...}}}``. Each kind of question
         has accuracy, count and bins (``metrics.summary``) and unparsed (answers that the question does not allow);
-        where its answers have confidences ece, reliability, risk_coverage and aurc; where the records say so
-        by_category and by_severity; ratings that were asked both ways order_swap; scores srcc and plcc with the
-        record's quality or mos. An answer that is an error counts as wrong and has no confidence; a record without any
-        answer is unmatched and counts nowhere.
+        where its answers have confidences ece, reliability, risk_coverage and aurc (not for scores, whose level
+        probabilities are no beliefs); where the records say so by_category and by_severity; ratings that were asked
+        both ways order_swap; scores srcc and plcc with the record's quality or mos; severities grade_error. An answer
+        that is an error counts as wrong and has no confidence; a record without any answer is unmatched and counts
+        nowhere.
     """
     by_id = {answer["id"]: answer for answer in answers}
     groups = defaultdict(list)
@@ -68,8 +69,10 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     values = [credit(answer["text"] or "", record["answer"]) for record, answer in pairs]
     result = summary(values, [answer["confidence"] for _, answer in pairs])
     if kind != OTHER:
-        result["unparsed"] = sum(_unparsed(record, answer) for record, answer in pairs)
-    result |= _certainty(pairs, values)
+        rated = kind in (RATING.name, CLEAR_RATING)
+        result["unparsed"] = sum(_unparsed(record, answer, rated) for record, answer in pairs)
+    if kind != SCORE.name:  # the probabilities of levels say where between two of them a picture lies
+        result |= _certainty(pairs, values)
     for key, of in (("by_category", categories), ("by_severity", severities)):
         groups = defaultdict(list)
         for (record, _), value in zip(pairs, values):
@@ -82,19 +85,15 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
         result |= _order_swap(pairs)
     if kind == SCORE.name:
         result |= _opinion(pairs)
+    if kind == SEVERITY.name:
+        result |= _grade_error(pairs)
     return result
 
 
-def _unparsed(record: dict, answer: dict) -> bool:
+def _unparsed(record: dict, answer: dict, pair: bool) -> bool:
     """Whether an answer is none of those that its question allows."""
-    text, truth = (answer["text"] or "").strip(), record["answer"]
-    if "error" in answer:
-        return False
-    if tasks.parse_winner(truth):
-        return tasks.parse_winner(text) is None
-    if truth.lower() in tasks.LEVELS:
-        return text.lower() not in tasks.LEVELS
-    return tasks.parse_labels(text) is None
+    allowed = tasks.answers(tasks.task_of(record["query"], pair), record["query"])
+    return "error" not in answer and (answer["text"] or "").strip() not in allowed
 
 
 def _certainty(pairs, values: list[float]) -> dict:
@@ -169,6 +168,17 @@ def _opinion(pairs) -> dict:
     known = [pair for pair in known if None not in pair]
     found = correlations(*zip(*known)) if known else None
     return {key: round(found[key], 6) for key in ("srcc", "plcc")} if found else {}
+
+
+def _grade_error(pairs) -> dict:
+    """Mean distance of the mean grade (1 to 5, under the probabilities) from the true one, in grades."""
+    place = {grade.capitalize(): number for number, grade in enumerate(tasks.GRADES, start=1)}
+    errors = [
+        abs(sum(share * place[grade] for grade, share in answer["probabilities"].items()) - place[record["answer"]])
+        for record, answer in pairs
+        if answer.get("probabilities")
+    ]
+    return {"grade_error": mean(errors)} if errors else {}
 
 
 # ---------------------------------------------------------------------- what a record is about

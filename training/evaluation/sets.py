@@ -8,7 +8,7 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, TaskError
 from depictqa_core.images import Picture, as_picture
-from depictqa_core.tasks import IDENTIFICATION, RATING, SCORE
+from depictqa_core.tasks import IDENTIFICATION, RATING, SCORE, SEVERITY
 
 from ..loader import picture_paths, read_records
 
@@ -110,8 +110,8 @@ def kind_of(record: dict, task_type: str) -> str | None:
     """How a record is scored, by its question and true answer.
 
     Returns:
-        identification, "two distortions", rating, score or "other" (another short answer); None for detailed answers
-        and records without a true answer.
+        identification, "two distortions", rating, score, severity or "other" (another short answer); None for detailed
+        answers and records without a true answer.
     """
     truth = record.get("answer")
     if truth is None or not tasks.is_short(record["query"]):
@@ -121,6 +121,8 @@ def kind_of(record: dict, task_type: str) -> str | None:
         return RATING.name
     if task is SCORE and truth.lower() in tasks.LEVELS:
         return SCORE.name
+    if task is SEVERITY and truth.lower() in tasks.GRADES:
+        return SEVERITY.name
     if tasks.parse_labels(truth) is None:
         return OTHER
     return DOUBLE if tasks.issue_count(record["query"]) == 2 or " and " in truth else IDENTIFICATION.name
