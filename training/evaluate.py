@@ -137,7 +137,7 @@ def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path
         votes = {
             name: voting.vote(test_set, answers, truth)
             for name, truth in extras.truths.items()
-            if voting.pairs_in(test_set, truth)
+            if voting.covers(test_set, truth)
         }
         if votes:
             result["voting"] = votes

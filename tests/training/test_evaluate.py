@@ -303,7 +303,7 @@ def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, ca
     assert main(arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["singles"]["records"], printed["singles"]["failed"], printed["pairs"]["answered"]) == (3, 1, 2)
-    assert "srcc" in printed["truth"]["voting on truth"]  # no record rates these pictures: all their pairs are asked
+    assert "srcc" in printed["truth"]["voting on truth"]  # no record file rates all pictures: all pairs are asked
     results = json.loads((sources / "out" / "results.json").read_text())
     assert set(results["sets"]) == {"singles", "pairs", "truth"} and results["judge"]["name"] == "tiny-cnn"
     assert results["peers"]["PSNR"]["sets"]["pairs"]["rating"]["count"] == 2

@@ -8,7 +8,7 @@ import pytest
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from training.evaluation.correlation import correlations, fit_logistic, logistic, mean_correlations
-from training.evaluation.voting import all_pairs, pairs_in, read_truth, vote
+from training.evaluation.voting import all_pairs, covers, pairs_in, read_truth, vote
 
 TRUTH = {"r1": {"a": 4.0, "b": 3.0, "c": 1.0}, "r2": {"x": 2.0, "y": 5.0}}
 
@@ -41,6 +41,7 @@ def test_every_unordered_pair_is_asked_once():
     assert set(blind.task_types) == {"quality_compare_noref"} and blind.records[0]["image_ref"] is None
     assert pairs_in(pairs, TRUTH) == [0, 1, 2, 3] and pairs_in(pairs, {"r1": TRUTH["r1"]}) == [0, 1, 2]
     assert pairs_in(pairs, {"other": {"a": 1.0}, "r1": {"b": 1.0}}) == []
+    assert covers(pairs, TRUTH) and not covers(pairs, {**TRUTH, "r3": {"z": 1.0}}) and not covers(pairs, {})
 
 
 def test_votes_give_the_winner_its_confidence_and_the_loser_the_rest():

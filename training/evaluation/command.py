@@ -15,7 +15,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", nargs="*", help="test files in the published format")
     _add_common(parser)
     parser.add_argument("--output", required=True, help="folder for answers, results.json and report.html")
-    voting = "opinions by reference; pairs among the records vote on them, or if there are none all pairs"
+    voting = "opinions by reference; a record file with pairs of all its pictures votes on them, else all pairs"
     parser.add_argument("--voting", action="append", default=[], metavar="FILE", help=f"{voting} (may be repeated)")
     parser.add_argument("--no-reference", action="store_true", help="ask all pairs of --voting without the reference")
     parser.add_argument("--no-swap", action="store_true", help="ask pairs in one order only: half the work")
@@ -53,12 +53,12 @@ def _evaluate(arguments) -> int:
 
     from ..evaluate import Extras, evaluate_sets
     from .sets import read_set
-    from .voting import all_pairs, pairs_in, read_truth
+    from .voting import all_pairs, covers, read_truth
 
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
     truths = {Path(path).stem: read_truth(path) for path in arguments.voting}
     for name, truth in truths.items():
-        if not any(pairs_in(test_set, truth) for test_set in sets):
+        if not any(covers(test_set, truth) for test_set in sets):
             sets.append(all_pairs(name, truth, arguments.root, reference=not arguments.no_reference))
     if not sets:
         raise TaskError("evaluate: give record files, or --voting with a file of opinions")

@@ -59,6 +59,13 @@ def pairs_in(test_set: TestSet, truth: dict[str, dict[str, float]]) -> list[int]
     return chosen
 
 
+def covers(test_set: TestSet, truth: dict[str, dict[str, float]]) -> bool:
+    """Whether every picture of a voting file stands in at least one rated pair of a test set."""
+    chosen = [test_set.records[index] for index in pairs_in(test_set, truth)]
+    rated = {record[field] for record in chosen for field in ("image_A", "image_B")}
+    return bool(rated) and all(path in rated for opinions in truth.values() for path in opinions)
+
+
 def vote(test_set: TestSet, answers: list[dict], truth: dict[str, dict[str, float]]) -> dict:
     """SRCC and PLCC of voted scores with opinions, per reference and on average.
 
