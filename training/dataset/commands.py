@@ -65,7 +65,7 @@ def _build_plan(arguments: argparse.Namespace) -> None:
     plan = _plan(arguments)
     sources = find_split(arguments.pictures, arguments.split, arguments.splits)
     if arguments.plan_only:
-        print(f"{plan.name}: {len(sources.names)} pictures; measured on one core\n")
+        print(f"{plan.name}: {len(sources.names)} pictures; processor time, measured on one core\n")
         print(table(plan, measure(plan, sources), max(1, arguments.workers)))
         return
     written = write_ratings(plan, arguments.out)  # first: a set that is not there should not be found after days
