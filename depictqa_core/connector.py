@@ -124,10 +124,13 @@ class PoolingConnector(nn.Module):
             gap = (standard - self._standardise(reference, self.mean, self.deviation))[:, : self.global_width]
             summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root lifts small differences
         if comparison is not None and self.compared is not None:
-            seen = self._standardise(comparison, self.comparison_mean, self.comparison_deviation)
-            summary = summary + self.compared(seen)
+            summary = summary + self.compared(self.standardise_comparison(comparison))
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
+
+    def standardise_comparison(self, comparison: torch.Tensor) -> torch.Tensor:
+        """Comparison statistics [B, COMPARISON_STATISTICS] as ``compared`` takes them."""
+        return self._standardise(comparison, self.comparison_mean, self.comparison_deviation)
 
     def _standardise(self, values: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
         deviation = deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0

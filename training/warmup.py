@@ -2,8 +2,11 @@
 
 Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and
 beside its reference; the heads are thrown away afterwards. It costs minutes where the language model
-costs an hour.
+costs an hour. The connector's comparison with a reference has a warm-up of its own, in which it also learns what the
+metrics say that decide which of two pictures is better.
 """
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +15,7 @@ from tqdm import tqdm
 
 from depictqa_core.tasks import DISTORTIONS
 
+from .dataset import labels
 from .distortions import ANSWER
 
 
@@ -83,3 +87,64 @@ def warm_up(
             schedule.step()
             loss_sum, count = loss_sum + loss.item() * len(rows), count + len(rows)
     return loss_sum / count
+
+
+def warm_up_comparison(
+    connector, scenes: Iterable[dict], features, epochs: int, seed: int, batch: int = 256, rate: float = 2e-3
+) -> float:
+    """Train ``connector.compared`` up to its last layer, and fit its standardisation.
+
+    Heads on the hidden layer name the distortions and tell the severity of each, the severity of the whole, the
+    quality, and the severity that each metric sees (``labels.seen_severity``). The last layer stays as it is: a
+    language model that was there before is not confused.
+
+    Args:
+        scenes: of ``dataset.scenes.read_scenes``.
+        features: with ``compare(path, reference)`` [COMPARISON_STATISTICS], and ``index`` of the readable paths.
+        epochs: passes over all variants.
+
+    Returns:
+        mean loss of the last epoch.
+    """
+    seen, rows = [], []
+    for scene in scenes:
+        for variant in scene["variants"]:
+            if variant["image"] in features.index and scene["reference"] in features.index:
+                seen.append(features.compare(variant["image"], scene["reference"]))
+                rows.append(_targets(variant))
+    seen, targets, kinds = torch.stack(seen), torch.tensor(rows), len(DISTORTIONS)
+    connector.comparison_mean.copy_(seen.mean(0))
+    connector.comparison_deviation.copy_(seen.std(0).clamp(min=1e-2))
+    present = (targets[:, :kinds] > 0).float()
+    present = torch.cat([present, (present.sum(1, keepdim=True) == 0).float()], 1)
+    present = present / present.sum(1, keepdim=True)
+    body = connector.train().compared[:-1]
+    width = connector.compared[-1].in_features
+    heads = nn.ModuleList([nn.Linear(width, kinds + 1), nn.Linear(width, targets.shape[1])])
+    optimiser = torch.optim.AdamW([*body.parameters(), *heads.parameters()], lr=rate, weight_decay=0.02)
+    steps = epochs * -(-len(seen) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in tqdm(range(epochs), desc="comparison warm-up", mininterval=10):
+        loss_sum = 0.0
+        for part in torch.randperm(len(seen), generator=generator).split(batch):
+            standard = connector.standardise_comparison(seen[part])
+            hidden = body(standard + 0.05 * torch.randn(standard.shape, generator=generator))
+            loss = F.smooth_l1_loss(heads[1](hidden), targets[part], beta=0.3)
+            loss = loss + 0.5 * F.cross_entropy(heads[0](hidden), present[part])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            loss_sum += loss.item() * len(part)
+    return loss_sum / len(seen)
+
+
+def _targets(variant: dict) -> list[float]:
+    """Severity of each distortion, of the whole, quality times 5, and the severity that each metric sees."""
+    row = [0.0] * len(DISTORTIONS)
+    for found in variant["distortions"]:
+        row[DISTORTIONS.index(ANSWER[found["category"]])] = float(found["severity"])
+    seen = labels.seen_severity(variant["metrics"])
+    metrics = [seen[name] for name in sorted(seen)]
+    return [*row, labels.severity(variant["distortions"]), 5 * variant["quality"], *metrics]

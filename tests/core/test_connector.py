@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
 from depictqa_core.vision import Features
@@ -108,8 +109,9 @@ def test_abstractor_defaults_are_the_published_sizes():
     assert connector.abstractor.layers[0].self_attn.num_heads == 8 and connector.abstractor.norm is None
 
 
-def pooling():
-    return make("pooling", widths=(3, 5, 7), statistics=4, grid=2, grid_stages=[0, 2], hidden=8, summary_tokens=3)
+def pooling(**settings):
+    settings = {"grid": 2, "grid_stages": [0, 2], "hidden": 8, "summary_tokens": 3, **settings}
+    return make("pooling", widths=(3, 5, 7), statistics=4, **settings)
 
 
 def test_pooling_gathers_mean_deviation_statistics_and_a_grid():
@@ -159,6 +161,23 @@ def test_pooling_shows_the_difference_from_a_reference_in_the_summary_only():
         torch.testing.assert_close(shifted, beside, rtol=1e-4, atol=1e-5)
     assert (changed[:3] > 1e-4).all() and (changed[3:] < 1e-6).all()
     torch.testing.assert_close(alone[:, 3:], beside[:, 3:])
+
+
+def test_a_comparison_is_silent_at_first_and_then_speaks_in_the_summary_only():
+    connector, generator = pooling(comparison=True), torch.Generator().manual_seed(3)
+    own, other = torch.randn(2, 2, connector.mean.numel(), generator=generator).unbind(0)
+    near, far = torch.randn(2, 2, COMPARISON_STATISTICS, generator=generator).unbind(0)
+    with torch.no_grad():
+        before = connector(own, other)
+        assert torch.equal(connector(own, other, near), before)
+        nn.init.normal_(connector.compared[-1].weight)
+        changed = (connector(own, other, near) - connector(own, other, far)).abs().amax((0, 2))
+        connector.comparison_mean.copy_(far.mean(0))
+        connector.comparison_deviation.fill_(2)
+        standard = connector.standardise_comparison(near)
+    assert (changed[:3] > 1e-3).all() and (changed[3:] == 0).all()
+    torch.testing.assert_close(standard, (near - far.mean(0)) / 2)
+    assert pooling().compared is None and not any("compar" in name for name in pooling().state_dict())
 
 
 def test_pooling_tells_its_cells_apart():

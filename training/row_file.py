@@ -1,0 +1,67 @@
+"""Rows of numbers by name in one growing file, so that work on thousands of pictures goes on where it stopped."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from depictqa_core.errors import ImageError
+
+CHUNK = 64
+"""Names that are worked on side by side on all cores."""
+
+
+class RowFile:
+    """float32 rows [width] by name, kept as ``<stem>.txt`` (names) and ``<stem>.f32`` (values) in a folder.
+
+    Attributes:
+        index: name -> row.
+        failed: name -> why it has none.
+    """
+
+    def __init__(self, folder: Path, stem: str, width: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        self._names, self._values, self.width = folder / f"{stem}.txt", folder / f"{stem}.f32", width
+        known = self._names.read_text(encoding="utf-8").splitlines() if self._names.exists() else []
+        complete = self._values.stat().st_size // (4 * width) if self._values.exists() else 0
+        self.index = {name: row for row, name in enumerate(known[:complete])}
+        self.failed: dict[str, str] = {}
+        self.rows: np.ndarray | None = None
+
+    def fill(self, names: list[str], compute: Callable[[str], torch.Tensor], what: str) -> None:
+        """Add the rows that are missing: ``compute(name)`` [width]; a name for which it raises ImageError has none."""
+        missing = [name for name in names if name not in self.index]
+        self._names.write_text("".join(f"{name}\n" for name in self.index), encoding="utf-8")
+
+        def attempt(name: str) -> torch.Tensor | str:
+            try:
+                with torch.no_grad():
+                    return compute(name).float().cpu()
+            except ImageError as error:
+                return str(error)
+
+        mode = "r+b" if self._values.exists() else "w+b"
+        with open(self._values, mode) as values, open(self._names, "a", encoding="utf-8") as listed:
+            values.truncate(len(self.index) * 4 * self.width)
+            values.seek(0, 2)
+            with ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for start in tqdm(range(0, len(missing), CHUNK), desc=what, unit_scale=CHUNK, mininterval=10):
+                    chunk = missing[start : start + CHUNK]
+                    for name, row in zip(chunk, pool.map(attempt, chunk)):
+                        if isinstance(row, str):
+                            self.failed[name] = row
+                            continue
+                        values.write(row.numpy().tobytes())
+                        listed.write(f"{name}\n")
+                        self.index[name] = len(self.index)
+        if self.index:
+            self.rows = np.memmap(self._values, dtype=np.float32, mode="r", shape=(len(self.index), self.width))
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self.index:
+            raise ImageError(self.failed.get(name, f"{name}: is not in {self._values}"))
+        return torch.from_numpy(self.rows[self.index[name]].copy())
