@@ -1,4 +1,5 @@
-# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  Both set up .venv themselves.
+# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  make bench: speed, naive against
+# engine, on a machine that rests.  All set up .venv themselves.
 # PYTHON=python3.12 takes another Python (3.10 or newer); TORCH_INDEX=URL takes PyTorch from another package index,
 # such as one with CPU-only builds, which are far smaller.
 
@@ -8,7 +9,7 @@ TORCH_INDEX ?=
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
@@ -17,6 +18,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
+
+bench: $(VENV)/.test
+	$(VENV)/bin/python -m benchmarks.speed
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -318,7 +318,9 @@ def _report_failures(failures: list[Failure], total: int) -> None:
 def _judge(options, bar: reports.ProgressBar):
     bar.note("loading the model ...")
     from .judge import load_judge
+    from .workers import keep_freed_memory
 
+    keep_freed_memory()
     try:
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device

@@ -91,6 +91,10 @@ class Engine:
         """Where the network is now."""
         return next(self.model.parameters()).device
 
+    def forget_answers(self) -> None:
+        """Drop all answers, but not the pictures: for a network whose weights have changed behind its vision tower."""
+        self._answers = ByteCache(ANSWER_BYTES)
+
     def require(self, task: Task) -> None:
         """Raise TaskError unless the checkpoint was taught the task."""
         if task.name not in self.model.config.tasks:

@@ -1,0 +1,354 @@
+"""How fast the engine is: naive against engine in pairs of runs, growth with the number of pictures, memory, formats.
+
+    python -m benchmarks.speed [--runs 5] [--part PART ...] [--output FILE]
+
+Naive is one call per question: every picture is encoded for every question, nothing is kept or batched, all pairs are
+asked in both orders. Where that would take hours, a sample of the questions is timed and the rest counted alike. Both
+ways of a row are timed in turn, in one process, and must give the same answers. Parts: ratios, growth, memory,
+products, formats. Other programs should rest meanwhile: the load before is printed with the machine.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from depictqa_core import ranking, tasks
+from depictqa_core.engine import Counter
+from depictqa_core.workers import keep_freed_memory
+
+from . import speed_setup as setup
+from .speed_formats import FORMATS
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+COUNT = 16
+"""Pictures of the rows that judge each picture."""
+SAMPLE = 6
+"""Pairs that the naive way is timed on where it would ask all of many pictures."""
+WORDS = 60
+"""Longest description in tokens."""
+
+
+def seconds(work) -> tuple[float, object]:
+    """How long a call takes, and what it returns."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def show(first: str, *cells: str) -> None:
+    """One line of a table."""
+    print(f"{first:42s}" + "".join(f"{cell:>16s}" for cell in cells), flush=True)
+
+
+# ---------------------------------------------------------------------- naive against engine
+
+
+def ratio_rows(checkpoint) -> dict:
+    """Row -> (naive way, engine way, factor by which the naive way asks more than what is timed, check of both)."""
+    made, original = setup.pictures(64)
+    rows = {}
+    for setting, reference in (("NR", None), ("FR", original)):
+        few = [(picture, reference) for picture in made[:COUNT]]
+        for name, task, question in (
+            ("identify", tasks.IDENTIFICATION, tasks.ONE_ISSUE),
+            ("score", tasks.SCORE, tasks.SCORE.question),
+        ):
+            rows[f"{name} {COUNT} {setting}"] = _chosen(checkpoint, [(task, question)], few)
+        both = [(tasks.IDENTIFICATION, tasks.ONE_ISSUE), (tasks.SCORE, tasks.SCORE.question)]
+        rows[f"identify + score {COUNT} {setting}"] = _chosen(checkpoint, both, few)
+        pairs = [(made[2 * i], made[2 * i + 1], reference) for i in range(COUNT // 2)]
+        turned = [(b, a, reference) for a, b, reference in pairs]
+        rows[f"compare {COUNT // 2} pairs {setting}"] = _chosen(checkpoint, [(tasks.RATING, None)], pairs + turned)
+        for count in (16, 64):
+            rows[f"rank {count} {setting}"] = _ranked(checkpoint, made[:count], reference)
+        rows[f"describe {COUNT} {setting}"] = _described(checkpoint, few)
+    return rows
+
+
+def _chosen(checkpoint, questions, asked):
+    def naive():
+        return [setup.choose_naively(checkpoint, *question, asked) for question in questions]
+
+    def engine():
+        judge = setup.judge(checkpoint)
+        return [judge.engine.choose(*question, asked, Counter(None, 0)) for question in questions]
+
+    def same(a, b):
+        return max(float(np.abs(x - y).max()) for x, y in zip(a, b)), all(
+            (x.argmax(1) == y.argmax(1)).all() for x, y in zip(a, b)
+        )
+
+    return naive, engine, 1.0, same
+
+
+def _ranked(checkpoint, pictures, reference):
+    chosen = [ranking.all_pairs(len(pictures))[i] for i in np.linspace(0, len(pictures) - 2, SAMPLE).astype(int)]
+    asked = [(pictures[i], pictures[j], reference) for i, j in chosen]
+    turned = [(b, a, r) for a, b, r in asked]
+    factor = len(ranking.all_pairs(len(pictures))) / len(chosen)
+
+    def naive():
+        return setup.choose_naively(checkpoint, tasks.RATING, None, asked + turned)
+
+    def engine():
+        judge = setup.judge(checkpoint)
+        result = judge.rank(pictures, reference, reasons=False)
+        return judge, result
+
+    def same(rows, ranked):
+        judge, _ = ranked
+        mine = judge.engine.choose(tasks.RATING, None, asked + turned, Counter(None, 0))
+        return float(np.abs(mine - rows).max()), bool((mine.argmax(1) == rows.argmax(1)).all())
+
+    return naive, engine, factor, same
+
+
+def _described(checkpoint, asked):
+    def naive():
+        return setup.write_naively(checkpoint, asked, WORDS)
+
+    def engine():
+        judge = setup.judge(checkpoint)
+        return [w.ids for w in judge.engine.write(tasks.ASSESSMENT, None, asked, WORDS, Counter(None, 0))]
+
+    def same(a, b):
+        return 0.0, all(x[: len(y)] == y for x, y in zip(a, b))
+
+    return naive, engine, 1.0, same
+
+
+def ratios(checkpoints: dict, runs: int) -> dict:
+    """Times of both ways in ``runs`` pairs of runs, after one that does not count; the order alternates."""
+    results = {}
+    show("\nnaive against engine", "naive s", "engine s", "ratio", "of runs", "answers within")
+    for model, checkpoint in checkpoints.items():
+        for name, (naive, engine, factor, same) in ratio_rows(checkpoint).items():
+            gap, alike = same(naive(), engine())
+            slow, fast = [], []
+            for run in range(runs):
+                for way, times in ((naive, slow), (engine, fast))[:: 1 if run % 2 else -1]:
+                    times.append(seconds(way)[0])
+            per_run = [factor * a / b for a, b in zip(slow, fast)]
+            results[f"{model}, {name}"] = row = {
+                "naive_s": round(factor * statistics.median(slow), 4),
+                "engine_s": round(statistics.median(fast), 4),
+                "ratio": round(statistics.median(per_run), 2),
+                "ratios": [round(value, 2) for value in per_run],
+                "naive_counted": round(factor, 2),
+                "largest_difference": gap,
+                "same_answers": alike,
+            }
+            spread = f"{min(per_run):.1f} .. {max(per_run):.1f}"
+            answers = f"{gap:.0e}" if alike else f"DIFFERENT {gap:.0e}"
+            numbers = f"{row['naive_s']:.2f}", f"{row['engine_s']:.2f}", f"{row['ratio']:.1f}"
+            show(f"{model}, {name}", *numbers, spread, answers)
+    return results
+
+
+# ---------------------------------------------------------------------- growth
+
+
+def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: int) -> dict:
+    """Time per picture of ``identify`` + ``score``, and of ``rank``, for more and more pictures of 512 x 512."""
+    made, original = setup.pictures(max(*scored, *ranked))
+    results = {"score": {}, "identify_and_score": {}, "rank_nr": {}, "rank_fr": {}}
+
+    def both(count):
+        judge = setup.judge(checkpoint)
+        judge.identify(made[:count])
+        judge.score(made[:count])
+
+    show("\ngrowth", "pictures", "s", "ms a picture", "pictures/s", "pairs")
+    for name, counts, work in (
+        ("score", scored, lambda count: setup.judge(checkpoint).score(made[:count])),
+        ("identify_and_score", scored, both),
+        ("rank_nr", ranked, lambda count: setup.judge(checkpoint).rank(made[:count])),
+        ("rank_fr", ranked, lambda count: setup.judge(checkpoint).rank(made[:count], original)),
+    ):
+        for count in counts:
+            times = [seconds(lambda count=count, work=work: work(count))[0] for _ in range(runs if count <= 64 else 1)]
+            took = statistics.median(times)
+            pairs = ranking.default_budget(count) if name.startswith("rank") else 0
+            results[name][count] = {"s": round(took, 3), "ms_a_picture": round(1000 * took / count, 2), "pairs": pairs}
+            numbers = f"{took:.2f}", f"{1000 * took / count:.1f}", f"{count / took:.1f}"
+            show(name.replace("_", " "), str(count), *numbers, str(pairs or ""))
+    return results
+
+
+# ---------------------------------------------------------------------- memory
+
+
+def memory(counts: tuple[int, ...]) -> dict:
+    """Peak memory of whole runs of the command line over folders of many pictures of 3 megapixels."""
+    results = {}
+    show("\npeak memory of the command line", "pictures", "MB")
+    with tempfile.TemporaryDirectory() as folder:
+        made, _ = setup.pictures(8, 256)
+        for index in range(max(counts)):
+            small = Image.fromarray(made[index % 8].rgb).rotate(index % 360, resample=Image.Resampling.BILINEAR)
+            small.resize((2000, 1500), Image.Resampling.BICUBIC).save(f"{folder}/{index:04d}.jpg", quality=90)
+        files = sorted(str(path) for path in Path(folder).glob("*.jpg"))
+        for verb in ("score", "rank"):
+            for count in counts:
+                results[f"{verb} {count}"] = used = _peak([verb, *files[:count], "--quiet"])
+                show(f"depictqa {verb}", str(count), f"{used:.0f}")
+    return results
+
+
+_REPORT = """
+import resource, sys
+from depictqa_core.cli import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def _peak(words: list[str]) -> float:
+    """Peak resident memory in MB of one run of the command line in a process of its own."""
+    run = subprocess.run([sys.executable, "-c", _REPORT, *words], capture_output=True, text=True, check=True)
+    return int(run.stderr.split()[-1]) / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+# ---------------------------------------------------------------------- matrix products
+
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "convolution", "conv2d", "scaled_dot_product")
+
+
+def products(model: str, checkpoint) -> dict:
+    """Of the language model's and the tower's time on one thread: the share of matrix products, and their speed."""
+    made, _ = setup.pictures(32)
+    judge = setup.judge(checkpoint)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    results = {}
+    show(f"\nmatrix products on one thread, {model}", "share of time", "GFLOP/s", "plain GFLOP/s", "of the shape")
+    try:
+        judge.look(made)
+        language = checkpoint.model.language.config
+        shape = (32 * 40, language.hidden_size, language.intermediate_size)
+        with torch.inference_mode():
+            prepared = [setup.prepare(picture, checkpoint.model.config) for picture in made[:8]]
+            pairs = list(zip(made, made[1:] + made[:1], [None] * 32))
+            for name, work, plain in (
+                (
+                    "language model, 32 pairs",
+                    lambda: judge.engine.choose(tasks.RATING, None, pairs, Counter(None, 0)),
+                    shape,
+                ),
+                ("vision tower, 8 pictures", lambda: checkpoint.model.encode(prepared), (784, 480, 480)),
+            ):
+                work()
+                judge.engine.forget_answers()
+                with FlopCounterMode(display=False) as counter:
+                    work()
+                judge.engine.forget_answers()
+                with profile(activities=[ProfilerActivity.CPU]) as trace:
+                    work()
+                events = trace.key_averages()
+                total = sum(event.self_cpu_time_total for event in events)
+                inside = sum(e.self_cpu_time_total for e in events if any(p in e.key for p in _PRODUCTS))
+                speed = counter.get_total_flops() / inside / 1e3
+                reached = _plain_speed(*plain)
+                results[name] = {
+                    "share": round(inside / total, 3),
+                    "gflops": round(speed, 1),
+                    "plain": round(reached, 1),
+                }
+                numbers = f"{inside / total:.0%}", f"{speed:.1f}", f"{reached:.1f}"
+                show(name, *numbers, " x ".join(map(str, plain)))
+    finally:
+        torch.set_num_threads(threads)
+    return results
+
+
+def _plain_speed(m: int, k: int, n: int) -> float:
+    """GFLOP/s of torch.mm [m, k] x [k, n], the best of 20."""
+    a, b = torch.randn(m, k), torch.randn(k, n)
+    return 2 * m * k * n / min(seconds(lambda: a @ b)[0] for _ in range(20)) / 1e9
+
+
+# ---------------------------------------------------------------------- number formats
+
+
+def formats(checkpoints: dict, runs: int) -> dict:
+    """The language model in other number formats: time of 32 scores from known embeddings, agreement with float32."""
+    made, _ = setup.pictures(32)
+    asked = [(picture, None) for picture in made]
+    results = {}
+    show("\nnumber format of the language model", "ms a score", "ratio", "same level", "largest gap")
+    for model, checkpoint in checkpoints.items():
+        language, rows = checkpoint.model.language, {}
+        for name, change in FORMATS.items():
+            try:
+                checkpoint.model.language = change(language)
+                judge = setup.judge(checkpoint)
+                judge.look(made)
+                times = []
+                for _ in range(runs + 1):
+                    judge.engine.forget_answers()
+                    took, rows[name] = seconds(
+                        lambda judge=judge: judge.engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
+                    )
+                    times.append(took)
+            finally:
+                checkpoint.model.language = language
+            took = statistics.median(times[1:])
+            results[f"{model}, {name}"] = row = {
+                "ms_a_score": round(1000 * took / len(made), 3),
+                "same_level": float((rows[name].argmax(1) == rows["float32"].argmax(1)).mean()),
+                "largest_gap": float(np.abs(rows[name] - rows["float32"]).max()),
+            }
+            ratio = results[f"{model}, float32"]["ms_a_score"] / row["ms_a_score"]
+            numbers = f"{row['ms_a_score']:.2f}", f"{ratio:.2f}", f"{row['same_level']:.0%}"
+            show(f"{model}, {name}", *numbers, f"{row['largest_gap']:.3f}")
+    return results
+
+
+# ---------------------------------------------------------------------- all of it
+
+PARTS = ("ratios", "growth", "memory", "products", "formats")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5, help="pairs of runs of every ratio")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=PARTS, help="only these")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="results as JSON")
+    options = parser.parse_args()
+    keep_freed_memory()  # as the command line does
+    checkpoints = {"mini": setup.bundled(), "reduced": setup.reduced()}
+    facts = {"machine": setup.machine(), "command": f"python -m benchmarks.speed --runs {options.runs}"}
+    facts["reduced"] = {"what": " ".join(setup.REDUCED_NOTE.split()), **setup.REDUCED}
+    if options.output.exists():  # parts that are not measured now stay as they were
+        facts = {**json.loads(options.output.read_text()), **facts}
+    print("\n".join(f"{key}: {value}" for key, value in facts["machine"].items()))
+    print(facts["reduced"]["what"])
+    measure = {
+        "ratios": lambda: ratios(checkpoints, options.runs),
+        "growth": lambda: growth(checkpoints["mini"], (16, 64, 256, 1024), (4, 16, 64, 256), options.runs),
+        "memory": lambda: memory((16, 64, 256)),
+        "products": lambda: {name: products(name, checkpoint) for name, checkpoint in checkpoints.items()},
+        "formats": lambda: formats(
+            {"mini": checkpoints["mini"], "reduced without LoRA": setup.reduced(lora=None)}, options.runs
+        ),
+    }
+    for part in options.part:
+        facts[part] = measure[part]()
+        options.output.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(f"\nwritten: {options.output}")
+
+
+if __name__ == "__main__":
+    main()

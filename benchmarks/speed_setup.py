@@ -1,0 +1,143 @@
+"""What the speed benchmark runs on: judges, pictures, the naive way of asking, and a description of the machine."""
+
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image, ImageFilter
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from depictqa_core import tasks
+from depictqa_core.checkpoints import BUNDLED, Checkpoint, load_checkpoint
+from depictqa_core.config import DepictQAConfig
+from depictqa_core.decoding import answer_probabilities, forced_prefix, greedy, token_embeddings
+from depictqa_core.images import Picture, as_picture
+from depictqa_core.judge import Judge
+from depictqa_core.model import DepictQAModel
+from depictqa_core.prompts import REFERENCE, A, B, answer_ids, encode, fixed_strings, layout
+from depictqa_core.reading import Reading
+from depictqa_core.vision import prepare, prepare_comparison
+
+SAMPLES = Path(__file__).resolve().parents[1] / "workflows" / "samples"
+REDUCED = {
+    "vision": {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 4},
+    "connector": {"kind": "linear"},
+    "language": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4, "num_attention_heads": 8},
+    "lora": {"r": 16},
+    "size": {"short": 112, "long": 336, "min": 28, "multiple": 14},
+}
+REDUCED_NOTE = """reduced: a random model of the published layout (CLIP ViT, one linear layer, LLaMA with LoRA) with
+64 patches of 14 pixels for a square picture instead of 256, widths of 256 instead of 1024 and 4096, 6 and 4 layers
+instead of 24 and 32"""
+
+
+def bundled(dtype: str = "float32") -> Checkpoint:
+    """The bundled checkpoint on the CPU."""
+    return load_checkpoint(BUNDLED, "cpu", dtype)
+
+
+def reduced(**changes) -> Checkpoint:
+    """A random model of the published layout at the size of ``REDUCED``; its words are split like a large model's.
+
+    Args:
+        changes: other settings of its config.
+    """
+    torch.manual_seed(0)
+    texts = [*fixed_strings(), *tasks.identification_answers(), *tasks.WINNERS, *map(str.capitalize, tasks.LEVELS)]
+    tokenizer = _tokenizer([*texts, *(task.question for task in tasks.TASKS.values()), tasks.SHORT_TAIL], 600)
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    language = LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.3, **ids, **REDUCED["language"])
+    config = DepictQAConfig(
+        vision={"kind": "clip", "image_size": 112, **REDUCED["vision"]},
+        language=language,
+        tasks=tuple(tasks.TASKS),
+        **{**{key: REDUCED[key] for key in ("connector", "lora", "size")}, **changes},
+    )
+    return Checkpoint(DepictQAModel(config).eval(), tokenizer, {"name": "random model of the published layout"})
+
+
+def _tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = {"special_tokens": ["<s>", "</s>"], "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, show_progress=False, **special))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+
+
+def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[Picture], Picture]:
+    """Distorted copies of a sample photograph, all different, and the photograph itself; ``side`` x ``side`` pixels."""
+    original = Image.open(SAMPLES / "garage_original.jpg").convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    rng = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        blurred = np.asarray(original.filter(ImageFilter.GaussianBlur(index % 8 / 2)), np.float32)
+        grain = rng.integers(-40, 41, (side, side, 1), np.int8) * (index % 5 / 4)
+        rgb = np.clip(blurred * rng.uniform(0.5, 1.3) + grain + rng.uniform(0, 3), 0, 255).astype(np.uint8)
+        made.append(as_picture(rgb, f"picture {index + 1}"))
+    return made, as_picture(np.asarray(original), "reference")
+
+
+def judge(checkpoint: Checkpoint) -> Judge:
+    """A judge with empty caches."""
+    return Judge(checkpoint)
+
+
+@torch.inference_mode()
+def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Reading:
+    """One prompt by itself: every picture is encoded for it, nothing is shared or kept."""
+    model = checkpoint.model
+    pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
+    beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}
+    compared = {role: prepare_comparison(shown[role], shown[REFERENCE], model.config) for role in beside}
+    tokens = {role: model.connect([pooled[role]], [beside.get(role)], [compared.get(role)])[0] for role in shown}
+    parts = encode(layout(question, task.pair, REFERENCE in shown), checkpoint.tokenizer)
+    prompt = model.embed_prompt(parts, tokens)
+    return Reading(model.language, 1).read([torch.cat([prompt, token_embeddings(model.language, forced)])])
+
+
+def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: list[tuple]) -> np.ndarray:
+    """What ``Engine.choose`` answers, by one call per question and without any cache."""
+    ids = [answer_ids(text, checkpoint.tokenizer) for text in tasks.answers(task, question or task.question)]
+    forced, rows = forced_prefix(ids), []
+    for pictures in asked:
+        reading = read_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
+        heat = checkpoint.model.config.answer_temperature(task.name, pictures[-1] is not None)
+        rows.append(answer_probabilities(reading, ids, heat)[0].numpy())
+    return np.array(rows)
+
+
+def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> list[list[int]]:
+    """The tokens of detailed assessments, one call per picture."""
+    task, end = tasks.ASSESSMENT, answer_ids("", checkpoint.tokenizer)
+    readings = (read_naively(checkpoint, task, task.question, by_role(pictures), []) for pictures in asked)
+    return [greedy(reading, end, length)[0].ids for reading in readings]
+
+
+def by_role(pictures: tuple) -> dict[str, Picture]:
+    """(A, reference) or (A, B, reference) by role."""
+    *judged, reference = pictures
+    return ({} if reference is None else {REFERENCE: reference}) | dict(zip((A, B), judged))
+
+
+def machine() -> dict:
+    """What the numbers depend on; nothing that tells which machine it was."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "load before": [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+    }
