@@ -55,15 +55,9 @@ def evaluate(
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
     """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
-    depends = {"judge": judge.info, "calibration": judge.model.config.calibration, "swap": swap, **stamp(test_set)}
+    depends = {"judge": judge.info, "calibration": judge.model.config.calibration, "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
     return AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
-
-
-def stamp(test_set: TestSet) -> dict:
-    """What answers to a test set depend on, apart from who answers."""
-    content = repr((test_set.records, test_set.task_types)).encode()
-    return {"records": hashlib.sha256(content).hexdigest(), "root": str(test_set.root.resolve())}
 
 
 @dataclass(frozen=True)
@@ -99,13 +93,15 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         "unavailable": {peer: why}}``.
 
     Raises:
-        TaskError: two sets of one name.
+        TaskError: two sets of one name, or of different roots.
         EndpointError: an endpoint that cannot be used; what was answered is kept.
     """
     extras, output = extras or Extras(), Path(output)
     names = [test_set.name for test_set in sets]
     if double := {name for name in names if names.count(name) > 1}:
         raise TaskError(f"two record files are named {sorted(double)[0]}: rename one")
+    if len({test_set.root for test_set in sets}) > 1:
+        raise TaskError("the sets have different roots: evaluate them one after the other")
     by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
     usable, unavailable = peers.usable() if extras.metrics else ([], {})
     results = {
@@ -119,7 +115,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         folder = output / "peers" / re.sub(r"[^\w.-]+", "_", name)
         by_set = {}
         for test_set in sets:
-            depends = {"base": client.endpoint.base, "model": name, **stamp(test_set)}
+            depends = {"base": client.endpoint.base, "model": name, **test_set.stamp()}
             file = AnswerFile(folder / f"{test_set.name}.jsonl", depends)
             by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
         results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
@@ -151,7 +147,7 @@ def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client
     ids, source = judged.judged_answers(grader, test_set, answers, version)
     texts = hashlib.sha256(repr([(answer["id"], answer["text"]) for answer in answers]).encode()).hexdigest()
     where = {"base": grader.endpoint.base, "model": grader.endpoint.model, "version": version}
-    file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **stamp(test_set)})
+    file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **test_set.stamp()})
     rows = file.fill(ids, source, f"scores of {test_set.name}")
     return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
 

@@ -179,6 +179,13 @@ def test_a_grade_is_off_by_its_mean_distance():
     assert score(made_set([row, row]), answers)["metrics"]["severity"]["grade_error"] == (0.5 + 3) / 2
 
 
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"id": 1}]'])
+def test_a_file_of_another_form_is_named(content, tmp_path):
+    (tmp_path / "odd.json").write_text(content)
+    with pytest.raises(TaskError, match="odd.json"):
+        read_set(tmp_path / "odd.json", tmp_path)
+
+
 def test_the_task_type_comes_from_the_argument_the_record_or_its_pictures(tmp_path):
     shown = {"image_ref": None, "image_A": "a.png", "image_B": None}
     rows = [
@@ -270,6 +277,9 @@ def test_an_interrupted_evaluation_goes_on_and_another_judge_starts_anew(checkpo
     (records / "records.json").write_text(json.dumps(rows))
     evaluate(judge, *arguments)
     assert len(asked) == 5
+    Image.new("RGB", (40, 50)).save(records / "b.png")
+    evaluate(judge, *arguments)
+    assert len(asked) == 7
 
 
 def test_a_record_without_its_question_is_refused(checkpoint, records):

@@ -14,7 +14,7 @@ from scipy.stats import gennorm
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError
 from training.evaluation import naturalness
-from training.evaluation.peers import PEERS, compare, follow_opinions, shown_in, usable, values_of
+from training.evaluation.peers import PEERS, Peer, compare, follow_opinions, shown_in, usable, values_of
 from training.evaluation.sets import TestSet
 from training.evaluation.voting import read_truth
 
@@ -145,12 +145,15 @@ def test_metrics_without_a_reference_leave_the_others_out(root, test_set, tmp_pa
     assert set(compare(bare, values, peers)) == {"BRISQUE", "NIQE"}
 
 
-def test_a_repeated_call_measures_nothing_again(root, test_set, tmp_path, monkeypatch):
-    peers = [peer for peer in PEERS if peer.name == "GMSD"]
-    first = values_of([("a.png", "ref.png")], root, tmp_path / "metrics.jsonl", peers)
-    monkeypatch.setattr(piq, "gmsd", None)
-    peers = [type(peers[0])("GMSD", True, -1, None)]
-    assert values_of([("a.png", "ref.png")], root, tmp_path / "metrics.jsonl", peers) == first
+def test_a_repeated_call_measures_only_what_has_changed(root, tmp_path):
+    calls = []
+    peer = Peer("counted", True, 1, lambda picture, reference: calls.append(1) or 0.5)
+    for _ in range(2):
+        values = values_of([("a.png", "ref.png")], root, tmp_path / "metrics.jsonl", [peer])
+        assert values == {("a.png", "ref.png"): {"counted": 0.5}} and len(calls) == 1
+    (root / "ref.png").touch()
+    values_of([("a.png", "ref.png"), ("b.png", "ref.png")], root, tmp_path / "metrics.jsonl", [peer])
+    assert len(calls) == 3
 
 
 def test_peers_follow_the_opinions_of_a_voting_file(root, tmp_path):

@@ -92,7 +92,8 @@ def _headline(result: dict) -> dict:
     keys = ("accuracy", "count", "ece", "srcc", "plcc")
     line = {kind: {k: found[k] for k in keys if k in found} for kind, found in result["metrics"].items()}
     for file, found in result.get("voting", {}).items():
-        line[f"voting on {file}"] = {key: found[key] for key in ("srcc", "plcc", "votes")}
+        rounded = {key: found[key] and round(found[key], 6) for key in ("srcc", "plcc")}
+        line[f"voting on {file}"] = {**rounded, "votes": found["votes"]}
     if graded := result.get("judged"):
         line["detailed answers"] = {key: graded[key] for key in ("score", "count", "failed")}
     return {**{key: result[key] for key in ("records", "answered", "failed")}, **line}

@@ -22,7 +22,7 @@ from scipy.special import gammaln
 from depictqa_core.errors import DepictQAError
 
 FIT = Path(__file__).with_name("niqe_pristine.npz")
-PATCH = 96
+PATCH, SMALLEST = 96, 32
 SHARP = 0.75
 """Only patches at least this sharp, against the sharpest of their picture, describe pristine pictures."""
 SHORT = 224
@@ -88,9 +88,11 @@ def brisque(picture: np.ndarray) -> float:
     """BRISQUE of uint8 RGB [H, W, 3]; 0 (best) to about 100 (worst).
 
     Raises:
-        DepictQAError: the package that carries the parameters is missing, or the picture is constant.
+        DepictQAError: the package that carries the parameters is missing, or the picture is tiny or of one colour.
     """
     low, high, vectors, weights, gamma, rho = brisque_parameters()
+    if min(picture.shape[:2]) < SMALLEST:
+        raise DepictQAError(f"BRISQUE needs a picture of at least {SMALLEST} x {SMALLEST} px")
     features = brisque_features(picture)
     if not np.isfinite(features).all():
         raise DepictQAError("BRISQUE cannot be computed for a picture of one colour")

@@ -21,7 +21,7 @@ from .answers import AnswerFile
 from .correlation import correlations, mean_correlations
 from .metrics import mean
 from .scoring import opinion_of
-from .sets import TestSet, kind_of
+from .sets import TestSet, kind_of, seal
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,11 @@ def values_of(
 ) -> dict[Shown, dict[str, float | None]]:
     """Every peer's value for every picture, None where it has none (another size than the reference, too small ...).
 
-    The values are kept in the JSON lines ``path`` with the reasons where there is none; interrupted work goes on.
+    The values are kept in the JSON lines ``path`` with the reasons where there is none; interrupted work goes on, and
+    pictures that have changed are measured again.
     """
     wanted = list(dict.fromkeys(shown))
-    ids = ["|".join(filter(None, pair)) for pair in wanted]
+    ids = [repr([(name, *seal(Path(root) / name)) for name in pair if name]) for pair in wanted]
 
     def measured(index: int) -> dict:
         picture, reference = wanted[index]

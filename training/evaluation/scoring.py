@@ -174,7 +174,10 @@ def _grade_error(pairs) -> dict:
     """Mean distance of the mean grade (1 to 5, under the probabilities) from the true one, in grades."""
     place = {grade.capitalize(): number for number, grade in enumerate(tasks.GRADES, start=1)}
     errors = [
-        abs(sum(share * place[grade] for grade, share in answer["probabilities"].items()) - place[record["answer"]])
+        abs(
+            sum(share * place[grade] for grade, share in answer["probabilities"].items())
+            - place[record["answer"].capitalize()]
+        )
         for record, answer in pairs
         if answer.get("probabilities")
     ]

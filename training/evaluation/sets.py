@@ -1,5 +1,6 @@
 """Test sets: record files in the published test form, the task type of each record, and its pictures (facts 3.4)."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ class TestSet:
     root: Path
     records: list[dict]
     task_types: list[str]
+
+    def stamp(self) -> dict:
+        """What answers to this set depend on, apart from who answers: records, root, and pictures as they are now."""
+        names = {record.get(field) for record in self.records for field in ("image_ref", "image_A", "image_B")}
+        pictures = [(name, seal(self.root / name)) for name in sorted(filter(None, names))]
+        content = repr((self.records, self.task_types, pictures)).encode()
+        return {"content": hashlib.sha256(content).hexdigest(), "root": str(self.root.resolve())}
 
     @property
     def ids(self) -> list:
@@ -81,10 +89,17 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
             and where it has none, what follows from the pictures that it has.
 
     Raises:
-        TaskError: an unknown task type, a record without one of its fields, two records of one id, training records.
+        TaskError: no list of records, an unknown task type, a record without one of its fields, two records of one id,
+            training records.
     """
-    records, types, seen = read_records(path), [], set()
+    try:
+        records = read_records(path)
+    except ValueError as error:
+        raise TaskError(f"{path} is no record file: {error}") from error
+    types, seen = [], set()
     for index, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise TaskError(f"record {index} of {path} is no JSON object")
         for key in ("id", "query"):
             if key not in record:
                 hint = "; these are training records: build with --form test" if "conversations" in record else ""
@@ -95,6 +110,15 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
         types.append(task_type or record.get("task_type") or _task_type(record, path))
         tasks.setting(types[-1])
     return TestSet(Path(path).stem, Path(root), records, types)
+
+
+def seal(path: Path) -> tuple[int | None, int | None]:
+    """Size and time of change of a file, by which one sees that it is still the same; None for a missing file."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None, None
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _task_type(record: dict, path) -> str:

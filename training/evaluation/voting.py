@@ -19,9 +19,9 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
     Raises:
         TaskError: the file is not of that form.
     """
-    content = json.loads(Path(path).read_text(encoding="utf-8"))
     truth = {}
     try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
         for reference, entry in content.items():
             paths, opinions = entry["dist_paths"], entry["mos_list"]
             if len(paths) != len(opinions):
