@@ -22,11 +22,14 @@ LEAST_RANGE = 10.0
 """Points that a relative map stretches over at least, so that an even picture stays even."""
 COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; told apart by the colour-blind too
 OPACITY = 0.55
+MARKED = 100
+"""Pixels of width from which on words can be read on a picture."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Square tiles that cover a picture: every row of ``tops`` with every column of ``lefts``, in pixels."""
+    """Tiles that cover a picture: every row of ``tops`` with every column of ``lefts``, in pixels; squares of ``side``,
+    cut off only where the picture is narrower."""
 
     height: int
     width: int
@@ -37,7 +40,8 @@ class Grid:
     @property
     def boxes(self) -> list[tuple[int, int, int, int]]:
         """(left, top, right, bottom) of every tile, line by line."""
-        return [(left, top, left + self.side, top + self.side) for top in self.tops for left in self.lefts]
+        high, wide = min(self.side, self.height), min(self.side, self.width)
+        return [(left, top, left + wide, top + high) for top in self.tops for left in self.lefts]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,21 +107,20 @@ class QualityMap:
 
 
 def grid(height: int, width: int, tile: int = TILE) -> Grid:
-    """Square tiles that overlap by half or more and cover the whole picture.
+    """Tiles that overlap by half or more and cover the whole picture.
 
     A tile is never larger than half of the shorter side (a picture smaller than two tiles gets smaller tiles), but not
-    smaller than ``SMALLEST`` pixels either (a picture smaller than that is one tile); and larger than asked for where
-    there would be more than ``MOST_TILES``.
+    smaller than ``SMALLEST`` pixels either (a side smaller than that is spanned by one tile); and it is larger than
+    asked for where there would be more than ``MOST_TILES``.
 
     Raises:
         TaskError: a tile below ``SMALLEST`` pixels.
     """
     if tile < SMALLEST:
         raise TaskError(f"tile: {tile} pixels are too few to see anything in; give {SMALLEST} or more")
-    shorter = min(height, width)
-    side = min(max(min(tile, shorter // 2), SMALLEST), shorter)
-    while side < shorter and _count(height, side) * _count(width, side) > MOST_TILES:
-        side = min(shorter, math.ceil(side * 1.1))
+    side = max(min(tile, min(height, width) // 2), SMALLEST)
+    while _count(height, side) * _count(width, side) > MOST_TILES:
+        side = math.ceil(side * 1.1)
     return Grid(height, width, side, _starts(height, side), _starts(width, side))
 
 
@@ -144,7 +147,7 @@ def heat_picture(
 
     Args:
         relative: as in ``QualityMap.badness``.
-        marked: draw boxes round the worst and the best tile.
+        marked: draw boxes round the worst and the best tile (not in pictures smaller than a tile can be).
         legend: add a strip below that says what the colours mean; without it the size is that of the picture.
 
     Returns:
@@ -155,7 +158,7 @@ def heat_picture(
     colours = _colours()[np.clip(np.rint(share), 0, 255).astype(np.uint8)]  # [H, W, 3]
     grey = Image.fromarray(picture.rgb).convert("L").convert("RGB")
     heat = Image.blend(grey, Image.fromarray(colours), OPACITY)
-    if marked:
+    if marked and min(heat.size) >= SMALLEST:
         for best in (True, False):
             _mark(heat, *found.tile(best), best)
     if not legend:
@@ -175,17 +178,18 @@ def _overlap(a, b) -> bool:
 
 
 def _count(length: int, side: int) -> int:
-    return 1 + math.ceil(2 * (length - side) / side)
+    return 1 + math.ceil(2 * max(length - side, 0) / side)
 
 
 def _starts(length: int, side: int) -> tuple[int, ...]:
     """First pixels of evenly spread tiles that overlap by half or more; the last one ends at the edge."""
-    count = _count(length, side)
-    return tuple(round(i * (length - side) / max(count - 1, 1)) for i in range(count))
+    count, last = _count(length, side), max(length - side, 0)
+    return tuple(round(i * last / max(count - 1, 1)) for i in range(count))
 
 
 def _weights(length: int, starts: Sequence[int], side: int) -> np.ndarray:
     """How much every tile counts at every pixel along one axis, ``[tiles, length]``: falling to its edges, sum 1."""
+    side = min(side, length)
     pixels = np.arange(length) + 0.5
     middles = np.array(starts)[:, None] + side / 2
     weights = np.clip(1 - np.abs(pixels - middles) / (side / 2), 0, None)
@@ -226,10 +230,12 @@ def _legend(width: int, low: float, high: float) -> Image.Image:
     size = min(22, max(9, width // 34))
     strip = Image.new("RGB", (width, 3 * size + 8), drawing.PAPER)
     draw, face = ImageDraw.Draw(strip), drawing.font(size)
-    left = size
-    length = width - 2 * size
+    left = size if width > 4 * size else 0
+    length = width - 2 * left
     bar = Image.fromarray(np.repeat(_colours()[None], 1, axis=0)).resize((length, size), Image.Resampling.BILINEAR)
     strip.paste(bar, (left, size // 2))
+    if width < MARKED:
+        return strip
     words = [f"{low:.0f} worst", f"{(low + high) / 2:.0f}", f"{high:.0f} best"]
     if face.getlength("  ".join(words)) > length:
         words = [words[0].split()[0], "", words[2].split()[0]]
