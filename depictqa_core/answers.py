@@ -1,6 +1,7 @@
 """From probabilities to answers: what the model finds probable becomes the results that people read."""
 
 from . import tasks
+from .anchors import Placement
 from .results import Comparison, Identification, LabelProbability, RankedPicture, Ranking, Score
 
 TIE = 0.05
@@ -31,8 +32,19 @@ def score(name: str, row) -> Score:
     """A Score from the probabilities of the five rating levels, best level first."""
     mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
-    levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, row))
-    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels)
+    low, high = max(0.0, mean - 1.96 * spread), min(100.0, mean + 1.96 * spread)
+    return _score(name, mean, spread, row, low, high, "levels")
+
+
+def anchored_score(name: str, placement: Placement) -> Score:
+    """A Score from where a picture stands among anchors."""
+    p = placement
+    return _score(name, p.mean, p.deviation, p.levels, p.low, p.high, "anchors")
+
+
+def _score(name, mean, spread, levels, low, high, method) -> Score:
+    levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
+    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels, low, high, method)
 
 
 def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
@@ -97,8 +109,5 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
 def order_by_score(scores: list[Score]):
     """Places, ties and bounds for ``ranking``: by falling score; less than ``TIE_POINTS`` apart is a tie."""
     places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
-    bounds = [
-        (s.score, max(0.0, s.score - 1.96 * s.spread), min(100.0, s.score + 1.96 * s.spread))
-        for s in (scores[i] for i in places)
-    ]
+    bounds = [(scores[i].score, scores[i].low, scores[i].high) for i in places]
     return places, lambda i, j: abs(scores[i].score - scores[j].score) < TIE_POINTS, bounds

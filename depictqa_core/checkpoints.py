@@ -6,16 +6,17 @@ version, licence, what it was trained on, and size and SHA-256 of each weight fi
 
 import hashlib
 import json
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CheckpointError
+from .placement import QUANTISED, loading_options
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 CARD = "depictqa.json"
-DTYPES = ("float32", "float16", "bfloat16")
-_PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
+PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 
 
 @dataclass
@@ -35,18 +36,15 @@ def describe_checkpoint(folder: str | Path) -> dict:
     """
     folder = Path(folder)
     if folder.is_file():
-        raise CheckpointError(f"checkpoint '{folder}' is a file: give the folder that holds {CARD} and the weights")
+        pickled = any(folder.match(pattern) for pattern in PICKLES)
+        hint = f"a pickle, {_import_hint(folder, folder.with_suffix(''))}" if pickled else "a file"
+        raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
     if not folder.is_dir():
         remedy = "; it comes with the package: install or clone it again" if folder == BUNDLED else ""
         raise CheckpointError(f"checkpoint folder '{folder}' does not exist{remedy}")
     if not (folder / CARD).is_file():
-        pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
-        hint = f"; it holds the pickle {pickles[0]}, which is never loaded directly" if pickles else ""
-        if any(name.startswith("ckpt") for name in pickles):
-            hint += (
-                ": make a checkpoint of it with depictqa import --clip ViT-L-14.pt --llm VICUNA_FOLDER"
-                f" --delta '{folder / pickles[0]}' --out '{folder}-imported'"
-            )
+        pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
+        hint = f"; it holds the pickle {pickles[0].name}, {_import_hint(pickles[0], folder)}" if pickles else ""
         raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
     card = _read_json(folder / CARD)
     files = card.get("files")
@@ -73,13 +71,25 @@ def describe_checkpoint(folder: str | Path) -> dict:
     return card
 
 
-def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float32") -> Checkpoint:
+def _import_hint(pickle: Path, name: Path) -> str:
+    """What to do with a pickle that stands where a checkpoint named ``name`` should."""
+    if not pickle.name.startswith("ckpt"):
+        return "which is never loaded directly"
+    return (
+        "a published delta, which must first be joined with CLIP and the language model:"
+        f' cd "{Path(__file__).absolute().parents[1]}" && "{sys.executable}" -m depictqa_core import --clip ViT-L-14.pt'
+        f' --llm VICUNA_FOLDER --delta "{pickle.absolute()}" --out "{name.absolute()}-imported"'
+    )
+
+
+def load_checkpoint(folder: str | Path, device: str | dict = "cpu", dtype: str = "float32") -> Checkpoint:
     """Load a checkpoint folder for inference, without network access and from safetensors only.
 
     Args:
         folder: a checkpoint folder.
-        device: torch device, or a ``device_map`` such as "auto" (needs accelerate).
-        dtype: "float32", "float16" or "bfloat16".
+        device: torch device; "balanced" or "sequential" for all of them together; or a device map (module -> device).
+        dtype: "float32", "float16" or "bfloat16"; or "int8" or "int4", which quantise the language model (they need
+            the package bitsandbytes).
 
     Raises:
         CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
@@ -87,37 +97,28 @@ def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float
     """
     folder = Path(folder)
     card = describe_checkpoint(folder)
-    if dtype not in DTYPES:
-        raise CheckpointError(f"unknown dtype '{dtype}': choose one of {', '.join(DTYPES)}")
-    import torch
     from transformers import AutoTokenizer
 
+    from .config import DepictQAConfig
     from .model import DepictQAModel
 
     try:
-        where = {"device_map": device} if device in ("auto", "balanced", "sequential") else {}
-        with _quiet():
-            model, report = DepictQAModel.from_pretrained(
-                str(folder),
-                torch_dtype=getattr(torch, dtype),
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                **where,
-            )
+        with quiet():
+            config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
+            _refuse_misfits(folder, config, card["files"])
+            options = loading_options(config, device, dtype)
+            model = DepictQAModel.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
             # Never run code that lies beside the weights, nor ask the terminal whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a damaged file makes the libraries raise, the person gets one clear line
-        raise CheckpointError(
-            f"checkpoint '{folder.name}' cannot be read ({_line(error)}); get the folder again"
-        ) from error
-    _refuse_misfits(folder, report)
-    wanted = getattr(torch, dtype)
-    if any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever the libraries raise, the person gets one clear line
+        raise _unreadable(folder, device, dtype, error) from error
+    wanted = options["torch_dtype"]
+    if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
         model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
     model.eval()
-    if not where:
+    if "device_map" not in options:
         try:
             model.to(device)
         except Exception as error:
@@ -127,14 +128,46 @@ def load_checkpoint(folder: str | Path, device: str = "cpu", dtype: str = "float
     return Checkpoint(model, tokenizer, card)
 
 
-def _refuse_misfits(folder: Path, report: dict) -> None:
-    """Weights that are missing, left over or of another shape would leave parts of the network random."""
+def _unreadable(folder: Path, device, dtype: str, error: Exception) -> CheckpointError:
+    what = f"checkpoint '{folder.name}' cannot be"
+    if "out of memory" in str(error).lower():
+        return CheckpointError(
+            f"{what} loaded as {dtype}: not enough memory on {device}; choose int8, int4 or balanced"
+        )
+    if dtype in QUANTISED:
+        return CheckpointError(f"{what} loaded as {dtype} on {device} ({_line(error)}); choose float16 or float32")
+    return CheckpointError(f"{what} read ({_line(error)}); get the folder again")
+
+
+def _refuse_misfits(folder: Path, config, files) -> None:
+    """Weights that are missing, left over or of another shape would leave parts of the network random.
+
+    Told from the headers of the files, because what the libraries report depends on version and device.
+    """
+    import torch
+    from safetensors import safe_open
+
+    from .model import DepictQAModel
+
+    found = {}
+    for name in files:
+        with safe_open(str(folder / name), framework="pt") as file:
+            found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+    with torch.device("meta"):
+        network = DepictQAModel(config).state_dict(keep_vars=True)
+    same = {}  # tied weights are one tensor of several names, any of which will do
+    for name, tensor in network.items():
+        same.setdefault(id(tensor), []).append(name)
+    misfits = {
+        "missing": [names[0] for names in same.values() if not found.keys() & names],
+        "unexpected": [name for name in found if name not in network],
+        "mismatched": [name for name in found if name in network and found[name] != tuple(network[name].shape)],
+    }
     listed = []
-    for key in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(name if isinstance(name, str) else name[0] for name in report[key])
+    for kind, names in misfits.items():
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            listed.append(f"{key.replace('_', ' ')}: {', '.join(names[:3])}{more}")
+            listed.append(f"{kind}: {', '.join(sorted(names)[:3])}{more}")
     if listed:
         raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({'; '.join(listed)})")
 
@@ -156,7 +189,7 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
     """Write a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with quiet():
         model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=max_shard_size)
     tokenizer.save_pretrained(str(folder))
     _name_tokenizer_class(folder / "tokenizer_config.json")
@@ -164,9 +197,9 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
 
 
 def _name_tokenizer_class(path: Path) -> None:
-    """Name the class as every supported transformers knows it: 5.x writes one that 4.x cannot find."""
+    """Name the class as every supported transformers knows it: 4.x and 5.x each write one that the other lacks."""
     settings = _read_json(path)
-    if settings.get("tokenizer_class") == "TokenizersBackend":
+    if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
         path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
@@ -200,7 +233,7 @@ def file_hash(path: Path) -> str:
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """transformers without its own progress bars and notices: the person sees ours."""
     from transformers.utils import logging
 

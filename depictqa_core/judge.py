@@ -6,32 +6,44 @@ from functools import partial
 from pathlib import Path
 
 from . import answers, ranking, tasks
+from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .checkpoints import BUNDLED, Checkpoint, load_checkpoint
 from .confidence import detailed_confidence
 from .engine import CACHE_BYTES, Counter, Engine, OnText, Progress
 from .errors import TaskError
-from .images import Picture, as_picture, as_pictures
+from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B
 from .results import Comparison, Description, Identification, Ranking, Score
-from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, Task
+from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY, Task
 
 EXPLANATION_TOKENS = 400
 
 
 def load_judge(
-    checkpoint: str | Path | None = None, device: str = "auto", dtype: str = "auto", cache_bytes: int = CACHE_BYTES
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    cache_bytes: int = CACHE_BYTES,
+    anchors: str | Path | None = None,
+    encoder: str | Path | None = None,
 ) -> "Judge":
     """Load a judge.
 
     Args:
         checkpoint: a checkpoint folder; None is the bundled depictqa-mini.
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
-        dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16".
+        dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16"; or
+            "int8" or "int4", which quantise the language model with the package bitsandbytes.
         cache_bytes: memory budget for picture embeddings that are kept between calls, 256 MiB by default; the least
             recently used go first.
+        anchors: a folder of anchor pictures (``anchors.load_anchors``) for the scores of a checkpoint that was never
+            taught to score; None is the bundled set.
+        encoder: the folder of a sentence encoder such as all-MiniLM-L6-v2, for the confidence of detailed answers; None
+            has only the words of the verdict count.
 
     Raises:
-        CheckpointError: the folder is missing, incomplete, damaged or no checkpoint.
+        CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, or the dtype cannot be had.
+        TaskError, ImageError: the anchors cannot be used.
     """
     folder = Path(checkpoint) if checkpoint is not None else BUNDLED
     import torch
@@ -41,7 +53,14 @@ def load_judge(
     if dtype == "auto":
         large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30 if folder.is_dir() else False
         dtype = "float16" if large and device != "cpu" else "float32"
-    return Judge(load_checkpoint(folder, device, dtype), cache_bytes)
+    judge = Judge(load_checkpoint(folder, device, dtype), cache_bytes)
+    if anchors is not None:
+        judge.anchors = load_anchors(anchors)
+    if encoder is not None:
+        from .sentence_encoder import SentenceEncoder
+
+        judge.encoder = SentenceEncoder(encoder, judge.device)
+    return judge
 
 
 class Judge:
@@ -58,11 +77,14 @@ class Judge:
         tokenizer: of its language model.
         info: name, version, licence and training data of the checkpoint.
         engine: asks the questions.
+        anchors: what pictures without a reference are compared with where the checkpoint was never taught to score.
+        encoder: texts -> unit vectors [N, D], for the confidence of detailed answers, or None.
     """
 
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.engine = Engine(checkpoint, cache_bytes)
+        self.anchors, self.encoder = None, None
 
     @property
     def device(self):
@@ -80,13 +102,16 @@ class Judge:
             count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model.
 
         Returns:
-            one Identification per picture, in order. The 13 label probabilities are exact for the question asked.
+            one Identification per picture, in order. The 13 label probabilities are exact for the question asked. A
+            model that was taught to also grades each distortion that it names.
         """
         questions = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES, None: IDENTIFICATION.question}
         if count not in questions:
             raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")
         pictures, references = self._inputs(pictures, reference)
-        return self._identified(questions[count], pictures, references, Counter(progress, len(pictures)))
+        report = Counter(progress, len(pictures))
+        found = self._identified(questions[count], pictures, references, report)
+        return self._graded(found, pictures, references, report) if self._knows(SEVERITY) else found
 
     def describe(
         self,
@@ -116,10 +141,12 @@ class Judge:
         """Rate each picture from 0 (worst) to 100 (flawless).
 
         The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0)
-        under the probabilities that the model gives them, and the spread their standard deviation.
+        under the probabilities that the model gives them, and the spread their standard deviation. A model that was
+        never taught the levels compares each picture with anchor pictures of known quality, or with its reference and
+        degraded copies of that (``anchors``).
         """
         pictures, references = self._inputs(pictures, reference)
-        return self._scored(pictures, references, Counter(progress, len(pictures)))
+        return self._scored(pictures, references, Counter(progress, self._score_questions(references)))
 
     def compare(
         self,
@@ -183,7 +210,7 @@ class Judge:
 
         Args:
             method: "pairs" compares pictures in both orders and fits Bradley-Terry strengths with 95 % intervals (all
-                pairs when few, the least certain ones when many); "score" rates each picture once.
+                pairs when few, the least certain ones when many); "score" rates each picture alone.
             reasons: also name each picture's distortion and give a one-sentence reason.
             top_k: only which pictures are the best ``top_k`` matters (None: the whole order): with "pairs", no more is
                 asked once they are decided. All pictures are placed all the same.
@@ -202,11 +229,13 @@ class Judge:
         pictures, references = self._inputs(pictures, reference)
         if not pictures:
             raise TaskError("there are no pictures to rank")
-        self.engine.require(RATING if method == "pairs" else SCORE)
-        scored, named = (task.name in self.model.config.tasks for task in (SCORE, IDENTIFICATION))
-        named = named and reasons
+        if method == "pairs":
+            self.engine.require(RATING)
+        scored = method == "score" or self._knows(SCORE)  # by anchors it would cost more than the ranking
+        named = reasons and self._knows(IDENTIFICATION)
         pairs = ranking.within_budget(len(pictures), budget) if method == "pairs" else 0
-        report = Counter(progress, len(pictures) * (scored + named) + 2 * pairs)
+        questions = scored * self._score_questions(references) + named * len(pictures) + 2 * pairs
+        report = Counter(progress, questions)
         scores = self._scored(pictures, references, report) if scored else None
         found = self._identified(tasks.ONE_ISSUE, pictures, references, report) if named else None
         if method == "score":
@@ -271,9 +300,51 @@ class Judge:
         rows = self.engine.choose(IDENTIFICATION, question, list(zip(pictures, references)), report)
         return [answers.identification(picture.name, options, row) for picture, row in zip(pictures, rows)]
 
+    def _graded(self, found: list[Identification], pictures, references, report: Counter) -> list[Identification]:
+        """The same answers with the severity of every distortion that they name."""
+        grades = [{} for _ in found]
+        for label in dict.fromkeys(label for answer in found for label in answer.labels):
+            members = [index for index, answer in enumerate(found) if label in answer.labels]
+            asked = [(pictures[index], references[index]) for index in members]
+            rows = self.engine.choose(SEVERITY, tasks.severity_question(label), asked, report.silent())
+            for index, row in zip(members, rows):
+                grades[index][label] = float(sum(p * severity for severity, p in enumerate(row, start=1)))
+        return [
+            replace(answer, severities=tuple(grade[label] for label in answer.labels))
+            for answer, grade in zip(found, grades)
+        ]
+
+    def _knows(self, task: Task) -> bool:
+        return task.name in self.model.config.tasks
+
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
-        rows = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
-        return [answers.score(picture.name, row) for picture, row in zip(pictures, rows)]
+        if self._knows(SCORE):
+            rows = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
+            return [answers.score(picture.name, row) for picture, row in zip(pictures, rows)]
+        beside = self._anchors_beside(references)
+        asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
+        wins = iter([answer.probability_a for answer in self._compared(None, asked, report)])
+        placed = [place([next(wins) for _ in anchors], [a.position for a in anchors]) for anchors in beside]
+        return [answers.anchored_score(picture.name, where) for picture, where in zip(pictures, placed)]
+
+    def _score_questions(self, references) -> int:
+        """How many questions ``_scored`` asks; raises TaskError if the checkpoint cannot score in any way."""
+        if self._knows(SCORE):
+            return len(references)
+        self.engine.require(RATING if self._knows(RATING) else SCORE)
+        return 2 * sum(LADDER_SIZE if reference else len(self._fixed_anchors()) for reference in references)
+
+    def _anchors_beside(self, references) -> list[tuple[Anchor, ...]]:
+        """For each picture, by its reference or None, the anchors that it is compared with."""
+        policy = SizePolicy(**self.model.config.size)
+        distinct = {reference.key: reference for reference in references if reference}
+        ladders = {key: reference_ladder(reference, policy) for key, reference in distinct.items()}
+        return [ladders[reference.key] if reference else self._fixed_anchors() for reference in references]
+
+    def _fixed_anchors(self) -> tuple[Anchor, ...]:
+        if self.anchors is None:
+            self.anchors = load_anchors()
+        return self.anchors
 
     def _compared(self, question: str | None, asked: list[tuple], report: Counter) -> list[Comparison]:
         """Comparisons of (A, B, reference), each asked in both orders."""
@@ -287,10 +358,16 @@ class Judge:
     def _described(
         self, task: Task, question: str | None, asked, length: int, report: Counter, on_text: OnText | None = None
     ) -> list[Description]:
+        openings = None
+        if task is ASSESSMENT and self.model.config.names_first and self._knows(IDENTIFICATION):
+            options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
+            rows = self.engine.choose(IDENTIFICATION, None, asked, report.silent())
+            openings = [(options[row.argmax()], float(row.max())) for row in rows]
         described = []
-        for pictures, written in zip(asked, self.engine.write(task, question, asked, length, report, on_text)):
+        answered = self.engine.write(task, question, asked, length, report, on_text, openings)
+        for pictures, written in zip(asked, answered):
             confidence, method = detailed_confidence(
-                written.text, written.ids, written.probabilities, self.engine.decode
+                written.text, written.ids, written.probabilities, self.engine.decode, self.encoder
             )
             described.append(Description(pictures[0].name, written.text, confidence, method))
         return described

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from . import published_layout as layout
-from .checkpoints import DTYPES, file_hash, write_card
+from .checkpoints import file_hash, write_card
 from .config import DepictQAConfig
 from .errors import CheckpointError
 from .foreign_tensors import Tensors, model_files, open_tensors
 from .llama_tokenizer import tokenizer_file, write_llama_tokenizer
+from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
 
 SHARD_BYTES = 2 * 2**30
@@ -39,7 +40,7 @@ Report = Callable[[str], None]
 def import_published(
     clip: str | Path,
     llm: str | Path,
-    delta: str | Path,
+    delta: str | Path | Callable[[Clip, Language], Tensors],
     out: str | Path | None,
     dtype: str = STORED,
     merge: bool = False,
@@ -52,7 +53,7 @@ def import_published(
     Args:
         clip: OpenAI's ``ViT-L-14.pt``, a plain state dict or safetensors file of it, or a ``CLIPVisionModel`` folder.
         llm: the folder of Vicuna-7B-v1.5 (shards of safetensors or pickles, config, tokenizer).
-        delta: a published ``ckpt.pt``, or the folder that holds it.
+        delta: a published ``ckpt.pt``, or the folder that holds it; a function makes one for the sizes of the others.
         out: the folder to write, which must be new or empty; None only checks the files.
         dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" as they are in their files.
         merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
@@ -68,25 +69,28 @@ def import_published(
     if dtype not in (STORED, *DTYPES):
         raise CheckpointError(f"unknown dtype '{dtype}': choose one of {STORED}, {', '.join(DTYPES)}")
     out = None if out is None else _new_folder(Path(out))
-    delta = Path(delta) / "ckpt.pt" if Path(delta).is_dir() else Path(delta)
     report("reading names and shapes")
     settings = _language_settings(Path(llm))
     llm_sizes = _language_sizes(settings)
     clip_files, clip_parts = _open_clip(Path(clip))
     found_clip, openai = layout.clip_sizes(_shapes(clip_parts), f"CLIP '{clip}'")
-    parts = open_tensors(delta)
+    parts = delta(found_clip, llm_sizes) if callable(delta) else open_tensors(_delta_file(Path(delta)))
     clip_sizes, sizes = layout.published_sizes(found_clip, llm_sizes, layout.delta_sizes(parts.shapes))
     shards = model_files(llm, "language model")
     plan = _Plan(clip_sizes, llm_sizes, sizes, openai, merge)
     remedy = "this is not a delta of this language model and CLIP, or not a whole one: get it again"
-    layout.refuse_misfits(f"delta '{delta}'", parts.shapes, plan.delta, remedy)
+    layout.refuse_misfits(f"delta '{parts.path}'", parts.shapes, plan.delta, remedy)
     layout.refuse_misfits(f"CLIP '{clip}'", _shapes(clip_parts), plan.clip, "use OpenAI's ViT-L/14 at 224 px", False)
     shapes = _shapes(_without_rotary(open_tensors(shard)) for shard in shards)
     layout.refuse_misfits(f"language model '{llm}'", shapes, plan.language, "use the folder of Vicuna-7B-v1.5")
     config = _config(plan, settings, short, long)
     check_network(config, plan)
     _refuse_infinite(parts)
-    files = {"clip": clip_files, "llm": [*shards, tokenizer_file(llm)], "delta": [delta]}
+    files = {
+        "clip": clip_files,
+        "llm": [*shards, tokenizer_file(llm)],
+        "delta": [] if callable(delta) else [parts.path],
+    }
     if out is None:
         report("the files fit; nothing was written")
         return _card("unwritten", plan, {}, merge, dtype)
@@ -363,6 +367,10 @@ def _merger(delta: Tensors, plan: _Plan) -> Callable[[str, torch.Tensor], torch.
         return weight.float() + scale * (b @ a)
 
     return merge
+
+
+def _delta_file(path: Path) -> Path:
+    return path / "ckpt.pt" if path.is_dir() else path
 
 
 def _new_folder(out: Path) -> Path:

@@ -35,6 +35,8 @@ class Identification(_Result):
         text: the answer as the model words it, such as ``"Noise and insufficient brightness"`` or ``"None"``.
         probabilities: the 13 single labels by falling probability; they sum to 1.
         confidence: 0..1, the probability of ``text`` among all answers that the question allows.
+        severities: how severe each of ``labels`` is, 1 (slight) to 5 (catastrophic): the mean of the grades under their
+            probabilities. None from a model that was never taught to grade, and where grades were not asked for.
     """
 
     picture: str
@@ -42,6 +44,7 @@ class Identification(_Result):
     text: str
     probabilities: tuple[LabelProbability, ...]
     confidence: float
+    severities: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,14 @@ class Score(_Result):
 
     Attributes:
         picture: name of the picture.
-        score: 0 (worst) to 100 (flawless), the mean of the distribution over ``levels``.
+        score: 0 (worst) to 100 (flawless), the mean of a distribution.
         spread: standard deviation of that distribution, in points.
         confidence: 0..1, one minus the spread over the largest possible spread (50 points).
         levels: the five rating levels, best first, with their probabilities.
+        low, high: the interval of about 95 %, in points.
+        method: ``"levels"``, when the model named a level and the distribution is that over the five levels; or
+            ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
+            taught levels. Scores of the two methods are not on one scale.
     """
 
     picture: str
@@ -71,6 +78,9 @@ class Score(_Result):
     spread: float
     confidence: float
     levels: tuple[LabelProbability, ...]
+    low: float
+    high: float
+    method: str
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def test_a_folder_of_pickles_is_named_as_such(tmp_path):
 def test_missing_folder_and_file_instead_of_folder(tmp_path, whole):
     with pytest.raises(CheckpointError, match="'.*nowhere' does not exist"):
         load_judge(tmp_path / "nowhere")
-    with pytest.raises(CheckpointError, match="is a file: give the folder"):
+    with pytest.raises(CheckpointError, match="is a file; give the folder"):
         load_judge(str(whole / WEIGHTS))
     with pytest.raises(CheckpointError, match="is not a checkpoint folder"):
         load_judge(tmp_path)

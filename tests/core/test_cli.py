@@ -349,7 +349,7 @@ def test_import_is_light():
 
 def scores(*names):
     levels = tuple(LabelProbability(level, 0.2) for level in ("excellent", "good", "fair", "poor", "bad"))
-    return [Score(name, 50.0, 35.0, 0.3, levels) for name in names]
+    return [Score(name, 50.0, 35.0, 0.3, levels, 0.0, 100.0, "levels") for name in names]
 
 
 def test_tables_are_aligned_and_fit_the_terminal():

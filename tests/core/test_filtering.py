@@ -19,7 +19,10 @@ def criteria(**changes):
 
 
 def scores(*points, confidence=0.9):
-    return [Score(f"image {i}", float(value), 5.0, confidence, ()) for i, value in enumerate(points, 1)]
+    return [
+        Score(f"image {i}", float(value), 5.0, confidence, (), 0.0, 100.0, "levels")
+        for i, value in enumerate(points, 1)
+    ]
 
 
 def found(**probabilities):
