@@ -49,14 +49,16 @@ class Server:
             self.most_at_once = max(self.most_at_once, self.running)
         try:
             answered = self.answer(number, request)
-            if answered is None:
-                return
-            status, headers, body = answered
-            pieces = (
-                body
-                if isinstance(body, list)
-                else [(0, body if isinstance(body, bytes) else json.dumps(body).encode())]
-            )
+        finally:
+            with self._lock:
+                self.running -= 1
+        if answered is None:
+            return
+        status, headers, body = answered
+        pieces = (
+            body if isinstance(body, list) else [(0, body if isinstance(body, bytes) else json.dumps(body).encode())]
+        )
+        with contextlib.suppress(OSError):  # the client may have given up
             handler.send_response(status)
             for name, value in headers.items():
                 handler.send_header(name, value)
@@ -66,11 +68,6 @@ class Server:
                 time.sleep(wait)
                 handler.wfile.write(piece)
                 handler.wfile.flush()
-        except OSError:
-            pass  # the client has given up
-        finally:
-            with self._lock:
-                self.running -= 1
 
 
 @contextlib.contextmanager

@@ -41,7 +41,11 @@ _NEGATED = re.compile(
     r"\b(?:no|not|none|without|neither|nor|never|lacks?|free (?:of|from)|(?:absence|devoid|instead) of|rather than)\b",
     re.IGNORECASE,
 )
-_CLAUSES = re.compile(r"[.;:!?]|,?\s\b(?:but|however|while|whereas|although|though)\b", re.IGNORECASE)
+# what is said of one picture must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
+_CLAUSES = re.compile(
+    r"[.;:!?]|,?\s\b(?:but|however|while|whereas|although|though)\b|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
+    re.IGNORECASE,
+)
 _GRADED = re.compile(rf"\b({'|'.join(GRADES)})\s+({'|'.join(DISTORTIONS)})\b", re.IGNORECASE)
 _BETTER = r"better|superior|preferable|preferred|higher[\w\s-]{0,20}?quality|higher in quality"
 _WORSE = r"worse|inferior|lower[\w\s-]{0,20}?quality|poorer|lower in quality"
