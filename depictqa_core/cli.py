@@ -18,7 +18,8 @@ from .images import Picture, as_picture
 from .results import Failure
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
-DTYPES = ("auto", "float32", "float16", "bfloat16")
+FLOATS = ("float32", "float16", "bfloat16")
+DTYPES = ("auto", *FLOATS, "int8", "int4")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -78,6 +79,14 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument("--checkpoint", metavar="FOLDER", help="checkpoint folder (default: the bundled depictqa-mini)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help="number format of the weights (default: auto)")
+    group.add_argument(
+        "--anchors", metavar="FOLDER", help="anchor pictures for scores where the checkpoint was never taught to score"
+    )
+    group.add_argument(
+        "--encoder",
+        metavar="FOLDER",
+        help="sentence encoder, such as all-MiniLM-L6-v2, for confidences of descriptions",
+    )
 
     output = _Parser(add_help=False)
     group = output.add_argument_group("output")
@@ -146,13 +155,14 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--llm", metavar="FOLDER", help="the folder of Vicuna-7B-v1.5")
     verb.add_argument("--delta", metavar="FILE", help="ckpt.pt of a published DepictQA-Wild")
     verb.add_argument("--out", metavar="FOLDER", help="the checkpoint folder to write")
-    verb.add_argument("--dtype", default="stored", choices=("stored", *DTYPES[1:]), help="default: as in the files")
+    verb.add_argument("--dtype", default="stored", choices=("stored", *FLOATS), help="default: as in the files")
     verb.add_argument("--merge", action="store_true", help="add LoRA to the language model's weights")
     verb.add_argument("--short", type=int, metavar="PIXELS", help="bound of the short side (default: as trained)")
     verb.add_argument("--long", type=int, metavar="PIXELS", help="bound of the long side (default: as trained)")
     verb.add_argument(
         "--check", action="store_true", help="write nothing: check the files, or without files the layout at full size"
     )
+    verb.add_argument("--memory", action="store_true", help="only print what memory the published checkpoints need")
     verb.add_argument("--quiet", action="store_true", help="say nothing")
     verb.set_defaults(run=_import, refuse=verb.error)
     return parser
@@ -257,6 +267,13 @@ def _info(options) -> int:
 
 
 def _import(options) -> int:
+    if options.memory:
+        from .memory_needs import memory_table
+        from .published import full_size_config
+
+        for name in ("projector", "abstractor"):
+            print(f"{name}:\n\n{memory_table(full_size_config(name == 'abstractor'))}\n")
+        return 0
     files = {name: getattr(options, name) for name in ("clip", "llm", "delta")}
     missing = [f"--{name}" for name, path in {**files, "out": options.check or options.out}.items() if not path]
     if missing and (not options.check or any(files.values())):
@@ -322,7 +339,8 @@ def _judge(options, bar: reports.ProgressBar):
 
     keep_freed_memory()
     try:
-        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype)
+        folders = {"anchors": options.anchors, "encoder": options.encoder}
+        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **folders)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DepictQAError(f"the model cannot be put on device '{options.device}': {first}") from error

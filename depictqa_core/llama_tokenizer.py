@@ -13,6 +13,8 @@ from .errors import CheckpointError
 
 SPECIAL = ("<unk>", "<s>", "</s>")
 """Ids 0, 1 and 2."""
+KNOWN = {"Image A\n </s>": [7084, 319, 13, 29871, 2], "Image B\n </s>": [7084, 350, 13, 29871, 2]}
+"""Answers and their ids in the tokenizer of LLaMA (facts 11)."""
 _NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
 _BPE = 2
 _HOW_TO_GET = "get tokenizer.model from the language model's page again"
@@ -42,6 +44,25 @@ def write_llama_tokenizer(source: str | Path, folder: str | Path) -> None:
         "padding_side": "left",
     }
     (Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def check_llama_tokenizer(source: str | Path, size: int) -> None:
+    """Raise CheckpointError unless a language model folder has the tokenizer that the deltas were trained with.
+
+    Args:
+        source: as in ``write_llama_tokenizer``.
+        size: how many tokens the language model has.
+    """
+    path, (vocabulary, merges) = tokenizer_file(source), read_pieces(source)
+    if max(vocabulary.values()) >= size:
+        raise CheckpointError(f"'{path}' has more pieces than the language model's {size} tokens: {_HOW_TO_GET}")
+    tokenizer = _build(vocabulary, merges)
+    for text, wanted in KNOWN.items():
+        found = tokenizer.encode(text, add_special_tokens=False).ids
+        if found != wanted:
+            raise CheckpointError(
+                f"'{path}' is not the tokenizer of the deltas ({text!r} is {found} and not {wanted}): {_HOW_TO_GET}"
+            )
 
 
 def tokenizer_file(source: str | Path) -> Path:

@@ -17,7 +17,7 @@ from .checkpoints import file_hash, write_card
 from .config import DepictQAConfig
 from .errors import CheckpointError
 from .foreign_tensors import Tensors, model_files, open_tensors
-from .llama_tokenizer import tokenizer_file, write_llama_tokenizer
+from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_tokenizer
 from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
 
@@ -30,6 +30,11 @@ LICENCES = {
     "delta": "Apache-2.0 (DepictQA-Wild)",
 }
 OFFICIAL_CLIP = "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"
+FULL_SIZE = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32} | {
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+}
+"""Settings of Vicuna-7B-v1.5 that shape its tensors."""
 _LANGUAGE_SETTINGS = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "hidden_act", "initializer_range"),
@@ -71,6 +76,7 @@ def import_published(
     out = None if out is None else _new_folder(Path(out))
     report("reading names and shapes")
     settings = _language_settings(Path(llm))
+    check_llama_tokenizer(llm, settings["vocab_size"])
     llm_sizes = _language_sizes(settings)
     clip_files, clip_parts = _open_clip(Path(clip))
     found_clip, openai = layout.clip_sizes(_shapes(clip_parts), f"CLIP '{clip}'")
@@ -156,6 +162,15 @@ def check_network(config: DepictQAConfig, plan: _Plan) -> int:
     return len(shapes)
 
 
+def full_size_config(abstractor: bool) -> DepictQAConfig:
+    """The configuration of a published checkpoint at full size, LoRA kept apart."""
+    return _config(_full_plan(Abstractor() if abstractor else None, True, False), FULL_SIZE, None, None)
+
+
+def _full_plan(abstractor: Abstractor | None, openai: bool, merge: bool) -> _Plan:
+    return _Plan(Clip(), _language_sizes(FULL_SIZE), Delta(abstractor=abstractor), openai, merge)
+
+
 def check_layout() -> list[str]:
     """Compare the published layouts with our network at full size, from configuration alone.
 
@@ -165,18 +180,13 @@ def check_layout() -> list[str]:
     Raises:
         CheckpointError: names or shapes differ.
     """
-    settings = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32}
-    settings |= {"num_attention_heads": 32, "num_key_value_heads": 32}
     lines = []
     for abstractor in (None, Abstractor()):
         for merge in (False, True):
-            openai, plan = (
-                _Plan(Clip(), _language_sizes(settings), Delta(abstractor=abstractor), names, merge)
-                for names in (True, False)
-            )
+            openai, plan = (_full_plan(abstractor, names, merge) for names in (True, False))
             if openai.targets() != plan.targets():
                 raise CheckpointError("the two ways to name the tensors of CLIP differ: report this")
-            count = check_network(_config(plan, settings, None, None), plan)
+            count = check_network(_config(plan, FULL_SIZE, None, None), plan)
             values = sum(_numel(entry.shape) for entry in plan.delta.values())
             lines.append(
                 f"{'abstractor' if abstractor else 'projector'} delta ({len(plan.delta)} tensors, {values:,} values),"
