@@ -1,0 +1,99 @@
+"""Collect Preferences in a real ComfyUI: picks, ratings and orders become records; no pick, no record."""
+
+import json
+
+import pytest
+from comfyui.linked import graph_of, pictures, values
+from PIL import Image
+
+THREE = "sharp.png, blurred.png, noisy.png"
+
+
+@pytest.fixture
+def collect(server, request):
+    def run(expect_error=False, **inputs):
+        given = {"images": pictures(THREE), "collection": f"test_{abs(hash(request.node.name))}", **inputs}
+        return server.run(graph_of(server, "DepictQA_CollectPreferences", **given), expect_error=expect_error)
+
+    return run
+
+
+def wins(server, run):
+    """(better, worse) by name of the picture, for every record of the folder that a run has written to."""
+    folder = server.base / "output" / "depictqa" / run.text("folder").rsplit("/", 1)[1]
+    names = {}
+    for name in ("sharp", "blurred", "noisy", "wide"):
+        with Image.open(server.input / f"{name}.png") as image:
+            names[image.convert("RGB").tobytes()] = name
+
+    def name(path):
+        with Image.open(folder / path) as image:
+            return names[image.tobytes()]
+
+    found = set()
+    for record in json.loads((folder / "records" / "preferences.json").read_text()):
+        a, b = name(record["image_A"]), name(record["image_B"])
+        assert record["conversations"][1]["value"] == ("Image A" if record["A_better_B"] else "Image B")
+        found.add((a, b) if record["A_better_B"] else (b, a))
+    return found
+
+
+def test_nothing_is_recorded_until_something_is_picked(collect, server):
+    run = collect()
+    assert run.text("new_records") == run.text("all_records") == "0"
+    assert "Nothing recorded" in run.text("node")
+    assert "best_images" not in run.outputs  # that branch stops, the others go on
+    assert len(server.images(run, "node")) == 1
+
+
+def test_a_pick_is_better_than_the_rest_and_passes_on(collect, server):
+    run = collect(picked="3")
+    assert wins(server, run) == {("noisy", "sharp"), ("noisy", "blurred")}
+    assert run.texts("best_images") == collect(picked="1", images=pictures("noisy.png, wide.png")).texts("best_images")
+
+
+def test_picks_in_order_and_neighbours(collect, server):
+    run = collect(picked="3, 1")
+    assert wins(server, run) == {("noisy", "sharp"), ("noisy", "blurred"), ("sharp", "blurred")}
+
+
+def test_ratings_and_order(collect, server):
+    run = collect(preference="ratings", ratings=values(3.0, 5.0, 3.4), margin=0.5)
+    assert wins(server, run) == {("blurred", "sharp"), ("blurred", "noisy")}
+    run = collect(preference="order", pairs="neighbours")
+    assert wins(server, run) == {("sharp", "blurred"), ("blurred", "noisy")}  # the first overturns an earlier one
+    assert (run.text("new_records"), run.text("all_records")) == ("1", "2")
+
+
+def test_the_same_pick_again_changes_nothing_and_another_wins(collect, server):
+    collect(picked="1", images=pictures("sharp.png, wide.png"))
+    again = collect(picked="2", images=pictures("wide.png, sharp.png"))
+    assert (again.text("new_records"), again.text("all_records")) == ("0", "1")
+    other = collect(picked="2", images=pictures("sharp.png, wide.png"))
+    assert (other.text("new_records"), other.text("all_records")) == ("1", "1")
+    assert wins(server, other) == {("wide", "sharp")}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"picked": "4"}, ["picked", "4", "3 arrived"]),
+        ({"picked": "0"}, ["picked", "no picture 0"]),
+        ({"picked": "best"}, ["picked", "'best'"]),
+        ({"picked": "1, 1"}, ["picked", "twice"]),
+        ({"preference": "ratings"}, ["ratings", "nothing is linked"]),
+        ({"preference": "ratings", "ratings": values(1.0, 2.0)}, ["ratings", "2 arrived", "3"]),
+        ({"preference": "dice"}, ["preference", "dice"]),
+        ({"pairs": "some"}, ["pairs", "some"]),
+        ({"collection": "../../away"}, ["collection", "upwards"]),
+        ({"collection": "/tmp/away"}, ["collection", "absolute"]),
+        ({"collection": " "}, ["collection", "empty"]),
+        ({"images": pictures("sharp.png, sharp.png"), "picked": "1"}, ["image 1", "image 2", "same picture"]),
+        ({"images": pictures("nan, sharp.png"), "picked": "1"}, ["image 1", "NaN"]),
+    ],
+)
+def test_bad_input_is_one_readable_line(collect, inputs, words):
+    run = collect(expect_error=True, **inputs)
+    message = run.error["exception_message"].strip()
+    assert run.error["node_id"] == "node" and "\n" not in message
+    assert all(word in message for word in words), message

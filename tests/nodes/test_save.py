@@ -1,0 +1,143 @@
+"""Save Scored Images in a real ComfyUI: names, metadata and lists, and what is kept when some of it fails."""
+
+import csv
+import json
+
+import pytest
+from comfyui.linked import graph_of, pictures, values
+from PIL import Image
+
+THREE = "sharp.png, blurred.png, noisy.png"
+PREFIX = "scored_{}/%rank%_%score%_%label%"
+
+
+@pytest.fixture(scope="module")
+def output(server):
+    return server.base / "output"
+
+
+@pytest.fixture
+def save(server, request):
+    """Runs the node with a folder of its own for each test."""
+
+    def run(expect_error=False, **inputs):
+        given = {"images": pictures(THREE), "filename_prefix": PREFIX.format(request.node.name[:40]), **inputs}
+        return server.run(graph_of(server, "DepictQA_SaveScoredImages", **given), expect_error=expect_error)
+
+    return run
+
+
+def rows_of(folder):
+    with open(folder / "scores.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_names_metadata_and_list_tell_the_same(save, server, output):
+    facts = {
+        "scores": values(50.0, 93.25, 7.0),
+        "labels": values("Modell Ö/1", "../b", "c"),
+        "verdicts": values("noise", "none", "blur, noise"),
+        "descriptions": values("Ein Satz, mit Komma.", "Two\nlines.", '"quoted"'),
+        "confidences": values(0.5, 0.25, 1.0),
+    }
+    run = save(log="csv and jsonl", **facts)
+    files = run.texts("files")
+    names = [file.rsplit("/", 1)[1] for file in files]
+    assert names == ["002_050.0_Modell Ö_1_00001_.png", "001_093.2____b_00001_.png", "003_007.0_c_00001_.png"]
+    assert [entry["filename"] for entry in run.outputs["node"]["images"]] == names
+    folder = (output / files[0]).parent
+    assert sorted(path.name for path in folder.glob("*.png")) == sorted(names)
+    with Image.open(output / files[1]) as saved, Image.open(server.input / "blurred.png") as sent:
+        assert saved.tobytes() == sent.convert("RGB").tobytes()
+        assert (saved.text["depictqa_score"], saved.text["depictqa_verdict"]) == ("93.25", "none")
+        assert saved.text["depictqa_description"] == "Two\nlines."
+        assert json.loads(saved.text["depictqa"])["label"] == "../b"
+        assert json.loads(saved.text["prompt"])["node"]["class_type"] == "DepictQA_SaveScoredImages"
+    lines = [json.loads(line) for line in (folder / "scores.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row, line in zip(rows_of(folder), lines, strict=True):
+        assert {key: str(value) for key, value in line.items()} == row
+    assert [row["description"] for row in rows_of(folder)] == ["Ein Satz, mit Komma.", "Two\nlines.", '"quoted"']
+    assert [row["file"] for row in rows_of(folder)] == names
+
+
+def test_a_second_run_overwrites_nothing_and_adds_its_lines(save, server, output):
+    first = save(scores=values(1.0, 2.0, 3.0), labels=values("same"))
+    again = save(scores=values(1.0, 2.0, 3.0), labels=values("same"), log="csv", descriptions=values("new"))
+    assert not set(first.texts("files")) & set(again.texts("files"))
+    folder = (output / first.texts("files")[0]).parent
+    assert len(list(folder.glob("*.png"))) == len(rows_of(folder)) == 6
+
+
+@pytest.mark.parametrize("name", ["grey", "alpha", "small"])
+def test_channels_are_kept(save, output, name):
+    with Image.open(output / save(images=pictures(name), log="none").text("files")) as saved:
+        assert saved.mode == {"grey": "L", "alpha": "RGBA", "small": "RGB"}[name]
+
+
+def test_ranks_as_linked_or_by_place(save):
+    assert [file.split("/")[1][:3] for file in save(ranks=values(2, 1, 2)).texts("files")] == ["002", "001", "002"]
+    names = [file.split("/")[1] for file in save().texts("files")]
+    assert [name[:12] for name in names] == ["001_unscored", "002_unscored", "003_unscored"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["../outside", "a/../../b", "/tmp/absolute", "C:\\absolute", "~/home", "..\\up", "", "x\0y"]
+)
+def test_names_that_lead_out_are_refused(save, server, prefix):
+    before = set(server.base.rglob("*.png"))
+    run = save(filename_prefix=prefix, expect_error=True)
+    message = run.error["exception_message"].strip()
+    assert run.error["node_id"] == "node" and message.startswith("filename_prefix") and "\n" not in message
+    assert {path for path in server.base.rglob("*.png") if "temp" not in path.parts} <= before
+
+
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_judged_again(server, output):
+    (output / "blocked").mkdir(parents=True, exist_ok=True)
+    (output / "blocked" / "file").write_text("in the place of a folder")
+    graph = graph_of(server, "DepictQA_SaveScoredImages", filename_prefix="blocked/file/%score%")
+    graph |= {
+        "load": {
+            "class_type": "DepictQA_LoadModel",
+            "inputs": {"checkpoint": "tiny", "device": "auto", "dtype": "auto", "memory": "keep in memory"},
+        },
+        "source": {"class_type": "Test_Pictures", "inputs": {"names": THREE, "as_batch": False, "copies": 1}},
+        "score": {"class_type": "DepictQA_ScoreImages", "inputs": {"model": ["load", 0], "images": ["source", 0]}},
+    }
+    graph["node"]["inputs"] |= {"images": ["source", 0], "scores": ["score", 0]}
+    run = server.run(graph, expect_error=True)
+    message = run.error["exception_message"].strip()
+    assert "blocked" in message and "cannot be written" in message and "0 of 3 pictures are saved" in message
+    graph["node"]["inputs"]["filename_prefix"] = "unblocked/%score%"
+    again = server.run(graph)
+    assert len(again.texts("files")) == 3 and "score" not in again.executed
+
+
+def test_a_bad_picture_does_not_cost_the_good_ones(save, output):
+    run = save(images=pictures("sharp.png, nan, noisy.png"), filename_prefix="partly/p", expect_error=True)
+    message = run.error["exception_message"].strip()
+    assert "image 2" in message and "NaN" in message and "2 of 3 pictures are saved" in message
+    assert len(list((output / "partly").glob("*.png"))) == 2
+    assert [row["index"] for row in rows_of(output / "partly")] == ["1", "3"]
+
+
+def test_a_list_of_other_columns_is_left_alone(save, output):
+    (output / "foreign").mkdir(parents=True)
+    (output / "foreign" / "scores.csv").write_text("mine,only\n1,2\n")
+    run = save(filename_prefix="foreign/p", expect_error=True)
+    assert "other columns" in run.error["exception_message"] and "3 of 3" in run.error["exception_message"]
+    assert (output / "foreign" / "scores.csv").read_text() == "mine,only\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"scores": values(1.0, 2.0)}, ["scores", "2 arrived", "3"]),
+        ({"labels": values("a", "b", "c", "d")}, ["labels", "4 arrived"]),
+        ({"images": pictures("empty")}, ["images", "no picture"]),
+        ({"log": "xml"}, ["log", "xml", "jsonl"]),
+    ],
+)
+def test_bad_input_is_one_readable_line(save, inputs, words):
+    run = save(expect_error=True, **inputs)
+    message = run.error["exception_message"].strip()
+    assert "\n" not in message and all(word in message for word in words), message
