@@ -1,4 +1,4 @@
-"""ComfyUI's front door to this node pack: its web folder, its model folder and the list of its nodes."""
+"""ComfyUI's front door to this node pack: its web folder, its model folders and the list of its nodes."""
 
 import os
 
@@ -6,7 +6,8 @@ import folder_paths
 
 WEB_DIRECTORY = "./web"
 
-folder_paths.add_model_folder_path("depictqa", os.path.join(folder_paths.models_dir, "depictqa"))
+for folder in ("depictqa", "depictqa_anchors", "depictqa_encoders"):
+    folder_paths.add_model_folder_path(folder, os.path.join(folder_paths.models_dir, folder))
 
 
 async def comfy_entrypoint():

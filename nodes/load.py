@@ -31,7 +31,8 @@ class LoadModel(io.ComfyNode):
                     "dtype",
                     options=runtime.DTYPES,
                     default="auto",
-                    tooltip="Number format of the weights. auto: float32, or half for large checkpoints on a GPU.",
+                    tooltip="Number format of the weights. auto: float32, or half for large checkpoints on a GPU. "
+                    "int8 and int4 need the package bitsandbytes.",
                 ),
                 io.Combo.Input(
                     "memory",
@@ -40,6 +41,22 @@ class LoadModel(io.ComfyNode):
                     optional=True,
                     tooltip="keep in memory: ready for the next question; other models push it out when they need the "
                     "room. free after use: leaves all memory after each question and is read again for the next.",
+                ),
+                io.Combo.Input(
+                    "anchors",
+                    options=runtime.own_names("anchors"),
+                    default=runtime.BUILT_IN,
+                    optional=True,
+                    tooltip="Pictures of known quality that a checkpoint which was never taught to score compares "
+                    "with: built in, or a folder under models/depictqa_anchors.",
+                ),
+                io.Combo.Input(
+                    "encoder",
+                    options=runtime.own_names("encoders"),
+                    default=runtime.BUILT_IN,
+                    optional=True,
+                    tooltip="What weighs the words of a description for its confidence: the built-in list of verdict "
+                    "words, or a sentence encoder such as all-MiniLM-L6-v2, a folder under models/depictqa_encoders.",
                 ),
             ],
             outputs=[DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other nodes.")],
@@ -50,9 +67,11 @@ class LoadModel(io.ComfyNode):
         return runtime.checkpoint_state(checkpoint)
 
     @classmethod
-    def execute(cls, checkpoint, device, dtype, memory=runtime.KEEP) -> io.NodeOutput:
+    def execute(
+        cls, checkpoint, device, dtype, memory=runtime.KEEP, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN
+    ) -> io.NodeOutput:
         with readable_errors():
             choice(device, runtime.DEVICES, "device")
             choice(dtype, runtime.DTYPES, "dtype")
             choice(memory, runtime.MEMORY, "memory")
-            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory))
+            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory, anchors, encoder))

@@ -8,27 +8,49 @@ import torch
 from comfy import model_management
 
 from ..depictqa_core.checkpoints import BUNDLED as BUNDLED_FOLDER
-from ..depictqa_core.checkpoints import describe_checkpoint
+from ..depictqa_core.checkpoints import PICKLES, describe_checkpoint
 from ..depictqa_core.errors import CheckpointError
+from ..depictqa_core.placement import QUANTISED
 from .judging import LoadedJudge
 
 BUNDLED = "depictqa-mini (bundled)"
 DEVICES = ["auto", "cpu"]
-DTYPES = ["auto", "float32", "bfloat16", "float16"]
+DTYPES = ["auto", "float32", "bfloat16", "float16", *QUANTISED]
+BUILT_IN = "built in"  # no folder of one's own for anchors or encoder
 LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
 KEEP, FREE = "keep in memory", "free after use"
 MEMORY = [KEEP, FREE]
 
 
 def checkpoint_folders() -> dict[str, Path]:
-    """The folders directly under every ``models/depictqa``, by name; of two with one name the first path wins."""
-    folders = {}
-    for root in folder_paths.get_folder_paths("depictqa"):
+    """What lies under ``models/depictqa``: folders, and pickles, listed so that their error can tell the way."""
+    return _entries("depictqa", PICKLES)
+
+
+def _entries(kind: str, files: tuple[str, ...] = ()) -> dict[str, Path]:
+    """The folders, and files of some patterns, directly under every model folder of a kind, by name; of two with one
+    name the first path wins."""
+    found = {}
+    for root in folder_paths.get_folder_paths(kind):
         if os.path.isdir(root):
             for entry in sorted(os.scandir(root), key=lambda entry: entry.name.lower()):
-                if entry.is_dir() and not entry.name.startswith("."):
-                    folders.setdefault(entry.name, Path(entry.path))
-    return folders
+                wanted = entry.is_dir() or any(Path(entry.name).match(pattern) for pattern in files)
+                if wanted and not entry.name.startswith("."):
+                    found.setdefault(entry.name, Path(entry.path))
+    return found
+
+
+def own_names(kind: str) -> list[str]:
+    """What the widget of a kind ("anchors" or "encoders") offers, what is built in first."""
+    return [BUILT_IN, *_entries(f"depictqa_{kind}")]
+
+
+def _own_folder(kind: str, name: str) -> Path | None:
+    """The folder of a name that came with a graph, as ``checkpoint_path`` takes it; None for what is built in."""
+    folders = _entries(f"depictqa_{kind}")
+    if name != BUILT_IN and name not in folders:
+        raise CheckpointError(f"{kind}: there is no folder {name!r} under models/depictqa_{kind}.")
+    return folders.get(name)
 
 
 def checkpoint_names() -> list[str]:
@@ -64,31 +86,42 @@ def checkpoint_state(name: str) -> str:
     return repr([name] + [(file, stat.st_size, stat.st_mtime_ns) for file, stat in files])
 
 
-def load(checkpoint: str, device: str, dtype: str, memory: str = KEEP) -> LoadedJudge:
+def load(
+    checkpoint: str,
+    device: str,
+    dtype: str,
+    memory: str = KEEP,
+    anchors: str = BUILT_IN,
+    encoder: str = BUILT_IN,
+) -> LoadedJudge:
     """Read a checkpoint into ordinary memory; it moves to the GPU when it is first asked.
 
     Args:
         checkpoint: one of ``checkpoint_names()``.
         device: "auto" (ComfyUI's device) or "cpu".
-        dtype: "auto" or the name of a floating-point dtype. Auto is float32, except for large checkpoints on a GPU,
-            which get bfloat16 or float16 as ComfyUI finds fit.
+        dtype: one of ``DTYPES``. Auto is float32, except for large checkpoints on a GPU, which get bfloat16 or float16
+            as ComfyUI finds fit. int8 and int4 stay where they work: quantised weights cannot be moved.
+        anchors, encoder: one of ``own_names``.
         memory: KEEP leaves the weights to ComfyUI's memory management; FREE lets them go after every question.
 
     Raises:
-        CheckpointError: the checkpoint is missing, damaged or unsafe to read.
+        CheckpointError: the checkpoint or a folder is missing, damaged or unsafe to read, or the dtype cannot be had.
     """
     folder = checkpoint_path(checkpoint)
+    own = {"anchors": _own_folder("anchors", anchors), "encoder": _own_folder("encoders", encoder)}
     on_cpu = device == "cpu" or model_management.get_torch_device().type == "cpu"
     load_device = torch.device("cpu") if on_cpu else model_management.get_torch_device()
     offload_device = torch.device("cpu") if on_cpu else model_management.unet_offload_device()
     if dtype == "auto":
         dtype = "float32" if on_cpu or _weight_bytes(folder) < LARGE else _half(load_device)
+    if dtype in QUANTISED:
+        offload_device = load_device
     from ..depictqa_core.judge import load_judge  # brings in transformers: only now that a model is wanted
 
     def read():
         # Nodes run in inference mode; weights made there could never be updated in place again.
         with torch.inference_mode(False), torch.no_grad():
-            return load_judge(folder, device="cpu", dtype=dtype)
+            return load_judge(folder, device=str(offload_device), dtype=dtype, **own)
 
     return LoadedJudge(read, load_device, offload_device, keep=memory == KEEP)
 

@@ -91,3 +91,33 @@ def test_a_changed_checkpoint_is_loaded_again(server, graph):
     assert server.run(ask).executed == []
     truncate(server.models / "changing", None)
     assert server.run(ask, expect_error=True).error["node_id"] == "load"
+
+
+@pytest.mark.parametrize("place", ["ckpt.pt", "wild/ckpt.pt"])
+def test_a_raw_delta_is_listed_and_its_error_is_the_command_that_imports_it(server, graph, place):
+    """Named as it lies: models/depictqa/ckpt.pt and models/depictqa/wild/ckpt.pt."""
+    raw = server.models / place
+    raw.parent.mkdir(exist_ok=True)
+    raw.write_bytes(b"not read")
+    name = place.split("/")[0]
+    info = server.get("/object_info/DepictQA_LoadModel")["DepictQA_LoadModel"]
+    assert name in info["input"]["required"]["checkpoint"][1]["options"]
+    run = server.run(graph("DepictQA_ScoreImages", checkpoint=name, images="sharp.png"), expect_error=True)
+    message = run.error["exception_message"].strip()
+    raw.unlink()
+    assert run.error["node_id"] == "load" and "\n" not in message
+    out = server.models / name.removesuffix(".pt")
+    assert (
+        f'-m depictqa_core import --clip ViT-L-14.pt --llm VICUNA_FOLDER --delta "{raw}" --out "{out}-imported"'
+        in message
+    )
+
+
+def test_own_anchors_and_encoders_are_folders_of_their_own(server, graph):
+    info = server.get("/object_info/DepictQA_LoadModel")["DepictQA_LoadModel"]["input"]["optional"]
+    for kind, folder in (("anchors", "anchors"), ("encoder", "encoders")):
+        assert info[kind][1]["options"][0] == info[kind][1]["default"] == "built in"
+        ask = graph("DepictQA_ScoreImages", images="sharp.png")
+        ask["load"]["inputs"][kind] = "../depictqa"
+        run = server.run(ask, expect_error=True)
+        assert f"models/depictqa_{folder}" in run.error["exception_message"]
