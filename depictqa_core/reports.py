@@ -48,7 +48,8 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
 def csv_text(results: list[dict], failures: Sequence[Failure] = ()) -> str:
     """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone.
 
-    Probabilities get a column per label, several labels are joined by " and ", None is an empty cell.
+    Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
+    distortions has the label "none". None is an empty cell.
     """
     rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
     columns = list(rows[0] if results else {"picture": None})
@@ -66,7 +67,7 @@ def _row(result: dict) -> dict:
             probability = {item["label"]: item["probability"] for item in value}
             row |= {label: probability[label] for label in (*LABELS, *LEVELS) if label in probability}
         elif isinstance(value, list):
-            row[key] = " and ".join(value) or NONE
+            row[key] = " and ".join(map(str, value)) or (NONE if key == "labels" else None)
         else:
             row[key] = value.translate(CSV_UNSAFE) if isinstance(value, str) else value
     return row

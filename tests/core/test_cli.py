@@ -382,6 +382,13 @@ def test_csv_survives_any_text():
     assert rows == [{"picture": 'a,"b"\n', "text": "x\ufffdy\n", "confidence": "", "labels": "none", "error": ""}]
 
 
+def test_csv_gives_each_label_its_severity():
+    both = {"labels": ["noise", "blur"], "severities": [2.5, 4.0]}
+    text = reports.csv_text([both, {"labels": [], "severities": []}, {"labels": ["blur"], "severities": None}])
+    rows = [(row["labels"], row["severities"]) for row in csv.DictReader(io.StringIO(text))]
+    assert rows == [("noise and blur", "2.5 and 4.0"), ("none", ""), ("blur", "")]
+
+
 def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
     for terminal, quiet, drawn in ((True, False, True), (False, False, False), (True, True, False)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
