@@ -44,7 +44,7 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "records.json").write_text(json.dumps(chosen))
             answers = Path(folder) / "answers.jsonl"
-            metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers)["metrics"]
+            metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers, swap=False)["metrics"]
             lines = [json.loads(line) for line in answers.read_text().splitlines()]
         results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
         hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
@@ -71,18 +71,45 @@ def severity_order(judge: Judge, root: Path, reference: bool) -> float:
 
 
 def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """How often a description names exactly the true distortions, and how often what ``identify`` names."""
-    right, agree, count = 0, 0, 0
+    """How often descriptions name exactly the true distortions; and how often they name all of what ``identify`` names,
+    and none where it names none: always, and where ``identify`` is right.
+
+    ``identify`` is asked for one distortion, of pictures with two for two.
+    """
+    right, agree, sure = [], [], []
     for kind in ("single", "double"):
         chosen = read_records(records / f"assessment_nr_{kind}.json")[:limit]
         pictures = [as_picture(root / record["image_A"]) for record in chosen]
         words = judge.describe(pictures, max_new_tokens=120)
         found = judge.identify(pictures, count=1 if kind == "single" else 2)
-        for record, said, label in zip(chosen, words, found):
-            right += named(said.text) == named(record["answer"])
-            agree += set(label.labels) <= named(said.text) and bool(label.labels) == bool(named(said.text))
-            count += 1
-    return {"names exactly the true distortions": right / count, "agrees with identify": agree / count, "count": count}
+        for record, said, answer in zip(chosen, words, found):
+            names, truth, labels = named(said.text), named(record["answer"]), set(answer.labels)
+            right.append(names == truth)
+            agree.append(labels <= names and bool(labels) == bool(names))
+            if labels == truth:
+                sure.append(agree[-1])
+    return {
+        "names exactly the true distortions": np.mean(right).round(4),
+        "names what identify names": np.mean(agree).round(4),
+        "names the truth where identify does": np.mean(sure).round(4),
+        "count": len(right),
+    }
+
+
+def severity_error(judge: Judge, root: Path, records: Path, limit: int) -> dict:
+    """How far the severity of a rightly named single distortion is from the true one (1 to 5), without a reference."""
+    chosen = [r for r in read_records(records / "identification_nr_single.json")[:limit] if r["severity"]]
+    found = judge.identify([as_picture(root / record["image_A"]) for record in chosen])
+    pairs = [
+        (answer.severities[0], record["severity"])
+        for answer, record in zip(found, chosen)
+        if answer.severities and answer.text == record["answer"]
+    ]
+    if not pairs:
+        return {"count": 0}
+    seen, true = np.array(pairs).T
+    srcc = spearmanr(seen, true).statistic
+    return {"mean error": np.abs(seen - true).mean().round(4), "SRCC": srcc.round(4), "count": len(pairs)}
 
 
 def changed_copy(root: Path, folder: Path, change) -> Path:
@@ -126,12 +153,13 @@ def main() -> None:
         "with reference": severity_order(judge, root, True),
     }
     results["descriptions"] = honest_words(judge, root, records, min(arguments.limit, 300))
+    results["severity of single distortions"] = severity_error(judge, root, records, arguments.limit)
     changes = {"JPEG 95": _jpeg, "scaled to 90 %": _smaller} if arguments.resaved else {}
     changes |= {"black pictures": _black} if arguments.blank else {}
     for name, change in changes.items():
         with tempfile.TemporaryDirectory() as folder:
             results[name] = accuracies(judge, changed_copy(root, Path(folder), change), records, arguments.limit)
-    text = json.dumps(results, indent=1)
+    text = json.dumps(results, indent=1, default=float)
     print(text)
     if arguments.output:
         arguments.output.write_text(text + "\n")
