@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,8 @@ from .checkpoints import Checkpoint
 from .errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
 from .images import Picture, SizePolicy
 from .memory import run_in_batches
-from .prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout, text_ids
+from .prompts import Slot, answer_ids, encode, layout, text_ids
+from .slots import by_role, slots
 from .tasks import Task
 
 Progress = Callable[[int, int], None]
@@ -24,8 +25,8 @@ CACHE_BYTES = 256 * 2**20
 """Default memory budget for picture embeddings that are kept between calls."""
 ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are kept between calls, so that an interrupted call goes on where it stopped."""
-ANSWER_OVERHEAD = 1024
-"""Bytes that one kept answer takes beside its numbers: keys, labels, words."""
+ANSWER_OVERHEAD, TOKEN_BYTES = 1024, 80
+"""About what one kept answer takes beside its numbers, and one token of a written one with its probability."""
 READING_BYTES = 2**30
 """Memory budget for the keys and values of the prompts that are read together."""
 BATCH = 32
@@ -76,14 +77,17 @@ class Engine:
     An error about one group of questions does not stop the others: it is raised at the end, and the answers that were
     found stay in the cache, so that a repeated call asks only what is missing.
 
-    Attributes:
-        pictures: the cache of picture embeddings, by picture content (and that of the reference beside it).
+    Args:
+        checkpoint: the network with its tokenizer and card.
+        cache_bytes: memory budget for what is kept of pictures.
     """
 
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
+        from .sight import Sight
+
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
         self.name = str(checkpoint.card.get("name", "this checkpoint"))
-        self.pictures = ByteCache(cache_bytes)
+        self._sight = Sight(self.model, cache_bytes)
         self._answers = ByteCache(ANSWER_BYTES)
 
     @property
@@ -103,18 +107,13 @@ class Engine:
 
     def look(self, asked: Sequence[tuple], report: Counter) -> None:
         """Encode pictures ahead: as long as the cache holds them, questions about them need no pixels."""
-        import torch
 
-        def run(batch: list[tuple]) -> None:
-            shown = [_by_role(pictures) for pictures in batch]
-            slots = list(dict.fromkeys(slot for pictures in shown for slot in _slots(pictures).values()))
-            with torch.inference_mode():
-                self._seen({p.key: p for pictures in shown for p in pictures.values()}, slots, report)
+        def run(batch: list[dict]) -> None:
+            self._sight.see(batch, report.check)
             report.add(len(batch))
 
-        failures = run_in_batches(
-            list(asked), BATCH, run, lambda pictures: self._out_of_memory(_by_role(pictures).values())
-        )
+        shown = [by_role(pictures) for pictures in asked]
+        failures = run_in_batches(shown, BATCH, run, self._out_of_memory)
         if failures:
             raise failures[0]
 
@@ -140,9 +139,7 @@ class Engine:
         def answer(reader, prompts, indexes):
             temperature = heat[asked[indexes[0]][-1] is not None]  # all of a batch have a reference, or none has
             rows = answer_probabilities(reader.read(prompts, forced), ids, temperature).numpy().astype(np.float64)
-            for row in rows:
-                self._check_finite(row)
-            return rows
+            return [row if np.isfinite(row).all() else None for row in rows]
 
         found = self._ask(task, task.ask(question), ("choose", *heat.values()), asked, answer, report)
         return np.array(found).reshape(len(asked), len(options))
@@ -185,7 +182,9 @@ class Engine:
             answers = []
             written = greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None)
             for index, generated in zip(indexes, written):
-                self._check_finite(generated.probabilities)
+                if not np.isfinite(generated.probabilities).all():
+                    answers.append(None)
+                    continue
                 ids = without_end(generated.ids, end)
                 chances = generated.probabilities[: len(ids)]
                 if openings:
@@ -215,14 +214,6 @@ class Engine:
     def _text(self, ids: list[int]) -> str:
         return self.decode(ids).strip()
 
-    def _check_finite(self, probabilities) -> None:
-        """An answer made from NaN would be made up."""
-        if not np.isfinite(probabilities).all():
-            raise CheckpointError(
-                f"{self.name} gave no finite probabilities: its weights are damaged, or too large for half precision"
-                " (then load it as float32)"
-            )
-
     # ------------------------------------------------------------------ groups of questions
 
     def _ask(
@@ -232,7 +223,8 @@ class Engine:
 
         Args:
             kind: what tells these answers from others to the same question.
-            answer: (PromptReader, prompts, their indexes in ``asked``) -> one answer for each.
+            answer: (PromptReader, prompts, their indexes in ``asked``) -> for each an answer, or None for one that is
+                not finite.
             ahead: most tokens that an answer adds to its prompt.
         """
         places: dict[tuple, list[int]] = {}  # the same question twice is asked once
@@ -247,14 +239,14 @@ class Engine:
         def keep(index: int, found) -> None:
             key = missing[index]
             answers[key] = found
-            self._answers.put(key, found, ANSWER_OVERHEAD + getattr(found, "nbytes", 0))
+            self._answers.put(key, found, _size(found))
             report.add(len(places[key]))
 
         failures: list[DepictQAError] = []
         for has_reference in (False, True):
             parts = encode(layout(question, task.pair, has_reference), self.tokenizer)
             shown = {
-                index: _by_role(asked[index]) for index in missing if (asked[index][-1] is not None) == has_reference
+                index: by_role(asked[index]) for index in missing if (asked[index][-1] is not None) == has_reference
             }
             failures += self._ask_alike(parts, shown, answer, keep, report, ahead)
         if failures:
@@ -268,18 +260,23 @@ class Engine:
 
         # Neighbours have as much of their beginning in common as can be, and are of about equal length.
         members = sorted(shown, key=lambda index: [(self._area(p), p.key) for p in shown[index].values()])
-        slots = {index: _slots(pictures) for index, pictures in shown.items()}
-        keys = [_keys(parts, slots[index]) for index in members]
+        keys = [_keys(parts, shown[index]) for index in members]
         ends = floors(keys, [SHORT_FLOOR if isinstance(part, Slot) else len(part) for part in parts])
         reader = PromptReader(self.model.language, ends, report.check)
 
         def run(batch: list[int]) -> None:
-            prompts = self._prompts(parts, [(shown[index], slots[index]) for index in batch], report)
+            prompts = self._prompts(parts, [shown[index] for index in batch], report)
+            damaged = []
             for some, rows in self._fitting(batch, prompts, ahead):
                 for index, found in zip(some, answer(reader, rows, some)):
-                    keep(index, found)
+                    if found is None:
+                        damaged.append(shown[index])
+                    else:
+                        keep(index, found)
+            if damaged:  # an answer made from NaN would be made up
+                raise self._damaged(damaged[0])
 
-        return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index].values()))
+        return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]))
 
     def _area(self, picture: Picture) -> int:
         """Pixels that the network sees, a measure of how long a prompt becomes."""
@@ -294,71 +291,34 @@ class Engine:
         for start in range(0, len(batch), size):
             yield batch[start : start + size], prompts[start : start + size]
 
-    def _out_of_memory(self, pictures: Iterable[Picture]) -> OutOfMemory:
-        names = ", ".join(picture.name for picture in pictures)
+    def _out_of_memory(self, pictures: dict[str, Picture]) -> OutOfMemory:
         return OutOfMemory(
-            f"{names}: not enough memory on {self.device} even for this question alone; free some, or load the model"
-            " as float16, on another device, or a smaller checkpoint"
+            f"{_names(pictures)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            " the model as float16, on another device, or a smaller checkpoint"
         )
 
-    def _prompts(self, parts, asked: list[tuple[dict, dict]], report: Counter) -> list:
-        """The segments of a prompt for each set of pictures, given by role together with their slots."""
+    def _damaged(self, pictures: dict[str, Picture]) -> CheckpointError:
+        return CheckpointError(
+            f"{_names(pictures)}: {self.name} gave no finite probabilities: its weights are damaged, or too large for"
+            " half precision (then load it as float32)"
+        )
+
+    def _prompts(self, parts, shown: list[dict[str, Picture]], report: Counter) -> list:
+        """The segments of a prompt for each set of pictures."""
         import torch
 
         from .decoding import token_embeddings
         from .reading import Segment
 
+        tokens = self._sight.tokens(shown, report.check)
         with torch.inference_mode():
-            distinct = list(dict.fromkeys(slot for _, slots in asked for slot in slots.values()))
-            seen = self._seen({p.key: p for pictures, _ in asked for p in pictures.values()}, distinct, report)
-            report.check()
-            rows = self.model.connect(
-                [seen[key] for key, _ in distinct],
-                [seen.get(reference) for _, reference in distinct],
-                [seen.get(slot) for slot in distinct],
-            )
             words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
             like = next(row for row in words if row is not None)
-            shown = dict(zip(distinct, (row.to(like) for row in rows)))  # the dtype and device of the words
-            return [
-                [Segment(key, shown[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
-                for keys in (_keys(parts, slots) for _, slots in asked)
-            ]
-
-    def _seen(self, pictures: dict[str, Picture], slots: list[tuple[str, str | None]], report: Counter) -> dict:
-        """What the network has from pixels, on its device: by content key what the vision tower saw in a picture, and
-        by slot how a picture differs from its reference (for networks that take that).
-
-        Cancel is heard after each piece, so that it does not wait for the whole batch.
-        """
-        from .vision import prepare, prepare_comparison
-        from .workers import parallel
-
-        model, alone = self.model, encodes_alone(self.model)
-        compares = bool(model.config.connector.get("comparison"))
-        wanted = [*pictures, *(slot for slot in slots if compares and slot[1] is not None)]
-        seen = {key: self.pictures.get(key) for key in wanted}
-        missing = [key for key in wanted if seen[key] is None]
-
-        def look(key):
-            if isinstance(key, tuple):
-                return prepare_comparison(pictures[key[0]], pictures[key[1]], model.config)
-            prepared = prepare(pictures[key], model.config)
-            return model.encode([prepared])[0] if alone else prepared
-
-        found = dict(zip(missing, parallel(look, missing, report.check)))
-        if not alone:
-            unseen = [key for key in missing if key in pictures]
-            found |= zip(unseen, model.encode([found[key] for key in unseen]))
-        for key, row in found.items():
-            seen[key] = row.to("cpu", copy=True)  # a view would keep its whole batch alive
-            self.pictures.put(key, seen[key], row.numel() * row.element_size())
-        return {key: row.to(self.device) for key, row in seen.items()}
-
-
-def encodes_alone(model) -> bool:
-    """Whether the vision tower is fastest on one picture at a time: a CPU, whose cores then work side by side."""
-    return next(model.vision.parameters()).device.type == "cpu"
+            tokens = {slot: row.to(like) for slot, row in tokens.items()}  # the dtype and device of the words
+        return [
+            [Segment(key, tokens[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
+            for keys in (_keys(parts, pictures) for pictures in shown)
+        ]
 
 
 def without_end(ids: list[int], end: list[int]) -> list[int]:
@@ -369,18 +329,16 @@ def without_end(ids: list[int], end: list[int]) -> list[int]:
     return ids
 
 
-def _by_role(pictures: tuple[Picture | None, ...]) -> dict[str, Picture]:
-    """(A, reference) or (A, B, reference) as a dict in the order of the prompt."""
-    *judged, reference = pictures
-    return ({} if reference is None else {REFERENCE: reference}) | dict(zip((A, B), judged))
+def _names(pictures: dict[str, Picture]) -> str:
+    return ", ".join(picture.name for picture in pictures.values())
 
 
-def _slots(pictures: dict[str, Picture]) -> dict[str, tuple[str, str | None]]:
-    """Per role the keys of the picture and of the reference that it is seen beside; the reference stands alone."""
-    beside = pictures[REFERENCE].key if REFERENCE in pictures else None
-    return {role: (picture.key, None if role == REFERENCE else beside) for role, picture in pictures.items()}
+def _keys(parts: list, pictures: dict[str, Picture]) -> list:
+    """What tells each segment of a prompt from others of its layout: its picture's slot, or its place for words."""
+    slot = slots(pictures)
+    return [slot[part.role] if isinstance(part, Slot) else place for place, part in enumerate(parts)]
 
 
-def _keys(parts: list, slots: dict[str, tuple]) -> list:
-    """What tells each segment of a prompt from others of its layout: its pictures, or its place for words."""
-    return [slots[part.role] if isinstance(part, Slot) else place for place, part in enumerate(parts)]
+def _size(answer) -> int:
+    """About how many bytes a kept answer takes."""
+    return ANSWER_OVERHEAD + (TOKEN_BYTES * len(answer.ids) if isinstance(answer, Written) else answer.nbytes)

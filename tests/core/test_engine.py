@@ -9,7 +9,7 @@ import torch
 from tiny import make_tiny_checkpoint, make_tiny_model
 
 from depictqa_core import engine as engine_module
-from depictqa_core import memory, reading, tasks, workers
+from depictqa_core import memory, reading, sight, tasks, workers
 from depictqa_core.caches import ByteCache
 from depictqa_core.checkpoints import Checkpoint
 from depictqa_core.errors import CheckpointError, OutOfMemory
@@ -113,8 +113,8 @@ def test_cached_pictures_are_never_mixed_up(loaded, monkeypatch, budget):
     for _ in range(6):
         chosen = [same_name[i] for i in rng.integers(0, 6, 4)]
         assert close(scores(used, chosen), [expected[p.key] for p in chosen])
-        kept = [row for row, _ in used.engine.pictures._values.values()]
-        assert used.engine.pictures.bytes == sum(row.numel() * row.element_size() for row in kept) <= budget
+        kept = [row for row, _ in used.engine._sight.kept._values.values()]
+        assert used.engine._sight.kept.bytes == sum(row.numel() * row.element_size() for row in kept) <= budget
         # an evicted row must really be freed: none may be a view into a batch
         assert all(row.untyped_storage().nbytes() == row.numel() * row.element_size() for row in kept)
 
@@ -155,10 +155,8 @@ def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
     judge = load_judge(folder, "cpu")
     with torch.no_grad():  # a new one says nothing yet
         judge.model.connector.compared[-1].weight.normal_()
-    from depictqa_core import vision
-
-    calls, original = [], vision.prepare_comparison
-    monkeypatch.setattr(vision, "prepare_comparison", lambda *args: calls.append(args[:2]) or original(*args))
+    calls, original = [], sight.prepare_comparison
+    monkeypatch.setattr(sight, "prepare_comparison", lambda *args: calls.append(args[:2]) or original(*args))
     shown, (a, b) = pictures(3), pictures(2, 5)
     got = judge.rank(shown, a)
     assert sorted((p.name, r.name) for p, r in calls) == [(p.name, a.name) for p in shown]
@@ -419,17 +417,16 @@ def counted(read, asked):
 
 
 def test_one_damaged_answer_leaves_the_others(cnn, monkeypatch):
-    monkeypatch.setattr(engine_module, "BATCH", 1)
     shown, used = pictures(4, 1), fresh(cnn)
     expected = scores(fresh(cnn), shown)
     connect = cnn.model.connect
-    bad = fresh(cnn).engine._seen({shown[2].key: shown[2]}, [], engine_module.Counter(None, 0))[shown[2].key]
+    bad = fresh(cnn).engine._sight.see([{"A": shown[2]}], lambda: None)[shown[2].key]
 
     def damaged(pooled, *rest):
         return [t * torch.nan if torch.equal(p, bad) else t for p, t in zip(pooled, connect(pooled, *rest))]
 
     monkeypatch.setattr(cnn.model, "connect", damaged)
-    with pytest.raises(CheckpointError, match="no finite probabilities"):
+    with pytest.raises(CheckpointError, match="p1-2: tiny-cnn gave no finite probabilities"):
         used.score(shown)
     monkeypatch.setattr(cnn.model, "connect", connect)
     asked = []
@@ -587,7 +584,7 @@ def test_an_accelerator_gets_pictures_in_batches(loaded, monkeypatch):
     expected = scores(fresh(loaded), shown)
     sizes, encode = [], loaded.model.encode
     monkeypatch.setattr(loaded.model, "encode", lambda prepared: sizes.append(len(prepared)) or encode(prepared))
-    monkeypatch.setattr(engine_module, "encodes_alone", lambda model: False)
+    monkeypatch.setattr(sight, "encodes_alone", lambda model: False)
     assert close(scores(fresh(loaded), shown), expected)
     assert sizes == [6]
 
