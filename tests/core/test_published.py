@@ -24,6 +24,7 @@ from depictqa_core.llama_tokenizer import read_pieces
 from depictqa_core.model import IGNORE
 from depictqa_core.prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout, text_ids
 from depictqa_core.published import import_published
+from depictqa_core.reading import Reading
 from depictqa_core.tasks import setting
 from depictqa_core.vision import prepare
 from training.loader import LiveFeatures, collate, make_example
@@ -140,7 +141,8 @@ def test_greedy_ids_in_one_mixed_batch(loaded, tokens):
     cases = list(GOLDEN["cases"].values())
     end = answer_ids("", loaded.tokenizer)
     assert end[-3:] == [13, 29871, 2]
-    written = greedy(loaded.model.language, [prompt(case, loaded, tokens) for case in cases], end, 8)
+    read = Reading(loaded.model.language, len(cases)).read([prompt(case, loaded, tokens) for case in cases])
+    written = greedy(read, end, 8)
     for answer, case in zip(written, cases):
         assert answer.ids == case["greedy_ids"]
         assert answer.probabilities == pytest.approx(case["greedy_probabilities"], rel=tolerance(case))
