@@ -109,15 +109,15 @@ def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folde
 
 
 def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, capsys):
-    fits = calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "brief.json", folder)] * 20)
-    arguments = ["calibrate", str(folder / "judge"), *[str(folder / "brief.json")] * 20, "--root", str(folder)]
+    fits = calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "brief.json", folder)] * 13)
+    arguments = ["calibrate", str(folder / "judge"), *[str(folder / "brief.json")] * 13, "--root", str(folder)]
     before = (folder / "judge" / "config.json").read_text()
     assert command([*arguments, "--dry-run"]) == 0
     assert (folder / "judge" / "config.json").read_text() == before
     assert command(arguments) == 0
     printed = capsys.readouterr().out
     stored = load_judge(folder / "judge", "cpu").model.config.calibration
-    # 80 answers to pairs in each setting are too few to fit on
+    # 52 answers to pairs in each setting are too few to fit on
     assert stored == {key: fits[key].temperature for key in ("identification_fr", "identification_nr")}
     assert "too few" in printed and f"{stored['identification_fr']:.4f}" in printed
     verify_checkpoint(folder / "judge")
