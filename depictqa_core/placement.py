@@ -76,9 +76,9 @@ def _quantisation(device, dtype: str):
 
 
 def spread(config, dtype: str, strategy: str = "balanced", max_memory: dict | None = None) -> dict:
-    """A device map that puts the language model on all devices, and what pictures go through on the first.
+    """A device map that puts the language model on all devices, and what pictures go through whole on the first.
 
-    The vision tower, the connector and the word embeddings stay together: prompts are put together there.
+    Layers for which the devices have no room wait in ordinary memory; what makes the prompts never does.
 
     Args:
         config: the ``DepictQAConfig``.
@@ -101,19 +101,17 @@ def spread(config, dtype: str, strategy: str = "balanced", max_memory: dict | No
     kept_whole = model._no_split_modules
     memory = dict(get_max_memory(max_memory))
     main = next(iter(memory))
-    embedding = model.get_input_embeddings()
-    beside = sum(p.numel() for part in (model.vision, model.connector, embedding) for p in part.parameters())
+    beside = sum(p.numel() for part in (model.vision, model.connector) for p in part.parameters())
     memory[main] = max(0, memory[main] - beside * (4 if dtype == "float32" else 2))
     if strategy != "sequential":
         memory = get_balanced_memory(model.language, memory, kept_whole, stored)
     places = infer_auto_device_map(model.language, memory, kept_whole, stored)
     used = set(places.values())
-    if "disk" in used or (dtype in QUANTISED and main != "cpu" and "cpu" in used):
+    words = next(iter(places.values()))  # the word embeddings are the first of the language model
+    if "disk" in used or (main != "cpu" and (words == "cpu" or (dtype in QUANTISED and "cpu" in used))):
         raise CheckpointError(
             f"the network does not fit into the memory of this machine's devices as {dtype}: choose int8 or int4, or"
             " free some memory"
         )
     places = {f"language.{name}".rstrip("."): device for name, device in places.items()}
-    where = next(name for name, module in model.named_modules() if module is embedding)
-    places |= {where: main} if where in places else {}
     return {"vision": main, "connector": main, **places}
