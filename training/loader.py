@@ -1,38 +1,30 @@
-"""From records and pictures to training batches: tokenised prompts with answers, and what the vision tower saw."""
+"""What training reads: files of records, and pictures as the vision tower takes them or as it saw them."""
 
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from PIL import Image
 
-from depictqa_core.errors import ImageError
-from depictqa_core.images import as_picture
-from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
-from depictqa_core.prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout
+from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
+from depictqa_core.config import DepictQAConfig
+from depictqa_core.connector import CONNECTORS
+from depictqa_core.images import WHOLE, Picture, SizePolicy, as_picture
+from depictqa_core.model import DepictQAModel
+from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.tasks import setting
-from depictqa_core.vision import prepare
+from depictqa_core.vision import TOWERS, Prepared, prepare, prepare_comparison, statistics_width
 
-CHUNK = 64
-"""Pictures that are read and encoded side by side on all cores."""
+from .row_file import RowFile
+
+DESCRIPTION = "description"
+"""Task type of records about what a picture shows; they are for training only and name their picture ``image``."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """One record, ready for the model: ids of the prompt (with Slots) and of the answer, pictures in slot order."""
-
-    parts: tuple
-    answer: tuple[int, ...]
-    pictures: tuple[str, ...]
-
-    @property
-    def words(self) -> int:
-        """Length in tokens without the pictures."""
-        return len(self.answer) + sum(len(part) for part in self.parts if not isinstance(part, Slot))
+# ---------------------------------------------------------------------- records
 
 
 def read_records(path: str | Path) -> list[dict]:
@@ -43,116 +35,175 @@ def read_records(path: str | Path) -> list[dict]:
     return records
 
 
+def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[dict]], list[float]]:
+    """Read the training records that a recipe names.
+
+    Args:
+        folder: where the record files are.
+        parts: file name or pattern -> weight; each file of a pattern has that weight.
+
+    Returns:
+        (the records of each file, the weight of each file)
+
+    Raises:
+        FileNotFoundError: nothing fits a name; says which files there are.
+        ValueError: a record that cannot be learned from, named by file and id.
+    """
+    folder, read, weights = Path(folder), [], []
+    for name, weight in parts.items():
+        files = sorted(folder.glob(name))
+        if not files:
+            there = ", ".join(sorted(path.name for path in folder.glob("*.json"))) or "no record files"
+            raise FileNotFoundError(f"no records '{name}' in {folder}; it holds {there}")
+        for file in files:
+            records = read_records(file)
+            for index, record in enumerate(records):
+                _check_record(record, f"{file}, record {index}")
+            if records:
+                read.append(records)
+                weights.append(weight)
+    if not read:
+        raise ValueError(f"the files of records in {folder} are empty")
+    return read, weights
+
+
 def picture_paths(record: dict, task_type: str) -> dict[str, str]:
     """The picture path behind each prompt role of a record; single tasks show their picture in role A."""
+    if task_type == DESCRIPTION:
+        return {A: record["image"]}
     known = setting(task_type)
     roles = ([REFERENCE] if known.reference else []) + ([A, B] if known.pair else [A])
     return dict(zip(roles, (record[field] for field in known.fields)))
 
 
-def make_example(record: dict, tokenizer) -> Example:
-    """Tokenise one training record (first human turn and its answer)."""
-    known = setting(record["task_type"])
-    question, answer = (turn["value"] for turn in record["conversations"][:2])
-    parts = encode(layout(question, known.pair, known.reference), tokenizer)
-    paths = picture_paths(record, record["task_type"])
-    return Example(
-        tuple(parts), tuple(answer_ids(answer, tokenizer)), tuple(paths[p.role] for p in parts if isinstance(p, Slot))
-    )
+def _check_record(record, where: str) -> None:
+    try:
+        where += f" (id {record.get('id')})"
+        paths = picture_paths(record, record["task_type"]).values()
+        said = [turn["value"] for turn in record["conversations"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        needed = "training needs task_type, pictures and conversations"
+        raise ValueError(f"{where}: {type(error).__name__} {error}; {needed}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if not all(isinstance(path, str) and path for path in paths):
+        raise ValueError(f"{where}: a picture of a {record['task_type']} record is missing")
+    if len(said) < 2 or not all(isinstance(text, str) for text in said):
+        raise ValueError(f"{where}: conversations needs a question and its answer, as text")
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the network sees in one picture (pixels, or what a frozen tower made of them), and the tokens it takes;
+    ``comparison`` is what the picture shows beside its reference, for connectors that take it."""
+
+    content: Prepared | torch.Tensor
+    tokens: int
+    comparison: torch.Tensor | None = None
+    """Statistics of the picture beside its reference, where the connector takes them."""
+    comparison: torch.Tensor | None = None
+
+
+class LivePictures:
+    """Pictures as the vision tower takes them, read when they are asked for."""
+
+    def __init__(self, config: DepictQAConfig, root: str | Path):
+        self.config, self.root, self.policy = config, Path(root), SizePolicy(**config.size)
+        self.compares = bool(config.connector.get("comparison"))
+        # The tower and the connector without weights say how many tokens a picture of some size becomes.
+        with torch.device("meta"):
+            tower = TOWERS[config.vision["kind"]](config)
+            connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
+
+        @cache
+        def count(height: int, width: int) -> int:
+            pixels = torch.empty(1, 3, height, width, device="meta")
+            statistics = torch.empty(1, statistics_width(config), device="meta") if tower.uses_statistics else None
+            with torch.no_grad():
+                return connector.token_count(connector.pool(tower(pixels, statistics))[0])
+
+        self._count = count
+        self._size = lru_cache(maxsize=2**20)(self._read_size)
+
+    def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
+        """How many tokens a picture will take; only its header is read. 0 for one that cannot be read."""
+        try:
+            resized = self.policy.resized(*self._size(path))
+        except Exception:  # whatever Pillow makes of a damaged file; show() says what is wrong
+            return 0
+        return self._count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
+
+    def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
+        """Read one picture (paths relative to the root), perhaps beside its reference; raises ImageError."""
+        prepared = prepare(as_picture(self.root / path, path), self.config, keep)
+        comparison = self.compare(path, reference, keep) if reference else None
+        return Shown(prepared, self._count(*prepared.pixels.shape[1:]), comparison)
+
+    def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
+        """What a picture shows beside its reference, or None where the connector takes nothing of that."""
+        if not self.config.connector.get("comparison"):
+            return None
+        picture, beside = (as_picture(self.root / name, name) for name in (path, reference))
+        return prepare_comparison(picture, beside, self.config, keep)
+
+    def blank(self) -> Shown:
+        """Stands in for a picture that cannot be read, where the record's loss does not count."""
+        prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
+        return Shown(prepared, self._count(*prepared.pixels.shape[1:]))
+
+    def _read_size(self, path: str) -> tuple[int, int]:
+        with Image.open(self.root / path) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # orientations on their side
+            return (image.width, image.height) if turned else (image.height, image.width)
 
 
 class FeatureStore:
-    """What a frozen vision tower saw in every picture of a data set, computed once and kept in one file.
+    """What a frozen tower saw in every picture, and pictures beside their references, computed once and kept in files.
 
     Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped.
+
+    Attributes:
+        index: the readable paths.
+        unreadable: path -> what is wrong with it.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        self.index: dict[str, int] = {}
-        self.rows: np.ndarray | None = None
+    def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path):
+        self.model, self.live = model, LivePictures(model.config, root)
+        self._seen = RowFile(Path(folder), "features", model.connector.mean.numel())
+        self._compared = RowFile(Path(folder), "comparisons", COMPARISON_STATISTICS)
+        self._tokens = model.connector.token_count(model.connector.mean)
+        self.index, self.unreadable = self._seen.index, self._seen.failed
 
-    def fill(self, model: DepictQAModel, root: str | Path, paths: list[str]) -> "FeatureStore":
-        """Make sure that every path (relative to root) has its features; unreadable pictures raise ImageError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        names, data = self.folder / "paths.txt", self.folder / "features.f32"
-        known = names.read_text(encoding="utf-8").splitlines() if names.exists() else []
-        width = model.connector.mean.numel()
-        complete = data.stat().st_size // (4 * width) if data.exists() else 0
-        known = known[:complete]
-        self.index = {path: row for row, path in enumerate(known)}
-        missing = [path for path in paths if path not in self.index]
-        names.write_text("".join(f"{path}\n" for path in known), encoding="utf-8")
-        with open(data, "r+b" if data.exists() else "w+b") as values, open(names, "a", encoding="utf-8") as listed:
-            values.truncate(len(known) * 4 * width)
-            values.seek(0, 2)
-            with ThreadPoolExecutor(os.cpu_count() or 1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                live = LiveFeatures(model, root)
-                for chunk in tqdm(
-                    range(0, len(missing), CHUNK), desc="vision features", unit_scale=CHUNK, mininterval=10
-                ):
-                    paths = missing[chunk : chunk + CHUNK]
-                    for path, row in zip(paths, pool.map(live.__getitem__, paths)):
-                        values.write(row.detach().float().cpu().numpy().tobytes())
-                        listed.write(f"{path}\n")
-                        self.index[path] = len(self.index)
-        self.rows = np.memmap(data, dtype=np.float32, mode="r", shape=(len(self.index), width))
+    def fill(self, paths: list[str], pairs: list[tuple[str, str]] = ()) -> "FeatureStore":
+        """Make sure that every readable path has its features, and every (path, reference) its comparison.
+
+        Comparisons are made only for a connector that takes them.
+        """
+        self._seen.fill(paths, lambda path: self.model.encode([self.live.show(path).content])[0], "vision features")
+        if self.live.compares:
+            names = ["\t".join(pair) for pair in pairs if all(path in self.index for path in pair)]
+            self._compared.fill(names, lambda name: self.live.compare(*name.split("\t")), "comparisons")
         return self
 
     def __getitem__(self, path: str) -> torch.Tensor:
-        return torch.from_numpy(self.rows[self.index[path]].copy())
+        return self._seen[path]
 
+    def compare(self, path: str, reference: str) -> torch.Tensor:
+        """Statistics of a picture beside its reference."""
+        return self._compared[f"{path}\t{reference}"]
 
-class LiveFeatures:
-    """The same interface as FeatureStore, with every picture run through the tower when it is asked for."""
+    def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
+        """How many tokens a picture takes: the same for every picture."""
+        return self._tokens
 
-    def __init__(self, model: DepictQAModel, root: str | Path):
-        self.model, self.root = model, Path(root)
+    def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
+        """What the tower saw; raises ImageError for a picture that could not be read."""
+        compared = self.compare(path, reference) if reference and self.live.compares else None
+        return Shown(self[path], self._tokens, compared)
 
-    def __getitem__(self, path: str) -> torch.Tensor:
-        try:
-            picture = as_picture(self.root / path, path)
-        except ImageError as error:
-            raise ImageError(f"{error} (picture of a training record)") from error
-        trains = any(parameter.requires_grad for parameter in self.model.vision.parameters())
-        with torch.set_grad_enabled(trains):
-            return self.model.encode([prepare(picture, self.model.config)])[0]
-
-
-def collate(
-    examples: list[Example], features, model: DepictQAModel, pad_id: int, hide_separators: bool = False
-) -> dict:
-    """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
-
-    ``hide_separators`` masks every ``</s>`` of the question and the answer, as the training of the published
-    checkpoints did (facts 1.6); answering never hides them.
-    """
-    rows, pooled, references = [], [], []
-    for example in examples:
-        ids, slots, reference = [], iter(example.pictures), None
-        for part in example.parts:
-            if isinstance(part, Slot):
-                seen = features[next(slots)]
-                references.append(reference)
-                if part.role == REFERENCE:  # it comes first
-                    reference = len(pooled)
-                pooled.append(seen)
-                ids += [IMAGE_TOKEN] * model.connector.token_count(seen)
-            else:
-                ids += part
-        rows.append((ids, list(example.answer)))
-    length = max(len(ids) + len(answer) for ids, answer in rows)
-    input_ids = torch.full((len(rows), length), pad_id)
-    labels = torch.full((len(rows), length), IGNORE)
-    mask = torch.zeros((len(rows), length), dtype=torch.int64)
-    for row, (ids, answer) in enumerate(rows):
-        end = len(ids) + len(answer)
-        input_ids[row, :end] = torch.tensor(ids + answer)
-        labels[row, len(ids) : end] = torch.tensor(answer)
-        mask[row, :end] = 1
-        if hide_separators:
-            question = examples[row].parts[-1]
-            start = len(ids) - len(question)
-            mask[row, start:end] = torch.tensor([int(i != answer[-1]) for i in (*question, *answer)])
-    batch = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-    return {**batch, "pooled": pooled, "references": references}
+    def blank(self) -> Shown:
+        """Stands in for a picture that cannot be read, where the record's loss does not count."""
+        return Shown(torch.zeros(self._seen.width), self._tokens)

@@ -1,45 +1,220 @@
-"""The network that a recipe starts from: a checkpoint folder, or small parts of the recipe's own."""
+"""The network that a recipe starts from: a checkpoint folder, published weights, or small parts of the recipe's own."""
 
+import inspect
+import math
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig, CLIPVisionConfig
 
-from depictqa_core.checkpoints import load_checkpoint
+from depictqa_core import published_layout as layout
+from depictqa_core.checkpoints import BUNDLED, describe_checkpoint, load_checkpoint
 from depictqa_core.config import DepictQAConfig
+from depictqa_core.connector import CONNECTORS
+from depictqa_core.errors import CheckpointError
+from depictqa_core.foreign_tensors import Tensors
+from depictqa_core.images import SizePolicy
 from depictqa_core.model import DepictQAModel
+from depictqa_core.published import import_published
+from depictqa_core.vision import TOWERS
 
 from .tokenizer import train_tokenizer
 
+CONFIG_FIELDS = set(inspect.signature(DepictQAConfig.__init__).parameters) - {"self", "kwargs"} | {"lora"}
 
-def start_network(recipe: dict, texts: Iterable[str]):
-    """Make the model and tokenizer that a recipe starts from.
+
+def start_network(recipe, texts: Iterable[str]):
+    """Make the model and the tokenizer that a recipe starts from, with everything frozen that it does not train.
 
     Args:
-        recipe: with ``start`` (a checkpoint folder) or ``network`` (DepictQAConfig fields, plus ``vocabulary`` for the
-            tokenizer's size and ``cnn_weights`` for an EfficientNet-Lite0 state dict).
+        recipe: a ``training.recipe.Recipe``.
         texts: questions and answers that a new tokenizer is trained on.
 
     Returns:
-        (DepictQAModel in training precision float32, tokenizer)
+        (DepictQAModel, tokenizer, card of the checkpoint started from or None). What learns is float32.
+
+    Raises:
+        CheckpointError: weights that are missing, damaged or do not fit.
+        ValueError: a part is to be trained that the network does not have.
     """
-    if recipe.get("start"):
-        checkpoint = load_checkpoint(recipe["start"])
-        return checkpoint.model, checkpoint.tokenizer
-    settings = dict(recipe["network"])
-    tokenizer = train_tokenizer(texts, settings.pop("vocabulary"))
-    weights = settings.pop("cnn_weights", None)
-    language = dict(settings.pop("language"))
+    if recipe.network:
+        (model, tokenizer), card, folder = _own_network(recipe.network, texts), None, None
+    else:
+        folder = start_folder(recipe)
+        checkpoint = load_checkpoint(folder, dtype=recipe.frozen_precision)
+        model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
+        if recipe.changes:
+            model = _changed(model, recipe.changes)
+    model.freeze(tuple(recipe.trainable))
+    for part in recipe.trainable:
+        names = [name for name, _ in model.named_parameters()]
+        if not any(("lora_" in name) if part == "lora" else name.startswith(f"{part}.") for name in names):
+            raise ValueError(f"trainable names {part}, but the network to start from has no {part}")
+    dtype = getattr(torch, recipe.frozen_precision)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else dtype)
+    if folder and dtype != torch.float32:
+        _restore(model, folder)
+    return model, tokenizer, card
+
+
+def _changed(model: DepictQAModel, changes: dict) -> DepictQAModel:
+    """A network with its weights, and with other settings; parts of the connector that these add are untrained."""
+    before = {key: getattr(model.config, key) for key in CONFIG_FIELDS if hasattr(model.config, key)}
+    connector = {**model.config.connector, **changes.get("connector", {})}
+    try:
+        changed = DepictQAModel(DepictQAConfig(**{**before, **changes, "connector": connector}))
+        missing, left = changed.load_state_dict(model.state_dict(), strict=False)
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"changes: the weights to start from do not fit ({error})") from error
+    if left or any(not name.startswith("connector.") for name in missing):
+        raise ValueError(f"changes: the weights to start from do not fit: {[*left, *missing][0]}")
+    return changed.eval()
+
+
+def start_folder(recipe) -> Path:
+    """The checkpoint folder that a recipe starts from; published weights are imported into the run's folder, once."""
+    if isinstance(recipe.start, str):
+        return BUNDLED if recipe.start == "bundled" else Path(recipe.start)
+    folder, start = recipe.run / "start", recipe.start
+    try:
+        describe_checkpoint(folder)
+    except CheckpointError:
+        delta = start.delta or (lambda clip, llm: fresh_delta(clip, llm, start.abstractor, recipe.seed))
+        import_published(start.clip, start.llm, delta, folder, report=print)
+    return folder
+
+
+def fresh_delta(clip: layout.Clip, llm: layout.Language, abstractor: bool, seed: int) -> Tensors:
+    """LoRA, projector and abstractor before any training, under the names of a published delta (facts 2.1).
+
+    LoRA adds nothing at first (B is zero), the queries are standard normal, all else is as PyTorch initialises it.
+    """
+    sizes = layout.Delta(abstractor=layout.Abstractor() if abstractor else None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        modules = {"vision_proj": nn.Linear(clip.width, llm.width)}
+        for index in range(sizes.abstractor.layers if sizes.abstractor else 0):
+            modules[f"abstractor.abstractor.layers.{index}"] = nn.TransformerDecoderLayer(
+                clip.width, layout.ABSTRACTOR_HEADS, sizes.abstractor.feedforward
+            )
+        values = {f"{name}.{key}": v for name, module in modules.items() for key, v in module.state_dict().items()}
+        for name, entry in layout.delta(sizes, clip, llm).items():
+            if ".lora_A." in name:
+                values[name] = nn.init.kaiming_uniform_(torch.empty(entry.shape), a=math.sqrt(5))
+            elif ".lora_B." in name:
+                values[name] = torch.zeros(entry.shape)
+            elif name == "abstractor.query_embeds":
+                values[name] = torch.randn(entry.shape)
+    return Tensors(Path("fresh"), {name: tuple(value.shape) for name, value in values.items()}, values.__getitem__)
+
+
+def _restore(model: DepictQAModel, folder: Path) -> None:
+    """Read again, in full precision, what learns and what is measured: loading rounded it to the frozen format."""
+    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    wanted |= {name: buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(str(file), "pt") as tensors:
+            for name in wanted.keys() & set(tensors.keys()):
+                wanted[name].data = tensors.get_tensor(name).float()
+
+
+# ---------------------------------------------------------------------- a network of the recipe's own
+
+
+def _own_network(network: dict, texts: Iterable[str]):
+    weights = network.get("cnn_weights")
+    if weights and not Path(weights).is_file():
+        raise CheckpointError(f"network.cnn_weights is '{weights}', but there is no such file; see the recipe's README")
+    tokenizer = train_tokenizer(texts, network["vocabulary"])
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    language = AutoConfig.for_model(language.pop("model_type"), vocab_size=len(tokenizer), **ids, **language)
-    model = DepictQAModel(DepictQAConfig(language=language, **settings))
+    model = DepictQAModel(_config(network, vocab_size=len(tokenizer), **ids))
     if weights:
         load_efficientnet_lite0(model.vision, weights)
     return model, tokenizer
 
 
-def load_efficientnet_lite0(tower: torch.nn.Module, path: str | Path) -> None:
+def _config(network: dict, **vocabulary) -> DepictQAConfig:
+    settings = {key: value for key, value in network.items() if key not in ("vocabulary", "cnn_weights", "language")}
+    language = {**network["language"], **vocabulary}
+    return DepictQAConfig(language=AutoConfig.for_model(language.pop("model_type"), **language), **settings)
+
+
+def check_changes(changes: dict) -> None:
+    """Check the ``changes`` of a recipe: keys that a network has; raises ValueError."""
+    _refuse_unknown("", changes, CONFIG_FIELDS - {"language"})
+    connector = changes.get("connector", {})
+    if not isinstance(connector, dict):
+        raise ValueError(f"connector is {connector!r}; allowed: its settings by name")
+    _refuse_unknown("connector.", connector, {key for kind in CONNECTORS.values() for key in kind.SETTINGS})
+
+
+def check_network(network: dict) -> None:
+    """Check the ``network`` of a recipe without making its weights.
+
+    Raises:
+        ValueError: a key that nothing reads, a missing one, or sizes that make no network; names key and value.
+    """
+    _refuse_unknown("", network, CONFIG_FIELDS | {"vocabulary", "cnn_weights"})
+    for key in ("vocabulary", "language", "vision", "connector"):
+        if key not in network:
+            raise ValueError(f"{key} is missing")
+    if not isinstance(network["vocabulary"], int) or network["vocabulary"] < 300:
+        raise ValueError(f"vocabulary is {network['vocabulary']!r}; allowed: a whole number from 300")
+    for group in ("vision", "connector", "language", "size", "lora"):
+        if not isinstance(network.get(group, {}), dict):
+            raise ValueError(f"{group} is {network[group]!r}; allowed: its settings by name")
+    vision, connector = network["vision"], network["connector"]
+    _refuse_kind("vision.kind", vision.get("kind"), TOWERS)
+    _refuse_kind("connector.kind", connector.get("kind"), CONNECTORS)
+    _refuse_unknown("connector.", connector, {"kind", *CONNECTORS[connector["kind"]].SETTINGS})
+    if vision["kind"] == "clip":
+        _refuse_unknown("vision.", vision, {"kind", *CLIPVisionConfig().to_dict()})
+    elif vision["kind"] == "cnn":
+        _refuse_unknown("vision.", vision, {"kind", "stem", "stages"})
+    else:
+        _refuse_unknown("vision.", vision, {"kind", "config"})
+        _refuse_unknown("vision.config.", vision.get("config") or {}, _settings_of("vision.config.", vision["config"]))
+    _refuse_unknown("language.", network["language"], _settings_of("language.", network["language"]))
+    _refuse_unknown("size.", network.get("size", {}), {item.name for item in fields(SizePolicy)})
+    if "lora" in network:
+        from peft import LoraConfig
+
+        _refuse_unknown("lora.", network["lora"], {item.name for item in fields(LoraConfig)})
+    try:
+        config = _config(network, vocab_size=network["vocabulary"])
+        SizePolicy(**config.size)
+        with torch.device("meta"):
+            DepictQAModel(config)
+    except Exception as error:  # whatever impossible sizes make the libraries raise
+        raise ValueError(f"these settings make no network ({type(error).__name__}: {error})") from error
+
+
+def _settings_of(where: str, settings: dict) -> set[str]:
+    """The settings that the transformers config of this ``model_type`` knows."""
+    kind = settings.get("model_type")
+    try:
+        config = AutoConfig.for_model(kind)
+    except ValueError as error:
+        raise ValueError(f"{where}model_type is {kind!r}, which transformers does not know") from error
+    return {*config.to_dict(), "model_type", "out_features"}
+
+
+def _refuse_kind(key: str, kind, known: Iterable[str]) -> None:
+    if kind not in known:
+        raise ValueError(f"{key} is {kind!r}; allowed: {', '.join(known)}")
+
+
+def _refuse_unknown(where: str, settings: dict, known: set[str]) -> None:
+    if unknown := sorted(set(settings) - known):
+        raise ValueError(f"unknown key {where}{unknown[0]}; known keys are {', '.join(sorted(known))}")
+
+
+def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
     """Put ImageNet weights into a ``CnnTower``, with every batch norm folded into the convolution before it.
 
     Args:

@@ -1,43 +1,42 @@
-"""One training loop on accelerate: from a recipe to a checkpoint folder, resumable at any moment."""
+"""One training loop on accelerate, for a CPU, one GPU, DDP and FSDP: from a recipe to a checkpoint folder."""
 
-import csv
-import json
+import contextlib
+import copy
 import math
-import shutil
-import time
+import signal
+import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import send_to_device, set_seed
+from accelerate.utils import DistributedType, send_to_device, set_seed
+from torch import nn
 from tqdm import tqdm
 
-from depictqa_core.checkpoints import save_checkpoint
+from depictqa_core.model import IGNORE
+from depictqa_core.prompts import REFERENCE
 
-from .loader import Example, FeatureStore, LiveFeatures, collate, make_example, read_records
+from .batches import Batches, Unreadable
+from .dataset.scenes import read_scenes
+from .loader import FeatureStore, LivePictures, picture_paths, read_parts
+from .logbook import Logbook
 from .network import start_network
-from .recipe import Recipe
-from .warmup import warm_up
+from .recipe import Recipe, RecipeError
+from .sampling import Deck
+from .state import load_state, mend, save_state, save_whole
+from .warmup import warm_up, warm_up_comparison
 
-POOL = 16
-"""Batches drawn together and cut by length, so that a batch pads little."""
+INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
+"""What of a batch goes into the network."""
+LEAST_RATE = 1e-8
+"""Where "warmup_decay" starts and ends."""
 
 
-class Sampler:
-    """Which examples make up each step: drawn by the parts' shares, a function of (seed, step, process) alone."""
-
-    def __init__(self, parts: list[list[Example]], shares: list[float], batch: int, seed: int, process: int = 0):
-        self.parts, self.batch, self.seed, self.process = parts, batch, seed, process
-        self.shares = np.array(shares) / sum(shares)
-
-    def __call__(self, step: int) -> list[Example]:
-        rng = np.random.default_rng([self.seed, step // POOL, self.process])
-        chosen = rng.choice(len(self.parts), self.batch * POOL, p=self.shares)
-        drawn = [self.parts[part][rng.integers(len(self.parts[part]))] for part in chosen]
-        drawn.sort(key=lambda example: (len(example.pictures), example.words))
-        batches = [drawn[i : i + self.batch] for i in range(0, len(drawn), self.batch)]
-        return batches[rng.permutation(POOL)[step % POOL]]
+class Stopped(KeyboardInterrupt):
+    """The run was asked to stop, and its state is saved."""
 
 
 def train(recipe: Recipe, resume: bool = True) -> Path:
@@ -46,112 +45,241 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     A run that was interrupted goes on from its last saved state, with the same samples as if it had never stopped.
 
     Raises:
-        RecipeError, ImageError, FileNotFoundError: bad recipe, unreadable picture, missing records.
-        FloatingPointError: the loss is not finite; the last saved state is left as it was.
+        RecipeError, ValueError, FileNotFoundError: bad recipe, missing or bad records.
+        CheckpointError: the weights to start from are missing, damaged or do not fit.
+        ImageError: too many pictures cannot be read.
+        FloatingPointError: the loss or its gradient is not finite; the last saved state is left as it was.
+        OSError: a state or the checkpoint could not be written; the one before is left as it was.
+        Stopped: Ctrl-C or a termination signal; the state was saved.
     """
     set_seed(recipe.seed)
     accelerator = Accelerator(mixed_precision=recipe.precision)
-    data, output = Path(recipe.data), Path(recipe.output)
-    run = output.with_name(output.name + ".run")
+    if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise RecipeError(
+            f"launched for {accelerator.distributed_type.value}: launch plain processes (accelerate launch"
+            " --multi_gpu); the recipe's sharding: full spreads the weights over them"
+        )
+    run, data = recipe.run, Path(recipe.data)
     run.mkdir(parents=True, exist_ok=True)
-    _mend(run)
-    records = {name: read_records(data / "records" / name) for name in recipe.parts}
-    texts = [turn["value"] for part in records.values() for record in part for turn in record["conversations"]]
-    model, tokenizer = start_network(vars(recipe), texts)
-    parts = [[make_example(record, tokenizer) for record in part] for part in records.values()]
-    model.freeze(tuple(recipe.trainable))
-    paths = sorted({path for part in parts for example in part for path in example.pictures})
-    features = LiveFeatures(model, data)
+    mend(run / "state")
+    resume = resume and (run / "state").exists()
+    parts, weights = read_parts(data / "records", recipe.parts)
+    with accelerator.main_process_first():
+        texts = (turn["value"] for part in parts for record in part for turn in record["conversations"])
+        model, tokenizer, origin = start_network(recipe, texts)
+    batches = _batches(accelerator, recipe, model, tokenizer, parts, weights)
+    if not resume:
+        _warm_up(accelerator, recipe, model, parts, batches.views)
+    teacher = copy.deepcopy(model).eval().requires_grad_(False) if recipe.rehearsal else None
+    loop = Loop(accelerator, recipe, model, batches, teacher)
+    loop.go(run, resume)
+    card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
+    if origin is not None:
+        card["started_from"] = {key: origin.get(key) for key in ("name", "version", "license", "trained_on")}
+    mend(Path(recipe.output))
+    save_whole(Path(recipe.output), accelerator, loop.model, tokenizer, card)
+    return Path(recipe.output)
+
+
+def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dict]], weights: list[float]) -> Batches:
+    """What the run learns from, in order; pictures that the feature store could not read are counted at once."""
+    data, run = Path(recipe.data), recipe.run
+    shown = [picture_paths(record, record["task_type"]) for part in parts for record in part]
+    paths = sorted({path for pictures in shown for path in pictures.values()})
+    beside = ((p[role], p[REFERENCE]) for p in shown if REFERENCE in p for role in p if role != REFERENCE)
+    pairs = sorted(set(beside))
+    unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
     if recipe.cache_features:
         with accelerator.main_process_first():
-            features = FeatureStore(run / "features").fill(model.eval(), data, paths)
-    if recipe.warmup_epochs and not (resume and (run / "state").exists()):
-        known = [record for part in records.values() for record in part if record.get("image_ref")]
+            views = FeatureStore(run / "features", model.eval(), data).fill(paths, pairs)
+        unreadable.read = len(paths)
+        for path, reason in views.unreadable.items():
+            unreadable.note(path, reason)
+        unreadable.check(unreadable.read, unreadable.failed)
+    else:
+        views = LivePictures(model.config, data)
+    deck = Deck([len(part) for part in parts], weights, recipe.sampling, recipe.batch, recipe.seed)
+    return Batches(recipe, parts, deck, views, tokenizer, unreadable)
+
+
+def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
+    if recipe.warmup_epochs:
+        known = [record for part in parts for record in part if record.get("image_ref")]
         known = {record["image_A"]: record for record in known if "severity" in record or "severities" in record}
-        loss = warm_up(model, list(known.values()), features, recipe.warmup_epochs, recipe.seed)
+        readable = [r for r in known.values() if r["image_A"] in features.index and r["image_ref"] in features.index]
+        loss = warm_up(model, readable, features, recipe.warmup_epochs, recipe.seed)
         accelerator.print(f"connector warm-up: loss {loss:.4f}")
-    sampler = Sampler(parts, list(recipe.parts.values()), recipe.batch, recipe.seed, accelerator.process_index)
-    _loop(accelerator, recipe, model, tokenizer, sampler, features, run, resume)
-    card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
-    if accelerator.is_main_process:
-        save_checkpoint(output, accelerator.unwrap_model(model).eval(), tokenizer, card)
-    return output
+    if recipe.comparison_epochs:
+        scenes = read_scenes(recipe.data)
+        loss = warm_up_comparison(model.connector, scenes, features, recipe.comparison_epochs, recipe.seed)
+        accelerator.print(f"comparison warm-up: loss {loss:.4f}")
 
 
-def _loop(accelerator, recipe, model, tokenizer, sampler, features, run: Path, resume: bool) -> None:
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(
-        learned, lr=recipe.learning_rate, betas=tuple(recipe.betas), weight_decay=recipe.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
-    model, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
-    first = 0
-    if resume and (run / "state").exists():
-        accelerator.load_state(str(run / "state"))
-        first = json.loads((run / "state" / "step.json").read_text())["step"]
-    elif (run / "loss.csv").exists():
-        (run / "loss.csv").unlink()
-    model.train()
-    plain = accelerator.unwrap_model(model)
-    if "vision" not in recipe.trainable:
-        plain.vision.eval()
-    bar = tqdm(range(first, recipe.steps), initial=first, total=recipe.steps, desc=recipe.name, mininterval=10)
-    losses, started = [], time.time()
-    for step in bar:
-        batch = collate(sampler(step), features, plain, tokenizer.pad_token_id)
-        batch = {key: send_to_device(value, accelerator.device) for key, value in batch.items()}
-        # Noise of one step must not depend on how many steps this process has made: resumed runs equal unbroken ones.
-        torch.manual_seed(recipe.seed * 1_000_003 + step)
-        loss = model(**batch).loss
-        if not torch.isfinite(loss):
+class Done(NamedTuple):
+    """What one step gave: loss, gradient norm, right answer tokens and answer tokens; records; whether to stop."""
+
+    sums: tuple[float, float, float, float]
+    records: int
+    stop: bool
+
+
+class Loop:
+    """The steps of one run.
+
+    Attributes:
+        model: the network as it is trained, wrapped for its processes.
+    """
+
+    def __init__(self, accelerator: Accelerator, recipe: Recipe, model, batches: Batches, teacher=None):
+        self.accelerator, self.recipe, self.batches = accelerator, recipe, batches
+        self.teacher = teacher and teacher.to(accelerator.device)
+        self.steps = recipe.steps or recipe.epochs * batches.deck.epoch_steps
+        if recipe.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        model.train()
+        if "vision" not in recipe.trainable:
+            model.vision.eval()
+        self.sharded = recipe.sharding == "full"
+        self.model = shard(model, accelerator) if self.sharded else accelerator.prepare(model)
+        self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.AdamW(
+            self.learned, lr=recipe.learning_rate, betas=tuple(recipe.betas), weight_decay=recipe.weight_decay
+        )
+        self.optimiser = accelerator.prepare(optimiser)
+
+    def go(self, run: Path, resume: bool) -> None:
+        """Do all steps that are left."""
+        accelerator, state = self.accelerator, run / "state"
+        first, window = 0, None
+        if resume:
+            progress = load_state(state, accelerator, self.model, self.optimiser)
+            first, window = progress["step"], progress["window"]
+        else:
+            save_state(state, accelerator, self.model, self.optimiser, {"step": 0, "window": None})
+        log = Logbook(run, self.recipe.log_every, first, window) if accelerator.is_main_process else None
+        steps = range(first, self.steps)
+        ahead = self.batches.ahead(steps, accelerator.process_index, accelerator.num_processes)
+        bar = tqdm(steps, initial=first, total=self.steps, desc=self.recipe.name, disable=log is None, mininterval=2)
+        with contextlib.closing(ahead), _signals() as asked:
+            for step, batches in zip(bar, ahead):
+                done = self.step(step, batches, state, asked.is_set())
+                if log is not None and log.add(step + 1, done.sums, self.optimiser.param_groups[0]["lr"], done.records):
+                    bar.set_postfix(loss=f"{log.last['loss']:.4f}")
+                if (step + 1) % self.recipe.save_every == 0 or step + 1 == self.steps or done.stop:
+                    progress = {"step": step + 1, "window": log and log.window}
+                    save_state(state, accelerator, self.model, self.optimiser, progress)
+                if done.stop and step + 1 < self.steps:
+                    raise Stopped(f"stopped after step {step + 1} of {self.steps}; the state is saved in {state}")
+        if log is not None:
+            log.close()
+
+    def step(self, step: int, batches: list[dict], state: Path, stop: bool) -> Done:
+        """One optimiser step over all passes of all processes."""
+        accelerator, recipe = self.accelerator, self.recipe
+        self.optimiser.zero_grad()
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * rate(step, self.steps, recipe)
+        sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
+        for place, batch in enumerate(batches):
+            # Noise depends on the pass alone: runs that were resumed, or that more processes share, equal others.
+            torch.manual_seed(int(np.random.SeedSequence([recipe.seed, step, batch["number"]]).generate_state(1)[0]))
+            with self._exchange(last=place == len(batches) - 1):
+                loss, right, taught = self.loss(batch)
+                accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
+            sums += torch.stack([loss.detach().double(), right.double(), taught.double()])
+        norm = accelerator.clip_grad_norm_(self.learned, recipe.clip)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        unreadable = self.batches.unreadable
+        counts = torch.tensor([unreadable.failed, unreadable.read, stop], dtype=torch.float64)
+        loss, right, taught, failed, read, stop = accelerator.reduce(
+            torch.cat([sums, counts.to(sums)]), reduction="sum"
+        ).tolist()
+        norm = float(norm)
+        # A dynamic loss scale may overflow the gradients now and then, which skips a step; the loss itself may not.
+        if not math.isfinite(loss) or not (math.isfinite(norm) or recipe.precision == "fp16"):
+            what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
             raise FloatingPointError(
-                f"the loss is {loss.item()} at step {step}; the last saved state is in {run / 'state'}"
+                f"the {what} at step {step}; the last good state is in {state}: a smaller learning_rate may help"
             )
-        optimiser.zero_grad()
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(learned, recipe.clip)
-        optimiser.step()
-        schedule.step()
-        losses.append(loss.item())
-        if (step + 1) % 50 == 0 and accelerator.is_main_process:
-            _log(run / "loss.csv", step + 1, float(np.mean(losses[-50:])), schedule.get_last_lr()[0])
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", minutes=f"{(time.time() - started) / 60:.1f}")
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            _save(accelerator, run, step + 1)
+        unreadable.check(int(read), int(failed))
+        self.optimiser.step()
+        sums = (loss, norm if math.isfinite(norm) else 0.0, right, taught)
+        return Done(sums, len(self.batches.deck(step)), stop > 0)
+
+    def loss(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The share of the step's loss in one batch, its right answer tokens, and its answer tokens."""
+        batch = send_to_device(batch, self.accelerator.device)
+        inputs = {key: batch[key] for key in batch.keys() & INPUTS}
+        labels, scales, rehearsal = (batch[key] for key in ("labels", "scales", "rehearsal"))
+        with self.accelerator.autocast():
+            logits = self.model(**inputs).logits
+        labels = labels[:, 1:]
+        places = labels != IGNORE
+        rows = places.nonzero()[:, 0]
+        logits, labels = logits[:, :-1][places].float(), labels[places]
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        if self.teacher is not None and rehearsal.any():
+            with torch.no_grad(), self.accelerator.autocast():
+                wanted = self.teacher(**inputs).logits[:, :-1][places].float().softmax(-1)
+            gap = F.kl_div(logits.log_softmax(-1), wanted, reduction="none").sum(-1)
+            losses = torch.where(rehearsal[rows], gap, losses)
+        counted = scales[rows] > 0
+        right = (logits.argmax(-1) == labels)[counted].sum()
+        return (losses * scales[rows]).sum(), right, counted.sum()
+
+    @contextlib.contextmanager
+    def _exchange(self, last: bool):
+        """Processes exchange gradients in a step's last pass only."""
+        if self.sharded:
+            self.model.set_requires_gradient_sync(last)
+        alone = contextlib.nullcontext() if last or self.sharded else self.accelerator.no_sync(self.model)
+        with alone:
+            yield
 
 
-def _rate(step: int, recipe: Recipe) -> float:
-    if step < recipe.warm_steps:
-        return (step + 1) / recipe.warm_steps
-    done = (step - recipe.warm_steps) / max(1, recipe.steps - recipe.warm_steps)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def rate(step: int, steps: int, recipe: Recipe) -> float:
+    """The learning rate of a step as a share of the recipe's highest (facts 7.1 for "warmup_decay")."""
+    warm = max(10, round(steps / 10)) if recipe.warm_steps is None else recipe.warm_steps
+    done = min(1.0, max(0, step - warm) / max(1, steps - warm))
+    if recipe.schedule == "cosine":
+        if step < warm:
+            return (step + 1) / warm
+        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
+    low = LEAST_RATE / recipe.learning_rate
+    grown = math.log(step + 1) / math.log(max(2, warm)) if step < warm else 1 - done
+    return low + (1 - low) * grown
 
 
-def _log(path: Path, step: int, loss: float, rate: float) -> None:
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "loss", "learning_rate"])
-        writer.writerow([step, f"{loss:.6f}", f"{rate:.3e}"])
+def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Spread all weights of a model over the processes; a layer is whole on a device only while it works (FSDP)."""
+    if accelerator.num_processes < 2:
+        raise RecipeError("sharding is full, but there is one process: launch several, or set sharding: none")
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    for part in (model.vision, model.language):
+        for layer in [m for m in part.modules() if type(m).__name__ in model._no_split_modules]:
+            fully_shard(layer, mesh=mesh)
+    return fully_shard(model, mesh=mesh).to(accelerator.device)
 
 
-def _save(accelerator: Accelerator, run: Path, step: int) -> None:
-    """Replace the saved state only once the new one is complete."""
-    new, state, old = (run / name for name in ("state.new", "state", "state.old"))
-    accelerator.save_state(str(new))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        (new / "step.json").write_text(json.dumps({"step": step}))
-        shutil.rmtree(old, ignore_errors=True)
-        if state.exists():
-            state.rename(old)
-        new.rename(state)
-        shutil.rmtree(old, ignore_errors=True)
-    accelerator.wait_for_everyone()
+@contextlib.contextmanager
+def _signals():
+    """An event that is set by Ctrl-C or a termination signal; a second Ctrl-C interrupts at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
 
+    def ask(number, frame):
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
 
-def _mend(run: Path) -> None:
-    """Undo what a stop in the middle of ``_save`` left behind: the last complete state is the one to go on from."""
-    if not (run / "state").exists() and (run / "state.old").exists():
-        (run / "state.old").rename(run / "state")
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

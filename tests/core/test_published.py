@@ -27,7 +27,8 @@ from depictqa_core.published import import_published
 from depictqa_core.reading import Reading
 from depictqa_core.tasks import setting
 from depictqa_core.vision import prepare
-from training.loader import LiveFeatures, collate, make_example
+from training.examples import collate, make_example
+from training.loader import LivePictures, Shown
 
 PARITY = Path(__file__).resolve().parents[1] / "parity"
 sys.path.insert(0, str(PARITY))
@@ -70,8 +71,9 @@ def loaded(folder):
 @pytest.fixture(scope="module")
 def features(files, loaded):
     """What the vision tower saw in every picture."""
-    live = LiveFeatures(loaded.model, files)
-    return {name: live[f"images/{name}.png"] for name in tiny_set.PICTURES}
+    live = LivePictures(loaded.model.config, files)
+    with torch.inference_mode():
+        return {name: loaded.model.encode([live.show(f"images/{name}.png").content])[0] for name in tiny_set.PICTURES}
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +150,18 @@ def test_greedy_ids_in_one_mixed_batch(loaded, tokens):
         assert answer.probabilities == pytest.approx(case["greedy_probabilities"], rel=tolerance(case))
 
 
+def shown(examples, features):
+    """What the network sees in the pictures of each example; the projector makes a token of every patch."""
+    return [[Shown(features[name], len(features[name])) for name in example.pictures] for example in examples]
+
+
 @pytest.mark.parametrize("name", GOLDEN["train"])
 def test_training_batches_and_loss(name, loaded, features):
     case, wanted = GOLDEN["cases"][name], GOLDEN["train"][name]
     record = dict(zip(("image_ref", "image_A", "image_B"), case["images_ref_A_B"])) | {"task_type": case["task"]}
     record["conversations"] = [{"value": case["query"]}, {"value": wanted["answer"]}]
     example = make_example(record, loaded.tokenizer)
-    batch = collate([example], features, loaded.model, 2, hide_separators=True)
+    batch = collate([example], shown([example], features), 2, hide_separators=True)
     tail = len(wanted["input_ids"])
     assert batch["input_ids"][0, -tail:].tolist() == wanted["input_ids"]
     assert batch["labels"][0, -tail:].tolist() == wanted["labels"]
@@ -163,7 +170,7 @@ def test_training_batches_and_loss(name, loaded, features):
     with torch.inference_mode():
         loss = loaded.model(**batch).loss.item()
     assert loss == pytest.approx(wanted["loss"], abs=tolerance(case))
-    assert collate([example], features, loaded.model, 2)["attention_mask"].all()
+    assert collate([example], shown([example], features), 2)["attention_mask"].all()
 
 
 def test_hidden_separators_leave_padding_hidden_and_other_rows_alone(loaded, features):
@@ -176,9 +183,9 @@ def test_hidden_separators_leave_padding_hidden_and_other_rows_alone(loaded, fea
         example("Which image?", "Noise"),
         example("What distortion is most apparent here?", "Noise and blur"),
     ]
-    batch = collate(both, features, loaded.model, 2, hide_separators=True)
+    batch = collate(both, shown(both, features), 2, hide_separators=True)
     for row, one in enumerate(both):
-        alone = collate([one], features, loaded.model, 2, hide_separators=True)
+        alone = collate([one], shown([one], features), 2, hide_separators=True)
         length = alone["input_ids"].shape[1]
         assert batch["attention_mask"][row, :length].tolist() == alone["attention_mask"][0].tolist()
         assert not batch["attention_mask"][row, length:].any()

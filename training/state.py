@@ -1,0 +1,104 @@
+"""What a run keeps on disk: its state, replaced only by a complete new one, and the finished checkpoint."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_state_dict,
+    set_state_dict,
+)
+
+from depictqa_core.checkpoints import save_checkpoint
+from depictqa_core.model import DepictQAModel
+
+WEIGHTS, OPTIMISER, PROGRESS = "trained.safetensors", "optimiser.pt", "step.json"
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes the place of ``folder`` once it is complete.
+
+    Raises:
+        OSError: writing failed (a full disk, say); ``folder`` is as it was.
+    """
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir(parents=True)
+        yield new
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise
+        kept = "; what was saved there before is untouched" if folder.exists() else ""
+        raise OSError(f"{folder} could not be written ({' '.join(str(error).split())}){kept}") from error
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def mend(folder: Path) -> None:
+    """Undo what a stop in the middle of ``replaced`` left behind: the last complete folder is the one that counts."""
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+
+
+def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> None:
+    """Save what is needed to go on: what learns, gathered whole from all processes, its optimiser state, and progress.
+
+    The state does not depend on the number of processes: a run may go on with more or fewer of them. All processes call
+    this; raises OSError as ``replaced`` does.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+    weights, moments = get_state_dict(model, optimiser.optimizer, options=options)
+    if accelerator.is_main_process:
+        scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
+        with replaced(folder) as new:
+            save_file({name: value.contiguous() for name, value in weights.items()}, new / WEIGHTS)
+            torch.save({"optimiser": moments, "scaler": scaler}, new / OPTIMISER)
+            (new / PROGRESS).write_text(json.dumps(progress))
+    accelerator.wait_for_everyone()
+
+
+def load_state(folder: Path, accelerator, model, optimiser) -> dict:
+    """Put a saved state back and return its progress; raises ValueError if it is the state of another recipe."""
+    weights = load_file(folder / WEIGHTS)
+    learned = {name.removeprefix("module.") for name, p in model.named_parameters() if p.requires_grad}
+    saved = {name for name in weights if name in dict(accelerator.unwrap_model(model).named_parameters())}
+    if learned != saved:
+        odd = sorted(learned ^ saved)[0]
+        raise ValueError(f"{folder} is the state of a run that trained other parts (see {odd}); --restart begins anew")
+    stored = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
+    set_state_dict(
+        model,
+        optimiser.optimizer,
+        model_state_dict=weights,
+        optim_state_dict=stored["optimiser"],
+        options=StateDictOptions(full_state_dict=True, strict=False),
+    )
+    if accelerator.scaler is not None and stored["scaler"]:
+        accelerator.scaler.load_state_dict(stored["scaler"])
+    return json.loads((folder / PROGRESS).read_text())
+
+
+def save_whole(folder: Path, accelerator, model, tokenizer, card: dict) -> None:
+    """Write the ordinary checkpoint folder of a model that may be spread over processes; all of them call this."""
+    weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    if accelerator.is_main_process:
+        with torch.device("meta"):
+            whole = DepictQAModel(accelerator.unwrap_model(model).config)
+        whole.load_state_dict(weights, assign=True)
+        whole.tie_weights()
+        with replaced(folder) as new:
+            save_checkpoint(new, whole, tokenizer, card)
+    accelerator.wait_for_everyone()
