@@ -1,10 +1,16 @@
 """Confidence rules against numbers of the published code and computations by hand."""
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from depictqa_core.confidence import TOP_TOKENS, brief_confidence, detailed_confidence, letter_confidence
+from depictqa_core.errors import CheckpointError
 from depictqa_core.prompts import answer_ids
+from depictqa_core.sentence_encoder import SentenceEncoder
 from depictqa_core.tasks import DISTORTIONS
 
 END = [13, 29871, 2]
@@ -173,3 +179,89 @@ def test_real_tokenizer():
     chances = [0.0 if piece.strip() == "and" else 1.0 for piece in pieces]
     assert 0.0 in chances
     assert detailed_confidence("", ids, chances, tokenizer.decode)[0] == 1.0
+
+
+# ---------------------------------------------------------------------- a sentence encoder out of a folder
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory):
+    """A random BERT with a word tokenizer, in the files of a Hugging Face folder."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("encoder")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"image a b has slight noise , but is good .".split()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    return folder
+
+
+def test_encoder_is_the_mean_over_the_words_of_a_text_whatever_the_batch(encoder_folder):
+    from transformers import AutoModel, AutoTokenizer
+
+    encoder = SentenceEncoder(encoder_folder)
+    texts = ["image a has noise", "good", "image b is good but has slight noise , a b a b a b"] * 40
+    found = encoder(texts)
+    model, tokenizer = AutoModel.from_pretrained(encoder_folder).eval(), AutoTokenizer.from_pretrained(encoder_folder)
+    for text, row in zip(texts[:3], found):
+        with torch.inference_mode():
+            hidden = model(torch.tensor([tokenizer(text)["input_ids"]])).last_hidden_state[0]
+        mean = hidden.mean(0).numpy()
+        assert row == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+    assert np.abs(found[:3] - found[-3:]).max() < 1e-5 and found.shape == (120, 16)
+
+
+def test_texts_are_cut_at_the_length_that_the_folder_notes(encoder_folder, tmp_path):
+    shutil.copytree(encoder_folder, tmp_path / "e")
+    (tmp_path / "e" / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
+    short = SentenceEncoder(tmp_path / "e")
+    assert short(["image a b has noise"]) == pytest.approx(short(["image a b is good . but"]), abs=1e-6)
+    long = SentenceEncoder(encoder_folder)
+    assert np.abs(long(["image a b has noise"]) - long(["image a b is good . but"])).max() > 1e-3
+
+
+def test_a_judge_with_an_encoder_says_so(encoder_folder, tmp_path):
+    from tiny import make_tiny_checkpoint
+
+    from depictqa_core.judge import load_judge
+
+    folder = make_tiny_checkpoint(tmp_path / "c")
+    picture = np.full((70, 80, 3), 90, np.uint8)
+    plain = load_judge(folder, "cpu").describe(picture, max_new_tokens=12)[0]
+    judge = load_judge(folder, "cpu", encoder=encoder_folder)
+    weighed = judge.describe(picture, max_new_tokens=12)[0]
+    assert plain.text == weighed.text
+    assert (plain.confidence_method, weighed.confidence_method) == ("verdict words", "sentence encoder")
+    assert 0 <= weighed.confidence <= 1
+
+
+@pytest.mark.parametrize(
+    "harm, said",
+    [
+        (lambda f: (f / "config.json").unlink(), "no config.json"),
+        (lambda f: (f / "model.safetensors").unlink(), "cannot be read"),
+        (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "cannot be read"),
+        (lambda f: (f / "tokenizer.json").unlink(), "cannot be read"),
+        (lambda f: _drop(f / "model.safetensors"), "lacks weights .*layer.1"),
+    ],
+)
+def test_encoders_that_cannot_be_used_are_one_line(encoder_folder, tmp_path, harm, said):
+    shutil.copytree(encoder_folder, tmp_path / "e")
+    harm(tmp_path / "e")
+    with pytest.raises(CheckpointError, match=said) as caught:
+        SentenceEncoder(tmp_path / "e")
+    assert "\n" not in str(caught.value)
+
+
+def _drop(path):
+    weights = load_file(path)
+    save_file({name: value for name, value in weights.items() if "layer.1." not in name}, path, {"format": "pt"})
