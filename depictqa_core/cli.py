@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import reports
 from .confidence import reliable
-from .errors import DepictQAError, ImageError
+from .errors import DepictQAError, ImageError, OutOfMemory
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
 from .results import Failure
@@ -203,8 +203,14 @@ def _judge_each(options, ask) -> int:
             for pictures, unreadable in load_pictures(names):
                 failures += unreadable
                 bar.offset = len(results) + len(failures)
-                if pictures:
+                try:
                     results += ask(judge, pictures, reference, progress=bar)
+                except OutOfMemory:  # some picture is too large; what was found of the others is known already
+                    for picture in pictures:
+                        try:
+                            results += ask(judge, [picture], reference)
+                        except OutOfMemory as error:
+                            failures.append(Failure(picture.name, str(error)))
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise

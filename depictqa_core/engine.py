@@ -14,7 +14,7 @@ from .caches import ByteCache
 from .checkpoints import Checkpoint
 from .errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
 from .images import Picture, SizePolicy
-from .memory import run_in_batches
+from .memory import reading_budget, run_in_batches
 from .prompts import Slot, answer_ids, encode, layout, text_ids
 from .slots import by_role, slots
 from .tasks import Task
@@ -27,8 +27,6 @@ ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are kept between calls, so that an interrupted call goes on where it stopped."""
 ANSWER_OVERHEAD, TOKEN_BYTES = 1024, 80
 """About what one kept answer takes beside its numbers, and one token of a written one with its probability."""
-READING_BYTES = 2**30
-"""Memory budget for the keys and values of the prompts that are read together."""
 BATCH = 32
 """Most questions that go through the language model together."""
 
@@ -283,11 +281,11 @@ class Engine:
         return math.prod(SizePolicy(**self.model.config.size).padded(picture.height, picture.width))
 
     def _fitting(self, batch: list[int], prompts: list, ahead: int):
-        """Cut a batch so that its keys and values stay within ``READING_BYTES``: yields (indexes, prompts)."""
+        """Cut a batch so that its keys and values stay within ``reading_budget``: yields (indexes, prompts)."""
         from .reading import bytes_per_token
 
         longest = max(sum(len(segment.embeds) for segment in prompt) for prompt in prompts) + ahead
-        size = max(1, READING_BYTES // (longest * bytes_per_token(self.model.language)))
+        size = max(1, reading_budget(self.device) // (longest * bytes_per_token(self.model.language)))
         for start in range(0, len(batch), size):
             yield batch[start : start + size], prompts[start : start + size]
 

@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 from .errors import DepictQAError
 
+READING_BYTES = 2**30
+"""What the keys and values of prompts that are read together may take where free memory cannot be asked for."""
+
 
 def run_in_batches(members: list, size: int, run: Callable[[list], None], too_large: Callable) -> list[DepictQAError]:
     """``run(batch)`` over all members in order; a batch that does not fit into memory is halved and tried again.
@@ -38,6 +41,13 @@ def run_in_batches(members: list, size: int, run: Callable[[list], None], too_la
             failures.append(too_large(batch[0]))
         start += len(batch)
     return failures
+
+
+def reading_budget(device) -> int:
+    """Bytes for the keys and values of prompts that are read together: half of what is free on a CUDA device."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else READING_BYTES
 
 
 def is_out_of_memory(error: BaseException) -> bool:

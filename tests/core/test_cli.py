@@ -16,7 +16,9 @@ from PIL import Image
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import cli, files, load_judge, reports
+from depictqa_core.caches import ByteCache
 from depictqa_core.judge import Judge
+from depictqa_core.model import DepictQAModel
 from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,6 +81,27 @@ def test_rank_prints_writes_and_draws(depictqa, folder):
     assert [name in line for name, line in zip(names, lines[2:5])] == [True] * 3
     assert "3 pictures, 3 comparisons" in lines[-1]
     assert Image.open("r.png").width > 900
+
+
+def test_rank_says_its_budget_and_why_it_stopped(depictqa, folder):
+    for words, expected in (
+        ((), (3, 3, "all pairs")),
+        (("--budget", "2"), (2, 2, "budget")),
+        (("--budget", "99", "--top-k", "3"), (3, 3, "all pairs")),
+        (("--method", "score"), (0, None, "scores")),
+    ):
+        facts = json.loads(depictqa("rank", folder, "--json", *words)[1])
+        assert (facts["comparisons"], facts.get("budget"), facts["stopped"]) == expected
+    assert "2 comparisons (budget)" in depictqa("rank", folder, "--budget", "2")[1].splitlines()[-1]
+    few = json.loads(depictqa("rank", folder, "--json", "--top-k", "1")[1])
+    assert few["comparisons"] <= 3 and len(few["results"]) == 3
+
+
+def test_ranked_pictures_need_not_stay_in_memory(depictqa, folder, monkeypatch):
+    whole = depictqa("rank", folder, "--json", "--sheet", "whole.png")
+    monkeypatch.setattr(files, "PIXELS", ByteCache(0))
+    assert depictqa("rank", folder, "--json", "--sheet", "few.png") == whole
+    assert Path("whole.png").read_bytes() == Path("few.png").read_bytes()
 
 
 def test_rank_says_what_the_judge_says(depictqa, folder, checkpoint):
@@ -221,6 +244,8 @@ def test_file_names_may_hold_anything(depictqa, folder):
         ("rank pics --sheet r.pdf", "does not end in"),
         ("compare pics/x2.png", "required"),
         ("identify pics --count 3", "invalid choice"),
+        ("rank pics --top-k 0", "'0' is not a number from 1"),
+        ("rank pics --budget many", "'many' is not a number from 1"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
@@ -317,6 +342,24 @@ def test_an_interruption_keeps_what_was_judged(depictqa, folder, monkeypatch):
     status, _, err = depictqa("score", folder, "--json", "s.json")
     assert (status, err) == (130, "depictqa: interrupted\n")
     assert len(json.loads(Path("s.json").read_text())["results"]) == 2
+
+
+def test_a_picture_too_large_for_the_memory_is_reported_and_the_rest_is_judged(depictqa, folder, monkeypatch):
+    encode = DepictQAModel.encode
+
+    def limited(self, prepared):
+        if any(picture.pixels.shape[-1] > 100 for picture in prepared):
+            raise MemoryError
+        return encode(self, prepared)
+
+    whole = json.loads(depictqa("score", folder, "--json")[1])["results"]
+    Image.fromarray(np.zeros((64, 128, 3), np.uint8)).save(Path(folder) / "wide.png")
+    monkeypatch.setattr(DepictQAModel, "encode", limited)
+    status, out, err = depictqa("score", folder, "--json")
+    facts = json.loads(out)
+    assert status == 3 and "not enough memory" in err
+    assert [failure["picture"] for failure in facts["failures"]] == ["pics/wide.png"]
+    assert [r["picture"] for r in facts["results"]] == [r["picture"] for r in whole]
 
 
 def test_own_outputs_are_not_ranked_the_next_time(depictqa, folder):

@@ -317,7 +317,7 @@ def test_little_memory_for_keys_and_values_only_makes_smaller_batches(loaded, mo
     sizes = []
     original = PromptReader.read
     monkeypatch.setattr(PromptReader, "read", lambda self, p, *rest: sizes.append(len(p)) or original(self, p, *rest))
-    monkeypatch.setattr(engine_module, "READING_BYTES", 1)
+    monkeypatch.setattr(memory, "READING_BYTES", 1)
     assert close(scores(fresh(loaded), shown), expected)
     assert [d.text for d in fresh(loaded).describe(shown, max_new_tokens=4)] == [d.text for d in words]
     assert sizes == [1] * 12
