@@ -60,7 +60,7 @@ class CompareModels(io.ComfyNode):
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Optional: the undistorted original; one picture for all, or one per picture.",
+                    tooltip="Optional: the undistorted originals: one for all, one per prompt, or one per picture.",
                 ),
             ],
             outputs=[
@@ -142,11 +142,14 @@ def _labels(labels: list[str], batches: list, count: int) -> list[str]:
 
 
 def _per_pair(reference, pairs, count: int):
-    """One reference per pair from one per picture; otherwise what arrived, which is then one for all or refused."""
+    """One reference per pair, from one per picture or per group; otherwise what arrived: one for all, or refused."""
     singles = flatten(reference)
-    if len(singles) != count or count == 1:
-        return reference
-    return [singles[pair.a] for pair in pairs]
+    groups = list(dict.fromkeys(pair.group for pair in pairs))
+    if len(singles) == count:
+        return [singles[pair.a] for pair in pairs]
+    if len(singles) == len(groups):
+        return [singles[groups.index(pair.group)] for pair in pairs]
+    return reference
 
 
 def _table(board, labels, pictures, notices) -> Table:

@@ -10,10 +10,17 @@ from comfyui.comfy_server import PACK, comfy_folder
 
 SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 NODES = [
+    "DepictQA_CollectPreferences",
     "DepictQA_CompareImages",
+    "DepictQA_CompareModels",
     "DepictQA_DescribeImages",
+    "DepictQA_FilterImages",
+    "DepictQA_IdentifyDistortions",
     "DepictQA_LoadModel",
+    "DepictQA_QualityMap",
+    "DepictQA_QualitySheet",
     "DepictQA_RankImages",
+    "DepictQA_SaveScoredImages",
     "DepictQA_ScoreImages",
 ]
 
@@ -86,7 +93,7 @@ def test_translations_cover_every_node(infos, server, language):
 
 def test_templates_are_listed_with_thumbnails(server):
     names = server.get("/api/workflow_templates")["depictqa"]
-    assert sorted(names) == ["compare_with_reference", "rank_a_batch"]
+    assert sorted(names) == sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
     for name in names:
         assert json.loads(server.fetch(f"/api/workflow_templates/depictqa/{name}.json"))["nodes"]
         assert server.fetch(f"/api/workflow_templates/depictqa/{name}.jpg").startswith(b"\xff\xd8\xff")

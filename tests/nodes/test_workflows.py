@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from comfyui.comfy_server import PACK
 from comfyui.ui_format import to_api
@@ -23,8 +24,18 @@ def run_workflow(server):
     return run
 
 
-def test_both_are_here():
-    assert [path.stem for path in WORKFLOWS] == ["compare_with_reference", "rank_a_batch"]
+SHIPPED = [
+    "collect_preferences",
+    "compare_models",
+    "compare_with_reference",
+    "judge_a_folder",
+    "quality_map",
+    "rank_a_batch",
+]
+
+
+def test_all_are_here():
+    assert [path.stem for path in WORKFLOWS] == SHIPPED
     for path in WORKFLOWS:
         assert path.with_suffix(".jpg").exists()
 
@@ -45,3 +56,45 @@ def test_compare_with_reference(run_workflow, server):
     report = json.loads(run.text(node_of(graph, "PreviewAny")))
     assert report["results"][0]["verdict"] == "A"
     assert report["results"][0]["text"]
+
+
+def test_compare_models(run_workflow, server):
+    graph, run = run_workflow("compare_models")
+    assert len(server.images(run, node_of(graph, "PreviewImage"))) == 1
+    table = run.text(node_of(graph, "PreviewAny")).splitlines()
+    assert table[2].split()[:2] == ["1", "sharp"]  # the undistorted one stands first, and alone
+    assert "9 comparisons in 3 groups" in " ".join(table) and "too few groups" in " ".join(table)
+
+
+def test_judge_a_folder(run_workflow, server):
+    graph, run = run_workflow("judge_a_folder")
+    pictures = [path for path in server.input.iterdir() if path.suffix == ".png"]
+    saved = server.images(run, node_of(graph, "DepictQA_SaveScoredImages"))
+    assert len(saved) == len(pictures) > 3
+    listed = (server.base / "output" / "DepictQA" / "judged" / "scores.csv").read_text(encoding="utf-8").splitlines()
+    assert len(listed) >= 1 + len(pictures)
+    (sheet,) = server.images(run, node_of(graph, "SaveImage"))
+    assert min(sheet.size) > 500
+
+
+def test_collect_preferences(server):
+    """As it ships nothing is picked; then the user types a number and runs it again."""
+    workflow = json.loads((PACK / "workflows" / "collect_preferences.json").read_text())
+    graph = to_api(workflow, server.get("/object_info"))
+    node, best = node_of(graph, "DepictQA_CollectPreferences"), node_of(graph, "PreviewImage")
+    first = server.run(graph)
+    assert "Nothing recorded" in first.text(node) and best not in first.outputs
+    graph[node]["inputs"]["picked"] = "1"
+    second = server.run(graph)
+    assert "2 in all" in second.text(node) and len(server.images(second, best)) == 1
+    records = server.base / "output" / "depictqa" / "preferences" / "records" / "preferences.json"
+    assert len(json.loads(records.read_text())) == 2
+
+
+def test_quality_map(run_workflow, server):
+    graph, run = run_workflow("quality_map")
+    heat, mask = (server.images(run, key)[0] for key, node in graph.items() if node["class_type"] == "PreviewImage")
+    assert heat.width == mask.width == 768
+    bad = np.asarray(mask.convert("L"))
+    assert bad[:384, 384:].mean() > bad[384:].mean() + 60  # the blurred corner against the lower half
+    assert run.text(node_of(graph, "PreviewAny")).startswith("x ")
