@@ -7,6 +7,8 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 
 VENV := .venv
+OLDEST := $(VENV)/oldest-transformers
+OLDEST_TESTS := $(addprefix tests/core/test_,published.py decoding.py model.py checkpoints.py placement.py bundled.py)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test bench lint clean
@@ -16,7 +18,8 @@ demo: $(VENV)/.runtime
 	@echo
 	@echo "written: ranking.csv, ranking.png"
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(OLDEST)/.done
+	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)
 	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
 
 bench: $(VENV)/.test
@@ -46,4 +49,11 @@ $(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
 	bash tests/comfyui/install.sh $(VENV)/bin/python
 	$(PIP) --editable '.[training,scale,test]'
 	$(PIP) --no-deps brisque
+	@touch $@
+
+# the few packages that differ, in a folder in front of the others: no second environment, no second PyTorch
+$(OLDEST)/.done: $(VENV)/.test tests/oldest_transformers.txt
+	@echo "setting up $(OLDEST): the oldest supported transformers"
+	rm -rf $(OLDEST)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OLDEST) --requirement tests/oldest_transformers.txt
 	@touch $@

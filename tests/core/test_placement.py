@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,3 +171,39 @@ def test_pictures_of_any_size_use_fused_attention(folder):
     assert model.language.config._attn_implementation == "sdpa"
     assert model.vision.encoder.layers[0].self_attn.config._attn_implementation == "sdpa"
     assert placement.DTYPES[0] == "float32"
+
+
+# ---------------------------------------------------------------------- what memory is needed
+
+
+def test_the_memory_of_weights_is_what_the_loaded_weights_take(folder):
+    from depictqa_core.memory_needs import memory_needs
+
+    for dtype in placement.DTYPES:
+        model = load_checkpoint(folder, "cpu", dtype).model
+        taken = sum(t.numel() * t.element_size() for t in model.parameters())
+        need = next(need for need in memory_needs(model.config) if need.dtype == dtype)
+        assert need.weights == pytest.approx(taken, rel=0.01)
+        assert need.total == need.weights + need.words + need.picture
+
+
+def test_keys_and_values_are_what_the_language_model_keeps(folder):
+    from depictqa_core.memory_needs import ANSWER_TOKENS, TEXT_TOKENS, memory_needs
+
+    model = load_checkpoint(folder).model
+    with torch.inference_mode():
+        kept = model.language(torch.tensor([[1, 2, 3, 4, 5]]), use_cache=True).past_key_values
+    layers = [(kept[i][0], kept[i][1]) for i in range(2)] if hasattr(kept, "__getitem__") else None
+    layers = layers or [(layer.keys, layer.values) for layer in kept.layers]
+    each = sum(t.numel() * t.element_size() for pair in layers for t in pair) / 5
+    tokens = 3 * 4 + TEXT_TOKENS + ANSWER_TOKENS  # the tiny abstractor has 4 queries
+    assert memory_needs(model.config)[0].words == each * tokens
+
+
+def test_the_table_of_the_docs_is_the_one_of_the_command(capsys):
+    from depictqa_core.cli import main
+
+    assert main(["import", "--memory"]) == 0
+    printed = capsys.readouterr().out.strip()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "published_weights.md").read_text(encoding="utf-8")
+    assert printed in page and "| int4 | 4." in printed
