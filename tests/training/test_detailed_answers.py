@@ -226,7 +226,7 @@ def truthful(request: dict) -> str:
     verdict = (
         f"Image {winner} is better than Image {'AB'.replace(winner, '')}." if len(facts) == 2 else "It can be judged."
     )
-    return f"{said} This shows on the old house, the lake and the sky behind it. {verdict} Nothing more is to be said here."
+    return f"{said} This shows on the old house, the lake and the sky behind it. {verdict} Nothing more is to be said."
 
 
 PLAN = Plan("p", 1, sets={"assessment_single": Wanted(12), "comparison_double": Wanted(6)})

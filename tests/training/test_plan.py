@@ -371,6 +371,7 @@ build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples
 """
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_and_double_nothing(pictures, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     build_samples(IDENTIFY, find_split(pictures, "train"), whole, shard_samples=4)
@@ -396,6 +397,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(pictures, tmp_path):
     assert [line["scene"] for line in lines] == list(range(60))
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, tmp_path):
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))\n{CODE}"
     run = subprocess.run(

@@ -417,8 +417,8 @@ def test_published_files(tmp_path, capsys):
     assert json.loads(out.read_text()) == [test, *good]
     said = capsys.readouterr()
     for reason in (
-        "an id that was there before", "a picture that is not there", "an unknown task type (quality_both)", "no image_B",
-        "turns that do not alternate", "no record",
+        "an id that was there before", "a picture that is not there", "an unknown task type (quality_both)",
+        "no image_B", "turns that do not alternate", "no record",
     ):  # fmt: skip
         assert reason in said.out
     assert "1 pictures are not there: gone.png" in said.err

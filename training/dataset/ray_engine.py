@@ -26,7 +26,7 @@ def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # the build shows its own
     rows = ray.data.from_items([{"shard": number} for number in range(len(shards))], override_num_blocks=len(shards))
-    made = rows.map(_Task(shards), num_cpus=1, concurrency=workers or None)
+    made = rows.map(_Task(shards), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers or None))
     try:
         for row in made.iter_rows():
             if row["error"]:
