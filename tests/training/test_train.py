@@ -280,7 +280,7 @@ def test_an_unreadable_picture_is_skipped_counted_and_named(recipe_file, damaged
     named = (tmp_path / "out.run" / "unreadable.csv").read_text().splitlines()
     assert len(named) == 1 and named[0].startswith("5.png,")
     with pytest.raises(ImageError, match="unreadable_share.*5.png"):
-        train(read_recipe(recipe_file(unreadable_share=0.1, output=str(tmp_path / "second"), **changes)))
+        train(read_recipe(recipe_file(unreadable_share=0.05, output=str(tmp_path / "second"), **changes)))
 
 
 def test_a_recipe_can_start_from_a_checkpoint(recipe_file, tmp_path):
