@@ -145,6 +145,19 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--explain", action="store_true", help="also explain it in words")
     verb.set_defaults(run=_compare)
 
+    verb = verbs.add_parser("map", help="show where a picture is bad", parents=[reference, model, output])
+    verb.add_argument("picture", metavar="PICTURE", help="a picture")
+    verb.add_argument("--out", metavar="FILE", type=_sheet_path, help="write the heat map (.png, .jpg or .webp)")
+    verb.add_argument("--tile", type=_count, default=160, metavar="PIXELS", help="side of a tile (default: 160)")
+    verb.set_defaults(run=_map)
+
+    parents = [model, output]
+    verb = verbs.add_parser("leaderboard", help="find out which model makes the better pictures", parents=parents)
+    verb.add_argument("folders", nargs="+", metavar="FOLDER", help="one per model; equal file names are equal prompts")
+    verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the standings as rows to FILE (.csv)")
+    verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="write it as a picture (.png, .jpg or .webp)")
+    verb.set_defaults(run=_leaderboard)
+
     verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
     verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the bundled one)")
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
@@ -254,6 +267,46 @@ def _compare(options) -> int:
         judge = _judge(options, bar)
         result = judge.compare(a, b, reference, explain=options.explain, progress=bar)
     _write(options, judge.info, [result.to_dict()], [], partial(reports.comparison_text, result))
+    return 0
+
+
+def _map(options) -> int:
+    from .quality_map import cut, grid, heat_picture, quality_map
+    from .references import fit_reference
+
+    _check_outputs(options, [options.picture])
+    picture, reference = FilePicture(options.picture), _reference(options)
+    tiles = grid(picture.height, picture.width, options.tile)
+    beside = reference and cut(fit_reference(reference, (picture,))[0], tiles)
+    with _bar(options, "tiles") as bar:
+        judge = _judge(options, bar)
+        found = quality_map(picture, tiles, [s.score for s in judge.score(cut(picture, tiles), beside, progress=bar)])
+    _write(options, judge.info, [found.to_dict()], [], lambda *_: reports.map_text(found))
+    if options.out:
+        heat_picture(picture, found).save(options.out, quality=92)
+    return 0
+
+
+def _leaderboard(options) -> int:
+    from .leaderboard import fair_pairs, leaderboard
+
+    found = [(folder, name) for folder in options.folders for name in find_pictures([folder])]
+    names = [name for _, name in found]
+    _check_outputs(options, names)
+    labels = [folder.rstrip("/\\") for folder, _ in found]
+    pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(name))[0] for name in names])
+    pictures = [FilePicture(name) for name in names]
+    with _bar(options, "answers") as bar:
+        judge = _judge(options, bar)
+        answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)
+    board = leaderboard(labels, pairs, answers)
+    facts = board.to_dict()
+    standings = facts.pop("standings")
+    _write(options, judge.info, standings, [], lambda width, _: reports.leaderboard_table(board, width), **facts)
+    if options.chart:
+        from .charts import leaderboard_chart
+
+        leaderboard_chart(board).save(options.chart, quality=92)
     return 0
 
 
@@ -434,7 +487,7 @@ def _with_extension(text: str, allowed: tuple[str, ...], advice: str) -> str:
 
 def _outputs(options) -> list[tuple[str, str]]:
     """The files this run will write, as (option, path)."""
-    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet")]
+    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart")]
     return [(option, path) for option, path in named if path not in (None, "-")]
 
 

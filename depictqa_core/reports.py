@@ -168,6 +168,15 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
 
 
+def map_text(found) -> str:
+    """Where one picture is worst and where it is best, in pixels."""
+    lines = [f"{printable(found.picture)}: {len(found.grid.boxes)} tiles of {found.grid.side} pixels"]
+    for name, best in (("worst", False), ("best", True)):
+        (left, top, right, bottom), score = found.tile(best)
+        lines.append(f"{name}: {score:.1f} at x {left} to {right}, y {top} to {bottom}")
+    return "\n".join(lines)
+
+
 def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
     """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is."""
     rows = [

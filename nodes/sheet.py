@@ -90,12 +90,10 @@ class QualitySheet(io.ComfyNode):
             references, notices = to_reference(reference, pictures)
             known = model.judge.model.config.tasks
             scores = found = [None] * len(pictures)
-            if tasks.SCORE.name in known:
+            if tasks.SCORE.name in known or one(order) == "best first":
                 scores = model.ask("score", pictures, references)
             if tasks.IDENTIFICATION.name in known:
                 found = model.ask("identify", pictures, references, count=None)
-            if one(order) == "best first" and scores[0] is None:
-                raise TaskError("order: this checkpoint was never taught to score; choose 'as given'.")
             entries = [Judged(*entry) for entry in zip(pictures, names, scores, found, strict=True)]
             if one(order) == "best first":
                 entries.sort(key=lambda entry: -entry.score.score)
