@@ -239,9 +239,9 @@ def test_splits(pictures, tmp_path):
 SMALL = Plan(
     "small", 7,
     sets={
-        "identification_single": Wanted(90, fr=60, nr=50), "identification_double": Wanted(40),
-        "assessment_single": Wanted(30), "comparison_single": Wanted(25), "comparison_double": Wanted(20),
-        "rating_double": Wanted(25),
+        "identification_single": Wanted(50, fr=30, nr=25), "identification_double": Wanted(30),
+        "assessment_single": Wanted(12), "comparison_single": Wanted(12), "comparison_double": Wanted(8),
+        "rating_double": Wanted(8),
     },
 )  # fmt: skip
 
@@ -275,7 +275,7 @@ def is_subtle(record):
 
 def test_every_set_has_records_with_and_without_reference(built):
     root, report, written = built
-    assert (report.samples, report.made) == (230, 230) and set(report.skipped) == {"cut.png", "small.png", "long.png"}
+    assert (report.samples, report.made) == (120, 120) and set(report.skipped) == {"cut.png", "small.png", "long.png"}
     ids = set()
     for set_name in SMALL.sets:
         task, kind = set_name.split("_")
@@ -299,7 +299,7 @@ def test_every_set_has_records_with_and_without_reference(built):
     assert (
         written["identification_fr_single.json"]["records"],
         written["identification_nr_single.json"]["records"],
-    ) == (60, 50)
+    ) == (30, 25)
 
 
 def test_forms_of_identification_questions(built):
