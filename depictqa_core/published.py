@@ -21,7 +21,7 @@ from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_
 from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
 
-SHARD_BYTES = 2 * 2**30
+SHARD_BYTES = 2**29
 STORED = "stored"
 """Keep every tensor in the number format of its file."""
 LICENCES = {

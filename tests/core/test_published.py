@@ -587,3 +587,55 @@ def test_the_command_imports_and_checks(files, folder, tmp_path, capsys):
         with pytest.raises(SystemExit) as stop:
             run(capsys, *wrong)
         assert stop.value.code == 2
+
+
+# ---------------------------------------------------------------------- asking it
+
+
+@pytest.mark.parametrize("kind", ["projector", "abstractor"])
+def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, folder, abstractor_folder):
+    """Padding, grouping by size and shared beginnings change no answer, and no picture takes the place of another."""
+    where = folder if kind == "projector" else abstractor_folder
+    shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd", "a_wide")]
+    reference = as_picture(tiny_set.picture("ref_sq"), "ref")
+    loaded = load_checkpoint(where)
+    for beside in (None, reference):
+        together = Judge(loaded).identify(shown, beside)
+        for picture, one in zip(shown, together):
+            alone = Judge(loaded).identify(picture, beside)[0]
+            assert one.picture == picture.name and one.text == alone.text
+            wanted = {item.label: item.probability for item in alone.probabilities}
+            assert {item.label: item.probability for item in one.probabilities} == pytest.approx(wanted, abs=CLOSE)
+    pairs = [(shown[0], shown[2]), (shown[2], shown[1])]
+    for pair, one in zip(pairs, Judge(loaded).compare_many(pairs, [reference, reference])):
+        assert one.probability_a == pytest.approx(Judge(loaded).compare(*pair, reference).probability_a, abs=CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["projector", "abstractor"])
+def test_all_five_verbs_answer_and_end(kind, folder, abstractor_folder):
+    """Random weights write nonsense: it is passed on as it is, within its length, and never replaced."""
+    judge = Judge(load_checkpoint(folder if kind == "projector" else abstractor_folder))
+    judge.anchors = tuple(judge_anchors())
+    shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd")]
+    assert [one.picture for one in judge.identify(shown)] == ["a_tiny", "a_odd"]
+    described = judge.describe(shown, max_new_tokens=8)
+    assert all(one.text == one.text.strip() and one.confidence_method == "verdict words" for one in described)
+    assert judge.compare(*shown).verdict in ("A", "B", "tie")
+    scores = judge.score(shown)
+    assert all(one.method == "anchors" and 0 <= one.low <= one.score <= one.high <= 100 for one in scores)
+    assert sorted(judge.rank(shown, method="score").order) == sorted(judge.rank(shown).order) == [0, 1]
+
+
+def judge_anchors():
+    from depictqa_core.anchors import Anchor
+
+    for name, position in (("ref_sq", 90.0), ("b_sq", 20.0)):
+        yield Anchor(as_picture(tiny_set.picture(name), name), position)
+
+
+def test_another_tokenizer_is_refused_before_anything_is_written(files, tmp_path):
+    shutil.copytree(files / "llm", tmp_path / "llm")
+    model = tmp_path / "llm" / "tokenizer.model"
+    model.write_bytes(model.read_bytes().replace("▁Image".encode(), "▁Imagf".encode()))
+    with pytest.raises(CheckpointError, match="not the tokenizer of the deltas"):
+        import_published(**{**parts(files), "llm": tmp_path / "llm"}, out=None)
