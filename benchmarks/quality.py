@@ -36,14 +36,14 @@ SETS = {
 }
 
 
-def accuracies(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """Set name -> published metrics (``training.evaluate``), without the confidence bins."""
+def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path | None = None) -> dict:
+    """Set name -> published metrics (``training.evaluate``) without the confidence bins; answers go to ``kept``."""
     results = {}
     for name, task_type in SETS.items():
         chosen = read_records(records / f"{name}.json")[:limit]
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "records.json").write_text(json.dumps(chosen))
-            answers = Path(folder) / "answers.jsonl"
+            answers = (kept or Path(folder)) / f"{name}.jsonl"
             metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers, swap=False)["metrics"]
             lines = [json.loads(line) for line in answers.read_text().splitlines()]
         results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
@@ -142,12 +142,17 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
     parser.add_argument("--limit", type=int, default=1000, help="most records per set")
     parser.add_argument("--resaved", action="store_true")
+    parser.add_argument("--changed-limit", type=int, help="most records per set of changed pictures")
+    parser.add_argument("--answers", type=Path, help="folder in which the answers about the pictures as made are kept")
     parser.add_argument("--blank", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     judge, root = load_judge(arguments.checkpoint), arguments.root
     records, results = root / "records", defaultdict(dict)
-    results["as made"] = accuracies(judge, root, records, arguments.limit)
+    if arguments.answers:
+        arguments.answers.mkdir(parents=True, exist_ok=True)
+    results["as made"] = accuracies(judge, root, records, arguments.limit, arguments.answers)
+    print(json.dumps(results, indent=1), flush=True)
     results["order of scores in a scene (SRCC)"] = {
         "without reference": severity_order(judge, root, False),
         "with reference": severity_order(judge, root, True),
@@ -158,7 +163,8 @@ def main() -> None:
     changes |= {"black pictures": _black} if arguments.blank else {}
     for name, change in changes.items():
         with tempfile.TemporaryDirectory() as folder:
-            results[name] = accuracies(judge, changed_copy(root, Path(folder), change), records, arguments.limit)
+            limit = arguments.changed_limit or arguments.limit
+            results[name] = accuracies(judge, changed_copy(root, Path(folder), change), records, limit)
     text = json.dumps(results, indent=1, default=float)
     print(text)
     if arguments.output:

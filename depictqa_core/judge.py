@@ -355,14 +355,27 @@ class Judge:
             for (a, b, _), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])
         ]
 
+    def _openings(self, asked, report: Counter) -> list[tuple[str, float]]:
+        """What each description names, with the probability of that: what ``identify`` names when it is asked for one
+        distortion, together with a second one where the open question finds that more probable."""
+        options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
+        named = [set(tasks.parse_labels(option)) for option in options]
+        ones = tasks.answers(IDENTIFICATION, tasks.ONE_ISSUE)
+        first = self.engine.choose(IDENTIFICATION, tasks.ONE_ISSUE, asked, report)
+        openings = []
+        for alone, row in zip(first, self.engine.choose(IDENTIFICATION, None, asked, report)):
+            label = set(tasks.parse_labels(ones[alone.argmax()]))
+            fitting = [i for i, names in enumerate(named) if bool(names) == bool(label) and label <= names]
+            best = max(fitting, key=lambda i: row[i])
+            openings.append((options[best], float(row[best])))
+        return openings
+
     def _described(
         self, task: Task, question: str | None, asked, length: int, report: Counter, on_text: OnText | None = None
     ) -> list[Description]:
         openings = None
         if task is ASSESSMENT and self.model.config.names_first and self._knows(IDENTIFICATION):
-            options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
-            rows = self.engine.choose(IDENTIFICATION, None, asked, report.silent())
-            openings = [(options[row.argmax()], float(row.max())) for row in rows]
+            openings = self._openings(asked, report.silent())
         described = []
         answered = self.engine.write(task, question, asked, length, report, on_text, openings)
         for pictures, written in zip(asked, answered):
