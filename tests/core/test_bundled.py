@@ -41,7 +41,8 @@ def test_golden_answers(judge):
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
     """At most one pair in twenty the wrong way round over both sample scenes, and two ladders of three wholly in order.
 
-    Measured: garage 12 of 12, balloons 5 of 12 with 13 of 180 pairs wrong. It does not hold for every single picture: ``benchmarks/ladders.py`` measures how often.
+    Measured: garage 12 of 12, balloons 5 of 12 with 13 of 180 pairs wrong. ``benchmarks/ladders.py`` measures how often
+    it holds for a single picture.
     """
     wrong = {}
     for path in SAMPLES.glob("*_original.jpg"):
