@@ -456,3 +456,29 @@ def test_a_file_that_cannot_be_written_is_named_and_the_answer_is_still_printed(
     status, out, err = depictqa("score", folder, "--csv", "s.csv", "--json", "s.json")
     assert status == 1 and one_line(err) and "cannot write 's.csv': No space left on device" in err
     assert "x2.png" in out and json.loads(Path("s.json").read_text())["results"]
+
+
+# ---------------------------------------------------------------------- maps and leaderboards
+
+
+def test_map_says_where_and_draws(depictqa, folder):
+    status, out, err = depictqa("map", "pics/x2.png", "--tile", "32", "--out", "m.png", "--json", "m.json")
+    assert (status, err) == (0, "")
+    (found,) = json.loads(Path("m.json").read_text())["results"]
+    assert np.shape(found["tiles"]) == (4, 5) and f"worst: {found['worst']['score']:.1f} at x " in out
+    assert Image.open("m.png").width == 90
+
+
+def test_leaderboard_over_folders_of_equal_names(depictqa, folder):
+    for model in ("first", "second"):
+        os.makedirs(model)
+        for name in ("a.png", "b.png", f"{model}.png"):
+            Image.open("pics/x2.png").save(f"{model}/{name}")
+    status, out, err = depictqa("leaderboard", "first", "second/", "--csv", "l.csv", "--chart", "l.png")
+    assert (status, err) == (0, "")
+    assert "2 comparisons in 2 groups" in out and "cannot be told apart" in out  # the same pictures: a tie
+    rows = list(csv.DictReader(Path("l.csv").open()))
+    assert sorted((row["label"], row["rank"], row["ties"]) for row in rows) == [("first", "1", "2"), ("second", "1", "2")]
+    assert min(Image.open("l.png").size) > 200
+    status, out, err = depictqa("leaderboard", "first")
+    assert status == 1 and one_line(err) and "at least two" in err
