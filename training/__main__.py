@@ -50,12 +50,24 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="checkpoint folder, instead of the recipe's")
     parser.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's")
     parser.add_argument("--restart", action="store_true", help="ignore the saved state of an earlier run")
+    parser.add_argument("--plan", action="store_true", help="print parameters, steps, memory and time; train nothing")
+    parser.add_argument("--devices", type=int, default=1, help="with --plan: how many devices (default 1)")
+    parser.add_argument("--records", type=int, help="with --plan: records in an epoch, where the data is not there yet")
+    parser.add_argument(
+        "--tflops", type=float, default=150, help="with --plan: what a device really does"
+    )
 
     def run(arguments):
         from .recipe import read_recipe
-        from .train import Stopped, train
 
         recipe = read_recipe(arguments.recipe, data=arguments.data, output=arguments.output, steps=arguments.steps)
+        if arguments.plan:
+            from .plan import lines, plan
+
+            print("\n".join(lines(plan(recipe, arguments.devices, arguments.records), arguments.tflops)))
+            return 0
+        from .train import Stopped, train
+
         try:
             print(train(recipe, resume=not arguments.restart))
         except Stopped as stopped:

@@ -60,13 +60,23 @@ class Batches:
     Each batch has the arguments of ``DepictQAModel.forward`` and ``scales`` [B]: what the loss of one answer token of
     each row counts, so that all tokens (or all records) of the step count the same, in whatever batch and process they
     are; and ``rehearsal`` [B]: whether a row is rehearsal. ``number`` tells the batch from all others of the step.
+
+    Args:
+        rehearsed: which of the parts is rehearsal, if any.
     """
 
-    def __init__(self, recipe, parts: list[list[dict]], deck: Deck, views, tokenizer, unreadable: Unreadable):
+    def __init__(
+        self,
+        recipe,
+        parts: list[list[dict]],
+        deck: Deck,
+        views,
+        tokenizer,
+        unreadable: Unreadable,
+        rehearsed: int | None = None,
+    ):
         self.recipe, self.parts, self.deck, self.views = recipe, parts, deck, views
-        self.tokenizer, self.unreadable = tokenizer, unreadable
-        self.rehearsed: int | None = None
-        """Which part is rehearsal."""
+        self.tokenizer, self.unreadable, self.rehearsed = tokenizer, unreadable, rehearsed
 
     def of(self, step: int, process: int = 0, processes: int = 1) -> list[dict]:
         """The batches that one of the processes does in a step."""

@@ -125,7 +125,8 @@ class LivePictures:
             with torch.no_grad():
                 return connector.token_count(connector.pool(tower(pixels, statistics))[0])
 
-        self._count = count
+        self.count = count
+        """Tokens of a padded picture of some height and width."""
         self._size = lru_cache(maxsize=2**20)(self._read_size)
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
@@ -134,13 +135,13 @@ class LivePictures:
             resized = self.policy.resized(*self._size(path))
         except Exception:  # whatever Pillow makes of a damaged file; show() says what is wrong
             return 0
-        return self._count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
+        return self.count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
         """Read one picture (paths relative to the root), perhaps beside its reference; raises ImageError."""
         prepared = prepare(as_picture(self.root / path, path), self.config, keep)
         comparison = self.compare(path, reference, keep) if reference else None
-        return Shown(prepared, self._count(*prepared.pixels.shape[1:]), comparison)
+        return Shown(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
 
     def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
         """What a picture shows beside its reference, or None where the connector takes nothing of that."""
@@ -152,7 +153,7 @@ class LivePictures:
     def blank(self) -> Shown:
         """Stands in for a picture that cannot be read, where the record's loss does not count."""
         prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
-        return Shown(prepared, self._count(*prepared.pixels.shape[1:]))
+        return Shown(prepared, self.count(*prepared.pixels.shape[1:]))
 
     def _read_size(self, path: str) -> tuple[int, int]:
         with Image.open(self.root / path) as image:

@@ -132,13 +132,14 @@ def _own_network(network: dict, texts: Iterable[str]):
         raise CheckpointError(f"network.cnn_weights is '{weights}', but there is no such file; see the recipe's README")
     tokenizer = train_tokenizer(texts, network["vocabulary"])
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    model = DepictQAModel(_config(network, vocab_size=len(tokenizer), **ids))
+    model = DepictQAModel(own_config(network, vocab_size=len(tokenizer), **ids))
     if weights:
         load_efficientnet_lite0(model.vision, weights)
     return model, tokenizer
 
 
-def _config(network: dict, **vocabulary) -> DepictQAConfig:
+def own_config(network: dict, **vocabulary) -> DepictQAConfig:
+    """The configuration that a recipe's ``network`` stands for; ``vocabulary`` holds what the tokenizer decides."""
     settings = {key: value for key, value in network.items() if key not in ("vocabulary", "cnn_weights", "language")}
     language = {**network["language"], **vocabulary}
     return DepictQAConfig(language=AutoConfig.for_model(language.pop("model_type"), **language), **settings)
@@ -186,7 +187,7 @@ def check_network(network: dict) -> None:
 
         _refuse_unknown("lora.", network["lora"], {item.name for item in fields(LoraConfig)})
     try:
-        config = _config(network, vocab_size=network["vocabulary"])
+        config = own_config(network, vocab_size=network["vocabulary"])
         SizePolicy(**config.size)
         with torch.device("meta"):
             DepictQAModel(config)

@@ -25,6 +25,7 @@ from .loader import FeatureStore, LivePictures, picture_paths, read_parts
 from .logbook import Logbook
 from .network import start_network
 from .recipe import Recipe, RecipeError
+from .rehearsal import make_rehearsal
 from .sampling import Deck
 from .state import load_state, mend, save_state, save_whole
 from .warmup import warm_up, warm_up_comparison
@@ -67,6 +68,8 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     with accelerator.main_process_first():
         texts = (turn["value"] for part in parts for record in part for turn in record["conversations"])
         model, tokenizer, origin = start_network(recipe, texts)
+    if recipe.rehearsal:
+        parts, weights = _rehearse(accelerator, recipe, model, parts, weights)
     batches = _batches(accelerator, recipe, model, tokenizer, parts, weights)
     if not resume:
         _warm_up(accelerator, recipe, model, parts, batches.views)
@@ -79,6 +82,17 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     mend(Path(recipe.output))
     save_whole(Path(recipe.output), accelerator, loop.model, tokenizer, card)
     return Path(recipe.output)
+
+
+def _rehearse(accelerator, recipe: Recipe, model, parts: list[list[dict]], weights: list[float]):
+    """The parts and their weights with one more, last: what the start is to be held to."""
+    paths = {path for part in parts for record in part for path in picture_paths(record, record["task_type"]).values()}
+    wanted, share = recipe.rehearsal, recipe.rehearsal.share
+    with accelerator.main_process_first():
+        records = make_rehearsal(
+            recipe.run / "rehearsal", Path(recipe.data), sorted(paths), wanted.pictures, model.config.tasks, recipe.seed
+        )
+    return [*parts, records], [*weights, sum(weights) * share / (1 - share)]
 
 
 def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dict]], weights: list[float]) -> Batches:
@@ -99,7 +113,8 @@ def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dic
     else:
         views = LivePictures(model.config, data)
     deck = Deck([len(part) for part in parts], weights, recipe.sampling, recipe.batch, recipe.seed)
-    return Batches(recipe, parts, deck, views, tokenizer, unreadable)
+    rehearsed = len(parts) - 1 if recipe.rehearsal else None
+    return Batches(recipe, parts, deck, views, tokenizer, unreadable, rehearsed)
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
