@@ -357,17 +357,21 @@ class Judge:
 
     def _openings(self, asked, report: Counter) -> list[tuple[str, float]]:
         """What each description names, with the probability of that: what ``identify`` names when it is asked for one
-        distortion, together with a second one where the open question finds that more probable."""
-        options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
-        named = [set(tasks.parse_labels(option)) for option in options]
-        ones = tasks.answers(IDENTIFICATION, tasks.ONE_ISSUE)
-        first = self.engine.choose(IDENTIFICATION, tasks.ONE_ISSUE, asked, report)
+        distortion; or for two, where the open question finds two more probable than that one alone."""
+        questions = tasks.ONE_ISSUE, tasks.TWO_ISSUES, IDENTIFICATION.question
+        options = [tasks.answers(IDENTIFICATION, question) for question in questions]
+        rows = [self.engine.choose(IDENTIFICATION, question, asked, report) for question in questions]
         openings = []
-        for alone, row in zip(first, self.engine.choose(IDENTIFICATION, None, asked, report)):
-            label = set(tasks.parse_labels(ones[alone.argmax()]))
-            fitting = [i for i, names in enumerate(named) if bool(names) == bool(label) and label <= names]
-            best = max(fitting, key=lambda i: row[i])
-            openings.append((options[best], float(row[best])))
+        for one, two, free in zip(*rows):
+            alone = options[0][one.argmax()]
+            label = tasks.parse_labels(alone)
+            with_it = [i for i, option in enumerate(options[1]) if label and label[0] in tasks.parse_labels(option)]
+            pairs = sum(free[options[2].index(options[1][i])] for i in with_it)
+            best = max(with_it, key=lambda i: two[i], default=None)
+            if pairs > free[options[2].index(alone)]:
+                openings.append((options[1][best], float(two[best])))
+            else:
+                openings.append((alone, float(one.max())))
         return openings
 
     def _described(
