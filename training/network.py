@@ -192,7 +192,8 @@ def check_network(network: dict) -> None:
         with torch.device("meta"):
             DepictQAModel(config)
     except Exception as error:  # whatever impossible sizes make the libraries raise
-        raise ValueError(f"these settings make no network ({type(error).__name__}: {error})") from error
+        what = " ".join(str(error).split())
+        raise ValueError(f"these settings make no network ({type(error).__name__}: {what})") from error
 
 
 def _settings_of(where: str, settings: dict) -> set[str]:

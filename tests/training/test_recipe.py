@@ -1,0 +1,88 @@
+"""Recipes are refused by the name of what is wrong in them, before anything runs; the shipped ones are good."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from training.recipe import RecipeError, read_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
+MINI = yaml.safe_load((RECIPES / "mini" / "recipe.yaml").read_text())
+START = {"start": {"clip": "a", "llm": "b"}, "network": None, "cache_features": False, "warmup_epochs": 0}
+
+
+def changed(tmp_path, changes):
+    """The mini recipe with values replaced; a key such as "network.size.min" goes into nested settings."""
+    content = copy.deepcopy(MINI)
+    for key, value in changes.items():
+        place, *path = content, *key.split(".")
+        for name in path[:-1]:
+            place = place.setdefault(name, {})
+        place[path[-1]] = value
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.mark.parametrize("name", ["mini/recipe", "mini/refine", "depictqa_wild_7b", "personal"])
+def test_the_shipped_recipes_are_good(name):
+    read_recipe(RECIPES / f"{name}.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stepz": 3}, "unknown key stepz; known keys are .*steps"),
+        ({"network.vizion": 3}, "network: unknown key vizion"),
+        ({"network.connector.hiden": 3}, "network: unknown key connector.hiden; known keys are .*hidden"),
+        ({"network.language.hidden": 3}, "network: unknown key language.hidden;"),
+        ({"network.vision.stage": 3}, "network: unknown key vision.stage;"),
+        ({"network.size.smallest": 3}, "network: unknown key size.smallest; known keys are long, min"),
+        ({"network.lora.rank": 3}, "network: unknown key lora.rank;"),
+        ({**START, "start.checkpoint": "c"}, "unknown key start.checkpoint;"),
+        ({"rehearsal": {"shares": 0.5}}, "unknown key rehearsal.shares; known keys are pictures, share"),
+        ({"steps": 0}, "steps is 0; allowed: a whole number from 1"),
+        ({"steps": True}, "steps is True; allowed"),
+        ({"steps": "many"}, "steps is 'many'; allowed"),
+        ({"learning_rate": "2e-4"}, r"learning_rate is '2e-4' \(text; write 2.0e-04\)"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"betas": [0.9, 1.0]}, r"betas is \[0.9, 1.0\]; allowed: two numbers"),
+        ({"precision": "fp8"}, "precision is 'fp8'; allowed: one of no, fp16, bf16"),
+        ({"trainable": ["eyes"]}, "trainable is .*eyes.*allowed: a list of any of vision, connector, language, lora"),
+        ({"parts": {}}, "parts is {}; allowed: files and their weights above 0"),
+        ({"parts": {"a.json": -1}}, "parts is .*-1"),
+        ({"crop": [0.9, 0.7], "cache_features": False}, "crop is .*allowed: two shares"),
+        ({"network.language.num_attention_heads": 7}, "network: these settings make no network.*192.*7"),
+        ({"network.size.min": 0}, "network: these settings make no network.*min.*0"),
+        ({"network.connector.grid_stages": [99]}, "network: these settings make no network"),
+        ({"network.vision.kind": "eye"}, "network: vision.kind is 'eye'; allowed: clip, backbone, cnn"),
+        ({"network.vocabulary": "large"}, "network: vocabulary is 'large'"),
+        ({"start": "somewhere"}, "give either start .* or network"),
+        ({"epochs": 1}, "give either steps or epochs"),
+        ({"epochs": 1, "steps": None}, "epochs needs sampling: repeat"),
+        ({"sampling": "repeat"}, "sampling: repeat needs whole numbers as weights"),
+        ({"crop": [0.7, 1.0]}, "cache_features keeps what the tower saw once"),
+        ({"cache_features": False}, "warmup_epochs and comparison_epochs need cache_features"),
+        ({"rehearsal": {"share": 0.5}}, "rehearsal needs start: a checkpoint folder"),
+        ({"start": "x", "network": None, "changes": {"conector": {}}}, "changes: unknown key conector"),
+    ],
+)
+def test_a_bad_recipe_is_refused_by_key_and_value(tmp_path, changes, said):
+    with pytest.raises(RecipeError, match=f"recipe.yaml: {said}"):
+        read_recipe(changed(tmp_path, changes))
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path):
+    file = tmp_path / "x.yaml"
+    for text in ("[1, 2", "just text"):
+        file.write_text(text)
+        with pytest.raises(RecipeError, match="x.yaml is no"):
+            read_recipe(file)
+
+
+def test_a_bare_no_is_a_precision_and_steps_of_the_command_stand_for_epochs(tmp_path):
+    assert read_recipe(changed(tmp_path, {"precision": False})).precision == "no"
+    recipe = read_recipe(RECIPES / "depictqa_wild_7b.yaml", steps=3, output="elsewhere")
+    assert (recipe.steps, recipe.epochs, recipe.output) == (3, None, "elsewhere")
