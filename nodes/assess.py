@@ -76,7 +76,8 @@ class IdentifyDistortions(io.ComfyNode):
                     "severities",
                     display_name="severities",
                     is_output_list=True,
-                    tooltip="How severe each named distortion is; empty where the checkpoint was not taught to tell.",
+                    tooltip="How severe each named distortion is, 1 (slight) to 5 (catastrophic), such as 'noise 3.2'; "
+                    "empty where the checkpoint was not taught to tell.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
@@ -216,6 +217,18 @@ class ScoreImages(io.ComfyNode):
                     tooltip="How sure each score is, 0 to 1.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                io.Float.Output(
+                    "lows",
+                    display_name="lows",
+                    is_output_list=True,
+                    tooltip="Lower end of the 95 % interval of each score.",
+                ),
+                io.Float.Output(
+                    "highs",
+                    display_name="highs",
+                    is_output_list=True,
+                    tooltip="Upper end of the 95 % interval of each score.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -227,21 +240,23 @@ class ScoreImages(io.ComfyNode):
             pictures = to_pictures(flatten(images), "image")
             references, notices = to_reference(reference, pictures)
             answers = model.ask("score", pictures, references)
-        rows = [[a.picture, f"{a.score:.1f}", f"± {a.spread:.1f}", percent(a.confidence)] for a in answers]
+        rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         return node_output(
             cls,
             [answer.score for answer in answers],
             [answer.spread for answer in answers],
             [answer.confidence for answer in answers],
             report("score", model, [answer.to_dict() for answer in answers], notices),
+            [answer.low for answer in answers],
+            [answer.high for answer in answers],
             table=Table(["", "score", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
         )
 
 
 def _severities(answer) -> str:
-    """How severe each named distortion is, such as ``"noise 3, blur 1"``; empty where the model does not tell."""
-    severities = getattr(answer, "severities", None) or ()
-    return ", ".join(f"{label} {severity}" for label, severity in zip(answer.labels, severities))
+    """How severe each named distortion is, such as ``"noise 3.2, blur 1.0"``; empty where the model does not tell."""
+    pairs = zip(answer.labels, answer.severities or (), strict=False)
+    return ", ".join(f"{label} {severity:.1f}" for label, severity in pairs)
 
 
 def _most_probable(answer) -> str:

@@ -1,6 +1,7 @@
 """What the pack registers in ComfyUI: nodes and their schemas, help pages, translations, templates, a free import."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,18 @@ def test_help_page_of_every_node_is_served(infos, server):
             assert f"`{key}`" in page, f"{name}: {key} is not in its help page"
 
 
+def test_readme_lists_every_node_with_its_inputs_in_order(infos):
+    lines = (PACK / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("|") for line in lines if "<br>`" in line]
+    table = {cells[1].strip(): cells[2] for cells in rows}
+    assert set(table) == {f"{info['display_name']}<br>`{name}`" for name, info in infos.items()}
+    for name, info in infos.items():
+        keys = [key for group in ("required", "optional") for key in info["input_order"].get(group, [])]
+        listed = re.sub(r"\(.*?\)", "", table[f"{info['display_name']}<br>`{name}`"])
+        assert [key.strip() for key in listed.split(",")] == keys, name
+        assert "optional" in table[f"{info['display_name']}<br>`{name}`"] or not info["input_order"].get("optional")
+
+
 @pytest.mark.parametrize("language", sorted(path.name for path in (PACK / "locales").iterdir()))
 def test_translations_cover_every_node(infos, server, language):
     translation = server.get("/i18n")[language]["nodeDefs"]
@@ -84,7 +97,7 @@ def test_translations_cover_every_node(infos, server, language):
         keys = [key for group in ("required", "optional") for key in info["input_order"].get(group, [])]
         assert node["display_name"] and node["description"]
         assert sorted(node["inputs"]) == sorted(keys)
-        assert sorted(node["outputs"]) == [str(index) for index in range(len(info["output"]))]
+        assert sorted(node["outputs"]) == sorted(str(index) for index in range(len(info["output"])))
     if language == "en":
         for name, info in infos.items():
             assert translation[name]["display_name"] == info["display_name"]
@@ -100,13 +113,13 @@ def test_templates_are_listed_with_thumbnails(server):
 
 
 IMPORT_PROBE = """
-import asyncio, importlib.util, sys
+import asyncio, dataclasses, importlib.util, sys
 comfy, pack = sys.argv[1:3]
 sys.argv = ["main.py", "--cpu"]
 sys.path.insert(0, comfy)
 import comfy.options; comfy.options.enable_args_parsing()
 import comfy.cli_args, utils.extra_config, server, comfy_api.latest, comfy.model_patcher, folder_paths
-HEAVY = ("transformers", "peft", "accelerate", "safetensors", "torchvision", "scipy", "cv2", "tokenizers")
+HEAVY = ("transformers", "peft", "accelerate", "safetensors", "torchvision", "scipy", "cv2", "tokenizers", "matplotlib")
 for name in [name for name in sys.modules if name.split(".")[0] in HEAVY]:
     del sys.modules[name]                 # ComfyUI's own imports must not hide the pack's
 before = set(sys.modules)
@@ -121,6 +134,10 @@ print("nodes:", *asyncio.run(schemas()))
 new = set(sys.modules) - before
 print("heavy:", *sorted(name for name in new if name.split(".")[0] in HEAVY))
 print("foreign:", *sorted({name.split(".")[0] for name in new} - {"pack"} - set(sys.stdlib_module_names)))
+fields = [("search_aliases", list, dataclasses.field(default_factory=list))]
+comfy_api.latest.io.Schema = dataclasses.make_dataclass("NewerSchema", fields, bases=(comfy_api.latest.io.Schema,))
+nodes = asyncio.run(asyncio.run(module.comfy_entrypoint()).get_node_list())
+print("aliases:", *(node.define_schema().node_id for node in nodes if node.define_schema().search_aliases))
 print("weights:", *[path for path in opened if path.endswith((".safetensors", ".bin", ".pt", "tokenizer.json"))])
 """
 
@@ -131,6 +148,7 @@ def test_import_loads_neither_heavy_libraries_nor_weights():
     assert done.returncode == 0, done.stderr[-3000:]
     found = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
     assert sorted(found["nodes"].split()) == NODES
+    assert set(found["aliases"].split()) >= set(NODES) - {"DepictQA_LoadModel"}  # where the schema knows of them
     assert found["heavy"].strip() == ""
     assert found["foreign"].strip() == ""
     assert found["weights"].strip() == ""
