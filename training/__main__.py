@@ -53,9 +53,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="print parameters, steps, memory and time; train nothing")
     parser.add_argument("--devices", type=int, default=1, help="with --plan: how many devices (default 1)")
     parser.add_argument("--records", type=int, help="with --plan: records in an epoch, where the data is not there yet")
-    parser.add_argument(
-        "--tflops", type=float, default=150, help="with --plan: what a device really does"
-    )
+    parser.add_argument("--tflops", type=float, default=150, help="with --plan: what a device really does")
 
     def run(arguments):
         from .recipe import read_recipe

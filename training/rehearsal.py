@@ -21,6 +21,9 @@ from .state import replaced
 SHORT = SizePolicy(short=384, long=768, min=MIN_SIDE, multiple=1)
 """Pictures are made smaller to this before they are distorted, which keeps the work short."""
 
+DAMAGE = ("blur", "noise", "compression", "oversharpen", "pixelate", "quantization")
+"""Categories that are worse than none whatever one prefers; brightness, contrast and colour are a matter of taste."""
+
 
 def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known: list[str], seed: int) -> list[dict]:
     """Distort pictures and write records about them; what was made before for the same pictures is taken as it is.
@@ -77,9 +80,10 @@ def _records(clean: str, distorted: str, found: list[dict], rng: np.random.Gener
         yield tasks.ASSESSMENT, _record(tasks.ASSESSMENT.ask(), text, distorted, reference=reference)
     yield tasks.IDENTIFICATION, _record(identify, tasks.answer_text(()), clean)
     yield tasks.SCORE, _record(score, tasks.LEVELS[0].capitalize(), clean)
-    first = int(rng.integers(2))
-    a, b = (clean, distorted) if first == 0 else (distorted, clean)
-    yield tasks.RATING, _record(tasks.RATING.ask(), tasks.WINNERS[first], a, b)
+    if found[0]["category"] in DAMAGE:
+        first = int(rng.integers(2))
+        a, b = (clean, distorted) if first == 0 else (distorted, clean)
+        yield tasks.RATING, _record(tasks.RATING.ask(), tasks.WINNERS[first], a, b)
 
 
 def _record(question: str, answer: str, a: str, b: str | None = None, reference: str | None = None) -> dict:
