@@ -16,7 +16,7 @@ from depictqa_core.images import SizePolicy, as_picture, fit
 
 from .dataset.descriptions import assessment
 from .distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
-from .state import replaced
+from .state import digest, replaced
 
 SHORT = SizePolicy(short=384, long=768, min=MIN_SIDE, multiple=1)
 """Pictures are made smaller to this before they are distorted, which keeps the work short."""
@@ -47,7 +47,8 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
     listed = folder / "records.json"
     if listed.exists() and (stored := json.loads(listed.read_text(encoding="utf-8")))["source"] == source:
         return stored["records"]
-    records = []
+    # Features are kept by path: other pictures get other names.
+    records, mark = [], digest(source)[:8]
     with replaced(folder) as new:
         for number, path in enumerate(chosen):
             try:
@@ -57,8 +58,8 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
             name, severity = sample_one(rng)
             files = {"clean": clean, "distorted": apply(name, clean, severity, rng)}
             for kind, rgb in files.items():
-                Image.fromarray(rgb).save(new / f"{number}_{kind}.png")
-            clean, distorted = (str((folder / f"{number}_{kind}.png").absolute()) for kind in files)
+                Image.fromarray(rgb).save(new / f"{mark}_{number}_{kind}.png")
+            clean, distorted = (str((folder / f"{mark}_{number}_{kind}.png").absolute()) for kind in files)
             found = [{"category": CATEGORY[name], "name": name, "severity": severity}]
             records += [r for task, r in _records(clean, distorted, found, rng) if task.name in known]
         if not records:

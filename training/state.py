@@ -1,8 +1,9 @@
 """What a run keeps on disk: its state, replaced only by a complete new one, and the finished checkpoint."""
 
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +52,34 @@ def mend(folder: Path) -> None:
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
         old.rename(folder)
+
+
+def digest(source) -> str:
+    """A hash of anything that JSON can write."""
+    coder, found = json.JSONEncoder(sort_keys=True), hashlib.blake2b(digest_size=16)
+    for piece in coder.iterencode(source):
+        found.update(piece.encode())
+    return found.hexdigest()
+
+
+def goes_on(folder: Path, source: str, report: Callable[[str], None]) -> bool:
+    """Whether a saved state is there to go on from: a run that ended begins anew once its records have changed.
+
+    Raises:
+        ValueError: the records have changed while the run was interrupted.
+    """
+    if not folder.exists():
+        return False
+    progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    if progress["records"] == source:
+        return True
+    if progress["step"] < progress["steps"]:
+        raise ValueError(
+            f"the records have changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
+            " put them back, or begin anew with --restart"
+        )
+    report("the records have changed since this run ended: it begins anew")
+    return False
 
 
 def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> None:

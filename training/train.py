@@ -27,7 +27,7 @@ from .network import start_network
 from .recipe import Recipe, RecipeError
 from .rehearsal import make_rehearsal
 from .sampling import Deck
-from .state import load_state, mend, save_state, save_whole
+from .state import digest, goes_on, load_state, mend, save_state, save_whole
 from .warmup import warm_up, warm_up_comparison
 
 INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
@@ -63,8 +63,11 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     run, data = recipe.run, Path(recipe.data)
     run.mkdir(parents=True, exist_ok=True)
     mend(run / "state")
-    resume = resume and (run / "state").exists()
     parts, weights = read_parts(data / "records", recipe.parts)
+    source = digest([recipe.parts, parts])
+    resume = resume and goes_on(run / "state", source, accelerator.print)
+    if not resume and accelerator.is_main_process:
+        (run / "unreadable.csv").unlink(missing_ok=True)
     with accelerator.main_process_first():
         texts = (turn["value"] for part in parts for record in part for turn in record["conversations"])
         model, tokenizer, origin = start_network(recipe, texts)
@@ -74,7 +77,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     if not resume:
         _warm_up(accelerator, recipe, model, parts, batches.views)
     teacher = copy.deepcopy(model).eval().requires_grad_(False) if recipe.rehearsal else None
-    loop = Loop(accelerator, recipe, model, batches, teacher)
+    loop = Loop(accelerator, recipe, model, batches, source, teacher)
     loop.go(run, resume)
     card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
     if origin is not None:
@@ -145,8 +148,8 @@ class Loop:
         model: the network as it is trained, wrapped for its processes.
     """
 
-    def __init__(self, accelerator: Accelerator, recipe: Recipe, model, batches: Batches, teacher=None):
-        self.accelerator, self.recipe, self.batches = accelerator, recipe, batches
+    def __init__(self, accelerator: Accelerator, recipe: Recipe, model, batches: Batches, source: str, teacher=None):
+        self.accelerator, self.recipe, self.batches, self.source = accelerator, recipe, batches, source
         self.teacher = teacher and teacher.to(accelerator.device)
         self.steps = recipe.steps or recipe.epochs * batches.deck.epoch_steps
         if recipe.gradient_checkpointing:
@@ -170,7 +173,7 @@ class Loop:
             progress = load_state(state, accelerator, self.model, self.optimiser)
             first, window = progress["step"], progress["window"]
         else:
-            save_state(state, accelerator, self.model, self.optimiser, {"step": 0, "window": None})
+            self._save(state, 0, None)
         log = Logbook(run, self.recipe.log_every, first, window) if accelerator.is_main_process else None
         steps = range(first, self.steps)
         ahead = self.batches.ahead(steps, accelerator.process_index, accelerator.num_processes)
@@ -181,12 +184,15 @@ class Loop:
                 if log is not None and log.add(step + 1, done.sums, self.optimiser.param_groups[0]["lr"], done.records):
                     bar.set_postfix(loss=f"{log.last['loss']:.4f}")
                 if (step + 1) % self.recipe.save_every == 0 or step + 1 == self.steps or done.stop:
-                    progress = {"step": step + 1, "window": log and log.window}
-                    save_state(state, accelerator, self.model, self.optimiser, progress)
+                    self._save(state, step + 1, log and log.window)
                 if done.stop and step + 1 < self.steps:
                     raise Stopped(f"stopped after step {step + 1} of {self.steps}; the state is saved in {state}")
         if log is not None:
             log.close()
+
+    def _save(self, state: Path, step: int, window: list[float] | None) -> None:
+        progress = {"step": step, "steps": self.steps, "records": self.source, "window": window}
+        save_state(state, self.accelerator, self.model, self.optimiser, progress)
 
     def step(self, step: int, batches: list[dict], state: Path, stop: bool) -> Done:
         """One optimiser step over all passes of all processes."""

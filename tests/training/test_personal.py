@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageEnhance
 
 from depictqa_core.judge import load_judge
@@ -13,6 +14,7 @@ from training.distortions import ANSWER, CATEGORIES, apply
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "workflows" / "samples"
+pytestmark = pytest.mark.slow
 QUESTION = "Which image is better? Answer the question using a single word or phrase."
 
 
@@ -45,7 +47,7 @@ def preferences(tmp_path_factory):
     (root / "records").mkdir()
     (root / "pictures").mkdir()
     records = []
-    for number, picture in enumerate([*crops(True, 16, rng), *landscapes(16, rng)]):
+    for number, picture in enumerate([*crops(True, 24, rng), *landscapes(24, rng)]):
         names = []
         for kind, shown in zip("pr", pale_and_rich(picture, rng)):
             names.append(f"pictures/{number}{kind}.png")
@@ -63,9 +65,10 @@ def preferences(tmp_path_factory):
 @pytest.fixture(scope="module")
 def judges(preferences, tmp_path_factory):
     """The bundled judge and the personal one."""
+    torch.set_num_threads(1)  # small matrices: a second thread costs more than it gives
     output = tmp_path_factory.mktemp("personal") / "judge"
     recipe = str(ROOT / "training" / "recipes" / "personal.yaml")
-    assert main(["train", recipe, "--data", str(preferences), "--output", str(output), "--steps", "45"]) == 0
+    assert main(["train", recipe, "--data", str(preferences), "--output", str(output), "--steps", "60"]) == 0
     return load_judge(None, "cpu"), load_judge(output, "cpu")
 
 

@@ -15,10 +15,10 @@ from tiny import CNN, make_tiny_checkpoint, make_tiny_model
 from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
 from depictqa_core.model import IGNORE, IMAGE_TOKEN
-from depictqa_core.prompts import answer_ids
+from depictqa_core.prompts import answer_ids, text_ids
 from training.batches import Batches
 from training.examples import collate, make_example
-from training.loader import FeatureStore, LivePictures, read_records
+from training.loader import FeatureStore, LivePictures, Shown, read_records
 from training.logbook import read_log
 from training.recipe import read_recipe
 from training.train import Loop, Stopped, train
@@ -165,6 +165,25 @@ def test_a_stop_between_two_saved_states_loses_neither(recipe_file, tmp_path, mo
     assert seen == [] and progress(tmp_path / "out") == 4
 
 
+def test_a_run_that_ended_begins_anew_with_other_records_and_one_that_was_stopped_does_not(
+    recipe_file, data, tmp_path, capsys
+):
+    root = tmp_path / "growing"
+    shutil.copytree(data, root)
+    path = recipe_file(data=str(root), steps=2, log_every=1)
+    first = train(read_recipe(path))
+    before = curve(first)
+    part = root / "records" / "rating_nr.json"
+    part.write_text(json.dumps(json.loads(part.read_text())[:3]))
+    train(read_recipe(path))
+    assert "begins anew" in capsys.readouterr().out and curve(first) != before and len(curve(first)) == 2
+    step = tmp_path / "out.run" / "state" / "step.json"
+    step.write_text(json.dumps({**json.loads(step.read_text()), "step": 1}))  # as if it had been stopped
+    part.write_text(json.dumps(json.loads(part.read_text())[:2]))
+    with pytest.raises(ValueError, match="records have changed.*step 1 of 2.*--restart"):
+        train(read_recipe(path))
+
+
 def test_a_full_disk_leaves_the_last_state_as_it_was(recipe_file, tmp_path):
     """Files over a limit cannot be written, as on a full disk."""
     import resource
@@ -246,6 +265,28 @@ def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
             batch["attention_mask"][row].sum()
             == (batch["input_ids"][row] != tokenizer.pad_token_id).sum() + (taught == tokenizer.pad_token_id).sum()
         )
+
+
+def test_a_conversation_teaches_every_answer_and_hides_every_separator_of_its_turns():
+    model, tokenizer = make_tiny_model("cnn")
+    said = ["What is it?\n<image>", "A wave.", "How good is it?", "Good."]
+    talk = [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]
+    record = {"task_type": "description", "image": "a.png", "conversations": talk}
+    example = make_example(record, tokenizer)
+    shown = [[Shown(torch.zeros(model.connector.mean.numel()), 3)]]
+    batch = collate([example], shown, tokenizer.pad_token_id, hide_separators=True)
+    ids, labels, mask = (batch[key][0] for key in ("input_ids", "labels", "attention_mask"))
+    answers = [answer_ids(said[1], tokenizer), answer_ids(said[3], tokenizer)]
+    assert labels[labels != IGNORE].tolist() == answers[0] + answers[1]
+    question = text_ids("USER: How good is it?\n   ASSISTANT: ", tokenizer)
+    assert ids[-len(answers[1]) - len(question) :].tolist() == question + answers[1]
+    first = text_ids("</Img> What is it?   ASSISTANT: ", tokenizer)
+    tail = len(first) + len(answers[0]) + len(question) + len(answers[1])
+    assert ids[-tail:][: len(first)].tolist() == first
+    ends = ids == tokenizer.eos_token_id
+    assert mask.tolist() == [int(i < len(ids) - tail or not end) for i, end in enumerate(ends.tolist())]
+    short = make_example(record, tokenizer, max_tokens=len(first) + len(answers[0]) + 2)
+    assert [list(turn) for turn in short.turns] == [answers[0], question[:2]]
 
 
 def test_stored_features_equal_live_ones_and_survive_a_cut(data, tmp_path):
