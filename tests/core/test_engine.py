@@ -423,7 +423,8 @@ def test_one_damaged_answer_leaves_the_others(cnn, monkeypatch):
     bad = fresh(cnn).engine._sight.see([{"A": shown[2]}], lambda: None)[shown[2].key]
 
     def damaged(pooled, *rest):
-        return [t * torch.nan if torch.equal(p, bad) else t for p, t in zip(pooled, connect(pooled, *rest))]
+        seen = (torch.allclose(p, bad, atol=1e-3) for p in pooled)  # threads may change the last digit
+        return [t * torch.nan if hit else t for hit, t in zip(seen, connect(pooled, *rest))]
 
     monkeypatch.setattr(cnn.model, "connect", damaged)
     with pytest.raises(CheckpointError, match="p1-2: tiny-cnn gave no finite probabilities"):

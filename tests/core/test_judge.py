@@ -372,12 +372,12 @@ def test_cancel_does_not_wait_until_a_batch_is_prepared(cnn, monkeypatch):
     monkeypatch.setattr("depictqa_core.sight.prepare", lambda *args: prepared.append(args) or prepare(*args))
 
     def progress(done, total):
-        assert (done, total) == (0, 4)
+        assert (done, total) == (0, 32)
         raise Cancelled
 
     with pytest.raises(Cancelled):
-        fresh(cnn).score(pictures(4), progress=progress)
-    assert 0 < len(prepared) < 4
+        fresh(cnn).score(pictures(32), progress=progress)
+    assert 0 < len(prepared) < 32
 
 
 # ---------------------------------------------------------------------- comparing and ranking

@@ -121,10 +121,10 @@ def check_issues(text, variant):
     assert {label for label in tasks.DISTORTIONS if re.search(rf"\b{label}\b", lower)} == set(truth), text
     for label, cue in CUES.items():
         assert label in truth or not re.search(cue, lower), (label, text)
-    for label, grade in truth.items():
-        assert re.search(
-            rf"\b({grade} {label}|{label}, which is {grade}|{label}, and its degree is {grade})\b", lower
-        ), text
+    # the sentence that names them grades them in the same order
+    naming = next((s for s in lower.split(".") if any(label in s for label in truth)), "")
+    named = re.findall("|".join(sorted(tasks.DISTORTIONS, key=len, reverse=True)), naming)
+    assert list(zip(named, re.findall("|".join(GRADES), naming), strict=True)) == [(n, truth[n]) for n in named], text
     assert set(re.findall("|".join(GRADES), lower)) == set(truth.values()), text
     if not {"serious", "catastrophic"} & set(truth.values()):
         assert not re.search(STRONG, lower), text
@@ -133,7 +133,7 @@ def check_issues(text, variant):
     if "catastrophic" not in truth.values():
         assert "extremely" not in lower, text
     if not truth:
-        assert re.search(r"no distortion|free of distortions", lower) and "damage" not in lower, text
+        assert re.search(r"no distortion|free of distortions|none of the", lower) and "damage" not in lower, text
     else:
         assert not re.search(r"no distortion|free of|without", lower), text
 

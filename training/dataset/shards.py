@@ -138,6 +138,8 @@ def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes")
         from .ray_engine import run_on_ray
 
         yield from run_on_ray(shards, workers)
+        for folder in {shard.store.folder for shard in shards}:
+            _remove_parts(Path(folder))  # a task that ran again leaves what its killed worker had begun to write
     elif workers <= 1 or len(shards) == 1:
         threads = torch.get_num_threads(), cv2.getNumThreads()
         one_thread()
