@@ -131,15 +131,17 @@ class LittleMemory:
 
     def run(self, model, most):
         judge = copy.copy(model.judge)
-        judge.engine = copy.copy(judge.engine)
-        judge.engine.model = network = copy.copy(judge.model)
+        judge.engine = engine = copy.copy(judge.engine)
+        engine.forget_answers()  # the copy's own: what the other judge has answered must be asked again
+        engine._sight = copy.copy(engine._sight)
+        engine.model = engine._sight.model = network = copy.copy(judge.model)
 
-        def encode(pictures):
-            if len(pictures) > most:
+        def connect(pooled, *beside):
+            if len(pooled) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return judge.model.encode(pictures)
+            return judge.model.connect(pooled, *beside)
 
-        network.__dict__["encode"] = encode
+        network.__dict__["connect"] = connect
         return (type(model)(lambda: judge, **model._devices),)
 
 
