@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime
 	@echo "written: ranking.csv, ranking.png"
 
 test: $(VENV)/.test $(OLDEST)/.done
-	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)
+	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)
 	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
 
 bench: $(VENV)/.test
