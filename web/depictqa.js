@@ -5,7 +5,6 @@ import { api } from "../../scripts/api.js";
 
 const WIDGET = "depictqa_answers";
 const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress texts
-const WIDTH = 480;
 const HEIGHT = 220;
 
 const STYLE = `
@@ -69,7 +68,7 @@ function show(node, table) {
   answersElement(node).replaceChildren(...draw(table));
   removePlainText(node);
   const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width, WIDTH), Math.max(node.size[1], height)]);
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   node.setDirtyCanvas?.(true, true);
 }
 

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from comfyui.comfy_server import PACK
+from comfyui.stand_in_diffusion import BLURS, Decoder
 from comfyui.ui_format import to_api
 
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
@@ -17,17 +19,23 @@ def node_of(graph, class_type):
 @pytest.fixture(scope="module")
 def run_workflow(server):
     def run(name):
+        """Run a workflow as it ships; stand-ins take the place of a diffusion model and of its sampling."""
         workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
         graph = to_api(workflow, server.get("/object_info"))
+        for node in graph.values():
+            if node["class_type"] in ("CheckpointLoaderSimple", "KSampler"):
+                node["class_type"] = f"Test_{node['class_type']}"
         return graph, server.run(graph)
 
     return run
 
 
 SHIPPED = [
+    "best_of_n",
     "collect_preferences",
     "compare_models",
     "compare_with_reference",
+    "filter_bad_samples",
     "judge_a_folder",
     "quality_map",
     "rank_a_batch",
@@ -56,6 +64,26 @@ def test_compare_with_reference(run_workflow, server):
     report = json.loads(run.text(node_of(graph, "PreviewAny")))
     assert report["results"][0]["verdict"] == "A"
     assert report["results"][0]["text"]
+
+
+def test_best_of_n_refines_the_best_only(run_workflow, server):
+    graph, run = run_workflow("best_of_n")
+    (best,) = server.images(run, node_of(graph, "PreviewImage"))
+    (refined,) = server.images(run, node_of(graph, "SaveImage"))
+    assert (best.size, refined.size) == ((512, 512), (768, 768))
+    ranks = run.outputs[node_of(graph, "DepictQA_RankImages")]["depictqa"][0]["rows"]
+    assert ranks[0]["cells"][0] == f"1. image {1 + BLURS.index(0.0)}"
+    sharp = Decoder().decode(torch.zeros(1, 4, 96, 96))[0].numpy() * 255
+    assert np.abs(np.asarray(refined, np.float32) - sharp).max() < 1  # its latents followed it
+
+
+def test_filter_bad_samples_saves_both_branches(run_workflow, server):
+    graph, run = run_workflow("filter_bad_samples")
+    saved = {node["inputs"]["filename_prefix"]: key for key, node in graph.items() if node["class_type"] == "SaveImage"}
+    assert len(server.images(run, saved["DepictQA/passed"])) == 1
+    assert len(server.images(run, saved["DepictQA/rejected"])) == 3
+    results = json.loads(run.text(node_of(graph, "PreviewAny")))["results"]
+    assert [result["passed"] for result in results] == [True, False, False, False]  # the undistorted picture is first
 
 
 def test_compare_models(run_workflow, server):

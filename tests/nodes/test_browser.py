@@ -1,0 +1,105 @@
+"""The nodes in today's front end, in headless Chromium: answers are drawn on the node, as a table or at least as text.
+
+Needs a Chromium or Chrome on the machine (Debian: apt-get install chromium), which a virtual environment cannot hold;
+without one these tests are skipped, and say so. Screenshots go to the folder named by DEPICTQA_SCREENSHOTS, if it is set.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from comfyui.comfy_server import PACK
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+WAIT = 120_000  # milliseconds
+SHOW_NODE = """(type) => {
+  const node = app.graph.nodes.find((node) => node.type === type);
+  const canvas = app.canvas;
+  canvas.ds.scale = 1;
+  canvas.ds.offset = [120 - node.pos[0], 160 - node.pos[1]];
+  canvas.setDirty(true, true);
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(server, browser):
+    """The front end with its first-run dialogs out of the way; the errors it prints fail the test."""
+    for setting in ("TutorialCompleted", "InstalledVersion"):
+        server.post("/api/settings", {f"Comfy.{setting}": "1.32.9" if setting == "InstalledVersion" else True})
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(WAIT)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert errors == []
+
+
+def open_and_run(page, server, name: str) -> None:
+    """Load a shipped workflow as a template is loaded, queue it as the button does, wait for the answers."""
+    page.goto(f"http://{server.address}", wait_until="load", timeout=WAIT)
+    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow")
+    workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
+    page.evaluate("(graph) => app.loadGraphData(graph)", workflow)
+    page.evaluate("() => app.queuePrompt(0)")
+
+
+def screenshot(page, name: str) -> bytes:
+    picture = page.screenshot()
+    if folder := os.environ.get("DEPICTQA_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / f"{name}.png").write_bytes(picture)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("name", "class_type", "rows"),
+    [
+        ("rank_a_batch", "DepictQA_RankImages", 4),
+        ("filter_bad_samples", "DepictQA_FilterImages", 4),
+        ("compare_with_reference", "DepictQA_CompareImages", 1),
+    ],
+)
+def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
+    open_and_run(page, server, name)
+    saved = "() => app.graph.serialize().nodes.map((node) => (node.widgets_values ?? []).length)"
+    before = page.evaluate(saved)
+    page.wait_for_selector(".depictqa-answers td", state="attached")
+    page.evaluate(SHOW_NODE, class_type)
+    table = page.locator(".depictqa-answers").first
+    table.locator("td").first.wait_for(state="visible")
+    assert table.locator("tr").count() == rows + 1
+    pictures = table.locator("img")
+    page.wait_for_function("() => [...document.querySelectorAll('.depictqa-answers img')].every((i) => i.naturalWidth)")
+    assert pictures.count() == rows * (2 if "Compare" in class_type else 1)
+    assert "image 1" in table.inner_text() or "image A" in table.inner_text()
+    box = table.bounding_box()
+    assert box["width"] > 300 and box["height"] > 100
+    names = page.evaluate("() => app.graph.nodes.flatMap((node) => (node.widgets ?? []).map((widget) => widget.name))")
+    assert "depictqa_answers" in names and "$$node-text-preview" not in names  # the table stands in place of the text
+    assert page.evaluate(saved) == before  # what is shown is not saved with the graph
+    with_answers = screenshot(page, name)
+    page.evaluate("() => document.querySelectorAll('.depictqa-answers').forEach((box) => box.replaceChildren())")
+    assert page.screenshot() != with_answers
+
+
+def test_without_the_script_the_answers_are_text_under_the_node(server, page):
+    page.route("**/depictqa.js*", lambda route: route.abort())
+    server.post("/free", {"unload_models": True, "free_memory": True})  # the node must run: text comes by message
+    open_and_run(page, server, "rank_a_batch")
+    page.wait_for_selector("text=/quality (excellent|good|fair|poor|bad)/", state="attached")
+    page.evaluate(SHOW_NODE, "DepictQA_RankImages")
+    assert page.locator(".depictqa-answers").count() == 0
+    screenshot(page, "text_only")
