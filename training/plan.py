@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from depictqa_core.checkpoints import describe_checkpoint
@@ -74,7 +75,9 @@ def plan(recipe: Recipe, processes: int = 1, records: int | None = None) -> Plan
     picture = live.count(*live.policy.padded(side, side))
     tokens = 3 * picture + TEXT_TOKENS + ANSWER_TOKENS
     rows = max(1, recipe.micro_tokens // tokens) if recipe.micro_tokens else -(-recipe.batch // processes)
-    saved, flops = _one_pass(model.to(half), recipe, live, side, picture)
+    with FakeTensorMode():
+        _pretend(model, half)
+        saved, flops = _one_pass(model, recipe, live, side, picture)
     parts = processes if recipe.sharding == "full" else 1
     steps = recipe.steps
     if steps is None and records:
@@ -133,8 +136,18 @@ def _records(recipe: Recipe) -> int | None:
     return int(Deck([len(part) for part in parts], weights, "repeat", recipe.batch, recipe.seed).ends[-1])
 
 
+def _pretend(model: DepictQAModel, dtype: torch.dtype) -> None:
+    """Put CPU tensors that hold nothing into a model without any: not every library version can compute on meta."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            value = torch.nn.Parameter(torch.empty(parameter.shape, dtype=dtype), parameter.requires_grad)
+            setattr(module, name, value)
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+
+
 def _one_pass(model: DepictQAModel, recipe: Recipe, live: LivePictures, side: int, picture: int) -> tuple[float, float]:
-    """Bytes that one record keeps for the backward pass, and its floating-point operations, counted on no device."""
+    """Bytes that one record keeps for the backward pass, and its floating-point operations."""
     height, width = live.policy.padded(side, side)
     length = 3 * picture + TEXT_TOKENS + ANSWER_TOKENS
     hidden, kept = model.config.language_config().hidden_size, {}
@@ -147,7 +160,7 @@ def _one_pass(model: DepictQAModel, recipe: Recipe, live: LivePictures, side: in
     model.train()
     if "vision" not in recipe.trainable:
         model.vision.eval()
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         with torch.no_grad():
             pixels = torch.empty(1, 3, height, width)
             statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None

@@ -1,7 +1,7 @@
 """The nodes in today's front end, in headless Chromium: answers are drawn on the node, as a table or at least as text.
 
 Needs a Chromium or Chrome on the machine (Debian: apt-get install chromium), which a virtual environment cannot hold;
-without one these tests are skipped, and say so. Screenshots go to the folder named by DEPICTQA_SCREENSHOTS, if it is set.
+without one these tests are skipped, and say so. Screenshots go to the folder that DEPICTQA_SCREENSHOTS names.
 """
 
 import json
