@@ -22,6 +22,7 @@ class LoadedJudge:
 
     Attributes:
         info: name, version, licence and training data of the checkpoint.
+        tasks: what it was taught, by the names in ``depictqa_core.tasks``.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class LoadedJudge:
         self._devices = {"load_device": load_device, "offload_device": offload_device}
         self._judge = self._patcher = None
         self._answers = OrderedDict()
-        self.info = self.judge.info
+        self.info, self.tasks = self.judge.info, tuple(self.judge.model.config.tasks)
 
     @property
     def judge(self):

@@ -88,7 +88,7 @@ class QualitySheet(io.ComfyNode):
                     raise TaskError(f"captions: {len(captions)} arrived for {len(pictures)} pictures; link as many.")
                 names = repeat([str(caption) for caption in captions], len(pictures))
             references, notices = to_reference(reference, pictures)
-            known = model.judge.model.config.tasks
+            known = model.tasks
             scores = found = [None] * len(pictures)
             if tasks.SCORE.name in known or one(order) == "best first":
                 scores = model.ask("score", pictures, references)
