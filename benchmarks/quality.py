@@ -23,6 +23,7 @@ from depictqa_core.judge import Judge, load_judge
 from training.dataset.descriptions import named
 from training.dataset.scenes import read_scenes
 from training.evaluate import evaluate
+from training.evaluation.metrics import calibration_error
 from training.loader import read_records
 
 SETS = {
@@ -50,14 +51,6 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path |
         hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
         results[name]["ece"] = round(calibration_error([line["confidence"] for line in lines], hits), 4)
     return results
-
-
-def calibration_error(confidences: list[float], hits: list[float], bins: int = 10) -> float:
-    """Expected calibration error over equal-width bins (Guo et al. 2017), for exact answers."""
-    confidences, hits = np.array(confidences), np.array(hits)
-    place = np.minimum((confidences * bins).astype(int), bins - 1)
-    gaps = [abs(confidences[place == b].mean() - hits[place == b].mean()) * (place == b).mean() for b in set(place)]
-    return float(sum(gaps))
 
 
 def severity_order(judge: Judge, root: Path, reference: bool) -> float:
