@@ -108,11 +108,14 @@ class DepictQAModel(PreTrainedModel):
 
         Returns:
             [T, hidden] language-model embeddings per picture.
+
+        Raises:
+            ValueError: not one entry for each picture.
         """
         references = references or [None] * len(pooled)
         comparisons = comparisons or [None] * len(pooled)
         by_shape = defaultdict(list)
-        for index, inputs in enumerate(zip(pooled, references, comparisons)):
+        for index, inputs in enumerate(zip(pooled, references, comparisons, strict=True)):
             by_shape[tuple(None if value is None else tuple(value.shape) for value in inputs)].append(index)
         tokens: list[torch.Tensor | None] = [None] * len(pooled)
         for (_, has_reference, has_comparison), indexes in by_shape.items():

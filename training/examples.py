@@ -109,7 +109,6 @@ def collate(
                     reference = len(contents)
                 contents.append(seen.content)
                 comparisons.append(seen.comparison)
-                comparisons.append(seen.comparison)
                 ids += [IMAGE_TOKEN] * seen.tokens
             else:
                 ids += part

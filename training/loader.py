@@ -103,8 +103,6 @@ class Shown:
     content: Prepared | torch.Tensor
     tokens: int
     comparison: torch.Tensor | None = None
-    """Statistics of the picture beside its reference, where the connector takes them."""
-    comparison: torch.Tensor | None = None
 
 
 class LivePictures:

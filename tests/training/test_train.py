@@ -245,17 +245,24 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(recipe_file, t
 
 
 def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
-    model, tokenizer = make_tiny_model("cnn")
+    model, tokenizer = make_tiny_model("cnn", connector={**CNN["connector"], "comparison": True})
     records = (
         read_records(data / "records" / "identification_fr.json")[:2]
         + read_records(data / "records" / "rating_nr.json")[:1]
     )
     examples = [make_example(record, tokenizer) for record in records]
     live = LivePictures(model.config, data)
-    shown = [[live.show(path) for path in example.pictures] for example in examples]
+    shown = [
+        [live.show(path, reference=beside) for path, beside in zip(example.pictures, example.references)]
+        for example in examples
+    ]
     batch = collate(examples, shown, tokenizer.pad_token_id)
     assert len(batch["pictures"]) == 2 * 2 + 2
     assert batch["references"] == [None, 0, None, 2, None, None]
+    beside = [live.compare(record["image_A"], record["image_ref"]) for record in records[:2]]
+    for given, true in zip(batch["comparisons"], [None, beside[0], None, beside[1], None, None], strict=True):
+        assert torch.equal(given, true) if true is not None else given is None
+    model(**{key: batch[key] for key in ("input_ids", "attention_mask", "pictures", "references", "comparisons")})
     per_picture = model.connector.token_count(None)
     assert (batch["input_ids"] == IMAGE_TOKEN).sum(1).tolist() == [2 * per_picture] * 3
     for row, record in enumerate(records):
