@@ -27,6 +27,10 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--form", choices=("train", "test"), help="records with conversations, or queries; instead of the plan's"
     )
+    scenes = parser.add_argument_group("with --scenes")
+    scenes.add_argument(
+        "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized, as users do (0.25)"
+    )
     plans = parser.add_argument_group("with --plan")
     plans.add_argument("--splits", help="JSON with lists of picture names by split (see the command split)")
     plans.add_argument("--parts", nargs="+", default=[], help="only these parts, such as identification rating_single")
@@ -43,12 +47,14 @@ def add_build(parser: argparse.ArgumentParser) -> None:
 def _build_scenes(arguments: argparse.Namespace) -> None:
     from .records import write_records
     from .scenes import build_scenes
+    from .synthesis import SceneOptions
 
+    options = SceneOptions() if arguments.resaved is None else SceneOptions(resaved=arguments.resaved)
     seed = 131 if arguments.seed is None else arguments.seed
     with _bar(arguments.scenes, "scenes") as bar:
         report = build_scenes(
             arguments.pictures, arguments.out, arguments.scenes, seed, arguments.split, workers=arguments.workers,
-            engine=arguments.engine, progress=lambda done, _: bar.update(done - bar.n),
+            engine=arguments.engine, options=options, progress=lambda done, _: bar.update(done - bar.n),
         )  # fmt: skip
     _say_skipped(report.skipped)
     counts = write_records(arguments.out, seed=seed, form=arguments.form or "train")
