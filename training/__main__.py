@@ -5,6 +5,7 @@ import sys
 
 from depictqa_core.errors import DepictQAError
 
+from .averaging import add_average
 from .dataset.commands import add_build, add_describe, add_read, add_split
 from .evaluation.command import add_calibrate, add_evaluate
 
@@ -23,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     add_describe(commands.add_parser("describe", help="ask an endpoint for the detailed answers of a built data set"))
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
+    add_average(commands.add_parser("average", help="average two checkpoints, one of which was tuned from the other"))
     add_evaluate(commands.add_parser("evaluate", help="answer test files in the published format and score them"))
     add_calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))
     arguments = parser.parse_args(argv)

@@ -29,7 +29,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     )
     scenes = parser.add_argument_group("with --scenes")
     scenes.add_argument(
-        "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized, as users do (0.25)"
+        "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized (default: 0.25)"
     )
     plans = parser.add_argument_group("with --plan")
     plans.add_argument("--splits", help="JSON with lists of picture names by split (see the command split)")

@@ -1,0 +1,98 @@
+"""The average of two checkpoints, one of which was tuned from the other.
+
+Such an average often keeps what both know: it does better on changed pictures than either (Wortsman et al., "Robust
+fine-tuning of zero-shot models", arXiv 2109.01903).
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from depictqa_core.checkpoints import describe_checkpoint, write_card
+from depictqa_core.errors import CheckpointError
+
+
+def average(first: str | Path, second: str | Path, output: str | Path, share: float = 0.5) -> Path:
+    """Write the checkpoint folder whose weights are ``(1 - share) * first + share * second``.
+
+    Everything but the weights is the second's, and so are weights that the first does not have. Temperatures are not
+    kept: they belong to other weights (``python -m training calibrate`` fits new ones).
+
+    Args:
+        first, second: checkpoint folders with one tokenizer and weights of the same shapes.
+        output: a new folder.
+        share: 0..1, how much the second counts.
+
+    Raises:
+        CheckpointError: a folder is no checkpoint, or the two do not fit together.
+        ValueError: ``share`` is out of its range, or ``output`` is there already.
+    """
+    first, second, output = Path(first), Path(second), Path(output)
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share is {share}; give a number from 0 (only the first) to 1 (only the second)")
+    if output.exists():
+        raise ValueError(f"{output} exists already; name a new folder")
+    cards = [describe_checkpoint(folder) for folder in (first, second)]
+    of_first, of_second = (_tensors(folder, card["files"]) for folder, card in zip((first, second), cards))
+    _refuse_misfits(first, second, of_first, of_second)
+    unfinished = output.with_name(output.name + ".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(second, unfinished, ignore=shutil.ignore_patterns("*.safetensors", "README.md"))
+    for file in cards[1]["files"]:
+        with safe_open(str(second / file), "pt") as tensors:
+            mixed = {name: _mix(of_first.get(name), name, tensors.get_tensor(name), share) for name in tensors.keys()}
+            save_file(mixed, str(unfinished / file), metadata=tensors.metadata())
+    config = json.loads((unfinished / "config.json").read_text(encoding="utf-8"))
+    config["calibration"] = {}
+    (unfinished / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    parents = [{key: card.get(key) for key in ("name", "version", "license", "trained_on")} for card in cards]
+    write_card(
+        unfinished, {**cards[1], "average_of": [{**parents[0], "share": 1 - share}, {**parents[1], "share": share}]}
+    )
+    unfinished.rename(output)
+    return output
+
+
+def _tensors(folder: Path, files) -> dict[str, tuple[Path, tuple[int, ...]]]:
+    """Name -> file and shape of every weight of a checkpoint."""
+    found = {}
+    for file in files:
+        with safe_open(str(folder / file), "pt") as tensors:
+            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+            found |= {name: (folder / file, shape) for name, shape in shapes.items()}
+    return found
+
+
+def _refuse_misfits(first: Path, second: Path, of_first: dict, of_second: dict) -> None:
+    from transformers import AutoTokenizer
+
+    what = f"'{first.name}' and '{second.name}' do not fit together"
+    vocabularies = [AutoTokenizer.from_pretrained(str(f), local_files_only=True).get_vocab() for f in (first, second)]
+    if vocabularies[0] != vocabularies[1]:
+        raise CheckpointError(f"{what}: their tokenizers differ")
+    for name, (_, shape) in of_first.items():
+        if name not in of_second:
+            raise CheckpointError(f"{what}: only the first has {name}; is it the other way round?")
+        if shape != of_second[name][1]:
+            raise CheckpointError(f"{what}: {name} has the shapes {shape} and {of_second[name][1]}")
+
+
+def _mix(found: tuple | None, name: str, own, share: float):
+    if found is None or not own.is_floating_point():
+        return own
+    with safe_open(str(found[0]), "pt") as tensors:
+        other = tensors.get_tensor(name)
+    return other.float().lerp(own.float(), share).to(own.dtype)
+
+
+def add_average(parser: argparse.ArgumentParser) -> None:
+    """``average``: one checkpoint out of two, one of which was tuned from the other."""
+    parser.add_argument("first", help="checkpoint folder")
+    parser.add_argument("second", help="checkpoint folder that was tuned from the first")
+    parser.add_argument("output", help="new checkpoint folder")
+    parser.add_argument("--share", type=float, default=0.5, help="how much the second counts, 0 to 1 (default: 0.5)")
+    parser.set_defaults(run=lambda a: print(average(a.first, a.second, a.output, a.share)))
