@@ -1,5 +1,7 @@
 """The configuration of a judge network: one ``transformers`` config that nests the language model's own."""
 
+from collections.abc import Sequence
+
 from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -17,7 +19,7 @@ class DepictQAConfig(PretrainedConfig):
         size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
         mean, std: normalisation of RGB values in 0..1.
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
-        calibration: temperatures by task and setting, see ``answer_temperature``.
+        calibration: temperatures by question, see ``answer_temperature``.
         names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
             identification decides this opening, so that both answers name the same.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
@@ -53,13 +55,13 @@ class DepictQAConfig(PretrainedConfig):
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
 
-    def answer_temperature(self, task: str, reference: bool) -> float:
-        """What the log-probabilities of a brief task's answers are divided by, with a reference or without one.
+    def answer_temperature(self, names: Sequence[str]) -> float:
+        """What the log-probabilities of a brief question's answers are divided by.
 
-        ``calibration`` holds it as ``<task>_fr`` or ``<task>_nr``, else as ``<task>`` for both; 1 where it holds none.
+        Args:
+            names: of ``tasks.temperature_names``; the first that ``calibration`` holds counts, and 1 if it holds none.
         """
-        setting = f"{task}_fr" if reference else f"{task}_nr"
-        return float(self.calibration.get(setting, self.calibration.get(task, 1.0)))
+        return float(next((self.calibration[name] for name in names if name in self.calibration), 1.0))
 
     def language_config(self) -> PretrainedConfig:
         """The language model's own config object."""

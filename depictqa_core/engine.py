@@ -132,7 +132,8 @@ class Engine:
         options = tasks.answers(task, question or task.question)
         ids = [answer_ids(option, self.tokenizer) for option in options]
         forced = token_embeddings(self.model.language, forced_prefix(ids))
-        heat = {seen: self.model.config.answer_temperature(task.name, seen) for seen in (False, True)}
+        names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
+        heat = {seen: self.model.config.answer_temperature(names[seen]) for seen in names}
 
         def answer(reader, prompts, indexes):
             temperature = heat[asked[indexes[0]][-1] is not None]  # all of a batch have a reference, or none has

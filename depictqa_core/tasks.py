@@ -137,6 +137,17 @@ def issue_count(question: str) -> int | None:
     return {frozenset({"ONE"}): 1, frozenset({"TWO"}): 2}.get(frozenset(words))
 
 
+def temperature_names(task: Task, question: str, reference: bool) -> tuple[str, ...]:
+    """Where a checkpoint keeps the temperature of a brief question's answers, the most particular name first.
+
+    ``identification_two_nr`` for two distortions without a reference, ``identification_nr`` for all other questions of
+    that task and setting (``_fr`` with a reference), ``identification`` for both settings.
+    """
+    setting = "fr" if reference else "nr"
+    two = task is IDENTIFICATION and issue_count(question) == 2
+    return (*([f"{task.name}_two_{setting}"] if two else []), f"{task.name}_{setting}", task.name)
+
+
 def answer_text(labels: tuple[str, ...]) -> str:
     """Names as the answer spells them: ``("noise", "blur")`` -> ``"Noise and blur"``, ``()`` -> ``"None"``."""
     return " and ".join(labels or (NONE,)).capitalize()

@@ -48,10 +48,18 @@ def test_answers_that_are_always_right_stop_at_the_bound():
     assert fit_temperature(np.log([[0.9, 0.1]] * 50), np.zeros(50, int)) == pytest.approx(BOUNDS[0], rel=1e-3)
 
 
-def test_a_setting_has_its_own_temperature_and_falls_back_to_the_task():
-    config = DepictQAConfig(calibration={"rating": 2.0, "rating_fr": 3.0, "score_nr": 0.5})
-    assert [config.answer_temperature("rating", reference) for reference in (True, False)] == [3.0, 2.0]
-    assert [config.answer_temperature("score", reference) for reference in (True, False)] == [1.0, 0.5]
+def test_a_question_has_its_own_temperature_and_falls_back_to_setting_and_task():
+    config = DepictQAConfig(calibration={"rating": 2.0, "rating_fr": 3.0, "identification_two_nr": 1.5})
+
+    def heat(task, question):
+        return [config.answer_temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
+
+    assert heat(tasks.RATING, WHICH) == [3.0, 2.0]
+    assert heat(tasks.RATING, "Which of these TWO is better?") == [3.0, 2.0]
+    assert heat(tasks.IDENTIFICATION, TWO) == [1.0, 1.5]
+    assert heat(tasks.IDENTIFICATION, ONE) == [1.0, 1.0]
+    config.calibration = {"identification_nr": 4.0, "identification": 5.0}
+    assert heat(tasks.IDENTIFICATION, TWO) == [5.0, 4.0]
     with pytest.raises(ValueError, match="rating_nr"):
         DepictQAConfig(calibration={"rating_nr": 0})
 
@@ -69,8 +77,10 @@ def folder(tmp_path):
             {"id": f"one {n}", **shown, "query": ONE, "answer": label},
             {"id": f"two {n}", **shown, "query": TWO, "answer": "Noise and blur"},
             {"id": f"rate {n}", **shown, "query": RATE, "answer": "Good"},
-            {"id": f"pair {n}", **shown, "image_B": "0.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]},
         ]
+        if n < 6:
+            pair = {"id": f"pair {n}", **shown, "image_B": "0.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]}
+            rows["brief"].append(pair)
         rows["detailed"].append({"id": f"{n}", **shown, "query": "Describe it.", "answer": "It is fine."})
         rows["training"].append({"id": f"{n}", **shown, "conversations": []})
     rows["brief"].append({"id": "gone", **shown, "image_A": "gone.png", "query": ONE, "answer": "Blur"})
@@ -86,10 +96,12 @@ def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folde
     judge.model.config.calibration = {"identification_nr": 9.0}  # what is stored plays no part in the fit
     fits = calibrate(judge, [read_set(folder / "brief.json", folder)], minimum=1)
     assert {key: fit.count for key, fit in fits.items()} == {
-        "identification_fr": 8,
-        "identification_nr": 8,
-        "rating_fr": 4,
-        "rating_nr": 4,
+        "identification_fr": 4,
+        "identification_nr": 4,
+        "identification_two_fr": 4,
+        "identification_two_nr": 4,
+        "rating_fr": 3,
+        "rating_nr": 3,
     }
     assert judge.model.config.calibration == {"identification_nr": 9.0}
     assert all(fit.nll_after <= fit.nll_before + 1e-9 for fit in fits.values())
@@ -109,16 +121,17 @@ def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folde
 
 
 def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, capsys):
-    fits = calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "brief.json", folder)] * 13)
-    arguments = ["calibrate", str(folder / "judge"), *[str(folder / "brief.json")] * 13, "--root", str(folder)]
+    fits = calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "brief.json", folder)] * 26)
+    arguments = ["calibrate", str(folder / "judge"), *[str(folder / "brief.json")] * 26, "--root", str(folder)]
     before = (folder / "judge" / "config.json").read_text()
     assert command([*arguments, "--dry-run"]) == 0
     assert (folder / "judge" / "config.json").read_text() == before
     assert command(arguments) == 0
     printed = capsys.readouterr().out
     stored = load_judge(folder / "judge", "cpu").model.config.calibration
-    # 52 answers to pairs in each setting are too few to fit on
-    assert stored == {key: fits[key].temperature for key in ("identification_fr", "identification_nr")}
+    # 78 answers to pairs in each setting are too few to fit on
+    fitted = [f"identification{count}_{setting}" for count in ("", "_two") for setting in ("fr", "nr")]
+    assert stored == {key: fits[key].temperature for key in fitted}
     assert "too few" in printed and f"{stored['identification_fr']:.4f}" in printed
     verify_checkpoint(folder / "judge")
     changed = json.loads((folder / "judge" / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""Calibration: a temperature per task and setting, fitted on validation records and stored in the checkpoint folder."""
+"""Calibration: a temperature per question and setting, fitted on validation records and stored in the checkpoint folder."""
 
 import json
 import os
@@ -29,7 +29,7 @@ BOUNDS = (0.1, 10.0)
 
 @dataclass(frozen=True)
 class Fit:
-    """What calibration did for one task and setting.
+    """What calibration did for one question and setting.
 
     Attributes:
         temperature: the fitted one; None where there were too few records.
@@ -75,7 +75,7 @@ def negative_log_likelihood(log_probabilities: np.ndarray, truths: np.ndarray, t
 
 
 def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> dict[str, Fit]:
-    """Fit a temperature for every brief task and setting (``identification_nr`` ...) that the records cover.
+    """Fit a temperature for every brief question and setting (``tasks.temperature_names``) that the records cover.
 
     Records must be ones that the checkpoint was not trained on, or it comes out too sure of itself. The judge's present
     temperatures play no part. Score questions are passed over: the probabilities of their levels say where between two
@@ -135,7 +135,7 @@ def _answers(judge: Judge, test_set: TestSet):
                 for index, row in zip(kept, probabilities):
                     truth = place.get(test_set.records[index]["answer"].strip())
                     if truth is not None:
-                        yield f"{task.name}_{'fr' if setting.reference else 'nr'}", row, truth
+                        yield tasks.temperature_names(task, query, setting.reference)[0], row, truth
                 bar.update(len(members[start : start + CHUNK]))
 
 
@@ -175,11 +175,13 @@ def store(folder: str | Path, fits: dict[str, Fit]) -> dict[str, float]:
 
 def table(fits: dict[str, Fit]) -> str:
     """The fits as aligned text."""
-    head = f"{'task':<20}{'records':>8}{'temperature':>13}{'NLL before':>12}{'after':>9}{'ECE before':>12}{'after':>9}"
+    head = (
+        f"{'question':<22}{'records':>8}{'temperature':>13}{'NLL before':>12}{'after':>9}{'ECE before':>12}{'after':>9}"
+    )
     lines = [head]
     for key, fit in fits.items():
         facts = asdict(fit)
         after = [f"{facts[name]:9.4f}" if facts[name] is not None else " " * 9 for name in ("nll_after", "ece_after")]
         fitted = f"{fit.temperature:13.4f}" if fit.temperature else f"{'too few':>13}"
-        lines.append(f"{key:<20}{fit.count:>8}{fitted}{fit.nll_before:12.4f}{after[0]}{fit.ece_before:12.4f}{after[1]}")
+        lines.append(f"{key:<22}{fit.count:>8}{fitted}{fit.nll_before:12.4f}{after[0]}{fit.ece_before:12.4f}{after[1]}")
     return "\n".join(lines)
