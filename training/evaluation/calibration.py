@@ -1,4 +1,4 @@
-"""Calibration: a temperature per question and setting, fitted on validation records and stored in the checkpoint folder."""
+"""Calibration: temperatures per question and setting, fitted on validation records, stored in the checkpoint folder."""
 
 import json
 import os
