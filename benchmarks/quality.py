@@ -64,21 +64,20 @@ def severity_order(judge: Judge, root: Path, reference: bool) -> float:
 
 
 def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """How often descriptions name exactly the true distortions; and how often they name all of what ``identify`` names,
-    and none where it names none: always, and where ``identify`` is right.
-
-    ``identify`` is asked for one distortion, of pictures with two for two.
+    """How often descriptions, free to name one distortion or two, name exactly the true ones; and how often they name what
+    ``identify`` names when both are asked for the true number of distortions: always, and where it is right.
     """
     right, agree, sure = [], [], []
     for kind in ("single", "double"):
         chosen = read_records(records / f"assessment_nr_{kind}.json")[:limit]
         pictures = [as_picture(root / record["image_A"]) for record in chosen]
-        words = judge.describe(pictures, max_new_tokens=120)
-        found = judge.identify(pictures, count=1 if kind == "single" else 2)
-        for record, said, answer in zip(chosen, words, found):
-            names, truth, labels = named(said.text), named(record["answer"]), set(answer.labels)
-            right.append(names == truth)
-            agree.append(labels <= names and bool(labels) == bool(names))
+        words, count = judge.describe(pictures, max_new_tokens=120), 1 if kind == "single" else 2
+        asked = judge.describe(pictures, count=count, max_new_tokens=120)
+        found = judge.identify(pictures, count=count)
+        for record, free, said, answer in zip(chosen, words, asked, found):
+            truth, labels = named(record["answer"]), set(answer.labels)
+            right.append(named(free.text) == truth)
+            agree.append(named(said.text) == labels)
             if labels == truth:
                 sure.append(agree[-1])
     return {

@@ -17,6 +17,8 @@ from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY, Task
 
 EXPLANATION_TOKENS = 400
+QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
+"""How ``identify`` asks for so many distortions."""
 
 
 def load_judge(
@@ -99,18 +101,17 @@ class Judge:
         """Name the distortions of each picture.
 
         Args:
-            count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model.
+            count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model: it is
+                asked for two where it finds two more probable than one or none.
 
         Returns:
             one Identification per picture, in order. The 13 label probabilities are exact for the question asked. A
             model that was taught to also grades each distortion that it names.
         """
-        questions = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES, None: IDENTIFICATION.question}
-        if count not in questions:
-            raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")
+        _check_count(count)
         pictures, references = self._inputs(pictures, reference)
         report = Counter(progress, len(pictures))
-        found = self._identified(questions[count], pictures, references, report)
+        found = self._identified(count, list(zip(pictures, references)), report)
         return self._graded(found, pictures, references, report) if self._knows(SEVERITY) else found
 
     def describe(
@@ -119,6 +120,7 @@ class Judge:
         reference=None,
         *,
         question: str | None = None,
+        count: int | None = None,
         max_new_tokens: int = 400,
         progress: Progress | None = None,
         on_text: OnText | None = None,
@@ -127,15 +129,20 @@ class Judge:
 
         Args:
             question: another wording of the question.
+            count: how many distortions are named, as in ``identify``: a checkpoint whose descriptions open with their
+                names (``names_first``) names exactly what ``identify`` names; others decide for themselves (None).
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
         on_text: called as ``on_text(index of the picture, its text so far)`` after every token.
         """
         if max_new_tokens < 1:
             raise TaskError(f"max_new_tokens is {max_new_tokens}: give at least 1")
+        _check_count(count)
+        if count is not None and not self._names_first:
+            raise TaskError(f"{self.engine.name} decides itself how many distortions it describes: leave count out")
         pictures, references = self._inputs(pictures, reference)
         asked = list(zip(pictures, references))
         report = Counter(progress, len(asked))
-        return self._described(ASSESSMENT, question, asked, max_new_tokens, report, on_text)
+        return self._described(ASSESSMENT, question, asked, max_new_tokens, report, on_text, count)
 
     def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
         """Rate each picture from 0 (worst) to 100 (flawless).
@@ -237,7 +244,7 @@ class Judge:
         questions = scored * self._score_questions(references) + named * len(pictures) + 2 * pairs
         report = Counter(progress, questions)
         scores = self._scored(pictures, references, report) if scored else None
-        found = self._identified(tasks.ONE_ISSUE, pictures, references, report) if named else None
+        found = self._identified(1, list(zip(pictures, references)), report) if named else None
         if method == "score":
             return answers.ranking(pictures, *answers.order_by_score(scores), scores, found, "score", [])
         asked: list[Comparison] = []
@@ -295,10 +302,24 @@ class Judge:
             )
         return pictures, references
 
-    def _identified(self, question: str, pictures, references, report: Counter) -> list[Identification]:
-        options = tasks.answers(IDENTIFICATION, question)
-        rows = self.engine.choose(IDENTIFICATION, question, list(zip(pictures, references)), report)
-        return [answers.identification(picture.name, options, row) for picture, row in zip(pictures, rows)]
+    def _identified(self, count: int | None, asked: list[tuple], report: Counter) -> list[Identification]:
+        """Brief answers to the question for ``count`` distortions; without a count, for as many as are probable."""
+        counts = [count] * len(asked) if count else self._probable_counts(asked, report.silent())
+        found: list[Identification | None] = [None] * len(asked)
+        for number, question in QUESTIONS.items():
+            members = [index for index, wanted in enumerate(counts) if wanted == number]
+            options = tasks.answers(IDENTIFICATION, question)
+            rows = self.engine.choose(IDENTIFICATION, question, [asked[index] for index in members], report)
+            for index, row in zip(members, rows):
+                found[index] = answers.identification(asked[index][0].name, options, row)
+        return found
+
+    def _probable_counts(self, asked, report: Counter) -> list[int]:
+        """1 or 2 for each picture: 2 where the open question finds two distortions more probable than one or none."""
+        options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
+        pairs = [len(tasks.parse_labels(option)) == 2 for option in options]
+        rows = self.engine.choose(IDENTIFICATION, IDENTIFICATION.question, asked, report)
+        return [2 if row[pairs].sum() > 0.5 else 1 for row in rows]
 
     def _graded(self, found: list[Identification], pictures, references, report: Counter) -> list[Identification]:
         """The same answers with the severity of every distortion that they name."""
@@ -316,6 +337,10 @@ class Judge:
 
     def _knows(self, task: Task) -> bool:
         return task.name in self.model.config.tasks
+
+    @property
+    def _names_first(self) -> bool:
+        return self.model.config.names_first and self._knows(IDENTIFICATION)
 
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
         if self._knows(SCORE):
@@ -355,32 +380,13 @@ class Judge:
             for (a, b, _), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])
         ]
 
-    def _openings(self, asked, report: Counter) -> list[tuple[str, float]]:
-        """What each description names, with the probability of that: what ``identify`` names when it is asked for one
-        distortion; or for two, where the open question finds two more probable than that one alone."""
-        questions = tasks.ONE_ISSUE, tasks.TWO_ISSUES, IDENTIFICATION.question
-        options = [tasks.answers(IDENTIFICATION, question) for question in questions]
-        rows = [self.engine.choose(IDENTIFICATION, question, asked, report) for question in questions]
-        openings = []
-        for one, two, free in zip(*rows):
-            alone = options[0][one.argmax()]
-            label = tasks.parse_labels(alone)
-            with_it = [i for i, option in enumerate(options[1]) if label and label[0] in tasks.parse_labels(option)]
-            pairs = sum(free[options[2].index(options[1][i])] for i in with_it)
-            best = max(with_it, key=lambda i: two[i], default=None)
-            if pairs > free[options[2].index(alone)]:
-                openings.append((options[1][best], float(two[best])))
-            else:
-                openings.append((alone, float(one.max())))
-        return openings
-
     def _described(
-        self, task: Task, question: str | None, asked, length: int, report: Counter, on_text: OnText | None = None
+        self, task: Task, question: str | None, asked, length: int, report: Counter, on_text=None, count=None
     ) -> list[Description]:
-        openings = None
-        if task is ASSESSMENT and self.model.config.names_first and self._knows(IDENTIFICATION):
-            openings = self._openings(asked, report.silent())
-        described = []
+        openings, described = None, []
+        if task is ASSESSMENT and self._names_first:
+            found = self._identified(count, asked, report.silent())
+            openings = [(answer.text, answer.confidence) for answer in found]
         answered = self.engine.write(task, question, asked, length, report, on_text, openings)
         for pictures, written in zip(asked, answered):
             confidence, method = detailed_confidence(
@@ -388,3 +394,8 @@ class Judge:
             )
             described.append(Description(pictures[0].name, written.text, confidence, method))
         return described
+
+
+def _check_count(count: int | None) -> None:
+    if count is not None and count not in QUESTIONS:
+        raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")

@@ -5,6 +5,7 @@ import pytest
 
 from depictqa_core import tasks
 from depictqa_core.checkpoints import Checkpoint
+from depictqa_core.errors import TaskError
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge
 from tests.tiny import make_tiny_model
@@ -20,15 +21,42 @@ def judge(**changes):
     return Judge(Checkpoint(model.eval(), tokenizer, {"name": "tiny"}))
 
 
-def test_descriptions_open_with_what_identify_names():
+@pytest.mark.parametrize("count", [1, 2, None])
+def test_descriptions_open_with_what_identify_names(count):
     named, shown, heard = judge(names_first=True), pictures(4), {}
-    texts = named.describe(shown, max_new_tokens=6, on_text=lambda index, text: heard.setdefault(index, text))
-    for index, (description, one) in enumerate(zip(texts, named.identify(shown))):
-        opening = next(o for o in tasks.identification_answers()[::-1] if description.text.startswith(o))
-        assert heard[index].startswith(opening) and len(description.text) > len(opening)
-        assert set(one.labels) <= set(tasks.parse_labels(opening)) and bool(one.labels) == (opening != "None")
-    free = judge().describe(shown, max_new_tokens=6)
-    assert not all(d.text.startswith(a.text) for d, a in zip(free, named.identify(shown)))
+    texts = named.describe(shown, count=count, max_new_tokens=6, on_text=heard.setdefault)
+    for index, (description, found) in enumerate(zip(texts, named.identify(shown, count=count))):
+        assert description.text.startswith(found.text) and len(description.text) > len(found.text)
+        assert heard[index].startswith(found.text)
+    (asked,) = named.ask([{"A": shown[0]}], tasks.ASSESSMENT, tasks.ASSESSMENT.question)
+    assert asked.text.startswith(named.identify(shown[0], count=None)[0].text)
+
+
+def test_a_checkpoint_that_words_descriptions_freely_decides_what_they_name():
+    free, shown = judge(), pictures(3)
+    texts = free.describe(shown, max_new_tokens=6)
+    assert not all(d.text.startswith(a.text) for d, a in zip(texts, free.identify(shown, count=None)))
+    with pytest.raises(TaskError, match="leave count out"):
+        free.describe(shown, count=1)
+
+
+def test_two_are_named_where_two_are_more_probable(monkeypatch):
+    """The open question decides the number alone; the names are those of the question for so many."""
+    able, shown = judge(), pictures(3)
+    options = tasks.answers(tasks.IDENTIFICATION, tasks.IDENTIFICATION.question)
+    two = [" and " in option for option in options]
+    choose, wanted = able.engine.choose, iter([0.2, 0.8, 0.51])
+
+    def told(task, question, asked, report):
+        if question != tasks.IDENTIFICATION.question:
+            return choose(task, question, asked, report)
+        shares = [next(wanted) for _ in asked]
+        return np.array([[p / sum(two) if pair else (1 - p) / (len(two) - sum(two)) for pair in two] for p in shares])
+
+    monkeypatch.setattr(able.engine, "choose", told)
+    found = able.identify(shown, count=None)
+    one, both = able.identify(shown, count=1), able.identify(shown, count=2)
+    assert found == [one[0], both[1], both[2]]
 
 
 def test_words_behind_the_opening_are_those_the_model_would_write_itself():
