@@ -64,8 +64,8 @@ def severity_order(judge: Judge, root: Path, reference: bool) -> float:
 
 
 def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """How often descriptions, free to name one distortion or two, name exactly the true ones; and how often they name what
-    ``identify`` names when both are asked for the true number of distortions: always, and where it is right.
+    """How often descriptions, free to name one distortion or two, name exactly the true ones; and how often they name
+    what ``identify`` names when both are asked for the true number of distortions: always, and where it is right.
     """
     right, agree, sure = [], [], []
     for kind in ("single", "double"):
