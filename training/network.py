@@ -35,7 +35,8 @@ def start_network(recipe, texts: Iterable[str]):
         texts: questions and answers that a new tokenizer is trained on.
 
     Returns:
-        (DepictQAModel, tokenizer, card of the checkpoint started from or None). What learns is float32.
+        (DepictQAModel, tokenizer, card of the checkpoint started from or None). What learns is float32. Temperatures of
+        the start are kept only by a recipe with ``rehearsal``: they belong to its weights.
 
     Raises:
         CheckpointError: weights that are missing, damaged or do not fit.
@@ -49,6 +50,8 @@ def start_network(recipe, texts: Iterable[str]):
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
             model = _changed(model, recipe.changes)
+        if recipe.rehearsal is None:  # what is held to the answers of the start is about as sure as the start
+            model.config.calibration = {}
     model.freeze(tuple(recipe.trainable))
     for part in recipe.trainable:
         names = [name for name, _ in model.named_parameters()]

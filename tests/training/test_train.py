@@ -20,6 +20,7 @@ from training.batches import Batches
 from training.examples import collate, make_example
 from training.loader import FeatureStore, LivePictures, Shown, read_records
 from training.logbook import read_log
+from training.network import start_network
 from training.recipe import read_recipe
 from training.train import Loop, Stopped, train
 
@@ -338,3 +339,12 @@ def test_a_recipe_can_start_from_a_checkpoint(recipe_file, tmp_path):
     before = load_file(start / "model.safetensors")
     changed = {name.split(".")[0] for name, tensor in trained.items() if not torch.equal(tensor, before[name])}
     assert changed == {"connector"}
+
+
+@pytest.mark.parametrize("rehearsal", [None, {"share": 0.5, "pictures": 2}])
+def test_temperatures_of_the_start_are_kept_only_where_its_answers_are(recipe_file, tmp_path, rehearsal):
+    start = make_tiny_checkpoint(tmp_path / "start", calibration={"rating_nr": 2.0})
+    changes = {"network": None, "warmup_epochs": 0, "trainable": ["connector"], "rehearsal": rehearsal}
+    recipe = read_recipe(recipe_file(start=str(start), **changes))
+    model, _, _ = start_network(recipe, [])
+    assert model.config.calibration == ({"rating_nr": 2.0} if rehearsal else {})
