@@ -162,21 +162,22 @@ def readable_file_errors(path: str | Path):
 # ---------------------------------------------------------------------- names
 
 
-def below(name: str, what: str) -> str:
+def below(name: str, what: str, root: str = "ComfyUI's output folder") -> str:
     """A path that came with a graph, if it stays below the folder that it is relative to.
 
     Args:
         name: folders and a name, parted by / or \\.
         what: which input it came from.
+        root: the folder, as messages call it.
 
     Raises:
         StorageError: it is absolute or leads upwards.
     """
     parts = re.split(r"[/\\]", name)
     if not parts[0] and len(parts) > 1 or re.match(r"[A-Za-z]:", name) or name.startswith("~"):
-        raise StorageError(f"{what}: {name!r} is an absolute path; give one below ComfyUI's output folder")
+        raise StorageError(f"{what}: {name!r} is an absolute path; give one below {root}")
     if ".." in parts:
-        raise StorageError(f"{what}: {name!r} leads upwards; give a path below ComfyUI's output folder, without '..'")
+        raise StorageError(f"{what}: {name!r} leads upwards; give a path below {root}, without '..'")
     if "\0" in name:
         raise StorageError(f"{what}: {name!r} holds a character that no file name can hold")
     return "/".join(part for part in parts if part not in ("", "."))

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
 from .compare import CompareImages
+from .folder import LoadFolder
 from .load import LoadModel
 from .map import QualityMap
 from .models import CompareModels
@@ -15,6 +16,7 @@ from .sheet import QualitySheet
 
 NODES = [
     LoadModel,
+    LoadFolder,
     IdentifyDistortions,
     DescribeImages,
     CompareImages,

@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from depictqa_core.checkpoints import describe_checkpoint, write_card
+from depictqa_core.checkpoints import describe_checkpoint, quiet, write_card
 from depictqa_core.errors import CheckpointError
 
 
@@ -71,8 +71,9 @@ def _refuse_misfits(first: Path, second: Path, of_first: dict, of_second: dict) 
     from transformers import AutoTokenizer
 
     what = f"'{first.name}' and '{second.name}' do not fit together"
-    vocabularies = [AutoTokenizer.from_pretrained(str(f), local_files_only=True).get_vocab() for f in (first, second)]
-    if vocabularies[0] != vocabularies[1]:
+    with quiet():
+        read = [AutoTokenizer.from_pretrained(str(folder), local_files_only=True) for folder in (first, second)]
+    if read[0].get_vocab() != read[1].get_vocab():
         raise CheckpointError(f"{what}: their tokenizers differ")
     for name, (_, shape) in of_first.items():
         if name not in of_second:

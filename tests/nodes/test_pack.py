@@ -17,6 +17,7 @@ NODES = [
     "DepictQA_DescribeImages",
     "DepictQA_FilterImages",
     "DepictQA_IdentifyDistortions",
+    "DepictQA_LoadFolder",
     "DepictQA_LoadModel",
     "DepictQA_QualityMap",
     "DepictQA_QualitySheet",
@@ -45,7 +46,7 @@ def test_schema_is_as_recorded(infos):
             for key in info["input_order"].get(group, []):
                 kind, options = info["input"][group][key]
                 known = {field: options[field] for field in ("default", "min", "max") if field in options}
-                if kind == "COMBO" and key != "checkpoint":
+                if kind == "COMBO" and key not in ("checkpoint", "folder"):  # those list what is there
                     known["options"] = options["options"]
                 inputs.append({"id": key, "type": kind, "optional": group == "optional", **known})
         columns = zip(info["output_name"], info["output"], info["output_is_list"], strict=True)

@@ -1,0 +1,150 @@
+"""The node that loads the pictures of a folder as the command line reads them: in natural order, damaged ones named."""
+
+import os
+from pathlib import Path, PurePosixPath
+
+import folder_paths
+from comfy import model_management
+from comfy.utils import ProgressBar
+from comfy_api.latest import io
+from PIL import Image
+
+from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
+from ..depictqa_core.files import find_pictures
+from ..depictqa_core.images import as_picture
+from ..depictqa_core.storing import below
+from .drawn import to_image
+from .shown import Table, node_output
+from .sockets import readable_errors, schema
+
+ROOTS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
+DEPTH = 3
+"""So many levels of folders are offered; deeper ones can be reached by ``subfolders``."""
+
+
+class LoadFolder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["load images from folder", "load image batch", "image directory", "image list", "dataset"],
+            node_id="DepictQA_LoadFolder",
+            display_name="Load Pictures From Folder",
+            category="DepictQA",
+            description=(
+                "Loads the pictures of a folder below ComfyUI's input or output folder, each at its own size, in "
+                "natural order. A file that cannot be read is left out and named."
+            ),
+            is_output_node=True,
+            inputs=[
+                io.Combo.Input(
+                    "folder",
+                    options=folders(),
+                    default="input",
+                    tooltip="A folder below ComfyUI's input or output folder. Reload the page to see new ones.",
+                ),
+                io.Boolean.Input("subfolders", default=False, tooltip="Also load the pictures of the folders in it."),
+                io.Int.Input("start", default=0, min=0, max=2**31 - 1, tooltip="Leave out so many pictures at first."),
+                io.Int.Input(
+                    "limit",
+                    default=100,
+                    min=1,
+                    max=100_000,
+                    tooltip="Load at most so many. All are in memory together: a megapixel takes 12 MB.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images",
+                    display_name="images",
+                    is_output_list=True,
+                    tooltip="The pictures; transparent parts are white, as the judge sees them.",
+                ),
+                io.String.Output(
+                    "names", display_name="names", is_output_list=True, tooltip="Their file names, below the folder."
+                ),
+                io.String.Output(
+                    "folders",
+                    display_name="folders",
+                    is_output_list=True,
+                    tooltip="The folder that each lies in: labels for Compare Models, with a folder per model.",
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="What was loaded, and what could not be read."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder, subfolders, start, limit):
+        try:
+            files = [(path, os.stat(path)) for path in _chosen(folder, subfolders, start, limit)[0]]
+        except (DepictQAError, OSError) as error:  # it is told when the node runs
+            return str(error)
+        return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files])
+
+    @classmethod
+    def execute(cls, folder, subfolders, start, limit) -> io.NodeOutput:
+        with readable_errors():
+            paths, found = _chosen(folder, subfolders, start, limit)
+        pictures, unreadable, bar = [], [], ProgressBar(len(paths))
+        root = _resolve(folder)
+        for path in paths:
+            model_management.throw_exception_if_processing_interrupted()
+            name = path.relative_to(root).as_posix()
+            try:
+                pictures.append(as_picture(path, name))
+            except ImageError as error:
+                unreadable.append("left out: " + str(error).replace(f" ({path})", ""))
+            bar.update(1)
+        if not pictures:
+            raise ValueError(f"folder: none of the {len(paths)} pictures can be read; {unreadable[0]}")
+        names = [picture.name for picture in pictures]
+        parents = [PurePosixPath(name).parent.name or root.name for name in names]
+        said = f"{len(pictures)} of {found} pictures of {folder}"
+        report = "\n".join([said, *unreadable])
+        rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
+        table = Table(["", "size"], rows, [(picture,) for picture in pictures], [said, *unreadable])
+        images = [to_image(Image.fromarray(picture.rgb)) for picture in pictures]
+        return node_output(cls, images, names, parents, report, table=table)
+
+
+def folders() -> list[str]:
+    """What the folder widget offers: the input and output folders and the folders in them, ``DEPTH`` levels deep."""
+    found = []
+    for name, root in ROOTS.items():
+        found.append(name)  # also before the first picture is saved there
+        top = root()
+        for current, inside, _ in os.walk(top):
+            parts = Path(current).relative_to(top).parts
+            found += ["/".join((name, *parts))] if parts else []
+            inside[:] = sorted(folder for folder in inside if not folder.startswith(".") and len(parts) < DEPTH)
+    return found
+
+
+def _resolve(folder: str) -> Path:
+    """The folder of a name that came with a graph; raises DepictQAError unless it is below input or output."""
+    parts = PurePosixPath(below(folder, "folder", "ComfyUI's input or output folder")).parts
+    if not parts or parts[0] not in ROOTS:
+        raise TaskError(
+            f"folder: {folder!r} is neither below input nor below output; give a path such as input/pictures."
+        )
+    path = Path(ROOTS[parts[0]](), *parts[1:])
+    if not path.is_dir():
+        raise TaskError(f"folder: there is no folder {folder!r}; put your pictures below ComfyUI's input folder.")
+    return path
+
+
+def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list[Path], int]:
+    """The picture files to load, and how many there are in all; raises DepictQAError if there are none."""
+    root = _resolve(folder)
+    try:
+        found = find_pictures([str(root)], recursive=subfolders)
+    except ImageError:
+        hint = "" if subfolders else " itself; turn subfolders on to look into the folders in it"
+        raise ImageError(f"folder: there are no pictures in {folder!r}{hint}.") from None
+    except OSError as error:
+        raise ImageError(f"folder: {folder!r} cannot be read ({error.strerror or error}).") from None
+    if start >= len(found):
+        raise TaskError(f"start: is {start}, but there are {len(found)} pictures in {folder!r}; give a smaller number.")
+    return [Path(path) for path in found[start : start + limit]], len(found)
