@@ -12,7 +12,8 @@ STATISTICS = 974
 """How many numbers ``pixel_statistics`` gives."""
 WHOLE_PIXELS = 288 * 288
 TILE = 96
-_EDGES = torch.tensor([0.5, 1.5, 3.0, 5.0, 8.0, 12.0, 18.0, 28.0, 44.0, 70.0, 110.0])
+_HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220])
+"""Upper edges of all but the last bin of ``_soft_histogram``, in half grey levels."""
 
 
 def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
@@ -74,47 +75,45 @@ def _log(x: torch.Tensor, floor: float = 1e-3) -> torch.Tensor:
 
 def _histogram(channel: torch.Tensor) -> torch.Tensor:
     """Share of pixels at each of the 256 grey levels, [256]."""
-    return torch.bincount(channel.round().clamp(0, 255).to(torch.int64).flatten(), minlength=256) / channel.numel()
+    return torch.bincount(channel.flatten().round().clamp_(0, 255).to(torch.int32), minlength=256) / channel.numel()
 
 
-def _comb(histogram: torch.Tensor) -> torch.Tensor:
-    """How regular, gappy and spiky a histogram is: traces of quantisation, gamma curves and stretched contrast. [16]"""
-    occupied = histogram > 0
-    where = occupied.nonzero().flatten()
-    low, high = (int(where[0]), int(where[-1])) if len(where) else (0, 0)
-    inside = histogram[low : high + 1]
-    smooth = F.avg_pool1d(F.pad(histogram[None, None], (3, 3), mode="replicate"), 7, 1)[0, 0]
-    spikes = (histogram - smooth).abs().sum()
-    alternate = (histogram[1:-1] - 0.5 * (histogram[:-2] + histogram[2:])).abs().sum()
-    spectrum = torch.fft.rfft(histogram).abs()  # [129]
-    bands = torch.stack([spectrum[a:b].mean() for a, b in ((4, 8), (8, 16), (16, 32), (32, 64), (64, 96), (96, 129))])
-    summary = torch.stack(
-        [
-            (inside == 0).float().mean(),
-            occupied.float().mean(),
-            spikes,
-            alternate,
-            histogram.max().sqrt(),
-            -(histogram * (histogram + 1e-9).log()).sum() / 5,
-            histogram[0].sqrt(),
-            histogram[255].sqrt(),
-            torch.tensor(low / 255),
-            torch.tensor(high / 255),
-        ]
-    )
-    return torch.cat([summary, _log(bands, 1e-4)])
+def _comb(histograms: torch.Tensor) -> torch.Tensor:
+    """How regular, gappy and spiky histograms are: traces of quantisation, gamma curves and stretched contrast.
+
+    Args:
+        histograms: [C, 256].
+
+    Returns:
+        [C, 16]
+    """
+    occupied = histograms > 0
+    low, high = occupied.byte().argmax(1), 255 - occupied.flip(1).byte().argmax(1)
+    gaps = 1 - occupied.sum(1) / (high - low + 1)
+    smooth = F.avg_pool1d(F.pad(histograms[:, None], (3, 3), mode="replicate"), 7, 1)[:, 0]
+    spikes = (histograms - smooth).abs().sum(1)
+    alternate = (histograms[:, 1:-1] - 0.5 * (histograms[:, :-2] + histograms[:, 2:])).abs().sum(1)
+    entropy = -(histograms * (histograms + 1e-9).log()).sum(1) / 5
+    ends = histograms.amax(1).sqrt(), entropy, histograms[:, 0].sqrt(), histograms[:, 255].sqrt()
+    summary = torch.stack([gaps, occupied.float().mean(1), spikes, alternate, *ends, low / 255, high / 255], 1)
+    spectrum = torch.fft.rfft(histograms).abs()  # [C, 129]
+    bounds = (4, 8), (8, 16), (16, 32), (32, 64), (64, 96), (96, 129)
+    bands = torch.stack([spectrum[:, first:last].mean(1) for first, last in bounds], 1)
+    return torch.cat([summary, _log(bands, 1e-4)], 1)
 
 
 def _moments(values: torch.Tensor) -> torch.Tensor:
     """Mean, deviation, skewness and kurtosis of each row, [R, N] -> [4R]; on the 0..255 scale brought to order one."""
-    mean = values.mean(1, keepdim=True)
-    centred = values - mean
-    std = centred.square().mean(1).sqrt()
-    scaled = centred / (std[:, None] + 1e-3)
-    squared = scaled * scaled
-    third, fourth = (squared * scaled).mean(1), (squared * squared).mean(1)
+    mean, sums = values.mean(1), []
+    for row, middle in zip(values, mean):  # a row at a time stays in the cache; dot products need no copies
+        centred = row - middle
+        squared = centred * centred
+        sums.append(torch.stack([squared.sum(), squared.dot(centred), squared.dot(squared)]))
+    second, third, fourth = torch.stack(sums, 1) / values.shape[1]
+    std = second.sqrt()
+    third, fourth = third / (std + 1e-3) ** 3, fourth / (std + 1e-3) ** 4
     signed = third.sign() * torch.log1p(third.abs())
-    return torch.cat([mean[:, 0] / 64 - 2, _log(std, 0.1), signed, torch.log1p(fourth)])
+    return torch.cat([mean / 64 - 2, _log(std, 0.1), signed, torch.log1p(fourth)])
 
 
 def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
@@ -131,7 +130,7 @@ def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
     ]
     histograms = torch.stack([_histogram(channel) for channel in channels])  # [8, 256]
     coarse = histograms.view(8, 32, 8).sum(2).sqrt().flatten()
-    combs = torch.cat([_comb(histogram) for histogram in histograms])
+    combs = _comb(histograms).flatten()
     cumulative = histograms[3:6].cumsum(1)
     levels = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
     quantiles = torch.searchsorted(cumulative, levels.expand(3, 7).contiguous()).flatten() / 128 - 1
@@ -142,8 +141,16 @@ def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
 
 
 def _soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
-    index = torch.bucketize(magnitude.flatten(), _EDGES)
-    return (torch.bincount(index, minlength=12) / index.numel()).sqrt()
+    """Roots of the shares of twelve bins that grow wider with the magnitude, [12]."""
+    halves = (magnitude.flatten() * 2).ceil_().clamp_(max=221).to(torch.int32)
+    counts = torch.bincount(halves, minlength=222).cumsum(0)
+    below = torch.cat([counts[_HALF_EDGES], counts[-1:]])
+    return (below.diff(prepend=below.new_zeros(1)) / halves.numel()).sqrt()
+
+
+def _share(condition: torch.Tensor) -> torch.Tensor:
+    """The share of True."""
+    return condition.count_nonzero() / condition.numel()
 
 
 def _gradients(x, y, chroma) -> torch.Tensor:
@@ -159,7 +166,7 @@ def _gradients(x, y, chroma) -> torch.Tensor:
         parts += [_soft_histogram(second.abs() / 2), _moments(second.flatten()[None])[1:]]
         if scale < 2:
             level = F.avg_pool2d(level, 2)
-    exact = torch.cat([(x.diff(dim=3) == 0).float().mean((0, 2, 3)), (x.diff(dim=2) == 0).float().mean((0, 2, 3))])
+    exact = torch.stack([_share(channel.diff(dim=dim) == 0) for dim in (2, 1) for channel in x.unbind(1)])
     small = F.avg_pool2d(chroma, 2)
     colour = torch.cat([c.diff(dim=d).abs().mean((0, 2, 3)) for c in (chroma, small) for d in (2, 3)])
     return torch.cat([*parts, exact, _log(colour, 0.02)])
@@ -223,40 +230,39 @@ def _blocks(y, chroma) -> torch.Tensor:
 
 def _residuals(x, y, chroma) -> torch.Tensor:
     """What a small average does not explain: noise, its colour, its dependence on brightness, impulses, ringing."""
-    stack = torch.cat([x, y, chroma], 1)  # [N, 6, h, w]
-    rows = stack[:, :, :-2] + stack[:, :, 1:-1] + stack[:, :, 2:]
-    smooth = (rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]) / 9  # 3×3 mean
+    stack = torch.cat([x, y, chroma], 1).transpose(0, 1).contiguous()  # [6, N, h, w]
+    rows = (stack[:, :, :-2] + stack[:, :, 1:-1]).add_(stack[:, :, 2:])
+    smooth = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:]).div_(9)  # 3×3 mean
     residual = stack[:, :, 1:-1, 1:-1] - smooth
-    flat = residual.transpose(0, 1).flatten(1)
+    flat = residual.flatten(1)
     parts = [_moments(flat)[6:]]
     correlation = torch.nan_to_num(torch.corrcoef(flat[:3]))[torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])]
-    luma = residual[:, 3:4]
-    parts += [correlation, _autocorrelation(luma, 3), _autocorrelation(luma.transpose(2, 3), 3)]
-    diagonal = (luma[..., 1:, 1:] * luma[..., :-1, :-1]).mean() / (luma.square().mean() + 1e-3)
+    luma = residual[3]
+    parts += [correlation, _autocorrelation(luma, 3), _autocorrelation(luma.transpose(1, 2), 3)]
+    diagonal = (luma[:, 1:, 1:] * luma[:, :-1, :-1]).mean() / (luma.square().mean() + 1e-3)
     parts.append(diagonal[None])
-    local = F.avg_pool2d(residual.square(), 8).sqrt()  # [N, 6, h/8, w/8]
+    local = F.avg_pool2d(residual.square_(), 8).sqrt_().flatten(1)  # [6, blocks]; nothing needs the residual any more
     spread = torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.95])
-    parts.append(_log(torch.quantile(local.transpose(0, 1).flatten(1), spread, dim=1), 0.05).flatten())
-    bright = F.avg_pool2d(smooth[:, 3:4], 8).flatten()
+    parts.append(_log(torch.quantile(local, spread, dim=1), 0.05).flatten())
+    bright = F.avg_pool2d(smooth[3], 8).flatten()
     band = (bright / 256 * 6).long().clamp(0, 5)
     for channel in (0, 3):
-        sums = torch.zeros(6).index_add_(0, band, local[:, channel].flatten())
+        sums = torch.zeros(6).index_add_(0, band, local[channel])
         count = torch.bincount(band, minlength=6)
         parts.append(torch.where(count > 0, _log(sums / count.clamp(min=1), 0.05), torch.zeros(6)))
-    around = (smooth[:, :3] * 9 - x[:, :, 1:-1, 1:-1]) / 8
-    step = x[:, :, 1:-1, 1:-1] - around
-    centre = x[:, :, 1:-1, 1:-1]
-    impulses = [(step > t).float().mean() for t in (40, 90)] + [(step < -t).float().mean() for t in (40, 90)]
-    impulses += [((centre == 255) & (step > 30)).float().mean(), ((centre == 0) & (step < -30)).float().mean()]
+    centre = stack[:3, :, 1:-1, 1:-1]
+    step = centre - (smooth[:3] * 9 - centre) / 8
+    impulses = [_share(step > t) for t in (40, 90)] + [_share(step < -t) for t in (40, 90)]
+    impulses += [_share((centre == 255) & (step > 30)), _share((centre == 0) & (step < -30))]
     parts.append(torch.stack(impulses).sqrt() * 4)
-    level, octaves = stack[:, 3:], []
+    level, octaves = stack[3:], []
     for _ in range(5):
         if min(level.shape[2:]) < 4:
             octaves.append(octaves[-1])
             continue
         coarse = F.avg_pool2d(level, 2)
         back = F.interpolate(coarse, scale_factor=2, mode="nearest")
-        octaves.append((level[:, :, : back.shape[2], : back.shape[3]] - back).square().mean((0, 2, 3)).sqrt())
+        octaves.append((level[:, :, : back.shape[2], : back.shape[3]] - back).square_().mean((1, 2, 3)).sqrt())
         level = coarse
     octaves = _log(torch.stack(octaves), 0.02)  # [5, 3]
     return torch.cat([*parts, octaves.flatten(), octaves.diff(dim=0).flatten()])
