@@ -13,7 +13,7 @@ STATISTICS = 974
 WHOLE_PIXELS = 288 * 288
 TILE = 96
 _HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220])
-"""Upper edges of all but the last bin of ``_soft_histogram``, in half grey levels."""
+"""Upper edges of all but the last bin of ``soft_histogram``, in half grey levels."""
 
 
 def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
@@ -140,7 +140,7 @@ def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
     return torch.cat([coarse, combs, quantiles, _moments(flat), correlation, colourful])
 
 
-def _soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
+def soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
     """Roots of the shares of twelve bins that grow wider with the magnitude, [12]."""
     halves = (magnitude.flatten() * 2).ceil_().clamp_(max=221).to(torch.int32)
     counts = torch.bincount(halves, minlength=222).cumsum(0)
@@ -148,7 +148,7 @@ def _soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
     return (below.diff(prepend=below.new_zeros(1)) / halves.numel()).sqrt()
 
 
-def _share(condition: torch.Tensor) -> torch.Tensor:
+def share(condition: torch.Tensor) -> torch.Tensor:
     """The share of True."""
     return condition.count_nonzero() / condition.numel()
 
@@ -160,13 +160,13 @@ def _gradients(x, y, chroma) -> torch.Tensor:
     for scale in range(3):
         dx, dy = level.diff(dim=3), level.diff(dim=2)
         for d in (dx, dy):
-            parts += [_soft_histogram(d.abs()), _moments(d.flatten()[None])[1:]]
+            parts += [soft_histogram(d.abs()), _moments(d.flatten()[None])[1:]]
         second = level[:, :, 1:-1, 1:-1] * 4 - level[:, :, :-2, 1:-1] - level[:, :, 2:, 1:-1]
         second = second - level[:, :, 1:-1, :-2] - level[:, :, 1:-1, 2:]
-        parts += [_soft_histogram(second.abs() / 2), _moments(second.flatten()[None])[1:]]
+        parts += [soft_histogram(second.abs() / 2), _moments(second.flatten()[None])[1:]]
         if scale < 2:
             level = F.avg_pool2d(level, 2)
-    exact = torch.stack([_share(channel.diff(dim=dim) == 0) for dim in (2, 1) for channel in x.unbind(1)])
+    exact = torch.stack([share(channel.diff(dim=dim) == 0) for dim in (2, 1) for channel in x.unbind(1)])
     small = F.avg_pool2d(chroma, 2)
     colour = torch.cat([c.diff(dim=d).abs().mean((0, 2, 3)) for c in (chroma, small) for d in (2, 3)])
     return torch.cat([*parts, exact, _log(colour, 0.02)])
@@ -252,8 +252,8 @@ def _residuals(x, y, chroma) -> torch.Tensor:
         parts.append(torch.where(count > 0, _log(sums / count.clamp(min=1), 0.05), torch.zeros(6)))
     centre = stack[:3, :, 1:-1, 1:-1]
     step = centre - (smooth[:3] * 9 - centre) / 8
-    impulses = [_share(step > t) for t in (40, 90)] + [_share(step < -t) for t in (40, 90)]
-    impulses += [_share((centre == 255) & (step > 30)), _share((centre == 0) & (step < -30))]
+    impulses = [share(step > t) for t in (40, 90)] + [share(step < -t) for t in (40, 90)]
+    impulses += [share((centre == 255) & (step > 30)), share((centre == 0) & (step < -30))]
     parts.append(torch.stack(impulses).sqrt() * 4)
     level, octaves = stack[3:], []
     for _ in range(5):
