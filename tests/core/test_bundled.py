@@ -39,9 +39,9 @@ def test_golden_answers(judge):
 
 
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
-    """At most one pair in twenty the wrong way round over both sample scenes, and two ladders of three wholly in order.
+    """At most one pair in thirty the wrong way round over both sample scenes, three ladders of four wholly in order.
 
-    Measured: garage 12 of 12, balloons 5 of 12 with 13 of 180 pairs wrong. ``benchmarks/ladders.py`` measures how often
+    Measured: garage 12 of 12, balloons 8 of 12 with 6 of 180 pairs wrong. ``benchmarks/ladders.py`` measures how often
     it holds for a single picture.
     """
     wrong = {}
@@ -52,8 +52,8 @@ def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
             shuffled = [4, 1, 5, 0, 3, 2]
             ranking = judge.rank([steps[i] for i in shuffled], reasons=False)
             wrong[path.name, name] = kendall_distance(tuple(shuffled[i] for i in ranking.order))
-    assert len(wrong) == 24 and sum(wrong.values()) <= 18, wrong  # of 360 pairs
-    assert sum(distance == 0 for distance in wrong.values()) >= 16, wrong
+    assert len(wrong) == 24 and sum(wrong.values()) <= 12, wrong  # of 360 pairs
+    assert sum(distance == 0 for distance in wrong.values()) >= 18, wrong
 
 
 LABELLED = {
