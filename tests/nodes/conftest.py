@@ -1,5 +1,7 @@
 """One ComfyUI server for all node tests, and the graphs and pictures that they share."""
 
+import os
+
 import numpy as np
 import pytest
 from comfyui.comfy_server import ComfyServer, comfy_folder
@@ -14,6 +16,8 @@ FOLLOWERS = ("latents", "masks", "texts")
 def server(tmp_path_factory):
     """A running ComfyUI that has this pack and a few pictures of different sizes in its input folder."""
     server = ComfyServer(tmp_path_factory.mktemp("comfyui"))
+    found = server.get("/system_stats")["system"]["comfyui_version"]
+    assert found == os.environ.get("EXPECTED_COMFYUI", found)
     for name, picture in sample_pictures().items():
         picture.save(server.input / name)
     (server.input / "example.png").write_bytes((comfy_folder() / "input" / "example.png").read_bytes())
