@@ -1,6 +1,7 @@
 """How the nodes run in a real ComfyUI: progress, Cancel, answers that are kept, memory that is given back."""
 
 import pytest
+from comfyui.linked import graph_of, pictures, values
 from comfyui.named_pictures import THREE, different
 
 
@@ -47,6 +48,39 @@ def test_cancel_stops_a_long_ranking_and_what_was_found_stays(server, graph):
     again = cancelled(server, nodes, "progress")
     assert max(count for count, _ in again.progress["node"][:2]) >= value > 0  # found before, not asked again
     server.run(graph("DepictQA_ScoreImages", images="noisy.png"))
+
+
+LONG = {
+    "DepictQA_IdentifyDistortions": {},
+    "DepictQA_ScoreImages": {},
+    "DepictQA_FilterImages": {},
+    "DepictQA_QualitySheet": {},
+    "DepictQA_CompareModels": {},
+    "DepictQA_QualityMap": {"tile": 32},
+    "DepictQA_SaveScoredImages": {"filename_prefix": "cancelled/%index%"},
+}
+
+
+@pytest.mark.parametrize("class_type", LONG)
+def test_cancel_stops_every_node_that_works_long(server, tiny, class_type):
+    """It stops soon after its first sign of progress, the server goes on, and the same graph can be run again."""
+    first = list(LONG).index(class_type) * 1000  # pictures that no other test has asked about
+    names = ", ".join(f"random:{first + number}@{640 if 'Map' in class_type else 320}x240" for number in range(80))
+
+    def nodes_for(names):
+        labels = {"labels": values(*"ab" * (names.count(",") // 2 + 1))} if "Models" in class_type else {}
+        nodes = graph_of(server, class_type, images=pictures(names), **labels, **LONG[class_type])
+        return {name: node for name, node in nodes.items() if not name.endswith(("latents", "masks", "texts"))}
+
+    nodes = nodes_for(names)
+    run = cancelled(server, nodes, "progress")
+    value, total = run.progress["node"][-1]
+    assert value < total
+    server.run(nodes_for("sharp.png, noisy.png"))
+    if class_type == "DepictQA_SaveScoredImages":  # whole pictures, each with its line
+        folder = server.base / "output" / "cancelled"
+        listed = (folder / "scores.csv").read_text(encoding="utf-8").splitlines()
+        assert len(listed) - 1 == len(list(folder.glob("*.png"))) < 80
 
 
 def test_cancel_stops_in_the_middle_of_one_answer(server, graph):
