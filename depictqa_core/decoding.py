@@ -4,7 +4,7 @@ Both go on from a ``Reading``, the state behind a batch of prompts.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -150,6 +150,7 @@ def greedy(
     end: list[int],
     max_new_tokens: int = 400,
     on_step: Callable[[dict[int, list[int]]], None] | None = None,
+    barred: Sequence[int] = (),
 ) -> list[Generated]:
     """Write an answer to every prompt, always taking the most probable token; finished rows leave the batch.
 
@@ -159,11 +160,14 @@ def greedy(
         max_new_tokens: longest answer in tokens.
         on_step: called after every token with the tokens so far of every prompt (row -> ids) that is still being
             answered; what it raises stops the work (this is how Cancel works).
+        barred: ids that no answer may begin with.
     """
     answers = [Generated([], []) for _ in range(len(reading))]
     writing = list(range(len(answers)))
-    for _ in range(max_new_tokens):
+    for step in range(max_new_tokens):
         chances = reading.logits.float().softmax(-1)
+        if barred and not step:
+            chances = chances.index_fill(-1, torch.tensor(barred, device=chances.device), 0.0)
         best = chances.max(-1)
         tokens = best.indices.tolist()
         for row, token, chance in zip(writing, tokens, best.values.tolist()):

@@ -160,7 +160,7 @@ class Engine:
             max_new_tokens: longest answer in tokens; a longer one is cut off there.
             on_text: called as (index in ``asked``, text so far) while an answer grows, and once for a known one.
             openings: for each set of pictures the words that its answer begins with, and their probability, which each
-                of their tokens gets.
+                of their tokens gets. No "and" may follow them: they name all that is to be named.
 
         Raises:
             TaskError, CheckpointError, OutOfMemory: see the class.
@@ -170,6 +170,8 @@ class Engine:
         self.require(task)
         end = answer_ids("", self.tokenizer)
         begun = [text_ids(text, self.tokenizer) for text, _ in openings or [("", 1.0)] * len(asked)]
+        longer = [text_ids(f"{text} and", self.tokenizer) for text, _ in openings or ()]
+        barred = sorted({ids[len(start)] for ids, start in zip(longer, begun)})
 
         def answer(reader, prompts, indexes):
             def show(written: dict[int, list[int]]) -> None:
@@ -179,7 +181,7 @@ class Engine:
             if openings:
                 prompts = self._opened(prompts, [begun[index] for index in indexes])
             answers = []
-            written = greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None)
+            written = greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None, barred)
             for index, generated in zip(indexes, written):
                 if not np.isfinite(generated.probabilities).all():
                     answers.append(None)

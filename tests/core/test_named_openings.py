@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 
 from depictqa_core import tasks
 from depictqa_core.checkpoints import Checkpoint
 from depictqa_core.errors import TaskError
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge
+from depictqa_core.prompts import text_ids
 from tests.tiny import make_tiny_model
 
 
@@ -71,6 +73,19 @@ def test_words_behind_the_opening_are_those_the_model_would_write_itself():
     (forced,) = free.engine.write(tasks.ASSESSMENT, None, asked, 7, Counter(None, 1), openings=[(start, 0.25)])
     assert forced.ids == written.ids and forced.probabilities[0] == 0.25
     np.testing.assert_allclose(forced.probabilities[1:], written.probabilities[1:], rtol=1e-4)
+
+
+def test_an_opening_is_not_lengthened_into_another():
+    """Whatever the network would rather write: behind the names comes no "and", but the best of all other tokens."""
+    able, shown = judge(names_first=True), pictures(3)
+    joint = text_ids("Noise and", able.tokenizer)[len(text_ids("Noise", able.tokenizer))]
+    bias = torch.zeros(able.model.language.config.vocab_size)
+    bias[joint] = 5.0  # by far the most probable token everywhere
+    head = able.model.language.lm_head
+    head.register_forward_hook(lambda module, inputs, out: out + bias)
+    for description, found in zip(able.describe(shown, count=1, max_new_tokens=3), able.identify(shown)):
+        rest = description.text.removeprefix(found.text)
+        assert not rest.startswith(" and") and " and" in rest  # only the first token is barred
 
 
 def test_severities_are_mean_grades_of_the_named_distortions():
