@@ -151,6 +151,8 @@ def main() -> None:
     }
     results["descriptions"] = honest_words(judge, root, records, min(arguments.limit, 300))
     results["severity of single distortions"] = severity_error(judge, root, records, arguments.limit)
+    if arguments.changed_limit:  # what the changed pictures are to be compared with
+        results[f"as made, first {arguments.changed_limit}"] = accuracies(judge, root, records, arguments.changed_limit)
     changes = {"JPEG 95": _jpeg, "scaled to 90 %": _smaller} if arguments.resaved else {}
     changes |= {"black pictures": _black} if arguments.blank else {}
     for name, change in changes.items():
