@@ -1,5 +1,6 @@
 """DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad pictures."""
 
+import hashlib
 import json
 import random
 import resource
@@ -357,7 +358,8 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 
 
 def contents(root):
-    return {f.relative_to(root).as_posix(): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+    files = [file for file in root.rglob("*") if file.is_file()]
+    return {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
@@ -395,6 +397,18 @@ def test_kills_at_random_moments_lose_and_double_nothing(pictures, tmp_path):
     assert contents(broken) == contents(whole)
     lines = list(sample_store(broken, "identification_single").read())
     assert [line["scene"] for line in lines] == list(range(60))
+
+
+def test_what_a_dead_worker_had_begun_is_gone_at_the_end(pictures, tmp_path):
+    plan = Plan("identify", 3, sets={"identification_single": Wanted(4)})
+    begun = tmp_path / "identification_single/000/.000003_A.png.85fb1dfa26b943a6.part"
+
+    def die(done, total):
+        begun.parent.mkdir(parents=True, exist_ok=True)
+        begun.touch()
+
+    build_samples(plan, find_split(pictures, "train"), tmp_path, progress=die)
+    assert begun.parent.is_dir() and not begun.exists()
 
 
 @pytest.mark.slow

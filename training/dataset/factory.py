@@ -125,4 +125,5 @@ def build_samples(
         done += len(shard.span)
         if progress:
             progress(done, total)
+    ledger.close()
     return BuiltPlan(total, made, dict(sorted(ledger.skipped.items())))

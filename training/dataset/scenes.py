@@ -92,6 +92,7 @@ def build_scenes(
         done += len(shard.span)
         if progress:
             progress(done, count)
+    ledger.close()
     return BuildReport(count, made, dict(sorted(ledger.skipped.items())))
 
 

@@ -107,6 +107,10 @@ class Ledger:
             self.skipped.update(skipped)
             self._write()
 
+    def close(self) -> None:
+        """End a build: what a worker that died had begun to write, before another made its shard, is removed."""
+        _remove_parts(self.file.parent)
+
     def _write(self) -> None:
         document = json.dumps({**self._settings, "skipped": self.skipped}, indent=1, ensure_ascii=False)
         with writing(self.file.parent):
@@ -138,8 +142,6 @@ def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes")
         from .ray_engine import run_on_ray
 
         yield from run_on_ray(shards, workers)
-        for folder in {shard.store.folder for shard in shards}:
-            _remove_parts(Path(folder))  # a task that ran again leaves what its killed worker had begun to write
     elif workers <= 1 or len(shards) == 1:
         threads = torch.get_num_threads(), cv2.getNumThreads()
         one_thread()
