@@ -106,7 +106,9 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
     forced, rows = forced_prefix(ids), []
     for pictures in asked:
         reading = read_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
-        heat = checkpoint.model.config.answer_temperature(task.name, pictures[-1] is not None)
+        heat = checkpoint.model.config.answer_temperature(
+            tasks.temperature_names(task, question or task.question, pictures[-1] is not None)
+        )
         rows.append(answer_probabilities(reading, ids, heat)[0].numpy())
     return np.array(rows)
 

@@ -74,7 +74,7 @@ def answer_probabilities(
         temperature: log-probabilities are divided by it before they are normalised.
 
     Returns:
-        float32 [B, len(answers)] on the CPU; rows sum to 1.
+        float64 [B, len(answers)] on the CPU; rows sum to 1 to the last digit, so that equal pictures tie.
     """
     count, device = len(reading), reading.mask.device
     lengths = reading.lengths
@@ -121,7 +121,7 @@ def answer_probabilities(
         logits = reading.feed(embeds, allowed, lengths[:, None] + depths)
         first = len(read) - len(new)
         frontier = [(target, logits[:, target.slot - first]) for target in ahead]
-    return (result / temperature).softmax(-1)
+    return (result.double() / temperature).softmax(-1)
 
 
 def _negligible(mass: torch.Tensor, node: _Node, temperature: float) -> torch.Tensor:

@@ -137,7 +137,7 @@ class Engine:
 
         def answer(reader, prompts, indexes):
             temperature = heat[asked[indexes[0]][-1] is not None]  # all of a batch have a reference, or none has
-            rows = answer_probabilities(reader.read(prompts, forced), ids, temperature).numpy().astype(np.float64)
+            rows = answer_probabilities(reader.read(prompts, forced), ids, temperature).numpy()
             return [row if np.isfinite(row).all() else None for row in rows]
 
         found = self._ask(task, task.ask(question), ("choose", *heat.values()), asked, answer, report)
