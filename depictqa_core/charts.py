@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from . import drawing
-from .drawing import INK, MARGIN, SOFT, Paragraphs, font, rounded, shortened
+from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, shortened, write
 from .errors import TaskError
 from .images import Picture
 from .reports import leaderboard_notes, printable, rank_marks
@@ -73,13 +73,13 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
     def x_of(value: float) -> float:
         return plot + 8 + (PLOT - 16) * min(max((value - axis.low) / (axis.high - axis.low), 0), 1)
 
-    draw.text((plot + PLOT / 2, top - 20), axis.name, SOFT, font(drawing.SMALL), "mm")
+    write(sheet, (plot + PLOT / 2, top - 20), axis.name, drawing.SMALL, SOFT, "mm")
     for tick in axis.ticks:
         draw.line((x_of(tick), top + 2, x_of(tick), bottom - 3), drawing.EDGE if tick else "#b9c0ca", 1)
-        draw.text((x_of(tick), bottom + 14), f"{tick:g}", SOFT, font(drawing.SMALL), "mm")
+        write(sheet, (x_of(tick), bottom + 14), f"{tick:g}", drawing.SMALL, SOFT, "mm")
     ends = [plot + PLOT + sum(width + GAP for width in widths[: i + 1]) for i in range(len(widths))]
     for heading, end in zip(columns, ends):
-        draw.text((end, top - 20), heading, SOFT, font(drawing.SMALL), "rm")
+        write(sheet, (end, top - 20), heading, drawing.SMALL, SOFT, "rm")
     for number, row in enumerate(rows):
         middle = top + height * number + height // 2
         if number:
@@ -90,11 +90,11 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
             if row.picture is not None:
                 drawing.framed(sheet, left, middle - height // 2 + 4, (THUMBNAIL, height - 8), row.picture)
             left += THUMBNAIL + GAP
-        draw.text((left, middle), shortened(printable(row.name), font(drawing.NAME), names), INK, font(17), "lm")
+        write(sheet, (left, middle), shortened(printable(row.name), drawing.NAME, names), 17, INK, "lm")
         if row.at is not None:
             _draw_value(sheet, x_of, middle, row, axis)
         for word, end in zip(row.words, ends):
-            draw.text((end, middle), word, INK, font(drawing.TEXT), "rm")
+            write(sheet, (end, middle), word, drawing.TEXT, INK, "rm")
     return sheet
 
 
@@ -165,7 +165,7 @@ def _draw_mark(sheet, middle_x, middle, row: Row) -> None:
     width = max(32, math.ceil(_width(row.mark, 17)) + 16)
     box = (middle_x - width / 2, middle - 16, middle_x + width / 2, middle + 16)
     rounded(sheet, box, 16, drawing.SCORE if row.best else INK)
-    ImageDraw.Draw(sheet).text((middle_x, middle), row.mark, "#ffffff", font(17), "mm")
+    write(sheet, (middle_x, middle), row.mark, 17, "#ffffff", "mm")
 
 
 def _draw_value(sheet, x_of, middle, row: Row, axis: Axis) -> None:
@@ -187,19 +187,18 @@ def _matrix(board: Leaderboard, width: int) -> Image.Image:
     cell = min(CELL, (width - 2 * MARGIN - left) // len(names))
     high = 34
     sheet = Image.new("RGB", (width, 66 + high * len(names) + MARGIN), drawing.PAPER)
-    draw = ImageDraw.Draw(sheet)
-    draw.text((MARGIN, 12), "Who beats whom: share of a row's label against a column's", INK, font(drawing.NAME), "lm")
+    write(sheet, (MARGIN, 12), "Who beats whom: share of a row's label against a column's", drawing.NAME, INK, "lm")
     for i, name in enumerate(names):
         middle = 58 + high * i + high // 2
-        draw.text((MARGIN + MARK - 14, middle), marks[i], SOFT, font(drawing.TEXT), "rm")
-        draw.text((MARGIN + MARK, middle), shortened(name, font(drawing.TEXT), NAME_WIDTH), INK, font(15), "lm")
-        draw.text((MARGIN + left + cell * (i + 0.5), 44), marks[i], SOFT, font(drawing.TEXT), "mm")
+        write(sheet, (MARGIN + MARK - 14, middle), marks[i], drawing.TEXT, SOFT, "rm")
+        write(sheet, (MARGIN + MARK, middle), shortened(name, drawing.TEXT, NAME_WIDTH), 15, INK, "lm")
+        write(sheet, (MARGIN + left + cell * (i + 0.5), 44), marks[i], drawing.TEXT, SOFT, "mm")
         for j, share in enumerate(board.shares[i]):
             x = MARGIN + left + cell * j
             box = (x + 1, middle - high // 2 + 1, x + cell - 1, middle + high // 2 - 1)
             rounded(sheet, box, 4, drawing.CARD if share is None else _blend(share))
             text = "" if i == j else "-" if share is None else f"{share:.0%}"
-            draw.text((x + cell / 2, middle), text, INK, font(drawing.SMALL), "mm")
+            write(sheet, (x + cell / 2, middle), text, drawing.SMALL, INK, "mm")
     return sheet
 
 
@@ -219,4 +218,4 @@ def _ticks(low: float, high: float) -> tuple[float, ...]:
 
 
 def _width(text: str, size: int) -> float:
-    return font(size).getlength(printable(text))
+    return drawing.width(printable(text), size)

@@ -2,11 +2,13 @@
 
 import functools
 import math
+import re
 
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
 from .images import Picture
 from .reports import printable
+from .typefaces import font
 
 PAPER, CARD, EDGE, WELL = "#f2f4f7", "#ffffff", "#dadee5", "#e8ebf0"
 INK, SOFT, TRACK = "#18202b", "#5d6876", "#e3e7ed"
@@ -15,6 +17,9 @@ FAULT, FAULT_PAPER, CLEAN, CLEAN_PAPER = "#a3341f", "#fbe9e4", "#1d6b43", "#e2f3
 TITLE, NAME, TEXT, SMALL = 28, 17, 15, 14  # font sizes in pixels
 MARGIN = 32  # round a page
 FINE = 4  # shapes are drawn this much larger and scaled down, because Pillow's own edges are jagged
+# Words with the spaces before them; between the characters of scripts that are written without spaces, a line may break
+_UNSPACED = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
+_WORDS = re.compile(rf"(\s*)([{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
 class Paragraphs:
@@ -24,13 +29,13 @@ class Paragraphs:
         self.width, self.lines, self.height = width, [], 0
 
     def add(self, text: str, size: int, colour: str) -> None:
-        for line in wrapped(text, font(size), self.width, None):
+        for line in wrapped(text, size, self.width, None):
             self.lines.append((self.height, line, size, colour))
             self.height += round(size * 1.4)
 
     def draw(self, sheet: Image.Image, x: int, y: int) -> None:
         for height, line, size, colour in self.lines:
-            ImageDraw.Draw(sheet).text((x, y + height), line, colour, font(size), "la")
+            write(sheet, (x, y + height), line, size, colour, "la")
 
 
 def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -45,44 +50,48 @@ def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
 # ---------------------------------------------------------------------- words
 
 
-def wrapped(text: str, face, width: int, most: int | None) -> list[str]:
-    """Lines that fit a width in pixels; what does not fit ``most`` lines ends in an ellipsis."""
+def write(sheet: Image.Image, at: tuple[float, float], text: str, size: int, colour: str, anchor: str) -> None:
+    """Draws one line of text, at a size in pixels, with its ``anchor`` (Pillow's two letters) at ``at``."""
+    ImageDraw.Draw(sheet).text(at, text, colour, font(size, text), anchor)
+
+
+def width(text: str, size: int) -> float:
+    """Pixels that one line of text takes."""
+    return font(size, text).getlength(text)
+
+
+def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]:
+    """Lines of at most ``most_wide`` pixels; what does not fit ``most`` lines ends in an ellipsis."""
     lines = []
-    for word in printable(text).split():
-        if lines and face.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
+    for gap, word in _WORDS.findall(printable(text)):
+        longer = f"{lines[-1]}{gap and ' '}{word}" if lines else ""
+        if lines and (len(lines) == most or width(longer, size) <= most_wide):
+            lines[-1] = longer
         else:
             lines.append(word)
-    if most is not None and len(lines) > most:
-        lines = [*lines[: most - 1], " ".join(lines[most - 1 :])]
-        while face.getlength(lines[-1] + "…") > width:
+    if len(lines) == most and width(lines[-1], size) > most_wide:
+        while width(lines[-1] + "…", size) > most_wide:
             lines[-1] = lines[-1][:-1]
         lines[-1] += "…"
-    return [shortened(line, face, width) for line in lines]
+    return [shortened(line, size, most_wide) for line in lines]
 
 
-def name_lines(name: str, face, width: int) -> list[str]:
+def name_lines(name: str, size: int, most_wide: int) -> list[str]:
     """A file name on one line, or broken anywhere into two; generated names often differ in their middle only."""
     end = len(name)
-    while face.getlength(name[:end]) > width:
+    while width(name[:end], size) > most_wide:
         end -= 1
-    return [name] if end == len(name) else [name[:end], shortened(name[end:], face, width)]
+    return [name] if end == len(name) else [name[:end], shortened(name[end:], size, most_wide)]
 
 
-def shortened(text: str, face, width: int) -> str:
+def shortened(text: str, size: int, most_wide: int) -> str:
     """Takes from the middle what is too long: the end of a file name tells more than its middle."""
-    if face.getlength(text) <= width:
+    if width(text, size) <= most_wide:
         return text
     keep = len(text) - 1
-    while keep > 2 and face.getlength(f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}") > width:
+    while keep > 2 and width(f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}", size) > most_wide:
         keep -= 1
     return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
-
-
-@functools.lru_cache(maxsize=16)
-def font(size: int):
-    """The one typeface, at a size in pixels."""
-    return ImageFont.load_default(size)
 
 
 # ---------------------------------------------------------------------- shapes
@@ -114,10 +123,9 @@ def interval(sheet: Image.Image, left: float, right: float, middle: float, colou
 
 def chip(sheet: Image.Image, x: int, y: int, text: str, ink: str, paper: str, most: int, size: int = SMALL) -> None:
     """A short text on a coloured pill, ``size + 10`` pixels high and at most ``most`` wide."""
-    face, height = font(size), size + 10
-    text = shortened(text, face, most - 18)
-    rounded(sheet, (x, y, x + face.getlength(text) + 18, y + height), height / 2, paper)
-    ImageDraw.Draw(sheet).text((x + 9, y + height / 2), text, ink, face, "lm")
+    text, height = shortened(text, size, most - 18), size + 10
+    rounded(sheet, (x, y, x + width(text, size) + 18, y + height), height / 2, paper)
+    write(sheet, (x + 9, y + height / 2), text, size, ink, "lm")
 
 
 def rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius: float, colour: str) -> None:

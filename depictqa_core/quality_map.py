@@ -215,21 +215,20 @@ def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
         outline=COLOURS[-1] if best else COLOURS[0],
         width=width,
     )
-    size = round(min(heat.size) / 28)
+    size = max(round(min(heat.size) / 28), 11)
     text = f"{'best' if best else 'worst'} {score:.0f}"
-    face = drawing.font(max(size, 11))
-    wide, high = math.ceil(face.getlength(text)) + size, round(max(size, 11) * 1.5)
+    wide, high = math.ceil(drawing.width(text, size)) + size, round(size * 1.5)
     if wide <= right - left and high <= bottom - top:
         at = (left + 3 * width, top + 3 * width)
         drawing.rounded(heat, (*at, at[0] + wide, at[1] + high), high / 4, "#ffffff")
-        draw.text((at[0] + wide / 2, at[1] + high / 2), text, COLOURS[-1] if best else COLOURS[0], face, "mm")
+        colour = COLOURS[-1] if best else COLOURS[0]
+        drawing.write(heat, (at[0] + wide / 2, at[1] + high / 2), text, size, colour, "mm")
 
 
 def _legend(width: int, low: float, high: float) -> Image.Image:
     """A strip with the colours from worst to best and the points that they stand for."""
     size = min(22, max(9, width // 34))
     strip = Image.new("RGB", (width, 3 * size + 8), drawing.PAPER)
-    draw, face = ImageDraw.Draw(strip), drawing.font(size)
     left = size if width > 4 * size else 0
     length = width - 2 * left
     bar = Image.fromarray(np.repeat(_colours()[None], 1, axis=0)).resize((length, size), Image.Resampling.BILINEAR)
@@ -237,10 +236,10 @@ def _legend(width: int, low: float, high: float) -> Image.Image:
     if width < MARKED:
         return strip
     words = [f"{low:.0f} worst", f"{(low + high) / 2:.0f}", f"{high:.0f} best"]
-    if face.getlength("  ".join(words)) > length:
+    if drawing.width("  ".join(words), size) > length:
         words = [words[0].split()[0], "", words[2].split()[0]]
     middle = 2 * size + 4
-    draw.text((left, middle), words[0], drawing.INK, face, "lm")
-    draw.text((width / 2, middle), words[1], drawing.SOFT, face, "mm")
-    draw.text((width - size, middle), words[2], drawing.INK, face, "rm")
+    drawing.write(strip, (left, middle), words[0], size, drawing.INK, "lm")
+    drawing.write(strip, (width / 2, middle), words[1], size, drawing.SOFT, "mm")
+    drawing.write(strip, (width - size, middle), words[2], size, drawing.INK, "rm")
     return strip

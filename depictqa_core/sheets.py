@@ -5,10 +5,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from . import drawing
-from .drawing import INK, MARGIN, SOFT, Paragraphs, font, rounded
+from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
 from .errors import TaskError
 from .images import Picture
 from .reports import common_folder, printable, rank_marks
@@ -177,13 +177,13 @@ class _Cards:
         self.size, self.width, self.inner = size, width, width - 2 * size.pad
         prefix = len(common_folder([card.name for card in cards]))
         self.names = {
-            id(card): drawing.name_lines(printable(card.name[prefix:]), font(size.name), self.inner) for card in cards
+            id(card): drawing.name_lines(printable(card.name[prefix:]), size.name, self.inner) for card in cards
         }
         self.name_line = round(size.name * 1.4)
         aspect = statistics.median(card.picture.width / card.picture.height for card in cards)
         self.thumbnail = (self.inner, round(self.inner / min(max(aspect, 0.8), 1.7)))
         self.notes = {
-            id(card): drawing.wrapped(card.note, font(size.small), self.inner, size.notes) if size.notes else []
+            id(card): drawing.wrapped(card.note, size.small, self.inner, size.notes) if size.notes else []
             for card in cards
         }
         self.note_line = round(size.small * 1.36)
@@ -194,7 +194,7 @@ class _Cards:
         self.height += (size.small + 18) * chips + self.note_line * max(map(len, self.notes.values()))
 
     def draw(self, sheet: Image.Image, x: int, y: int, card: _Card) -> None:
-        size, draw = self.size, ImageDraw.Draw(sheet)
+        size = self.size
         rounded(sheet, (x, y, x + self.width, y + self.height), 10, drawing.EDGE)
         rounded(sheet, (x + 1, y + 1, x + self.width - 1, y + self.height - 1), 9, drawing.CARD)
         x, y = x + size.pad, y + size.pad
@@ -202,7 +202,7 @@ class _Cards:
         self._draw_mark(sheet, x, y, card)
         y += self.thumbnail[1] + 10
         for number, line in enumerate(self.names[id(card)]):
-            draw.text((x, y + self.name_line * (number + 0.5)), line, INK, font(size.name), "lm")
+            write(sheet, (x, y + self.name_line * (number + 0.5)), line, size.name, INK, "lm")
         y += self.name_height
         for bar in card.bars:
             self._draw_bar(sheet, x, y, bar)
@@ -212,22 +212,21 @@ class _Cards:
             colours = (drawing.CLEAN, drawing.CLEAN_PAPER) if good else (drawing.FAULT, drawing.FAULT_PAPER)
             drawing.chip(sheet, x, y + 4, text, *colours, self.inner, size.small)
         for number, line in enumerate(self.notes[id(card)]):
-            draw.text((x, y + size.small + 18 + self.note_line * number), line, SOFT, font(size.small), "la")
+            write(sheet, (x, y + size.small + 18 + self.note_line * number), line, size.small, SOFT, "la")
 
     def _draw_mark(self, sheet, x, y, card: _Card) -> None:
-        face = font(self.size.name + 3)
-        height = 2 * self.size.name + 2
-        width = max(height, math.ceil(face.getlength(card.mark)) + 20)
+        size, height = self.size.name + 3, 2 * self.size.name + 2
+        width = max(height, math.ceil(drawing.width(card.mark, size)) + 20)
         rounded(sheet, (x + 8, y + 8, x + 8 + width, y + 8 + height), height / 2, "#ffffff")
         inside = (x + 10, y + 10, x + 6 + width, y + 6 + height)
         rounded(sheet, inside, height / 2 - 2, drawing.SCORE if card.best else INK)
-        ImageDraw.Draw(sheet).text((x + 8 + width / 2, y + 8 + height / 2), card.mark, "#ffffff", face, "mm")
+        write(sheet, (x + 8 + width / 2, y + 8 + height / 2), card.mark, size, "#ffffff", "mm")
 
     def _draw_bar(self, sheet, x, y, bar: _Bar) -> None:
-        size, draw, middle = self.size, ImageDraw.Draw(sheet), y + self.size.row // 2
+        size, middle = self.size, y + self.size.row // 2
         if size.label:
-            draw.text((x, middle), bar.label, SOFT, font(size.small), "lm")
-        draw.text((x + self.inner, middle), bar.value, INK, font(size.text), "rm")
+            write(sheet, (x, middle), bar.label, size.small, SOFT, "lm")
+        write(sheet, (x + self.inner, middle), bar.value, size.text, INK, "rm")
         left, right, half = x + size.label, x + self.inner - size.value, size.row // 5
         if bar.filled:
             at, low, high = (left + (right - left) * share for share in (bar.at, bar.low, bar.high))
