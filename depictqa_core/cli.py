@@ -20,6 +20,7 @@ from .results import Failure
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
+COUNTS = {"1": 1, "2": 2, "any": None}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,11 +118,12 @@ def build_parser() -> argparse.ArgumentParser:
     each = {"parents": [inputs, reference, model, output, rows]}
 
     verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)
-    verb.add_argument("--count", default="1", choices=("1", "2", "any"), help="how many distortions (default: 1)")
+    verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
     verb.set_defaults(run=_identify)
 
     verb = verbs.add_parser("describe", help="say in words what is wrong with each picture", **each)
     verb.add_argument("--question", help="another wording of the question")
+    verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
     verb.set_defaults(run=_describe)
 
     verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
@@ -185,12 +187,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _identify(options) -> int:
-    count = {"1": 1, "2": 2, "any": None}[options.count]
-    return _judge_each(options, lambda judge, *args, **more: judge.identify(*args, count=count, **more))
+    asked = {"count": COUNTS[options.count]}
+    return _judge_each(options, lambda judge, *args, **more: judge.identify(*args, **asked, **more))
 
 
 def _describe(options) -> int:
-    return _judge_each(options, lambda judge, *args, **more: judge.describe(*args, question=options.question, **more))
+    asked = {"question": options.question, "count": COUNTS[options.count]}
+    return _judge_each(options, lambda judge, *args, **more: judge.describe(*args, **asked, **more))
 
 
 def _score(options) -> int:

@@ -140,7 +140,8 @@ class Engine:
             rows = answer_probabilities(reader.read(prompts, forced), ids, temperature).numpy()
             return [row if np.isfinite(row).all() else None for row in rows]
 
-        found = self._ask(task, task.ask(question), ("choose", *heat.values()), asked, answer, report)
+        kinds = [("choose", *heat.values())] * len(asked)
+        found = self._ask(task, task.ask(question), kinds, asked, answer, report)
         return np.array(found).reshape(len(asked), len(options))
 
     def write(
@@ -193,8 +194,8 @@ class Engine:
                 answers.append(Written(self._text(ids), ids, chances))
             return answers
 
-        kind = "write", max_new_tokens, openings is not None
-        found = self._ask(task, task.ask(question), kind, asked, answer, report, max_new_tokens)
+        kinds = [("write", max_new_tokens, opening) for opening in openings or [None] * len(asked)]
+        found = self._ask(task, task.ask(question), kinds, asked, answer, report, max_new_tokens)
         if on_text:
             for index, written in enumerate(found):
                 on_text(index, written.text)
@@ -218,18 +219,18 @@ class Engine:
     # ------------------------------------------------------------------ groups of questions
 
     def _ask(
-        self, task: Task, question: str, kind: tuple, asked, answer: Callable, report: Counter, ahead: int = 0
+        self, task: Task, question: str, kinds: list, asked, answer: Callable, report: Counter, ahead: int = 0
     ) -> list:
         """One answer per set of pictures, from the cache or from ``answer``, batch by batch.
 
         Args:
-            kind: what tells these answers from others to the same question.
+            kinds: for each set what tells its answer from others to the same question.
             answer: (PromptReader, prompts, their indexes in ``asked``) -> for each an answer, or None for one that is
                 not finite.
             ahead: most tokens that an answer adds to its prompt.
         """
         places: dict[tuple, list[int]] = {}  # the same question twice is asked once
-        for index, pictures in enumerate(asked):
+        for index, (pictures, kind) in enumerate(zip(asked, kinds, strict=True)):
             key = (task.name, question, kind, tuple(picture and picture.key for picture in pictures))
             places.setdefault(key, []).append(index)
         answers = {key: self._answers.get(key) for key in places}

@@ -47,7 +47,7 @@ def depictqa(checkpoint, capsys):
     """Runs one command with the tiny checkpoint; gives (exit status, stdout, stderr)."""
 
     def run(*words):
-        if words[0] != "info":
+        if words[0] != "info" and "--checkpoint" not in words:
             words += ("--checkpoint", str(checkpoint))
         capsys.readouterr()
         try:
@@ -143,6 +143,16 @@ def test_identify_counts(depictqa, folder):
         found = json.loads(depictqa("identify", folder, "--count", count, "--json")[1])["results"]
         assert all(len(result["labels"]) <= most for result in found)
         assert all(len(result["probabilities"]) == 13 for result in found)
+
+
+def test_describe_counts(depictqa, folder, tmp_path):
+    status, _, err = depictqa("describe", folder, "--count", "1")
+    assert status == 1 and one_line(err) and "leave count out" in err
+    able = make_tiny_checkpoint(tmp_path / "names first", names_first=True)
+    for count, names in (("1", 1), ("2", 2)):
+        words = "pics/x2.png", "--count", count, "--checkpoint", able, "--json"
+        said, found = (json.loads(depictqa(verb, *words)[1])["results"][0] for verb in ("describe", "identify"))
+        assert len(found["labels"]) <= names and said["text"].startswith(found["text"])
 
 
 def test_compare(depictqa, folder):

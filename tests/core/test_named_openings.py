@@ -23,13 +23,14 @@ def judge(**changes):
     return Judge(Checkpoint(model.eval(), tokenizer, {"name": "tiny"}))
 
 
-@pytest.mark.parametrize("count", [1, 2, None])
-def test_descriptions_open_with_what_identify_names(count):
-    named, shown, heard = judge(names_first=True), pictures(4), {}
-    texts = named.describe(shown, count=count, max_new_tokens=6, on_text=heard.setdefault)
-    for index, (description, found) in enumerate(zip(texts, named.identify(shown, count=count))):
-        assert description.text.startswith(found.text) and len(description.text) > len(found.text)
-        assert heard[index].startswith(found.text)
+def test_descriptions_open_with_what_identify_names():
+    named, shown = judge(names_first=True), pictures(4)
+    for count in (1, 2, None):  # the same pictures: what was written for another opening is no answer to this one
+        heard = {}
+        texts = named.describe(shown, count=count, max_new_tokens=6, on_text=heard.setdefault)
+        for index, (description, found) in enumerate(zip(texts, named.identify(shown, count=count))):
+            assert description.text.startswith(found.text) and len(description.text) > len(found.text)
+            assert heard[index].startswith(found.text)
     (asked,) = named.ask([{"A": shown[0]}], tasks.ASSESSMENT, tasks.ASSESSMENT.question)
     assert asked.text.startswith(named.identify(shown[0], count=None)[0].text)
 
