@@ -23,7 +23,7 @@ from depictqa_core.judge import Judge, load_judge
 from training.dataset.descriptions import named
 from training.dataset.scenes import read_scenes
 from training.evaluate import evaluate
-from training.evaluation.metrics import calibration_error
+from training.evaluation.metrics import calibration_error, calibration_error_by_chance
 from training.loader import read_records
 
 SETS = {
@@ -49,7 +49,9 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path |
             lines = [json.loads(line) for line in answers.read_text().splitlines()]
         results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
         hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
-        results[name]["ece"] = round(calibration_error([line["confidence"] for line in lines], hits), 4)
+        confidences = [line["confidence"] for line in lines]
+        results[name]["ece"] = round(calibration_error(confidences, hits), 4)
+        results[name]["ece by chance"] = round(calibration_error_by_chance(confidences), 4)
     return results
 
 

@@ -92,9 +92,7 @@ def test_names_that_lead_out(name):
         below(name, "here")
 
 
-@pytest.mark.parametrize(
-    ("name", "kept"), [("./a//b/", "a/b"), ("a\\b", "a/b"), ("..a/b..", "..a/b..")]
-)
+@pytest.mark.parametrize(("name", "kept"), [("./a//b/", "a/b"), ("a\\b", "a/b"), ("..a/b..", "..a/b..")])
 def test_names_that_stay(name, kept):
     assert below(name, "here") == kept
 

@@ -16,6 +16,7 @@ from training.evaluate import evaluate
 from training.evaluation.metrics import (
     area_under_risk,
     calibration_error,
+    calibration_error_by_chance,
     exact,
     partial,
     reliability,
@@ -75,6 +76,15 @@ def test_answers_drawn_from_their_own_probabilities_are_calibrated():
     confidences = rng.uniform(0.2, 1, 50_000)
     assert calibration_error(confidences, rng.random(50_000) < confidences) < 0.01
     assert calibration_error(confidences, rng.random(50_000) < confidences**2) > 0.1
+
+
+def test_few_answers_have_a_calibration_error_by_chance():
+    rng = np.random.default_rng(4)
+    confidences = rng.uniform(0.2, 1, 100)
+    expected = [calibration_error(confidences, rng.random(100) < confidences) for _ in range(500)]
+    assert calibration_error_by_chance(confidences) == pytest.approx(np.mean(expected), abs=0.005)
+    assert calibration_error_by_chance(rng.uniform(0.2, 1, 20_000)) < 0.01
+    assert calibration_error_by_chance([1.0, 1.0]) == 0 and calibration_error_by_chance([]) is None
 
 
 def test_risk_falls_to_the_surest_answers_and_ties_come_in_together():

@@ -89,7 +89,7 @@ def _client(model: str):
 
 def _headline(result: dict) -> dict:
     """The few numbers of a set that fit a terminal; everything is in results.json."""
-    keys = ("accuracy", "count", "ece", "srcc", "plcc")
+    keys = ("accuracy", "count", "ece", "ece_by_chance", "srcc", "plcc")
     line = {kind: {k: found[k] for k in keys if k in found} for kind, found in result["metrics"].items()}
     for file, found in result.get("voting", {}).items():
         rounded = {key: found[key] and round(found[key], 6) for key in ("srcc", "plcc")}

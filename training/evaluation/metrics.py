@@ -75,6 +75,16 @@ def calibration_error(confidences, hits, bins: int = 10) -> float | None:
     return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in found) / total if total else None
 
 
+def calibration_error_by_chance(confidences, bins: int = 10, draws: int = 200) -> float | None:
+    """The mean ``calibration_error`` of as many answers that are right exactly as often as their confidences say.
+
+    The fewer answers, the larger it is; an error near it is no sign of bad calibration. The draws never change.
+    """
+    sure, rng = np.asarray(confidences, dtype=float), np.random.default_rng(0)
+    errors = [calibration_error(sure, rng.random(len(sure)) < sure, bins) for _ in range(draws)]
+    return float(np.mean(errors)) if len(sure) else None
+
+
 def risk_coverage(confidences, values) -> list[tuple[float, float]]:
     """The risk (one minus the mean value) of keeping only the surest answers, as (coverage, risk) points.
 

@@ -61,11 +61,11 @@ def _summary(sets: dict) -> str:
     for set_name, result in sets.items():
         for kind, found in result["metrics"].items():
             agreement = [_number(found.get(key)) for key in ("srcc", "plcc")] if kind == "score" else ["", ""]
-            numbers = [_number(found.get(key)) for key in ("accuracy", "ece", "aurc")]
+            numbers = [_number(found.get(key)) for key in ("accuracy", "ece", "ece_by_chance", "aurc")]
             rows.append([_link(set_name), escape(kind), str(found["count"]), *numbers, *agreement])
         if not result["metrics"]:
-            rows.append([_link(set_name), "detailed answers", str(result["answered"]), "", "", "", "", ""])
-    columns = ["test set", "kind of question", "answers", "accuracy", "ECE", "AURC", "SRCC", "PLCC"]
+            rows.append([_link(set_name), "detailed answers", str(result["answered"]), "", "", "", "", "", ""])
+    columns = ["test set", "kind of question", "answers", "accuracy", "ECE", "by chance", "AURC", "SRCC", "PLCC"]
     return _table(columns, rows, texts=2)
 
 

@@ -9,7 +9,17 @@ from depictqa_core import tasks
 from depictqa_core.tasks import RATING, SCORE, SEVERITY
 
 from .correlation import correlations
-from .metrics import area_under_risk, calibration_error, exact, mean, partial, reliability, risk_coverage, summary
+from .metrics import (
+    area_under_risk,
+    calibration_error,
+    calibration_error_by_chance,
+    exact,
+    mean,
+    partial,
+    reliability,
+    risk_coverage,
+    summary,
+)
 from .sets import DOUBLE, OTHER, TestSet, kind_of
 
 CLEAR_RATING = "rating, severities at least 2 apart"
@@ -28,8 +38,8 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
     Returns:
         ``{"records", "answered", "failed", "failures", "unmatched", "metrics": {kind: {...}}}``. Each kind of question
         has accuracy, count and bins (``metrics.summary``) and unparsed (answers that the question does not allow);
-        where its answers have confidences ece, reliability, risk_coverage and aurc (not for scores, whose level
-        probabilities are no beliefs); where the records say so by_category and by_severity; ratings that were asked
+        where its answers have confidences ece, ece_by_chance, reliability, risk_coverage and aurc (not for scores,
+        whose level probabilities are no beliefs); where the records say so by_category and by_severity; ratings that were asked
         both ways order_swap; scores srcc and plcc with the record's quality or mos; severities grade_error. An answer
         that is an error counts as wrong and has no confidence; a record without any answer is unmatched and counts
         nowhere.
@@ -114,6 +124,7 @@ def _certainty(pairs, values: list[float]) -> dict:
     thinned = curve if len(curve) <= CURVE_POINTS else [curve[i] for i in _spread(len(curve), CURVE_POINTS)]
     return {
         "ece": round(calibration_error(confidences, hits), 6),
+        "ece_by_chance": round(calibration_error_by_chance(confidences), 6),
         "reliability": [{k: round(v, 6) for k, v in b.items()} for b in reliability(confidences, hits)],
         "aurc": round(area_under_risk(curve), 6),
         "risk_coverage": [[round(x, 6) for x in point] for point in thinned],
