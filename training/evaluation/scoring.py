@@ -39,10 +39,10 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
         ``{"records", "answered", "failed", "failures", "unmatched", "metrics": {kind: {...}}}``. Each kind of question
         has accuracy, count and bins (``metrics.summary``) and unparsed (answers that the question does not allow);
         where its answers have confidences ece, ece_by_chance, reliability, risk_coverage and aurc (not for scores,
-        whose level probabilities are no beliefs); where the records say so by_category and by_severity; ratings that were asked
-        both ways order_swap; scores srcc and plcc with the record's quality or mos; severities grade_error. An answer
-        that is an error counts as wrong and has no confidence; a record without any answer is unmatched and counts
-        nowhere.
+        whose level probabilities are no beliefs); where the records say so by_category and by_severity; ratings that
+        were asked both ways order_swap; scores srcc and plcc with the record's quality or mos; severities grade_error.
+        An answer that is an error counts as wrong and has no confidence; a record without any answer is unmatched and
+        counts nowhere.
     """
     by_id = {answer["id"]: answer for answer in answers}
     groups = defaultdict(list)
