@@ -4,7 +4,7 @@
 
 Naive is one call per question: every picture is encoded for every question, nothing is kept or batched, all pairs are
 asked in both orders. ``SAMPLE`` of its questions are timed, and the others counted alike. Both
-ways of a row are timed in turn, in one process, and must give the same answers. Parts: ratios, growth, memory,
+ways of a row are timed in turn, in one process, and must give the same answers. Parts: ratios, stages, growth, memory,
 products, formats. Other programs should rest meanwhile: the load before is printed with the machine.
 """
 
@@ -160,6 +160,55 @@ def ratios(checkpoints: dict, runs: int) -> dict:
             answers = f"{gap:.0e}" if alike else f"DIFFERENT {gap:.0e}"
             numbers = f"{row['naive_s']:.2f}", f"{row['engine_s']:.2f}", f"{row['ratio']:.1f}"
             show(f"{model}, {name}", *numbers, spread, answers)
+    return results
+
+
+# ---------------------------------------------------------------------- stages
+
+
+def stages(model: str, checkpoint, runs: int) -> dict:
+    """What one picture of 512 x 512 costs on one thread, stage by stage, in milliseconds.
+
+    Looking at a picture is all but the language model; every way has to do it once. So "limit" is how many times faster
+    than naive one question per picture could be if the language model cost nothing.
+    """
+    made, original = setup.pictures(32)
+    network = checkpoint.model
+    config = network.config
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            looked = [setup.prepare(picture, config) for picture in made]
+            pooled = network.encode(looked)
+            compared = [setup.prepare_comparison(picture, original, config) for picture in made[:1]]
+            judge = setup.judge(checkpoint)
+            judge.look(made)
+            asked = [(picture, None) for picture in made]
+
+            def answer():
+                judge.engine.forget_answers()
+                judge.engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
+
+            work = {
+                "resize, normalise, statistics": lambda: setup.prepare(made[0], config),
+                "vision tower, pooling": lambda: network.encode(looked[:1]),
+                "comparison with a reference": lambda: setup.prepare_comparison(made[0], original, config),
+                "connector": lambda: network.connect(pooled[:1], [pooled[1]], compared),
+                "language model, one of 32 scores": answer,
+                "naive score": lambda: setup.choose_naively(checkpoint, tasks.SCORE, None, asked[:1]),
+            }
+            results = {}
+            show(f"\none picture on one thread, {model}", "ms")
+            for name, one in work.items():
+                took = statistics.median(seconds(one)[0] for _ in range(3 * runs)) / (32 if one is answer else 1)
+                results[name] = round(1000 * took, 2)
+                show(name, f"{results[name]:.2f}")
+    finally:
+        torch.set_num_threads(threads)
+    looking = results["resize, normalise, statistics"] + results["vision tower, pooling"]
+    results["limit"] = round(results["naive score"] / looking, 2)
+    show("limit of one question without a reference", f"{results['limit']:.2f}")
     return results
 
 
@@ -325,7 +374,7 @@ def formats(checkpoints: dict, runs: int) -> dict:
 
 # ---------------------------------------------------------------------- all of it
 
-PARTS = ("ratios", "growth", "memory", "products", "formats")
+PARTS = ("ratios", "stages", "growth", "memory", "products", "formats")
 
 
 def main() -> None:
@@ -344,6 +393,7 @@ def main() -> None:
     print(facts["reduced"]["what"])
     measure = {
         "ratios": lambda: ratios(checkpoints, options.runs),
+        "stages": lambda: {name: stages(name, checkpoint, options.runs) for name, checkpoint in checkpoints.items()},
         "growth": lambda: growth(checkpoints["mini"], (16, 64, 256, 1024), (4, 16, 64, 256), min(options.runs, 3)),
         "memory": lambda: memory((16, 64)),
         "products": lambda: {name: products(name, checkpoint) for name, checkpoint in checkpoints.items()},
