@@ -266,7 +266,11 @@ _REPORT = """
 import resource, sys
 from depictqa_core.cli import main
 status = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+try:  # getrusage would count what the parent of this process had used, too
+    peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+except OSError:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
+print(peak, file=sys.stderr)
 sys.exit(status)
 """
 
@@ -274,7 +278,7 @@ sys.exit(status)
 def _peak(words: list[str]) -> float:
     """Peak resident memory in MB of one run of the command line in a process of its own."""
     run = subprocess.run([sys.executable, "-c", _REPORT, *words], capture_output=True, text=True, check=True)
-    return int(run.stderr.split()[-1]) / (1024 if sys.platform != "darwin" else 1024**2)
+    return int(run.stderr.split()[-1]) / 1024
 
 
 # ---------------------------------------------------------------------- matrix products
