@@ -272,16 +272,19 @@ def rate(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Spread all weights of a model over the processes; a layer is whole on a device only while it works (FSDP)."""
+    """Spread all weights of a model over the processes (FSDP).
+
+    A layer of the language model is whole on a device only while it works, all else during a whole pass: the tower runs
+    as often as a batch has sizes of pictures, so processes could not gather its layers in step.
+    """
     if accelerator.num_processes < 2:
         raise RecipeError("sharding is full, but there is one process: launch several, or set sharding: none")
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for part in (model.vision, model.language):
-        for layer in [m for m in part.modules() if type(m).__name__ in model._no_split_modules]:
-            fully_shard(layer, mesh=mesh)
+    for layer in [m for m in model.language.modules() if type(m).__name__ in model._no_split_modules]:
+        fully_shard(layer, mesh=mesh)
     return fully_shard(model, mesh=mesh).to(accelerator.device)
 
 

@@ -145,16 +145,34 @@ def test_two_processes_go_on_from_one_to_the_same_end(files, made, sharding):
     root, start = made
     output = root / f"two-{sharding}"
     shutil.copytree(root / "stopped.run", f"{output}.run")
-    path = write(files, output.name, start=str(start), sharding=sharding)
+    train_on_two(write(files, output.name, start=str(start), sharding=sharding))
+    assert_same_end(root / "unbroken", output)
+
+
+def test_sharded_weights_may_have_two_number_formats(files, made):
+    """Frozen ones in half precision, as a large model is trained, beside learning ones in full precision."""
+    root, start = made
+    halves = {"start": str(start), "frozen_precision": "bfloat16"}
+    train(read_recipe(write(files, "halves-one", **halves)))
+    train_on_two(write(files, "halves-two", **halves, sharding="full"))
+    assert_same_end(root / "halves-one", root / "halves-two")
+    kept = {tensor.dtype for tensor in load_file(root / "halves-two" / "model.safetensors").values()}
+    assert kept == {torch.float32, torch.bfloat16}
+
+
+def train_on_two(path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "training"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [*command, "train", str(path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    wanted, got = (load_file(folder / "model.safetensors") for folder in (root / "unbroken", output))
+
+
+def assert_same_end(one, two):
+    wanted, got = (load_file(folder / "model.safetensors") for folder in (one, two))
     assert wanted.keys() == got.keys()
     for name, tensor in wanted.items():
         torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
-    assert len(curve(output)) == 3
-    assert sum(curve(output), []) == pytest.approx(sum(curve(root / "unbroken"), []), rel=1e-4)
+    assert len(curve(two)) == 3
+    assert sum(curve(two), []) == pytest.approx(sum(curve(one), []), rel=1e-4)
