@@ -4,23 +4,18 @@ Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command l
 be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted.
 """
 
-import argparse
 import os
 import sys
 from functools import partial
 from pathlib import Path
 
 from . import reports
+from .arguments import COUNTS, build_parser
 from .confidence import reliable
 from .errors import DepictQAError, ImageError, OutOfMemory
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
 from .results import Failure
-
-SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
-FLOATS = ("float32", "float16", "bfloat16")
-DTYPES = ("auto", *FLOATS, "int8", "int4")
-COUNTS = {"1": 1, "2": 2, "any": None}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = options.run(options)
+        status = VERBS[options.verb](options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -49,138 +44,6 @@ def main(argv: list[str] | None = None) -> int:
         first = (str(error).strip().splitlines() or ["no message"])[0]
         _complain(f"failed: {type(error).__name__}: {first} (set DEPICTQA_TRACEBACK=1 to see where)")
     return 1
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that reports a mistake in one line."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-class _VerbParser(_Parser):
-    """The parser of one verb: pictures may stand before, between and behind the options."""
-
-    _mixing = False
-
-    def parse_known_args(self, args=None, namespace=None):
-        if self._mixing:  # argparse's own way to mix them calls this method again
-            return super().parse_known_args(args, namespace)
-        self._mixing = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._mixing = False
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs."""
-    model = _Parser(add_help=False)
-    group = model.add_argument_group("model")
-    group.add_argument("--checkpoint", metavar="FOLDER", help="checkpoint folder (default: the bundled depictqa-mini)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
-    group.add_argument("--dtype", default="auto", choices=DTYPES, help="number format of the weights (default: auto)")
-    group.add_argument(
-        "--anchors", metavar="FOLDER", help="anchor pictures for scores where the checkpoint was never taught to score"
-    )
-    group.add_argument(
-        "--encoder",
-        metavar="FOLDER",
-        help="sentence encoder, such as all-MiniLM-L6-v2, for confidences of descriptions",
-    )
-
-    output = _Parser(add_help=False)
-    group = output.add_argument_group("output")
-    group.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
-    )
-    group.add_argument("--quiet", action="store_true", help="no table and no progress bar")
-
-    rows = _Parser(add_help=False)
-    rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
-    rows.add_argument(
-        "--min-confidence",
-        type=_share,
-        default=0.0,
-        metavar="X",
-        help="mark answers less sure than X (0 to 1) as uncertain, and say so in JSON and CSV as 'reliable'",
-    )
-
-    reference = _Parser(add_help=False)
-    reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
-
-    inputs = _Parser(add_help=False)
-    inputs.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files and folders of pictures")
-    inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
-
-    parser = _Parser(prog="depictqa", description="Judges picture quality with a vision-language model.")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
-    each = {"parents": [inputs, reference, model, output, rows]}
-
-    verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)
-    verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
-    verb.set_defaults(run=_identify)
-
-    verb = verbs.add_parser("describe", help="say in words what is wrong with each picture", **each)
-    verb.add_argument("--question", help="another wording of the question")
-    verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
-    verb.set_defaults(run=_describe)
-
-    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
-    verb.set_defaults(run=_score)
-
-    verb = verbs.add_parser("rank", help="order pictures from best to worst", **each)
-    verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
-    verb.add_argument(
-        "--top-k", type=_count, metavar="K", help="only the best K matter: stop comparing once they are sure"
-    )
-    verb.add_argument(
-        "--budget", type=_count, metavar="PAIRS", help="compare at most so many pairs (default: by number)"
-    )
-    verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write a picture sheet (.png, .jpg or .webp)")
-    verb.set_defaults(run=_rank)
-
-    common = [reference, model, output, rows]
-    verb = verbs.add_parser("compare", help="decide which of two pictures is better", parents=common)
-    verb.add_argument("a", metavar="A", help="a picture")
-    verb.add_argument("b", metavar="B", help="another picture")
-    verb.add_argument("--explain", action="store_true", help="also explain it in words")
-    verb.set_defaults(run=_compare)
-
-    verb = verbs.add_parser("map", help="show where a picture is bad", parents=[reference, model, output])
-    verb.add_argument("picture", metavar="PICTURE", help="a picture")
-    verb.add_argument("--out", metavar="FILE", type=_sheet_path, help="write the heat map (.png, .jpg or .webp)")
-    verb.add_argument("--tile", type=_count, default=160, metavar="PIXELS", help="side of a tile (default: 160)")
-    verb.set_defaults(run=_map)
-
-    parents = [model, output]
-    verb = verbs.add_parser("leaderboard", help="find out which model makes the better pictures", parents=parents)
-    verb.add_argument("folders", nargs="+", metavar="FOLDER", help="one per model; equal file names are equal prompts")
-    verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the standings as rows to FILE (.csv)")
-    verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="write it as a picture (.png, .jpg or .webp)")
-    verb.set_defaults(run=_leaderboard)
-
-    verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
-    verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the bundled one)")
-    verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
-    verb.set_defaults(run=_info)
-
-    verb = verbs.add_parser("import", help="make a checkpoint from published DepictQA-Wild weights")
-    verb.add_argument("--clip", metavar="FILE", help="ViT-L-14.pt of OpenAI, or the folder of a CLIPVisionModel")
-    verb.add_argument("--llm", metavar="FOLDER", help="the folder of Vicuna-7B-v1.5")
-    verb.add_argument("--delta", metavar="FILE", help="ckpt.pt of a published DepictQA-Wild")
-    verb.add_argument("--out", metavar="FOLDER", help="the checkpoint folder to write")
-    verb.add_argument("--dtype", default="stored", choices=("stored", *FLOATS), help="default: as in the files")
-    verb.add_argument("--merge", action="store_true", help="add LoRA to the language model's weights")
-    verb.add_argument("--short", type=int, metavar="PIXELS", help="bound of the short side (default: as trained)")
-    verb.add_argument("--long", type=int, metavar="PIXELS", help="bound of the long side (default: as trained)")
-    verb.add_argument(
-        "--check", action="store_true", help="write nothing: check the files, or without files the layout at full size"
-    )
-    verb.add_argument("--memory", action="store_true", help="only print what memory the published checkpoints need")
-    verb.add_argument("--quiet", action="store_true", help="say nothing")
-    verb.set_defaults(run=_import, refuse=verb.error)
-    return parser
 
 
 # ---------------------------------------------------------------------- verbs
@@ -356,6 +219,19 @@ def _import(options) -> int:
     return 0
 
 
+VERBS = {
+    "identify": _identify,
+    "describe": _describe,
+    "score": _score,
+    "rank": _rank,
+    "compare": _compare,
+    "map": _map,
+    "leaderboard": _leaderboard,
+    "info": _info,
+    "import": _import,
+}
+
+
 def _flat(value, key: str = ""):
     """The leaves of nested dicts and lists as (dotted key, value); lists of plain values stay one line."""
     if isinstance(value, dict):
@@ -451,41 +327,6 @@ def _reliable(result: dict, minimum: float) -> bool | None:
     if "rank" in result and result["labels"] is None:
         return None
     return reliable(result["confidence"], minimum)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
-    return int(text)
-
-
-def _json_path(text: str) -> str:
-    return text if text == "-" else _with_extension(text, (".json",), "put a bare --json after the pictures")
-
-
-def _csv_path(text: str) -> str:
-    return _with_extension(text, (".csv",), "name such a file")
-
-
-def _sheet_path(text: str) -> str:
-    return _with_extension(text, SHEET_FORMATS, "name such a file")
-
-
-def _with_extension(text: str, allowed: tuple[str, ...], advice: str) -> str:
-    """Keeps ``--json a.png b.png`` from writing over a picture."""
-    if not text.lower().endswith(allowed):
-        raise argparse.ArgumentTypeError(f"'{text}' does not end in {' or '.join(allowed)}: {advice}")
-    return text
 
 
 def _outputs(options) -> list[tuple[str, str]]:
