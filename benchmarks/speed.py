@@ -169,8 +169,8 @@ def ratios(checkpoints: dict, runs: int) -> dict:
 def stages(model: str, checkpoint, runs: int) -> dict:
     """What one picture of 512 x 512 costs on one thread, stage by stage, in milliseconds.
 
-    Looking at a picture is all but the language model; every way has to do it once. So "limit" is how many times faster
-    than naive one question per picture could be if the language model cost nothing.
+    Every way has to look at a picture once: to resize it, take its statistics, and run the tower. So "limit" is how
+    many times faster than naive one question per picture could be if nothing else cost any time.
     """
     made, original = setup.pictures(32)
     network = checkpoint.model
@@ -201,8 +201,8 @@ def stages(model: str, checkpoint, runs: int) -> dict:
             results = {}
             show(f"\none picture on one thread, {model}", "ms")
             for name, one in work.items():
-                took = statistics.median(seconds(one)[0] for _ in range(3 * runs)) / (32 if one is answer else 1)
-                results[name] = round(1000 * took, 2)
+                took = statistics.median(seconds(one)[0] for _ in range(3 * runs))
+                results[name] = round(1000 * took / (len(asked) if one is answer else 1), 2)
                 show(name, f"{results[name]:.2f}")
     finally:
         torch.set_num_threads(threads)

@@ -1,6 +1,5 @@
 """DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad pictures."""
 
-import hashlib
 import json
 import random
 import resource
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image
 
 from depictqa_core import tasks
+from tests.trees import contents
 from training import distortions
 from training.__main__ import main
 from training.dataset import labels, measures, questions
@@ -355,11 +355,6 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 
 
 # ---- builds that are stopped
-
-
-def contents(root):
-    files = [file for file in root.rglob("*") if file.is_file()]
-    return {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})

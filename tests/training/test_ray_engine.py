@@ -1,6 +1,5 @@
 """The build on a local Ray cluster: a worker that is killed midway changes nothing, failures are told."""
 
-import hashlib
 import os
 import signal
 
@@ -9,6 +8,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.trees import contents
 from training.dataset.factory import build_samples, find_split
 from training.dataset.plan import Plan, Wanted
 from training.dataset.shards import ENGINES, BuildError, run_shards
@@ -34,11 +34,6 @@ def pictures(tmp_path_factory):
         small.resize((320, 240), Image.Resampling.BICUBIC).save(folder / f"p{number}.png")
     (folder / "cut.png").write_bytes(b"no picture")
     return folder
-
-
-def contents(root):
-    files = [file for file in root.rglob("*") if file.is_file()]
-    return {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def working():

@@ -1,6 +1,5 @@
 """Scenes of distorted pictures: labels and their order, where the error lies, one scene, and the resumable build."""
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
+from tests.trees import contents
 from training import distortions
 from training.dataset import labels, measures, synthesis
 from training.dataset.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
@@ -364,11 +364,6 @@ def built(pictures, tmp_path_factory) -> Path:
     assert (report.scenes, report.made, report.skipped) == (7, 7, {})
     assert calls == [(0, 7), (3, 7), (6, 7), (7, 7)]
     return out
-
-
-def contents(root: Path) -> dict[str, str]:
-    files = [file for file in root.rglob("*") if file.is_file()]
-    return {f.relative_to(root).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def test_scenes_follow_the_contract(built):
