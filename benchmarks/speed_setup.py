@@ -57,7 +57,9 @@ def reduced(**changes) -> Checkpoint:
         tasks=tuple(tasks.TASKS),
         **{**{key: REDUCED[key] for key in ("connector", "lora", "size")}, **changes},
     )
-    return Checkpoint(DepictQAModel(config).eval(), tokenizer, {"name": "random model of the published layout"})
+    model = DepictQAModel(config).eval()
+    model.merge_lora()  # as load_judge does
+    return Checkpoint(model, tokenizer, {"name": "random model of the published layout"})
 
 
 def _tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:

@@ -6,6 +6,7 @@ be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .confidence import reliable
 from .errors import DepictQAError, ImageError, OutOfMemory
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
+from .references import fit_reference, require_shape
 from .results import Failure
 
 
@@ -79,7 +81,7 @@ def _judge_each(options, ask) -> int:
         judge = _judge(options, bar)
         try:
             bar.total = len(names)
-            for pictures, unreadable in load_pictures(names):
+            for pictures, unreadable in _load(names, reference):
                 failures += unreadable
                 bar.offset = len(results) + len(failures)
                 try:
@@ -102,13 +104,27 @@ def _judge_each(options, ask) -> int:
     return 3 if failures else 0
 
 
+def _load(names: list[str], reference: Picture | None) -> Iterator[tuple[list[Picture], list[Failure]]]:
+    """``load_pictures``, where a picture of another shape than its reference cannot be judged either."""
+    for pictures, failures in load_pictures(names):
+        fitting = []
+        for picture in pictures:
+            try:
+                if reference:
+                    require_shape(reference, (picture,))
+                fitting.append(picture)
+            except ImageError as error:
+                failures.append(Failure(picture.name, str(error)))
+        yield fitting, failures
+
+
 def _rank(options) -> int:
     names = _find(options)
     reference = _reference(options)
     pictures, failures = [], []
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
-        for readable, unreadable in load_pictures(names):
+        for readable, unreadable in _load(names, reference):
             bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
             judge.look(readable, reference)  # while their pixels are in memory
             pictures += readable
@@ -129,6 +145,8 @@ def _rank(options) -> int:
 def _compare(options) -> int:
     _check_outputs(options, [options.a, options.b])
     a, b, reference = FilePicture(options.a), FilePicture(options.b), _reference(options)
+    if reference:
+        require_shape(reference, (a, b))
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         result = judge.compare(a, b, reference, explain=options.explain, progress=bar)
@@ -138,7 +156,6 @@ def _compare(options) -> int:
 
 def _map(options) -> int:
     from .quality_map import cut, grid, heat_picture, quality_map
-    from .references import fit_reference
 
     _check_outputs(options, [options.picture])
     picture, reference = FilePicture(options.picture), _reference(options)

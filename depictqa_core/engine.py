@@ -14,7 +14,7 @@ from .caches import ByteCache
 from .checkpoints import Checkpoint
 from .errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
 from .images import Picture, SizePolicy
-from .memory import reading_budget, run_in_batches
+from .memory import beginnings_budget, reading_budget, run_in_batches
 from .prompts import Slot, answer_ids, encode, layout, text_ids
 from .slots import by_role, slots
 from .tasks import Task
@@ -115,13 +115,28 @@ class Engine:
         if failures:
             raise failures[0]
 
-    def choose(self, task: Task, question: str | None, asked: Sequence[tuple], report: Counter) -> np.ndarray:
+    def beginnings(self) -> ByteCache:
+        """An empty memory for ``choose``: with it, calls that show the same pictures in other pairs share their work.
+
+        It lives on the device of the network, so it should not outlive the work of one verb.
+        """
+        return ByteCache(beginnings_budget(self.device))
+
+    def choose(
+        self,
+        task: Task,
+        question: str | None,
+        asked: Sequence[tuple],
+        report: Counter,
+        beginnings: ByteCache | None = None,
+    ) -> np.ndarray:
         """Probabilities float64 [N, answers] of the closed answers (``tasks.answers``) to one question.
 
         Args:
             question: another wording, None for the task's own.
             asked: N sets of pictures.
             report: counts every answered question.
+            beginnings: from ``beginnings()``, the same one for all calls that belong together.
 
         Raises:
             TaskError, CheckpointError, OutOfMemory: see the class.
@@ -141,7 +156,7 @@ class Engine:
             return [row if np.isfinite(row).all() else None for row in rows]
 
         kinds = [("choose", *heat.values())] * len(asked)
-        found = self._ask(task, task.ask(question), kinds, asked, answer, report)
+        found = self._ask(task, task.ask(question), kinds, asked, answer, report, beginnings=beginnings)
         return np.array(found).reshape(len(asked), len(options))
 
     def write(
@@ -219,7 +234,15 @@ class Engine:
     # ------------------------------------------------------------------ groups of questions
 
     def _ask(
-        self, task: Task, question: str, kinds: list, asked, answer: Callable, report: Counter, ahead: int = 0
+        self,
+        task: Task,
+        question: str,
+        kinds: list,
+        asked,
+        answer: Callable,
+        report: Counter,
+        ahead: int = 0,
+        beginnings: ByteCache | None = None,
     ) -> list:
         """One answer per set of pictures, from the cache or from ``answer``, batch by batch.
 
@@ -228,6 +251,7 @@ class Engine:
             answer: (PromptReader, prompts, their indexes in ``asked``) -> for each an answer, or None for one that is
                 not finite.
             ahead: most tokens that an answer adds to its prompt.
+            beginnings: as in ``choose``.
         """
         places: dict[tuple, list[int]] = {}  # the same question twice is asked once
         for index, (pictures, kind) in enumerate(zip(asked, kinds, strict=True)):
@@ -250,21 +274,24 @@ class Engine:
             shown = {
                 index: by_role(asked[index]) for index in missing if (asked[index][-1] is not None) == has_reference
             }
-            failures += self._ask_alike(parts, shown, answer, keep, report, ahead)
+            failures += self._ask_alike(parts, shown, answer, keep, report, ahead, beginnings)
         if failures:
             raise failures[0]
         found = {index: answers[key] for key, indexes in places.items() for index in indexes}
         return [found[index] for index in range(len(asked))]
 
-    def _ask_alike(self, parts, shown: dict[int, dict[str, Picture]], answer, keep, report: Counter, ahead: int):
+    def _ask_alike(
+        self, parts, shown: dict[int, dict[str, Picture]], answer, keep, report: Counter, ahead: int, beginnings
+    ) -> list[DepictQAError]:
         """Questions of one layout about pictures by role. Returns the errors of batches that failed."""
         from .reading import SHORT_FLOOR, PromptReader, floors
 
         # Neighbours have as much of their beginning in common as can be, and are of about equal length.
         members = sorted(shown, key=lambda index: [(self._area(p), p.key) for p in shown[index].values()])
         keys = [_keys(parts, shown[index]) for index in members]
-        ends = floors(keys, [SHORT_FLOOR if isinstance(part, Slot) else len(part) for part in parts])
-        reader = PromptReader(self.model.language, ends, report.check)
+        lengths = [SHORT_FLOOR if isinstance(part, Slot) else len(part) for part in parts]
+        ends = floors(keys, lengths, combined=beginnings is not None)
+        reader = PromptReader(self.model.language, ends, report.check, beginnings)
 
         def run(batch: list[int]) -> None:
             prompts = self._prompts(parts, [shown[index] for index in batch], report)
@@ -336,9 +363,9 @@ def _names(pictures: dict[str, Picture]) -> str:
 
 
 def _keys(parts: list, pictures: dict[str, Picture]) -> list:
-    """What tells each segment of a prompt from others of its layout: its picture's slot, or its place for words."""
+    """What tells each segment of a prompt from others: its picture's slot, or the ids of its words."""
     slot = slots(pictures)
-    return [slot[part.role] if isinstance(part, Slot) else place for place, part in enumerate(parts)]
+    return [slot[part.role] if isinstance(part, Slot) else tuple(part) for part in parts]
 
 
 def _size(answer) -> int:

@@ -55,7 +55,10 @@ def load_judge(
     if dtype == "auto":
         large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30 if folder.is_dir() else False
         dtype = "float16" if large and device != "cpu" else "float32"
-    judge = Judge(load_checkpoint(folder, device, dtype), cache_bytes)
+    checkpoint = load_checkpoint(folder, device, dtype)
+    if dtype == "float32":  # a half-precision weight would round much of a small update away
+        checkpoint.model.merge_lora()
+    judge = Judge(checkpoint, cache_bytes)
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
     if encoder is not None:
@@ -69,10 +72,11 @@ class Judge:
     """One loaded checkpoint that answers questions about pictures.
 
     Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
-    them. A ``reference`` is one pristine picture for all, or one for each. ``progress(done, total)`` is called after
-    every piece of work; what it raises stops the work and passes through. Picture embeddings and answers are kept
-    within memory budgets, so a call that was stopped or failed goes on where it was when it is repeated. Several
-    threads may ask one judge at a time.
+    them. A ``reference`` is one pristine picture for all, or one for each; one of another size is seen resized
+    (``references.require_shape`` refuses another shape). ``progress(done, total)`` is called after every piece of work;
+    what it raises stops the work and passes through. Picture embeddings and answers are kept within memory budgets, so
+    a call that was stopped or failed goes on where it was when it is repeated. Several threads may ask one judge at a
+    time.
 
     Attributes:
         model: the network; may be moved between devices from outside.
@@ -132,7 +136,7 @@ class Judge:
             count: how many distortions are named, as in ``identify``: a checkpoint whose descriptions open with their
                 names (``names_first``) names exactly what ``identify`` names; others decide for themselves (None).
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
-        on_text: called as ``on_text(index of the picture, its text so far)`` after every token.
+            on_text: called as ``on_text(index of the picture, its text so far)`` after every token.
         """
         if max_new_tokens < 1:
             raise TaskError(f"max_new_tokens is {max_new_tokens}: give at least 1")
@@ -248,9 +252,11 @@ class Judge:
         if method == "score":
             return answers.ranking(pictures, *answers.order_by_score(scores), scores, found, "score", [])
         asked: list[Comparison] = []
+        beginnings = self.engine.beginnings()  # every picture comes again in later rounds
 
         def ask(chosen: list[tuple[int, int]]) -> list[float]:
-            new = self._compared(None, [(pictures[i], pictures[j], references[i]) for i, j in chosen], report)
+            some = [(pictures[i], pictures[j], references[i]) for i, j in chosen]
+            new = self._compared(None, some, report, beginnings)
             asked.extend(new)
             return [answer.probability_a for answer in new]
 
@@ -371,10 +377,10 @@ class Judge:
             self.anchors = load_anchors()
         return self.anchors
 
-    def _compared(self, question: str | None, asked: list[tuple], report: Counter) -> list[Comparison]:
-        """Comparisons of (A, B, reference), each asked in both orders."""
+    def _compared(self, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list[Comparison]:
+        """Comparisons of (A, B, reference), each asked in both orders; ``beginnings`` as in ``Engine.choose``."""
         turned = [(b, a, reference) for a, b, reference in asked]
-        rows = self.engine.choose(RATING, question, asked + turned, report)
+        rows = self.engine.choose(RATING, question, asked + turned, report, beginnings)
         return [
             answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]))
             for (a, b, _), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])

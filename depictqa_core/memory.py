@@ -50,6 +50,11 @@ def reading_budget(device) -> int:
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else READING_BYTES
 
 
+def beginnings_budget(device) -> int:
+    """Bytes for the keys and values of prompts' beginnings that are kept while a ranking lasts."""
+    return reading_budget(device) // 4
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on the CPU or on any accelerator."""
     text = str(error).lower()

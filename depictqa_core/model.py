@@ -62,6 +62,18 @@ class DepictQAModel(PreTrainedModel):
         defaults["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
         inject_adapter_in_model(LoraConfig(**{**defaults, **lora}), self.language)
 
+    def merge_lora(self) -> None:
+        """Add the LoRA updates to the weights for good: one matrix product in place of three, equal but for rounding.
+
+        What is saved afterwards would hold them twice.
+        """
+        if getattr(self.config, "lora", None):
+            from peft.tuners.tuners_utils import BaseTunerLayer
+
+            for module in self.language.modules():
+                if isinstance(module, BaseTunerLayer):
+                    module.merge()
+
     def freeze(self, trainable: tuple[str, ...] = ("connector", "lora")) -> None:
         """Leave only some parts trainable: any of "vision", "connector", "language", "lora"; else ValueError."""
         unknown = set(trainable) - set(PARTS)

@@ -7,12 +7,16 @@ batch equals its single runs.
 
 import functools
 import inspect
+import itertools
+import operator
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from transformers import DynamicCache
+
+from .caches import ByteCache
 
 SHARED = 1.5
 """A floor ends where the prompts split at least into this many branches each, on average."""
@@ -62,27 +66,35 @@ class KeyValues(DynamicCache):
     def get_seq_length(self, layer_idx: int = 0, *args, **kwargs) -> int:
         return self._lengths[layer_idx] if layer_idx < len(self._lengths) else 0
 
-    def rows(self, indexes: torch.Tensor, room: int = 0) -> "KeyValues":
-        """A copy of some rows of the batch, in any order and number, with room for so many more tokens."""
-        copy = KeyValues(room)
-        for layer, (keys, values) in enumerate(self._layers()):
-            where = indexes.to(keys.device)
-            copy.update(keys.index_select(0, where), values.index_select(0, where), layer)
-        return copy
+    @property
+    def nbytes(self) -> int:
+        """Memory that the keys and values take, with the room behind them."""
+        return sum(buffer.nbytes for pair in self._buffers for buffer in pair)
 
     @staticmethod
-    def join(parts: list["KeyValues"]) -> "KeyValues":
-        """Several batches as one, in order; the shorter ones get zeros in front."""
-        joined = KeyValues()
-        longest = max(part.get_seq_length() for part in parts)
-        for layer, batches in enumerate(zip(*(part._layers() for part in parts))):
-            padded = [[F.pad(x, (0, 0, longest - x.shape[2], 0)) for x in kind] for kind in zip(*batches)]
-            joined.update(torch.cat(padded[0]), torch.cat(padded[1]), layer)
-        return joined
+    def gather(places: Sequence[tuple["KeyValues", int]], room: int = 0) -> "KeyValues":
+        """A batch of copied rows, each given by its cache and its row in it; shorter ones get zeros in front.
 
-    def _layers(self) -> list[tuple[torch.Tensor, ...]]:
-        lengths = self._lengths
-        return [tuple(x[:, :, : lengths[layer]] for x in pair) for layer, pair in enumerate(self._buffers)]
+        Args:
+            room: so many tokens fit behind without another copy.
+        """
+        gathered, longest = KeyValues(room), max(cache.get_seq_length() for cache, _ in places)
+        first, alike = places[0][0], all(cache is places[0][0] for cache, _ in places)
+        for layer, pair in enumerate(first._buffers):
+            gathered._lengths.append(longest)
+            gathered._buffers.append([])
+            for kind, like in enumerate(pair):
+                batch = like.new_empty(len(places), like.shape[1], longest + gathered._room, like.shape[3])
+                gathered._buffers[layer].append(batch)
+                if alike:
+                    rows = torch.tensor([row for _, row in places], device=like.device)
+                    batch[:, :, :longest] = like[:, :, :longest].index_select(0, rows)
+                    continue
+                for place, (cache, row) in enumerate(places):
+                    start = longest - cache._lengths[layer]
+                    batch[place, :, :start] = 0
+                    batch[place, :, start:longest] = cache._buffers[layer][kind][row, :, : longest - start]
+        return gathered
 
 
 class Reading:
@@ -112,13 +124,25 @@ class Reading:
         """Tokens of each prompt so far, int64 [B]."""
         return self.mask.sum(1)
 
+    @staticmethod
+    def gather(places: Sequence[tuple["Reading", int]], room: int = 0) -> "Reading":
+        """A batch of copied rows, each given by its reading and its row in it; shorter ones get padding in front.
+
+        Args:
+            room: so many tokens fit behind without another copy.
+        """
+        first = places[0][0]
+        gathered = Reading(first.language, 0, first.check)
+        gathered.cache = KeyValues.gather([(reading.cache, row) for reading, row in places], room)
+        longest = max(reading.mask.shape[1] for reading, _ in places)
+        gathered.mask = torch.stack([F.pad(r.mask[row], (longest - r.mask.shape[1], 0)) for r, row in places])
+        if all(reading.logits is not None for reading, _ in places):
+            gathered.logits = torch.stack([reading.logits[row] for reading, row in places])
+        return gathered
+
     def rows(self, indexes: Sequence[int], room: int = 0) -> "Reading":
         """A copy of some rows, in any order and number, with room for so many more tokens."""
-        where = torch.tensor(indexes, device=self.mask.device)
-        copy = Reading(self.language, 0, self.check)
-        copy.cache, copy.mask = self.cache.rows(where, room), self.mask[where]
-        copy.logits = None if self.logits is None else self.logits[where.to(self.logits.device)]
-        return copy
+        return self.gather([(self, index) for index in indexes], room)
 
     def read(self, texts: list[torch.Tensor]) -> "Reading":
         """Read on, each row its own embeddings [T_i, hidden], T_i from 1. Returns itself."""
@@ -172,18 +196,23 @@ def left_pad(texts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return embeds, mask
 
 
-def floors(prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int]) -> list[int]:
+def floors(prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int], combined: bool = False) -> list[int]:
     """Where prompts of equally many segments are cut, so that what they share is read once.
 
     Args:
         prompts: the keys of all prompts of a call.
         tokens: about how many tokens each segment has.
+        combined: whether later calls will ask for other combinations of the same segments.
 
     Returns:
         ends of the floors as numbers of segments, rising; the last one is the whole prompt.
     """
     depth = len(tokens)
-    branches = [len({tuple(prompt[:end]) for prompt in prompts}) for end in range(1, depth + 1)]
+    if combined:  # as if every combination came now
+        choices = [len({prompt[place] for prompt in prompts}) for place in range(depth)]
+        branches = list(itertools.accumulate(choices, operator.mul))
+    else:
+        branches = [len({tuple(prompt[:end]) for prompt in prompts}) for end in range(1, depth + 1)]
     ends, start = [], 0
     for end in range(1, depth):
         if branches[end] >= SHARED * branches[end - 1] and sum(tokens[start:end]) >= SHORT_FLOOR:
@@ -195,18 +224,22 @@ def floors(prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int]) -> list
 class PromptReader:
     """Reads the prompts of a call batch after batch; what a batch shares with the one before is not read again.
 
-    Prompts should come in an order in which equal beginnings are neighbours. Between batches one row of every floor is
-    kept, so the memory does not grow with the number of prompts.
+    Prompts should come in an order in which equal beginnings are neighbours: between batches one row of every floor is
+    remembered, so the memory does not grow with the number of prompts. Others are remembered only in ``kept``.
 
     Args:
         language: a causal language model.
         ends: from ``floors``.
         check: as in ``Reading``.
+        kept: the states behind beginnings, by their keys, which several readers of one language model may share.
     """
 
-    def __init__(self, language, ends: Sequence[int], check: Callable[[], None] = lambda: None):
+    def __init__(
+        self, language, ends: Sequence[int], check: Callable[[], None] = lambda: None, kept: ByteCache | None = None
+    ):
         self.language, self.ends, self.check = language, list(ends), check
-        self._kept: list[tuple[tuple, Reading]] = []  # per floor but the last: a beginning, and the state behind it
+        self.kept = ByteCache(0) if kept is None else kept
+        self._last: dict[tuple, Reading] = {}  # the last beginning of every floor but the last, and the state behind it
 
     @torch.inference_mode()
     def read(self, prompts: list[list[Segment]], forced: torch.Tensor | None = None) -> Reading:
@@ -216,41 +249,31 @@ class PromptReader:
             prompts: lists of segments, all of one number.
             forced: embeddings [T, hidden] that follow every prompt.
         """
-        state, rows = (
-            Reading(self.language, 1, self.check),
-            {(): 0},
-        )  # what is read, and the row of every beginning in it
-        kept, start = [], 0
-        for floor, end in enumerate(self.ends[:-1]):
+        behind = {(): (Reading(self.language, 1, self.check), 0)}  # for each beginning a state, and its row there
+        last, start = {}, 0
+        for end in self.ends[:-1]:
             branches = {tuple(s.key for s in prompt[:end]): prompt for prompt in prompts}
-            known_key, known = self._kept[floor] if self._kept else (None, None)
-            parts, order = [], []
-            if known_key in branches:
-                parts, order = [known], [known_key]
-            fresh = [key for key in branches if key != known_key]
-            if fresh:
+            known = {key: self._last.get(key) or self.kept.get(key) for key in branches}
+            found = {key: (state, 0) for key, state in known.items() if state is not None}
+            if fresh := [key for key in branches if key not in found]:
                 texts = [_text(branches[key][start:end]) for key in fresh]
-                parts.append(state.rows([rows[key[:start]] for key in fresh], _longest(texts)).read(texts))
-            state, rows = join(parts), {key: row for row, key in enumerate(order + fresh)}
-            last = tuple(s.key for s in prompts[-1][:end])
-            kept.append((last, state.rows([rows[last]])))
-            start = end
-        self._kept = kept
+                state = Reading.gather([behind[key[:start]] for key in fresh], _longest(texts)).read(texts)
+                found |= {key: (state, row) for row, key in enumerate(fresh)}
+                self._keep(fresh, state)
+            key = tuple(s.key for s in prompts[-1][:end])
+            last[key] = Reading.gather([found[key]])
+            behind, start = found, end
+        self._last = last
         texts = [_text(prompt[start:], forced) for prompt in prompts]
-        parents = [rows[tuple(s.key for s in prompt[:start])] for prompt in prompts]
-        return state.rows(parents, _longest(texts)).read(texts)
+        parents = [behind[tuple(s.key for s in prompt[:start])] for prompt in prompts]
+        return Reading.gather(parents, _longest(texts)).read(texts)
 
-
-def join(parts: list[Reading]) -> Reading:
-    """Several states as one batch, in order; the shorter ones get padding in front."""
-    if len(parts) == 1:
-        return parts[0]
-    longest = max(part.mask.shape[1] for part in parts)
-    joined = Reading(parts[0].language, 0, parts[0].check)
-    joined.mask = torch.cat([F.pad(part.mask, (longest - part.mask.shape[1], 0)) for part in parts])
-    joined.cache = KeyValues.join([part.cache for part in parts])
-    joined.logits = torch.cat([part.logits for part in parts])
-    return joined
+    def _keep(self, beginnings: list[tuple], state: Reading) -> None:
+        """Keep the states behind beginnings, each by itself: the longer ones of a batch must not hold the others."""
+        if self.kept.budget:
+            for row, beginning in enumerate(beginnings):
+                one = state.rows([row])
+                self.kept.put(beginning, one, one.cache.nbytes)
 
 
 def bytes_per_token(language) -> int:

@@ -21,6 +21,21 @@ def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Pict
         the reference itself, or a resized copy (Pillow bicubic, antialiased) and one line that says so.
 
     Raises:
+        ImageError: see ``require_shape``.
+    """
+    require_shape(reference, judged)
+    largest = max(judged, key=lambda picture: picture.height * picture.width)
+    if (reference.height, reference.width) == (largest.height, largest.width):
+        return reference, None
+    resized = Image.fromarray(reference.rgb).resize((largest.width, largest.height), Image.Resampling.BICUBIC)
+    copy = Picture(np.asarray(resized), reference.name)
+    return copy, f"{reference.name}: {_size(reference)}, judged as a copy of {_size(copy)} beside {largest.name}"
+
+
+def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
+    """Refuse a reference of another shape than a picture that is judged beside it.
+
+    Raises:
         ImageError: an aspect ratio differs by more than ``ASPECT_TOLERANCE``: it cannot be the same scene.
     """
     for picture in judged:
@@ -31,12 +46,6 @@ def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Pict
                 f"aspect ratios differ by {max(ratio, 1 / ratio) - 1:.0%}, at most {ASPECT_TOLERANCE:.0%} are allowed; "
                 "crop one of them, or judge without a reference."
             )
-    largest = max(judged, key=lambda picture: picture.height * picture.width)
-    if (reference.height, reference.width) == (largest.height, largest.width):
-        return reference, None
-    resized = Image.fromarray(reference.rgb).resize((largest.width, largest.height), Image.Resampling.BICUBIC)
-    copy = Picture(np.asarray(resized), reference.name)
-    return copy, f"{reference.name}: {_size(reference)}, judged as a copy of {_size(copy)} beside {largest.name}"
 
 
 def _size(picture: Picture) -> str:

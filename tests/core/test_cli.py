@@ -131,6 +131,18 @@ def test_many_pictures_are_judged_a_few_at_a_time(depictqa, folder, verb, monkey
         assert a["picture"] == b["picture"] and a["confidence"] == pytest.approx(b["confidence"], abs=1e-4)
 
 
+@pytest.mark.parametrize("verb", ["identify", "score", "rank"])
+def test_a_picture_of_another_shape_than_the_reference_is_named_and_the_others_are_judged(depictqa, folder, verb):
+    Image.new("RGB", (90, 90)).save("pics/square.png")
+    Image.new("RGB", (180, 141)).save("large.png")  # of another size than the others, and of nearly their shape
+    status, out, err = depictqa(verb, folder, "--json", "--reference", "large.png")
+    facts = json.loads(out)
+    assert status == 3 and len(facts["results"]) == 3
+    assert [failure["picture"] for failure in facts["failures"]] == ["pics/square.png"] and "another shape" in err
+    status, _, err = depictqa("compare", "pics/x2.png", "pics/square.png", "--reference", "large.png")
+    assert status == 1 and "pics/square.png" in err and "another shape" in err and one_line(err)
+
+
 def test_tables_of_every_verb(depictqa, folder):
     for verb, word in (("identify", "confidence"), ("score", "±"), ("describe", "(confidence"), ("rank", "strength")):
         status, out, err = depictqa(verb, folder)

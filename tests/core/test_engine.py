@@ -15,7 +15,7 @@ from depictqa_core.checkpoints import Checkpoint
 from depictqa_core.errors import CheckpointError, OutOfMemory
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge, load_judge
-from depictqa_core.reading import KeyValues, PromptReader, Reading, Segment, floors, join
+from depictqa_core.reading import KeyValues, PromptReader, Reading, Segment, floors
 
 
 @pytest.fixture(scope="module")
@@ -249,9 +249,28 @@ def test_floors_end_where_prompts_part():
     assert floors(singles, [3, 16, 12]) == [3] and floors(singles, [30, 16, 12]) == [1, 3]
     assert floors(singles[:1], [30, 16, 12]) == [3]
     assert floors([(0, f"r{i}", 2, f"a{i}", 4) for i in range(9)], [3, 16, 2, 16, 9]) == [5]
+    matched = [(0, f"a{i}", 2, f"b{i}", 4) for i in range(4)]
+    assert floors(matched, [3, 16, 2, 16, 9]) == [5] and floors(matched, [3, 16, 2, 16, 9], combined=True) == [3, 5]
+    assert floors([], [3, 16, 9], combined=True)[-1] == 3
 
 
-def test_keys_and_values_move_and_join():
+@pytest.mark.parametrize("kept", [0, 3, 100])
+def test_beginnings_are_shared_between_readers_within_their_memory(language, kept, monkeypatch):
+    prompts = tree_of_prompts(language)
+    size = Reading(language, 1).read([torch.cat([s.embeds for s in prompts[0][:4]])]).rows([0]).cache.nbytes
+    expected = torch.stack([alone(language, prompt) for prompt in prompts])
+    beginnings, fed = ByteCache(kept * size), spy_on_feed(monkeypatch)
+    # a reader of its own for each batch, as for each round of a ranking
+    batches = [prompts[start : start + 4] for start in range(0, len(prompts), 4)]
+    got = [PromptReader(language, [2, 4, 5], kept=beginnings).read(batch).logits for batch in batches]
+    torch.testing.assert_close(torch.cat(got), expected, rtol=0, atol=1e-4)
+    distinct = [len({tuple(s.key for s in p[:end]) for p in prompts}) for end in (2, 4, 5)]
+    read = sum(len(embeds) for embeds, _ in fed)
+    assert read == sum(distinct) if kept == 100 else read > sum(distinct)
+    assert 0 <= beginnings.bytes <= beginnings.budget and bool(len(beginnings)) == bool(kept)
+
+
+def test_keys_and_values_move_and_are_gathered():
     generator = torch.Generator().manual_seed(0)
 
     def filled(rows, lengths):
@@ -268,9 +287,8 @@ def test_keys_and_values_move_and_join():
         return cache, whole
 
     long, wide = filled(3, [5, 40, 1, 1]), filled(2, [4])
-    where = torch.tensor([2, 0, 2])
-    copy = long[0].rows(where)
-    joined = KeyValues.join([copy, wide[0]])
+    where = [2, 0, 2]
+    joined = KeyValues.gather([(long[0], row) for row in where] + [(wide[0], 0), (wide[0], 1)])
     tail = torch.zeros(5, 2, 1, 4)
     for layer in range(3):
         got = joined.update(tail, tail, layer)
@@ -281,11 +299,11 @@ def test_keys_and_values_move_and_join():
 
 
 @torch.inference_mode()
-def test_joined_readings_go_on_as_they_would_alone(language):
+def test_gathered_readings_go_on_as_they_would_alone(language):
     prompts = tree_of_prompts(language)[:3]
     texts = [torch.cat([s.embeds for s in p]) for p in prompts]
     parts = [Reading(language, 1).read([texts[0]]), Reading(language, 2).read(texts[1:])]
-    both = join(parts).rows([2, 0, 1])
+    both = Reading.gather([(parts[1], 1), (parts[0], 0), (parts[1], 0)])
     more = [torch.randn(n, texts[0].shape[1]) for n in (4, 1, 2)]
     got = both.read(more).logits
     expected = torch.cat(
@@ -302,9 +320,9 @@ def test_padding_never_makes_a_row_without_any_visible_position(language, monkey
 
 
 def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
-    shown, original = pictures(5, 3), pictures(1, 9)[0]
+    shown, original = pictures(14, 3), pictures(1, 9)[0]  # so many are asked in rounds
     shared = fresh(loaded).rank(shown, original)
-    monkeypatch.setattr(reading, "floors", lambda prompts, tokens: [len(tokens)])
+    monkeypatch.setattr(reading, "floors", lambda prompts, tokens, combined=False: [len(tokens)])
     whole = fresh(loaded).rank(shown, original)
     assert shared.order == whole.order
     for a, b in zip(shared.pictures, whole.pictures):
@@ -614,7 +632,7 @@ def test_a_ranking_says_its_budget_and_why_it_stopped(cnn):
 def test_a_decided_top_stops_the_ranking(cnn, monkeypatch):
     strength = {p.key: 3.0 * i for i, p in enumerate(pictures(10, 1))}
 
-    def choose(task, question, asked, report):
+    def choose(task, question, asked, report, *rest):
         if task is not tasks.RATING:
             return original(task, question, asked, report)
         report.add(len(asked))

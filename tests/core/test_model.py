@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import safe_open
 from tiny import KINDS, make_tiny_model
 from transformers import LlamaConfig
 
+from depictqa_core.checkpoints import save_checkpoint
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.images import as_picture
+from depictqa_core.judge import load_judge
 from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import REFERENCE, Slot, answer_ids, encode, layout
 from depictqa_core.vision import prepare
@@ -253,6 +256,18 @@ def test_lora_adds_scaled_products_to_the_weights(lora):
             merged[target] = merged[target] + 6 / 2 * weights[key.replace("lora_A", "lora_B")] @ a
     plain.load_state_dict(merged)
     torch.testing.assert_close(outputs_of(model, tokenizer), outputs_of(plain, tokenizer), rtol=1e-4, atol=1e-4)
+
+
+def test_merged_lora_answers_alike_and_is_merged_by_a_judge_in_full_precision_only(lora, tmp_path):
+    model, tokenizer = lora
+    save_checkpoint(tmp_path, model, tokenizer, {"name": "tiny"})
+    for dtype, is_merged in (("float32", True), ("bfloat16", False)):
+        judged = load_judge(tmp_path, "cpu", dtype).model
+        layers = [m for m in judged.modules() if isinstance(m, BaseTunerLayer)]
+        assert layers and all(layer.merged == is_merged for layer in layers)
+        if is_merged:
+            got, expected = outputs_of(judged, tokenizer), outputs_of(model, tokenizer)
+            torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def parts_of(model):
