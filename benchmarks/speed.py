@@ -343,37 +343,59 @@ def _plain_speed(m: int, k: int, n: int) -> float:
 
 
 def formats(checkpoints: dict, runs: int) -> dict:
-    """The language model in other number formats: time of 32 scores from known embeddings, agreement with float32."""
+    """The language model in other number formats, and compiled: time from known embeddings, agreement with float32.
+
+    Asked for are 32 scores and ``COUNT`` descriptions; the first time of each, which may compile, stands by itself.
+    """
     made, _ = setup.pictures(32)
     asked = [(picture, None) for picture in made]
     results = {}
-    show("\nnumber format of the language model", "ms a score", "ratio", "same level", "largest gap")
+    columns = "ms a score", "ratio", "ms a text", "ratio", "first s", "same level", "largest gap", "same text"
+    show("\nnumber format of the language model", *columns)
     for model, checkpoint in checkpoints.items():
-        language, rows = checkpoint.model.language, {}
+        language, levels, texts = checkpoint.model.language, {}, {}
         for name, change in FORMATS.items():
             try:
                 checkpoint.model.language = change(language)
-                judge = setup.judge(checkpoint)
-                judge.look(made)
-                times = []
-                for _ in range(runs + 1):
-                    judge.engine.forget_answers()
-                    took, rows[name] = seconds(
-                        lambda judge=judge: judge.engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
-                    )
-                    times.append(took)
+                engine = setup.judge(checkpoint).engine
+                engine.look(asked, Counter(None, 0))
+
+                def score(engine=engine):
+                    return engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
+
+                def describe(engine=engine):
+                    written = engine.write(tasks.ASSESSMENT, None, asked[:COUNT], WORDS, Counter(None, 0))
+                    return [one.ids for one in written]
+
+                first_score, scoring, levels[name] = _again(engine, score, runs)
+                first_text, writing, texts[name] = _again(engine, describe, runs)
             finally:
                 checkpoint.model.language = language
-            took = statistics.median(times[1:])
             results[f"{model}, {name}"] = row = {
-                "ms_a_score": round(1000 * took / len(made), 3),
-                "same_level": float((rows[name].argmax(1) == rows["float32"].argmax(1)).mean()),
-                "largest_gap": float(np.abs(rows[name] - rows["float32"]).max()),
+                "ms_a_score": round(1000 * scoring / len(made), 3),
+                "ms_a_description": round(1000 * writing / COUNT, 3),
+                "first_s": round(first_score + first_text, 2),
+                "same_level": float((levels[name].argmax(1) == levels["float32"].argmax(1)).mean()),
+                "largest_gap": float(np.abs(levels[name] - levels["float32"]).max()),
+                "same_description": sum(map(list.__eq__, texts[name], texts["float32"])) / COUNT,
             }
-            ratio = results[f"{model}, float32"]["ms_a_score"] / row["ms_a_score"]
-            numbers = f"{row['ms_a_score']:.2f}", f"{ratio:.2f}", f"{row['same_level']:.0%}"
-            show(f"{model}, {name}", *numbers, f"{row['largest_gap']:.3f}")
+            plain = results[f"{model}, float32"]
+            numbers = []
+            for what in ("ms_a_score", "ms_a_description"):
+                numbers += [f"{row[what]:.2f}", f"{plain[what] / row[what]:.2f}"]
+            agreement = f"{row['same_level']:.0%}", f"{row['largest_gap']:.0e}", f"{row['same_description']:.0%}"
+            show(f"{model}, {name}", *numbers, f"{row['first_s']:.1f}", *agreement)
     return results
+
+
+def _again(engine, work, runs: int) -> tuple[float, float, object]:
+    """Seconds of a first call and of a later one (median of ``runs``), none with known answers, and what came."""
+    times = []
+    for _ in range(runs + 1):
+        engine.forget_answers()
+        took, found = seconds(work)
+        times.append(took)
+    return times[0], statistics.median(times[1:]), found
 
 
 # ---------------------------------------------------------------------- all of it

@@ -6,6 +6,8 @@ import warnings
 import torch
 from torch import nn
 
+from depictqa_core.compiling import compile_language
+
 GROUP = 32
 """Weights that share one scale in the 4-bit format."""
 
@@ -54,4 +56,17 @@ def bfloat16(language: nn.Module) -> nn.Module:
     return copy.deepcopy(language).to(torch.bfloat16)
 
 
-FORMATS = {"float32": lambda language: language, "bfloat16": bfloat16, "int8": int8, "int4": int4}
+def compiled(language: nn.Module) -> nn.Module:
+    """In float32, compiled by torch.compile."""
+    changed = copy.deepcopy(language)
+    compile_language(changed)
+    return changed
+
+
+FORMATS = {
+    "float32": lambda language: language,
+    "float32 compiled": compiled,
+    "bfloat16": bfloat16,
+    "int8": int8,
+    "int4": int4,
+}

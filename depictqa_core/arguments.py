@@ -45,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="sentence encoder, such as all-MiniLM-L6-v2, for confidences of descriptions",
     )
+    group.add_argument(
+        "--compile", action="store_true", help="compile the language model first, about a minute: for long runs"
+    )
 
     output = _Parser(add_help=False)
     group = output.add_argument_group("output")

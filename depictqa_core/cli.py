@@ -294,8 +294,8 @@ def _judge(options, bar: reports.ProgressBar):
 
     keep_freed_memory()
     try:
-        folders = {"anchors": options.anchors, "encoder": options.encoder}
-        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **folders)
+        more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DepictQAError(f"the model cannot be put on device '{options.device}': {first}") from error

@@ -28,6 +28,7 @@ def load_judge(
     cache_bytes: int = CACHE_BYTES,
     anchors: str | Path | None = None,
     encoder: str | Path | None = None,
+    compiled: bool = False,
 ) -> "Judge":
     """Load a judge.
 
@@ -42,9 +43,12 @@ def load_judge(
             taught to score; None is the bundled set.
         encoder: the folder of a sentence encoder such as all-MiniLM-L6-v2, for the confidence of detailed answers; None
             has only the words of the verdict count.
+        compiled: have ``torch.compile`` compile the language model at its first questions, about a minute for each kind
+            (``compiling``): of use where thousands of pictures come.
 
     Raises:
-        CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, or the dtype cannot be had.
+        CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, or the dtype cannot be had, or
+            nothing can be compiled here.
         TaskError, ImageError: the anchors cannot be used.
     """
     folder = Path(checkpoint) if checkpoint is not None else BUNDLED
@@ -58,6 +62,10 @@ def load_judge(
     checkpoint = load_checkpoint(folder, device, dtype)
     if dtype == "float32":  # a half-precision weight would round much of a small update away
         checkpoint.model.merge_lora()
+    if compiled:
+        from .compiling import compile_language
+
+        compile_language(checkpoint.model.language)
     judge = Judge(checkpoint, cache_bytes)
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
