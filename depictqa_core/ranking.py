@@ -20,6 +20,7 @@ PRIOR = 5.0
 PRIOR_WEIGHT = 4.0
 ALL_PAIRS, BUDGET, TOP_DECIDED = "all pairs", "budget", "top-k decided"
 ALL_PAIRS_UP_TO = 12  # so few items are compared in full, at most 66 pairs
+ROUND = 16  # pairs of the smallest round: their questions, in both orders, fill one batch of the model
 _Z95 = 1.959963984540054
 
 Pair = tuple[int, int]
@@ -257,7 +258,8 @@ def rank_pairs(
         n: number of items.
         ask: takes a list of pairs and returns, for each, the probability in 0..1 that its first item is better.
         budget: most pairs to ask; None means ``default_budget(n)``. Never more than all pairs.
-        batch: pairs per call of ``ask``; None means n / 2, one Swiss round, or n when all pairs are asked anyway.
+        batch: pairs per call of ``ask``; None means n / 2, one Swiss round (at least ``ROUND`` without a ``top``, which
+            may be decided any time), or n when all pairs are asked anyway.
         top: only which items are the best ``top`` is wanted: pairs that can tell are asked, and no more once it is
             decided. None, or n and more, wants the whole order.
         confidence: in 0..1, the probability of the right top (as a set) at which it is decided.
@@ -278,12 +280,12 @@ def rank_pairs(
     strengths = bradley_terry(n, [], [], prior=prior)
     todo = all_pairs(n) if total == full and top is None else []
     stopped = ALL_PAIRS if total == full else BUDGET
+    batch = batch or (n if todo else max(n // 2, ROUND if top is None else 1))
     while len(pairs) < total:
         if todo:
-            size = min(batch or n, total - len(pairs))
-            chosen = todo[len(pairs) : len(pairs) + size]
+            chosen = todo[len(pairs) : len(pairs) + min(batch, total - len(pairs))]
         else:
-            chosen = choose_pairs(n, pairs, strengths, min(batch or max(1, n // 2), total - len(pairs)), top)
+            chosen = choose_pairs(n, pairs, strengths, min(batch, total - len(pairs)), top)
         answers = [float(answer) for answer in ask(list(chosen))]
         if len(answers) != len(chosen):
             raise ValueError(f"{len(chosen)} pairs were asked, but {len(answers)} answers came back")
