@@ -46,3 +46,9 @@ class ByteCache:
             self._bytes += size
             while self._bytes > self.budget:
                 self._bytes -= self._values.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._values.clear()
+            self._bytes = 0

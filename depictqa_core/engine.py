@@ -305,7 +305,8 @@ class Engine:
             if damaged:  # an answer made from NaN would be made up
                 raise self._damaged(damaged[0])
 
-        return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]))
+        make_room = (lambda: None) if beginnings is None else beginnings.clear
+        return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]), make_room)
 
     def _area(self, picture: Picture) -> int:
         """Pixels that the network sees, a measure of how long a prompt becomes."""

@@ -9,7 +9,13 @@ READING_BYTES = 2**30
 """What the keys and values of prompts that are read together may take where free memory cannot be asked for."""
 
 
-def run_in_batches(members: list, size: int, run: Callable[[list], None], too_large: Callable) -> list[DepictQAError]:
+def run_in_batches(
+    members: list,
+    size: int,
+    run: Callable[[list], None],
+    too_large: Callable,
+    make_room: Callable[[], None] = lambda: None,
+) -> list[DepictQAError]:
     """``run(batch)`` over all members in order; a batch that does not fit into memory is halved and tried again.
 
     Args:
@@ -17,6 +23,7 @@ def run_in_batches(members: list, size: int, run: Callable[[list], None], too_la
         size: most members of a batch.
         run: does the work of one batch.
         too_large: makes the error for a member that does not fit even alone.
+        make_room: called when a batch did not fit, to drop what was only kept to save time.
 
     Returns:
         the errors of batches that failed, each raised as DepictQAError or out of memory; other errors pass through.
@@ -34,6 +41,7 @@ def run_in_batches(members: list, size: int, run: Callable[[list], None], too_la
                 raise
             fits = False
         if not fits:  # only here, behind the except block, are the tensors of the failed run free
+            make_room()
             release_memory()
             if len(batch) > 1:
                 size = (len(batch) + 1) // 2

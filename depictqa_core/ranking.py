@@ -20,7 +20,6 @@ PRIOR = 5.0
 PRIOR_WEIGHT = 4.0
 ALL_PAIRS, BUDGET, TOP_DECIDED = "all pairs", "budget", "top-k decided"
 ALL_PAIRS_UP_TO = 12  # so few items are compared in full, at most 66 pairs
-ROUND = 16  # pairs of the smallest round: their questions, in both orders, fill one batch of the model
 _Z95 = 1.959963984540054
 
 Pair = tuple[int, int]
@@ -258,8 +257,7 @@ def rank_pairs(
         n: number of items.
         ask: takes a list of pairs and returns, for each, the probability in 0..1 that its first item is better.
         budget: most pairs to ask; None means ``default_budget(n)``. Never more than all pairs.
-        batch: pairs per call of ``ask``; None means n / 2, one Swiss round (at least ``ROUND`` without a ``top``, which
-            may be decided any time), or n when all pairs are asked anyway.
+        batch: pairs per call of ``ask``; None means n, or n / 2 with a ``top``, which may be decided any time.
         top: only which items are the best ``top`` is wanted: pairs that can tell are asked, and no more once it is
             decided. None, or n and more, wants the whole order.
         confidence: in 0..1, the probability of the right top (as a set) at which it is decided.
@@ -280,7 +278,7 @@ def rank_pairs(
     strengths = bradley_terry(n, [], [], prior=prior)
     todo = all_pairs(n) if total == full and top is None else []
     stopped = ALL_PAIRS if total == full else BUDGET
-    batch = batch or (n if todo else max(n // 2, ROUND if top is None else 1))
+    batch = batch or (n if top is None else max(1, n // 2))
     while len(pairs) < total:
         if todo:
             chosen = todo[len(pairs) : len(pairs) + min(batch, total - len(pairs))]
