@@ -65,13 +65,14 @@ class DepictQAModel(PreTrainedModel):
     def merge_lora(self) -> None:
         """Add the LoRA updates to the weights for good: one matrix product in place of three, equal but for rounding.
 
-        What is saved afterwards would hold them twice.
+        Offloaded layers keep theirs apart: what is added to weights that are not here would be lost. What is saved
+        afterwards would hold the updates twice.
         """
         if getattr(self.config, "lora", None):
             from peft.tuners.tuners_utils import BaseTunerLayer
 
             for module in self.language.modules():
-                if isinstance(module, BaseTunerLayer):
+                if isinstance(module, BaseTunerLayer) and not module.weight.is_meta:
                     module.merge()
 
     def freeze(self, trainable: tuple[str, ...] = ("connector", "lora")) -> None:

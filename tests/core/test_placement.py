@@ -166,6 +166,24 @@ def test_layers_that_are_offloaded_answer_the_same(folder):
     assert answers(Judge(loaded)) == pytest.approx(wanted, abs=1e-6)
 
 
+def test_lora_is_not_merged_into_layers_that_are_offloaded(folder):
+    from accelerate import cpu_offload
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    loaded = load_checkpoint(folder)
+    with torch.no_grad():
+        for name, parameter in loaded.model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    wanted = answers(Judge(loaded))
+    for layer in loaded.model.language.model.layers[1:]:
+        cpu_offload(layer, torch.device("cpu"), offload_buffers=True)
+    loaded.model.merge_lora()
+    adapters = [module for module in loaded.model.modules() if isinstance(module, BaseTunerLayer)]
+    assert {adapter.merged for adapter in adapters} == {True, False}
+    assert answers(Judge(loaded)) == pytest.approx(wanted, abs=1e-5)
+
+
 def test_pictures_of_any_size_use_fused_attention(folder):
     model = load_checkpoint(folder).model
     assert model.language.config._attn_implementation == "sdpa"
