@@ -281,7 +281,14 @@ class Engine:
         return [found[index] for index in range(len(asked))]
 
     def _ask_alike(
-        self, parts, shown: dict[int, dict[str, Picture]], answer, keep, report: Counter, ahead: int, beginnings
+        self,
+        parts,
+        shown: dict[int, dict[str, Picture]],
+        answer,
+        keep,
+        report: Counter,
+        ahead: int,
+        beginnings: ByteCache | None,
     ) -> list[DepictQAError]:
         """Questions of one layout about pictures by role. Returns the errors of batches that failed."""
         from .reading import SHORT_FLOOR, PromptReader, floors
