@@ -43,8 +43,8 @@ def load_judge(
             taught to score; None is the bundled set.
         encoder: the folder of a sentence encoder such as all-MiniLM-L6-v2, for the confidence of detailed answers; None
             has only the words of the verdict count.
-        compiled: have ``torch.compile`` compile the language model at its first questions of each kind, which take about
-            a minute longer: of use where thousands of pictures come.
+        compiled: have ``torch.compile`` compile the language model at its first questions of each kind, which take
+            about a minute longer: of use where thousands of pictures come.
 
     Raises:
         CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, the dtype cannot be had, or
@@ -80,11 +80,11 @@ class Judge:
     """One loaded checkpoint that answers questions about pictures.
 
     Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
-    them. A ``reference`` is one pristine picture for all, or one for each; one of another size
-    or shape is seen resized, so ask ``references.require_shape`` first where it may be of another scene.
-    ``progress(done, total)`` is called after every piece of work; what it raises stops the work and passes through. Picture embeddings and answers are kept within memory budgets, so
-    a call that was stopped or failed goes on where it was when it is repeated. Several threads may ask one judge at a
-    time.
+    them. A ``reference`` is one pristine picture for all, or one for each; one of another size or shape is seen
+    resized, so ask ``references.require_shape`` first where it may be of another scene. ``progress(done, total)`` is
+    called after every piece of work; what it raises stops the work and passes through. Picture embeddings and answers
+    are kept within memory budgets, so a call that was stopped or failed goes on where it was when it is repeated.
+    Several threads may ask one judge at a time.
 
     Attributes:
         model: the network; may be moved between devices from outside.
