@@ -17,7 +17,7 @@ from server import PromptServer
 from ..depictqa_core.errors import DepictQAError, TaskError
 from ..depictqa_core.images import as_picture
 from ..depictqa_core.storing import append_csv, append_jsonl, below, fill, readable_file_errors, save_png
-from .sockets import choice, flatten, one, readable_errors, repeat, schema
+from .sockets import choice, flatten, one, readable, readable_errors, repeat, schema
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
 FACTS = {
@@ -95,7 +95,7 @@ class SaveScoredImages(io.ComfyNode):
                 saved.append(_save(single, pattern, row, _graph(cls), now))
                 _append(saved[-1], row, kinds, now)
             except DepictQAError as error:  # the others are saved all the same
-                failed.append(str(error))
+                failed.append(readable(str(error)))
             bar.update(1)
         if failed:
             more = f" (and {len(failed) - 1} more like this)" if len(failed) > 1 else ""

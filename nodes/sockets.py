@@ -1,7 +1,9 @@
 """What all nodes share on their input side: types, tooltips, pictures, references, checked widgets, readable errors."""
 
+import os
 from contextlib import contextmanager
 
+import folder_paths
 import torch
 from comfy_api.latest import io
 
@@ -17,6 +19,7 @@ REFERENCE_TOOLTIP = (
     "Optional: the undistorted original. One picture for all, or one per picture in the same order. "
     "Leave it unlinked to judge without a reference."
 )
+NAMES_TOOLTIP = "Optional: what to call the pictures in tables, reports and errors, such as their file names; one each."
 
 
 def schema(search_aliases: list[str], **fields) -> io.Schema:
@@ -43,15 +46,27 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
     return singles
 
 
-def to_pictures(singles: list[torch.Tensor], name: str, number: bool = True) -> list[Picture]:
-    """Check the pictures of one input and name them "name 1", "name 2", ... (or just "name").
+def names_input() -> io.String.Input:
+    """The optional input ``names``, what the pictures are called."""
+    return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
+
+
+def to_pictures(
+    singles: list[torch.Tensor], name: str, number: bool = True, names: list[str] | None = None
+) -> list[Picture]:
+    """Check the pictures of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
 
     Raises:
         ImageError: no picture arrived, or one cannot be judged; the message names it.
+        TaskError: not one of ``names`` per picture.
     """
     if not singles:
         raise ImageError(f"{name}: no picture arrived; link at least one.")
-    return [as_picture(single, f"{name} {i}" if number else name) for i, single in enumerate(singles, start=1)]
+    if names is None:
+        names = [f"{name} {i}" if number else name for i in range(1, len(singles) + 1)]
+    if len(names) != len(singles):
+        raise TaskError(f"names: {len(names)} arrived for {len(singles)} pictures; link one per picture.")
+    return [as_picture(single, str(called)) for single, called in zip(singles, names, strict=True)]
 
 
 def to_reference(
@@ -117,4 +132,20 @@ def readable_errors():
     try:
         yield
     except DepictQAError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(readable(str(error))) from None
+
+
+def readable(message: str) -> str:
+    """A message with its files named from ComfyUI's folders on (``input/a.png``); where the server keeps these folders
+    does not help the person at the node."""
+    roots = {
+        folder_paths.get_input_directory(): "input",
+        folder_paths.get_output_directory(): "output",
+        folder_paths.get_temp_directory(): "temp",
+    }
+    for root in sorted(roots, key=len, reverse=True):  # one may lie in another
+        for folder in (root, os.path.realpath(root)):
+            start = os.path.join(folder, "")
+            for written in (start, repr(start)[1:-1]):  # as it is, and with the doubled backslashes of a quoted one
+                message = message.replace(written, f"{roots[root]}/")
+    return message
