@@ -15,7 +15,7 @@ from ..depictqa_core.images import as_picture
 from ..depictqa_core.storing import below
 from .drawn import to_image
 from .shown import Table, node_output
-from .sockets import readable_errors, schema
+from .sockets import readable, readable_errors, schema
 
 ROOTS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
 DEPTH = 3
@@ -66,10 +66,18 @@ class LoadFolder(io.ComfyNode):
                     "folders",
                     display_name="folders",
                     is_output_list=True,
-                    tooltip="The folder that each lies in: labels for Compare Models, with a folder per model.",
+                    tooltip="The folder that each lies in: labels for Compare Models, with a folder per model (link "
+                    "base_names to its groups, too).",
                 ),
                 io.String.Output(
                     "report", display_name="report", tooltip="What was loaded, and what could not be read."
+                ),
+                io.String.Output(
+                    "base_names",
+                    display_name="base_names",
+                    is_output_list=True,
+                    tooltip="Their file names without folder and suffix: groups for Compare Models, so that only "
+                    "pictures of one name meet.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -95,18 +103,19 @@ class LoadFolder(io.ComfyNode):
             try:
                 pictures.append(as_picture(path, name))
             except ImageError as error:
-                unreadable.append("left out: " + str(error).replace(f" ({path})", ""))
+                unreadable.append("left out: " + readable(str(error).replace(f" ({path})", "")))
             bar.update(1)
         if not pictures:
             raise ValueError(f"folder: none of the {len(paths)} pictures can be read; {unreadable[0]}")
-        names = [picture.name for picture in pictures]
-        parents = [PurePosixPath(name).parent.name or root.name for name in names]
+        names = [PurePosixPath(picture.name) for picture in pictures]
+        parents = [name.parent.name or root.name for name in names]
         said = f"{len(pictures)} of {found} pictures of {folder}"
         report = "\n".join([said, *unreadable])
         rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
         table = Table(["", "size"], rows, [(picture,) for picture in pictures], [said, *unreadable])
         images = [to_image(Image.fromarray(picture.rgb)) for picture in pictures]
-        return node_output(cls, images, names, parents, report, table=table)
+        stems = [name.stem for name in names]
+        return node_output(cls, images, [str(name) for name in names], parents, report, stems, table=table)
 
 
 def folders() -> list[str]:

@@ -1,5 +1,7 @@
 """The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
 
+from collections import Counter
+
 from comfy_api.latest import io
 
 from ..depictqa_core import reports
@@ -43,8 +45,8 @@ class CompareModels(io.ComfyNode):
                     "labels",
                     default="model A\nmodel B",
                     multiline=True,
-                    tooltip="What made the pictures, one per line (or a linked list): one label per linked batch, or "
-                    "one per picture.",
+                    tooltip="What made the pictures, one per line (or a linked list): one label per linked input of "
+                    "images, or one per picture.",
                 ),
                 *(
                     io.Image.Input(name, optional=True, tooltip="Optional: pictures of a further model.")
@@ -54,8 +56,9 @@ class CompareModels(io.ComfyNode):
                     "groups",
                     optional=True,
                     force_input=True,
-                    tooltip="Optional: what each picture was made from (prompt, seed), one per picture; only equal "
-                    "ones meet. Unlinked: the first picture of a label meets the first of every other, and so on.",
+                    tooltip="Optional: what each picture was made from (prompt, seed, file name), one per picture; "
+                    "only equal ones meet. Unlinked: the first picture of a label meets the first of every other, and "
+                    "so on.",
                 ),
                 io.Image.Input(
                     "reference",
@@ -90,18 +93,16 @@ class CompareModels(io.ComfyNode):
     def execute(cls, model, images, labels, groups=None, reference=None, **more) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
-            batches = [item for name in (images, *(more.get(key) for key in MORE)) for item in name or []]
-            singles = flatten(batches)
+            linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
+            singles = [single for given in linked for single in flatten(given)]
             pictures = to_pictures(singles, "image")
-            labels = _labels(labels, batches, len(singles))
-            pairs = fair_pairs(labels, groups)
+            labels = _labels(labels, linked, len(singles))
+            pairs = _pairs(labels, groups)
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
             answers = model.ask("compare_many", asked, references)
             board = leaderboard(labels, pairs, answers)
-        alone = [pictures[index].name for index in unpaired(len(pictures), pairs)]
-        if alone:
-            notices = [*notices, f"Without a partner of the same prompt and seed, so not compared: {', '.join(alone)}."]
+        notices = [*notices, *_notices(labels, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [
             {"group": pair.group, "label_a": labels[pair.a], "label_b": labels[pair.b], **answer.to_dict()}
@@ -125,20 +126,55 @@ class CompareModels(io.ComfyNode):
         )
 
 
-def _labels(labels: list[str], batches: list, count: int) -> list[str]:
-    """One label per picture, from one per picture or one per linked batch.
+def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
+    """One label per picture, from one per picture, per linked input or per batch.
+
+    Args:
+        labels: what arrived, any number of lines in each.
+        linked: the batches of every linked input of images.
+        count: how many pictures these are together.
 
     Raises:
-        TaskError: neither as many labels as pictures nor as many as batches.
+        TaskError: as many labels as none of them.
     """
     lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
     if len(lines) == count:
         return lines
-    sizes = [len(flatten([batch])) for batch in batches]
-    if len(lines) != len(sizes):
-        per_batch = f", or {len(sizes)}, one per batch" if len(sizes) > 1 else ""
-        raise TaskError(f"labels: {len(lines)} arrived for {count} pictures; give {count}, one per picture{per_batch}.")
-    return [label for label, size in zip(lines, sizes, strict=True) for _ in range(size)]
+    inputs = [len(flatten(batches)) for batches in linked]
+    for sizes in (inputs, [len(flatten([batch])) for batches in linked for batch in batches]):
+        if len(lines) == len(sizes) > 1:
+            return [label for label, size in zip(lines, sizes, strict=True) for _ in range(size)]
+    per_input = f", or {len(inputs)}, one per linked input of images" if len(inputs) > 1 else ""
+    raise TaskError(f"labels: {len(lines)} arrived for {count} pictures; give {count}, one per picture{per_input}.")
+
+
+def _pairs(labels: list[str], groups: list[str] | None) -> list:
+    """``fair_pairs``; where the groups fit the pictures and yet nothing meets, the error also says what to link."""
+    try:
+        return fair_pairs(labels, groups)
+    except TaskError as error:
+        if groups is None or len(groups) != len(labels) or len(set(labels)) < 2:
+            raise
+        raise TaskError(
+            f"{error}; link what is equal for pictures of one prompt and seed: of Load Pictures From Folder "
+            f"base_names, not names, in which the folder stands (here the first group is {groups[0]!r})"
+        ) from None
+
+
+def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures: list) -> list[str]:
+    """Which pictures were not compared; and a warning where pictures met by position, but some seem to be missing."""
+    alone = unpaired(len(pictures), pairs)
+    if not alone:
+        return []
+    names = [f"{pictures[i].name} ({labels[i]}{'' if groups is None else f', {groups[i]}'})" for i in alone]
+    notices = [f"Without a partner of the same prompt and seed, so not compared: {', '.join(names)}."]
+    if groups is None:
+        counts = ", ".join(f"{label} {number}" for label, number in Counter(labels).items())
+        notices.append(
+            f"Not as many pictures of every label ({counts}), and they met by position: if one is missing in the "
+            "middle, unlike ones met. Link groups (base_names of Load Pictures From Folder) to be sure."
+        )
+    return notices
 
 
 def _per_pair(reference, pairs, count: int):

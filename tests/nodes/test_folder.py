@@ -49,6 +49,7 @@ def test_pictures_arrive_in_natural_order_as_the_judge_sees_them(load, shots):
     run = load()
     assert run.texts("names") == ["turned.jpg", "x2.png", "x10.png"]
     assert run.texts("folders") == ["shots"] * 3
+    assert run.texts("base_names") == ["turned", "x2", "x10"]
     on_white = Image.new("RGBA", (40, 50), "white")
     on_white.alpha_composite(Image.open(shots / "x2.png"))
     turned, clear, plain = run.texts("images")
@@ -56,13 +57,14 @@ def test_pictures_arrive_in_natural_order_as_the_judge_sees_them(load, shots):
     assert plain == arrived(Image.open(shots / "x10.png"))
     assert clear.startswith("(1, 50, 40, 3) ") and clear != arrived(Image.open(shots / "x2.png").convert("RGB"))
     assert "3 of 4 pictures" in run.text("report") and "left out: x3.png" in run.text("report")
-    assert str(shots) not in run.text("report")
+    assert str(shots) not in run.text("report") + run.text("node")
     assert run.progress["node"][-1] == (4, 4)
 
 
 def test_folders_inside_and_parts_of_a_folder(load):
     run = load(subfolders=True)
     assert run.texts("names")[-1] == "sdxl/y.png" and run.texts("folders")[-1] == "sdxl"
+    assert run.texts("base_names")[-1] == "y"
     assert load(start=1, limit=2).texts("names") == ["x2.png"]  # and the damaged x3.png
     assert load(folder="input/shots/sdxl").texts("names") == ["y.png"]
 
@@ -83,6 +85,7 @@ def test_the_widget_offers_the_folders_below_input_and_output(server, shots):
         ({"folder": "input/hollow"}, "turn subfolders on"),
         ({"folder": "input/hollow", "subfolders": True}, "there are no pictures"),
         ({"folder": "input/broken"}, "none of the 1 pictures can be read"),
+        ({"folder": "input/broken"}, "cannot identify image file 'input/broken/a.png'"),
         ({"start": 9}, "there are 4 pictures"),
     ],
 )
@@ -91,6 +94,7 @@ def test_what_cannot_be_loaded_is_told(load, server, shots, inputs, message):
         (server.input / name).mkdir(exist_ok=True)
     (server.input / "broken" / "a.png").write_bytes(b"no picture")
     run = load(expect_error=True, **inputs)
+    assert str(server.base) not in run.error["exception_message"]
     assert message in run.error["exception_message"] and run.error["node_id"] == "node"
     assert load().texts("names")
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from comfyui.linked import graph_of, pictures, values
+from PIL import Image
 
 THREE = "sharp.png, blurred.png, noisy.png"
 
@@ -45,7 +46,56 @@ def test_groups_decide_who_meets(compare):
     labels, groups = values("a", "b", "a", "b", "a"), values("cat", "dog", "dog", "cat", "bird")
     run = compare(images=pictures("sharp.png, blurred.png, noisy.png, wide.png, small"), labels=labels, groups=groups)
     assert pairs_of(run) == [("image 1", "image 4", "cat"), ("image 2", "image 3", "dog")]
-    assert "image 5" in json.loads(run.text("report"))["notices"][0]
+    assert "image 5 (a, bird)" in json.loads(run.text("report"))["notices"][0]
+
+
+def test_one_label_per_linked_input_whatever_it_brings(compare):
+    """Lists, as two folder loaders bring them, and a batch beside a list."""
+    two, one = "sharp.png, wide.png", "blurred.png, small"
+    run = compare(images=pictures(two), images_2=pictures(one), labels="a\nb")
+    assert pairs_of(run) == [("image 1", "image 3", "#1"), ("image 2", "image 4", "#2")]
+    run = compare(images=pictures(THREE, as_batch=True), images_2=pictures(THREE), labels="a\nb")
+    assert len(pairs_of(run)) == 3 and "notices" not in json.loads(run.text("report"))
+
+
+def test_pictures_that_met_by_position_where_some_are_missing_are_doubted(compare):
+    run = compare(images=pictures(THREE), images_2=pictures("sharp.png, noisy.png"), labels="a\nb")
+    assert "(a 3, b 2)" in run.text("node") and "Link groups" in run.text("node")
+
+
+@pytest.fixture(scope="module")
+def models(server):
+    """input/models with the folders A and B of the same four pictures, of which A/0.jpg is broken."""
+    folder = server.input / "models"
+    for name in "AB":
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (64, 48), (60 * number, 90, 90)).save(folder / name / f"{number}.jpg")
+    (folder / "A" / "0.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def from_folder(server, groups):
+    """The graph of Compare Models behind one folder loader, one of whose outputs is linked to groups."""
+    outputs = server.get("/object_info/DepictQA_LoadFolder")["DepictQA_LoadFolder"]["output_name"]
+    graph = graph_of(server, "DepictQA_CompareModels")
+    given = {"folder": "input/models", "subfolders": True, "start": 0, "limit": 100}
+    graph["folder"] = {"class_type": "DepictQA_LoadFolder", "inputs": given}
+    for name, output in {"images": "images", "labels": "folders", "groups": groups}.items():
+        graph["node"]["inputs"][name] = ["folder", outputs.index(output)]
+    return graph
+
+
+def test_folders_of_which_one_picture_is_broken_meet_by_name(server, tiny, models):
+    run = server.run(from_folder(server, "base_names"))
+    assert pairs_of(run) == [(f"image {i}", f"image {i + 4}", str(i)) for i in (1, 2, 3)]
+    assert "image 4 (B, 0)" in json.loads(run.text("report"))["notices"][0]
+
+
+def test_names_with_folders_in_place_of_groups_tell_what_to_link(server, tiny, models):
+    run = server.run(from_folder(server, "names"), expect_error=True)
+    message = run.error["exception_message"].strip()
+    assert "nothing to compare" in message and "base_names" in message and "'A/1.jpg'" in message
 
 
 def test_the_progress_bar_moves_and_a_relabelled_run_asks_nothing(compare):
@@ -65,6 +115,7 @@ def test_with_a_reference(compare):
     ("inputs", "words"),
     [
         ({"labels": "only one"}, ["labels", "1 arrived", "3"]),
+        ({"labels": "a\nb", "images_2": pictures("small"), "images_3": pictures("small")}, ["give 5", "or 3", "input"]),
         ({"labels": "a\na\na"}, ["labels", "'a'", "two different"]),
         ({"labels": "a\nb\nc", "groups": values("x", "y")}, ["groups", "2 arrived", "3"]),
         ({"labels": "a\nb\nc", "groups": values("x", "y", "z")}, ["groups", "nothing to compare"]),
