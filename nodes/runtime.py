@@ -8,7 +8,7 @@ import torch
 from comfy import model_management
 
 from ..depictqa_core.checkpoints import BUNDLED as BUNDLED_FOLDER
-from ..depictqa_core.checkpoints import PICKLES, describe_checkpoint
+from ..depictqa_core.checkpoints import CARD, PICKLES, describe_checkpoint
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.placement import QUANTISED
 from .judging import LoadedJudge
@@ -23,8 +23,13 @@ MEMORY = [KEEP, FREE]
 
 
 def checkpoint_folders() -> dict[str, Path]:
-    """What lies under ``models/depictqa``: folders, and pickles, listed so that their error can tell the way."""
-    return _entries("depictqa", PICKLES)
+    """The checkpoints under ``models/depictqa``; and pickles, bare or in a folder of their own, listed so that their
+    error can tell the way. What else lies there, such as the state of a training run, is not offered."""
+    return {
+        name: path
+        for name, path in _entries("depictqa", PICKLES).items()
+        if path.is_file() or (path / CARD).is_file() or any(any(path.glob(pattern)) for pattern in PICKLES)
+    }
 
 
 def _entries(kind: str, files: tuple[str, ...] = ()) -> dict[str, Path]:
@@ -64,14 +69,14 @@ def checkpoint_path(name: str) -> Path | None:
     Only names that the widget offers are taken, so no name can lead out of the model folders.
 
     Raises:
-        CheckpointError: there is no such folder.
+        CheckpointError: there is none of that name.
     """
     if name == BUNDLED:
         return None
     folders = checkpoint_folders()
     if name not in folders:
         raise CheckpointError(
-            f"checkpoint: there is no folder {name!r} under models/depictqa; "
+            f"checkpoint: there is no checkpoint {name!r} under models/depictqa; "
             f"choose one of: {', '.join([BUNDLED, *folders])}."
         )
     return folders[name]

@@ -84,6 +84,19 @@ def test_bundled_comes_first_then_the_folders(server, tiny):
     assert tiny in options["options"]
 
 
+def test_only_folders_with_a_checkpoint_are_listed(server, tiny, graph):
+    """Training keeps its state beside the checkpoint, in NAME.run."""
+    for name in ("mine.run/state", "empty_folder", "pictures"):
+        (server.models / name).mkdir(parents=True, exist_ok=True)
+    (server.models / "mine.run" / "loss.csv").write_text("step,loss\n")
+    (server.models / "mine.run" / "state" / "optimiser.pt").write_bytes(b"not read")
+    (server.models / "pictures" / "model.safetensors").write_bytes(b"")
+    options = server.get("/object_info/DepictQA_LoadModel")["DepictQA_LoadModel"]["input"]["required"]["checkpoint"][1]
+    assert not {"mine.run", "empty_folder", "pictures"} & set(options["options"]) and tiny in options["options"]
+    run = server.run(graph("DepictQA_ScoreImages", checkpoint="mine.run", images="sharp.png"), expect_error=True)
+    assert "there is no checkpoint 'mine.run'" in run.error["exception_message"]
+
+
 def test_a_changed_checkpoint_is_loaded_again(server, graph):
     make_tiny_checkpoint(server.models / "changing")
     ask = graph("DepictQA_ScoreImages", checkpoint="changing", images="sharp.png")
