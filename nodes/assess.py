@@ -13,6 +13,7 @@ from .sockets import (
     DepictQAModel,
     choice,
     flatten,
+    names_input,
     one,
     readable_errors,
     schema,
@@ -46,6 +47,7 @@ class IdentifyDistortions(io.ComfyNode):
                     tooltip="How many distortions to name: the one or the two most critical, or as many as it finds.",
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                names_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -85,23 +87,23 @@ class IdentifyDistortions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, count, reference=None) -> io.NodeOutput:
+    def execute(cls, model, images, count, reference=None, names=None) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             asked = COUNTS[choice(one(count), list(COUNTS), "count")]
-            pictures = to_pictures(flatten(images), "image")
+            pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = model.ask("identify", pictures, references, count=asked)
-        names = [", ".join(answer.labels) or "none" for answer in answers]
+        distortions = [", ".join(answer.labels) or "none" for answer in answers]
         severities = [_severities(answer) for answer in answers]
         rows = [
             [answer.picture, found, severity, percent(answer.confidence), _most_probable(answer)]
-            for answer, found, severity in zip(answers, names, severities, strict=True)
+            for answer, found, severity in zip(answers, distortions, severities, strict=True)
         ]
         columns = ["", "", "severity", "confidence", "probabilities"]
         return node_output(
             cls,
-            names,
+            distortions,
             [not answer.labels for answer in answers],
             [answer.confidence for answer in answers],
             [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in answers],
@@ -199,6 +201,7 @@ class ScoreImages(io.ComfyNode):
                 DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
                 io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                names_input(),
             ],
             outputs=[
                 io.Float.Output(
@@ -234,10 +237,10 @@ class ScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None) -> io.NodeOutput:
+    def execute(cls, model, images, reference=None, names=None) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
-            pictures = to_pictures(flatten(images), "image")
+            pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = model.ask("score", pictures, references)
         rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]

@@ -5,6 +5,7 @@ import math
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from ..depictqa_core.reports import rank_marks
 from .followers import Followers, follower_inputs, follower_outputs
 from .shown import Table, node_output, percent, report
 from .sockets import (
@@ -13,6 +14,7 @@ from .sockets import (
     DepictQAModel,
     choice,
     flatten,
+    names_input,
     one,
     readable_errors,
     schema,
@@ -69,6 +71,7 @@ class RankImages(io.ComfyNode):
                     tooltip="Stop comparing as soon as the best top_k are decided with 95 % (pairs only). Faster for "
                     "many pictures; the order below top_k stays rough.",
                 ),
+                names_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -142,6 +145,7 @@ class RankImages(io.ComfyNode):
         texts=None,
         budget=(0,),
         stop_when_decided=(False,),
+        names=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -155,7 +159,7 @@ class RankImages(io.ComfyNode):
             if one(stop_when_decided) and one(top_k):
                 options["top_k"] = one(top_k)
             singles = flatten(images)
-            pictures = to_pictures(singles, "image")
+            pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
             ranking = model.ask("rank", pictures, references, **options)
@@ -182,12 +186,12 @@ class RankImages(io.ComfyNode):
 def _table(ranking, pictures, notices) -> Table:
     rows = [
         [
-            f"{place.rank}. {place.picture}",
+            f"{mark if '=' in mark else mark + '.'} {place.picture}",
             "" if place.score is None else f"{place.score:.1f}",
             f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
             place.reason,
         ]
-        for place in ranking.pictures
+        for place, mark in zip(ranking.pictures, rank_marks(ranking.pictures), strict=True)
     ]
     notes = [*notices]
     if ranking.comparisons:

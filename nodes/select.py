@@ -14,6 +14,7 @@ from .sockets import (
     REFERENCE_TOOLTIP,
     DepictQAModel,
     flatten,
+    names_input,
     one,
     readable_errors,
     schema,
@@ -87,6 +88,7 @@ class FilterImages(io.ComfyNode):
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 *follower_inputs(),
+                names_input(),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -120,6 +122,7 @@ class FilterImages(io.ComfyNode):
         latents=None,
         masks=None,
         texts=None,
+        names=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -132,7 +135,7 @@ class FilterImages(io.ComfyNode):
                 one(min_confidence),
             )
             singles = flatten(images)
-            pictures = to_pictures(singles, "image")
+            pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
             scores = model.ask("score", pictures, references) if criteria.need_scores else None

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+from comfyui.linked import graph_of, pictures, values
 from comfyui.named_pictures import MIXED, THREE, arrived, different
 
 
@@ -139,3 +140,28 @@ def test_one_text_for_all(server, graph):
     for name in ("latents", "masks"):
         del nodes["node"]["inputs"][name], nodes[f"ranked_{name}"]
     assert server.run(nodes).texts("ranked_texts") == ["text 0"] * 3
+
+
+NAMED = ["A/x.png", "B/x.png", "c.png"]
+
+
+@pytest.mark.parametrize("class_type", ["ScoreImages", "IdentifyDistortions", "RankImages", "FilterImages"])
+def test_names_stand_in_table_report_and_errors(server, tiny, class_type):
+    def run(names, shown=THREE, expect_error=False):
+        nodes = graph_of(server, f"DepictQA_{class_type}", images=pictures(shown), names=values(*names))
+        for key in [key for key in nodes if key.endswith(("latents", "masks", "texts"))]:
+            del nodes[key]  # nothing is linked to those inputs
+        return server.run(nodes, expect_error=expect_error)
+
+    done = run(NAMED)
+    assert sorted(result["picture"] for result in json.loads(done.text("report"))["results"]) == NAMED
+    assert all(name in done.text("node") for name in NAMED) and "image 1" not in done.text("node")
+    message = run(NAMED, "sharp.png, nan, wide.png", expect_error=True).error["exception_message"]
+    assert "B/x.png" in message and "NaN" in message
+    message = run(NAMED[:2], expect_error=True).error["exception_message"]
+    assert message.strip() == "names: 2 arrived for 3 pictures; link one per picture."
+
+
+def test_a_shared_rank_is_marked_as_shared(server, graph):
+    table = server.run(graph("DepictQA_RankImages", images="sharp.png, sharp.png, sharp.png")).text("node")
+    assert table.count("1= image ") == 3
