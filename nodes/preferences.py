@@ -1,6 +1,8 @@
 """The node that keeps what somebody prefers, to tune a personal judge on it."""
 
 import os
+import sys
+from pathlib import Path
 
 import folder_paths
 from comfy_api.latest import io
@@ -16,6 +18,7 @@ from .sockets import choice, flatten, one, readable_errors, schema, to_pictures,
 PICKED, RATINGS, ORDER = "picked", "ratings", "order"
 WAYS = [PICKED, RATINGS, ORDER]
 MOST_PAIRS = 20_000
+PACK = Path(__file__).absolute().parents[1]
 
 
 class CollectPreferences(io.ComfyNode):
@@ -93,6 +96,11 @@ class CollectPreferences(io.ComfyNode):
                     "all_records", display_name="all_records", tooltip="How many records the folder now has."
                 ),
                 io.String.Output("folder", display_name="folder", tooltip="The folder to train from."),
+                io.String.Output(
+                    "command",
+                    display_name="command",
+                    tooltip="The line for a terminal on this machine that tunes a personal judge to the folder.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -107,7 +115,8 @@ class CollectPreferences(io.ComfyNode):
             references, notices = to_reference(reference, [tuple(pictures)])
             way = choice(one(preference), WAYS, "preference")
             found = _levels(way, one(picked), ratings, one(margin), len(pictures))
-            chosen = pairs_of(found, choice(one(pairs), list(PAIRS), "pairs"))
+            kept, stand, same = _without_copies(pictures, found)
+            chosen = pairs_of(stand, choice(one(pairs), list(PAIRS), "pairs"))
             if len(chosen) > MOST_PAIRS:
                 raise TaskError(f"pairs: {len(chosen)} are too many for one run; choose neighbours.")
             name = below(one(collection).strip(), "collection")
@@ -115,15 +124,20 @@ class CollectPreferences(io.ComfyNode):
                 raise TaskError("collection: is empty; give a name such as preferences.")
             folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
             beside = references and references[0]
-            picks = [Preference(pictures[better], pictures[worse], beside) for better, worse in chosen]
+            picks = [Preference(pictures[kept[better]], pictures[kept[worse]], beside) for better, worse in chosen]
             result = collect(folder, picks)
-        best = [single for single, level in zip(singles, found) if level == 0] if chosen else []
+        decided = len(set(found)) > 1
+        best = [single for single, level in zip(singles, found) if level == 0] if decided else []
         shown = [Judged(picture, _note(level, found)) for picture, level in zip(pictures, found)]
         lines = [
             f"{result.new} new, {result.changed} changed, {result.known} known already; {result.total} in all",
             os.path.join(folder, *RECORDS.split("/")),
         ]
-        if not chosen:
+        command = _command(folder)
+        if result.total:
+            install = f'"{sys.executable}" -m pip install --editable "{PACK}[training]"'
+            lines += [f"To tune a personal judge, in a terminal on this machine (once before: {install}):", command]
+        if not decided:
             lines.insert(0, "Nothing recorded: no picture is preferred yet. Give the numbers of the best in 'picked'.")
         return drawn_output(
             cls,
@@ -131,8 +145,9 @@ class CollectPreferences(io.ComfyNode):
             result.new + result.changed,
             result.total,
             folder,
+            command,
             images=[to_batch(quality_sheets(shown))],
-            text="\n".join([*notices, *lines]),
+            text="\n".join([*notices, *same, *lines]),
         )
 
 
@@ -151,6 +166,34 @@ def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, 
     if len(ratings) != count:
         raise TaskError(f"ratings: {len(ratings)} arrived for {count} pictures; link one per picture.")
     return levels(ratings, margin)
+
+
+def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[int], list[str]]:
+    """The pictures that are compared: their indexes, their levels without gaps; and a line for each that is not.
+
+    Of equal pictures only the one that stands best is: neither is better than the other, and a third picture could
+    otherwise be worse than the one and better than the other.
+    """
+    kept, same = {}, []
+    for index in sorted(range(len(found)), key=lambda index: found[index]):
+        best = kept.setdefault(pictures[index].key, index)
+        if best != index:
+            names = pictures[index].name, pictures[best].name
+            same.append("{} is the same picture as {}: left out, neither can be better".format(*names))
+    indexes = sorted(kept.values())
+    stand = sorted({found[index] for index in indexes})
+    return indexes, [stand.index(found[index]) for index in indexes], same
+
+
+def _command(folder: str) -> str:
+    """The command that tunes the bundled judge to the records of a folder, for the Python and the model folder of this
+    ComfyUI; the recipe and the judge are found from the folder of this pack."""
+    output = os.path.join(folder_paths.get_folder_paths("depictqa")[0], "mine")
+    recipe = os.path.join(PACK, "training", "recipes", "personal.yaml")
+    return (
+        f'cd "{PACK}" && "{sys.executable}" -m training train "{recipe}"'
+        f' --data "{os.path.abspath(folder)}" --output "{os.path.abspath(output)}"'
+    )
 
 
 def _note(level: int, found: list[int]) -> str:

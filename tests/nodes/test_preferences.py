@@ -1,6 +1,7 @@
 """Collect Preferences in a real ComfyUI: picks, ratings and orders become records; no pick, no record."""
 
 import json
+import subprocess
 
 import pytest
 from comfyui.linked import graph_of, pictures, values
@@ -75,6 +76,37 @@ def test_the_same_pick_again_changes_nothing_and_another_wins(collect, server):
 
 
 @pytest.mark.parametrize(
+    ("picked", "pairs", "found"),
+    [
+        ("1", "all", {("sharp", "wide")}),
+        ("1, 2, 3", "neighbours", {("sharp", "wide")}),  # 1 and 2 are one picture: its neighbour is 3
+        ("1, 3, 2", "all", {("sharp", "wide")}),  # not also worse than wide
+    ],
+)
+def test_of_equal_pictures_one_is_compared_and_the_rest_goes_on(collect, server, picked, pairs, found):
+    run = collect(images=pictures("sharp.png, sharp.png, wide.png"), picked=picked, pairs=pairs)
+    assert wins(server, run) == found
+    assert "image 2 is the same picture as image 1: left out" in run.text("node")
+
+
+def test_nothing_but_equal_pictures_is_no_record(collect):
+    run = collect(images=pictures("sharp.png, sharp.png"), picked="1")
+    assert run.text("all_records") == "0" and len(run.texts("best_images")) == 1
+    assert "same picture" in run.text("node") and "-m training" not in run.text("node")
+
+
+def test_the_shown_command_runs_from_any_folder(collect, server, tmp_path):
+    run = collect(picked="1")
+    command = run.text("command")
+    assert command in run.text("node") and f'--data "{run.text("folder")}"' in command
+    assert f'--output "{server.models / "mine"}"' in command
+    done = subprocess.run(  # --plan reads recipe and records, and trains nothing
+        f"{command} --plan", check=False, shell=True, capture_output=True, text=True, timeout=200, cwd=tmp_path
+    )
+    assert done.returncode == 0 and "parameters" in done.stdout, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
     ("inputs", "words"),
     [
         ({"picked": "4"}, ["picked", "4", "3 arrived"]),
@@ -88,7 +120,6 @@ def test_the_same_pick_again_changes_nothing_and_another_wins(collect, server):
         ({"collection": "../../away"}, ["collection", "upwards"]),
         ({"collection": "/tmp/away"}, ["collection", "absolute"]),
         ({"collection": " "}, ["collection", "empty"]),
-        ({"images": pictures("sharp.png, sharp.png"), "picked": "1"}, ["image 1", "image 2", "same picture"]),
         ({"images": pictures("nan, sharp.png"), "picked": "1"}, ["image 1", "NaN"]),
     ],
 )
