@@ -1,5 +1,6 @@
 """The shipped workflows, run as they ship: the bundled model, ComfyUI's own example picture, nothing else."""
 
+import csv
 import json
 
 import numpy as np
@@ -101,6 +102,10 @@ def test_judge_a_folder(run_workflow, server):
     assert len(saved) == len(pictures) > 3
     listed = (server.base / "output" / "DepictQA" / "judged" / "scores.csv").read_text(encoding="utf-8").splitlines()
     assert len(listed) >= 1 + len(pictures)
+    labels = {row["label"] for row in csv.DictReader(listed)}
+    assert labels == {path.name for path in pictures}
+    files = run.text(node_of(graph, "DepictQA_SaveScoredImages"))
+    assert all(f"_{path.name}_" in files for path in pictures)
     (sheet,) = server.images(run, node_of(graph, "SaveImage"))
     assert min(sheet.size) > 500
 
