@@ -78,6 +78,14 @@ def test_help_page_of_every_node_is_served(infos, server):
             assert f"`{key}`" in page, f"{name}: {key} is not in its help page"
 
 
+@pytest.mark.parametrize("page", ["{}.md", "{}/zh.md"])
+def test_help_pages_list_the_outputs_by_slot_and_name(infos, server, page):
+    for name, info in infos.items():
+        text = server.fetch(f"/extensions/depictqa/docs/{page.format(name)}").decode()
+        rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE)
+        assert rows == [(str(slot), output) for slot, output in enumerate(info["output_name"])], name
+
+
 def test_readme_lists_every_node_with_its_inputs_in_order(infos):
     lines = (PACK / "README.md").read_text(encoding="utf-8").splitlines()
     rows = [line.split("|") for line in lines if "<br>`" in line]
