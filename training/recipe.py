@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 
 import yaml
@@ -10,6 +10,13 @@ import yaml
 from depictqa_core.model import PARTS
 
 from .network import check_changes, check_network
+
+FREE = {
+    *("name", "version", "license", "trained_on", "output", "data"),  # the records are compared by what they hold
+    *("steps", "epochs", "save_every", "log_every", "workers", "unreadable_share"),
+    *("micro_tokens", "gradient_checkpointing", "sharding"),  # how the same steps fit into memory
+}
+"""Keys that may change between a stop and going on: they say how far and with what effort, not what is learned."""
 
 
 class RecipeError(ValueError):
@@ -28,6 +35,14 @@ def _is(kind, value) -> bool:
 
 def _text(default=MISSING):
     return _key("text", lambda value: _is(str, value), default)
+
+
+def _name(allowed: str):
+    return _key(allowed, lambda value: _is(str, value) and bool(value.strip()))
+
+
+def _folder():
+    return _key("a folder with a name", lambda value: _is(str, value) and Path(value).name not in ("", ".."))
 
 
 def _switch(default: bool):
@@ -122,9 +137,9 @@ class Recipe:
         seed: seed of everything random.
     """
 
-    name: str = _text()
-    output: str = _text()
-    data: str = _text()
+    name: str = _name("a name")
+    output: str = _folder()
+    data: str = _name("a folder")
     parts: dict = _key(
         "files and their weights above 0",
         lambda value: (
@@ -140,8 +155,13 @@ class Recipe:
     network: dict | None = _key("settings of a network", lambda value: value is None or isinstance(value, dict), None)
     changes: dict | None = _key("settings of a network", lambda value: value is None or isinstance(value, dict), None)
     trainable: list = _key(
-        f"a list of any of {', '.join(PARTS)}",
-        lambda value: isinstance(value, list) and bool(value) and all(part in PARTS for part in value),
+        f"a list of any of {', '.join(PARTS)}, each once",
+        lambda value: (
+            isinstance(value, list)
+            and bool(value)
+            and all(part in PARTS for part in value)
+            and len({*value}) == len(value)
+        ),
         make=lambda: ["connector", "lora"],
     )
     frozen_precision: str = _choice("float32", "float16", "bfloat16", default="float32")
@@ -190,12 +210,22 @@ class Recipe:
         output = Path(self.output)
         return output.with_name(output.name + ".run")
 
+    @property
+    def shape(self) -> dict:
+        """What shapes the run: a state that was saved under another shape is that of another run."""
+        return {key: value for key, value in asdict(self).items() if key not in FREE}
+
     def check(self) -> None:
         """Raise RecipeError for values that do not go together."""
         problems = [
             (bool(self.start) == bool(self.network), "give either start (weights to go on from) or network"),
             ((self.steps is None) == (self.epochs is None), "give either steps or epochs"),
             (self.epochs and self.sampling != "repeat", "epochs needs sampling: repeat; shares are drawn without end"),
+            (
+                self.steps and (self.warm_steps or 0) >= self.steps,
+                f"warm_steps is {self.warm_steps}, but the run has {self.steps} steps: give fewer warm_steps, or more "
+                "steps",
+            ),
             (
                 self.sampling == "repeat" and any(weight != int(weight) for weight in self.parts.values()),
                 "sampling: repeat needs whole numbers as weights of parts",
@@ -228,11 +258,12 @@ def read_recipe(path: str | Path, **changes) -> Recipe:
     """Read and check a recipe; ``changes`` (those that are not None) replace values of the file.
 
     Raises:
-        RecipeError: names the file, the key, its value and what is allowed.
-        OSError: the file cannot be read.
+        RecipeError: names the file, the key, its value and what is allowed, or why the file cannot be read.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"the recipe {path} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

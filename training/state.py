@@ -62,15 +62,25 @@ def digest(source) -> str:
     return found.hexdigest()
 
 
-def goes_on(folder: Path, source: str, report: Callable[[str], None]) -> bool:
+def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None]) -> bool:
     """Whether a saved state is there to go on from: a run that ended begins anew once its records have changed.
 
+    Args:
+        source: digest of the records.
+        shape: what the recipe says that shapes the run (``Recipe.shape``); a state of before they were kept has none.
+
     Raises:
-        ValueError: the records have changed while the run was interrupted.
+        ValueError: the recipe has changed, or the records have while the run was interrupted.
     """
     if not folder.exists():
         return False
     progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    before, now = progress.get("recipe", {}), json.loads(json.dumps(shape))
+    if changed := [key for key in before if key in now and before[key] != now[key]]:
+        raise ValueError(
+            f"the recipe has changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
+            f" {', '.join(changed)}; put this back, or begin anew with --restart"
+        )
     if progress["records"] == source:
         return True
     if progress["step"] < progress["steps"]:

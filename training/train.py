@@ -32,6 +32,8 @@ from .warmup import warm_up, warm_up_comparison
 
 INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
 """What of a batch goes into the network."""
+PATIENCE = 50
+"""So many steps in a row may be skipped because gradients overflowed under fp16."""
 LEAST_RATE = 1e-8
 """Where "warmup_decay" starts and ends."""
 
@@ -49,7 +51,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         RecipeError, ValueError, FileNotFoundError: bad recipe, missing or bad records.
         CheckpointError: the weights to start from are missing, damaged or do not fit.
         ImageError: too many pictures cannot be read.
-        FloatingPointError: the loss or its gradient is not finite; the last saved state is left as it was.
+        FloatingPointError: the loss or its gradient is not finite, under fp16 many times; the state before is saved.
         OSError: a state or the checkpoint could not be written; the one before is left as it was.
         Stopped: Ctrl-C or a termination signal; the state was saved.
     """
@@ -65,7 +67,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     mend(run / "state")
     parts, weights = read_parts(data / "records", recipe.parts)
     source = digest([recipe.parts, parts])
-    resume = resume and goes_on(run / "state", source, accelerator.print)
+    resume = resume and goes_on(run / "state", source, recipe.shape, accelerator.print)
     if not resume and accelerator.is_main_process:
         (run / "unreadable.csv").unlink(missing_ok=True)
     with accelerator.main_process_first():
@@ -152,6 +154,9 @@ class Loop:
         self.accelerator, self.recipe, self.batches, self.source = accelerator, recipe, batches, source
         self.teacher = teacher and teacher.to(accelerator.device)
         self.steps = recipe.steps or recipe.epochs * batches.deck.epoch_steps
+        if (recipe.warm_steps or 0) >= self.steps:
+            raise RecipeError(f"warm_steps is {recipe.warm_steps}, but the run has {self.steps} steps: give fewer")
+        self.skipped = 0
         if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         model.train()
@@ -180,7 +185,10 @@ class Loop:
         bar = tqdm(steps, initial=first, total=self.steps, desc=self.recipe.name, disable=log is None, mininterval=2)
         with contextlib.closing(ahead), _signals() as asked:
             for step, batches in zip(bar, ahead):
-                done = self.step(step, batches, state, asked.is_set())
+                try:
+                    done = self.step(step, batches, asked.is_set())
+                except FloatingPointError as error:
+                    raise FloatingPointError(f"{error}; {self._rescue(state, step, log and log.window)}") from None
                 if log is not None and log.add(step + 1, done.sums, self.optimiser.param_groups[0]["lr"], done.records):
                     bar.set_postfix(loss=f"{log.last['loss']:.4f}")
                 if (step + 1) % self.recipe.save_every == 0 or step + 1 == self.steps or done.stop:
@@ -192,10 +200,26 @@ class Loop:
 
     def _save(self, state: Path, step: int, window: list[float] | None) -> None:
         progress = {"step": step, "steps": self.steps, "records": self.source, "window": window}
-        save_state(state, self.accelerator, self.model, self.optimiser, progress)
+        save_state(state, self.accelerator, self.model, self.optimiser, {**progress, "recipe": self.recipe.shape})
 
-    def step(self, step: int, batches: list[dict], state: Path, stop: bool) -> Done:
-        """One optimiser step over all passes of all processes."""
+    def _rescue(self, state: Path, step: int, window: list[float] | None) -> str:
+        """Save the weights of before a step that failed, unless they are damaged, too; says what can be done now."""
+        whole = (p.to_local() if hasattr(p, "to_local") else p for p in self.learned)
+        damaged = sum(not torch.isfinite(p).all() for p in whole)
+        if self.accelerator.reduce(torch.tensor(float(damaged), device=self.accelerator.device)).item():
+            return f"the weights are damaged, and {state} is of an earlier step: a smaller learning_rate may help"
+        self._save(state, step, window)
+        return (
+            f"the state before this step is saved in {state}: the same command tries again from there. If that fails, "
+            "begin anew with a smaller learning_rate (--restart)"
+        )
+
+    def step(self, step: int, batches: list[dict], stop: bool) -> Done:
+        """One optimiser step over all passes of all processes.
+
+        Raises:
+            FloatingPointError: the loss or its gradient is not finite; no weight has changed yet.
+        """
         accelerator, recipe = self.accelerator, self.recipe
         self.optimiser.zero_grad()
         for group in self.optimiser.param_groups:
@@ -217,10 +241,15 @@ class Loop:
         ).tolist()
         norm = float(norm)
         # A dynamic loss scale may overflow the gradients now and then, which skips a step; the loss itself may not.
-        if not math.isfinite(loss) or not (math.isfinite(norm) or recipe.precision == "fp16"):
-            what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
+        self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {loss} at step {step}")
+        if self.skipped and accelerator.scaler is None:
+            raise FloatingPointError(f"the gradient's norm is {norm} at step {step}")
+        if self.skipped >= PATIENCE:
             raise FloatingPointError(
-                f"the {what} at step {step}; the last good state is in {state}: a smaller learning_rate may help"
+                f"the gradients overflowed in {PATIENCE} steps in a row, up to step {step}, and nothing is learned:"
+                " precision: bf16 (or no) has the range that fp16 lacks"
             )
         unreadable.check(int(read), int(failed))
         self.optimiser.step()

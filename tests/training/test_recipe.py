@@ -1,6 +1,7 @@
 """Recipes are refused by the name of what is wrong in them, before anything runs; the shipped ones are good."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def test_the_shipped_recipes_are_good(name):
         ({"betas": [0.9, 1.0]}, r"betas is \[0.9, 1.0\]; allowed: two numbers"),
         ({"precision": "fp8"}, "precision is 'fp8'; allowed: one of no, fp16, bf16"),
         ({"trainable": ["eyes"]}, "trainable is .*eyes.*allowed: a list of any of vision, connector, language, lora"),
+        ({"trainable": ["connector", "connector"]}, "trainable is .*each once"),
+        ({"output": ""}, "output is ''; allowed: a folder with a name"),
+        ({"output": "."}, "output is '.'; allowed: a folder with a name"),
+        ({"name": " "}, "name is ' '; allowed: a name"),
+        ({"warm_steps": 10, "steps": 10}, "warm_steps is 10, but the run has 10 steps"),
         ({"parts": {}}, "parts is {}; allowed: files and their weights above 0"),
         ({"parts": {"a.json": -1}}, "parts is .*-1"),
         ({"crop": [0.9, 0.7], "cache_features": False}, "crop is .*allowed: two shares"),
@@ -80,6 +86,14 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path):
         file.write_text(text)
         with pytest.raises(RecipeError, match="x.yaml is no"):
             read_recipe(file)
+    with pytest.raises(RecipeError, match=r"the recipe .*nope.yaml cannot be read \(No such file"):
+        read_recipe(tmp_path / "nope.yaml")
+
+
+def test_what_shapes_a_run_does_not_change_with_its_length_and_its_place():
+    recipe = read_recipe(RECIPES / "mini" / "recipe.yaml")
+    longer = replace(recipe, steps=10**6, output="x", save_every=1, log_every=1, workers=9, name="x", trained_on="x")
+    assert recipe.shape == longer.shape != replace(recipe, learning_rate=1e-5).shape
 
 
 def test_a_bare_no_is_a_precision_and_steps_of_the_command_stand_for_epochs(tmp_path):

@@ -8,20 +8,23 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 from tiny import CNN, make_tiny_checkpoint, make_tiny_model
 
 from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
-from depictqa_core.model import IGNORE, IMAGE_TOKEN
+from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import answer_ids, text_ids
-from training.batches import Batches
+from training.batches import Batches, Unreadable
 from training.examples import collate, make_example
 from training.loader import FeatureStore, LivePictures, Shown, read_records
 from training.logbook import read_log
 from training.network import start_network
 from training.recipe import read_recipe
+from training.sampling import Deck
 from training.train import Loop, Stopped, train
 
 LANGUAGE = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
@@ -82,7 +85,7 @@ def recipe_file(data, tmp_path):
             "steps": 6,
             "batch": 4,
             "save_every": 2,
-            "warm_steps": 2,
+            "warm_steps": 1,
             "learning_rate": 0.003,
         }
         path = tmp_path / "recipe.yaml"
@@ -185,6 +188,26 @@ def test_a_run_that_ended_begins_anew_with_other_records_and_one_that_was_stoppe
         train(read_recipe(path))
 
 
+def test_a_recipe_that_was_edited_is_not_gone_on_with(recipe_file, data, tmp_path):
+    train(read_recipe(recipe_file(steps=2)))
+    train(read_recipe(recipe_file(steps=3, save_every=1, log_every=1, workers=1, trained_on="more", batch=4)))
+    assert progress(tmp_path / "out") == 3  # longer, that is all
+    changed = {"learning_rate": 0.001, "parts": {"identification_fr.json": 2}}
+    said = "the recipe has changed since .*state was saved at step {}: parts, learning_rate; .*--restart"
+    with pytest.raises(ValueError, match=said.format("3 of 3")):
+        train(read_recipe(recipe_file(steps=3, **changed)))
+    step = tmp_path / "out.run" / "state" / "step.json"
+    stopped = {**json.loads(step.read_text()), "steps": 6}
+    step.write_text(json.dumps(stopped))
+    with pytest.raises(ValueError, match=said.format("3 of 6")):
+        train(read_recipe(recipe_file(steps=6, **changed)))
+    train(read_recipe(recipe_file(steps=6, **changed)), resume=False)
+    old = {key: value for key, value in json.loads(step.read_text()).items() if key != "recipe"}
+    step.write_text(json.dumps(old))  # of before recipes were kept with the state
+    train(read_recipe(recipe_file(steps=7, **changed)))
+    assert progress(tmp_path / "out") == 7
+
+
 def test_a_full_disk_leaves_the_last_state_as_it_was(recipe_file, tmp_path):
     """Files over a limit cannot be written, as on a full disk."""
     import resource
@@ -226,9 +249,8 @@ def test_it_learns_to_tell_dark_from_bright(recipe_file, data):
     assert [answer.labels for answer in found] == [("overly high brightness",), ("insufficient brightness",)] * 4
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(recipe_file, tmp_path, monkeypatch):
-    from depictqa_core.model import DepictQAModel
-
+def test_a_loss_that_is_not_finite_stops_and_saves_the_state_of_before(recipe_file, tmp_path, monkeypatch):
+    unbroken = train(read_recipe(recipe_file(output=str(tmp_path / "unbroken"), log_every=1)))
     forward = DepictQAModel.forward
     calls = []
 
@@ -239,10 +261,107 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_state(recipe_file, t
             out.logits = out.logits * float("nan")
         return out
 
-    monkeypatch.setattr(DepictQAModel, "forward", poisoned)
-    with pytest.raises(FloatingPointError, match="step 3"):
+    path = recipe_file(log_every=1, save_every=100)
+    with monkeypatch.context() as patch:
+        patch.setattr(DepictQAModel, "forward", poisoned)
+        with pytest.raises(FloatingPointError, match="the loss is nan at step 3; the state before .*same command"):
+            train(read_recipe(path))
+    assert progress(tmp_path / "out") == 3
+    done = train(read_recipe(path))
+    same_weights(unbroken, done)
+    assert curve(done) == curve(unbroken)
+
+
+def test_weights_that_are_not_finite_are_not_saved(recipe_file, tmp_path, monkeypatch):
+    taken = Loop.step
+
+    def ruined(self, step, *rest):
+        if step == 3:
+            with torch.no_grad():
+                self.learned[0].fill_(float("inf"))
+        return taken(self, step, *rest)
+
+    monkeypatch.setattr(Loop, "step", ruined)
+    with pytest.raises(FloatingPointError, match="the weights are damaged.*learning_rate"):
         train(read_recipe(recipe_file()))
     assert progress(tmp_path / "out") == 2
+
+
+class Scaling(Accelerator):
+    """fp16 with a loss scale, as on a GPU, on a CPU: accelerate itself leaves both out there."""
+
+    scale = 2.0**24
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.native_amp, self.scaler = True, torch.amp.GradScaler("cpu", init_scale=self.scale)
+
+
+@pytest.fixture
+def precisions():
+    """accelerate keeps the number format for the whole process: each call forgets it, and so does the end."""
+    yield AcceleratorState._reset_state
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.parametrize("precision, scaling", [("bf16", False), ("fp16", False), ("fp16", True)])
+def test_half_precision_learns_as_full_precision_does(
+    recipe_file, tmp_path, monkeypatch, precisions, precision, scaling
+):
+    changes = {"warmup_epochs": 0, "steps": 24, "log_every": 24, "save_every": 100}
+    (full,) = curve(train(read_recipe(recipe_file(output=str(tmp_path / "full"), **changes))))
+    precisions()
+    if scaling:
+        monkeypatch.setattr("training.train.Accelerator", Scaling)
+    half = train(read_recipe(recipe_file(precision=precision, **changes)))
+    (line,) = curve(half)
+    # overflows skip the first steps until the scale fits
+    assert float(line["loss"]) == pytest.approx(float(full["loss"]), rel=0.25 if scaling else 0.02)
+    assert {tensor.dtype for tensor in load_file(half / "model.safetensors").values()} == {torch.float32}
+    if scaling:
+        state = torch.load(tmp_path / "out.run" / "state" / "optimiser.pt", weights_only=True)
+        assert 0 < state["scaler"]["scale"] < Scaling.scale
+
+
+def test_gradients_that_always_overflow_stop_the_run(recipe_file, tmp_path, monkeypatch, precisions):
+    precisions()
+    monkeypatch.setattr(Scaling, "scale", 2.0**126)
+    monkeypatch.setattr("training.train.Accelerator", Scaling)
+    with pytest.raises(FloatingPointError, match="overflowed in 50 steps in a row, up to step 49.*bf16"):
+        train(read_recipe(recipe_file(precision="fp16", warmup_epochs=0, steps=100, save_every=100)))
+    assert progress(tmp_path / "out") == 49
+
+
+def test_a_run_leaves_a_curve_as_table_tensorboard_and_picture(recipe_file, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(read_recipe(recipe_file(log_every=2)))
+    run = tmp_path / "out.run"
+    rows = read_log(run / "loss.csv")
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    for name in ("loss", "token_accuracy", "learning_rate", "gradient_norm"):
+        assert [point.value for point in board.Scalars(name)] == pytest.approx([float(row[name]) for row in rows], 1e-4)
+    assert min(Image.open(run / "loss.png").size) > 300
+
+
+def test_reference_and_both_pictures_of_a_record_share_their_crop(recipe_file, data, tmp_path):
+    """Three copies of one picture stay copies; another record, or another step, is cropped in another way."""
+    for name in ("ref", "a", "b"):
+        shutil.copy(data / "2.png", tmp_path / f"{name}.png")
+    record = {"task_type": "quality_compare", "image_ref": "ref.png", "image_A": "a.png", "image_B": "b.png"}
+    record["conversations"] = turns("Which is better?", "Image A")
+    recipe = read_recipe(recipe_file(**{**LIVE, "crop": [0.4, 0.9], "batch": 3, "micro_tokens": None}))
+    model, tokenizer = make_tiny_model("cnn")
+    deck = Deck([1], [3], "repeat", 3, 0)
+    unreadable = Unreadable(tmp_path / "unreadable.csv", 3, 0)
+    batches = Batches(recipe, [[record]], deck, LivePictures(model.config, tmp_path), tokenizer, unreadable)
+    seen = [one.pixels for step in (0, 1) for one in batches.of(step)[0]["pictures"]]
+    triples = [seen[start : start + 3] for start in range(0, 18, 3)]
+    for reference, a, b in triples:
+        assert torch.equal(reference, a) and torch.equal(reference, b)
+    assert len({(tuple(reference.shape), float(reference.sum())) for reference, _, _ in triples}) == 6
 
 
 def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
@@ -334,7 +453,8 @@ def test_an_unreadable_picture_is_skipped_counted_and_named(recipe_file, damaged
 
 def test_a_recipe_can_start_from_a_checkpoint(recipe_file, tmp_path):
     start = make_tiny_checkpoint(tmp_path / "start")
-    path = recipe_file(start=str(start), network=None, steps=1, save_every=1, warmup_epochs=0, trainable=["connector"])
+    short = {"steps": 1, "save_every": 1, "warm_steps": 0, "warmup_epochs": 0}
+    path = recipe_file(start=str(start), network=None, trainable=["connector"], **short)
     trained = load_file(train(read_recipe(path)) / "model.safetensors")
     before = load_file(start / "model.safetensors")
     changed = {name.split(".")[0] for name, tensor in trained.items() if not torch.equal(tensor, before[name])}
