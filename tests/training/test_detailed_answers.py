@@ -1,6 +1,7 @@
 """Detailed answers: what is asked, which answers are dropped, and collecting them from a real HTTP server."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from chat_server import chat_server, completion
 from PIL import Image
 
+from depictqa_core.errors import StorageError
 from training import distortions
 from training.__main__ import main
 from training.dataset import answer_checks as checks
@@ -22,7 +24,7 @@ from training.dataset.answer_checks import one_line, problem, stated_winner
 from training.dataset.detailed_answers import answers_file, collect, estimate, kept_answers, pending
 from training.dataset.detailed_requests import Expected, expected, messages, request_text
 from training.dataset.fr_to_nr import without_reference
-from training.dataset.labels import ANCHORS
+from training.dataset.labels import ANCHORS, quality
 from training.dataset.plan import Plan, Wanted
 from training.dataset.samples import KINDS, sample_store
 from training.endpoint import Client, Endpoint, EndpointError
@@ -34,13 +36,13 @@ def distortion(name, severity):
     return {"category": distortions.CATEGORY[name], "name": name, "severity": severity}
 
 
-def variant(image, *steps, quality=0.5):
+def variant(image, *steps):
     seen = {
         name: values[min(5, max((severity for _, severity in steps), default=0))] for name, values in ANCHORS.items()
     }
     return {
         "image": image, "distortions": [distortion(*step) for step in steps], "metrics": seen,
-        "where": None, "quality": quality,
+        "where": None, "quality": 0.5,
     }  # fmt: skip
 
 
@@ -119,18 +121,68 @@ WRONG_PAIR = GOOD_PAIR.replace("Image B is better than Image A", "Image A is bet
         (BLUR, "Serious blur hides the boards of a house.", "stop", checks.TOO_SHORT),
         (BLUR, "Serious blur hides the boards." + 5 * LONG, "stop", checks.TOO_LONG),
         (BLUR, "Compared to the reference image there is serious blur." + LONG, "stop", checks.REFERENCE),
-        (BLUR, "Serious blur hides the boards, and noise covers the sky." + LONG, "stop", checks.FOREIGN),
-        (CLEAN, "Slight pixelation is visible." + LONG, "stop", checks.FOREIGN),
+        (BLUR, "Serious blur hides the boards, and noise covers the sky." + LONG, "stop", checks.FOREIGN_NAMED),
+        (CLEAN, "Slight pixelation is visible." + LONG, "stop", checks.FOREIGN_NAMED),
         (BLUR, "The image is of a low quality indeed." + LONG, "stop", checks.LEFT_OUT),
         (BLUR, "There is no blur here at all." + LONG, "stop", checks.LEFT_OUT),
-        (BLUR, "Slight blur hides the boards." + LONG, "stop", checks.DEGREE),
-        (PAIR, FOREIGN_PAIR, "stop", checks.FOREIGN),
+        (BLUR, "Slight blur hides the boards." + LONG, "stop", checks.WRONG_DEGREE),
+        (PAIR, FOREIGN_PAIR, "stop", checks.FOREIGN_NAMED),
         (PAIR, UNDECIDED_PAIR, "stop", checks.NO_WINNER),
         (PAIR, WRONG_PAIR, "stop", checks.WRONG_WINNER),
     ],
 )  # fmt: skip
 def test_answers_are_dropped_for_these_reasons(want, text, finish, reason):
     assert problem(text, finish, want) == reason
+
+
+WORST = Expected(({"blur": "catastrophic"},), 100, False)
+DARK = Expected(({"insufficient brightness": "moderate"},), 100, False)
+HIDES = "Catastrophic blur hides the boards"
+
+
+@pytest.mark.parametrize(
+    "want, text, reason",
+    [
+        # a pristine picture, and one that is dark, are called what they are not
+        (CLEAN, "It is quite blurred and noisy, of poor quality.", checks.FOREIGN_NAMED),
+        (CLEAN, "Nothing is wrong with it, yet it is of poor quality.", checks.QUALITY),
+        (CLEAN, "It has no people in it and is quite grainy.", checks.FOREIGN_NAMED),
+        (CLEAN, "The image isn't only out of focus.", checks.FOREIGN_NAMED),
+        (DARK, "Moderate insufficient brightness, also heavily overexposed and too bright.", checks.FOREIGN_NAMED),
+        (DARK, "Moderate insufficient brightness, also noisy and grainy.", checks.FOREIGN_NAMED),
+        (DARK, "Moderate insufficient brightness; it is blurry.", checks.FOREIGN_NAMED),
+        (DARK, "Moderate insufficient brightness, and full of JPEG block artifacts.", checks.FOREIGN_NAMED),
+        (DARK, "Moderate insufficient brightness lacks detail because of noise.", checks.FOREIGN_NAMED),
+        # the degree in other words
+        (WORST, "It is only slightly blurry.", checks.WRONG_DEGREE),
+        (WORST, "There is a mild blur.", checks.WRONG_DEGREE),
+        (WORST, "It is barely affected by blur, hardly visible.", checks.WRONG_DEGREE),
+        (WORST, "The blur is only minor.", checks.WRONG_DEGREE),
+        (WORST, "There is some blur, hardly visible.", checks.WRONG_DEGREE),
+        (WORST, f"{HIDES}. The image is of excellent quality.", checks.QUALITY),
+        (DARK, "The extremely low brightness hides it.", checks.WRONG_DEGREE),
+        # refusals in any words
+        (BLUR, "I can\u2019t help with that.", checks.REFUSED),
+        (BLUR, "Serious blur. I must decline to describe it.", checks.REFUSED),
+        (BLUR, "Unfortunately, I cannot identify people.", checks.REFUSED),
+        (BLUR, "I'm not able to say whether there is serious blur.", checks.REFUSED),
+        # and what is good in spite of such words
+        (BLUR, "Serious blur hides the boards. Noise-free otherwise.", None),
+        (BLUR, "Serious blur hides the boards. I cannot see any noise.", None),
+        (BLUR, "It lacks detail because of serious blur.", None),
+        (BLUR, "It is very blurry, which slightly disturbs the view, and the light is soft.", None),
+        (BLUR, "The blur is serious, not mild, and isn't noisy.", None),
+        (BLUR, "A minor house stands in serious blur, with a little boat and a faint trail.", None),
+        (CLEAN, "It shows a dark alley, a bright red bus, a noisy crowd and soft light.", None),
+        (CLEAN, "The grainy wood stands before a blurred background in low light.", None),
+        (CLEAN, "It is of excellent quality, without any visible noise, blurry spots or JPEG blocks.", None),
+        (CLEAN, "Strong contrast between dark trees and bright snow draws the eye.", None),
+        (WORST, f"{HIDES} and a slightly open door.", None),
+        (WORST, f"{HIDES}; it is slightly more than one can bear.", None),
+    ],
+)  # fmt: skip
+def test_contradictions_in_other_words_are_dropped_and_ordinary_words_are_not(want, text, reason):
+    assert problem(text + LONG, "stop", want) == reason
 
 
 @pytest.mark.parametrize(
@@ -152,12 +204,13 @@ def test_stated_winner(text, winner):
 def test_composed_descriptions_pass_every_check():
     """What the factory composes itself is true by construction: a check that drops it is wrong."""
     rng = np.random.default_rng(0)
-    for _ in range(150):
+    for _ in range(400):
         for name in ("assessment_single", "assessment_double", "comparison_single", "comparison_double"):
             kind, variants = KINDS[name], []
             for side in "AB"[: 1 + kind.pair]:
                 steps = distortions.sample_two(rng) if kind.double else [distortions.sample_one(rng)]
-                variants.append(variant(f"{side}.png", *(steps if rng.random() > 0.1 else ())))
+                made = variant(f"{side}.png", *(steps if rng.random() > 0.1 else ()))
+                variants.append({**made, "quality": quality(made["distortions"], made["metrics"])})
             want = expected(kind, sample(0, *variants))
             if kind.pair:
                 if want.winner is None:
@@ -380,6 +433,7 @@ def test_command(root, tmp_path, monkeypatch, capsys):
     assert main([*arguments, "--dry-run", "--limit", "2"]) == 0  # needs no endpoint
     first = json.loads(capsys.readouterr().out.splitlines()[0])
     assert first["set"] == "assessment_single" and "bytes>" in str(first["messages"]) and len(str(first)) < 4000
+    assert (first["temperature"], first["max_tokens"], first["model"]) == (0.5, 200, None)
     assert main([*arguments, "--input-price", "2.5", "--output-price", "10"]) == 0
     said = capsys.readouterr().out
     assert "assessment_single" in said and "money" in said and "add --yes" in said and not (root / "answers").exists()
@@ -389,4 +443,30 @@ def test_command(root, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("DEPICTQA_API_BASE", server.base)
         monkeypatch.setenv("DEPICTQA_API_MODEL", "vlm")
         assert main([*arguments, "--yes", "--parts", "assessment"]) == 0
-    assert "12 kept" in capsys.readouterr().out and len(kept_answers(root, "assessment_single")) == 12
+        assert "12 kept" in capsys.readouterr().out and len(kept_answers(root, "assessment_single")) == 12
+        assert [server.requests[0][key] for key in ("model", "temperature", "max_tokens")] == ["vlm", 0.5, 200]
+        assert main([*arguments, "--parts", "assessment"]) == 0
+    said = capsys.readouterr().out
+    assert "every sample has its answer" in said and "build" in said and "total" not in said
+
+
+def test_a_data_root_that_is_not_built_is_said_to_be_so(root, tmp_path, capsys):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("{name: p, seed: 1, sets: {assessment_single: 12, assessment_double: 2, identification_single: 1}}")
+    for folder, sets in ((root, "assessment_double"), (tmp_path / "nowhere", "assessment_single, assessment_double")):
+        assert main(["describe", str(folder), "--plan", str(plan)]) == 1
+        assert f"{folder} has no samples of {sets}: build them first" in capsys.readouterr().err
+    assert main(["describe", str(root), "--plan", str(plan), "--parts", "identification"]) == 1
+    assert "no detailed answers to ask for" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said_to_be_so(root):
+    """Files over a limit cannot be written, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        with chat_server(lambda number, request: (200, {}, completion(truthful(request)))) as server:
+            with pytest.raises(StorageError, match="answers.*make room"):
+                collect(todo(root), root, client_of(server), concurrency=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -2,51 +2,41 @@
 
 import re
 
-from depictqa_core.tasks import DISTORTIONS
+from depictqa_core.tasks import DISTORTIONS, GRADES
 
-from .descriptions import GRADES
+from .answer_words import (
+    AFTER,
+    ASIDE,
+    BAD,
+    BEFORE,
+    COMPARED,
+    DEGREE,
+    FOREIGN,
+    FREE,
+    GOOD,
+    GRADED,
+    LOOSE,
+    NEGATED,
+    NOTICED,
+    REACH,
+    REFUSAL,
+    STRICT,
+    grades_of,
+)
 from .detailed_requests import MIN_WORDS, Expected
 
 REFUSED, CUT_OFF, EMPTY, TOO_SHORT, TOO_LONG = "refused", "cut off", "empty", "too short", "too long"
-REFERENCE, FOREIGN = "mentions the reference", "names a distortion that is not there"
-LEFT_OUT, DEGREE = "leaves a distortion out", "wrong degree"
+REFERENCE, FOREIGN_NAMED = "mentions the reference", "names a distortion that is not there"
+LEFT_OUT, WRONG_DEGREE, QUALITY = "leaves a distortion out", "wrong degree", "wrong quality"
 NO_WINNER, WRONG_WINNER = "names no winner", "names the wrong winner"
 """Why answers are dropped."""
 
-_REFUSAL = re.compile(
-    r"\bsorry\b|\bapologi[sz]e\b|\bas an ai\b|\bI(?:'m| am) (?:unable|not able)\b"
-    r"|\bI (?:can(?:no|')t|am unable to|won't) (?:assist|help|see|view|assess|analy[sz]e|provide|comply|process)",
-    re.IGNORECASE,
-)
-_STRICT = {label: re.compile(rf"\b{label}\b", re.IGNORECASE) for label in DISTORTIONS}
-# other words for a distortion that is there; too weak to prove one that is not ("grain" may be that of wood)
-_LOOSE = {
-    label: re.compile(rf"\b{label}\b|{pattern}", re.IGNORECASE)
-    for label, pattern in {
-        "noise": r"\bnois(?:e|y)|\bgrain(?:y|iness)|\bspeckl",
-        "blur": r"\bblur|\bout[- ]of[- ]focus",
-        "compression": r"\bcompress|\bblock(?:y|iness)|\bJPEG",
-        "oversharpening": r"\bover-?\s?sharpen",
-        "pixelation": r"\bpixel+at",
-        "color quantization": r"\bquanti[sz]|\bbanding|\bposteri[sz]",
-        "insufficient saturation": r"\b(?:low|weak|reduced|poor|lack of) saturation|\b(?:de|under-?)saturat",
-        "overly high saturation": r"\b(?:high|excessive|exaggerated|strong) saturation|\bover-?\s?saturat",
-        "insufficient contrast": r"\b(?:low|weak|reduced|poor|lack of) contrast",
-        "overly high contrast": r"\b(?:high|excessive|exaggerated|strong) contrast",
-        "insufficient brightness": r"\b(?:low|reduced|poor|lack of) brightness|\b(?:too|overly) dark|\bunder-?\s?expos",
-        "overly high brightness": r"\b(?:high|excessive) brightness|\b(?:too|overly) bright|\bover-?\s?expos",
-    }.items()
-}  # fmt: skip
-_NEGATED = re.compile(
-    r"\b(?:no|not|none|without|neither|nor|never|lacks?|free (?:of|from)|(?:absence|devoid|instead) of|rather than)\b",
-    re.IGNORECASE,
-)
 # what is said of one picture must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
 _CLAUSES = re.compile(
-    r"[.;:!?]|,?\s\b(?:but|however|while|whereas|although|though)\b|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
+    r"[.;:!?]|,?\s\b(?:but|yet|however|while|whereas|although|though)\b"
+    r"|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
     re.IGNORECASE,
 )
-_GRADED = re.compile(rf"\b({'|'.join(GRADES)})\s+({'|'.join(DISTORTIONS)})\b", re.IGNORECASE)
 _BETTER = r"better|superior|preferable|preferred|higher[\w\s-]{0,20}?quality|higher in quality"
 _WORSE = r"worse|inferior|lower[\w\s-]{0,20}?quality|poorer|lower in quality"
 _VERDICT = re.compile(
@@ -63,7 +53,8 @@ def problem(text: str, finish: str, want: Expected) -> str | None:
         finish: why it ended, as the endpoint says it ("stop", "length", ...).
         want: what is true.
     """
-    if finish in ("content_filter", "refusal") or _REFUSAL.search(text):
+    text = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    if finish in ("content_filter", "refusal") or REFUSAL.search(text):
         return REFUSED
     if finish == "length":
         return CUT_OFF
@@ -77,15 +68,15 @@ def problem(text: str, finish: str, want: Expected) -> str | None:
     if not want.reference and re.search(r"\breferenc", text, re.IGNORECASE):
         return REFERENCE
     clauses = [(clause, _told(clause, want)) for clause in _CLAUSES.split(text)]
-    if any(label not in told for clause, told in clauses for label in DISTORTIONS if _affirmed(_STRICT[label], clause)):
-        return FOREIGN
+    if any(_names_foreign(clause, told) for clause, told in clauses):
+        return FOREIGN_NAMED
     present = {label for picture in want.pictures for label in picture}
-    if any(not any(_affirmed(_LOOSE[label], clause) for clause, _ in clauses) for label in present):
+    if any(not any(_affirmed(LOOSE[label], clause) for clause, _ in clauses) for label in present):
         return LEFT_OUT
-    for clause, told in clauses:
-        for grade, label in _GRADED.findall(clause):
-            if grade.lower() not in told.get(label.lower(), ()) and not _NEGATED.search(clause):
-                return DEGREE
+    if any(_wrong_degree(clause, told) for clause, told in clauses):
+        return WRONG_DEGREE
+    if not want.pair and any(_wrong_quality(clause, want.pictures[0]) for clause, _ in clauses):
+        return QUALITY
     if want.pair:
         winner = stated_winner(text)
         if winner is None:
@@ -100,7 +91,7 @@ def stated_winner(text: str) -> str | None:
     for sentence in reversed(re.split(r"[.;!?]", text)):
         named = set()
         for verdict in _VERDICT.finditer(sentence):
-            negated = bool(_NEGATED.search(verdict["between"]))
+            negated = bool(NEGATED.search(verdict["between"]))
             named.add(
                 verdict[1].upper() if bool(verdict["better"]) != negated else {"A": "B", "B": "A"}[verdict[1].upper()]
             )
@@ -127,6 +118,54 @@ def _told(clause: str, want: Expected) -> dict[str, set[str]]:
     return told
 
 
+def _names_foreign(clause: str, told: dict[str, set[str]]) -> bool:
+    """Whether a clause names a distortion that its pictures do not have, by its label or in other words."""
+    if any(label not in told and _affirmed(STRICT[label], clause) for label in DISTORTIONS):
+        return True
+    return any(not labels & told.keys() and _affirmed(pattern, clause) for pattern, labels in FOREIGN)
+
+
+def _wrong_degree(clause: str, told: dict[str, set[str]]) -> bool:
+    """Whether a clause gives a distortion another degree: as it was asked for to the word, or in other words."""
+    for found in GRADED.finditer(clause):
+        if found[1].lower() not in told.get(found[2].lower(), ()) and not _negated(clause, found.start()):
+            return True
+    return any(
+        not grades & grades_of(degree) and _said_of(degree, LOOSE[label], clause)
+        for degree in DEGREE.finditer(clause)
+        if not _negated(clause, degree.start())
+        for label, grades in told.items()
+    )
+
+
+def _said_of(degree: re.Match, distortion: re.Pattern, clause: str) -> bool:
+    """Whether a degree belongs to a distortion: "only slightly blurry", "the blur is mild", "blur, hardly visible"."""
+    between = BEFORE.match(clause, degree.end())
+    if between and distortion.match(clause, between.end()):
+        return True
+    if COMPARED.match(clause, degree.end()):
+        return False
+    link = ASIDE if NOTICED.match(clause, degree.end()) else AFTER
+    return any(
+        (AFTER.fullmatch(clause, found.end(), degree.start()) or link.fullmatch(clause, found.end(), degree.start()))
+        for found in distortion.finditer(clause, 0, degree.start())
+    )
+
+
+def _wrong_quality(clause: str, graded: dict[str, str]) -> bool:
+    """Whether a clause calls a pristine picture bad, or a seriously damaged one flawless."""
+    if not graded:
+        return _affirmed(BAD, clause)
+    return any(GRADES.index(grade) >= 3 for grade in graded.values()) and _affirmed(GOOD, clause)
+
+
 def _affirmed(pattern: re.Pattern, clause: str) -> bool:
     """Whether a clause names something without saying that it is absent."""
-    return any(not _NEGATED.search(clause[: found.start()]) for found in pattern.finditer(clause))
+    found = pattern.finditer(clause)
+    return any(not _negated(clause, one.start()) and not FREE.match(clause, one.end()) for one in found)
+
+
+def _negated(clause: str, place: int) -> bool:
+    """Whether a negation before a place in a clause reaches as far as that."""
+    before = list(NEGATED.finditer(clause, 0, place))
+    return bool(before) and not REACH.search(clause, before[-1].end(), place)
