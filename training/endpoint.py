@@ -118,13 +118,12 @@ class Client:
             NoAnswer: no attempt succeeded.
             EndpointError: it refuses all (key, model, address), or the client was closed.
         """
-        body = {"model": self.endpoint.model, "messages": messages}
-        if temperature is not None:
-            body["temperature"] = temperature
         for attempt in range(self.attempts):
             self._wait_for_turn()
             try:
-                return self._post({**body, self._limit_field: max_tokens})
+                return self._post(
+                    request_body(self.endpoint.model, messages, max_tokens, temperature, self._limit_field)
+                )
             except _TryAgain as failure:
                 last = failure
             if attempt + 1 < self.attempts:
@@ -186,6 +185,14 @@ class Client:
         return EndpointError(line + (f"; {advice}" if advice else ""))
 
 
+def request_body(
+    model: str | None, messages: list[dict], max_tokens: int, temperature: float | None, limit: str = "max_tokens"
+) -> dict:
+    """What is posted for one conversation; ``limit`` is what the endpoint calls the most tokens of an answer."""
+    warmth = {} if temperature is None else {"temperature": temperature}
+    return {"model": model, **warmth, limit: max_tokens, "messages": messages}
+
+
 def picture_part(path: str | Path) -> dict:
     """A picture file as a part of a message: its bytes in a data URL."""
     path = Path(path)
@@ -194,8 +201,8 @@ def picture_part(path: str | Path) -> dict:
     return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
 
 
-def shown_request(messages: list[dict]) -> list[dict]:
-    """Messages for people: the same, with every picture replaced by its size in bytes."""
+def shown_request(body: dict) -> dict:
+    """A request for people: the same, with every picture replaced by its size in bytes."""
 
     def shown(part):
         if not isinstance(part, dict) or part.get("type") != "image_url":
@@ -206,7 +213,8 @@ def shown_request(messages: list[dict]) -> list[dict]:
     def content(value):
         return [shown(part) for part in value] if isinstance(value, list) else value
 
-    return [{**message, "content": content(message["content"])} for message in messages]
+    messages = [{**message, "content": content(message["content"])} for message in body["messages"]]
+    return {**body, "messages": messages}
 
 
 class _TryAgain(Exception):

@@ -173,6 +173,7 @@ def test_pictures_go_as_data_urls_and_are_shown_by_their_size(tmp_path):
         head, data = part["image_url"]["url"].split(",")
         assert head == f"data:{kind};base64" and base64.b64decode(data) == (tmp_path / name).read_bytes()
     messages = [{"role": "user", "content": [{"type": "text", "text": "look"}, part]}]
-    shown = shown_request(messages)
-    assert shown[0]["content"][0] == {"type": "text", "text": "look"} and data not in str(shown)
+    shown = shown_request({"model": "m", "messages": messages})
+    assert shown["model"] == "m" and data not in str(shown)
+    assert shown["messages"][0]["content"][0] == {"type": "text", "text": "look"}
     assert messages[0]["content"][1] is part

@@ -1,6 +1,7 @@
 """DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad pictures."""
 
 import json
+import os
 import random
 import resource
 import signal
@@ -12,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from depictqa_core import tasks
+from depictqa_core.errors import StorageError
 from tests.trees import contents
 from training import distortions
 from training.__main__ import main
@@ -24,6 +27,7 @@ from training.dataset.descriptions import named
 from training.dataset.factory import build_samples, find_split, write_splits
 from training.dataset.plan import Plan, PlanError, Wanted, read_plan
 from training.dataset.plan_records import write_plan_records
+from training.dataset.planning import TRIAL, measure
 from training.dataset.record_format import PUBLISHED_EXCLUDE
 from training.dataset.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
 from training.dataset.shards import BuildError, Store
@@ -89,7 +93,10 @@ def test_shipped_plans_have_the_published_counts():
     [
         ("- a list", "must hold keys and values"),
         ("{name: x, seed: 1, sets: {identification_single: 3}, colour: red}", "unknown key colour"),
-        ("{name: x, sets: {identification_single: 3}}", "seed"),
+        ("{name: x, sets: {identification_single: 3}}", "seed is missing: a whole number"),
+        ("{name: x, seed: -1, sets: {identification_single: 3}}", "seed must be a whole number from 0, not -1"),
+        ("{name: x, seed: 1, sets: {identification_single: 0, rating_single: 0}}", "nothing would be made"),
+        ("{name: x, seed: 1, sets: {identification_single: {fr: 3}}}", "samples is missing: a whole number"),
         ("{name: x, seed: 1, sets: {identification_triple: 3}}", "unknown set 'identification_triple'"),
         ("{name: x, seed: 1, sets: {identification_single: -3}}", "must not be negative"),
         ("{name: x, seed: 1, sets: {identification_single: {samples: many}}}", "samples must be a whole number"),
@@ -99,7 +106,7 @@ def test_shipped_plans_have_the_published_counts():
         ("{name: x, seed: 1, mix: {short_tail: 2}, sets: {identification_single: 3}}", "short_tail must be a share"),
         ("{name: x, seed: 1, mix: {exclude: [fog]}, sets: {identification_single: 3}}", "unknown category 'fog'"),
         ("{name: x, seed: 1, ratings: [{reader: imdb, folder: x, pairs: 3}]}", "unknown rating set 'imdb'"),
-        ("{name: x, seed: 1, ratings: [{reader: bapps, pairs: 3}]}", "folder"),
+        ("{name: x, seed: 1, ratings: [{reader: bapps, pairs: 3}]}", "folder is missing: a text"),
         ("{name: x, seed: 1}", "nothing would be made"),
         ("{name: x, seed: [", "is no plan"),
     ],
@@ -114,6 +121,23 @@ def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, t
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", [["--workers", "-3"], ["--seed", "-1"], ["--workers", "many"]])
+@pytest.mark.parametrize("what", [["--scenes", "3"], ["--plan", str(RECIPES / "plan.yaml")]])
+def test_impossible_numbers_are_refused_before_anything_runs(tmp_path, pictures, what, option, capsys):
+    with pytest.raises(SystemExit):
+        main(["build", str(pictures), str(tmp_path / "out"), *what, *option])
+    assert f"argument {option[0]}: '{option[1]}' is no whole number from 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_not_there_are_named_by_their_argument(tmp_path, pictures, capsys):
+    command = ["build", str(pictures), str(tmp_path / "out"), "--plan"]
+    assert main([*command, "nope.yaml"]) == 1
+    assert "the plan nope.yaml cannot be read (No such file" in capsys.readouterr().err
+    assert main([*command, str(RECIPES / "plan.yaml"), "--splits", "nope.json"]) == 1
+    assert "the file of --splits, nope.json, cannot be read" in capsys.readouterr().err
+
+
 def test_parts_and_scale():
     plan = read_plan(RECIPES / "plan.yaml")
     assert plan.scaled(0.001).sets["identification_single"] == Wanted(112, 84, 80)
@@ -122,8 +146,11 @@ def test_parts_and_scale():
         "identification_single", "identification_double", "comparison_double",
     }  # fmt: skip
     assert [one.reader for one in plan.only(["pipal", "assessment"]).ratings] == ["pipal"]
-    with pytest.raises(PlanError, match="no part 'score'"):
+    with pytest.raises(PlanError, match="no part 'score': choose"):
         plan.only(["score"])
+    with pytest.raises(PlanError, match="no part 'rating_single'; with --decided-ratings it has"):
+        plan.only(["rating_single"])
+    assert set(plan.with_decided_ratings().only(["rating_single"]).sets) == {"rating_single"}
 
 
 # ---- draws
@@ -406,13 +433,34 @@ def test_what_a_dead_worker_had_begun_is_gone_at_the_end(pictures, tmp_path):
     assert begun.parent.is_dir() and not begun.exists()
 
 
+def test_workers_end_with_a_build_that_is_killed(pictures, tmp_path):
+    """Idle ones wait for work that nobody will send: only the end of their parent tells them."""
+    code = "if __name__ == '__main__':\n" + "".join(
+        f"    {line}\n" for line in CODE.replace("shard_samples=4", "workers=2, shard_samples=4").splitlines()
+    )
+    (tmp_path / "build.py").write_text(code)
+    build = psutil.Popen(
+        [sys.executable, str(tmp_path / "build.py"), str(pictures), str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while build.poll() is None and len(list(tmp_path.glob("out/samples/*.jsonl"))) < 3:
+        time.sleep(0.01)
+    workers = [one for one in build.children() if "spawn_main" in str(one.cmdline())]
+    build.kill()
+    build.wait()
+    gone, left = psutil.wait_procs(workers, timeout=60)
+    for one in left:
+        one.kill()
+    assert len(workers) == 2 and not left, left
+
+
 @pytest.mark.slow
 def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, tmp_path):
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))\n{CODE}"
     run = subprocess.run(
         [sys.executable, "-c", code, str(pictures), str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
     )
-    assert run.returncode == 1 and "BuildError: cannot write to" in run.stderr and "make room" in run.stderr
+    assert run.returncode == 1 and "StorageError: cannot write to" in run.stderr and "make room" in run.stderr
     for file in (tmp_path / "out").rglob("*"):
         assert file.is_dir() or file.suffix in (".png", ".json", ".jsonl"), file
         if file.suffix == ".png":
@@ -430,7 +478,7 @@ def test_records_are_never_half_written_either(built, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
     try:
-        with pytest.raises(OSError):
+        with pytest.raises(StorageError, match=r"cannot write to .*records/\w+\.json .*make room"):
             write_plan_records(SMALL, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -455,6 +503,20 @@ def test_a_damaged_line_is_named(tmp_path):
     assert next(lines) == {"a": 1}
     with pytest.raises(ValueError, match=r"x-00000\.jsonl, line 2"):
         next(lines)
+
+
+def test_the_planned_rate_is_that_of_many_samples(pictures, cheap_metrics, monkeypatch):
+    """One slow sample in a few must not make the plan of days twice as long."""
+    plan, made, call = replace(SMALL, ratings=()), Counter(), SampleMaker.__call__
+
+    def counted(self, index, skipped):
+        made[self.set_name] += 1
+        return call(self, index, skipped)
+
+    monkeypatch.setattr(SampleMaker, "__call__", counted)
+    rows = measure(plan, find_split(pictures, "train"), seconds=0)
+    assert min(made.values()) == 1 + 2 * TRIAL and {row.name for row in rows} == {*plan.sets, "references"}
+    assert all(row.seconds > 0 and row.size > 0 for row in rows)
 
 
 def test_command(pictures, tmp_path, capsys):

@@ -2,12 +2,25 @@
 
 import argparse
 import json
+import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 EPILOGUE = "docs/dataset.md has the commands in order."
+
+
+def _from(least: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number from some least one."""
+
+    def whole(text: str) -> int:
+        if not text.lstrip("-").isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+        return int(text)
+
+    return whole
 
 
 def add_build(parser: argparse.ArgumentParser) -> None:
@@ -16,11 +29,13 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", help="folder of pristine pictures")
     parser.add_argument("out", help="data root: pictures, samples or scenes, and records are written here")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--scenes", type=int, help="how many scenes (each a reference and its variants)")
+    what.add_argument("--scenes", type=_from(1), help="how many scenes (each a reference and its variants)")
     what.add_argument("--plan", help="plan file (YAML), such as training/recipes/dq495k/plan.yaml")
     parser.add_argument("--split", default="train", help="name of the split that the pictures belong to")
-    parser.add_argument("--seed", type=int, help="instead of the plan's, or of 131")
-    parser.add_argument("--workers", type=int, default=1, help="processes (ray: tasks at a time, 0 for all CPUs)")
+    parser.add_argument("--seed", type=_from(0), help="instead of the plan's, or of 131")
+    parser.add_argument(
+        "--workers", type=_from(0), default=1, help="processes (ray: tasks at a time); 0 for as many as there are CPUs"
+    )
     parser.add_argument(
         "--engine", choices=("processes", "ray"), default="processes", help="this machine, or a cluster"
     )
@@ -53,7 +68,7 @@ def _build_scenes(arguments: argparse.Namespace) -> None:
     seed = 131 if arguments.seed is None else arguments.seed
     with _bar(arguments.scenes, "scenes") as bar:
         report = build_scenes(
-            arguments.pictures, arguments.out, arguments.scenes, seed, arguments.split, workers=arguments.workers,
+            arguments.pictures, arguments.out, arguments.scenes, seed, arguments.split, workers=_workers(arguments),
             engine=arguments.engine, options=options, progress=lambda done, _: bar.update(done - bar.n),
         )  # fmt: skip
     _say_skipped(report.skipped)
@@ -72,14 +87,15 @@ def _build_plan(arguments: argparse.Namespace) -> None:
     sources = find_split(arguments.pictures, arguments.split, arguments.splits)
     if arguments.plan_only:
         print(f"{plan.name}: {len(sources.names)} pictures; processor time, measured on one core\n")
-        print(table(plan, measure(plan, sources), max(1, arguments.workers)))
+        print(table(plan, measure(plan, sources), _workers(arguments) or os.cpu_count()))
         return
     written = write_ratings(plan, arguments.out)  # first: a set that is not there should not be found after days
     total = sum(wanted.samples for wanted in plan.sets.values())
     with _bar(total, "samples") as bar:
         report = build_samples(
-            plan, sources, arguments.out, arguments.workers, arguments.engine, lambda done, _: bar.update(done - bar.n)
-        )
+            plan, sources, arguments.out, _workers(arguments), arguments.engine,
+            lambda done, _: bar.update(done - bar.n),
+        )  # fmt: skip
     _say_skipped(report.skipped)
     written |= write_plan_records(plan, arguments.out, lambda name: kept_answers(arguments.out, name))
     for name, counts in written.items():
@@ -88,12 +104,17 @@ def _build_plan(arguments: argparse.Namespace) -> None:
         )
 
 
+def _workers(arguments: argparse.Namespace) -> int:
+    """Ray counts the CPUs of its cluster itself."""
+    return arguments.workers or (os.cpu_count() or 1 if arguments.engine == "processes" else 0)
+
+
 def add_split(parser: argparse.ArgumentParser) -> None:
     """``split``: divide the pristine pictures at random."""
     parser.add_argument("pictures", help="folder of pristine pictures")
     parser.add_argument("out", help="JSON file that receives the names under 'train' and 'test'")
     parser.add_argument("--test", type=float, default=0.05, help="test pictures: a share below 1, or a number")
-    parser.add_argument("--seed", type=int, default=132)
+    parser.add_argument("--seed", type=_from(0), default=132)
 
     def run(arguments):
         from .factory import write_splits
@@ -114,9 +135,9 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", required=True, help="the plan file")
     parser.add_argument("--parts", nargs="+", default=[], help="only these parts")
     parser.add_argument("--scale", type=float, default=1.0, help="as given to build")
-    parser.add_argument("--limit", type=int, help="at most so many requests in this run")
+    parser.add_argument("--limit", type=_from(1), help="at most so many requests in this run")
     parser.add_argument("--again", action="store_true", help="ask once more where an answer was dropped")
-    parser.add_argument("--concurrency", type=int, default=4, help="requests at a time")
+    parser.add_argument("--concurrency", type=_from(1), default=4, help="requests at a time")
     parser.add_argument("--per-minute", type=float, help="most requests a minute")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for one answer")
     parser.add_argument("--input-price", type=float, help="price of a million input tokens, for the estimate")
@@ -127,24 +148,31 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
 
 
 def _describe(arguments: argparse.Namespace) -> int | None:
-    from training.endpoint import Client, Endpoint, shown_request
+    from training.endpoint import MODEL, Client, Endpoint, shown_request
 
-    from .detailed_answers import collect, detailed_sets, estimate, pending
-    from .detailed_requests import messages
+    from .detailed_answers import collect, detailed_sets, estimate, pending, request, unbuilt
+    from .plan import PlanError
 
     plan = _plan(arguments)
+    if not detailed_sets(plan):
+        raise PlanError(f"{plan.name} has no detailed answers to ask for: only assessments and comparisons have")
+    if missing := unbuilt(arguments.root, plan):
+        raise PlanError(
+            f"{arguments.root} has no samples of {', '.join(missing)}: build them first, by the same plan"
+        )
     todo = [one for name in detailed_sets(plan) for one in pending(plan, arguments.root, name, arguments.again)]
     todo = todo[: arguments.limit]
     if arguments.dry_run:
         for one in todo:
-            shown = shown_request(messages(one.sample, one.want, arguments.root))
-            print(json.dumps({"set": one.set_name, "sample": one.index, "messages": shown}, ensure_ascii=False))
+            shown = shown_request(request(one, os.environ.get(MODEL), arguments.root))
+            print(json.dumps({"set": one.set_name, "sample": one.index, **shown}, ensure_ascii=False))
+        return None
+    if not todo:
+        print("every sample has its answer; the next step is build, which puts them into the records")
         return None
     sets = dict.fromkeys(one.set_name for one in todo)
     costs = [estimate(name, [one for one in todo if one.set_name == name]) for name in sets]
     _print_costs(costs, arguments.input_price, arguments.output_price)
-    if not todo:
-        return None
     if not arguments.yes:
         print("nothing was sent; add --yes to send the requests")
         return None
@@ -152,6 +180,7 @@ def _describe(arguments: argparse.Namespace) -> int | None:
     with _bar(len(todo), "answers") as bar:
         counts = collect(todo, arguments.root, client, arguments.concurrency, lambda outcome: bar.update())
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
+    print("run build again: it puts the answers into the records")
     return None
 
 
@@ -181,14 +210,14 @@ def add_read(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of the set in its native layout")
     parser.add_argument("--out", required=True, help="JSON file of records that is written")
     parser.add_argument("--root", help="data root that picture paths shall be relative to; by default the folder")
-    parser.add_argument("--pairs", type=int, default=10_000, help="most pairs")
+    parser.add_argument("--pairs", type=_from(1), default=10_000, help="most pairs")
     parser.add_argument("--margin", type=float, help="least difference of opinions, as a share of their range")
     parser.add_argument("--split", help="train or test (or the set's own splits)")
     parser.add_argument("--no-reference", action="store_true", help="records without the reference")
     parser.add_argument("--form", choices=("train", "test"), default="train")
-    parser.add_argument("--seed", type=int, default=132)
+    parser.add_argument("--seed", type=_from(0), default=132)
     parser.add_argument("--voting", help="JSON file of opinions by reference; --out receives all pairs of each")
-    parser.add_argument("--references", type=int, help="with --voting: the first so many references")
+    parser.add_argument("--references", type=_from(1), help="with --voting: the first so many references")
     parser.add_argument("--files", default="**/*.json", help=f"with {NAME}: which files, as a glob")
     parser.set_defaults(run=lambda arguments: (_read_published if arguments.name == NAME else _read)(arguments))
 
@@ -268,6 +297,6 @@ def _say_missing(missing: list[str]) -> None:
 
 
 def _write_json(path: str, content) -> None:
-    from .shards import write_file
+    from training.storing import write_text
 
-    write_file(Path(path), lambda part: part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8"))
+    write_text(path, json.dumps(content, ensure_ascii=False))

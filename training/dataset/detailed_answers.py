@@ -11,13 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from training.endpoint import Client, NoAnswer, Reply, RequestRejected
+from training.endpoint import Client, NoAnswer, Reply, RequestRejected, request_body
+from training.storing import writing
 
 from .answer_checks import one_line, problem
 from .detailed_requests import TEMPERATURE, Expected, digest, expected, max_tokens, messages, request_text
 from .plan import Plan
 from .samples import KINDS, Kind, sample_store
-from .shards import writing
 
 PATIENCE = 10
 """So many requests in a row without an answer end the run: the endpoint is down."""
@@ -95,6 +95,20 @@ def pending(plan: Plan, root: str | Path, set_name: str, again: bool = False) ->
             yield Pending(set_name, kind, sample, expected(kind, sample))
 
 
+def unbuilt(root: str | Path, plan: Plan) -> list[str]:
+    """The sets with detailed answers whose samples are wanted, but not there: build has to make them first."""
+    return [
+        name
+        for name in detailed_sets(plan)
+        if plan.sets[name].samples and next(sample_store(root, name).read(), None) is None
+    ]
+
+
+def request(one: Pending, model: str | None, root: str | Path) -> dict:
+    """All that is sent to the endpoint for a sample."""
+    return request_body(model, messages(one.sample, one.want, root), max_tokens(one.kind), TEMPERATURE)
+
+
 def estimate(set_name: str, todo: list[Pending]) -> Cost:
     """Tokens that the pending requests of a set will need.
 
@@ -129,7 +143,7 @@ def collect(
 
     Raises:
         EndpointError: the endpoint refuses all requests, or ``PATIENCE`` in a row had no answer.
-        BuildError: an answer cannot be written.
+        StorageError: an answer cannot be written.
     """
     counts: Counter = Counter()
     in_a_row = 0
@@ -168,8 +182,9 @@ def collect(
             for future, one in waiting.items():
                 if not future.cancelled() and future.exception() is None:
                     _write(files[one.set_name], future.result())
-        for file in files.values():
-            file.close()
+        with writing(Path(root) / "answers"):
+            for file in files.values():
+                file.close()
 
 
 def _ask(client: Client, one: Pending, root: str | Path) -> dict:

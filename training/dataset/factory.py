@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from training.storing import write_text
+
 from .plan import Plan, PlanError
 from .samples import SampleMaker, sample_store
 from .scenes import find_sources
-from .shards import Ledger, Shard, names_digest, run_shards, write_file
+from .shards import Ledger, Shard, names_digest, run_shards
 
 SHARD_SAMPLES = 100
 _SETTINGS = "dataset.json"
@@ -53,6 +55,8 @@ def find_split(pictures: str | Path, split: str, splits: str | Path | None = Non
     try:
         listed = json.loads(Path(splits).read_text(encoding="utf-8"))
         names = tuple(sorted(listed[split]))
+    except OSError as error:
+        raise PlanError(f"the file of --splits, {splits}, cannot be read ({error.strerror})") from error
     except (ValueError, TypeError, KeyError) as error:
         raise PlanError(f"{splits} holds no list of pictures for the split '{split}'") from error
     missing = set(names) - set(find_sources(folder))
@@ -82,7 +86,7 @@ def write_splits(pictures: str | Path, out: str | Path, test: float, seed: int) 
         "train": sorted(names[i] for i in order[number:]),
         "test": sorted(names[i] for i in order[:number]),
     }
-    write_file(Path(out), lambda part: part.write_text(json.dumps(found, indent=0, ensure_ascii=False), "utf-8"))
+    write_text(out, json.dumps(found, indent=0, ensure_ascii=False))
     return {name: len(listed) for name, listed in found.items()}
 
 
@@ -105,7 +109,8 @@ def build_samples(
 
     Raises:
         SceneError: none of the source pictures can be used.
-        BuildError: the root was begun with other settings, a file cannot be written, or a worker process died.
+        BuildError: the root was begun with other settings, or a worker process died.
+        StorageError: a file cannot be written.
     """
     ledger = Ledger(Path(root) / _SETTINGS)
     settings = {"seed": plan.seed, "pictures": names_digest(sources.names), "drawing": asdict(plan.drawing)}

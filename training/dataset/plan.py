@@ -1,7 +1,7 @@
 """Plans: how many samples of which sets a data set has and how they are drawn, in YAML that is checked beforehand."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from types import UnionType
@@ -97,8 +97,10 @@ class Plan:
         for one in self.ratings:
             if one.reader not in READERS:
                 raise ValueError(f"unknown rating set '{one.reader}': choose from {', '.join(READERS)}")
-        if not self.sets and not self.ratings:
-            raise ValueError("sets and ratings are both empty: nothing would be made")
+        if self.seed < 0:
+            raise ValueError(f"seed must be a whole number from 0, not {self.seed}")
+        if not any(wanted.samples for wanted in self.sets.values()) and not self.ratings:
+            raise ValueError("no set has samples, and there are no ratings: nothing would be made")
 
     def scaled(self, factor: float) -> "Plan":
         """A smaller data set of the same shape, for trials."""
@@ -122,7 +124,9 @@ class Plan:
         known = {*self.sets, *(KINDS[name].task for name in self.sets), *(one.reader for one in self.ratings)}
         known |= {"rating"} if self.ratings else set()
         if unknown := [part for part in parts if part not in known]:
-            raise PlanError(f"{self.name} has no part '{unknown[0]}': choose from {', '.join(sorted(known))}")
+            instead = {*self.decided_ratings, *(KINDS[name].task for name in self.decided_ratings)}
+            hint = "; with --decided-ratings it has" if unknown[0] in instead else ""
+            raise PlanError(f"{self.name} has no part '{unknown[0]}'{hint}: choose from {', '.join(sorted(known))}")
         sets = {name: one for name, one in self.sets.items() if name in parts or KINDS[name].task in parts}
         return replace(
             self, sets=sets, ratings=tuple(one for one in self.ratings if "rating" in parts or one.reader in parts)
@@ -137,6 +141,8 @@ def read_plan(path: str | Path) -> Plan:
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PlanError(f"the plan {path} cannot be read ({error.strerror})") from error
     except yaml.YAMLError as error:
         raise PlanError(f"{path} is no plan: {' '.join(str(error).split())}") from error
     content = _mapping(content, str(path))
@@ -173,6 +179,9 @@ def _make(make: Callable, values, kind: type, where: str):
             values[name] = value = tuple(value)
         if not isinstance(value, allowed := _types(known[name])) or (isinstance(value, bool) and bool not in allowed):
             raise PlanError(f"{where}: {name} must be {_names(allowed)}, not {value!r}")
+    needed = [item for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING]
+    if missing := [item for item in needed if item.name not in values]:
+        raise PlanError(f"{where}: {missing[0].name} is missing: {_names(_types(missing[0].type))}")
     try:
         return make(**values)
     except (TypeError, ValueError) as error:

@@ -55,7 +55,7 @@ def write_plan_records(
 
     Raises:
         ValueError: a line of samples is damaged.
-        OSError: a file cannot be written; no part of it stays.
+        StorageError: a file cannot be written; no part of it stays.
     """
     written = {}
     for set_name, wanted in plan.sets.items():

@@ -24,14 +24,18 @@ class Row:
     size: float
 
 
-def measure(plan: Plan, sources: Sources, trial: int = 4) -> list[Row]:
-    """Make a few samples of every set in a temporary folder and take the mean processor time, on one core.
+TRIAL, TRIAL_SECONDS = 16, 2.0
+"""Samples that are tried of each set, and more until so much time went by: times of samples differ by a factor."""
+
+
+def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = TRIAL_SECONDS) -> list[Row]:
+    """Make some samples of every set in a temporary folder and take the mean processor time, on one core.
 
     Processor time, so that other work on the machine does not make the build look longer than it would be alone.
     References are measured apart, as each source picture is read and scaled once, however many samples show it.
 
     Args:
-        trial: samples of each set.
+        trial, seconds: at least so many samples of each set, and more until so much processor time is spent.
 
     Raises:
         SceneError: none of the source pictures can be used.
@@ -43,25 +47,28 @@ def measure(plan: Plan, sources: Sources, trial: int = 4) -> list[Row]:
             maker = SampleMaker(set_name, sources.folder, sources.names, folder, plan.seed, plan.drawing)
             maker(0, {})  # what is loaded and compiled once must not count
             known = _size(Path(folder) / "references")
-            start = time.process_time()
-            for index in range(1, trial + 1):
-                maker(index, {})
-            first = time.process_time() - start
+            made, first, again = 0, 0.0, 0.0
+            while made < trial or again < seconds:
+                made += 1
+                first += _seconds(maker, made)
+                again += _seconds(maker, made)  # with the reference in place
             now = _size(Path(folder) / "references")
-            start = time.process_time()
-            for index in range(1, trial + 1):  # again, with the references in place
-                maker(index, {})
-            again = time.process_time() - start
             references += now[0] - known[0]
             reference_bytes += now[1] - known[1]
             reference_seconds += max(0.0, first - again)
             _, written = _size(Path(folder) / set_name)
-            rows.append(Row(set_name, wanted.samples, again / trial, written / (trial + 1) + BYTES_PER_RECORD))
+            rows.append(Row(set_name, wanted.samples, again / made, written / (made + 1) + BYTES_PER_RECORD))
     if references:
         total = sum(row.count for row in rows)
         drawn = round(len(sources.names) * (1 - (1 - 1 / len(sources.names)) ** total))  # each at least once
         rows.append(Row("references", drawn, reference_seconds / references, reference_bytes / references))
     return rows
+
+
+def _seconds(maker: SampleMaker, index: int) -> float:
+    start = time.process_time()
+    maker(index, {})
+    return time.process_time() - start
 
 
 def table(plan: Plan, rows: list[Row], workers: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from training.distortions import ANSWER
+from training.storing import writing
 
 from .pairs import Shown
 
@@ -130,28 +131,34 @@ def truth(variant: dict, double: bool) -> dict:
 
 
 class ListFile:
-    """A JSON list written record by record under another name and renamed at the end: never seen half written."""
+    """A JSON list written record by record under another name and renamed at the end: never seen half written.
+
+    Raises StorageError where the file cannot be written; no part of it stays.
+    """
 
     def __init__(self, path: Path):
         self.path, self.count = path, 0
         self.part = path.with_name(path.name + ".part")
 
     def __enter__(self) -> "ListFile":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.part.open("w", encoding="utf-8", newline="\n")
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = self.part.open("w", encoding="utf-8", newline="\n")
         return self
 
     def append(self, record: dict) -> None:
-        self.file.write(("[\n" if not self.count else ",\n") + json.dumps(record, ensure_ascii=False))
+        with writing(self.path):
+            self.file.write(("[\n" if not self.count else ",\n") + json.dumps(record, ensure_ascii=False))
         self.count += 1
 
     def __exit__(self, failed, *_) -> None:
         try:
-            with self.file:
+            with writing(self.path):
+                with self.file:
+                    if not failed:
+                        self.file.write("\n]\n" if self.count else "[]\n")
                 if not failed:
-                    self.file.write("\n]\n" if self.count else "[]\n")
-            if not failed:
-                self.part.replace(self.path)
+                    self.part.replace(self.path)
         finally:
             self.part.unlink(missing_ok=True)
 

@@ -16,9 +16,10 @@ from PIL import Image
 from depictqa_core.errors import DepictQAError
 from depictqa_core.images import as_picture
 from training import distortions as catalogue
+from training.storing import write_file
 
 from . import labels, measures
-from .shards import Store, write_file
+from .shards import Store
 from .synthesis import SceneError, distort
 
 TRIES = 200

@@ -10,8 +10,9 @@ from PIL import Image
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.images import as_picture
+from training.storing import write_file
 
-from .shards import Ledger, Shard, Store, names_digest, run_shards, write_file
+from .shards import Ledger, Shard, Store, names_digest, run_shards
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
 __all__ = ["BuildReport", "Scene", "SceneError", "SceneOptions", "Variant", "build_scenes", "make_scene", "read_scenes"]

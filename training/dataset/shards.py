@@ -1,11 +1,10 @@
 """Runs a build in shards, on processes or on a Ray cluster, so that a stop at any moment loses and doubles nothing."""
 
-import contextlib
 import hashlib
 import json
 import multiprocessing
 import os
-import uuid
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +15,7 @@ import cv2
 import torch
 
 from depictqa_core.errors import DepictQAError
+from training.storing import write_file, write_text, writing
 
 ENGINES = ("processes", "ray")
 
@@ -82,7 +82,8 @@ class Ledger:
         """Begin a build, or go on with one; what a killed run had begun to write is removed.
 
         Raises:
-            BuildError: the build was begun with other settings, or the file is damaged or cannot be written.
+            BuildError: the build was begun with other settings, or the file is damaged.
+        StorageError: it cannot be written.
         """
         self._settings = json.loads(json.dumps(settings))  # tuples become lists, as they are read back
         _remove_parts(self.file.parent)
@@ -113,8 +114,7 @@ class Ledger:
 
     def _write(self) -> None:
         document = json.dumps({**self._settings, "skipped": self.skipped}, indent=1, ensure_ascii=False)
-        with writing(self.file.parent):
-            write_file(self.file, lambda part: part.write_text(document + "\n", encoding="utf-8"))
+        write_text(self.file, document + "\n")
 
 
 def names_digest(names: tuple[str, ...]) -> str:
@@ -131,7 +131,8 @@ def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes")
             one. Machines of a cluster need this package and the data folder under the same path.
 
     Raises:
-        BuildError: a file cannot be written (a full disk), or a worker process died.
+        StorageError: a file cannot be written (a full disk).
+        BuildError: a worker process died.
         ValueError: unknown engine.
     """
     if engine not in ENGINES:
@@ -159,40 +160,13 @@ def make_shard(shard: Shard) -> dict[str, str]:
     """Make the lines of one shard and then its file; returns the sources that had to be skipped.
 
     Raises:
-        BuildError: a file cannot be written; no part of it stays.
+        StorageError: a file cannot be written; no part of it stays.
     """
     skipped: dict[str, str] = {}
     with writing(shard.store.folder):
         text = "".join(json.dumps(shard.make(index, skipped), ensure_ascii=False) + "\n" for index in shard.span)
         write_file(shard.store.file(shard.span), lambda part: part.write_text(text, encoding="utf-8"))
     return skipped
-
-
-@contextlib.contextmanager
-def writing(folder: str | Path) -> Iterator[None]:
-    """Turns the errors of a full or closed disk into a BuildError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise BuildError(
-            f"cannot write to {folder} ({error.strerror or error}): make room, then run the same command again; "
-            "it goes on where it stopped"
-        ) from error
-
-
-def write_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it, so that nobody ever sees it half written; makes its folder.
-
-    Two processes may write the same file at the same time. A write that fails leaves nothing behind.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
-    try:
-        write(part)
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _remove_parts(folder: Path) -> None:
@@ -206,10 +180,22 @@ def one_thread() -> None:
     cv2.setNumThreads(1)
 
 
+def _begin_worker() -> None:
+    """One thread, and none of it once the build is gone: a worker whose parent was killed would wait for ever."""
+    one_thread()
+    build = multiprocessing.parent_process()
+
+    def follow() -> None:
+        build.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 def _run_in_processes(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]]:
     # spawn: a forked torch can hang on the locks of its thread pool
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=one_thread)
+    pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_begin_worker)
     try:
         futures = {pool.submit(make_shard, shard): shard for shard in shards}
         for future in as_completed(futures):
