@@ -18,6 +18,7 @@ from .evaluation.peer_vlm import vlm_answers
 from .evaluation.report import html
 from .evaluation.scoring import score
 from .evaluation.sets import TestSet, read_set
+from .storing import write_text
 
 Truth = dict[str, dict[str, float]]
 
@@ -45,7 +46,7 @@ def evaluate(
         ``scoring.score``: counts, and the metrics by kind of question.
 
     Raises:
-        TaskError: unknown task type, or a record without one of its fields.
+        TaskError: unknown task type, a record without one of its fields, or no record whose pictures can be read.
     """
     if task_type is not None:
         tasks.setting(task_type)
@@ -57,7 +58,13 @@ def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool
     """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
     depends = {"judge": judge.info, "calibration": judge.model.config.calibration, "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
-    return AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
+    answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
+    if answers and all("error" in answer for answer in answers):
+        raise TaskError(
+            f"none of the {len(answers)} records of {test_set.name} can be shown; the first: {answers[0]['error']}. "
+            f"Picture paths are relative to --root, which is {test_set.root}"
+        )
+    return answers
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,9 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         "unavailable": {peer: why}}``.
 
     Raises:
-        TaskError: two sets of one name, or of different roots.
+        TaskError: two sets of one name, or of different roots, or a set none of whose pictures can be read.
         EndpointError: an endpoint that cannot be used; what was answered is kept.
+        StorageError: a file cannot be written; what was answered before is kept.
     """
     extras, output = extras or Extras(), Path(output)
     names = [test_set.name for test_set in sets]
@@ -119,8 +127,8 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
             file = AnswerFile(folder / f"{test_set.name}.jsonl", depends)
             by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
         results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
-    output.joinpath("results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    output.joinpath("report.html").write_text(html(results), "utf-8")
+    write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_text(output / "report.html", html(results))
     return results
 
 

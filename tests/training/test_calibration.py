@@ -138,6 +138,14 @@ def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, caps
     assert {**changed, "calibration": {}} == json.loads(before)
 
 
+def test_too_few_records_change_nothing_and_are_said_to(folder, capsys):
+    before = (folder / "judge" / "config.json").read_text()
+    assert command(["calibrate", str(folder / "judge"), str(folder / "brief.json"), "--root", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing was fitted" in printed and "written to" not in printed
+    assert (folder / "judge" / "config.json").read_text() == before
+
+
 def test_training_records_and_detailed_ones_are_refused(folder):
     with pytest.raises(TaskError, match="training records"):
         read_set(folder / "training.json", folder)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -215,6 +216,20 @@ def test_the_task_type_comes_from_the_argument_the_record_or_its_pictures(tmp_pa
         read_set(path, tmp_path)
 
 
+def test_a_question_about_a_pair_needs_both_pictures(tmp_path):
+    shown = {"id": "half", "image_ref": None, "image_A": "a.png", "image_B": None}
+    for more in (
+        {"query": "Which is better, Image A or Image B?" + TAIL},
+        {"query": "Compare Image A with Image B."},
+        {"query": "Which is better?" + TAIL, "answer": "Image A"},
+    ):
+        (tmp_path / "half.json").write_text(json.dumps([{**shown, **more}]))
+        with pytest.raises(TaskError, match="record half of .*half.json asks about two pictures"):
+            read_set(tmp_path / "half.json", tmp_path)
+    (tmp_path / "half.json").write_text(json.dumps([{**shown, "query": "How good is Image A?", "answer": "Good"}]))
+    assert read_set(tmp_path / "half.json", tmp_path).ids == ["half"]
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return make_tiny_checkpoint(tmp_path_factory.mktemp("judge"))
@@ -358,7 +373,36 @@ def test_mistakes_on_the_command_line_are_named(checkpoint, sources, capsys, mon
         ([pairs, pairs], "two record files are named pairs"),
         ([pairs, "--judge-model", "m"], "DEPICTQA_API_BASE"),
         ([pairs, "--voting", pairs], "no voting file"),
+        (["nofile.json"], "the record file nofile.json cannot be read (No such file"),
+        ([pairs, "--voting", "nofile.json"], "the file of --voting, nofile.json, cannot be read"),
     ):
         assert main(["evaluate", str(checkpoint), *more, *common]) == 1
         assert said in capsys.readouterr().err
     assert not (sources / "out" / "results.json").exists()
+
+
+def test_a_wrong_root_is_an_error_and_no_accuracy(checkpoint, sources, tmp_path_factory, capsys):
+    root = tmp_path_factory.mktemp("elsewhere")
+    common = ["--root", str(root), "--output", str(sources / "out"), "--no-metrics"]
+    assert main(["evaluate", str(checkpoint), str(sources / "pairs.json"), *common]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "none of the 2 records of pairs can be shown" in said and "a.png" in said and f"--root, which is {root}" in said
+    )
+    assert not (sources / "out" / "results.json").exists()
+
+
+def test_a_full_disk_is_said_to_be_so_and_nothing_is_lost(checkpoint, sources, capsys):
+    """Files over a limit cannot be written, as on a full disk."""
+    arguments = ["evaluate", str(checkpoint), str(sources / "pairs.json"), "--root", str(sources), "--no-metrics"]
+    arguments += ["--output", str(sources / "out")]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit, where in ((150, "pairs.jsonl"), (4000, "report.html")):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            assert main(arguments) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        said = capsys.readouterr().err
+        assert "cannot write to" in said and where in said and "make room" in said
+    assert main(arguments) == 0

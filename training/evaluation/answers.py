@@ -1,7 +1,6 @@
 """Asks a judge about test sets and keeps the answers in JSON lines, from which interrupted work goes on."""
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.tasks import RATING
 
+from ..storing import appending, write_text, writing
 from .sets import TestSet
 
 CHUNK = 64
@@ -28,18 +28,20 @@ class AnswerFile:
     Args:
         path: the file; its folder is made.
         run: what the answers depend on, as JSON values.
+
+    Raises:
+        StorageError: here and in ``fill``: a file cannot be written.
     """
 
     def __init__(self, path: str | Path, run: dict):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         stamp = self.path.with_name(self.path.name + ".run")
         text = json.dumps(run, sort_keys=True, default=str)
         goes_on = stamp.exists() and stamp.read_text(encoding="utf-8") == text
         found = _lines(self.path) if goes_on and self.path.exists() else []
         self.known = {line["id"]: line for line in found if "error" not in line}
         self._write(self.known.values())
-        stamp.write_text(text, encoding="utf-8")
+        write_text(stamp, text)
 
     def fill(self, ids: Sequence, source: Source, label: str) -> list[dict]:
         """Ask for what is missing, and write all answers in order.
@@ -53,11 +55,12 @@ class AnswerFile:
             one answer per id.
         """
         missing = [index for index, identity in enumerate(ids) if identity not in self.known]
-        with open(self.path, "a", encoding="utf-8") as file:
+        with appending(self.path) as file:
             with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
                 for answers in source(missing) if missing else ():
-                    file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-                    file.flush()
+                    with writing(self.path):
+                        file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+                        file.flush()
                     self.known |= {answer["id"]: answer for answer in answers}
                     bar.update(len(answers))
         answers = [self.known[identity] for identity in ids]
@@ -65,10 +68,7 @@ class AnswerFile:
         return answers
 
     def _write(self, answers: Iterable[dict]) -> None:
-        part = self.path.with_name(self.path.name + ".part")
-        with open(part, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-        os.replace(part, self.path)
+        write_text(self.path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
 
 
 def _lines(path: Path) -> list[dict]:

@@ -1,7 +1,6 @@
 """Calibration: temperatures per question and setting, fitted on validation records, stored in the checkpoint folder."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.tasks import SCORE
 
+from ..storing import write_text
 from .metrics import calibration_error
 from .sets import TestSet
 
@@ -167,9 +167,7 @@ def store(folder: str | Path, fits: dict[str, Fit]) -> dict[str, float]:
     config = json.loads(path.read_text(encoding="utf-8"))
     new = {key: fit.temperature for key, fit in fits.items() if fit.temperature is not None}
     config["calibration"] = dict(sorted({**config.get("calibration", {}), **new}.items()))
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return config["calibration"]
 
 

@@ -110,5 +110,7 @@ def _calibrate(arguments) -> None:
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
     fits = calibration.calibrate(load_judge(folder, arguments.device), sets)
     print(calibration.table(fits))
-    if not arguments.dry_run:
+    if all(fit.temperature is None for fit in fits.values()):
+        print(f"nothing was fitted: every question has fewer than {calibration.MINIMUM} records; nothing was written")
+    elif not arguments.dry_run:
         print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")

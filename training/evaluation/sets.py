@@ -90,10 +90,12 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
 
     Raises:
         TaskError: no list of records, an unknown task type, a record without one of its fields, two records of one id,
-            training records.
+            training records, a question about a pair in a record of one picture.
     """
     try:
         records = read_records(path)
+    except OSError as error:
+        raise TaskError(f"the record file {path} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise TaskError(f"{path} is no record file: {error}") from error
     types, seen = [], set()
@@ -108,8 +110,19 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
             raise TaskError(f"{path} has two records with the id {record['id']}: answers are matched by id")
         seen.add(record["id"])
         types.append(task_type or record.get("task_type") or _task_type(record, path))
-        tasks.setting(types[-1])
+        if not tasks.setting(types[-1]).pair and _asks_for_two(record):
+            raise TaskError(
+                f"record {record['id']} of {path} asks about two pictures, but shows one ({types[-1]}): give it both "
+                "image_A and image_B"
+            )
     return TestSet(Path(path).stem, Path(root), records, types)
+
+
+def _asks_for_two(record: dict) -> bool:
+    """Whether the question names both images, or one of them is the true answer to a short question."""
+    if all(name.lower() in record["query"].lower() for name in tasks.WINNERS):
+        return True
+    return tasks.is_short(record["query"]) and tasks.parse_winner(str(record.get("answer"))) is not None
 
 
 def seal(path: Path) -> tuple[int | None, int | None]:

@@ -27,6 +27,8 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
             if len(paths) != len(opinions):
                 raise TaskError(f"{path}: {reference} has {len(paths)} dist_paths and {len(opinions)} mos_list entries")
             truth[reference] = {name: float(opinion) for name, opinion in zip(paths, opinions)}
+    except OSError as error:
+        raise TaskError(f"the file of --voting, {path}, cannot be read ({error.strerror})") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise TaskError(f"{path} is no voting file: it must map references to dist_paths and mos_list") from error
     return truth
