@@ -6,7 +6,9 @@ costs an hour. The connector's comparison with a reference has a warm-up of its 
 metrics say that decide which of two pictures is better.
 """
 
+import copy
 from collections.abc import Iterable
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,9 @@ from depictqa_core.tasks import DISTORTIONS
 
 from .dataset import labels
 from .distortions import ANSWER
+
+HOLD = 10.0
+"""Weight of the loss that holds what the language model gets to what it got before."""
 
 
 def severities(record: dict) -> list[float]:
@@ -90,54 +95,74 @@ def warm_up(
 
 
 def warm_up_comparison(
-    connector, scenes: Iterable[dict], features, epochs: int, seed: int, batch: int = 256, rate: float = 2e-3
+    connector, scenes: Iterable[dict], features, epochs: int, seed: int, batch: int = 128, rate: float = 2e-3
 ) -> float:
-    """Train ``connector.compared`` up to its last layer, and fit its standardisation.
+    """Train ``connector.compared``, the first time with its standardisation.
 
-    Heads on the hidden layer name the distortions and tell the severity of each, the severity of the whole, the
-    quality, and the severity that each metric sees (``labels.seen_severity``). The last layer stays as it is: a
-    language model that was there before is not confused.
+    Heads on its last hidden layer name the distortions and tell the severity of each, the severity of the whole, the
+    quality, and the severity that each metric sees (``labels.seen_severity``); and of two variants of a scene which is
+    the better one. What it hands to the language model is held to what it was: a language model that was there before
+    is not confused, and learns afterwards to use what is new.
 
     Args:
         scenes: of ``dataset.scenes.read_scenes``.
         features: with ``compare(path, reference)`` [COMPARISON_STATISTICS], and ``index`` of the readable paths.
-        epochs: passes over all variants.
+        epochs: passes over all decided pairs (``dataset.labels.better``).
+        batch: pairs in a step.
 
     Returns:
         mean loss of the last epoch.
     """
-    seen, rows = [], []
-    for scene in scenes:
-        for variant in scene["variants"]:
-            if variant["image"] in features.index and scene["reference"] in features.index:
-                seen.append(features.compare(variant["image"], scene["reference"]))
-                rows.append(_targets(variant))
-    seen, targets, kinds = torch.stack(seen), torch.tensor(rows), len(DISTORTIONS)
-    connector.comparison_mean.copy_(seen.mean(0))
-    connector.comparison_deviation.copy_(seen.std(0).clamp(min=1e-2))
+    rows, targets, pairs = _compared_variants(scenes, features)
+    kinds = len(DISTORTIONS)
+    if not connector.comparison_mean.any():
+        connector.comparison_mean.copy_(rows.mean(0))
+        connector.comparison_deviation.copy_(rows.std(0).clamp(min=1e-2))
+    rows = connector.standardise_comparison(rows)
     present = (targets[:, :kinds] > 0).float()
     present = torch.cat([present, (present.sum(1, keepdim=True) == 0).float()], 1)
     present = present / present.sum(1, keepdim=True)
-    body = connector.train().compared[:-1]
-    width = connector.compared[-1].in_features
-    heads = nn.ModuleList([nn.Linear(width, kinds + 1), nn.Linear(width, targets.shape[1])])
-    optimiser = torch.optim.AdamW([*body.parameters(), *heads.parameters()], lr=rate, weight_decay=0.02)
-    steps = epochs * -(-len(seen) // batch)
+    body, last = connector.train().compared[:-1], connector.compared[-1]
+    before = copy.deepcopy(connector.compared).requires_grad_(False)
+    heads = nn.ModuleList([nn.Linear(last.in_features, n) for n in (kinds + 1, targets.shape[1], 1)])
+    optimiser = torch.optim.AdamW([*connector.compared.parameters(), *heads.parameters()], lr=rate, weight_decay=0.02)
+    steps = epochs * -(-len(pairs) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
     generator = torch.Generator().manual_seed(seed)
     for _ in tqdm(range(epochs), desc="comparison warm-up", mininterval=10):
         loss_sum = 0.0
-        for part in torch.randperm(len(seen), generator=generator).split(batch):
-            standard = connector.standardise_comparison(seen[part])
-            hidden = body(standard + 0.05 * torch.randn(standard.shape, generator=generator))
-            loss = F.smooth_l1_loss(heads[1](hidden), targets[part], beta=0.3)
-            loss = loss + 0.5 * F.cross_entropy(heads[0](hidden), present[part])
+        for part in torch.randperm(len(pairs), generator=generator).split(batch):
+            which = pairs[part].flatten()
+            shown, truth = rows[which], targets[which]
+            hidden = body(shown + 0.05 * torch.randn(shown.shape, generator=generator))
+            better, worse = heads[2](hidden).unflatten(0, (-1, 2)).unbind(1)
+            loss = F.smooth_l1_loss(heads[1](hidden), truth, beta=0.3)
+            loss = loss + 0.5 * F.cross_entropy(heads[0](hidden), present[which]) + F.softplus(worse - better).mean()
+            loss = loss + HOLD * F.mse_loss(last(hidden), before(shown))
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
             loss_sum += loss.item() * len(part)
-    return loss_sum / len(seen)
+    return loss_sum / len(pairs)
+
+
+def _compared_variants(scenes: Iterable[dict], features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Statistics [N, COMPARISON_STATISTICS] and targets [N, T] of the readable variants, and their decided pairs.
+
+    Returns:
+        (statistics, targets, [P, 2]: rows of the better and the worse variant of each pair)
+    """
+    rows, targets, pairs = [], [], []
+    for scene in scenes:
+        known = [v for v in scene["variants"] if v["image"] in features.index and scene["reference"] in features.index]
+        for (i, one), (j, other) in combinations(enumerate(known, start=len(rows)), 2):
+            better = labels.better(one, other)
+            if better is not None:
+                pairs.append((i, j) if better else (j, i))
+        rows += [features.compare(variant["image"], scene["reference"]) for variant in known]
+        targets += [_targets(variant) for variant in known]
+    return torch.stack(rows), torch.tensor(targets), torch.tensor(pairs)
 
 
 def _targets(variant: dict) -> list[float]:
