@@ -157,9 +157,7 @@ def _describe(arguments: argparse.Namespace) -> int | None:
     if not detailed_sets(plan):
         raise PlanError(f"{plan.name} has no detailed answers to ask for: only assessments and comparisons have")
     if missing := unbuilt(arguments.root, plan):
-        raise PlanError(
-            f"{arguments.root} has no samples of {', '.join(missing)}: build them first, by the same plan"
-        )
+        raise PlanError(f"{arguments.root} has no samples of {', '.join(missing)}: build them first, by the same plan")
     todo = [one for name in detailed_sets(plan) for one in pending(plan, arguments.root, name, arguments.again)]
     todo = todo[: arguments.limit]
     if arguments.dry_run:
