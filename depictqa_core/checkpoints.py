@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import CheckpointError
-from .placement import QUANTISED, loading_options
+from .placement import QUANTISED, check_device, loading_options
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
+BUNDLED_NAMES = ("bundled", BUNDLED.name)
+"""What the included model is called wherever a checkpoint is taken, unless there is a folder of that name."""
 CARD = "depictqa.json"
 PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 
@@ -28,20 +30,30 @@ class Checkpoint:
     card: dict
 
 
-def describe_checkpoint(folder: str | Path) -> dict:
+def checkpoint_folder(name: str | Path | None) -> Path:
+    """The folder of a checkpoint: the included one for None and ``BUNDLED_NAMES``, else what was given, unchecked."""
+    bundled = name is None or (str(name) in BUNDLED_NAMES and not Path(name).is_dir())
+    return BUNDLED if bundled else Path(name)
+
+
+def describe_checkpoint(folder: str | Path | None) -> dict:
     """The card of a checkpoint folder, checked: every weight file is there in its full size.
+
+    Args:
+        folder: as ``checkpoint_folder`` takes it.
 
     Raises:
         CheckpointError: the folder is no checkpoint, or a file of it is missing or cut short.
     """
-    folder = Path(folder)
+    folder = checkpoint_folder(folder)
     if folder.is_file():
         pickled = any(folder.match(pattern) for pattern in PICKLES)
         hint = f"a pickle, {_import_hint(folder, folder.with_suffix(''))}" if pickled else "a file"
         raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
     if not folder.is_dir():
-        remedy = "; it comes with the package: install or clone it again" if folder == BUNDLED else ""
-        raise CheckpointError(f"checkpoint folder '{folder}' does not exist{remedy}")
+        own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
+        remedy = "it comes with the package: install or clone it again" if folder == BUNDLED else own
+        raise CheckpointError(f"checkpoint folder '{folder}' does not exist; {remedy}")
     if not (folder / CARD).is_file():
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
         hint = f"; it holds the pickle {pickles[0].name}, {_import_hint(pickles[0], folder)}" if pickles else ""
@@ -82,11 +94,11 @@ def _import_hint(pickle: Path, name: Path) -> str:
     )
 
 
-def load_checkpoint(folder: str | Path, device: str | dict = "cpu", dtype: str = "float32") -> Checkpoint:
+def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype: str = "float32") -> Checkpoint:
     """Load a checkpoint folder for inference, without network access and from safetensors only.
 
     Args:
-        folder: a checkpoint folder.
+        folder: a checkpoint folder, or one of ``BUNDLED_NAMES``.
         device: torch device; "balanced" or "sequential" for all of them together; or a device map (module -> device).
         dtype: "float32", "float16" or "bfloat16"; or "int8" or "int4", which quantise the language model (they need
             the package bitsandbytes).
@@ -95,8 +107,9 @@ def load_checkpoint(folder: str | Path, device: str | dict = "cpu", dtype: str =
         CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
             that cannot be had.
     """
-    folder = Path(folder)
+    folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
+    check_device(device)
     from transformers import AutoTokenizer
 
     from .config import DepictQAConfig
@@ -214,12 +227,13 @@ def write_card(folder: Path, card: dict) -> dict:
     return card
 
 
-def verify_checkpoint(folder: str | Path) -> dict:
+def verify_checkpoint(folder: str | Path | None) -> dict:
     """``describe_checkpoint``, and the SHA-256 of every weight file besides; raises CheckpointError if one differs."""
+    folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
     for name, facts in card["files"].items():
-        if file_hash(Path(folder) / name) != facts["sha256"]:
-            raise CheckpointError(f"checkpoint '{Path(folder).name}' is damaged: the contents of {name} have changed")
+        if file_hash(folder / name) != facts["sha256"]:
+            raise CheckpointError(f"checkpoint '{folder.name}' is damaged: the contents of {name} have changed")
     return card
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from . import answers, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
-from .checkpoints import BUNDLED, Checkpoint, load_checkpoint
+from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from .confidence import detailed_confidence
 from .engine import CACHE_BYTES, Counter, Engine, OnText, Progress
 from .errors import TaskError
@@ -33,7 +33,7 @@ def load_judge(
     """Load a judge.
 
     Args:
-        checkpoint: a checkpoint folder; None is the bundled depictqa-mini.
+        checkpoint: a checkpoint folder; None, "bundled" and "depictqa-mini" are the included one.
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
         dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16"; or
             "int8" or "int4", which quantise the language model with the package bitsandbytes.
@@ -51,7 +51,7 @@ def load_judge(
             nothing can be compiled here.
         TaskError, ImageError: the anchors cannot be used.
     """
-    folder = Path(checkpoint) if checkpoint is not None else BUNDLED
+    folder = checkpoint_folder(checkpoint)
     import torch
 
     if device == "auto":

@@ -13,6 +13,23 @@ UNTOUCHED = ("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", "
 """Modules that are never quantised: words inside names for transformers 4, patterns from their start for 5."""
 
 
+def check_device(device) -> None:
+    """Refuse what is no device at all, in fewer words than torch, which lists what it was ever made for.
+
+    Raises:
+        CheckpointError: the name of the device is not known.
+    """
+    import torch
+
+    if isinstance(device, str) and device not in SPREAD:
+        try:
+            torch.device(device)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"device '{device}' is not known: choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"
+            ) from error
+
+
 def loading_options(config, device, dtype: str) -> dict:
     """Arguments of ``from_pretrained`` for a device and a number format.
 

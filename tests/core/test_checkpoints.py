@@ -175,15 +175,29 @@ def test_missing_folder_and_file_instead_of_folder(tmp_path, whole):
 
 
 def test_a_bundled_model_that_is_gone(monkeypatch, tmp_path):
-    monkeypatch.setattr("depictqa_core.judge.BUNDLED", tmp_path / "depictqa-mini")
+    monkeypatch.setattr("depictqa_core.checkpoints.BUNDLED", tmp_path / "depictqa-mini")
     with pytest.raises(CheckpointError, match="depictqa-mini' does not exist"):
         load_judge()
+
+
+def test_the_included_model_has_a_name_wherever_a_checkpoint_is_taken(monkeypatch, tmp_path, whole):
+    monkeypatch.setattr("depictqa_core.checkpoints.BUNDLED", whole)
+    monkeypatch.chdir(tmp_path)
+    for name in ("bundled", "depictqa-mini", None):
+        assert (
+            describe_checkpoint(name) == verify_checkpoint(name) == load_checkpoint(name).card == load_judge(name).info
+        )
+    with pytest.raises(CheckpointError, match="give a folder that holds depictqa.json, or 'bundled' for"):
+        load_judge("mini")
+    (tmp_path / "bundled").mkdir()  # a folder of one's own of that name is taken for what it is
+    with pytest.raises(CheckpointError, match="'bundled' is not a checkpoint folder"):
+        load_judge("bundled")
 
 
 def test_unknown_dtype_and_device(whole):
     with pytest.raises(CheckpointError, match="unknown dtype 'int3'.*float32, float16, bfloat16"):
         load_judge(whole, dtype="int3")
-    with pytest.raises(CheckpointError, match="device 'abacus'.*choose auto or cpu") as caught:
+    with pytest.raises(CheckpointError, match="device 'abacus' is not known: choose auto, cpu") as caught:
         load_judge(whole, device="abacus")
     assert "\n" not in str(caught.value)
 
