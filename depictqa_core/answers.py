@@ -2,10 +2,11 @@
 
 from . import tasks
 from .anchors import Placement
+from .ranking import ranks
 from .results import Comparison, Identification, LabelProbability, RankedPicture, Ranking, Score
 
 TIE = 0.05
-"""Two pictures are tied when the probability that one is better lies within this of one half."""
+"""Two pictures are tied when the probability that one is better lies within this of one half (see ``comparison``)."""
 TIE_POINTS = 1.0
 """Two scores less than this apart are tied."""
 MAX_SPREAD = 50.0
@@ -48,20 +49,26 @@ def _score(name, mean, spread, levels, low, high, method) -> Score:
 
 
 def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
-    """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward)."""
+    """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
+
+    It is a tie unless both orders name the same winner: one that changes with the order of asking tells of the order,
+    not of the pictures.
+    """
     probability = (forward + backward) / 2
-    verdict = "tie" if abs(probability - 0.5) < TIE else "A" if probability > 0.5 else "B"
+    same_winner = (forward - 0.5) * (backward - 0.5) > 0
+    verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
     return Comparison(
         name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text
     )
 
 
 def reason(found: Identification | None, rated: Score | None) -> str:
-    """One sentence on a picture's place: its distortion with the probability of it, and its rating."""
+    """One sentence on a picture's place: its distortion ("perhaps" below 50 %), how sure that is, and its rating."""
     parts = []
     if found is not None:
-        sure = f"{found.confidence:.0%} sure"
-        parts.append(f"{found.text.lower()} ({sure})" if found.labels else f"no distortion found ({sure})")
+        perhaps = "perhaps " if found.confidence < 0.5 else ""
+        named = found.text.lower() if found.labels else "no distortion" if perhaps else "no distortion found"
+        parts.append(f"{perhaps}{named} ({found.confidence:.0%} sure)")
     if rated is not None:
         level = max(rated.levels, key=lambda item: item.probability).label
         parts.append(f"quality {level}")
@@ -74,17 +81,14 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
     Args:
         pictures: the judged Pictures, in input order.
         places: their indexes, best first.
-        tied: whether two pictures, by index, cannot be told apart. A picture shares the rank of the one before only if
-            it is tied with the first of that rank, so that small steps do not add up to one long tie.
+        tied: whether two pictures, by index, cannot be told apart; ranks are made of it by ``ranking.ranks``.
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per picture, or None where they were not asked for.
         answers: the Comparisons that were made.
         budget, stopped: as in Ranking.
     """
-    ranked, rank, first = [], 1, places[0]
-    for place, index in enumerate(places):
-        if place and not tied(first, index):
-            rank, first = place + 1, index
+    ranked = []
+    for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
         strength, low, high = bounds[place]
         ranked.append(
             RankedPicture(

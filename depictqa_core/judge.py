@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from . import answers, ranking, tasks
@@ -225,7 +224,7 @@ class Judge:
         budget: int | None = None,
         progress: Progress | None = None,
     ) -> Ranking:
-        """Order pictures from best to worst.
+        """Order pictures from best to worst. The rank of a picture is one more than how many are surely (95 %) better.
 
         Args:
             method: "pairs" compares pictures in both orders and fits Bradley-Terry strengths with 95 % intervals (all
@@ -271,10 +270,11 @@ class Judge:
         outcome = ranking.rank_pairs(len(pictures), ask, budget=pairs, top=top_k, confidence=confidence)
         report.finish()
         strengths = outcome.strengths
-        places = ranking.order(strengths)
-        tied = partial(ranking.tied, strengths)
+        places = ranking.order(strengths, [score.score for score in scores] if scores else None)
+        apart = ranking.told_apart(strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        return answers.ranking(pictures, places, tied, bounds, scores, found, "pairs", asked, pairs, outcome.stopped)
+        facts = (scores, found, "pairs", asked, pairs, outcome.stopped)
+        return answers.ranking(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
         """Encode pictures ahead, so that their pixels may be forgotten while they are judged.

@@ -20,7 +20,9 @@ from depictqa_core.ranking import (
     estimate_weight,
     order,
     rank_pairs,
+    ranks,
     tied,
+    told_apart,
     top_decided,
 )
 
@@ -202,6 +204,54 @@ def test_tied_depends_on_the_level():
     strengths = bradley_terry(2, [(0, 1)], [0.9], 4)
     assert 0.9 < strengths.probability(0, 1) < 0.975
     assert tied(strengths, 0, 1) and tied(strengths, 1, 0) and not tied(strengths, 0, 1, level=0.8)
+
+
+def test_equal_strengths_stand_in_the_order_of_their_scores():
+    strengths = bradley_terry(5, [(3, 1)], [0.9])
+    assert order(strengths) == [3, 0, 2, 4, 1]
+    assert order(strengths, [50.0, 99.0, 70.0, 10.0, 70.0]) == [3, 2, 4, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_told_apart_is_what_is_not_tied(seed, share):
+    rng = np.random.default_rng(seed)
+    truth, pairs = rng.normal(0, 2, 12), [pair for pair in all_pairs(12) if rng.random() < share]
+    strengths = bradley_terry(12, pairs, answers_of(truth, pairs, rng, noise=0.2), 6.0)
+    apart = told_apart(strengths)
+    exact = np.array([[i != j and not tied(strengths, i, j) for j in range(12)] for i in range(12)])
+    assert (apart == apart.T).all() and (apart != exact).sum() <= 2 and 0 < exact.sum() < 132
+
+
+def test_told_apart_is_as_sure_as_the_answers():
+    """Beyond what the curvature says: it is flat for answers near 1."""
+    sure, unsure = (told_apart(bradley_terry(2, [(0, 1)], [answer], PRIOR_WEIGHT)) for answer in (0.99, 0.9))
+    assert sure[0, 1] and not unsure.any() and not told_apart(bradley_terry(3, [], [])).any()
+
+
+def test_a_rank_is_one_more_than_how_many_are_surely_better():
+    points = [90.0, 89.5, 60.0, 59.2, 58.4, 10.0]
+    assert ranks(range(6), lambda i, j: abs(points[i] - points[j]) < 1) == [1, 1, 3, 3, 4, 6]
+    steps = [float(number) for number in range(30)]  # no chain of small steps makes all of them one
+    assert ranks(range(30), lambda i, j: abs(steps[i] - steps[j]) < 3)[-1] == 28
+    assert ranks([], None) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_ranks_never_fall_and_who_shares_one_is_not_told_apart(n, seed):
+    certain = np.random.default_rng(seed).random((n, n)) < 0.4
+    found = ranks(range(n), lambda i, j: not certain[i, j])
+    assert found == sorted(found) and all(rank <= place for place, rank in enumerate(found, start=1))
+    assert not any(certain[i, j] for i, j in all_pairs(n) if found[i] == found[j])
+
+
+def test_who_never_met_is_not_ranked_far_apart():
+    """Two of eight pairs: nobody may stand last for being tied with all but the first."""
+    strengths = rank_pairs(8, lambda pairs: [0.99] * len(pairs), budget=2).strengths
+    places, apart = order(strengths), told_apart(strengths)
+    found = ranks(places, lambda i, j: not apart[i, j])
+    assert max(found) <= 1 + 2  # no more than the two that won can be surely better
 
 
 def test_intervals_cover_the_truth_for_votes():

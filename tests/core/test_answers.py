@@ -1,0 +1,48 @@
+"""From probabilities to answers: who wins, and how a reason is worded."""
+
+import numpy as np
+import pytest
+
+from depictqa_core import answers, reports, tasks
+
+OPTIONS = tasks.identification_answers(1)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "verdict"),
+    [
+        (0.9, 0.8, "A"),
+        (0.1, 0.3, "B"),
+        (0.64, 0.26, "tie"),  # 0.45 on average, but each order of asking names another winner
+        (0.95, 0.45, "tie"),
+        (0.95, 0.55, "A"),  # far apart, but of one mind
+        (0.53, 0.54, "tie"),
+        (0.8, 0.5, "tie"),
+        (0.5, 0.5, "tie"),
+    ],
+)
+def test_a_verdict_needs_both_orders_of_asking(forward, backward, verdict):
+    found = answers.comparison("a", "b", forward, backward)
+    turned = answers.comparison("b", "a", 1 - backward, 1 - forward)
+    assert (found.verdict, turned.verdict) == (verdict, {"A": "B", "B": "A", "tie": "tie"}[verdict])
+    assert found.probability_a == pytest.approx((forward + backward) / 2)
+    assert found.disagreement == pytest.approx(abs(forward - backward))
+    contradict = (forward - 0.5) * (backward - 0.5) < 0
+    assert ("name different winners" in reports.comparison_text(found)) == contradict
+
+
+@pytest.mark.parametrize(
+    ("label", "probability", "words"),
+    [
+        ("Overly high brightness", 0.47, "perhaps overly high brightness (47% sure)"),
+        ("Overly high brightness", 0.9, "overly high brightness (90% sure)"),
+        ("None", 0.4, "perhaps no distortion (40% sure)"),
+        ("None", 0.93, "no distortion found (93% sure)"),
+    ],
+)
+def test_a_reason_says_perhaps_where_it_is_less_than_even(label, probability, words):
+    row = np.full(len(OPTIONS), (1 - probability) / (len(OPTIONS) - 1))
+    row[OPTIONS.index(label)] = probability
+    found, rated = answers.identification("a", OPTIONS, row), answers.score("a", np.eye(5)[0])
+    assert answers.reason(found, rated) == f"{words}, quality excellent"
+    assert answers.reason(None, rated) == "quality excellent"
