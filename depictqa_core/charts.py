@@ -100,14 +100,12 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
 
 def leaderboard_chart(board: Leaderboard) -> Image.Image:
     """A leaderboard as a picture: strengths with their intervals, and below (for few labels) who beats whom."""
-    rows = [
-        Row(s.label, s.strength, s.low, s.high, (f"{s.win_share:.0%}", _record(s)), mark, s.rank == 1)
-        for s, mark in zip(board.standings, rank_marks(board.standings))
-    ]
-    low, high = min(row.low for row in rows), max(row.high for row in rows)
+    rows = [_standing_row(s, mark) for s, mark in zip(board.standings, rank_marks(board.standings))]
+    compared = [row for row in rows if row.at is not None]
+    low, high = min(row.low for row in compared), max(row.high for row in compared)
     ticks = _ticks(low, high)
     axis = Axis("strength (log odds) with its 95 % interval", min(low, ticks[0]), max(high, ticks[-1]), ticks)
-    title = f"{len(rows)} compared, best first"
+    title = f"{len(compared)} compared, best first"
     subtitle = " ".join(leaderboard_notes(board)[:1])
     chart = row_chart(title, subtitle, rows, axis, ("wins by", "won-tied-lost"), leaderboard_notes(board)[1:])
     if len(rows) > MOST_MATRIX:
@@ -146,6 +144,13 @@ def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "
         drawn.append(row_chart(title, subtitle, page, axis, ("score", "distortion", "confidence"), notes))
     size = max(page.width for page in drawn), max(page.height for page in drawn)
     return [drawing.extended(page, size) for page in drawn]
+
+
+def _standing_row(standing: Standing, mark: str) -> Row:
+    s = standing
+    if s.rank is None:
+        return Row(s.label, None, 0.0, 0.0, ("-", "not compared"), mark)
+    return Row(s.label, s.strength, s.low, s.high, (f"{s.win_share:.0%}", _record(s)), mark, s.rank == 1)
 
 
 def _record(standing: Standing) -> str:

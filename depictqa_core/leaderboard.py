@@ -5,6 +5,7 @@ Knows nothing of networks: pictures are numbers 0..n-1 with a label each, and an
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def leaderboard(
     (the groups, not the pairs, are what another batch of pictures would draw anew); with fewer than ``FEWEST_GROUPS``
     groups that would look far too sure, so then they are those of the fit itself. Two labels tie when the difference
     of their strengths is below 0 in at least 2.5 % and above 0 in at least 2.5 % of the refits, or when so small that
-    the judge would call it a tie.
+    the judge would call it a tie. Labels without any comparison stand last, without a rank.
 
     Args:
         labels: one per picture.
@@ -105,7 +106,8 @@ def leaderboard(
         resamples: how often the groups are drawn.
         seed: of the draws; the same input gives the same leaderboard.
     """
-    names = list(dict.fromkeys(labels))
+    compared = {labels[index] for pair in pairs for index in (pair.a, pair.b)}
+    names = [label for label in dict.fromkeys(labels) if label in compared]
     number = {name: place for place, name in enumerate(names)}
     items = [(number[labels[pair.a]], number[labels[pair.b]]) for pair in pairs]
     wins = np.array([answer.probability_a for answer in answers])
@@ -121,19 +123,17 @@ def leaderboard(
         low, high = strengths.low, strengths.high
 
     def tied(i: int, j: int) -> bool:
-        if abs(1 / (1 + np.exp(strengths.values[j] - strengths.values[i])) - 0.5) < TIE:
+        if abs(1 / (1 + math.exp(strengths.values[j] - strengths.values[i])) - 0.5) < TIE:
             return True
         if not resampled:
             return ranking.tied(strengths, i, j)
         gaps = np.round(draws[:, i] - draws[:, j], 9)
-        return 0.025 < np.mean(gaps > 0) + np.mean(gaps == 0) / 2 < 0.975
+        return bool(0.025 < np.mean(gaps > 0) + np.mean(gaps == 0) / 2 < 0.975)
 
     shares, counts = _shares(len(names), items, wins)
     order = ranking.order(strengths)
-    standings, rank, first = [], 1, order[0]
-    for place, item in enumerate(order):
-        if place and not tied(first, item):
-            rank, first = place + 1, item
+    standings = []
+    for place, (item, rank) in enumerate(zip(order, ranking.ranks(order, tied))):
         met = counts[item] > 0
         standings.append(
             Standing(
@@ -142,21 +142,31 @@ def leaderboard(
                 strength=float(strengths.values[item]),
                 low=float(min(low[item], strengths.values[item])),
                 high=float(max(high[item], strengths.values[item])),
-                win_share=float((shares[item, met] * counts[item, met]).sum() / max(counts[item].sum(), 1)),
+                win_share=float((shares[item, met] * counts[item, met]).sum() / counts[item].sum()),
                 **_record(item, items, answers),
                 pictures=sum(label == names[item] for label in labels),
                 tied_with_next=place + 1 < len(order) and tied(item, order[place + 1]),
             )
         )
-    table = tuple(tuple(None if counts[i, j] == 0 else float(shares[i, j]) for j in order) for i in order)
+    table = [tuple(None if counts[i, j] == 0 else float(shares[i, j]) for j in order) for i in order]
+    alone = [label for label in dict.fromkeys(labels) if label not in compared]
+    table = [(*row, *[None] * len(alone)) for row in table] + [(None,) * (len(names) + len(alone)) for _ in alone]
     return Leaderboard(
-        standings=tuple(standings),
+        standings=(*standings, *(_not_compared(label, labels) for label in alone)),
         comparisons=len(pairs),
         groups=len(groups),
         intervals="bootstrap" if resampled else "posterior",
         disagreement=float(np.mean([answer.disagreement for answer in answers])),
-        shares=table,
+        shares=tuple(table),
     )
+
+
+def _not_compared(label: str, labels: Sequence[str]) -> Standing:
+    """What is known of a label none of whose pictures has a partner: how many they are."""
+    nothing = dict.fromkeys(("strength", "low", "high", "win_share"), math.nan)
+    record = dict.fromkeys(("wins", "ties", "losses"), 0)
+    pictures = sum(other == label for other in labels)
+    return Standing(rank=None, label=label, **nothing, **record, pictures=pictures, tied_with_next=False)
 
 
 def _resampled(count, items, wins, weight, group_of, groups, resamples, seed) -> np.ndarray:

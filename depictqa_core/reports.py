@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from .confidence import reliable
+from .ranking import BUDGET, TOP_DECIDED, default_budget
 from .results import (
     Comparison,
     Description,
@@ -46,13 +47,16 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
 
 
 def csv_text(results: list[dict], failures: Sequence[Failure] = ()) -> str:
-    """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone.
+    """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone (the first is
+    added where the answers are not about single pictures).
 
     Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
     distortions has the label "none". None is an empty cell.
     """
     rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
-    columns = list(rows[0] if results else {"picture": None})
+    columns = list(rows[0]) if results else []
+    if not results or (failures and "picture" not in columns):
+        columns.append("picture")
     text = io.StringIO()
     writer = csv.DictWriter(text, [*columns, "error"], restval="", lineterminator="\n")
     writer.writeheader()
@@ -125,9 +129,12 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
     verdict = _marked(verdict, result.confidence, minimum)
+    # the averaged probability is apart from each order's own by half of what these differ by
+    contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
+    orders = "name different winners and differ" if contradict else "differ"
     lines = [
         table(["", "picture", "better"], rows, "<<>", width, shrink=1),
-        f"{verdict}; the two orders of asking differ by {result.disagreement:.2f}",
+        f"{verdict}; the two orders of asking {orders} by {result.disagreement:.2f}",
     ]
     if result.text is not None:
         lines += ["", _indented(result.text, width)]
@@ -149,7 +156,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         "score": (">", ["-" if place.score is None else f"{place.score:.1f}" for place in places]),
         "spread": (">", ["-" if place.spread is None else f"±{place.spread:.1f}" for place in places]),
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
-        "95 % interval": (">", [f"{place.low:+.2f} .. {place.high:+.2f}" for place in places]),
+        "95 % interval": (">", [_interval(place) if ranking.comparisons else "-" for place in places]),
         "picture": ("<", [printable(place.picture[len(folder) :]) for place in places]),
         "why": ("<", [_marked(place.reason, _confidence(place), minimum) for place in places]),
     }
@@ -163,9 +170,25 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
     rows = list(zip(*(cells for _, cells in shown.values())))
     foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
-        foot += f", {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)} ({ranking.stopped})"
-        foot += f"; the two orders of asking differ by {ranking.disagreement:.2f} on average"
+        foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
+
+
+def pairs_asked(ranking: Ranking) -> str:
+    """How many pairs a ranking compared and why no more: "153 of 325 pairs compared, chosen automatically"."""
+    count = len(ranking.pictures)
+    full = count * (count - 1) // 2
+    why = {
+        BUDGET: "chosen automatically" if ranking.budget == default_budget(count) else "as many as the budget",
+        TOP_DECIDED: "enough to decide the best",
+    }
+    if ranking.stopped in why:
+        return f"{ranking.comparisons} of {full} pairs compared, {why[ranking.stopped]}"
+    return f"all {full} pairs compared" if full > 1 else "1 pair compared"
+
+
+def _interval(place: RankedPicture | Standing) -> str:
+    return f"{place.low:+.2f} .. {place.high:+.2f}"
 
 
 def map_text(found) -> str:
@@ -178,10 +201,14 @@ def map_text(found) -> str:
 
 
 def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
-    """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is."""
+    """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is.
+
+    Labels that were compared with no other stand last, with "-" for a rank.
+    """
     rows = [
-        [mark, s.label, f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
-        + [f"{s.low:+.2f} .. {s.high:+.2f}"]
+        [mark, s.label, f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}", _interval(s)]
+        if s.rank is not None
+        else [mark, s.label, "-", "not compared", "-", "-"]
         for s, mark in zip(board.standings, rank_marks(board.standings))
     ]
     columns = ["rank", "label", "wins by", "won-tied-lost", "strength", "95 % interval"]
@@ -201,6 +228,9 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     ]
     if any(standing.tied_with_next for standing in board.standings):
         notes.append('Labels with the same rank (such as "2=") cannot be told apart.')
+    if board.uncompared:
+        alone = ", ".join(board.uncompared)
+        notes.append(f"Not compared, as no picture has a partner of the same prompt and seed: {alone}.")
     return notes
 
 
@@ -217,9 +247,9 @@ def _confidence(place: RankedPicture) -> float | None:
 
 
 def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
-    """The ranks as text, "2=" where a rank is shared."""
+    """The ranks as text, "2=" where a rank is shared, "-" for what has none."""
     ranks = [place.rank for place in places]
-    return [f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]
+    return ["-" if rank is None else f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]
 
 
 def table(columns: list[str], rows: list[list[str]], align: str, width: int | None = None, shrink: int = 0) -> str:

@@ -1,11 +1,12 @@
 """What the judge answers: one frozen dataclass per verb, each of which turns itself into plain JSON values."""
 
+import math
 from dataclasses import asdict, dataclass
 
 
 class _Result:
     def to_dict(self) -> dict:
-        """This answer as nested dicts, lists, strings and numbers, with numbers rounded to 6 digits."""
+        """This answer as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN."""
         return _plain(asdict(self))
 
 
@@ -14,7 +15,9 @@ def _plain(value):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    return round(value, 6) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, 6)  # JSON knows no NaN
+    return value
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,8 @@ class Comparison(_Result):
         picture_a, picture_b: names of the pictures.
         probability_a: probability 0..1 that A is better, averaged over both orders of asking.
         disagreement: 0..1, how far the two orders lie apart.
-        verdict: ``"A"``, ``"B"`` or ``"tie"``.
+        verdict: ``"A"``, ``"B"`` or ``"tie"``; a tie where the probability is within 0.05 of one half, and where the
+            two orders of asking name different winners.
         confidence: 0.5..1, the probability of the more probable winner.
         text: the comparison in words, or None when no words were asked for.
     """
@@ -110,7 +114,8 @@ class RankedPicture(_Result):
     """One place of a ranking.
 
     Attributes:
-        rank: 1 is best; pictures that cannot be told apart from the first of a rank share it.
+        rank: 1 is best: one more than how many pictures are better with 95 % certainty (by a point and more with method
+            "score"). Pictures that share a rank cannot be told apart.
         index: position of the picture in the input, from 0.
         picture: name of the picture.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; with method "score" the
@@ -168,16 +173,17 @@ class Standing(_Result):
     """One place of a leaderboard.
 
     Attributes:
-        rank: 1 is best; labels that cannot be told apart from the first of a rank share it.
+        rank: 1 is best: one more than how many labels are better with 95 % certainty. Labels that share a rank cannot
+            be told apart. None for a label that was compared with no other: it stands last.
         label: the model, sampler, LoRA or prompt.
-        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval.
-        win_share: mean probability 0..1 that its picture is the better one of a pair.
+        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; NaN if not compared.
+        win_share: mean probability 0..1 that its picture is the better one of a pair; NaN if not compared.
         wins, ties, losses: verdicts over its pairs.
         pictures: how many pictures bear the label.
         tied_with_next: True when the next label cannot be told apart from this one.
     """
 
-    rank: int
+    rank: int | None
     label: str
     strength: float
     low: float
@@ -210,6 +216,11 @@ class Leaderboard(_Result):
     intervals: str
     disagreement: float
     shares: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def uncompared(self) -> tuple[str, ...]:
+        """Labels that were compared with no other."""
+        return tuple(standing.label for standing in self.standings if standing.rank is None)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
 from .errors import TaskError
 from .images import Picture
-from .reports import common_folder, printable, rank_marks
+from .reports import common_folder, pairs_asked, printable, rank_marks
 from .results import Identification, RankedPicture, Ranking, Score
 
 MOST_SHOWN = 200
@@ -143,8 +143,8 @@ def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, 
     bars = []
     if place.score is not None:
         bars.append(_score_bar(place.score, place.spread))
-    if method == "pairs":
-        at, start, end = ((value - low) / (high - low) if high > low else 0.5 for value in _bounds(place))
+    if method == "pairs" and place.low < place.high:  # a picture alone was compared with none
+        at, start, end = ((value - low) / (high - low) for value in _bounds(place))
         bars.append(_Bar("strength", f"{place.strength:+.2f}", at, start, end, filled=False))
     chip = None
     if place.reason and place.labels is not None:
@@ -279,7 +279,7 @@ def _subtitle(ranking: Ranking) -> str:
     if ranking.method == "score":
         parts.append("ordered by score")
     elif ranking.comparisons:
-        parts.append(f"ordered by {ranking.comparisons} comparison{'s' * (ranking.comparisons != 1)} of two pictures")
+        parts.append(pairs_asked(ranking))
         parts.append(f"the two orders of asking differ by {ranking.disagreement:.2f} on average")
     return _sentence(parts)
 
@@ -293,8 +293,9 @@ def _legend(ranking: Ranking, places: Sequence[RankedPicture]) -> list[str]:
     lines = []
     if places[0].score is not None:
         lines.append("score: 0 (worst) to 100 (flawless); the line is the standard deviation.")
-    if ranking.method == "pairs":
+    if ranking.comparisons:
         lines.append("strength: Bradley-Terry, in log odds, on one scale for all; the line is the 95 % interval.")
     if any(place.tied_with_next for place in places):
+        lines.append("rank: one more than how many pictures are better with 95 % certainty.")
         lines.append('Pictures with the same rank (such as "2=") cannot be told apart.')
     return lines

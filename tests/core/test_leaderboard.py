@@ -1,5 +1,7 @@
 """Fair pairs and leaderboards: who meets whom, what is known of the truth, ties that are said, intervals that cover."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,3 +149,26 @@ def test_charts_of_any_number_of_labels(count):
     chart = leaderboard_chart(board)
     assert chart.mode == "RGB" and chart.width < 1400
     assert (chart.height > 44 * count + 34 * count) == (count <= 12)  # with who beats whom below, where it fits
+
+
+@pytest.mark.parametrize("groups", [2, 8])
+def test_a_label_that_met_nobody_stands_last_without_a_rank(groups):
+    labels = ["alone", *["a"] * groups, *["b"] * groups]
+    made = ["z", *map(str, range(groups)), *map(str, range(groups))]
+    pairs = fair_pairs(labels, made)
+    given = answers_of(pairs, labels, {"a": 2.0, "b": 0.0}, np.random.default_rng(0), noise=0.3)
+    board = leaderboard(labels, pairs, given)
+    without = leaderboard(labels[1:], fair_pairs(labels[1:], made[1:]), given)
+    assert board.standings[:2] == without.standings  # it changes nothing for the others
+    last = board.to_dict()["standings"][-1]
+    assert (last["label"], last["rank"], last["pictures"], last["wins"]) == ("alone", None, 1, 0)
+    assert [last[key] for key in ("strength", "low", "high", "win_share")] == [None] * 4
+    assert board.uncompared == ("alone",) and board.to_dict()["shares"][-1] == [None] * 3
+    assert reports.rank_marks(board.standings)[-1] == "-" and "Not compared" in reports.leaderboard_table(board)
+    assert min(leaderboard_chart(board).size) > 200
+
+
+@pytest.mark.parametrize("groups", [2, 8])
+def test_a_leaderboard_can_be_written_as_json(groups):
+    text = json.dumps(board_of({"a": 0.0, "b": 0.1, "c": 2.0}, groups).to_dict(), allow_nan=False)
+    assert json.loads(text)["groups"] == groups
