@@ -2,6 +2,8 @@
 
 import argparse
 
+from . import __version__
+
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
@@ -25,16 +27,31 @@ class _VerbParser(_Parser):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            return self.parse_known_intermixed_args(_without_end_mark(args), namespace)
         finally:
             self._mixing = False
+
+
+def _without_end_mark(words: list[str]) -> list[str]:
+    """The words without "--", which mixing forgets: behind it, "-name" becomes "./-name", the same file."""
+    if "--" not in words:
+        return words
+    end = words.index("--")
+    before, behind = words[:end], words[end + 1 :]
+    if before[-1:] == ["--json"]:  # the mark kept it from taking the next word for its file
+        before = [*before[:-1], "--json=-"]
+    return before + [f"./{word}" if word.startswith("-") else word for word in behind]
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     model = _Parser(add_help=False)
     group = model.add_argument_group("model")
-    group.add_argument("--checkpoint", metavar="FOLDER", help="checkpoint folder (default: the bundled depictqa-mini)")
+    group.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="checkpoint folder, or 'bundled' for the included depictqa-mini (default)",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help="number format of the weights (default: auto)")
     group.add_argument(
@@ -54,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
     )
-    group.add_argument("--quiet", action="store_true", help="no table and no progress bar")
+    group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
     rows = _Parser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
@@ -74,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
 
     parser = _Parser(prog="depictqa", description="Judges picture quality with a vision-language model.")
+    parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     each = {"parents": [inputs, reference, model, output, rows]}
 
@@ -86,7 +104,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
 
-    verb = verbs.add_parser("rank", help="order pictures from best to worst", **each)
+    more = "The rank of a picture is one more than how many pictures are better with 95 % certainty."
+    verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, **each)
     verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
     verb.add_argument(
         "--top-k", type=_count, metavar="K", help="only the best K matter: stop comparing once they are sure"
@@ -105,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("map", help="show where a picture is bad", parents=[reference, model, output])
     verb.add_argument("picture", metavar="PICTURE", help="a picture")
     verb.add_argument("--out", metavar="FILE", type=_sheet_path, help="write the heat map (.png, .jpg or .webp)")
-    verb.add_argument("--tile", type=_count, default=160, metavar="PIXELS", help="side of a tile (default: 160)")
+    verb.add_argument("--tile", type=_count, metavar="PIXELS", help="side of a tile (default: 160)")
 
     parents = [model, output]
     verb = verbs.add_parser("leaderboard", help="find out which model makes the better pictures", parents=parents)
@@ -114,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="write it as a picture (.png, .jpg or .webp)")
 
     verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
-    verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the bundled one)")
+    verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the included one)")
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
 
     verb = verbs.add_parser("import", help="make a checkpoint from published DepictQA-Wild weights")

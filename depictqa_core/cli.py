@@ -8,15 +8,14 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 from . import reports
 from .arguments import COUNTS, build_parser
-from .confidence import reliable
 from .errors import DepictQAError, ImageError, OutOfMemory
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
-from .references import fit_reference, require_shape
+from .outputs import check_outputs, complain, outputs_of, save_picture, write_answers
+from .references import OTHER_SHAPE, Fitted
 from .results import Failure
 
 
@@ -31,20 +30,20 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return 130
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except DepictQAError as error:
-        _complain(str(error))
+        complain(str(error))
     except OSError as error:
-        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception as error:
         if os.environ.get("DEPICTQA_TRACEBACK"):
             raise
         first = (str(error).strip().splitlines() or ["no message"])[0]
-        _complain(f"failed: {type(error).__name__}: {first} (set DEPICTQA_TRACEBACK=1 to see where)")
+        complain(f"failed: {type(error).__name__}: {first} (set DEPICTQA_TRACEBACK=1 to see where)")
     return 1
 
 
@@ -81,15 +80,15 @@ def _judge_each(options, ask) -> int:
         judge = _judge(options, bar)
         try:
             bar.total = len(names)
-            for pictures, unreadable in _load(names, reference):
+            for pictures, references, unreadable in _load(names, reference):
                 failures += unreadable
                 bar.offset = len(results) + len(failures)
                 try:
-                    results += ask(judge, pictures, reference, progress=bar)
+                    results += ask(judge, pictures, references, progress=bar)
                 except OutOfMemory:  # some picture is too large; what was found of the others is known already
-                    for picture in pictures:
+                    for number, picture in enumerate(pictures):
                         try:
-                            results += ask(judge, [picture], reference)
+                            results += ask(judge, [picture], references and references[number])
                         except OutOfMemory as error:
                             failures.append(Failure(picture.name, str(error)))
         except (KeyboardInterrupt, DepictQAError) as error:
@@ -97,114 +96,138 @@ def _judge_each(options, ask) -> int:
                 raise
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
-    show = SHOW_EACH[options.verb]
-    _write(options, judge.info, [r.to_dict() for r in results], failures, partial(show, results))
+    shown = partial(SHOW_EACH[options.verb], results)
+    rows = [result.to_dict() for result in results]
+    write_answers(options, judge.info, rows, failures, shown, reference.notices)
     if stopped:
         raise stopped
     return 3 if failures else 0
 
 
-def _load(names: list[str], reference: Picture | None) -> Iterator[tuple[list[Picture], list[Failure]]]:
-    """``load_pictures``, where a picture of another shape than its reference cannot be judged either."""
+def _load(names: list[str], reference: Fitted) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
+    """``load_pictures`` with the reference of each picture; one of another shape than that cannot be judged either."""
     for pictures, failures in load_pictures(names):
-        fitting = []
+        fitting, references = [], []
         for picture in pictures:
             try:
-                if reference:
-                    require_shape(reference, (picture,))
+                references.append(reference.beside(picture))
                 fitting.append(picture)
             except ImageError as error:
                 failures.append(Failure(picture.name, str(error)))
-        yield fitting, failures
+        yield fitting, references if reference.reference else None, failures
 
 
 def _rank(options) -> int:
     names = _find(options)
     reference = _reference(options)
-    pictures, failures = [], []
+    pictures, references, failures = [], [], []
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
-        for readable, unreadable in _load(names, reference):
+        for readable, beside, unreadable in _load(names, reference):
             bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
-            judge.look(readable, reference)  # while their pixels are in memory
+            judge.look(readable, beside)  # while their pixels are in memory
             pictures += readable
+            references += beside or []
             failures += unreadable
         _report_failures(failures, len(names))
         limits = {"top_k": options.top_k, "budget": options.budget}
-        ranking = judge.rank(pictures, reference, method=options.method, **limits, progress=bar)
+        ranking = judge.rank(pictures, references or None, method=options.method, **limits, progress=bar)
+    notices = [*reference.notices]
+    unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
+    if options.method == "score" and unused:
+        notices.append(f"{' and '.join(unused)} only save comparisons; with --method score there are none")
     facts = ranking.to_dict()
     results = facts.pop("pictures")
-    _write(options, judge.info, results, failures, partial(reports.ranking_table, ranking), **facts)
+    shown = partial(reports.ranking_table, ranking)
+    write_answers(options, judge.info, results, failures, shown, notices, **facts)
     if options.sheet:
         from .sheets import ranking_sheet
 
-        ranking_sheet(ranking, pictures).save(options.sheet, quality=92)
+        save_picture(options, ranking_sheet(ranking, pictures), options.sheet)
     return 3 if failures else 0
 
 
 def _compare(options) -> int:
-    _check_outputs(options, [options.a, options.b])
+    check_outputs(options, [options.a, options.b])
     a, b, reference = FilePicture(options.a), FilePicture(options.b), _reference(options)
-    if reference:
-        require_shape(reference, (a, b))
+    beside = reference.beside(a, b)
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
-        result = judge.compare(a, b, reference, explain=options.explain, progress=bar)
-    _write(options, judge.info, [result.to_dict()], [], partial(reports.comparison_text, result))
+        result = judge.compare(a, b, beside, explain=options.explain, progress=bar)
+    shown = partial(reports.comparison_text, result)
+    write_answers(options, judge.info, [result.to_dict()], [], shown, reference.notices)
     return 0
 
 
 def _map(options) -> int:
-    from .quality_map import cut, grid, heat_picture, quality_map
+    from .quality_map import TILE, cut, grid, heat_picture, quality_map
 
-    _check_outputs(options, [options.picture])
+    check_outputs(options, [options.picture])
     picture, reference = FilePicture(options.picture), _reference(options)
-    tiles = grid(picture.height, picture.width, options.tile)
-    beside = reference and cut(fit_reference(reference, (picture,))[0], tiles)
+    tiles = grid(picture.height, picture.width, options.tile or TILE)
+    whole = reference.beside(picture)
+    beside = whole and cut(whole, tiles)
     with _bar(options, "tiles") as bar:
         judge = _judge(options, bar)
         found = quality_map(picture, tiles, [s.score for s in judge.score(cut(picture, tiles), beside, progress=bar)])
-    _write(options, judge.info, [found.to_dict()], [], lambda *_: reports.map_text(found))
+    notices = [*reference.notices]
+    if options.tile and tiles.side != options.tile:
+        end = "largest" if tiles.side < options.tile else "smallest"
+        size = f"{picture.width} x {picture.height}"
+        notices.append(f"--tile {options.tile}: tiles of {tiles.side} pixels are used, the {end} for {size}")
+    write_answers(options, judge.info, [found.to_dict()], [], lambda *_: reports.map_text(found), notices)
     if options.out:
-        heat_picture(picture, found).save(options.out, quality=92)
+        save_picture(options, heat_picture(picture, found), options.out)
     return 0
 
 
 def _leaderboard(options) -> int:
-    from .leaderboard import fair_pairs, leaderboard
+    from .leaderboard import fair_pairs, leaderboard, unpaired
 
-    found = [(folder, name) for folder in options.folders for name in find_pictures([folder])]
-    names = [name for _, name in found]
-    _check_outputs(options, names)
-    labels = [folder.rstrip("/\\") for folder, _ in found]
-    pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(name))[0] for name in names])
-    pictures = [FilePicture(name) for name in names]
+    found = {name: folder.rstrip("/\\") for folder in options.folders for name in find_pictures([folder])}
+    check_outputs(options, list(found))
+    pictures, failures = [], []
+    for readable, unreadable in load_pictures(found):
+        pictures += readable
+        failures += unreadable
+    _report_failures(failures, len(found))
+    labels = [found[picture.name] for picture in pictures]
+    pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(picture.name))[0] for picture in pictures])
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)
     board = leaderboard(labels, pairs, answers)
+    notices, alone = [], [pictures[index] for index in unpaired(len(pictures), pairs)]
+    for label in dict.fromkeys(labels):
+        names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
+        if names:
+            listed = f"{', '.join(names)} (no other folder has a readable picture of this name)"
+            notices.append(f"{label}: {'no rank, ' * (label in board.uncompared)}not compared: {listed}")
+    unread = dict.fromkeys(label for label in found.values() if label not in labels)
+    notices += [f"{label}: not compared, as none of its pictures could be read" for label in unread]
     facts = board.to_dict()
     standings = facts.pop("standings")
-    _write(options, judge.info, standings, [], lambda width, _: reports.leaderboard_table(board, width), **facts)
+    shown = partial(reports.leaderboard_table, board)
+    write_answers(options, judge.info, standings, failures, lambda width, _: shown(width), notices, **facts)
     if options.chart:
         from .charts import leaderboard_chart
 
-        leaderboard_chart(board).save(options.chart, quality=92)
-    return 0
+        save_picture(options, leaderboard_chart(board), options.chart)
+    return 3 if failures else 0
 
 
 def _info(options) -> int:
-    from .checkpoints import BUNDLED, describe_checkpoint, verify_checkpoint
+    from .checkpoints import checkpoint_folder, describe_checkpoint, verify_checkpoint
 
-    _check_outputs(options, [])
-    folder = options.checkpoint or str(BUNDLED)
+    check_outputs(options, [])
+    folder = str(checkpoint_folder(options.checkpoint))
     card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
     facts = {"folder": folder, **dict(_flat({key: value for key, value in card.items() if key != "files"}))}
     for name, file in card["files"].items():
         facts[name] = f"{file['bytes'] / 1e6:.1f} MB, SHA-256 {file['sha256']}{' (verified)' * options.verify}"
     width = max(map(len, facts))
     text = "\n".join(f"{key.ljust(width)}  {reports.printable(str(value))}" for key, value in facts.items())
-    _write(options, card, [card], [], lambda *_: text, verified=options.verify)
+    write_answers(options, card, [card], [], lambda *_: text, verified=options.verify)
     return 0
 
 
@@ -267,24 +290,27 @@ def _flat(value, key: str = ""):
 
 
 def _find(options) -> list[str]:
-    outputs = [path for _, path in _outputs(options)]
+    outputs = [path for _, path in outputs_of(options)]
     names = find_pictures(options.pictures, options.recursive, outputs)
-    _check_outputs(options, names)
+    check_outputs(options, names)
     return names
 
 
-def _reference(options) -> Picture | None:
-    return None if options.reference is None else as_picture(options.reference, "reference")
+def _reference(options) -> Fitted:
+    return Fitted(None if options.reference is None else as_picture(options.reference, "reference"))
 
 
 def _report_failures(failures: list[Failure], total: int) -> None:
+    """Name what cannot be judged; raises ImageError, with what is true of all of it, where nothing is left."""
     for failure in failures:
-        _complain(f"{failure.picture}: {failure.error}")
+        complain(f"{failure.picture}: {failure.error}")
     if failures and len(failures) == total:
-        raise ImageError("none of the pictures could be read" if total > 1 else "the picture could not be read")
+        if all(OTHER_SHAPE in failure.error for failure in failures):
+            raise ImageError("no picture has the shape of the reference")
+        raise ImageError("none of the pictures could be judged" if total > 1 else "the picture could not be judged")
 
 
-# ---------------------------------------------------------------------- answers out
+# ---------------------------------------------------------------------- the judge
 
 
 def _judge(options, bar: reports.ProgressBar):
@@ -303,70 +329,3 @@ def _judge(options, bar: reports.ProgressBar):
 
 def _bar(options, unit: str) -> reports.ProgressBar:
     return reports.ProgressBar("judging", unit, options.quiet)
-
-
-def _write(options, card: dict, results: list[dict], failures: list[Failure], text, **facts) -> None:
-    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed.
-
-    ``text`` gets the width of the terminal and the confidence below which answers are uncertain.
-    """
-    reference = getattr(options, "reference", None)
-    minimum, note = getattr(options, "min_confidence", 0.0), ""
-    if minimum:
-        results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
-        unsure = sum(result["reliable"] is False for result in results)
-        note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
-        facts["min_confidence"] = minimum
-    document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
-    # lone surrogates of undecodable file names become escapes, which JSON knows as well
-    files = {}
-    if getattr(options, "csv", None):
-        files[options.csv] = reports.csv_text(results, failures)
-    if options.json not in (None, "-"):
-        files[options.json] = document
-    failed = None
-    for path, content in files.items():
-        try:
-            Path(path).write_bytes(content.encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            failed = DepictQAError(f"cannot write '{path}': {error.strerror}")
-    if options.json == "-":
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-        sys.stdout.write(document)
-    elif not options.quiet:
-        print(text(reports.terminal_width(), minimum) + note)
-    if failed:
-        raise failed
-
-
-def _reliable(result: dict, minimum: float) -> bool | None:
-    """Whether an answer is sure enough; None for a place in a ranking without a reason that could be unsure."""
-    if "rank" in result and result["labels"] is None:
-        return None
-    return reliable(result["confidence"], minimum)
-
-
-def _outputs(options) -> list[tuple[str, str]]:
-    """The files this run will write, as (option, path)."""
-    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart")]
-    return [(option, path) for option, path in named if path not in (None, "-")]
-
-
-def _check_outputs(options, inputs: list[str]) -> None:
-    """Refuse, before the work, outputs that could not be written or would replace a picture that is judged."""
-    taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
-    for option, path in _outputs(options):
-        if os.path.realpath(path) in taken:
-            raise DepictQAError(f"{option} {path}: this is one of the pictures; choose another name")
-        taken.add(os.path.realpath(path))
-        folder = os.path.dirname(path) or "."
-        if not os.path.isdir(folder):
-            raise DepictQAError(f"{option} {path}: there is no folder {folder}")
-        if os.path.isdir(path):
-            raise DepictQAError(f"{option} {path}: this is a folder; give a file")
-        if not os.access(path if os.path.exists(path) else folder, os.W_OK):
-            raise DepictQAError(f"{option} {path}: cannot be written; check the permissions")
-
-
-def _complain(line: str) -> None:
-    print(f"depictqa: {reports.printable(line)}", file=sys.stderr)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli, reports
+from depictqa_core import cli, outputs, reports
 from depictqa_core.confidence import reliable
 from depictqa_core.results import Description, RankedPicture, Ranking
 
@@ -79,7 +79,7 @@ def test_a_place_without_reasons_claims_nothing(pictures, capsys):
     place = RankedPicture(1, 0, "a.png", 1.0, 0.5, 1.5, 80.0, 9.0, None, "quality good", False)
     ranking = Ranking((place,), "pairs", 0, 0.0, 1, "all pairs")
     assert "uncertain" not in reports.ranking_table(ranking, minimum=0.9)
-    assert cli._reliable({"rank": 1, "labels": None, "confidence": None}, 0.9) is None
+    assert outputs._reliable({"rank": 1, "labels": None, "confidence": None}, 0.9) is None
 
 
 @pytest.mark.parametrize("value", ["1.5", "-0.1", "nan", "sure"])

@@ -1,0 +1,118 @@
+"""Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import reports
+from .confidence import reliable
+from .errors import DepictQAError
+from .results import Failure
+
+
+def complain(line: str) -> None:
+    """One line on stderr about what went wrong."""
+    print(f"depictqa: {reports.printable(line)}", file=sys.stderr)
+
+
+def notify(options, notices: list[str]) -> None:
+    """Lines on stderr about what went otherwise than one might think; none with --quiet."""
+    if not options.quiet:
+        for notice in notices:
+            complain(f"notice: {notice}")
+
+
+def outputs_of(options) -> list[tuple[str, str]]:
+    """The files this run will write, as (option, path)."""
+    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart")]
+    return [(option, path) for option, path in named if path not in (None, "-")]
+
+
+def check_outputs(options, inputs: list[str]) -> None:
+    """Refuse, before the work, outputs that could not be written or would replace a picture that is judged."""
+    taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
+    for option, path in outputs_of(options):
+        if os.path.realpath(path) in taken:
+            raise DepictQAError(f"{option} {path}: this is one of the pictures; choose another name")
+        taken.add(os.path.realpath(path))
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise DepictQAError(f"{option} {path}: there is no folder {folder}")
+        if os.path.isdir(path):
+            raise DepictQAError(f"{option} {path}: this is a folder; give a file")
+        if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+            raise DepictQAError(f"{option} {path}: cannot be written; check the permissions")
+
+
+def write_answers(options, card: dict, results: list[dict], failures: list[Failure], text, notices=(), **facts) -> None:
+    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed.
+
+    ``text`` gets the width of the terminal and the confidence below which answers are uncertain. ``notices`` stand in
+    the JSON as well.
+    """
+    reference = getattr(options, "reference", None)
+    minimum, note = getattr(options, "min_confidence", 0.0), ""
+    if minimum:
+        results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
+        unsure = sum(result["reliable"] is False for result in results)
+        note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
+        facts["min_confidence"] = minimum
+    facts["notices"] = list(notices) or None
+    document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
+    # lone surrogates of undecodable file names become escapes, which JSON knows as well
+    files = {}
+    if getattr(options, "csv", None):
+        files[options.csv] = reports.csv_text(results, failures)
+    if options.json not in (None, "-"):
+        files[options.json] = document
+    written, failed = [], None
+    for path, content in files.items():
+        try:
+            with _named(path):
+                Path(path).write_bytes(content.encode("utf-8", "backslashreplace"))
+            written.append(path)
+        except DepictQAError as error:
+            failed = error
+    notify(options, notices)
+    if options.json == "-":
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        sys.stdout.write(document)
+    elif not options.quiet:
+        print(text(reports.terminal_width(), minimum) + note)
+    _say_written(options, written)
+    if failed:
+        raise failed
+
+
+def save_picture(options, picture, path: str) -> None:
+    """Write a sheet, map or chart (a PIL image).
+
+    Raises:
+        DepictQAError: it cannot be written; the message names the file.
+    """
+    with _named(path):
+        picture.save(path, quality=92)
+    _say_written(options, [path])
+
+
+@contextmanager
+def _named(path: str):
+    """An error of writing a file says which: those of a full disk do not."""
+    try:
+        yield
+    except OSError as error:
+        raise DepictQAError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def _say_written(options, paths: list[str]) -> None:
+    if not options.quiet:
+        for path in paths:
+            print(f"written: {reports.printable(path)}", file=sys.stderr)
+
+
+def _reliable(result: dict, minimum: float) -> bool | None:
+    """Whether an answer is sure enough; None for a place in a ranking without a reason that could be unsure."""
+    if "rank" in result and result["labels"] is None:
+        return None
+    return reliable(result["confidence"], minimum)

@@ -1,0 +1,89 @@
+"""What several files of tests share: a tiny random checkpoint, a folder of pictures, and the command line on them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from core.published_set import parts, tiny_set
+from PIL import Image
+from tiny import make_tiny_checkpoint
+
+from depictqa_core import cli
+from depictqa_core.judge import load_judge
+from depictqa_core.published import import_published
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    return make_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder "pics" below the working directory with four readable pictures."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    os.makedirs("pics/inner")
+    for name in ("x10.png", "x2.png", "X1.jpg", "inner/deep.png"):
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(f"pics/{name}")
+    Path("pics/notes.txt").write_text("no picture")
+    Path("pics/.hidden.png").write_bytes(b"")
+    return "pics"
+
+
+@pytest.fixture
+def depictqa(checkpoint, capsys):
+    """Runs one command with the tiny checkpoint; gives (exit status, stdout, stderr)."""
+
+    def run(*words):
+        if words[0] != "info" and "--checkpoint" not in words:
+            words = (words[0], "--checkpoint", str(checkpoint), *words[1:])
+        capsys.readouterr()
+        try:
+            status = cli.main(list(map(str, words)))
+        except SystemExit as stop:
+            status = stop.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+# ---------------------------------------------------------------------- judges
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("judges")
+    return {kind: make_tiny_checkpoint(root / kind, kind, seed=2) for kind in ("cnn", "clip")}
+
+
+@pytest.fixture(scope="module", params=["cnn", "clip"])
+def judge(request, folders):
+    return load_judge(folders[request.param], "cpu")
+
+
+@pytest.fixture(scope="module")
+def cnn(folders):
+    return load_judge(folders["cnn"], "cpu")
+
+
+# ---------------------------------------------------------------------- published weights
+
+
+@pytest.fixture(scope="session")
+def published_files(tmp_path_factory):
+    """The tiny set in the published layout."""
+    return tiny_set.write(tmp_path_factory.mktemp("published") / "set")
+
+
+@pytest.fixture(scope="session")
+def projector_folder(published_files):
+    import_published(**parts(published_files), out=published_files / "projector")
+    return published_files / "projector"
+
+
+@pytest.fixture(scope="session")
+def abstractor_folder(published_files):
+    import_published(**parts(published_files, "abstractor"), out=published_files / "abstractor")
+    return published_files / "abstractor"
