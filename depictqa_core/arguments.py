@@ -43,6 +43,15 @@ def _without_end_mark(words: list[str]) -> list[str]:
     return before + [f"./{word}" if word.startswith("-") else word for word in behind]
 
 
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options of a command line; a wrong one is SystemExit(2)."""
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if getattr(options, "only_reliable", False) and not options.min_confidence:
+        parser.error("--only-reliable needs --min-confidence X, the confidence below which answers are left out")
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
     model = _Parser(add_help=False)
@@ -83,6 +92,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="mark answers less sure than X (0 to 1) as uncertain, and say so in JSON and CSV as 'reliable'",
     )
 
+    sure = _Parser(add_help=False)
+    sure.add_argument(
+        "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out, everywhere"
+    )
+
     reference = _Parser(add_help=False)
     reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
 
@@ -93,7 +107,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="depictqa", description="Judges picture quality with a vision-language model.")
     parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
-    each = {"parents": [inputs, reference, model, output, rows]}
+    shared = [inputs, reference, model, output, rows]
+    each = {"parents": [*shared, sure]}
 
     verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
@@ -105,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
 
     more = "The rank of a picture is one more than how many pictures are better with 95 % certainty."
-    verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, **each)
+    verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, parents=shared)
     verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
     verb.add_argument(
         "--top-k", type=_count, metavar="K", help="only the best K matter: stop comparing once they are sure"

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 
 from . import reports
-from .arguments import COUNTS, build_parser
+from .arguments import COUNTS, parse
+from .confidence import reliable
 from .errors import DepictQAError, ImageError, OutOfMemory
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
@@ -21,7 +22,7 @@ from .results import Failure
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status (see the top of this file). A wrong command line is SystemExit(2)."""
-    options = build_parser().parse_args(argv)
+    options = parse(argv)
     for stream in (sys.stdout, sys.stderr):  # file names and model answers may hold anything
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -96,9 +97,15 @@ def _judge_each(options, ask) -> int:
                 raise
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
+    notices = [*reference.notices]
+    if options.only_reliable:
+        sure = [result for result in results if reliable(result.confidence, options.min_confidence)]
+        if unsure := len(results) - len(sure):
+            notices.append(f"{unsure} of {len(results)} left out: confidence below {options.min_confidence:g}")
+        results = sure
     shown = partial(SHOW_EACH[options.verb], results)
     rows = [result.to_dict() for result in results]
-    write_answers(options, judge.info, rows, failures, shown, reference.notices)
+    write_answers(options, judge.info, rows, failures, shown, notices)
     if stopped:
         raise stopped
     return 3 if failures else 0

@@ -1,4 +1,4 @@
-"""Answers that are less sure than asked for are marked, listed and counted, never dropped."""
+"""Answers that are less sure than asked for are marked, listed and counted, and left out only on request."""
 
 import csv
 import json
@@ -58,6 +58,28 @@ def test_unsure_answers_are_marked_in_every_output(pictures, capsys, tmp_path, v
     assert [{**row, "reliable": None} for row in plain["results"]] == [
         {**row, "reliable": None} for row in document["results"]
     ]
+
+
+@pytest.mark.parametrize("verb", ["identify", "describe", "score"])
+def test_unsure_answers_are_left_out_on_request(pictures, capsys, tmp_path, verb):
+    plain = json.loads(run(pictures, capsys, verb, "--json")[1])["results"]
+    middle = statistics.median(row["confidence"] or 0 for row in plain) + 1e-9
+    expected = [row["picture"] for row in plain if (row["confidence"] or 0) >= middle]
+    assert len(expected) < 5
+    words = "--min-confidence", middle, "--only-reliable"
+    status, out = run(pictures, capsys, verb, *words, "--csv", tmp_path / "rows.csv")
+    assert status == 0 and "uncertain" not in out
+    assert [row["picture"] for row in csv.DictReader(open(tmp_path / "rows.csv", encoding="utf-8"))] == expected
+    document = json.loads(run(pictures, capsys, verb, *words, "--json")[1])
+    assert [row["picture"] for row in document["results"]] == expected
+    assert document["notices"] == [f"{5 - len(expected)} of 5 left out: confidence below {middle:g}"]
+    assert run(pictures, capsys, verb, "--min-confidence", 1, "--only-reliable")[0] == 0  # nothing is sure
+
+
+def test_leaving_out_needs_a_confidence(pictures, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(pictures, capsys, "score", "--only-reliable")
+    assert stopped.value.code == 2 and "--min-confidence" in capsys.readouterr().err
 
 
 def test_a_comparison_is_marked(pictures, capsys):

@@ -21,7 +21,7 @@ def code_blocks(language):
 
 def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
-    verbs = {cli.build_parser().parse_args(shlex.split(line, comments=True)[1:]).verb for line in lines}
+    verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
     assert verbs == {"identify", "describe", "compare", "score", "rank", "map", "leaderboard", "info", "import"}
 
 
