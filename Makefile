@@ -8,7 +8,8 @@ TORCH_INDEX ?=
 
 VENV := .venv
 OLDEST := $(VENV)/oldest-transformers
-OLDEST_TESTS := $(addprefix tests/core/test_,published.py decoding.py model.py checkpoints.py placement.py bundled.py)
+OLDEST_TESTS := $(addprefix tests/core/test_,published.py published_import.py published_refusals.py decoding.py model.py \
+	checkpoints.py placement.py bundled.py)
 OLDEST_COMFYUI := $(VENV)/oldest-comfyui
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -16,8 +17,6 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --c
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
-	@echo
-	@echo "written: ranking.csv, ranking.png"
 
 test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done
 	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)

@@ -97,8 +97,8 @@ class IdentifyDistortions(io.ComfyNode):
         distortions = [", ".join(answer.labels) or "none" for answer in answers]
         severities = [_severities(answer) for answer in answers]
         rows = [
-            [answer.picture, found, severity, percent(answer.confidence), _most_probable(answer)]
-            for answer, found, severity in zip(answers, distortions, severities, strict=True)
+            [answer.picture, found, _grades(answer), percent(answer.confidence), _most_probable(answer)]
+            for answer, found in zip(answers, distortions, strict=True)
         ]
         columns = ["", "", "severity", "confidence", "probabilities"]
         return node_output(
@@ -260,6 +260,11 @@ def _severities(answer) -> str:
     """How severe each named distortion is, such as ``"noise 3.2, blur 1.0"``; empty where the model does not tell."""
     pairs = zip(answer.labels, answer.severities or (), strict=False)
     return ", ".join(f"{label} {severity:.1f}" for label, severity in pairs)
+
+
+def _grades(answer) -> str:
+    """The same without the names, for a table that has them."""
+    return ", ".join(f"{severity:.1f}" for severity in answer.severities or ())
 
 
 def _most_probable(answer) -> str:

@@ -111,11 +111,12 @@ class CompareModels(io.ComfyNode):
         chart = to_image(leaderboard_chart(board))
         table = reports.leaderboard_table(board)
         standings = facts.pop("standings")
+        ranked = [standing for standing in board.standings if standing.rank is not None]
         return drawn_output(
             cls,
-            board.standings[0].label,
-            [standing.label for standing in board.standings],
-            [standing.strength for standing in board.standings],
+            ranked[0].label,
+            [standing.label for standing in ranked],
+            [standing.strength for standing in ranked],
             chart,
             table,
             reports.csv_text(standings),
@@ -192,6 +193,8 @@ def _table(board, labels, pictures, notices) -> Table:
     rows = [
         [s.label, mark, percent(s.win_share), f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
         + [f"{s.low:+.2f} to {s.high:+.2f}"]
+        if s.rank is not None
+        else [s.label, mark, "", "not compared", "", ""]
         for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
     ]
     first = [(pictures[labels.index(standing.label)],) for standing in board.standings]

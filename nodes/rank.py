@@ -5,7 +5,7 @@ import math
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from ..depictqa_core.reports import rank_marks
+from ..depictqa_core.reports import pairs_asked, rank_marks
 from .followers import Followers, follower_inputs, follower_outputs
 from .shown import Table, node_output, percent, report
 from .sockets import (
@@ -195,7 +195,6 @@ def _table(ranking, pictures, notices) -> Table:
     ]
     notes = [*notices]
     if ranking.comparisons:
-        asked = f"{ranking.comparisons} pairs asked ({ranking.stopped})"
-        notes.append(f"{asked}, mean disagreement of the two orders {percent(ranking.disagreement)}")
+        notes.append(f"{pairs_asked(ranking)}, mean disagreement of the two orders {percent(ranking.disagreement)}")
     shown = [(pictures[place.index],) for place in ranking.pictures]
     return Table(["", "score", "strength", ""], rows, shown, notes)
