@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images import Picture, as_picture
-from ..depictqa_core.references import fit_reference
+from ..depictqa_core.references import Fitted
 
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
 
@@ -79,7 +79,8 @@ def to_reference(
         judged: the pictures, or the pairs of them, that one reference each is for.
 
     Returns:
-        one reference per entry of ``judged`` (None when not linked), and a line for every one that was resized.
+        one reference per entry of ``judged`` (None when not linked), and lines on those that were resized and on those
+        that seem to show another scene.
 
     Raises:
         TaskError: neither one picture for all nor one per judged picture.
@@ -94,15 +95,12 @@ def to_reference(
             "link one for all, or one per picture."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references, notices, fitted = [], [], {}
+    references, fitted = [], {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
-        sizes = reference.key, tuple((picture.height, picture.width) for picture in pictures)
-        if sizes not in fitted:  # one reference for a whole batch is resized once
-            fitted[sizes], notice = fit_reference(reference, pictures)
-            notices += [notice] if notice else []
-        references.append(fitted[sizes])
-    return references, notices
+        one = fitted.setdefault(reference.key, Fitted(reference))  # one for a whole batch is resized once
+        references.append(one.beside(*pictures))
+    return references, [notice for one in fitted.values() for notice in one.notices]
 
 
 def repeat(items: list, count: int) -> list:

@@ -40,10 +40,16 @@ def test_a_reference_of_another_size_is_fitted_with_a_notice(depictqa, folder, v
     shown = {"compare": ["pics/x2.png", "pics/x10.png"], "map": ["pics/x2.png"]}.get(verb, [folder])
     status, out, err = depictqa(verb, *shown, "--reference", large_reference(), "--json")
     notice = "reference: 180 x 140, judged as a copy of 90 x 70 beside "
-    assert status == 0 and err.count("notice") == 1 and f"depictqa: notice: {notice}" in err  # one for all of a size
+    assert status == 0 and err.count("judged as") == 1 and f"depictqa: notice: {notice}" in err  # one for all of a size
     assert json.loads(out)["notices"][0].startswith(notice)
-    assert depictqa(verb, *shown, "--reference", "pics/x2.png", "--json")[2] == ""
+    assert "judged as" not in depictqa(verb, *shown, "--reference", "pics/x2.png", "--json")[2]
     assert depictqa(verb, *shown, "--reference", "large.png", "--quiet") == (0, "", "")
+
+
+def test_a_reference_of_another_scene_is_doubted(depictqa, folder):
+    doubt = "notice: reference: seems to show another scene than pics/x10.png"
+    assert doubt in depictqa("score", "pics/x2.png", "pics/x10.png", "--reference", "pics/x2.png")[2]
+    assert depictqa("score", "pics/x2.png", "--reference", "pics/x2.png")[2] == ""
 
 
 def test_the_fitted_copy_is_what_is_judged_beside(depictqa, folder, checkpoint):
