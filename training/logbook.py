@@ -4,6 +4,8 @@ import csv
 import time
 from pathlib import Path
 
+from .storing import writing
+
 COLUMNS = ("step", "loss", "token_accuracy", "learning_rate", "gradient_norm", "records_per_second")
 
 
@@ -23,7 +25,7 @@ class Logbook:
         """Sums since the last line: steps, loss, norm, right answer tokens, answer tokens."""
         self._records, self._started = 0, time.monotonic()
         kept = [row for row in read_log(self.path) if int(row["step"]) <= first]
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
+        with writing(self.path), open(self.path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(kept)
@@ -43,7 +45,7 @@ class Logbook:
         speed = self._records / max(1e-9, time.monotonic() - self._started)
         means = (loss / steps, right / max(1, taught), rate, norm / steps, speed)
         self.last = dict(zip(COLUMNS, (step, *means)))
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
+        with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([step, *(f"{value:.6g}" for value in means)])
         if self._board is not None:
             for name, value in zip(COLUMNS[1:], means):

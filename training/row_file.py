@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from depictqa_core.errors import ImageError
 
+from .storing import writing
+
 CHUNK = 64
 """Names that are worked on side by side on all cores."""
 
@@ -33,7 +35,17 @@ class RowFile:
         self.rows: np.ndarray | None = None
 
     def fill(self, names: list[str], compute: Callable[[str], torch.Tensor], what: str) -> None:
-        """Add the rows that are missing: ``compute(name)`` [width]; a name for which it raises ImageError has none."""
+        """Add the rows that are missing: ``compute(name)`` [width]; a name for which it raises ImageError has none.
+
+        Raises:
+            StorageError: the disk is full; what was written before stays.
+        """
+        with writing(self._values):
+            self._fill(names, compute, what)
+        if self.index:
+            self.rows = np.memmap(self._values, dtype=np.float32, mode="r", shape=(len(self.index), self.width))
+
+    def _fill(self, names: list[str], compute: Callable[[str], torch.Tensor], what: str) -> None:
         missing = [name for name in names if name not in self.index]
         self._names.write_text("".join(f"{name}\n" for name in self.index), encoding="utf-8")
 
@@ -58,8 +70,6 @@ class RowFile:
                         values.write(row.numpy().tobytes())
                         listed.write(f"{name}\n")
                         self.index[name] = len(self.index)
-        if self.index:
-            self.rows = np.memmap(self._values, dtype=np.float32, mode="r", shape=(len(self.index), self.width))
 
     def __getitem__(self, name: str) -> torch.Tensor:
         if name not in self.index:
