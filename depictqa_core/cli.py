@@ -12,7 +12,7 @@ from functools import partial
 from . import reports
 from .arguments import COUNTS, parse
 from .confidence import reliable
-from .errors import DepictQAError, ImageError, OutOfMemory
+from .errors import DepictQAError, ImageError, OutOfMemory, TaskError
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
 from .outputs import check_outputs, complain, outputs_of, save_picture, write_answers
@@ -98,14 +98,15 @@ def _judge_each(options, ask) -> int:
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
     notices = [*reference.notices]
+    unsure = []
     if options.only_reliable:
-        sure = [result for result in results if reliable(result.confidence, options.min_confidence)]
-        if unsure := len(results) - len(sure):
-            notices.append(f"{unsure} of {len(results)} left out: confidence below {options.min_confidence:g}")
-        results = sure
+        unsure = [result for result in results if not reliable(result.confidence, options.min_confidence)]
+        if unsure:
+            notices.append(f"{len(unsure)} of {len(results)} left out: confidence below {options.min_confidence:g}")
+        results = [result for result in results if reliable(result.confidence, options.min_confidence)]
     shown = partial(SHOW_EACH[options.verb], results)
-    rows = [result.to_dict() for result in results]
-    write_answers(options, judge.info, rows, failures, shown, notices)
+    rows, left_out = ([result.to_dict() for result in some] for some in (results, unsure))
+    write_answers(options, judge.info, rows, failures, shown, notices, left_out)
     if stopped:
         raise stopped
     return 3 if failures else 0
@@ -142,7 +143,7 @@ def _rank(options) -> int:
     notices = [*reference.notices]
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
-        notices.append(f"{' and '.join(unused)} only save comparisons; with --method score there are none")
+        notices.append(f"{' and '.join(unused)} can only save comparisons; with --method score there are none")
     facts = ranking.to_dict()
     results = facts.pop("pictures")
     shown = partial(reports.ranking_table, ranking)
@@ -199,7 +200,12 @@ def _leaderboard(options) -> int:
         failures += unreadable
     _report_failures(failures, len(found))
     labels = [found[picture.name] for picture in pictures]
-    pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(picture.name))[0] for picture in pictures])
+    if len(set(labels)) < 2:
+        raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
+    try:
+        pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(picture.name))[0] for picture in pictures])
+    except TaskError:
+        raise DepictQAError("no file name occurs in two of the folders, so there is nothing to compare") from None
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)

@@ -45,16 +45,19 @@ def check_outputs(options, inputs: list[str]) -> None:
             raise DepictQAError(f"{option} {path}: cannot be written; check the permissions")
 
 
-def write_answers(options, card: dict, results: list[dict], failures: list[Failure], text, notices=(), **facts) -> None:
+def write_answers(
+    options, card: dict, results: list[dict], failures: list[Failure], text, notices=(), left_out=(), **facts
+) -> None:
     """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed.
 
     ``text`` gets the width of the terminal and the confidence below which answers are uncertain. ``notices`` stand in
-    the JSON as well.
+    the JSON as well; answers ``left_out`` are written nowhere.
     """
     reference = getattr(options, "reference", None)
     minimum, note = getattr(options, "min_confidence", 0.0), ""
     if minimum:
         results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
+        left_out = [{**result, "reliable": False} for result in left_out]
         unsure = sum(result["reliable"] is False for result in results)
         note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
         facts["min_confidence"] = minimum
@@ -63,7 +66,7 @@ def write_answers(options, card: dict, results: list[dict], failures: list[Failu
     # lone surrogates of undecodable file names become escapes, which JSON knows as well
     files = {}
     if getattr(options, "csv", None):
-        files[options.csv] = reports.csv_text(results, failures)
+        files[options.csv] = reports.csv_text(results, failures, left_out)
     if options.json not in (None, "-"):
         files[options.json] = document
     written, failed = [], None

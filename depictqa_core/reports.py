@@ -46,16 +46,16 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def csv_text(results: list[dict], failures: Sequence[Failure] = ()) -> str:
+def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Sequence[dict] = ()) -> str:
     """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone (the first is
     added where the answers are not about single pictures).
 
     Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
-    distortions has the label "none". None is an empty cell.
+    distortions has the label "none". None is an empty cell. Without answers, those ``left_out`` say the columns.
     """
     rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
-    columns = list(rows[0]) if results else []
-    if not results or (failures and "picture" not in columns):
+    columns = next((list(_row(answer)) for answer in (*results, *left_out)), [])
+    if "picture" not in columns and (failures or not columns):
         columns.append("picture")
     text = io.StringIO()
     writer = csv.DictWriter(text, [*columns, "error"], restval="", lineterminator="\n")

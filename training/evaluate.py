@@ -60,8 +60,9 @@ def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool
     source = judge_answers(judge, test_set, swap)
     answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
     if answers and all("error" in answer for answer in answers):
+        first = answers[0]["error"].rstrip(".")
         raise TaskError(
-            f"none of the {len(answers)} records of {test_set.name} can be shown; the first: {answers[0]['error']}. "
+            f"none of the {len(answers)} records of {test_set.name} can be shown; the first: {first}. "
             f"Picture paths are relative to --root, which is {test_set.root}"
         )
     return answers

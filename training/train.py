@@ -177,6 +177,8 @@ class Loop:
         if resume:
             progress = load_state(state, accelerator, self.model, self.optimiser)
             first, window = progress["step"], progress["window"]
+            if first >= self.steps:
+                accelerator.print(f"{state} is of step {first} of {self.steps}: nothing is left to do")
         else:
             self._save(state, 0, None)
         log = Logbook(run, self.recipe.log_every, first, window) if accelerator.is_main_process else None

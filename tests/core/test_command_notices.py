@@ -61,7 +61,7 @@ def test_the_fitted_copy_is_what_is_judged_beside(depictqa, folder, checkpoint):
 def test_limits_that_change_nothing_are_said(depictqa, folder):
     words = ("rank", folder, "--method", "score")
     assert depictqa(*words)[2] == ""
-    notice = "depictqa: notice: --top-k and --budget only save comparisons; with --method score there are none\n"
+    notice = "depictqa: notice: --top-k and --budget can only save comparisons; with --method score there are none\n"
     assert depictqa(*words, "--top-k", "2", "--budget", "3")[2] == notice
     assert depictqa("rank", folder, "--top-k", "2")[2] == ""
 

@@ -73,7 +73,10 @@ def test_unsure_answers_are_left_out_on_request(pictures, capsys, tmp_path, verb
     document = json.loads(run(pictures, capsys, verb, *words, "--json")[1])
     assert [row["picture"] for row in document["results"]] == expected
     assert document["notices"] == [f"{5 - len(expected)} of 5 left out: confidence below {middle:g}"]
-    assert run(pictures, capsys, verb, "--min-confidence", 1, "--only-reliable")[0] == 0  # nothing is sure
+    header = next(csv.reader(open(tmp_path / "rows.csv", encoding="utf-8")))
+    words = "--min-confidence", 1, "--only-reliable", "--csv", tmp_path / "none.csv"  # nothing is sure
+    assert run(pictures, capsys, verb, *words)[0] == 0
+    assert list(csv.reader(open(tmp_path / "none.csv", encoding="utf-8"))) == [header]
 
 
 def test_leaving_out_needs_a_confidence(pictures, capsys):

@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -348,6 +349,24 @@ def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, ca
     report = (sources / "out" / "report.html").read_text()
     assert main(arguments) == 0
     assert (sources / "out" / "report.html").read_text() == report
+
+
+def test_files_about_what_the_checkpoint_was_never_taught_are_left_out(checkpoint, sources, capsys):
+    rows = json.loads((sources / "pairs.json").read_text())
+    grades = [{**row, "image_B": None, "query": tasks.SEVERITY.ask(), "answer": "Slight"} for row in rows]
+    (sources / "grades.json").write_text(json.dumps(grades))
+    common = ["--root", str(sources), "--output", str(sources / "out"), "--no-metrics"]
+    judge = shutil.copytree(checkpoint, sources / "judge")
+    config = json.loads((judge / "config.json").read_text())
+    config["tasks"].remove(tasks.SEVERITY.name)
+    (judge / "config.json").write_text(json.dumps(config))
+    files = [str(sources / "grades.json"), str(sources / "pairs.json")]
+    assert main(["evaluate", str(judge), *files, *common]) == 0
+    printed = capsys.readouterr()
+    assert set(json.loads(printed.out)) == {"pairs"}
+    assert "left out grades: the checkpoint was never taught severity" in printed.err
+    assert main(["evaluate", str(judge), files[0], *common]) == 1
+    assert "taught none of these tasks" in capsys.readouterr().err
 
 
 def test_the_report_stands_alone_and_shows_every_set(checkpoint, sources):

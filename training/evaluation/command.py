@@ -71,6 +71,7 @@ def _evaluate(arguments) -> int:
         swap=not arguments.no_swap,
     )
     judge = load_judge(None if arguments.checkpoint == "bundled" else arguments.checkpoint, arguments.device)
+    sets = _taught(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
     except KeyboardInterrupt:
@@ -79,6 +80,19 @@ def _evaluate(arguments) -> int:
     print(json.dumps({name: _headline(result) for name, result in results["sets"].items()}, indent=1))
     print(f"written: {arguments.output}/results.json and {arguments.output}/report.html", file=sys.stderr)
     return 0
+
+
+def _taught(judge, sets: list) -> list:
+    """The sets that the checkpoint was taught to answer; the others are named on stderr."""
+    known, kept = set(judge.model.config.tasks), []
+    for test_set in sets:
+        if unknown := sorted(test_set.tasks - known):
+            print(f"left out {test_set.name}: the checkpoint was never taught {', '.join(unknown)}", file=sys.stderr)
+        else:
+            kept.append(test_set)
+    if not kept:
+        raise TaskError(f"the checkpoint was taught none of these tasks; it knows {', '.join(sorted(known))}")
+    return kept
 
 
 def _client(model: str):

@@ -47,6 +47,12 @@ class TestSet:
         """The id of every record."""
         return [record["id"] for record in self.records]
 
+    @property
+    def tasks(self) -> set[str]:
+        """Names of the tasks (``tasks.TASKS``) that its questions belong to."""
+        asked = {(record["query"], task_type) for record, task_type in zip(self.records, self.task_types)}
+        return {tasks.task_of(query, tasks.setting(task_type).pair).name for query, task_type in asked}
+
     def groups(self, indexes) -> Iterator[tuple[str, str, list[int]]]:
         """(task type, question, record indexes) of the given records: what can be asked in one call."""
         groups = defaultdict(list)
