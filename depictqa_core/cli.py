@@ -12,7 +12,7 @@ from functools import partial
 from . import reports
 from .arguments import COUNTS, parse
 from .confidence import reliable
-from .errors import DepictQAError, ImageError, OutOfMemory, TaskError
+from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory
 from .files import FilePicture, find_pictures, load_pictures
 from .images import Picture, as_picture
 from .outputs import check_outputs, complain, outputs_of, save_picture, write_answers
@@ -204,7 +204,7 @@ def _leaderboard(options) -> int:
         raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
     try:
         pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(picture.name))[0] for picture in pictures])
-    except TaskError:
+    except NothingToCompare:
         raise DepictQAError("no file name occurs in two of the folders, so there is nothing to compare") from None
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)

@@ -17,6 +17,10 @@ class TaskError(DepictQAError):
     """A question that the judge cannot ask: unknown task, missing picture, a task the checkpoint was never taught."""
 
 
+class NothingToCompare(TaskError):
+    """Pictures of several labels, no two of which may be compared."""
+
+
 class OutOfMemory(DepictQAError):
     """A question that does not fit into memory even when it is asked alone."""
 

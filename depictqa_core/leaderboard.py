@@ -14,7 +14,7 @@ import numpy as np
 
 from . import ranking
 from .answers import TIE
-from .errors import TaskError
+from .errors import NothingToCompare, TaskError
 from .results import Comparison, Leaderboard, Standing
 
 RESAMPLES = 1000
@@ -45,7 +45,8 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
         Pairs by rising index of their first picture, then of their second.
 
     Raises:
-        TaskError: not one group for each label, fewer than two different labels, or no two pictures to compare.
+        TaskError: not one group for each label, or fewer than two different labels.
+        NothingToCompare: no two pictures to compare.
 
     >>> [(pair.a, pair.b, pair.group) for pair in fair_pairs(["x", "x", "y", "y"])]
     [(0, 2, '#1'), (1, 3, '#2')]
@@ -74,7 +75,9 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
         for b in indexes[number + 1 :]
     ]
     if not pairs:
-        raise TaskError("groups: no two pictures of different labels share a group, so there is nothing to compare")
+        raise NothingToCompare(
+            "groups: no two pictures of different labels share a group, so there is nothing to compare"
+        )
     return sorted(pairs, key=lambda pair: (pair.a, pair.b))
 
 

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core import reports
 from ..depictqa_core.charts import leaderboard_chart
-from ..depictqa_core.errors import TaskError
+from ..depictqa_core.errors import NothingToCompare, TaskError
 from ..depictqa_core.leaderboard import fair_pairs, leaderboard, unpaired
 from .drawn import drawn_output, to_image
 from .shown import Table, percent, report
@@ -150,12 +150,10 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
 
 
 def _pairs(labels: list[str], groups: list[str] | None) -> list:
-    """``fair_pairs``; where the groups fit the pictures and yet nothing meets, the error also says what to link."""
+    """``fair_pairs``; where nothing meets, the error also says what to link."""
     try:
         return fair_pairs(labels, groups)
-    except TaskError as error:
-        if groups is None or len(groups) != len(labels) or len(set(labels)) < 2:
-            raise
+    except NothingToCompare as error:
         raise TaskError(
             f"{error}; link what is equal for pictures of one prompt and seed: of Load Pictures From Folder "
             f"base_names, not names, in which the folder stands (here the first group is {groups[0]!r})"

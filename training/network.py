@@ -12,7 +12,7 @@ from torch import nn
 from transformers import AutoConfig, CLIPVisionConfig
 
 from depictqa_core import published_layout as layout
-from depictqa_core.checkpoints import BUNDLED, describe_checkpoint, load_checkpoint
+from depictqa_core.checkpoints import checkpoint_folder, describe_checkpoint, load_checkpoint
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
 from depictqa_core.errors import CheckpointError
@@ -82,7 +82,7 @@ def _changed(model: DepictQAModel, changes: dict) -> DepictQAModel:
 def start_folder(recipe) -> Path:
     """The checkpoint folder that a recipe starts from; published weights are imported into the run's folder, once."""
     if isinstance(recipe.start, str):
-        return BUNDLED if recipe.start == "bundled" else Path(recipe.start)
+        return checkpoint_folder(recipe.start)
     folder, start = recipe.run / "start", recipe.start
     try:
         describe_checkpoint(folder)

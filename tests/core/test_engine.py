@@ -19,20 +19,9 @@ from depictqa_core.judge import Judge, load_judge
 from depictqa_core.reading import PromptReader
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("engines")
-    return {kind: make_tiny_checkpoint(root / kind, kind, seed=2) for kind in ("cnn", "clip")}
-
-
 @pytest.fixture(scope="module", params=["cnn", "clip"])
 def loaded(request, folders):
     return load_judge(folders[request.param], "cpu")
-
-
-@pytest.fixture(scope="module")
-def cnn(folders):
-    return load_judge(folders["cnn"], "cpu")
 
 
 def fresh(judge, **options):

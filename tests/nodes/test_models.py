@@ -49,6 +49,15 @@ def test_groups_decide_who_meets(compare):
     assert "image 5 (a, bird)" in json.loads(run.text("report"))["notices"][0]
 
 
+def test_a_label_that_met_no_other_is_said_to_be_uncompared_and_has_no_place(compare):
+    labels, groups = values("a", "b", "lone"), values("cat", "cat", "bird")
+    run = compare(images=pictures(THREE), labels=labels, groups=groups)
+    assert sorted(run.texts("ranked_labels")) == ["a", "b"] and len(run.texts("strengths")) == 2
+    last = json.loads(run.text("report"))["results"][-1]
+    assert (last["label"], last["rank"], last["strength"]) == ("lone", None, None)
+    assert "not compared" in run.text("table") and "nan" not in (run.text("table") + run.text("node")).lower()
+
+
 def test_one_label_per_linked_input_whatever_it_brings(compare):
     """Lists, as two folder loaders bring them, and a batch beside a list."""
     two, one = "sharp.png, wide.png", "blurred.png, small"

@@ -10,7 +10,7 @@ from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import PoolingConnector
 from training.dataset import labels
 from training.distortions import CATEGORY
-from training.warmup import warm_up_comparison
+from training.warmup import _compared_variants, warm_up_comparison
 
 NAMES = ("blur_gaussian", "noise_impulse", "saturate_weaken_HSV")
 
@@ -82,8 +82,6 @@ def test_it_learns_which_of_two_is_better(connector, scenes):
 
 
 def test_pairs_are_the_decided_ones_of_readable_pictures(scenes):
-    from training.warmup import _compared_variants
-
     store = Store(scenes)
     store.index.discard("0_1.png")
     rows, targets, pairs = _compared_variants(scenes[:2], store)

@@ -70,7 +70,7 @@ def _evaluate(arguments) -> int:
         truths=truths,
         swap=not arguments.no_swap,
     )
-    judge = load_judge(None if arguments.checkpoint == "bundled" else arguments.checkpoint, arguments.device)
+    judge = load_judge(arguments.checkpoint, arguments.device)
     sets = _taught(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
@@ -114,13 +114,13 @@ def _headline(result: dict) -> dict:
 
 
 def _calibrate(arguments) -> None:
-    from depictqa_core.checkpoints import BUNDLED
+    from depictqa_core.checkpoints import checkpoint_folder
     from depictqa_core.judge import load_judge
 
     from . import calibration
     from .sets import read_set
 
-    folder = BUNDLED if arguments.checkpoint == "bundled" else arguments.checkpoint
+    folder = checkpoint_folder(arguments.checkpoint)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
     fits = calibration.calibrate(load_judge(folder, arguments.device), sets)
     print(calibration.table(fits))
