@@ -1,0 +1,45 @@
+"""How well a reference of another scene is told from the picture's own: shares of pictures that are doubted.
+
+    python -m benchmarks.other_scenes data/mini-pairs [--every 8]
+
+The data root comes from ``python -m training build``. Every distorted picture is held against its own reference, which
+must not be doubted, and references of different source pictures against each other, which should be.
+"""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from depictqa_core.images import as_picture
+from depictqa_core.references import SAME_SCENE, scene_correlation
+from training.dataset.scenes import read_scenes
+
+PARTNERS = 13
+"""Every reference is held against so many that come after it."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="data root with scenes")
+    parser.add_argument("--every", type=int, default=1, help="take every N-th scene")
+    arguments = parser.parse_args()
+    root, own, references = arguments.root, [], []
+    for scene in islice(read_scenes(root), 0, None, arguments.every):
+        reference = as_picture(root / scene["reference"])
+        references.append((scene["source"], reference))
+        own += [scene_correlation(reference, as_picture(root / v["image"])) for v in scene["variants"]]
+    other = [
+        scene_correlation(a, b)
+        for step in range(1, PARTNERS + 1)
+        for (source, a), (partner, b) in zip(references, references[step:])
+        if source != partner
+    ]
+    for name, values in (("own reference", own), ("another scene", other)):
+        doubted = np.mean(np.array(values) < SAME_SCENE)
+        print(f"{name}: {len(values)} pairs, {doubted:.1%} doubted, lowest {min(values):.2f}")
+
+
+if __name__ == "__main__":
+    main()
