@@ -86,6 +86,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         card["started_from"] = {key: origin.get(key) for key in ("name", "version", "license", "trained_on")}
     mend(Path(recipe.output))
     save_whole(Path(recipe.output), accelerator, loop.model, tokenizer, card)
+    accelerator.end_training()  # threads of a process group that is still open abort a process that exits before others
     return Path(recipe.output)
 
 
