@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .errors import CheckpointError
 from .placement import QUANTISED, check_device, loading_options
+from .storing import write_file
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
@@ -214,7 +215,7 @@ def _name_tokenizer_class(path: Path) -> None:
     settings = _read_json(path)
     if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_file(path, json.dumps(settings, indent=2) + "\n")
 
 
 def write_card(folder: Path, card: dict) -> dict:
@@ -223,7 +224,7 @@ def write_card(folder: Path, card: dict) -> dict:
     for path in sorted(folder.glob("*.safetensors")):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
     card = {**card, "files": files}
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_file(folder / CARD, json.dumps(card, indent=1) + "\n")
     return card
 
 

@@ -6,7 +6,6 @@ The folder is a data root for ``python -m training train``: ``records/preference
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from PIL import Image
 
 from .errors import TaskError
 from .images import Picture
-from .storing import readable_file_errors, rewriting
+from .storing import readable_file_errors, replacing, rewriting
 from .tasks import RATING, WINNERS
 
 RECORDS = "records/preferences.json"
@@ -171,7 +170,5 @@ def _keep(root: Path, picture: Picture) -> None:
     """Write a picture under its content hash, whole or not at all."""
     path = root / _path(picture)
     if not path.exists():
-        part = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.part")
-        with readable_file_errors(path):
+        with readable_file_errors(path), replacing(path) as part:
             Image.fromarray(picture.rgb).save(part, "PNG", compress_level=4)
-            part.replace(path)
