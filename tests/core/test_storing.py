@@ -51,7 +51,9 @@ def test_a_line_that_broke_off_does_not_spoil_the_next(tmp_path):
     assert json.loads((tmp_path / "a.jsonl").read_text().splitlines()[-1]) == {"x": 1}
 
 
-@pytest.mark.parametrize("half", ["", "b.png,", 'b.png,"a word, and', 'b.png,"a line\n', 'b.png,"a ""quoted', 'b.png,"x"'])
+@pytest.mark.parametrize(
+    "half", ["", "b.png,", 'b.png,"a word, and', 'b.png,"a line\n', 'b.png,"a ""quoted', 'b.png,"x"']
+)
 def test_a_row_that_broke_off_does_not_swallow_the_next(tmp_path, half):
     rows = [{"file": "a.png", "text": 'two\n"lines"'}, {"file": "c.png", "text": "whole"}]
     append_csv(tmp_path / "a.csv", rows[0])
