@@ -76,6 +76,14 @@ class Found:
     left_out: tuple[LeftOut, ...]
 
 
+class NoPictures(ImageError):
+    """A folder without picture files; ``left_out`` is what it has instead."""
+
+    def __init__(self, message: str, left_out: Sequence[LeftOut]):
+        super().__init__(message)
+        self.left_out = tuple(left_out)
+
+
 def left_out_lines(left_out: Iterable[LeftOut], expected: bool = False) -> list[str]:
     """One line for every reason and folder: "photos: left out: 2.heic, 3.heic (reason)".
 
@@ -127,12 +135,13 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
     for source in sources:
         if os.path.isdir(source):
             inside, others = _search_folder(source, recursive)
+            others += [LeftOut(path, "is written now", True) for path in inside if os.path.realpath(path) in outputs]
             inside = [path for path in inside if os.path.realpath(path) not in outputs]
             if not inside:
                 hint = "" if recursive else "; --recursive looks into its folders as well"
                 lines = "".join(f"; {line}" for line in left_out_lines(others))
-                raise ImageError(
-                    f"{source}: no pictures in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}"
+                raise NoPictures(
+                    f"{source}: no pictures in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )
             left_out += others
         elif not os.path.lexists(source) and glob.has_magic(source):
@@ -141,7 +150,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
             if not inside:
                 raise ImageError(f"{source}: no file fits this pattern")
             folders = [path for path in fitting if os.path.isdir(path)]
-            left_out += [LeftOut(path, "is a folder; patterns are for files") for path in folders]
+            left_out += [LeftOut(path, "is a folder; patterns are for files", "**" in source) for path in folders]
         else:
             inside = [source]
         for path in inside:
@@ -162,7 +171,7 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
         if real in searched:
             left_out.append(LeftOut(folder, f"is the same folder as {searched[real]}"))
             continue
-        if folder is not top and _inside(os.path.realpath(os.path.dirname(folder)), real):
+        if folder is not top and leads_around(folder):
             left_out.append(LeftOut(folder, "is a link to a folder around it"))
             continue
         searched[real] = folder
@@ -193,9 +202,10 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
     return [path for folder in order for path in found[folder]], left_out
 
 
-def _inside(path: str, folder: str) -> bool:
-    """Whether a real path is below a real folder."""
-    return path.startswith(os.path.join(folder, ""))
+def leads_around(folder: str) -> bool:
+    """Whether a folder is a link to one that it is in itself, so that following it would go in a circle."""
+    around = os.path.join(os.path.realpath(os.path.dirname(folder)), "")
+    return os.path.islink(folder) and around.startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _expand(pattern: str) -> list[str]:
