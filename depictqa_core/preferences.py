@@ -13,6 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from .checks import check
 from .errors import TaskError
 from .images import Picture
 from .storing import readable_file_errors, replacing, rewriting
@@ -47,6 +48,7 @@ def picked(count: int, text: str) -> list[int]:
     Raises:
         TaskError: not whole numbers of pictures from 1, or one of them twice.
     """
+    check(picked=text)
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() for word in words):
         raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
@@ -65,6 +67,7 @@ def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
     Raises:
         TaskError: a rating that is no number.
     """
+    check(margin=margin)
     if any(rating != rating for rating in ratings):
         raise TaskError("ratings: one of them is not a number (NaN)")
     order = sorted(range(len(ratings)), key=lambda index: -ratings[index])
