@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import CheckpointError
+from .errors import CheckpointError, DepictQAError
 from .placement import QUANTISED, check_device, loading_options
 from .storing import write_file
+from .versions import ALWAYS, mismatch, require
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
@@ -107,16 +108,18 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     Raises:
         CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
             that cannot be had.
+        PackageError: a package that this checkpoint needs is missing or too old.
     """
     folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
+    require(*ALWAYS)
     check_device(device)
-    from transformers import AutoTokenizer
-
-    from .config import DepictQAConfig
-    from .model import DepictQAModel
-
     try:
+        from transformers import AutoTokenizer
+
+        from .config import DepictQAConfig
+        from .model import DepictQAModel
+
         with quiet():
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
             _refuse_misfits(folder, config, card["files"])
@@ -124,8 +127,10 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             model = DepictQAModel.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
             # Never run code that lies beside the weights, nor ask the terminal whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except CheckpointError:
+    except DepictQAError:
         raise
+    except ImportError as error:  # transformers also raises it where it takes torch for too old
+        raise mismatch(error) from error
     except Exception as error:  # whatever the libraries raise, the person gets one clear line
         raise _unreadable(folder, device, dtype, error) from error
     wanted = options["torch_dtype"]

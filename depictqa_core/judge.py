@@ -15,6 +15,7 @@ from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B
 from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY, Task
+from .versions import ALWAYS, require
 
 EXPLANATION_TOKENS = 400
 QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
@@ -54,6 +55,7 @@ def load_judge(
     check(
         checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder, compiled=compiled
     )
+    require(*ALWAYS)
     folder = checkpoint_folder(checkpoint)
     import torch
 
