@@ -14,7 +14,7 @@ from pathlib import Path
 from .errors import CheckpointError, DepictQAError
 from .placement import QUANTISED, check_device, loading_options
 from .storing import write_file
-from .versions import ALWAYS, mismatch, require
+from .versions import ALWAYS, import_failed, mismatch, require
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
@@ -129,10 +129,8 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except DepictQAError:
         raise
-    except ImportError as error:  # transformers also raises it where it takes torch for too old
-        raise mismatch(error) from error
     except Exception as error:  # whatever the libraries raise, the person gets one clear line
-        raise _unreadable(folder, device, dtype, error) from error
+        raise (mismatch(error) if import_failed(error) else _unreadable(folder, device, dtype, error)) from error
     wanted = options["torch_dtype"]
     if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
         model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them

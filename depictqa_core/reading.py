@@ -176,7 +176,8 @@ class Reading:
         blocked = blocked.masked_fill(~allowed, torch.finfo(embeds.dtype).min)[:, None]
         known = _keywords(type(self.language))
         last = {"logits_to_keep": 1} if last_only and "logits_to_keep" in known else {}
-        cache = "past_key_values" if "past_key_values" in known else "cache"  # its name from transformers 5.24 on
+        # transformers 5.24 calls it cache
+        cache = "cache" if "cache" in known and "past_key_values" not in known else "past_key_values"
         return self.language(
             inputs_embeds=embeds,
             attention_mask=blocked,

@@ -44,8 +44,13 @@ def require(*packages: str) -> None:
             raise PackageError(f"{name} {installed} is too old, {OLDEST[name]} or newer is needed; run {upgrade(name)}")
 
 
-def mismatch(error: ImportError) -> "PackageError":
-    """The error to raise where packages are each new enough, but not for one another: one of them cannot be imported."""
+def import_failed(error: BaseException | None) -> bool:
+    """Whether an error comes from an import that failed; transformers raises it anew under other names."""
+    return error is not None and (isinstance(error, ImportError) or import_failed(error.__cause__))
+
+
+def mismatch(error: Exception) -> PackageError:
+    """The error to raise where one package cannot be imported next to another, though each is new enough."""
     names = ("transformers", "torch", "peft", "accelerate")
     installed = []
     for name in names:
