@@ -119,7 +119,9 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
 
         from .config import DepictQAConfig
         from .model import DepictQAModel
-
+    except Exception as error:  # transformers raises whatever its own imports raised
+        raise mismatch(error) from error
+    try:
         with quiet():
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
             _refuse_misfits(folder, config, card["files"])

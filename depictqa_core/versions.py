@@ -10,7 +10,7 @@ from .errors import PackageError
 OLDEST = {
     "torch": "2.4.0",
     "transformers": "4.50.3",
-    "peft": "0.18.0",
+    "peft": "0.18.1",
     "accelerate": "1.1.0",
     "safetensors": "0.4.3",
     "pillow": "10.1.0",
