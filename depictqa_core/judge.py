@@ -1,5 +1,6 @@
 """The judge: ``load_judge(...)`` and its five verbs identify, describe, compare, score and rank."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,11 @@ def load_judge(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if dtype == "auto":
-        large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30 if folder.is_dir() else False
+        large = (
+            sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30
+            if os.path.isdir(folder)
+            else False
+        )
         dtype = "float16" if large and device != "cpu" else "float32"
     checkpoint = load_checkpoint(folder, device, dtype)
     if dtype == "float32":  # a half-precision weight would round much of a small update away
