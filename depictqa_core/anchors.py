@@ -85,12 +85,14 @@ def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
     if len(listed) > MOST:
         raise TaskError(f"{where}: {LIST} lists {len(listed)} anchors; give at most {MOST}")
     entries = []
-    for number, entry in enumerate(listed, 1):
+    for place_in_list, entry in enumerate(listed, 1):
         entry = entry if isinstance(entry, dict) else {"entry": entry}
         if missing := [name for name in ANCHOR if name not in entry]:
-            raise TaskError(f"{where}: entry {number} of {LIST} has no {missing[0]}: {ANCHOR[missing[0]].allowed}")
+            raise TaskError(
+                f"{where}: entry {place_in_list} of {LIST} has no {missing[0]}: {ANCHOR[missing[0]].allowed}"
+            )
         if wrong := problem(entry, ANCHOR):
-            raise TaskError(f"{where}: entry {number} of {LIST}: {wrong}")
+            raise TaskError(f"{where}: entry {place_in_list} of {LIST}: {wrong}")
         entries.append((entry["file"], float(entry["position"])))
     if len({position for _, position in entries}) < 2:
         raise TaskError(f"anchors '{named(folder)}': give at least two pictures at different positions")

@@ -132,6 +132,15 @@ def describe(value) -> str:
     return _SHORT.repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def holds_text(text: str) -> bool:
+    """Whether UTF-8 can hold a text: one with half a surrogate pair cannot be printed or written."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def named(path: str | Path) -> str:
     """A path for a message, without what UTF-8 cannot hold."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")

@@ -32,6 +32,11 @@ def number(low: float, high: float) -> Rule:
     return Rule(f"a number from {low:g} to {high:g}", lambda v: is_number(v) and low <= v <= high)
 
 
+def above(low: float, high: float) -> Rule:
+    """A number above low, at most high."""
+    return Rule(f"a number above {low:g}, at most {high:g}", lambda v: is_number(v) and low < v <= high)
+
+
 def string(longest: int = 10_000) -> Rule:
     """A text of at least one character."""
     return Rule("a text", lambda v: isinstance(v, str) and 0 < len(v) <= longest)
