@@ -1,6 +1,5 @@
 """What training reads: files of records, and pictures as the vision tower takes them or as it saw them."""
 
-import json
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -12,12 +11,15 @@ from PIL import Image
 from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
+from depictqa_core.documents import named
+from depictqa_core.errors import DepictQAError, DocumentError
 from depictqa_core.images import WHOLE, Picture, SizePolicy, as_picture
 from depictqa_core.model import DepictQAModel
 from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.tasks import setting
 from depictqa_core.vision import TOWERS, Prepared, prepare, prepare_comparison, statistics_width
 
+from .record_models import read_record_list, record_problem
 from .row_file import RowFile
 
 DESCRIPTION = "description"
@@ -27,12 +29,9 @@ DESCRIPTION = "description"
 # ---------------------------------------------------------------------- records
 
 
-def read_records(path: str | Path) -> list[dict]:
-    """Read one file of records (a JSON list, facts 3.4)."""
-    records = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(records, list):
-        raise ValueError(f"{path} holds no JSON list of records")
-    return records
+def read_records(path: str | Path, error: type[DepictQAError] = DocumentError) -> list[dict]:
+    """Read one file of records (a JSON list, facts 3.4); raises ``error`` as ``documents.read_json`` does."""
+    return read_record_list(path, where=f"the record file {named(path)}", error=error)
 
 
 def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[dict]], list[float]]:
@@ -90,6 +89,8 @@ def _check_record(record, where: str) -> None:
         raise ValueError(f"{where}: a picture of a {record['task_type']} record is missing")
     if len(said) < 2 or not all(isinstance(text, str) for text in said):
         raise ValueError(f"{where}: conversations needs a question and its answer, as text")
+    if wrong := record_problem(record, "train"):
+        raise ValueError(f"{where}: {wrong}")
 
 
 # ---------------------------------------------------------------------- pictures

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from depictqa_core.documents import parse_json
 from training.endpoint import Client, NoAnswer, Reply, RequestRejected, request_body
 from training.storing import writing
 
@@ -212,7 +213,7 @@ def _lines(file: Path) -> dict[int, dict]:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
+            entry = parse_json(line.decode("utf-8"), str(number))
             found[entry["sample"]] = entry
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number}: no answer ({error}); remove the line and run again") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import torch
 
+from depictqa_core.documents import parse_json, read_json
 from depictqa_core.errors import DepictQAError
 from training.storing import write_file, write_text, writing
 
@@ -49,12 +50,7 @@ class Store:
         for file in sorted(Path(self.folder).glob(f"{self.prefix}-*.jsonl")):
             with file.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, 1):
-                    try:
-                        yield json.loads(line)
-                    except ValueError as error:
-                        raise ValueError(
-                            f"{file.name}, line {number}: not valid JSON ({error}); delete the file and build again"
-                        ) from error
+                    yield parse_json(line, f"{file.name}, line {number}", remedy="delete the file and build again")
 
 
 @dataclass(frozen=True)
@@ -90,10 +86,7 @@ class Ledger:
         if not self.file.exists():
             self._write()
             return
-        try:
-            before = json.loads(self.file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BuildError(f"{self.file} is damaged ({error}); choose an empty folder") from error
+        before = read_json(self.file, remedy="choose an empty folder", error=BuildError)
         changed = [name for name, value in self._settings.items() if before.get(name) != value]
         if changed:
             raise BuildError(
