@@ -2,8 +2,9 @@
 
 import inspect
 import math
+import shutil
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -15,8 +16,8 @@ from depictqa_core import published_layout as layout
 from depictqa_core.checkpoints import checkpoint_folder, describe_checkpoint, load_checkpoint
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
-from depictqa_core.documents import describe, nearest
-from depictqa_core.errors import CheckpointError
+from depictqa_core.documents import describe, nearest, read_text
+from depictqa_core.errors import CheckpointError, DepictQAError, DocumentError
 from depictqa_core.foreign_tensors import Tensors
 from depictqa_core.images import SizePolicy
 from depictqa_core.model import DepictQAModel
@@ -24,6 +25,8 @@ from depictqa_core.published import import_published
 from depictqa_core.rules import Rule, problem, whole
 from depictqa_core.vision import TOWERS
 
+from .state import digest
+from .storing import write_text
 from .tokenizer import train_tokenizer
 
 CONFIG_FIELDS = set(inspect.signature(DepictQAConfig.__init__).parameters) - {"self", "kwargs"} | {"lora"}
@@ -86,12 +89,27 @@ def start_folder(recipe) -> Path:
     if isinstance(recipe.start, str):
         return checkpoint_folder(recipe.start)
     folder, start = recipe.run / "start", recipe.start
+    source = digest([asdict(start), recipe.seed, [_seals(path) for path in (start.clip, start.llm, start.delta)]])
+    noted = recipe.run / "start.txt"
     try:
+        if read_text(noted) != source:
+            raise DocumentError(f"{folder} was imported from other files")
         describe_checkpoint(folder)
-    except CheckpointError:
+    except DepictQAError:
+        shutil.rmtree(folder, ignore_errors=True)
         delta = start.delta or (lambda clip, llm: fresh_delta(clip, llm, start.abstractor, recipe.seed))
         import_published(start.clip, start.llm, delta, folder, report=print)
+        write_text(noted, source)
     return folder
+
+
+def _seals(path: str | None) -> list:
+    """Name, size and time of change of a file, or of every file of a folder: weights are too large to be read twice."""
+    if path is None:
+        return []
+    files = sorted(one for one in Path(path).rglob("*") if one.is_file()) if Path(path).is_dir() else [Path(path)]
+    facts = [(one, one.stat()) for one in files if one.is_file()]
+    return [[str(one.resolve()), found.st_size, found.st_mtime_ns] for one, found in facts]
 
 
 def fresh_delta(clip: layout.Clip, llm: layout.Language, abstractor: bool, seed: int) -> Tensors:

@@ -14,7 +14,7 @@ from training.storing import write_text
 from .plan import Plan, PlanError
 from .samples import SampleMaker, sample_store
 from .scenes import find_sources
-from .shards import Ledger, Shard, names_digest, run_shards
+from .shards import Ledger, Shard, contents_digest, names_digest, run_shards
 
 SHARD_SAMPLES = 100
 _SETTINGS = "dataset.json"
@@ -114,6 +114,7 @@ def build_samples(
     """
     ledger = Ledger(Path(root) / _SETTINGS)
     settings = {"seed": plan.seed, "pictures": names_digest(sources.names), "drawing": asdict(plan.drawing)}
+    settings["contents"] = contents_digest(sources.folder, sources.names)
     ledger.open({**settings, "shard_samples": shard_samples})
     todo = []
     for set_name, wanted in plan.sets.items():
