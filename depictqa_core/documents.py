@@ -24,6 +24,8 @@ MAX_DIGITS = 300
 """Digits of a whole number; more do not fit into a float."""
 REMEDY = "repair it, or put a good copy in its place"
 KINDS = {dict: "an object", list: "a list"}
+LONGEST_VALUE = 120
+"""Characters of a value in a message."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -129,7 +131,8 @@ def check_depth(value, limit: int = MAX_DEPTH) -> None:
 
 def describe(value) -> str:
     """A value for a message: as Python writes it, cut where it is long, and without what UTF-8 cannot hold."""
-    return _SHORT.repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = _SHORT.repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def holds_text(text: str) -> bool:

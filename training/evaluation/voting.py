@@ -21,7 +21,8 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
         TaskError: the file is not of that form.
     """
     truth = {}
-    content = read_json(path, where=f"the file of --voting, {named(path)}", limit=RECORD_BYTES, error=TaskError)
+    where = f"the file of --voting, {named(path)},"
+    content = read_json(path, None, where=where, limit=RECORD_BYTES, error=TaskError)
     try:
         for reference, entry in content.items():
             paths, opinions = entry["dist_paths"], entry["mos_list"]
