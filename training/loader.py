@@ -51,7 +51,7 @@ def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[d
 
     Raises:
         FileNotFoundError: nothing fits a name; says which files there are.
-        ValueError: a record that cannot be learned from, named by file and id.
+        DocumentError: a record that cannot be learned from, named by file and id.
     """
     folder, read, weights = Path(folder), [], []
     for name, weight in parts.items():
@@ -67,7 +67,7 @@ def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[d
                 read.append(records)
                 weights.append(weight)
     if not read:
-        raise ValueError(f"the files of records in {folder} are empty")
+        raise DocumentError(f"the files of records in {folder} are empty")
     return read, weights
 
 
@@ -87,15 +87,15 @@ def _check_record(record, where: str) -> None:
         said = [turn["value"] for turn in record["conversations"]]
     except (AttributeError, KeyError, TypeError) as error:
         needed = "training needs task_type, pictures and conversations"
-        raise ValueError(f"{where}: {type(error).__name__} {error}; {needed}") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise DocumentError(f"{where}: {type(error).__name__} {error}; {needed}") from None
+    except (ValueError, DepictQAError) as error:
+        raise DocumentError(f"{where}: {error}") from None
     if not all(isinstance(path, str) and path for path in paths):
-        raise ValueError(f"{where}: a picture of a {record['task_type']} record is missing")
+        raise DocumentError(f"{where}: a picture of a {record['task_type']} record is missing")
     if len(said) < 2 or not all(isinstance(text, str) for text in said):
-        raise ValueError(f"{where}: conversations needs a question and its answer, as text")
+        raise DocumentError(f"{where}: conversations needs a question and its answer, as text")
     if wrong := record_problem(record, "train"):
-        raise ValueError(f"{where}: {wrong}")
+        raise DocumentError(f"{where}: {wrong}")
 
 
 # ---------------------------------------------------------------------- pictures

@@ -93,8 +93,8 @@ def test_threads_leave_the_cache_consistent():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bytes_per_image_are_those_of_the_largest_image(folders, kind):
-    judge = load_judge(folders[kind], "cpu", cache_bytes=2**28)
+def test_bytes_per_image_are_those_of_the_largest_image(tmp_path, kind):
+    judge = load_judge(make_tiny_checkpoint(tmp_path / kind, kind), "cpu", cache_bytes=2**28)
     size = judge.model.config.size
     rgb = np.zeros((size["short"], size["long"], 3), np.uint8)
     judge.score(as_picture(rgb, "the largest"))
