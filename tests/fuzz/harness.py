@@ -5,6 +5,7 @@ is a case that takes longer than ``LIMIT`` seconds of processor time, or one tha
 """
 
 import argparse
+import copy
 import faulthandler
 import json
 import os
@@ -180,7 +181,7 @@ def damaged_value(value, rng: random.Random):
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         inside = [one for one in _containers(value) if one]
         if not inside or rng.random() < 0.02:
-            return rng.choice(ODD)
+            return copy.deepcopy(rng.choice(ODD))
         place = rng.choice(inside)
         key = rng.choice(list(place)) if isinstance(place, dict) else rng.randrange(len(place))
         match rng.randrange(6):
@@ -193,13 +194,14 @@ def damaged_value(value, rng: random.Random):
             case 3 if isinstance(place[key], (int, float)):
                 place[key] = place[key] * rng.choice((-1, 0, 0.5, 10, 10**9))
             case _:
-                place[key] = rng.choice(ODD)
+                place[key] = copy.deepcopy(rng.choice(ODD))
     return value
 
 
 def _containers(value) -> list:
+    """Every dict and list inside a value, and the value itself."""
     found = [value] if isinstance(value, (dict, list)) else []
-    for one in (value.values() if isinstance(value, dict) else value) if found else ():
-        if len(found) < 2000:
-            found += _containers(one)
+    for place in found:  # which grows meanwhile
+        inside = place.values() if isinstance(place, dict) else place
+        found += [one for one in inside if isinstance(one, (dict, list))]
     return found
