@@ -198,7 +198,7 @@ def _refuse_misfits(folder: Path, config, files) -> None:
 
 
 def _refuse_geometry(folder: Path, model) -> None:
-    """A tower must get the smallest and the largest square image through, and the language model some tokens.
+    """The tower and the connector must get the smallest image through.
 
     Strides, paddings and sizes of inputs leave no trace in the weights. On the meta device this costs nothing.
     """
@@ -207,16 +207,14 @@ def _refuse_geometry(folder: Path, model) -> None:
     from .images import SizePolicy
     from .vision import statistics_width
 
-    policy = SizePolicy(**model.config.size)
-    sides = {policy.padded(side, side) for side in (1, max(policy.short, policy.min))}
+    height, width = SizePolicy(**model.config.size).padded(1, 1)
     try:
         with torch.device("meta"), torch.no_grad():
-            for height, width in sides:
-                statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
-                pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
-                if not pooled.numel():
-                    raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
-                model.connector(pooled)
+            statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
+            pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
+            if not pooled.numel():
+                raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
+            model.connector(pooled)
     except Exception as error:  # whatever a wrong stride or size makes the libraries raise
         raise _damaged(folder, f"no image fits through the network of config.json ({_line(error)})") from error
 
