@@ -31,3 +31,7 @@ class StorageError(DepictQAError):
 
 class PackageError(DepictQAError):
     """A package that is missing, too old, or does not work with another one that is installed."""
+
+
+class DocumentError(DepictQAError, ValueError):
+    """A file of settings, lists or records that cannot be read or does not hold what it should."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from depictqa_core.documents import parse_json
 from depictqa_core.errors import StorageError
 from training.endpoint import Client, NoAnswer, Reply, RequestRejected, request_body
 from training.storing import append_text, writing
@@ -207,7 +208,7 @@ def _lines(file: Path) -> dict[int, dict]:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
+            entry = parse_json(line.decode("utf-8"), str(number))
             found[entry["sample"]] = entry
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number}: no answer ({error}); remove the line and run again") from error

@@ -7,6 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from depictqa_core import tasks
+from depictqa_core.documents import parse_json
+from depictqa_core.errors import DocumentError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.tasks import RATING
@@ -73,10 +75,10 @@ def _lines(path: Path) -> list[dict]:
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            content = json.loads(line)
-        except ValueError:
+            content = parse_json(line, path.name)
+        except DocumentError:
             continue
-        if isinstance(content, dict) and "id" in content:
+        if isinstance(content.get("id"), str | int):
             found.append(content)
     return found
 
