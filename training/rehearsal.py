@@ -12,10 +12,11 @@ from PIL import Image
 
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
-from depictqa_core.images import SizePolicy, as_picture, fit
+from depictqa_core.images import SizePolicy, fit
 
 from .dataset.descriptions import assessment
 from .distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
+from .image_paths import read_image
 from .state import digest, replaced
 
 SHORT = SizePolicy(short=384, long=768, min=MIN_SIDE, multiple=1)
@@ -52,7 +53,7 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
     with replaced(folder) as new:
         for number, path in enumerate(chosen):
             try:
-                clean = fit(as_picture(root / path, path), SHORT)
+                clean = fit(read_image(root, path), SHORT)
             except ImageError:
                 continue  # it is named when it is read for its own records
             name, severity = sample_one(rng)

@@ -2,15 +2,18 @@
 
 import base64
 import email.utils
+import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from chat_server import chat_server, completion
 from PIL import Image
 
-from training.endpoint import Client, Endpoint, EndpointError, RequestRejected, picture_part, shown_request
+from depictqa_core.images import as_picture
+from training.endpoint import Client, Endpoint, EndpointError, RequestRejected, image_part, shown_request
 
 HELLO = [{"role": "user", "content": "hello"}]
 GOOD = (200, {}, completion("fine"))
@@ -152,7 +155,7 @@ def test_refused_and_parted_contents():
 
 
 def test_nobody_listens():
-    with pytest.raises(EndpointError, match="2 attempts; the last one: ConnectionRefusedError"):
+    with pytest.raises(EndpointError, match="2 attempts; the last one: ConnectError"):
         Client(Endpoint("http://127.0.0.1:9/v1", "m"), attempts=2, first_pause=0.01).complete(HELLO, 5)
 
 
@@ -166,12 +169,19 @@ def test_closing_ends_every_wait():
                 waiting.result(timeout=5)
 
 
-def test_pictures_go_as_data_urls_and_are_shown_by_their_size(tmp_path):
-    for name, kind in (("a.png", "image/png"), ("b.JPG", "image/jpeg")):
-        Image.new("RGB", (20, 10)).save(tmp_path / name)
-        part = picture_part(tmp_path / name)
-        head, data = part["image_url"]["url"].split(",")
-        assert head == f"data:{kind};base64" and base64.b64decode(data) == (tmp_path / name).read_bytes()
+def test_images_go_as_decoded_pixels_and_are_shown_by_their_size(tmp_path):
+    secret = b"GPS 52.5200 N 13.4050 E"
+    pixels = np.random.default_rng(0).integers(0, 255, (10, 20, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x010E] = secret.decode()
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with open(tmp_path / "a.png", "ab") as file:
+        file.write(secret)
+    part = image_part(as_picture(tmp_path / "a.png"))
+    head, data = part["image_url"]["url"].split(",")
+    sent = base64.b64decode(data)
+    assert head == "data:image/png;base64" and secret not in sent
+    assert np.array_equal(Image.open(io.BytesIO(sent)), pixels)
     messages = [{"role": "user", "content": [{"type": "text", "text": "look"}, part]}]
     shown = shown_request({"model": "m", "messages": messages})
     assert shown["model"] == "m" and data not in str(shown)

@@ -14,9 +14,9 @@ from training.evaluation import judged
 from training.evaluation.answers import AnswerFile
 from training.evaluation.judged import judged_answers, parse, summary
 from training.evaluation.peer_vlm import messages, vlm_answers
-from training.evaluation.remote import PATIENCE
 from training.evaluation.scoring import score
 from training.evaluation.sets import TestSet
+from training.side_by_side import PATIENCE
 
 FAST = {"first_pause": 0.01, "longest_pause": 0.05, "attempts": 4}
 PLAIN = {"image_ref": None, "image_A": "0.png", "image_B": None}

@@ -5,9 +5,8 @@ import re
 from depictqa_core import tasks
 
 from ..endpoint import Client
-from .answers import Source
+from .answers import Source, endpoint_answers
 from .metrics import mean
-from .remote import side_by_side
 from .sets import TestSet
 
 FIRST = 200
@@ -65,7 +64,7 @@ def judged_answers(client: Client, test_set: TestSet, answers: list[dict], versi
         return {"score": parse(reply, version), "reply": reply}
 
     ids = [record["id"] for record in records]
-    return ids, side_by_side(client, ids, answer)
+    return ids, endpoint_answers(client, ids, answer)
 
 
 def conversation(record: dict, text: str, version: str) -> list[dict]:

@@ -3,10 +3,10 @@
 from depictqa_core import tasks
 from depictqa_core.prompts import REFERENCE, SYSTEM, SYSTEM_REFERENCE, A, B
 
-from ..endpoint import Client, picture_part
+from ..endpoint import Client, image_part
+from ..image_paths import read_image
 from ..loader import picture_paths
-from .answers import Source
-from .remote import side_by_side
+from .answers import Source, endpoint_answers
 from .sets import TestSet
 
 SHORT_TOKENS, LONG_TOKENS = 32, 400
@@ -25,7 +25,7 @@ def vlm_answers(client: Client, test_set: TestSet) -> Source:
         reply = client.complete(messages(test_set, record, task_type), SHORT_TOKENS if short else LONG_TOKENS)
         return {"text": reply.text, "confidence": None}
 
-    return side_by_side(client, test_set.ids, answer)
+    return endpoint_answers(client, test_set.ids, answer)
 
 
 def messages(test_set: TestSet, record: dict, task_type: str) -> list[dict]:
@@ -34,7 +34,7 @@ def messages(test_set: TestSet, record: dict, task_type: str) -> list[dict]:
     titles = {REFERENCE: "Reference Image:", A: "Image A:" if setting.pair else "Image:", B: "Image B:"}
     content = []
     for role, path in picture_paths(record, task_type).items():
-        content += [{"type": "text", "text": titles[role]}, picture_part(test_set.root / path)]
+        content += [{"type": "text", "text": titles[role]}, image_part(read_image(test_set.root, path))]
     content.append({"type": "text", "text": record["query"] + _choices(record["query"], setting.pair)})
     system = SYSTEM + (SYSTEM_REFERENCE if setting.reference else "")
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
