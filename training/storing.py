@@ -26,7 +26,7 @@ def writing(target: str | Path) -> Iterator[None]:
 def appending(path: Path) -> Iterator[TextIO]:
     """A text file to append to; what could not be written comes up again when it is closed, as a StorageError."""
     with writing(path):
-        file = path.open("a", encoding="utf-8", newline="\n")
+        file = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
     try:
         yield file
     finally:
@@ -56,4 +56,4 @@ def write_text(file: str | Path, text: str) -> None:
         StorageError: it cannot be written; what was there before is untouched.
     """
     with writing(file):
-        write_file(Path(file), lambda part: part.write_text(text, encoding="utf-8"))
+        write_file(Path(file), lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace"))

@@ -210,4 +210,4 @@ def _open(file: Path) -> TextIO:
         if not content.endswith(b"\n") and content:
             with file.open("r+b") as cut:
                 cut.truncate(content.rfind(b"\n") + 1)
-    return file.open("a", encoding="utf-8", newline="\n")
+    return file.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
