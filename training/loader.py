@@ -92,7 +92,7 @@ def _record_files(root: Path, name: str) -> list[Path]:
             return files
     there = ", ".join(sorted(path.relative_to(root).as_posix() for path in root.glob("**/*.json"))[:20])
     raise FileNotFoundError(
-        f"no records '{name}' in {root / 'records'} or {root}; they hold {there or 'no record files'}"
+        f"no records '{name}' in {root} or its folder records; it holds {there or 'no record files'}"
     )
 
 
