@@ -60,7 +60,7 @@ def test_the_published_score_is_that_of_the_first_200_without_failures():
 def detailed_set(root, count=6):
     truth = {"query": "Describe it.", "distortion_name": "blur_lens", "severity": 3}
     rows = [{"id": f"w{n}", **PLAIN, **truth, "answer": f"The truth of {n}."} for n in range(count)]
-    rows.append({"id": "brief", **PLAIN, "query": "ONE?" + tasks.SHORT_TAIL, "answer": "Blur"})
+    rows.append({"id": "brief", **PLAIN, "query": "Which ONE issue is worst?" + tasks.SHORT_TAIL, "answer": "Blur"})
     return TestSet("made", root, rows, ["quality_single_A_noref"] * len(rows))
 
 

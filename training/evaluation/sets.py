@@ -9,13 +9,15 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, ImageError, TaskError
 from depictqa_core.images import Picture
-from depictqa_core.tasks import IDENTIFICATION, RATING, SCORE, SEVERITY
+from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY
 
 from ..image_paths import image_path, read_image
 from ..loader import picture_paths, read_records
 
 DOUBLE = "two distortions"
 OTHER = "other"
+DETAILED = (ASSESSMENT, COMPARISON)
+"""Tasks that are answered in sentences; all others are answered in a word or phrase."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
             if key not in record:
                 hint = "; these are training records: build with --form test" if "conversations" in record else ""
                 raise TaskError(f"record {index} of {path} has no {key}{hint}")
+        if not isinstance(record["id"], str | int):
+            raise TaskError(f"the id of record {index} of {path} must be text or a whole number")
+        for key in ("query", "answer", "task_type", "image_ref", "image_A", "image_B"):
+            if not isinstance(record.get(key), str | None) or key == "query" and record[key] is None:
+                raise TaskError(f"{key} of record {record['id']} of {path} must be text, not {record[key]!r:.80}")
         if record["id"] in seen:
             raise TaskError(f"{path} has two records with the id {record['id']}: answers are matched by id")
         seen.add(record["id"])
@@ -158,15 +165,15 @@ def kind_of(record: dict, task_type: str) -> str | None:
         answers and records without a true answer.
     """
     truth = record.get("answer")
-    if truth is None or not tasks.is_short(record["query"]):
-        return None
     task = tasks.task_of(record["query"], tasks.setting(task_type).pair)
+    if truth is None or task in DETAILED:
+        return None
     if task is RATING and tasks.parse_winner(truth):
         return RATING.name
     if task is SCORE and truth.lower() in tasks.LEVELS:
         return SCORE.name
     if task is SEVERITY and truth.lower() in tasks.GRADES:
         return SEVERITY.name
-    if tasks.parse_labels(truth) is None:
+    if task is not IDENTIFICATION or tasks.parse_labels(truth) is None:
         return OTHER
     return DOUBLE if tasks.issue_count(record["query"]) == 2 or " and " in truth else IDENTIFICATION.name
