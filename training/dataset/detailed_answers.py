@@ -197,7 +197,7 @@ def _lines(file: Path) -> dict[int, dict]:
         try:
             entry = json.loads(line)
             found[entry["sample"]] = entry
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{file}, line {number}: no answer ({error}); remove the line and run again") from error
     return found
 

@@ -133,6 +133,8 @@ def _missing(root: Path, path) -> str | None:
         return None if image_path(root, path).is_file() else GONE
     except ImageError:
         return OUTSIDE
+    except OSError:  # a name that is longer than names can be
+        return GONE
 
 
 def _problem(record, form: str) -> str | None:
@@ -147,6 +149,8 @@ def _problem(record, form: str) -> str | None:
     if form == "train":
         return record_problem(record)
     fields = {name for name in ("image_ref", "image_A", "image_B") if record.get(name)}
-    if not isinstance(record.get("query"), str) or not any(fields == set(s.fields) for s in tasks.SETTINGS.values()):
+    if not all(isinstance(record[name], str) for name in ("query", *fields) if name in record):
+        return "a query or an image path that is no text"
+    if "query" not in record or not any(fields == set(s.fields) for s in tasks.SETTINGS.values()):
         return "no query or image"
     return None

@@ -1,6 +1,7 @@
 """Scores by voting: every rated pair gives its winner and its loser a vote; the mean vote is the score (facts 8.3)."""
 
 import json
+import math
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -21,15 +22,19 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
     """
     truth = {}
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         for reference, entry in content.items():
             paths, opinions = entry["dist_paths"], entry["mos_list"]
             if len(paths) != len(opinions):
                 raise TaskError(f"{path}: {reference} has {len(paths)} dist_paths and {len(opinions)} mos_list entries")
             truth[reference] = {name: float(opinion) for name, opinion in zip(paths, opinions)}
+            if not all(isinstance(name, str) for name in paths) or not all(
+                map(math.isfinite, truth[reference].values())
+            ):
+                raise ValueError("names must be text, and opinions finite numbers")
     except OSError as error:
         raise TaskError(f"the file of --voting, {path}, cannot be read ({error.strerror})") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise TaskError(f"{path} is no voting file: it must map references to dist_paths and mos_list") from error
     return truth
 
