@@ -148,7 +148,8 @@ class Client:
         first_pause, longest_pause: bounds of the pause in seconds; a Retry-After above the longest is still honoured.
 
     Raises:
-        EndpointError: the package ``openai`` is missing, or a proxy of the environment cannot be used.
+        EndpointError: a limit that is not above 0, the package ``openai`` is missing, or a proxy of the environment
+            cannot be used.
     """
 
     def __init__(
@@ -160,6 +161,9 @@ class Client:
         first_pause: float = 1.0,
         longest_pause: float = 60.0,
     ):
+        for name, value in (("time limit", timeout), ("number of requests a minute", per_minute)):
+            if value is not None and not 0 < value < 1e9:
+                raise EndpointError(f"the {name} must be a number above 0, not {value:g}")
         self.endpoint, self.timeout, self.attempts = endpoint, timeout, attempts
         self._pauses = first_pause, longest_pause
         self._interval = 60 / per_minute if per_minute else 0.0
@@ -218,18 +222,18 @@ class Client:
 
         try:
             return self._reply(self._post(body))
-        except EndpointError:
+        except _TryAgain:
             raise
         except TimeoutError:
             failure: Exception = _TryAgain(f"no complete answer within {self.timeout:g} s")
         except openai.APIStatusError as error:
             failure = self._refusal(error)
         except openai.APIConnectionError as error:
-            failure = _TryAgain(self._line(error.__cause__ or error))
+            failure = _TryAgain(self._shown(_named(error.__cause__ or error)))
         except UnicodeEncodeError:
             failure = RequestRejected("the request holds characters that UTF-8 cannot encode: correct its text")
         except Exception as error:  # an answer can be broken in any way, and must not end a paid run
-            failure = _TryAgain(f"the answer is broken ({self._line(error)})")
+            failure = _TryAgain(f"the answer is broken ({self._shown(_named(error))})")
         raise failure from None
 
     def _post(self, body: dict) -> bytes:
@@ -263,8 +267,8 @@ class Client:
             text = self._clean(str(text or refusal or ""))
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (ValueError, LookupError, TypeError, AttributeError):
-            start = self._clean(content.decode("utf-8", "replace"))[:80]
-            raise _TryAgain(f"the answer is no chat completion: {start!r}") from None
+            start = self._shown(content.decode("utf-8", "replace"))[:80]
+            raise _TryAgain(f"the answer is no chat completion: '{start}'") from None
         if len(text) > MAX_TEXT:
             raise _TryAgain(f"the answer has {len(text)} characters, more than {MAX_TEXT}")
         return Reply(text, self._clean(finish)[:40], *(count if _is_count(count) else None for count in tokens))
@@ -272,29 +276,31 @@ class Client:
     def _refusal(self, error) -> Exception:
         """What a status of 300 or more means."""
         status, headers = error.status_code, error.response.headers
-        said = self._clean(_said(error.body))
-        line = f"{self.endpoint.base} answered {status} {self._clean(error.response.reason_phrase)}".rstrip()
-        line += f": {said[:300]}" if said else ""
+        said = self._shown(_said(error.body))
+        line = f"{self.endpoint.base} answered {status} {self._shown(error.response.reason_phrase)}".rstrip()
+        line += f": {said}" if said else ""
         if status in RETRIED or status >= 500:
             return _TryAgain(line, _retry_after(headers.get("Retry-After")))
-        if status == 400 and self._limit_field == "max_tokens" and "max_completion_tokens" in said:
+        if status == 400 and self._limit_field == "max_tokens" and "max_completion_tokens" in _said(error.body):
             self._limit_field = "max_completion_tokens"  # newer models know the limit by this name only
             return _TryAgain(line, 0.0)
         if status in REJECTED:
             return RequestRejected(line)
         advice = {401: f"check {KEY}", 403: f"check {KEY}", 404: f"check {BASE} and {MODEL}"}.get(status)
         if 300 <= status < 400:
-            advice = f"set {BASE} to where it points ({self._clean(headers.get('Location', 'it does not say'))[:300]})"
+            advice = f"set {BASE} to where it points ({self._shown(headers.get('Location', 'it does not say'))})"
         return EndpointError(line + (f"; {advice}" if advice else ""))
 
-    def _line(self, error: BaseException) -> str:
-        return self._clean(f"{type(error).__name__}: {error}")[:300].removesuffix(": ")
-
     def _clean(self, text: str) -> str:
-        """What came from outside as one line that can be stored: without the key, and as UTF-8 can hold it."""
+        """Text of the endpoint without the key, and without halves of characters that UTF-8 cannot encode."""
         if self.endpoint.key and len(self.endpoint.key) >= SHORTEST_SECRET:
             text = text.replace(self.endpoint.key, "<key>")
         return text.encode("utf-8", "replace").decode()
+
+    def _shown(self, text: str) -> str:
+        """Text of the endpoint for a message: one short line that does nothing to a terminal."""
+        line = " ".join(self._clean(text).split())
+        return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]
 
 
 def request_body(
@@ -400,12 +406,16 @@ def _loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 def _said(body) -> str:
-    """The message in the body of a refusal, as one line."""
+    """The message in the body of a refusal."""
     if isinstance(body, dict):
         found = body.get("error", body)
         body = found.get("message", found) if isinstance(found, dict) else found
-    return " ".join(str("" if body is None else body).split())
+    return "" if body is None else str(body)
 
 
 def _is_count(value) -> bool:

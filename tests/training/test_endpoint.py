@@ -198,6 +198,21 @@ def test_a_broken_answer_is_tried_again_and_never_raises_anything_else(broken):
     assert len(str(caught.value)) < 700 and "\n" not in str(caught.value)
 
 
+def test_messages_do_nothing_to_a_terminal():
+    with chat_server(script((400, {}, {"error": "\x1b[2Jbad\r\n\x07\u202eimage"}))) as server:
+        with pytest.raises(RequestRejected, match=r"answered 400 Bad Request: \?\[2Jbad \?\?image$"):
+            client_of(server).complete(HELLO, 5)
+    with chat_server(script((200, {}, b"<html>\x1b[2J"))) as server:
+        with pytest.raises(NoAnswer, match=r"the last one: the answer is no chat completion: '<html>\?\[2J'$"):
+            client_of(server, attempts=1).complete(HELLO, 5)
+
+
+@pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": float("nan")}, {"per_minute": -1}, {"timeout": 1e12}])
+def test_odd_limits_are_refused(limits):
+    with pytest.raises(EndpointError, match="must be a number above 0"):
+        Client(Endpoint("http://host/v1", "m"), **limits)
+
+
 def test_what_is_answered_can_be_stored():
     odd = completion("a\ud800b\u2028c", finish=None)
     odd["usage"] = {"prompt_tokens": "many", "completion_tokens": float("nan")}
