@@ -144,7 +144,7 @@ def test_the_time_limit_covers_everything(slow):
     with chat_server(script(slow, GOOD)) as server:
         start = time.monotonic()
         assert client_of(server, timeout=0.5).complete(HELLO, 5).text == "fine"
-        assert 0.4 < time.monotonic() - start < 2
+        assert 0.4 < time.monotonic() - start < 2.8
     assert len(server.requests) == 2
 
 
