@@ -334,6 +334,8 @@ def _judge(options, bar: reports.ProgressBar):
     keep_freed_memory()
     try:
         more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+        if options.cache is not None:
+            more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,5 +1,6 @@
 """The judge: ``load_judge(...)`` and its five verbs identify, describe, compare, score and rank."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from . import answers, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from .confidence import detailed_confidence
-from .engine import CACHE_BYTES, Counter, Engine, OnText, Progress
+from .engine import Counter, Engine, OnText, Progress
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B
@@ -24,7 +25,7 @@ def load_judge(
     checkpoint: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    cache_bytes: int = CACHE_BYTES,
+    cache_bytes: int | None = None,
     anchors: str | Path | None = None,
     encoder: str | Path | None = None,
     compiled: bool = False,
@@ -36,8 +37,9 @@ def load_judge(
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
         dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16"; or
             "int8" or "int4", which quantise the language model with the package bitsandbytes.
-        cache_bytes: memory budget for picture embeddings that are kept between calls, 256 MiB by default; the least
-            recently used go first.
+        cache_bytes: memory budget for the vision features that are kept between calls; the least recently used go
+            first. None is room for 256 images of the largest size that this checkpoint sees, at least 256 MiB and at
+            most a quarter of the free memory; 0 keeps none.
         anchors: a folder of anchor pictures (``anchors.load_anchors``) for the scores of a checkpoint that was never
             taught to score; None is the bundled set.
         encoder: the folder of a sentence encoder such as all-MiniLM-L6-v2, for the confidence of detailed answers; None
@@ -56,7 +58,11 @@ def load_judge(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if dtype == "auto":
-        large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30 if folder.is_dir() else False
+        large = (
+            sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30
+            if os.path.isdir(folder)
+            else False
+        )
         dtype = "float16" if large and device != "cpu" else "float32"
     checkpoint = load_checkpoint(folder, device, dtype)
     if dtype == "float32":  # a half-precision weight would round much of a small update away
@@ -94,7 +100,7 @@ class Judge:
         encoder: texts -> unit vectors [N, D], for the confidence of detailed answers, or None.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.engine = Engine(checkpoint, cache_bytes)
         self.anchors, self.encoder = None, None

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import TaskError
+from .documents import describe
+from .errors import StorageError, TaskError
 from .images import Picture
+from .rules import SWITCH, Rule, problem, string
 from .storing import readable_file_errors, rewriting
 from .tasks import RATING, WINNERS
 
@@ -49,7 +51,7 @@ def picked(count: int, text: str) -> list[int]:
         TaskError: not whole numbers of pictures from 1, or one of them twice.
     """
     words = text.replace(",", " ").split()
-    if not all(word.isdecimal() for word in words):
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
         raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
     numbers = [int(word) - 1 for word in words]
     for number in numbers:
@@ -126,7 +128,8 @@ def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
         _keep(root, picture)
     counts = dict.fromkeys(("new", "known", "changed"), 0)
     with rewriting(root / RECORDS, []) as records:
-        by_id = {record.get("id"): record for record in records}
+        _check(records, root / RECORDS)
+        by_id = {record["id"]: record for record in records}
         for preference in preferences:
             record = _record(preference, now)
             old = by_id.get(record["id"])
@@ -142,6 +145,27 @@ def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
                 old |= {**record, "earlier": earlier}
         total = len(records)
     return Collected(**counts, total=total)
+
+
+RECORD = {
+    "id": string(),
+    "A_better_B": SWITCH,
+    "earlier": Rule("a list of earlier answers", lambda v: isinstance(v, list)),
+}
+"""What is read of a record that was written before; what else a record holds is left as it is."""
+
+
+def _check(records: list, path: Path) -> None:
+    """Raise StorageError for the first record that ``collect`` cannot have written."""
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            wrong = f"is {describe(record)}, not an object"
+        elif missing := [name for name in ("id", "A_better_B") if name not in record]:
+            wrong = f"has no {missing[0]}"
+        else:
+            wrong = problem(record, RECORD)
+        if wrong:
+            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it away")
 
 
 def _record(preference: Preference, now: str) -> dict:

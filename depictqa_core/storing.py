@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
+from .documents import read_json
 from .errors import StorageError
 
 try:
@@ -24,8 +25,12 @@ except ImportError:  # Windows
 
 _LOCKED_BYTE = 2**30  # beyond what is written: Windows keeps others from reading a locked byte
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}
+REWRITTEN_BYTES = 2**29
+"""Largest file that ``rewriting`` takes."""
 LONGEST_PART = 80
 """Characters of a label that a file name takes over."""
+LONGEST_NAME = 200
+"""Bytes of a file name before its counter and ending; file systems take 255 in all."""
 
 # ---------------------------------------------------------------------- locks and appending
 
@@ -112,14 +117,7 @@ def rewriting(path: str | Path, default) -> Iterator:
 def _read_json(path: Path, default):
     if not path.exists():
         return default
-    with readable_file_errors(path):
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StorageError(f"{path}: is damaged ({error}); repair it or move it away") from None
-    if not isinstance(value, type(default)):
-        raise StorageError(f"{path}: holds something else than expected; repair it or move it away")
-    return value
+    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it away", error=StorageError)
 
 
 @contextmanager
@@ -189,7 +187,7 @@ def file_part(text: str) -> str:
     >>> file_part('SDXL 1.0/"best"'), file_part("..")
     ('SDXL 1.0__best_', '__')
     """
-    part = re.sub(r'[<>:"/\\|?*%\x00-\x1f\x7f]', "_", " ".join(text.split()))[:LONGEST_PART].rstrip(" ")
+    part = re.sub(r'[<>:"/\\|?*%\x00-\x1f\x7f\ud800-\udfff]', "_", " ".join(text.split()))[:LONGEST_PART].rstrip(" ")
     part = re.sub(r"^\.+|\.+$", lambda dots: "_" * len(dots[0]), part)
     return f"{part}_" if part.split(".")[0].lower() in _RESERVED else part
 
@@ -198,7 +196,8 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
     """Put values into a file-name pattern.
 
     ``%name%`` becomes the value of that name; ``%date%`` and ``%time%`` the local date and time, and
-    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay.
+    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay. Names of
+    files and folders that become too long are cut to ``LONGEST_NAME`` bytes.
     """
     formats = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
     values = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now), **values}
@@ -210,7 +209,15 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
             return file_part(shown)
         return file_part(values[word]) if word in values else match[0]
 
-    return re.sub("%([^%/\\\\]+)%", value, pattern)
+    filled = re.sub("%([^%/\\\\]+)%", value, pattern)
+    return re.sub(r"[^/\\]+", lambda part: _shortened(part[0]), filled)
+
+
+def _shortened(name: str) -> str:
+    """A file name cut to ``LONGEST_NAME`` bytes of UTF-8, between two characters."""
+    if len(encoded := name.encode("utf-8", "replace")) <= LONGEST_NAME:
+        return name
+    return encoded[:LONGEST_NAME].decode("utf-8", "ignore").rstrip(" .")
 
 
 # ---------------------------------------------------------------------- pictures

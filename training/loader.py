@@ -1,6 +1,9 @@
 """What training reads: files of records, and pictures as the vision tower takes them or as it saw them."""
 
+import hashlib
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -10,17 +13,20 @@ import torch
 from PIL import Image
 
 from depictqa_core import tasks
+from depictqa_core.checkpoints import file_hash
 from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
-from depictqa_core.errors import StorageError
+from depictqa_core.documents import named
+from depictqa_core.errors import DepictQAError, DocumentError, ImageError, StorageError
 from depictqa_core.images import WHOLE, Picture, SizePolicy
 from depictqa_core.model import DepictQAModel
 from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.storing import below
-from depictqa_core.vision import TOWERS, Prepared, prepare, prepare_comparison, statistics_width
+from depictqa_core.vision import PREPROCESSING, TOWERS, Prepared, prepare, prepare_comparison, statistics_width
 
 from .image_paths import image_path, read_image
+from .record_models import read_record_list, record_problem
 from .row_file import RowFile
 
 DESCRIPTION = "description"
@@ -30,24 +36,9 @@ DESCRIPTION = "description"
 # ---------------------------------------------------------------------- records
 
 
-class NotAList(ValueError):
-    """A JSON file that holds something else than a list of records."""
-
-
-def read_records(path: str | Path) -> list[dict]:
-    """Read one file of records (a JSON list, facts 3.4).
-
-    Raises:
-        NotAList: the file holds other JSON.
-        ValueError: the file is not valid JSON.
-    """
-    try:
-        records = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not valid JSON ({' '.join(str(error).split())})") from error
-    if not isinstance(records, list):
-        raise NotAList(f"{path} holds no JSON list of records")
-    return records
+def read_records(path: str | Path, error: type[DepictQAError] = DocumentError) -> list[dict]:
+    """Read one file of records (a JSON list, facts 3.4); raises ``error`` as ``documents.read_json`` does."""
+    return read_record_list(path, where=f"the record file {named(path)}", error=error)
 
 
 def read_parts(root: str | Path, parts: dict[str, float]) -> tuple[list[list[dict]], list[float]]:
@@ -63,21 +54,21 @@ def read_parts(root: str | Path, parts: dict[str, float]) -> tuple[list[list[dic
 
     Raises:
         FileNotFoundError: nothing fits a name; says which files there are.
-        ValueError: a record that cannot be learned from, named by file and id.
+        DocumentError: a record that cannot be learned from, named by file and id.
     """
     root, read, weights = Path(root), [], []
     for name, weight in parts.items():
         for file in _record_files(root, name):
             records = read_records(file)
             for index, record in enumerate(records):
-                if problem := record_problem(record):
+                if problem := training_problem(record):
                     key = f" (id {record.get('id')})" if isinstance(record, dict) else ""
-                    raise ValueError(f"{file}, record {index}{key}: {problem}")
+                    raise DocumentError(f"{file}, record {index}{key}: {problem}")
             if records:
                 read.append(records)
                 weights.append(weight)
     if not read:
-        raise ValueError(f"the files of records in {root} are empty")
+        raise DocumentError(f"the files of records in {root} are empty")
     return read, weights
 
 
@@ -87,7 +78,7 @@ def _record_files(root: Path, name: str) -> list[Path]:
         try:
             found = [folder / name] if (folder / name).is_file() else sorted(folder.glob(name))
         except (ValueError, NotImplementedError) as error:
-            raise ValueError(f"parts: {name!r} is no file name or pattern below {root} ({error})") from None
+            raise DocumentError(f"parts: {name!r} is no file name or pattern below {root} ({error})") from None
         if files := [file for file in found if file.is_file()]:
             return files
     there = ", ".join(sorted(path.relative_to(root).as_posix() for path in root.glob("**/*.json"))[:20])
@@ -105,7 +96,7 @@ def picture_paths(record: dict, task_type: str) -> dict[str, str]:
     return dict(zip(roles, (record[field] for field in known.fields)))
 
 
-def record_problem(record) -> str | None:
+def training_problem(record) -> str | None:
     """Why a record cannot be learned from, or None; whether its images are there is not looked at."""
     if not isinstance(record, dict):
         return f"a record must be a JSON object, not {type(record).__name__}"
@@ -129,7 +120,7 @@ def record_problem(record) -> str | None:
             below(record[field], field)
         except (StorageError, TypeError):
             return f"{field} is no path below the data root"
-    return None
+    return record_problem(record, "train")
 
 
 # ---------------------------------------------------------------------- pictures
@@ -198,13 +189,17 @@ class LivePictures:
         prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]))
 
+    def file(self, path: str) -> Path:
+        """The file behind an image path of a record; raises ImageError for one outside the root."""
+        root, also = self._roots
+        return image_path(root, path, also)
+
     def _read(self, path: str) -> Picture:
         root, also = self._roots
         return read_image(root, path, also)
 
     def _read_size(self, path: str) -> tuple[int, int]:
-        root, also = self._roots
-        with Image.open(image_path(root, path, also)) as image:
+        with Image.open(self.file(path)) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # orientations on their side
             return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -212,37 +207,64 @@ class LivePictures:
 class FeatureStore:
     """What a frozen tower saw in every picture, and pictures beside their references, computed once and kept in files.
 
-    Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped.
+    Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped. A
+    row is found again by the bytes of its image files, in files that are named after the tower, its settings and the
+    version of preprocessing: whatever of these is another one is computed again.
 
     Attributes:
-        index: the readable paths.
+        index: readable path -> key of its row.
         unreadable: path -> what is wrong with it.
     """
 
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
         self.model, self.live = model, LivePictures(model.config, root, also)
-        self._seen = RowFile(Path(folder), "features", model.connector.mean.numel())
-        self._compared = RowFile(Path(folder), "comparisons", COMPARISON_STATISTICS)
+        stamp = tower_stamp(model)
+        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.mean.numel())
+        self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
         self._tokens = model.connector.token_count(model.connector.mean)
-        self.index, self.unreadable = self._seen.index, self._seen.failed
+        self.index: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
 
     def fill(self, paths: list[str], pairs: list[tuple[str, str]] = ()) -> "FeatureStore":
         """Make sure that every readable path has its features, and every (path, reference) its comparison.
 
         Comparisons are made only for a connector that takes them.
         """
-        self._seen.fill(paths, lambda path: self.model.encode([self.live.show(path).content])[0], "vision features")
+        keys = dict(zip(paths, self._keys(paths)))
+        shown = {key: path for path, key in reversed(keys.items())}
+        self._seen.fill(
+            list(shown), lambda key: self.model.encode([self.live.show(shown[key]).content])[0], "vision features"
+        )
+        self.index |= {path: key for path, key in keys.items() if key in self._seen.index}
+        self.unreadable |= {path: self._seen.failed[key] for path, key in keys.items() if key in self._seen.failed}
         if self.live.compares:
-            names = ["\t".join(pair) for pair in pairs if all(path in self.index for path in pair)]
-            self._compared.fill(names, lambda name: self.live.compare(*name.split("\t")), "comparisons")
+            beside = {self._pair(*pair): pair for pair in pairs if all(path in self.index for path in pair)}
+            self._compared.fill(list(beside), lambda key: self.live.compare(*beside[key]), "comparisons")
         return self
 
+    def _keys(self, paths: list[str]) -> list[str]:
+        """The hash of each file; of the path where the file cannot be read, which then has no row."""
+
+        def key(path: str) -> str:
+            try:
+                return file_hash(self.live.file(path))
+            except (OSError, ImageError):
+                return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(key, paths))
+
+    def _pair(self, path: str, reference: str) -> str:
+        return f"{self.index[path]} {self.index[reference]}"
+
     def __getitem__(self, path: str) -> torch.Tensor:
-        return self._seen[path]
+        if path not in self.index:
+            raise ImageError(self.unreadable.get(path, f"{path}: its features were not computed"))
+        return self._seen[self.index[path]]
 
     def compare(self, path: str, reference: str) -> torch.Tensor:
         """Statistics of a picture beside its reference."""
-        return self._compared[f"{path}\t{reference}"]
+        return self._compared[self._pair(path, reference)]
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
         """How many tokens a picture takes: the same for every picture."""
@@ -256,3 +278,15 @@ class FeatureStore:
     def blank(self) -> Shown:
         """Stands in for a picture that cannot be read, where the record's loss does not count."""
         return Shown(torch.zeros(self._seen.width), self._tokens)
+
+
+def tower_stamp(model: DepictQAModel) -> str:
+    """A hash of all that pooled features depend on apart from the image: tower, settings, version of preprocessing."""
+    config, found = model.config, hashlib.sha256()
+    pooling = {key: value for key, value in config.connector.items() if key in ("kind", "grid", "grid_stages")}
+    settings = [PREPROCESSING, config.vision, config.size, config.mean, config.std, pooling]
+    found.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.vision.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:16]

@@ -17,7 +17,10 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from depictqa_core.checkpoints import save_checkpoint
+from depictqa_core.documents import read_json
+from depictqa_core.errors import DocumentError
 from depictqa_core.model import DepictQAModel
+from depictqa_core.rules import problem, string, whole
 
 WEIGHTS, OPTIMISER, PROGRESS = "trained.safetensors", "optimiser.pt", "step.json"
 
@@ -74,7 +77,7 @@ def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None
     """
     if not folder.exists():
         return False
-    progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    progress = _progress(folder)
     before, now = progress.get("recipe", {}), json.loads(json.dumps(shape))
     if changed := [key for key in before if key in now and before[key] != now[key]]:
         raise ValueError(
@@ -127,7 +130,19 @@ def load_state(folder: Path, accelerator, model, optimiser) -> dict:
     )
     if accelerator.scaler is not None and stored["scaler"]:
         accelerator.scaler.load_state_dict(stored["scaler"])
-    return json.loads((folder / PROGRESS).read_text())
+    return _progress(folder)
+
+
+def _progress(folder: Path) -> dict:
+    """The progress of a saved state."""
+    remedy = "begin anew with --restart"
+    progress = read_json(folder / PROGRESS, remedy=remedy)
+    fits = {"step": whole(0, 10**12), "steps": whole(1, 10**12), "records": string()}
+    missing = [name for name in fits if name not in progress]
+    wrong = f"{missing[0]} is missing" if missing else problem(progress, fits)
+    if wrong:
+        raise DocumentError(f"{folder / PROGRESS}: {wrong}; {remedy}")
+    return progress
 
 
 def save_whole(folder: Path, accelerator, model, tokenizer, card: dict) -> None:

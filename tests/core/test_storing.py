@@ -116,3 +116,19 @@ def test_patterns_are_filled_in():
     assert fill("%date% %time%", values, now) == "2026-03-09 08-05-07"
     assert fill("%date:yy-MM-dd hh.mm.ss%", values, now) == "26-03-09 08.05.07"
     assert fill("%width%_%unknown%_100%", values, now) == "%width%_%unknown%_100%"
+
+
+@pytest.mark.parametrize("label", ["樱" * 80, "🌸" * 80, "golden hour " * 9, "x" * 5000], ids=range(4))
+@pytest.mark.parametrize("pattern", ["%label%", "a/%label%_%label%_%label%_%label%", "%label%/%label%"])
+def test_long_labels_make_names_that_file_systems_take(tmp_path, label, pattern):
+    prefix = fill(pattern, {"label": label}, time.localtime(0))
+    assert prefix.count("/") == pattern.count("/")
+    folder = tmp_path / Path(prefix).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    path = save_png(folder, Path(prefix).name, 1, Image.new("RGB", (4, 4)), {})
+    assert path.name.startswith(label[0]) and "\ufffd" not in path.name
+
+
+def test_labels_that_utf8_cannot_hold_are_spelled_otherwise(tmp_path):
+    stem = file_part("a\ud800b\udcff")
+    assert save_png(tmp_path, stem, 1, Image.new("RGB", (4, 4)), {}).name == "a_b__00001_.png"

@@ -166,7 +166,7 @@ def test_patterns_and_what_no_training_file_is(published):
         ValueError, match="test_refA_sd_brief.json, record 0 .id 0.: it is in test form.*evaluate reads it"
     ):
         read_parts(published, {test: 1})
-    with pytest.raises(ValueError, match="split.json holds no JSON list"):
+    with pytest.raises(ValueError, match="split.json must hold a list"):
         read_parts(published, {"KADIS700K/metas/split.json": 1})
     with pytest.raises(FileNotFoundError, match="no records 'gone.json' in .*it holds BAPPS/metas/train_AB.json"):
         read_parts(published, {"gone.json": 1})

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from depictqa_core.documents import parse_json
 from depictqa_core.errors import ImageError
 from training.endpoint import Client, Reply, RequestRejected, request_body
 from training.side_by_side import Failure, ask_all
@@ -195,9 +196,9 @@ def _lines(file: Path) -> dict[int, dict]:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
+            entry = parse_json(line.decode("utf-8"), str(number))
             found[entry["sample"]] = entry
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number}: no answer ({error}); remove the line and run again") from error
     return found
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.image_paths import image_path
-from training.loader import DESCRIPTION, NotAList, read_records, record_problem
+from training.loader import DESCRIPTION, training_problem
+from training.record_models import read_record_list
 
 from .readers import ReaderError
 
@@ -89,13 +90,8 @@ def read_published(
     for path in files:
         if without is not None and path.resolve().is_relative_to(without.resolve()):
             continue
-        try:
-            content = read_records(path)
-        except NotAList:
-            continue
-        except (ValueError, OSError) as error:
-            raise ReaderError(str(error)) from error
-        if any(isinstance(record, dict) and "id" in record for record in content):
+        content = read_record_list(path, kind=None, error=ReaderError)
+        if isinstance(content, list) and any(isinstance(record, dict) and "id" in record for record in content):
             found = True
             yield _checked(path.relative_to(root).as_posix(), content, root, form)
     if not found:
@@ -147,7 +143,7 @@ def _problem(record, form: str) -> str | None:
     if found != form:
         return f"{FORMS[found]}; --form {found} reads it"
     if form == "train":
-        return record_problem(record)
+        return training_problem(record)
     fields = {name for name in ("image_ref", "image_A", "image_B") if record.get(name)}
     if not all(isinstance(record[name], str) for name in ("query", *fields) if name in record):
         return "a query or an image path that is no text"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from depictqa_core.rules import Rule, list_of, number, one_of, whole
 from training.distortions import ANSWER
+from training.documents import data_model, field_of
 from training.storing import writing
 
 from .pairs import Shown
@@ -21,7 +23,11 @@ PUBLISHED_EXCLUDE = (*SUBTLE, "quantization", "oversharpen")
 """What the published filter drops, always (``exclude_probability=1``)."""
 
 
-@dataclass(frozen=True)
+SHARE = number(0, 1)
+COUNT = whole(1, 10**9)
+
+
+@data_model
 class Mix:
     """How records are drawn from scenes.
 
@@ -36,25 +42,19 @@ class Mix:
         pool: variants kept in memory as partners for pairs of different pictures.
     """
 
-    number_word: float = 0.5
-    short_tail: float = 0.75
-    rating_tail: float = 0.8
-    exclude: tuple[str, ...] = SUBTLE
-    exclude_probability: float = 0.5
-    pristine_as_double: float = 0.25
-    score_draws: int = 3
-    rating_pairs: int = 8
-    comparison_pairs: int = 3
-    pool: int = 20_000
-
-    def __post_init__(self):
-        for name in ("number_word", "short_tail", "rating_tail", "exclude_probability", "pristine_as_double"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
-        if unknown := set(self.exclude) - set(ANSWER):
-            raise ValueError(f"unknown category '{min(unknown)}' in exclude: choose from {', '.join(ANSWER)}")
-        if min(self.score_draws, self.rating_pairs, self.comparison_pairs, self.pool) < 1:
-            raise ValueError("score_draws, rating_pairs, comparison_pairs and pool must be at least 1")
+    number_word: field_of(float, SHARE) = 0.5
+    short_tail: field_of(float, SHARE) = 0.75
+    rating_tail: field_of(float, SHARE) = 0.8
+    exclude: field_of(
+        tuple[str, ...],
+        Rule(f"a list of any of {', '.join(ANSWER)}", list_of(one_of(*ANSWER), 0, 1000).fits),
+    ) = SUBTLE
+    exclude_probability: field_of(float, SHARE) = 0.5
+    pristine_as_double: field_of(float, SHARE) = 0.25
+    score_draws: field_of(int, COUNT) = 3
+    rating_pairs: field_of(int, COUNT) = 8
+    comparison_pairs: field_of(int, COUNT) = 3
+    pool: field_of(int, COUNT) = 20_000
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from depictqa_core import tasks
+from depictqa_core.documents import parse_json
+from depictqa_core.errors import DocumentError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.tasks import RATING
@@ -83,10 +85,10 @@ def _lines(path: Path) -> list[dict]:
     found = []
     for line in path.read_bytes().splitlines():  # as text they would be cut at U+2028 and its like, too
         try:
-            content = json.loads(line)
-        except (ValueError, RecursionError):
+            content = parse_json(line.decode("utf-8"), path.name)
+        except (DocumentError, UnicodeDecodeError):
             continue
-        if isinstance(content, dict) and isinstance(content.get("id"), str | int | float):
+        if isinstance(content.get("id"), str | int):
             found.append(content)
     return found
 

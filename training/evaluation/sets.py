@@ -13,6 +13,7 @@ from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, 
 
 from ..image_paths import image_path, read_image
 from ..loader import picture_paths, read_records
+from ..record_models import record_problem
 
 DOUBLE = "two distortions"
 OTHER = "other"
@@ -101,12 +102,7 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
         TaskError: no list of records, an unknown task type, a record without one of its fields, two records of one id,
             training records, a question about a pair in a record of one picture.
     """
-    try:
-        records = read_records(path)
-    except OSError as error:
-        raise TaskError(f"the record file {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise TaskError(f"{path} is no record file: {error}") from error
+    records = read_records(path, TaskError)
     types, seen = [], set()
     for index, record in enumerate(records):
         if not isinstance(record, dict):
@@ -115,11 +111,8 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
             if key not in record:
                 hint = "; these are training records: build with --form test" if "conversations" in record else ""
                 raise TaskError(f"record {index} of {path} has no {key}{hint}")
-        if not isinstance(record["id"], str | int):
-            raise TaskError(f"the id of record {index} of {path} must be text or a whole number")
-        for key in ("query", "answer", "task_type", "image_ref", "image_A", "image_B"):
-            if not isinstance(record.get(key), str | None) or key == "query" and record[key] is None:
-                raise TaskError(f"{key} of record {record['id']} of {path} must be text, not {record[key]!r:.80}")
+        if wrong := record_problem(record, "test"):
+            raise TaskError(f"record {index} of {path}: {wrong}")
         if record["id"] in seen:
             raise TaskError(f"{path} has two records with the id {record['id']}: answers are matched by id")
         seen.add(record["id"])
