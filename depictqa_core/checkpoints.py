@@ -14,8 +14,10 @@ from pathlib import Path
 
 from .checkpoint_rules import card_problem, config_problem
 from .documents import describe, named, read_json
-from .errors import CheckpointError
+from .errors import CheckpointError, DepictQAError
 from .placement import QUANTISED, check_device, loading_options
+from .storing import write_file
+from .versions import ALWAYS, import_failed, mismatch, require
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
@@ -114,16 +116,20 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     Raises:
         CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
             that cannot be had.
+        PackageError: a package that this checkpoint needs is missing or too old.
     """
     folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
+    require(*ALWAYS)
     check_device(device)
     _check_tokenizer_files(folder, card)
-    from transformers import AutoTokenizer
+    try:
+        from transformers import AutoTokenizer
 
-    from .config import DepictQAConfig
-    from .model import DepictQAModel
-
+        from .config import DepictQAConfig
+        from .model import DepictQAModel
+    except Exception as error:  # transformers raises whatever its own imports raised
+        raise mismatch(error) from error
     try:
         with quiet():
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
@@ -133,10 +139,10 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             # Never run code that lies beside the weights, nor ask the terminal whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
             _check_tokenizer(folder, tokenizer, config)
-    except CheckpointError:
+    except DepictQAError:
         raise
     except Exception as error:  # whatever the libraries raise, the person gets one clear line
-        raise _unreadable(folder, device, dtype, error) from error
+        raise (mismatch(error) if import_failed(error) else _unreadable(folder, device, dtype, error)) from error
     wanted = options["torch_dtype"]
     if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
         model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
@@ -198,7 +204,7 @@ def _refuse_misfits(folder: Path, config, files) -> None:
 
 
 def _refuse_geometry(folder: Path, model) -> None:
-    """A tower must get the smallest and the largest square image through, and the language model some tokens.
+    """The tower and the connector must get the smallest image through.
 
     Strides, paddings and sizes of inputs leave no trace in the weights. On the meta device this costs nothing.
     """
@@ -207,16 +213,14 @@ def _refuse_geometry(folder: Path, model) -> None:
     from .images import SizePolicy
     from .vision import statistics_width
 
-    policy = SizePolicy(**model.config.size)
-    sides = {policy.padded(side, side) for side in (1, max(policy.short, policy.min))}
+    height, width = SizePolicy(**model.config.size).padded(1, 1)
     try:
         with torch.device("meta"), torch.no_grad():
-            for height, width in sides:
-                statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
-                pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
-                if not pooled.numel():
-                    raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
-                model.connector(pooled)
+            statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
+            pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
+            if not pooled.numel():
+                raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
+            model.connector(pooled)
     except Exception as error:  # whatever a wrong stride or size makes the libraries raise
         raise _damaged(folder, f"no image fits through the network of config.json ({_line(error)})") from error
 
@@ -281,7 +285,7 @@ def _name_tokenizer_class(path: Path) -> None:
     settings = _read_json(path)
     if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_file(path, json.dumps(settings, indent=2) + "\n")
 
 
 def write_card(folder: Path, card: dict) -> dict:
@@ -291,7 +295,7 @@ def write_card(folder: Path, card: dict) -> dict:
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
     tokenizer = {name: text_hash(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     card = {**card, "files": files, "tokenizer": tokenizer}
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_file(folder / CARD, json.dumps(card, indent=1) + "\n")
     return card
 
 

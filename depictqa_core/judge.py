@@ -8,6 +8,7 @@ from pathlib import Path
 from . import answers, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
+from .checks import check
 from .confidence import detailed_confidence
 from .engine import Counter, Engine, OnText, Progress
 from .errors import TaskError
@@ -15,6 +16,7 @@ from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B
 from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY, Task
+from .versions import ALWAYS, require
 
 EXPLANATION_TOKENS = 400
 QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
@@ -52,6 +54,10 @@ def load_judge(
             nothing can be compiled here.
         TaskError, ImageError: the anchors cannot be used.
     """
+    check(
+        checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder, compiled=compiled
+    )
+    require(*ALWAYS)
     folder = checkpoint_folder(checkpoint)
     import torch
 
@@ -125,6 +131,7 @@ class Judge:
             one Identification per picture, in order. The 13 label probabilities are exact for the question asked. A
             model that was taught to also grades each distortion that it names.
         """
+        check(count=count, progress=progress)
         _check_count(count)
         pictures, references = self._inputs(pictures, reference)
         report = Counter(progress, len(pictures))
@@ -151,8 +158,7 @@ class Judge:
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
             on_text: called as ``on_text(index of the picture, its text so far)`` after every token.
         """
-        if max_new_tokens < 1:
-            raise TaskError(f"max_new_tokens is {max_new_tokens}: give at least 1")
+        check(question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text)
         _check_count(count)
         if count is not None and not self._names_first:
             raise TaskError(f"{self.engine.name} decides itself how many distortions it describes: leave count out")
@@ -169,6 +175,7 @@ class Judge:
         never taught the levels compares each picture with anchor pictures of known quality, or with its reference and
         degraded copies of that (``anchors``).
         """
+        check(progress=progress)
         pictures, references = self._inputs(pictures, reference)
         return self._scored(pictures, references, Counter(progress, self._score_questions(references)))
 
@@ -204,6 +211,11 @@ class Judge:
         progress: Progress | None = None,
     ) -> list[Comparison]:
         """``compare`` for many pairs at once; ``references`` has one picture or None per pair."""
+        check(explain=explain, question=question, progress=progress)
+        try:
+            pairs, references = [(a, b) for a, b in pairs], [] if references is None else list(references)
+        except (TypeError, ValueError):
+            raise TaskError("pairs and references: give a list of pairs (A, B), and a list of references") from None
         pairs = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in pairs]
         references = references or [None] * len(pairs)
         if len(references) != len(pairs):
@@ -242,14 +254,9 @@ class Judge:
             budget: most pairs to compare, each in both orders; None is all of up to 12 pictures and
                 1.25 n log2 n of n. The Ranking says how many were asked, and why no more were.
         """
+        check(method=method, reasons=reasons, top_k=top_k, confidence=confidence, budget=budget, progress=progress)
         if method not in ("pairs", "score"):
             raise TaskError(f"unknown ranking method '{method}': choose pairs or score")
-        if top_k is not None and top_k < 1:
-            raise TaskError(f"top_k is {top_k}: give at least 1, or None for the whole order")
-        if budget is not None and budget < 1:
-            raise TaskError(f"budget is {budget}: give at least 1 pair, or None for the default")
-        if not 0.5 <= confidence < 1:
-            raise TaskError(f"confidence is {confidence}: give a probability from 0.5 to below 1, such as 0.95")
         pictures, references = self._inputs(pictures, reference)
         if not pictures:
             raise TaskError("there are no pictures to rank")
@@ -288,6 +295,7 @@ class Judge:
         The other verbs do this by themselves; it is of use before ``rank`` where the pictures come a few at a time and
         can be read again (``files.FilePicture``): then not all of them are in memory together.
         """
+        check(progress=progress)
         pictures, references = self._inputs(pictures, reference)
         self.engine.look(list(zip(pictures, references)), Counter(progress, len(pictures)))
 
@@ -301,6 +309,7 @@ class Judge:
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
         """
+        check(question=question, progress=progress)
         asked = [
             tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
         ]

@@ -6,7 +6,6 @@ The folder is a data root for ``python -m training train``: ``records/preference
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from .checks import check
 from .documents import describe
 from .errors import StorageError, TaskError
 from .images import Picture
 from .rules import SWITCH, Rule, problem, string
-from .storing import readable_file_errors, rewriting
+from .storing import readable_file_errors, replacing, rewriting
 from .tasks import RATING, WINNERS
 
 RECORDS = "records/preferences.json"
@@ -50,6 +50,7 @@ def picked(count: int, text: str) -> list[int]:
     Raises:
         TaskError: not whole numbers of pictures from 1, or one of them twice.
     """
+    check(picked=text)
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() and len(word) < 10 for word in words):
         raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
@@ -68,6 +69,7 @@ def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
     Raises:
         TaskError: a rating that is no number.
     """
+    check(margin=margin)
     if any(rating != rating for rating in ratings):
         raise TaskError("ratings: one of them is not a number (NaN)")
     order = sorted(range(len(ratings)), key=lambda index: -ratings[index])
@@ -195,7 +197,5 @@ def _keep(root: Path, picture: Picture) -> None:
     """Write a picture under its content hash, whole or not at all."""
     path = root / _path(picture)
     if not path.exists():
-        part = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.part")
-        with readable_file_errors(path):
+        with readable_file_errors(path), replacing(path) as part:
             Image.fromarray(picture.rgb).save(part, "PNG", compress_level=4)
-            part.replace(path)

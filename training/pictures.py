@@ -23,6 +23,7 @@ from PIL import Image
 from .picture_checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
 from .picture_manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
+from .storing import write_file, write_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jxl")
 SPLITS = ("train", "validation", "reserved")
@@ -170,7 +171,7 @@ def prepare(
     }
     out.mkdir(parents=True, exist_ok=True)
     document = {"pictures": [asdict(entry) for entry in entries], "summary": summary}
-    (out / "pictures.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "pictures.json", json.dumps(document, indent=1) + "\n")
     return summary
 
 
@@ -210,12 +211,12 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
     target = out / split / (stem + suffix)
     target.parent.mkdir(parents=True, exist_ok=True)
     if as_is:
-        shutil.copyfile(file, target)
+        write_file(target, lambda part: shutil.copyfile(file, part))
     else:
         if scale < 1.0:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        picture.save(target, compress_level=3)
+        write_file(target, lambda part: picture.save(part, "PNG", compress_level=3))
     return Entry(
         target.relative_to(out).as_posix(),
         split,

@@ -21,6 +21,7 @@ from depictqa_core.documents import read_json
 from depictqa_core.errors import DocumentError
 from depictqa_core.model import DepictQAModel
 from depictqa_core.rules import problem, string, whole
+from depictqa_core.storing import flush, write_file
 
 WEIGHTS, OPTIMISER, PROGRESS = "trained.safetensors", "optimiser.pt", "step.json"
 
@@ -43,6 +44,8 @@ def replaced(folder: Path) -> Iterator[Path]:
             raise
         kept = "; what was saved there before is untouched" if folder.exists() else ""
         raise OSError(f"{folder} could not be written ({' '.join(str(error).split())}){kept}") from error
+    for file in filter(Path.is_file, new.rglob("*")):
+        flush(file)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
@@ -108,7 +111,7 @@ def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> N
         with replaced(folder) as new:
             save_file({name: value.contiguous() for name, value in weights.items()}, new / WEIGHTS)
             torch.save({"optimiser": moments, "scaler": scaler}, new / OPTIMISER)
-            (new / PROGRESS).write_text(json.dumps(progress))
+            write_file(new / PROGRESS, json.dumps(progress))
     accelerator.wait_for_everyone()
 
 

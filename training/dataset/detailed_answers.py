@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
 from depictqa_core.documents import parse_json
 from depictqa_core.errors import ImageError
 from training.endpoint import Client, Reply, RequestRejected, request_body
 from training.side_by_side import Failure, ask_all
-from training.storing import writing
+from training.storing import append_text, writing
 
 from .answer_checks import one_line, problem
 from .detailed_requests import TEMPERATURE, Expected, digest, expected, max_tokens, messages, request_text
@@ -144,14 +143,12 @@ def collect(
         StorageError: an answer cannot be written.
     """
     counts: Counter = Counter()
-    files: dict[str, TextIO] = {}
 
     def keep(one: Pending, outcome: dict | Failure) -> None:
         if isinstance(outcome, RequestRejected):
             outcome = {**_about(one, client), "text": None, "dropped": REJECTED, "detail": str(outcome)}
         if isinstance(outcome, dict):
-            with writing(Path(root) / "answers"):
-                _write(files[one.set_name], outcome)
+            _append(root, one, outcome)
             word = outcome["dropped"] or "kept"
         else:
             word = "unreadable image" if isinstance(outcome, ImageError) else "no answer"
@@ -161,13 +158,11 @@ def collect(
 
     try:
         with writing(Path(root) / "answers"):
-            files = {name: _open(answers_file(root, name)) for name in {one.set_name for one in todo}}
+            for name in {one.set_name for one in todo}:
+                _open(answers_file(root, name))
         ask_all(client, todo, lambda one: _ask(client, one, root), keep, concurrency)
     finally:
         client.close()
-        with writing(Path(root) / "answers"):
-            for file in files.values():
-                file.close()
     return counts
 
 
@@ -182,9 +177,8 @@ def _about(one: Pending, client: Client) -> dict:
     return {"sample": one.index, "digest": digest(one.sample), "model": client.endpoint.model}
 
 
-def _write(file: TextIO, line: dict) -> None:
-    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    file.flush()
+def _append(root: str | Path, one: Pending, line: dict) -> None:
+    append_text(answers_file(root, one.set_name), json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _lines(file: Path) -> dict[int, dict]:
@@ -203,12 +197,11 @@ def _lines(file: Path) -> dict[int, dict]:
     return found
 
 
-def _open(file: Path) -> TextIO:
-    """The file for appending, without the end of a line that a kill cut off."""
+def _open(file: Path) -> None:
+    """Make the file ready for appending: its folder, and without the end of a line that a kill cut off."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         content = file.read_bytes()
         if not content.endswith(b"\n") and content:
             with file.open("r+b") as cut:
                 cut.truncate(content.rfind(b"\n") + 1)
-    return file.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")

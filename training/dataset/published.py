@@ -13,7 +13,6 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.image_paths import image_path
-from training.loader import DESCRIPTION, training_problem
 from training.record_models import read_record_list
 
 from .readers import ReaderError
@@ -48,7 +47,7 @@ class Published:
             return 2
         if "instruct" in self.file.lower() or not self.records or self.form == "test":
             return 1
-        if self.records[0]["task_type"] == DESCRIPTION:
+        if self.records[0]["task_type"] == "description":
             return 4
         return 5 if _is_reasoning(self.records) else 1
 
@@ -143,6 +142,8 @@ def _problem(record, form: str) -> str | None:
     if found != form:
         return f"{FORMS[found]}; --form {found} reads it"
     if form == "train":
+        from training.loader import training_problem  # with torch, which the command line does without
+
         return training_problem(record)
     fields = {name for name in ("image_ref", "image_A", "image_B") if record.get(name)}
     if not all(isinstance(record[name], str) for name in ("query", *fields) if name in record):

@@ -2,12 +2,14 @@
 
 import json
 import zlib
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from depictqa_core.rules import Rule, list_of, number, one_of, whole
+from depictqa_core.storing import replacing
 from training.distortions import ANSWER
 from training.documents import data_model, field_of
 from training.storing import writing
@@ -138,12 +140,13 @@ class ListFile:
 
     def __init__(self, path: Path):
         self.path, self.count = path, 0
-        self.part = path.with_name(path.name + ".part")
+        self._whole = ExitStack()
 
     def __enter__(self) -> "ListFile":
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.part.open("w", encoding="utf-8", newline="\n")
+            part = self._whole.enter_context(replacing(self.path))
+            self.file = self._whole.enter_context(part.open("w", encoding="utf-8", newline="\n"))
         return self
 
     def append(self, record: dict) -> None:
@@ -151,16 +154,13 @@ class ListFile:
             self.file.write(("[\n" if not self.count else ",\n") + json.dumps(record, ensure_ascii=False))
         self.count += 1
 
-    def __exit__(self, failed, *_) -> None:
-        try:
-            with writing(self.path):
-                with self.file:
-                    if not failed:
-                        self.file.write("\n]\n" if self.count else "[]\n")
-                if not failed:
-                    self.part.replace(self.path)
-        finally:
-            self.part.unlink(missing_ok=True)
+    def __exit__(self, *failure) -> None:
+        if failure[0] is not None:
+            with suppress(OSError):  # the disk may be full for the rest of the buffer, too
+                self._whole.__exit__(*failure)
+            return
+        with writing(self.path), self._whole:
+            self.file.write("\n]\n" if self.count else "[]\n")
 
 
 def record_rng(seed: int, key: str, scene: int) -> np.random.Generator:

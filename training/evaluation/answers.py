@@ -15,7 +15,7 @@ from depictqa_core.tasks import RATING
 
 from ..endpoint import Client
 from ..side_by_side import ask_all
-from ..storing import appending, write_text, writing
+from ..storing import append_text, write_text
 from .sets import TestSet
 
 CHUNK = 64
@@ -60,18 +60,15 @@ class AnswerFile:
             one answer per id.
         """
         missing = [index for index, identity in enumerate(ids) if identity not in self.known]
-        with appending(self.path) as file:
-            with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
+        with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
 
-                def keep(answers: list[dict]) -> None:
-                    with writing(self.path):
-                        file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-                        file.flush()
-                    self.known.update((answer["id"], answer) for answer in answers)
-                    bar.update(len(answers))
+            def keep(answers: list[dict]) -> None:
+                append_text(self.path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+                self.known.update((answer["id"], answer) for answer in answers)
+                bar.update(len(answers))
 
-                if missing:
-                    source(missing, keep)
+            if missing:
+                source(missing, keep)
         answers = [self.known[identity] for identity in ids]
         self._write(answers)
         return answers
