@@ -12,7 +12,10 @@ _CHAT = (
     "The assistant gives helpful, detailed, and polite answers to the human's questions. "
 )
 SYSTEM = _CHAT + "As an AI assistant, you are performing an image quality assessment task."
-SYSTEM_DESCRIPTION = _CHAT + "As an AI assistant, you are giving an accurate and comprehensive image description."
+SYSTEM_DESCRIPTION = (
+    _CHAT + "As an AI assistant, you are performing an image detail description task, and your goal is to generate a "
+    "natural language description of an image that accurately and comprehensively conveys its visual content."
+)
 SYSTEM_REFERENCE = " A high-quality Reference Image is provided to assist the evaluation."
 SEPARATOR = "\n\n </s> "
 USER = "USER: "

@@ -19,6 +19,7 @@ class Server:
     """Counts what it is asked; ``answer(number, request)`` returns (status, headers, body).
 
     ``body`` is JSON-able or bytes; a list of (seconds, bytes) is sent piece by piece; None hangs up without an answer.
+    Where status is None the pieces are all that is sent, status line and headers included.
     """
 
     def __init__(self, answer):
@@ -59,11 +60,12 @@ class Server:
             body if isinstance(body, list) else [(0, body if isinstance(body, bytes) else json.dumps(body).encode())]
         )
         with contextlib.suppress(OSError):  # the client may have given up
-            handler.send_response(status)
-            for name, value in headers.items():
-                handler.send_header(name, value)
-            handler.send_header("Content-Length", str(sum(len(piece) for _, piece in pieces)))
-            handler.end_headers()
+            if status is not None:
+                handler.send_response(status)
+                for name, value in headers.items():
+                    handler.send_header(name, value)
+                handler.send_header("Content-Length", str(sum(len(piece) for _, piece in pieces)))
+                handler.end_headers()
             for wait, piece in pieces:
                 time.sleep(wait)
                 handler.wfile.write(piece)

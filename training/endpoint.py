@@ -1,32 +1,47 @@
-"""Client for any OpenAI-compatible chat endpoint: retries with back-off, rate and time limits, pictures in requests."""
+"""Client for any OpenAI-compatible chat endpoint: the ``openai`` package under one time limit, with retries and images.
 
+Nothing that the endpoint sends can raise anything but an ``EndpointError``, and no message holds the key.
+"""
+
+import asyncio
 import base64
 import email.utils
-import http.client
+import functools
+import io
 import json
 import os
 import random
 import threading
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
-from pathlib import Path
+from urllib.parse import urlsplit
+
+from PIL import Image
 
 from depictqa_core.errors import DepictQAError
+from depictqa_core.images import Picture
 
 BASE, MODEL, KEY = "DEPICTQA_API_BASE", "DEPICTQA_API_MODEL", "DEPICTQA_API_KEY"
 """Environment variables that name the endpoint; the key may be missing, as local servers need none."""
 
-RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-"""Statuses that pass by themselves; every other one would come again."""
+RETRIED = {408, 409, 425, 429}
+"""Statuses below 500 that pass by themselves, as all from 500 do; every other one would come again."""
 
-REJECTED = {400, 413, 415, 422}
+REJECTED = {400, 413, 414, 415, 422, 431, 451}
 """Statuses that concern one request (too large, against the rules of the endpoint); others can still be answered."""
 
-MAX_ANSWER = 16 * 2**20  # bytes
+MAX_BODY = 16 * 2**20
+"""Largest body of a response in bytes."""
+MAX_TEXT = 2**17
+"""Longest text of an answer in characters; a few hundred tokens are asked for."""
 LONGEST_RETRY_AFTER = 3600.0  # seconds
-_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
+SHORTEST_SECRET = 6
+"""Keys of fewer characters, such as "none", are no secrets: what the endpoint says may contain them by chance."""
+
+_SENT = {
+    *("accept", "connection", "content-length", "content-type", "host", "user-agent"),
+    "x-stainless-raw-response",  # by which the package knows that it is asked for the body as it is
+}
 
 
 class EndpointError(DepictQAError):
@@ -43,29 +58,69 @@ class NoAnswer(EndpointError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where requests go: base URL (``https://host/v1``), model name and, where one is needed, the key (never shown)."""
+    """Where requests go. Spaces and line ends around the values are removed.
+
+    Attributes:
+        base: URL such as ``https://host/v1``, without user, password, query and fragment.
+        model: name of the model.
+        key: the key, where one is needed; never part of a message or of ``repr``.
+
+    Raises:
+        EndpointError: a value that no request can carry. The message holds neither key nor password.
+    """
 
     base: str
     model: str
     key: str | None = field(default=None, repr=False)
 
     def __post_init__(self):
-        if not self.base.startswith(("http://", "https://")):
-            raise EndpointError(f"the base URL of the endpoint must begin with http:// or https://, not '{self.base}'")
+        for name, value in (("base", self.base), ("model", self.model), ("key", self.key or "")):
+            if not isinstance(value, str):
+                raise EndpointError(f"the endpoint's {name} must be text, not {type(value).__name__}")
+        object.__setattr__(self, "base", _checked_base(self.base.strip()))
+        object.__setattr__(self, "model", self.model.strip())
+        object.__setattr__(self, "key", (self.key or "").strip() or None)
+        if not self.model or not self.model.isprintable():
+            raise EndpointError(f"the model name of the endpoint is empty or has control characters: check {MODEL}")
+        if self.key and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
+            raise EndpointError(
+                f"the key of the endpoint has characters that no HTTP header can carry (only printable ASCII without "
+                f"spaces): copy it into {KEY} again"
+            )
 
     @classmethod
     def from_environment(cls, environment=os.environ) -> "Endpoint":
         """Read ``DEPICTQA_API_BASE``, ``DEPICTQA_API_MODEL`` and ``DEPICTQA_API_KEY``.
 
         Raises:
-            EndpointError: base or model is missing, or the base is no URL.
+            EndpointError: base or model is missing, or a value cannot be used.
         """
-        missing = [name for name in (BASE, MODEL) if not environment.get(name)]
+        missing = [name for name in (BASE, MODEL) if not environment.get(name, "").strip()]
         if missing:
             raise EndpointError(
                 f"no endpoint: set {' and '.join(missing)} (and {KEY} if it needs a key), such as {BASE}=http://host/v1"
             )
-        return cls(environment[BASE].rstrip("/"), environment[MODEL], environment.get(KEY) or None)
+        return cls(environment[BASE], environment[MODEL], environment.get(KEY))
+
+
+def _checked_base(base: str) -> str:
+    """The base URL without a slash at its end. Messages leave the URL out: it may hold a password."""
+    malformed = EndpointError(f"the base URL of the endpoint is malformed: check {BASE}, such as http://host/v1")
+    try:
+        url = urlsplit(base)
+        host, _ = url.hostname, url.port  # both raise ValueError where they are malformed
+        secret = url.username is not None or url.password is not None
+    except ValueError:
+        raise malformed from None
+    if secret:
+        raise EndpointError(f"the base URL of the endpoint has a user or password in it: put the key into {KEY}")
+    if url.scheme not in ("http", "https"):
+        raise EndpointError(f"the base URL of the endpoint must begin with http:// or https://: check {BASE}")
+    if url.query or url.fragment or "?" in base or "#" in base:
+        raise EndpointError(f"the base URL of the endpoint must end before any ? or #: check {BASE}")
+    if not host or not base.isascii() or not base.isprintable() or " " in base or "\\" in base:
+        raise malformed
+    return base.rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -81,15 +136,20 @@ class Reply:
 class Client:
     """Asks one endpoint, from any number of threads.
 
-    Failures that pass by themselves (``RETRIED``, time-outs, broken connections, answers that are no JSON) are tried
+    Failures that may pass (``RETRIED``, statuses from 500, time-outs, broken connections, broken answers) are tried
     again after a pause that doubles and is drawn at random between its half and its whole, so that many clients do not
-    come back at once. A Retry-After of the endpoint is honoured by all threads.
+    come back at once. A Retry-After of the endpoint is honoured by all threads. Redirects are not followed, and only
+    what is given here is sent: no ``OPENAI_*`` variable changes a request.
 
     Args:
-        timeout: seconds that one attempt may take, from connecting to the last byte.
+        timeout: seconds that one attempt may take: connection, headers and body, of refusals too.
         attempts: most attempts for one request.
         per_minute: most requests a minute over all threads; None for no limit.
         first_pause, longest_pause: bounds of the pause in seconds; a Retry-After above the longest is still honoured.
+
+    Raises:
+        EndpointError: a limit that is not above 0, the package ``openai`` is missing, or a proxy of the environment
+            cannot be used.
     """
 
     def __init__(
@@ -101,6 +161,9 @@ class Client:
         first_pause: float = 1.0,
         longest_pause: float = 60.0,
     ):
+        for name, value in (("time limit", timeout), ("number of requests a minute", per_minute)):
+            if value is not None and not 0 < value < 1e9:
+                raise EndpointError(f"the {name} must be a number above 0, not {value:g}")
         self.endpoint, self.timeout, self.attempts = endpoint, timeout, attempts
         self._pauses = first_pause, longest_pause
         self._interval = 60 / per_minute if per_minute else 0.0
@@ -108,7 +171,7 @@ class Client:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._limit_field = "max_tokens"
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        self._api, self._loop = _api(endpoint, timeout), _loop()
 
     def complete(self, messages: list[dict], max_tokens: int, temperature: float | None = 0.0) -> Reply:
         """Answer one conversation (``messages`` as the chat completions interface defines them).
@@ -121,9 +184,8 @@ class Client:
         for attempt in range(self.attempts):
             self._wait_for_turn()
             try:
-                return self._post(
-                    request_body(self.endpoint.model, messages, max_tokens, temperature, self._limit_field)
-                )
+                body = request_body(self.endpoint.model, messages, max_tokens, temperature, self._limit_field)
+                return self._ask(body)
             except _TryAgain as failure:
                 last = failure
             if attempt + 1 < self.attempts:
@@ -131,7 +193,7 @@ class Client:
         raise NoAnswer(f"{self.endpoint.base}: no answer after {self.attempts} attempts; the last one: {last}")
 
     def close(self) -> None:
-        """Let waiting threads give up at once."""
+        """Let waiting threads give up at once; requests under way end by themselves."""
         self._closed.set()
 
     def _wait_for_turn(self) -> None:
@@ -151,58 +213,114 @@ class Client:
                 self._next_start = max(self._next_start, time.monotonic() + after)
         self._closed.wait(random.uniform(0.5, 1.0) * min(longest, first * 2**attempt))
 
-    def _post(self, body: dict) -> Reply:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.endpoint.key:
-            headers["Authorization"] = f"Bearer {self.endpoint.key}"
-        request = urllib.request.Request(
-            f"{self.endpoint.base}/chat/completions", json.dumps(body).encode(), headers, method="POST"
-        )
-        deadline = time.monotonic() + self.timeout
-        try:
-            with self._opener.open(request, timeout=self.timeout) as response:
-                content = _read(response, deadline)
-        except urllib.error.HTTPError as error:
-            raise self._refusal(error) from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-            raise _TryAgain(_reason(error)) from error
-        return _parse(content)
+    def _ask(self, body: dict) -> Reply:
+        """One attempt; whatever the endpoint does ends in a Reply, an EndpointError or _TryAgain.
 
-    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+        Errors of the package are not chained: their texts and requests hold what was sent, the key too.
+        """
+        import openai
+
+        try:
+            return self._reply(self._post(body))
+        except _TryAgain:
+            raise
+        except TimeoutError:
+            failure: Exception = _TryAgain(f"no complete answer within {self.timeout:g} s")
+        except openai.APIStatusError as error:
+            failure = self._refusal(error)
+        except openai.APIConnectionError as error:
+            failure = _TryAgain(self._shown(_named(error.__cause__ or error)))
+        except UnicodeEncodeError:
+            failure = RequestRejected("the request holds characters that UTF-8 cannot encode: correct its text")
+        except Exception as error:  # an answer can be broken in any way, and must not end a paid run
+            failure = _TryAgain(f"the answer is broken ({self._shown(_named(error))})")
+        raise failure from None
+
+    def _post(self, body: dict) -> bytes:
+        """The body of the response; TimeoutError after ``timeout`` seconds, whatever the time went into."""
+
+        async def post() -> bytes:
+            try:
+                answered = self._api.chat.completions.with_raw_response.create(**body)
+                return (await asyncio.wait_for(answered, self.timeout)).content
+            except asyncio.TimeoutError:  # not the built-in one before Python 3.11
+                raise TimeoutError from None
+
+        waiting = asyncio.run_coroutine_threadsafe(post(), self._loop)
+        try:
+            return waiting.result()
+        except BaseException:
+            waiting.cancel()
+            raise
+
+    def _reply(self, content: bytes) -> Reply:
+        try:
+            document = json.loads(content)
+            choice = document["choices"][0]
+            message = choice["message"]
+            text = message.get("content")
+            if isinstance(text, list):
+                text = "".join(part.get("text", "") for part in text)
+            refusal = message.get("refusal")
+            usage = document.get("usage") or {}
+            finish = "refusal" if refusal and not text else str(choice.get("finish_reason") or "stop")
+            text = self._clean(str(text or refusal or ""))
+            tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            start = self._shown(content.decode("utf-8", "replace"))[:80]
+            raise _TryAgain(f"the answer is no chat completion: '{start}'") from None
+        if len(text) > MAX_TEXT:
+            raise _TryAgain(f"the answer has {len(text)} characters, more than {MAX_TEXT}")
+        return Reply(text, self._clean(finish)[:40], *(count if _is_count(count) else None for count in tokens))
+
+    def _refusal(self, error) -> Exception:
         """What a status of 300 or more means."""
-        said = _said(error)
-        line = f"{self.endpoint.base} answered {error.code} {error.reason}" + (f": {said}" if said else "")
-        if error.code in RETRIED:
-            return _TryAgain(line, _retry_after(error.headers.get("Retry-After")))
-        if error.code == 400 and self._limit_field == "max_tokens" and "max_completion_tokens" in said:
+        status, headers = error.status_code, error.response.headers
+        said = self._shown(_said(error.body))
+        line = f"{self.endpoint.base} answered {status} {self._shown(error.response.reason_phrase)}".rstrip()
+        line += f": {said}" if said else ""
+        if status in RETRIED or status >= 500:
+            return _TryAgain(line, _retry_after(headers.get("Retry-After")))
+        if status == 400 and self._limit_field == "max_tokens" and "max_completion_tokens" in _said(error.body):
             self._limit_field = "max_completion_tokens"  # newer models know the limit by this name only
             return _TryAgain(line, 0.0)
-        if error.code in REJECTED:
+        if status in REJECTED:
             return RequestRejected(line)
-        advice = {401: f"check {KEY}", 403: f"check {KEY}", 404: f"check {BASE} and {MODEL}"}.get(error.code)
-        if 300 <= error.code < 400:
-            advice = f"set {BASE} to where it points ({error.headers.get('Location')})"
+        advice = {401: f"check {KEY}", 403: f"check {KEY}", 404: f"check {BASE} and {MODEL}"}.get(status)
+        if 300 <= status < 400:
+            advice = f"set {BASE} to where it points ({self._shown(headers.get('Location', 'it does not say'))})"
         return EndpointError(line + (f"; {advice}" if advice else ""))
+
+    def _clean(self, text: str) -> str:
+        """Text of the endpoint without the key, and without halves of characters that UTF-8 cannot encode."""
+        if self.endpoint.key and len(self.endpoint.key) >= SHORTEST_SECRET:
+            text = text.replace(self.endpoint.key, "<key>")
+        return text.encode("utf-8", "replace").decode()
+
+    def _shown(self, text: str) -> str:
+        """Text of the endpoint for a message: one short line that does nothing to a terminal."""
+        line = " ".join(self._clean(text).split())
+        return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]
 
 
 def request_body(
     model: str | None, messages: list[dict], max_tokens: int, temperature: float | None, limit: str = "max_tokens"
 ) -> dict:
     """What is posted for one conversation; ``limit`` is what the endpoint calls the most tokens of an answer."""
-    warmth = {} if temperature is None else {"temperature": temperature}
-    return {"model": model, **warmth, limit: max_tokens, "messages": messages}
+    sampling = {} if temperature is None else {"temperature": temperature}
+    return {"model": model, **sampling, limit: max_tokens, "messages": messages}
 
 
-def picture_part(path: str | Path) -> dict:
-    """A picture file as a part of a message: its bytes in a data URL."""
-    path = Path(path)
-    kind = _TYPES.get(path.suffix.lower(), "image/png")
-    data = base64.b64encode(path.read_bytes()).decode()
-    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}
+def image_part(image: Picture) -> dict:
+    """An image as a part of a message: its decoded pixels as PNG in a data URL, nothing else of its file."""
+    file = io.BytesIO()
+    Image.fromarray(image.rgb).save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
 
 
 def shown_request(body: dict) -> dict:
-    """A request for people: the same, with every picture replaced by its size in bytes."""
+    """A request for people: the same, with every image replaced by its size in bytes."""
 
     def shown(part):
         if not isinstance(part, dict) or part.get("type") != "image_url":
@@ -225,62 +343,83 @@ class _TryAgain(Exception):
         self.after = after
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would lose its body and carry the key to another host."""
-
-    def redirect_request(self, *_) -> None:
-        return None
-
-
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """The whole body, unless it comes too slowly: the time-out of a socket starts again with every byte."""
-    content = bytearray()
-    while chunk := response.read1(65536):
-        content += chunk
-        if time.monotonic() > deadline:
-            raise TimeoutError("the answer came too slowly")
-        if len(content) > MAX_ANSWER:
-            raise _TryAgain("the answer is far too long")
-    return bytes(content)
-
-
-def _parse(content: bytes) -> Reply:
+def _api(endpoint: Endpoint, timeout: float):
+    """The package's client: one attempt, no redirects, no connections that stay open, bounded bodies."""
     try:
-        document = json.loads(content)
-        choice = document["choices"][0]
-        message = choice["message"]
-        text = message.get("content")
-        if isinstance(text, list):
-            text = "".join(part.get("text", "") for part in text)
-        refusal = message.get("refusal")
-        usage = document.get("usage") or {}
-        return Reply(
-            str(text or refusal or ""),
-            "refusal" if refusal and not text else str(choice.get("finish_reason") or "stop"),
-            usage.get("prompt_tokens"),
-            usage.get("completion_tokens"),
+        import httpx2
+        import openai
+    except ImportError as error:
+        raise EndpointError(f'endpoints need the package openai: pip install "depictqa[endpoint]" ({error})') from None
+
+    class Bounded(httpx2.AsyncByteStream):
+        def __init__(self, stream):
+            self.stream = stream
+
+        async def __aiter__(self):
+            size = 0
+            async for chunk in self.stream:
+                size += len(chunk)
+                if size > MAX_BODY:
+                    raise ValueError(f"it has more than {MAX_BODY} bytes")
+                yield chunk
+
+        async def aclose(self):
+            await self.stream.aclose()
+
+    async def only_ours(request) -> None:
+        # the package adds facts about this machine, and headers and keys from OPENAI_* variables
+        for name in set(request.headers) - _SENT:
+            del request.headers[name]
+        if endpoint.key:
+            request.headers["Authorization"] = f"Bearer {endpoint.key}"
+        request.headers["Accept-Encoding"] = "identity"  # a few compressed bytes can become gigabytes
+
+    async def bounded(response) -> None:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise ValueError("it is compressed, which was not asked for")
+        response.stream = Bounded(response.stream)
+
+    try:
+        http = openai.DefaultAsyncHttpxClient(
+            follow_redirects=False,
+            timeout=timeout,
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            event_hooks={"request": [only_ours], "response": [bounded]},
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _TryAgain(f"the answer is no chat completion: {content[:80]!r}") from error
+        return openai.AsyncOpenAI(
+            base_url=endpoint.base, api_key="unused", admin_api_key="", organization="", project="", webhook_secret="",
+            max_retries=0, timeout=timeout, http_client=http,
+        )  # fmt: skip
+    except Exception as error:  # a proxy that the environment names, certificates that cannot be read
+        advice = f"check {BASE}, the proxies and the certificates"
+        raise EndpointError(f"no request can be sent ({type(error).__name__}): {advice}") from None
 
 
-def _said(error: urllib.error.HTTPError) -> str:
-    """The message in the body of a refusal, as one short line."""
-    try:
-        text = error.read(65536).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
-        return ""
-    try:
-        found = json.loads(text)["error"]
-        text = found["message"] if isinstance(found, dict) else found
-    except (ValueError, KeyError, TypeError):
-        pass  # a page for people, or a form of its own: shown as it is
-    return " ".join(str(text).split())[:300]
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The one event loop on which every request of the process runs, in a thread of its own.
+
+    So ``complete`` works in any thread, also in one with a running loop.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="depictqa endpoint", daemon=True).start()
+    return loop
 
 
-def _reason(error: Exception) -> str:
-    reason = getattr(error, "reason", error)
-    return " ".join(f"{type(reason).__name__}: {reason}".split()) if not isinstance(reason, str) else reason
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _said(body) -> str:
+    """The message in the body of a refusal."""
+    if isinstance(body, dict):
+        found = body.get("error", body)
+        body = found.get("message", found) if isinstance(found, dict) else found
+    return "" if body is None else str(body)
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _retry_after(value: str | None) -> float | None:
@@ -292,6 +431,6 @@ def _retry_after(value: str | None) -> float | None:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError, OSError):
             return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER) if seconds == seconds else None

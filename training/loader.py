@@ -12,18 +12,20 @@ import numpy as np
 import torch
 from PIL import Image
 
+from depictqa_core import tasks
 from depictqa_core.checkpoints import file_hash
 from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
 from depictqa_core.documents import named
-from depictqa_core.errors import DepictQAError, DocumentError, ImageError
-from depictqa_core.images import WHOLE, Picture, SizePolicy, as_picture
+from depictqa_core.errors import DepictQAError, DocumentError, ImageError, StorageError
+from depictqa_core.images import WHOLE, Picture, SizePolicy
 from depictqa_core.model import DepictQAModel
 from depictqa_core.prompts import REFERENCE, A, B
-from depictqa_core.tasks import setting
+from depictqa_core.storing import below
 from depictqa_core.vision import PREPROCESSING, TOWERS, Prepared, prepare, prepare_comparison, statistics_width
 
+from .image_paths import image_path, read_image
 from .record_models import read_record_list, record_problem
 from .row_file import RowFile
 
@@ -39,11 +41,12 @@ def read_records(path: str | Path, error: type[DepictQAError] = DocumentError) -
     return read_record_list(path, where=f"the record file {named(path)}", error=error)
 
 
-def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[dict]], list[float]]:
+def read_parts(root: str | Path, parts: dict[str, float]) -> tuple[list[list[dict]], list[float]]:
     """Read the training records that a recipe names.
 
     Args:
-        folder: where the record files are.
+        root: data root: the files are looked for in its folder ``records``, then relative to the root itself, as in the
+            layout of the published data set (``<set>/metas/*.json``).
         parts: file name or pattern -> weight; each file of a pattern has that weight.
 
     Returns:
@@ -53,49 +56,71 @@ def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[d
         FileNotFoundError: nothing fits a name; says which files there are.
         DocumentError: a record that cannot be learned from, named by file and id.
     """
-    folder, read, weights = Path(folder), [], []
+    root, read, weights = Path(root), [], []
     for name, weight in parts.items():
-        files = sorted(folder.glob(name))
-        if not files:
-            there = ", ".join(sorted(path.name for path in folder.glob("*.json"))) or "no record files"
-            raise FileNotFoundError(f"no records '{name}' in {folder}; it holds {there}")
-        for file in files:
+        for file in _record_files(root, name):
             records = read_records(file)
             for index, record in enumerate(records):
-                _check_record(record, f"{file}, record {index}")
+                if problem := training_problem(record):
+                    key = f" (id {record.get('id')})" if isinstance(record, dict) else ""
+                    raise DocumentError(f"{file}, record {index}{key}: {problem}")
             if records:
                 read.append(records)
                 weights.append(weight)
     if not read:
-        raise DocumentError(f"the files of records in {folder} are empty")
+        raise DocumentError(f"the files of records in {root} are empty")
     return read, weights
+
+
+def _record_files(root: Path, name: str) -> list[Path]:
+    """The files that a name or pattern of a recipe stands for."""
+    for folder in (root / "records", root):
+        try:
+            found = [folder / name] if (folder / name).is_file() else sorted(folder.glob(name))
+        except (ValueError, NotImplementedError) as error:
+            raise DocumentError(f"parts: {name!r} is no file name or pattern below {root} ({error})") from None
+        if files := [file for file in found if file.is_file()]:
+            return files
+    there = ", ".join(sorted(path.relative_to(root).as_posix() for path in root.glob("**/*.json"))[:20])
+    raise FileNotFoundError(
+        f"no records '{name}' in {root} or its folder records; it holds {there or 'no record files'}"
+    )
 
 
 def picture_paths(record: dict, task_type: str) -> dict[str, str]:
     """The picture path behind each prompt role of a record; single tasks show their picture in role A."""
     if task_type == DESCRIPTION:
         return {A: record["image"]}
-    known = setting(task_type)
+    known = tasks.setting(task_type)
     roles = ([REFERENCE] if known.reference else []) + ([A, B] if known.pair else [A])
     return dict(zip(roles, (record[field] for field in known.fields)))
 
 
-def _check_record(record, where: str) -> None:
+def training_problem(record) -> str | None:
+    """Why a record cannot be learned from, or None; whether its images are there is not looked at."""
+    if not isinstance(record, dict):
+        return f"a record must be a JSON object, not {type(record).__name__}"
+    turns, task_type = record.get("conversations"), record.get("task_type")
+    if turns is None and "query" in record:
+        return "it is in test form (query, no conversations): evaluate reads it; name the files for training only"
     try:
-        where += f" (id {record.get('id')})"
-        paths = picture_paths(record, record["task_type"]).values()
-        said = [turn["value"] for turn in record["conversations"]]
-    except (AttributeError, KeyError, TypeError) as error:
-        needed = "training needs task_type, pictures and conversations"
-        raise DocumentError(f"{where}: {type(error).__name__} {error}; {needed}") from None
-    except (ValueError, DepictQAError) as error:
-        raise DocumentError(f"{where}: {error}") from None
-    if not all(isinstance(path, str) and path for path in paths):
-        raise DocumentError(f"{where}: a picture of a {record['task_type']} record is missing")
-    if len(said) < 2 or not all(isinstance(text, str) for text in said):
-        raise DocumentError(f"{where}: conversations needs a question and its answer, as text")
-    if wrong := record_problem(record, "train"):
-        raise DocumentError(f"{where}: {wrong}")
+        speakers, said = [turn["from"] for turn in turns], [turn["value"] for turn in turns]
+    except (TypeError, KeyError):
+        return "conversations must be a list of turns with from and value"
+    if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
+        return "conversations must alternate between human and gpt, and end with gpt"
+    if not all(isinstance(text, str) for text in said):
+        return "a turn has no text"
+    if not isinstance(task_type, str) or task_type != DESCRIPTION and task_type not in tasks.SETTINGS:
+        return f"an unknown task type ({task_type})"
+    for field in ("image",) if task_type == DESCRIPTION else tasks.setting(task_type).fields:
+        if not record.get(field):
+            return f"no {field}"
+        try:
+            below(record[field], field)
+        except (StorageError, TypeError):
+            return f"{field} is no path below the data root"
+    return record_problem(record, "train")
 
 
 # ---------------------------------------------------------------------- pictures
@@ -112,10 +137,16 @@ class Shown:
 
 
 class LivePictures:
-    """Pictures as the vision tower takes them, read when they are asked for."""
+    """Pictures as the vision tower takes them, read when they are asked for.
 
-    def __init__(self, config: DepictQAConfig, root: str | Path):
-        self.config, self.root, self.policy = config, Path(root), SizePolicy(**config.size)
+    Args:
+        root: folder that the image paths of records are relative to.
+        also: a folder of our own images, see ``image_path``.
+    """
+
+    def __init__(self, config: DepictQAConfig, root: str | Path, also: str | Path | None = None):
+        self.config, self.policy = config, SizePolicy(**config.size)
+        self._roots = Path(root), also
         self.compares = bool(config.connector.get("comparison"))
         # The tower and the connector without weights say how many tokens a picture of some size becomes.
         with torch.device("meta"):
@@ -143,7 +174,7 @@ class LivePictures:
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
         """Read one picture (paths relative to the root), perhaps beside its reference; raises ImageError."""
-        prepared = prepare(as_picture(self.root / path, path), self.config, keep)
+        prepared = prepare(self._read(path), self.config, keep)
         comparison = self.compare(path, reference, keep) if reference else None
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
 
@@ -151,16 +182,24 @@ class LivePictures:
         """What a picture shows beside its reference, or None where the connector takes nothing of that."""
         if not self.config.connector.get("comparison"):
             return None
-        picture, beside = (as_picture(self.root / name, name) for name in (path, reference))
-        return prepare_comparison(picture, beside, self.config, keep)
+        return prepare_comparison(self._read(path), self._read(reference), self.config, keep)
 
     def blank(self) -> Shown:
         """Stands in for a picture that cannot be read, where the record's loss does not count."""
         prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]))
 
+    def file(self, path: str) -> Path:
+        """The file behind an image path of a record; raises ImageError for one outside the root."""
+        root, also = self._roots
+        return image_path(root, path, also)
+
+    def _read(self, path: str) -> Picture:
+        root, also = self._roots
+        return read_image(root, path, also)
+
     def _read_size(self, path: str) -> tuple[int, int]:
-        with Image.open(self.root / path) as image:
+        with Image.open(self.file(path)) as image:
             turned = image.getexif().get(0x0112, 1) >= 5  # orientations on their side
             return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -177,8 +216,8 @@ class FeatureStore:
         unreadable: path -> what is wrong with it.
     """
 
-    def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path):
-        self.model, self.live = model, LivePictures(model.config, root)
+    def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
+        self.model, self.live = model, LivePictures(model.config, root, also)
         stamp = tower_stamp(model)
         self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.mean.numel())
         self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
@@ -208,8 +247,8 @@ class FeatureStore:
 
         def key(path: str) -> str:
             try:
-                return file_hash(self.live.root / path)
-            except (OSError, ValueError):
+                return file_hash(self.live.file(path))
+            except (OSError, ImageError):
                 return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -128,7 +128,7 @@ def _config(recipe: Recipe) -> DepictQAConfig:
 
 def _records(recipe: Recipe) -> int | None:
     try:
-        parts, weights = read_parts(f"{recipe.data}/records", recipe.parts)
+        parts, weights = read_parts(recipe.data, recipe.parts)
     except FileNotFoundError:
         return None
     if recipe.sampling == "shares":

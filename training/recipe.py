@@ -73,7 +73,7 @@ class Recipe:
         version, license, trained_on: what the checkpoint's card says.
         output: folder of the finished checkpoint; the run's state and logs are kept beside it in ``<output>.run``.
         data: root folder of pictures and records.
-        parts: file name under ``data``/records, or a pattern such as "*.json", -> its weight.
+        parts: file below ``data``/records or below ``data``, or a pattern such as "*.json", -> its weight.
         sampling: what a weight means: "shares" draws samples at random, in proportion to the weights; "repeat" repeats
             a file that many times in a list that is shuffled and gone through once per epoch (facts 6.6).
         steps, epochs: how long; ``epochs`` needs "repeat".

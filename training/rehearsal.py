@@ -15,10 +15,11 @@ from depictqa_core import tasks
 from depictqa_core.checkpoints import file_hash
 from depictqa_core.documents import read_json
 from depictqa_core.errors import DocumentError, ImageError
-from depictqa_core.images import SizePolicy, as_picture, fit
+from depictqa_core.images import SizePolicy, fit
 
 from .dataset.descriptions import assessment
 from .distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
+from .image_paths import image_path, read_image
 from .record_models import RECORD_BYTES
 from .state import digest, replaced
 
@@ -47,7 +48,7 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
     """
     rng = np.random.default_rng(seed)
     chosen = [paths[i] for i in rng.permutation(len(paths))[:count]]
-    contents = [file_hash(root / path) if (root / path).is_file() else None for path in chosen]
+    contents = [_hash(root, path) for path in chosen]
     place = str(folder.absolute())  # records name their pictures by it
     source = {"pictures": chosen, "contents": contents, "known": sorted(known), "seed": seed, "folder": place}
     listed = folder / "records.json"
@@ -59,7 +60,7 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
     with replaced(folder) as new:
         for number, path in enumerate(chosen):
             try:
-                clean = fit(as_picture(root / path, path), SHORT)
+                clean = fit(read_image(root, path), SHORT)
             except ImageError:
                 continue  # it is named when it is read for its own records
             name, severity = sample_one(rng)
@@ -73,6 +74,13 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
             raise ImageError(f"none of the {len(chosen)} pictures for rehearsal can be read; the first is {chosen[0]}")
         (new / "records.json").write_text(json.dumps({"source": source, "records": records}), encoding="utf-8")
     return records
+
+
+def _hash(root: Path, path: str) -> str | None:
+    try:
+        return file_hash(image_path(root, path))
+    except (OSError, ImageError):
+        return None
 
 
 def _records(clean: str, distorted: str, found: list[dict], rng: np.random.Generator):

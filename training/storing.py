@@ -43,4 +43,7 @@ def write_text(file: str | Path, text: str) -> None:
         StorageError: it cannot be written; what was there before is untouched.
     """
     with writing(file):
-        write_file(Path(file), lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
+        write_file(
+            Path(file),
+            lambda part: part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n"),
+        )

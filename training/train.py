@@ -72,7 +72,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         for name in ("state", "state.old", "features", "rehearsal", "start"):
             shutil.rmtree(run / name, ignore_errors=True)
     mend(run / "state")
-    parts, weights = read_parts(data / "records", recipe.parts)
+    parts, weights = read_parts(data, recipe.parts)
     source = digest([recipe.parts, parts])
     resume = resume and goes_on(run / "state", source, recipe.shape, accelerator.print)
     if not resume and accelerator.is_main_process:
@@ -118,13 +118,13 @@ def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dic
     unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
     if recipe.cache_features:
         with accelerator.main_process_first():
-            views = FeatureStore(run / "features", model.eval(), data).fill(paths, pairs)
+            views = FeatureStore(run / "features", model.eval(), data, run / "rehearsal").fill(paths, pairs)
         unreadable.read = len(paths)
         for path, reason in views.unreadable.items():
             unreadable.note(path, reason)
         unreadable.check(unreadable.read, unreadable.failed)
     else:
-        views = LivePictures(model.config, data)
+        views = LivePictures(model.config, data, run / "rehearsal")
     deck = Deck([len(part) for part in parts], weights, recipe.sampling, recipe.batch, recipe.seed)
     rehearsed = len(parts) - 1 if recipe.rehearsal else None
     return Batches(recipe, parts, deck, views, tokenizer, unreadable, rehearsed)

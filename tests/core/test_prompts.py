@@ -75,8 +75,11 @@ def test_layout(pair, reference):
 @pytest.mark.parametrize("question", ["x", "<image>\nx", "x\n<image>"])
 def test_layout_of_a_description(question):
     opening, slot, closing = description_layout(question)
-    assert opening.startswith(SYSTEM.split(" As an AI")[0]) and opening.endswith("\n\n </s> USER: <Img>")
-    assert "description" in opening and "assessment" not in opening
+    assert opening == (
+        SYSTEM.split(" As an AI")[0] + " As an AI assistant, you are performing an image detail description task, and "
+        "your goal is to generate a natural language description of an image that accurately and comprehensively "
+        "conveys its visual content.\n\n </s> USER: <Img>"
+    )
     assert (slot, closing) == (Slot("A"), "</Img> x   ASSISTANT: ")
 
 

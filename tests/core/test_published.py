@@ -138,6 +138,34 @@ def test_training_batches_and_loss(name, loaded, features):
     assert collate([example], shown([example], features), 2)["attention_mask"].all()
 
 
+def test_a_description_is_learned_as_by_the_original(loaded, features, tokens):
+    """Segments and mask are written out here from the facts, and the loss is computed from logits by hand."""
+    question, answer = "What does the image show?\n<image>", "A house and a wave."
+    talk = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+    example = make_example({"task_type": "description", "image": "a_odd", "conversations": talk}, loaded.tokenizer)
+    batch = collate([example], shown([example], features), 2, hide_separators=True)
+    opening = (
+        "A chat between a curious human and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the human's questions. As an AI assistant, you are performing an image detail "
+        "description task, and your goal is to generate a natural language description of an image that accurately and "
+        "comprehensively conveys its visual content.\n\n </s> USER: <Img>"
+    )
+    first, second, said = (
+        loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in (opening, "</Img> What does the image show?   ASSISTANT: ", answer + "\n </s>")
+    )
+    first, count = [1, *first], len(features["a_odd"])
+    words = loaded.model.get_input_embeddings()
+    embedded = torch.cat([words(torch.tensor(first)), tokens["a_odd"], words(torch.tensor(second + said))])
+    mask = torch.tensor([[1] * (len(first) + count) + [int(token != 2) for token in second + said]])
+    with torch.inference_mode():
+        logits = loaded.model.language(inputs_embeds=embedded[None], attention_mask=mask).logits[0]
+        chosen = logits.log_softmax(-1)[-len(said) - 1 : -1].gather(1, torch.tensor(said)[:, None])
+        loss = loaded.model(**batch).loss.item()
+    assert batch["attention_mask"].tolist() == mask.tolist() and said[-3:] == [13, 29871, 2]
+    assert loss == pytest.approx(-chosen.mean().item(), abs=1e-5)
+
+
 def test_hidden_separators_leave_padding_hidden_and_other_rows_alone(loaded, features):
     def example(question, answer):
         turns = [{"value": question}, {"value": answer}]

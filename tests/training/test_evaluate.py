@@ -106,13 +106,13 @@ def made_set(rows, task_type="quality_single_A_noref"):
 
 def test_kinds_of_question_are_scored_apart():
     records = [
-        {"query": "ONE?" + TAIL, "answer": "Noise"},
-        {"query": "TWO?" + TAIL, "answer": "Noise and blur"},
+        {"query": "Which ONE issue is worst?" + TAIL, "answer": "Noise"},
+        {"query": "Which TWO issues are worst?" + TAIL, "answer": "Noise and blur"},
         {"query": "Describe it.", "answer": "It is fine."},
         {"query": "How would you rate it?" + TAIL, "answer": "Good"},
         {"query": "Yes or no?" + TAIL, "answer": "Yes"},
         {"query": "How severe is the blur?" + TAIL, "answer": "Serious"},
-        {"query": "ONE?" + TAIL},
+        {"query": "Which ONE issue is worst?" + TAIL},
     ]
     texts = ("Noise", "Blur", "words", "Fair", "Yes", "Serious", "Noise")
     answers = [{"id": str(n), "text": t, "confidence": 0.7} for n, t in enumerate(texts)]
@@ -127,7 +127,7 @@ def test_kinds_of_question_are_scored_apart():
 
 
 def test_answers_are_joined_by_id_and_those_without_a_partner_are_named():
-    rows = [{"query": "ONE?" + TAIL, "answer": "Noise"}] * 3
+    rows = [{"query": "Which ONE issue is worst?" + TAIL, "answer": "Noise"}] * 3
     answers = [{"id": "1", "text": "Noise", "confidence": None}, {"id": "x", "text": "Blur", "confidence": 0.1}]
     answers.append({"id": "2", "text": None, "confidence": None, "error": "gone"})
     result = score(made_set(rows), answers)
@@ -141,7 +141,7 @@ def test_answers_are_joined_by_id_and_those_without_a_partner_are_named():
 
 
 def test_accuracy_by_category_and_severity():
-    single = {"query": "ONE?" + TAIL}
+    single = {"query": "Which ONE issue is worst?" + TAIL}
     rows = [
         {**single, "answer": "Noise", "distortion_class": "noise", "severity": 2},
         {**single, "answer": "None", "distortion_class": None, "severity": 0},
@@ -150,7 +150,7 @@ def test_accuracy_by_category_and_severity():
     found = score(made_set(rows), answers)["metrics"]["identification"]
     assert {k: v["accuracy"] for k, v in found["by_category"].items()} == {"noise": 1.0, "pristine": 0.0}
     assert {k: v["accuracy"] for k, v in found["by_severity"].items()} == {"0": 0.0, "2": 1.0}
-    double = {"query": "TWO?" + TAIL, "answer": "Noise and blur"}
+    double = {"query": "Which TWO issues are worst?" + TAIL, "answer": "Noise and blur"}
     double |= {"distortion_classes": ["noise", "blur"], "severities": [1, 3]}
     found = score(made_set([double]), [{"id": "0", "text": "Noise", "confidence": 0.6}])["metrics"][DOUBLE]
     assert found["by_category"] == {name: {"accuracy": 0.5, "count": 1} for name in ("blur", "noise")}

@@ -14,9 +14,9 @@ from training.evaluation import judged
 from training.evaluation.answers import AnswerFile
 from training.evaluation.judged import judged_answers, parse, summary
 from training.evaluation.peer_vlm import messages, vlm_answers
-from training.evaluation.remote import PATIENCE
 from training.evaluation.scoring import score
 from training.evaluation.sets import TestSet
+from training.side_by_side import PATIENCE
 
 FAST = {"first_pause": 0.01, "longest_pause": 0.05, "attempts": 4}
 PLAIN = {"image_ref": None, "image_A": "0.png", "image_B": None}
@@ -60,7 +60,7 @@ def test_the_published_score_is_that_of_the_first_200_without_failures():
 def detailed_set(root, count=6):
     truth = {"query": "Describe it.", "distortion_name": "blur_lens", "severity": 3}
     rows = [{"id": f"w{n}", **PLAIN, **truth, "answer": f"The truth of {n}."} for n in range(count)]
-    rows.append({"id": "brief", **PLAIN, "query": "ONE?" + tasks.SHORT_TAIL, "answer": "Blur"})
+    rows.append({"id": "brief", **PLAIN, "query": "Which ONE issue is worst?" + tasks.SHORT_TAIL, "answer": "Blur"})
     return TestSet("made", root, rows, ["quality_single_A_noref"] * len(rows))
 
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,10 +203,12 @@ def add_read(parser: argparse.ArgumentParser) -> None:
     from .readers import READERS
 
     known = "; ".join(f"{reader.name} ({reader.layout})" for reader in READERS.values())
-    parser.epilog = f"Rating sets and their layouts: {known}. {NAME}: the published metadata files, checked and joined."
+    parser.epilog = f"Rating sets and their layouts: {known}. {NAME}: the published metadata files, checked."
     parser.add_argument("name", choices=(*READERS, NAME), metavar="name", help="which set")
     parser.add_argument("folder", help="folder of the set in its native layout")
-    parser.add_argument("--out", required=True, help="JSON file of records that is written")
+    parser.add_argument(
+        "--out", required=True, help=f"JSON file of records that is written; with {NAME} also a folder, a file for each"
+    )
     parser.add_argument("--root", help="data root that picture paths shall be relative to; by default the folder")
     parser.add_argument("--pairs", type=_from(1), default=10_000, help="most pairs")
     parser.add_argument("--margin", type=float, help="least difference of opinions, as a share of their range")
@@ -246,22 +248,44 @@ def _read(arguments: argparse.Namespace) -> None:
 
 
 def _read_published(arguments: argparse.Namespace) -> None:
-    from .published import read_published
+    from training.storing import write_text
+
+    from .published import FORMS, Published, read_published
+    from .readers import ReaderError
     from .record_format import ListFile
 
-    seen: set[str] = set()
-    with ListFile(Path(arguments.out)) as file:
-        for part in read_published(arguments.folder, arguments.files):
+    form, out, parts = arguments.split or arguments.form, Path(arguments.out), []
+    if form not in FORMS:
+        raise ReaderError(f"unknown split '{form}': the published files have {' and '.join(FORMS)}")
+    one_file = out.suffix == ".json" and not out.is_dir()
+    if Path(arguments.folder).resolve().is_relative_to(out.resolve()):
+        raise ReaderError(f"{out} holds the published files themselves: choose another folder, such as {out}/records")
+
+    def read() -> Iterator[Published]:
+        for part in read_published(arguments.folder, arguments.files, form, without=out):
             _say_missing(part.missing)
-            records = [record for record in part.records if record["id"] not in seen]
-            seen.update(record["id"] for record in records)
-            if len(records) < len(part.records):
-                part.left_out["an id of an earlier file"] += len(part.records) - len(records)
-            for record in records:
-                file.append(record)
             left_out = "".join(f", {count} left out: {reason}" for reason, count in part.left_out.items())
-            print(f"{part.file}: {len(records)} records{left_out}")
-    print(f"{file.count} records in {arguments.out}")
+            print(f"{part.file}: {len(part.records)} records{left_out}")
+            if part.records:
+                parts.append(part)
+                yield part
+
+    if one_file:
+        with ListFile(out) as file:
+            for part in read():
+                for record in part.joined():
+                    file.append(record)
+    else:
+        for part in read():
+            with ListFile(out / part.file) as file:
+                for record in part.records:
+                    file.append(record)
+    print(f"{sum(len(part.records) for part in parts)} records in {out}")
+    if form == "train":
+        lines = "".join(f"  {json.dumps(part.file, ensure_ascii=False)}: {part.weight}\n" for part in parts)
+        print(f"for a recipe, with the published weights:\nparts:\n{lines}", end="")
+        if not one_file:
+            write_text(out / "parts.yaml", f"parts:\n{lines}")
 
 
 def _plan(arguments: argparse.Namespace):

@@ -1,27 +1,23 @@
 """Collects detailed answers from an endpoint into resumable JSON lines, with an estimate of the cost beforehand."""
 
-import contextlib
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from depictqa_core.documents import parse_json
-from depictqa_core.errors import StorageError
-from training.endpoint import Client, NoAnswer, Reply, RequestRejected, request_body
+from depictqa_core.errors import ImageError
+from training.endpoint import Client, Reply, RequestRejected, request_body
+from training.side_by_side import Failure, ask_all
 from training.storing import append_text, writing
 
 from .answer_checks import one_line, problem
 from .detailed_requests import TEMPERATURE, Expected, digest, expected, max_tokens, messages, request_text
 from .plan import Plan
 from .samples import KINDS, Kind, sample_store
-
-PATIENCE = 10
-"""So many requests in a row without an answer end the run: the endpoint is down."""
 
 REJECTED = "rejected by the endpoint"
 TOKENS_PER_WORD = 1.4
@@ -133,66 +129,52 @@ def collect(
     """Ask about every sample and keep each answer, good or dropped, in its set's file as soon as it comes.
 
     A run that is stopped or killed loses nothing that was written; the next one asks for the rest. A request that got
-    no answer is not written, so that the next run asks again.
+    no answer, or whose images cannot be read, is not written, so that the next run asks again.
 
     Args:
         concurrency: requests at a time.
-        progress: called with "kept", the reason for dropping, or "no answer" after every request.
+        progress: called with "kept", the reason for dropping, "no answer" or "unreadable image" after every request.
 
     Returns:
         The same words, counted.
 
     Raises:
-        EndpointError: the endpoint refuses all requests, or ``PATIENCE`` in a row had no answer.
+        EndpointError: the endpoint refuses all requests, or gives no answer to many in a row (``ask_all``).
         StorageError: an answer cannot be written.
     """
     counts: Counter = Counter()
-    in_a_row = 0
-    waiting: dict[Future, Pending] = {}
-    queue = iter(todo)
-    pool = ThreadPoolExecutor(concurrency)
+
+    def keep(one: Pending, outcome: dict | Failure) -> None:
+        if isinstance(outcome, RequestRejected):
+            outcome = {**_about(one, client), "text": None, "dropped": REJECTED, "detail": str(outcome)}
+        if isinstance(outcome, dict):
+            _append(root, one, outcome)
+            word = outcome["dropped"] or "kept"
+        else:
+            word = "unreadable image" if isinstance(outcome, ImageError) else "no answer"
+        counts[word] += 1
+        if progress:
+            progress(word)
+
     try:
         with writing(Path(root) / "answers"):
             for name in {one.set_name for one in todo}:
                 _open(answers_file(root, name))
-        while True:
-            for one in islice(queue, concurrency - len(waiting)):
-                waiting[pool.submit(_ask, client, one, root)] = one
-            if not waiting:
-                return counts
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                one = waiting.pop(future)
-                try:
-                    line = future.result()
-                except NoAnswer:
-                    in_a_row += 1
-                    if in_a_row == PATIENCE:
-                        raise
-                    outcome = "no answer"
-                else:
-                    in_a_row, outcome = 0, line["dropped"] or "kept"
-                    _append(root, one, line)
-                counts[outcome] += 1
-                if progress:
-                    progress(outcome)
+        ask_all(client, todo, lambda one: _ask(client, one, root), keep, concurrency)
     finally:
         client.close()
-        pool.shutdown(cancel_futures=True)
-        with contextlib.suppress(StorageError):  # answers that came while the run was ending have been paid for, too
-            for future, one in waiting.items():
-                if not future.cancelled() and future.exception() is None:
-                    _append(root, one, future.result())
+    return counts
 
 
 def _ask(client: Client, one: Pending, root: str | Path) -> dict:
-    line = {"sample": one.index, "digest": digest(one.sample), "model": client.endpoint.model}
-    try:
-        reply: Reply = client.complete(messages(one.sample, one.want, root), max_tokens(one.kind), TEMPERATURE)
-    except RequestRejected as error:
-        return {**line, "text": None, "dropped": REJECTED, "detail": str(error)}
+    reply: Reply = client.complete(messages(one.sample, one.want, root), max_tokens(one.kind), TEMPERATURE)
     text = one_line(reply.text)
     tokens = [reply.prompt_tokens, reply.completion_tokens]
-    return {**line, "text": text, "dropped": problem(text, reply.finish, one.want), "tokens": tokens}
+    return {**_about(one, client), "text": text, "dropped": problem(text, reply.finish, one.want), "tokens": tokens}
+
+
+def _about(one: Pending, client: Client) -> dict:
+    return {"sample": one.index, "digest": digest(one.sample), "model": client.endpoint.model}
 
 
 def _append(root: str | Path, one: Pending, line: dict) -> None:

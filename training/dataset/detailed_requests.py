@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.distortions import ANSWER
-from training.endpoint import picture_part
+from training.endpoint import image_part
+from training.image_paths import read_image
 
 from . import labels
 from .descriptions import DOUBLE_GRADES, GRADES
@@ -112,13 +113,13 @@ def messages(sample: dict, want: Expected, root: str | Path) -> list[dict]:
     """The whole request: role, question, and the pictures in the order reference, A, B.
 
     Raises:
-        OSError: a picture cannot be read.
+        ImageError: an image cannot be read, or is outside the data root.
     """
     titles = ("Image A:", "Image B:") if want.pair else ("Image:",)
     content = [{"type": "text", "text": request_text(want)}]
     paths = [sample["reference"], *(variant["image"] for variant in sample["variants"])]
     for title, path in zip(("Reference image:", *titles), paths):
-        content += [{"type": "text", "text": title}, picture_part(Path(root) / path)]
+        content += [{"type": "text", "text": title}, image_part(read_image(root, path))]
     return [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": content}]
 
 

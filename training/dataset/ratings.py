@@ -5,12 +5,15 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from depictqa_core import tasks
+from depictqa_core.errors import ImageError
+from training.image_paths import image_path
 
 from .plan import Plan
 from .readers import READERS, Preferred, Rated, ReaderError, read_set
@@ -202,6 +205,16 @@ def voting_files(
     return records, truth
 
 
+@lru_cache(maxsize=2**20)
 def relative(folder: str | Path, path: str, root: str | Path) -> str:
-    """A path below ``folder`` as seen from ``root``, with forward slashes."""
-    return Path(os.path.relpath(Path(folder) / path, root)).as_posix()
+    """A path below ``folder`` as seen from ``root``, with forward slashes.
+
+    Raises:
+        ReaderError: the image is not below the root, or a link leads out of it.
+    """
+    name = Path(os.path.relpath(Path(folder).resolve() / path, Path(root).resolve())).as_posix()
+    try:
+        image_path(root, name)
+    except ImageError as error:
+        raise ReaderError(f"{folder} holds images that are not below the data root {root}: {error}") from None
+    return name

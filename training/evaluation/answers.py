@@ -1,7 +1,7 @@
 """Asks a judge about test sets and keeps the answers in JSON lines, from which interrupted work goes on."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,12 +13,15 @@ from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.tasks import RATING
 
+from ..endpoint import Client
+from ..side_by_side import ask_all
 from ..storing import append_text, write_text
 from .sets import TestSet
 
 CHUNK = 64
-Source = Callable[[list[int]], Iterable[list[dict]]]
-"""Indexes of what is to be answered -> lists of answers (each with its id), as they come."""
+Keep = Callable[[list[dict]], None]
+Source = Callable[[list[int], Keep], None]
+"""Answers what the indexes stand for, and hands over lists of answers (each with its id) as they come."""
 
 
 class AnswerFile:
@@ -58,10 +61,14 @@ class AnswerFile:
         """
         missing = [index for index, identity in enumerate(ids) if identity not in self.known]
         with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
-            for answers in source(missing) if missing else ():
+
+            def keep(answers: list[dict]) -> None:
                 append_text(self.path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
-                self.known |= {answer["id"]: answer for answer in answers}
+                self.known.update((answer["id"], answer) for answer in answers)
                 bar.update(len(answers))
+
+            if missing:
+                source(missing, keep)
         answers = [self.known[identity] for identity in ids]
         self._write(answers)
         return answers
@@ -73,10 +80,10 @@ class AnswerFile:
 def _lines(path: Path) -> list[dict]:
     """The whole lines of a file that may end in the middle of one."""
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_bytes().splitlines():  # as text they would be cut at U+2028 and its like, too
         try:
-            content = parse_json(line, path.name)
-        except DocumentError:
+            content = parse_json(line.decode("utf-8"), path.name)
+        except (DocumentError, UnicodeDecodeError):
             continue
         if isinstance(content.get("id"), str | int):
             found.append(content)
@@ -93,21 +100,18 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
         swap: whether ratings are asked in both orders.
     """
 
-    def source(indexes: list[int]) -> Iterator[list[dict]]:
+    def source(indexes: list[int], keep: Keep) -> None:
         for task_type, query, members in test_set.groups(indexes):
             task = tasks.task_of(query, tasks.setting(task_type).pair)
             for start in range(0, len(members), CHUNK):
                 kept, pictures, failures = test_set.shown(members[start : start + CHUNK])
                 ids = [test_set.records[index]["id"] for index in kept]
-                yield [
-                    {"id": test_set.records[index]["id"], "text": None, "confidence": None, "error": error}
-                    for index, error in failures.items()
-                ]
+                keep([failed(test_set.records[index]["id"], error) for index, error in failures.items()])
                 if not kept:
                     continue
                 if not task.brief:
                     said = judge.ask(pictures, task, query)
-                    yield [{"id": i, "text": words.text, "confidence": words.confidence} for i, words in zip(ids, said)]
+                    keep([{"id": i, "text": one.text, "confidence": one.confidence} for i, one in zip(ids, said)])
                     continue
                 options, rows = judge.ask(pictures, task, query)
                 answers = [_brief(identity, options, row) for identity, row in zip(ids, rows)]
@@ -115,9 +119,34 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
                     _, turned = judge.ask([{**shown, A: shown[B], B: shown[A]} for shown in pictures], task, query)
                     for answer, row in zip(answers, turned):
                         answer["swapped"] = {option: round(float(p), 6) for option, p in zip(options, row[::-1])}
-                yield answers
+                keep(answers)
 
     return source
+
+
+def endpoint_answers(client: Client, ids: Sequence, answer: Callable[[int], dict]) -> Source:
+    """Answers of an endpoint, several requests at once.
+
+    A request that is rejected or not answered, and an image that cannot be read, become the ``error`` of their answer.
+
+    Args:
+        ids: the id of every answer.
+        answer: index -> the answer without its id.
+    """
+
+    def source(indexes: list[int], keep: Keep) -> None:
+        def keep_one(index: int, outcome: dict | Exception) -> None:
+            error = isinstance(outcome, Exception)
+            keep([failed(ids[index], outcome) if error else {"id": ids[index], **outcome}])
+
+        ask_all(client, indexes, answer, keep_one)
+
+    return source
+
+
+def failed(identity, error: object) -> dict:
+    """The answer to a record that could not be asked about, or got no answer."""
+    return {"id": identity, "text": None, "confidence": None, "error": str(error)}
 
 
 def _brief(identity, options: tuple[str, ...], row) -> dict:

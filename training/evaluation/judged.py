@@ -5,10 +5,9 @@ import re
 from depictqa_core import tasks
 
 from ..endpoint import Client
-from .answers import Source
+from .answers import Source, endpoint_answers
 from .metrics import mean
-from .remote import side_by_side
-from .sets import TestSet
+from .sets import DETAILED, TestSet
 
 FIRST = 200
 """The published score is the mean of so many first samples."""
@@ -40,8 +39,8 @@ def detailed(test_set: TestSet) -> list[int]:
     """Indexes of the records with a detailed true answer."""
     return [
         index
-        for index, record in enumerate(test_set.records)
-        if record.get("answer") and not tasks.is_short(record["query"])
+        for index, (record, task_type) in enumerate(zip(test_set.records, test_set.task_types))
+        if record.get("answer") and tasks.task_of(record["query"], tasks.setting(task_type).pair) in DETAILED
     ]
 
 
@@ -65,7 +64,7 @@ def judged_answers(client: Client, test_set: TestSet, answers: list[dict], versi
         return {"score": parse(reply, version), "reply": reply}
 
     ids = [record["id"] for record in records]
-    return ids, side_by_side(client, ids, answer)
+    return ids, endpoint_answers(client, ids, answer)
 
 
 def conversation(record: dict, text: str, version: str) -> list[dict]:

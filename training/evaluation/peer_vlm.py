@@ -3,11 +3,11 @@
 from depictqa_core import tasks
 from depictqa_core.prompts import REFERENCE, SYSTEM, SYSTEM_REFERENCE, A, B
 
-from ..endpoint import Client, picture_part
+from ..endpoint import Client, image_part
+from ..image_paths import read_image
 from ..loader import picture_paths
-from .answers import Source
-from .remote import side_by_side
-from .sets import TestSet
+from .answers import Source, endpoint_answers
+from .sets import DETAILED, TestSet
 
 SHORT_TOKENS, LONG_TOKENS = 32, 400
 
@@ -15,17 +15,18 @@ SHORT_TOKENS, LONG_TOKENS = 32, 400
 def vlm_answers(client: Client, test_set: TestSet) -> Source:
     """Answers with id, text and no confidence, at temperature 0.
 
-    Short questions end in the list of allowed answers, which our own models learn in training; what comes back must be
-    one of them to the letter, apart from spaces around it.
+    Questions of a task with a closed set of answers end in the list of them, which our own models learn in training;
+    what comes back must be one of them to the letter, apart from spaces around it. Other short questions are asked as
+    they are.
     """
 
     def answer(index: int) -> dict:
         record, task_type = test_set.records[index], test_set.task_types[index]
-        short = tasks.is_short(record["query"])
-        reply = client.complete(messages(test_set, record, task_type), SHORT_TOKENS if short else LONG_TOKENS)
+        detailed = tasks.task_of(record["query"], tasks.setting(task_type).pair) in DETAILED
+        reply = client.complete(messages(test_set, record, task_type), LONG_TOKENS if detailed else SHORT_TOKENS)
         return {"text": reply.text, "confidence": None}
 
-    return side_by_side(client, test_set.ids, answer)
+    return endpoint_answers(client, test_set.ids, answer)
 
 
 def messages(test_set: TestSet, record: dict, task_type: str) -> list[dict]:
@@ -34,16 +35,17 @@ def messages(test_set: TestSet, record: dict, task_type: str) -> list[dict]:
     titles = {REFERENCE: "Reference Image:", A: "Image A:" if setting.pair else "Image:", B: "Image B:"}
     content = []
     for role, path in picture_paths(record, task_type).items():
-        content += [{"type": "text", "text": titles[role]}, picture_part(test_set.root / path)]
+        content += [{"type": "text", "text": titles[role]}, image_part(read_image(test_set.root, path))]
     content.append({"type": "text", "text": record["query"] + _choices(record["query"], setting.pair)})
     system = SYSTEM + (SYSTEM_REFERENCE if setting.reference else "")
     return [{"role": "system", "content": system}, {"role": "user", "content": content}]
 
 
 def _choices(query: str, pair: bool) -> str:
-    if not tasks.is_short(query):
-        return ""
+    """The answers that a question allows, where that is a closed set which the question does not list itself."""
     task = tasks.task_of(query, pair)
+    if not task.brief:
+        return ""
     if task is not tasks.IDENTIFICATION:
         return f" Answer with exactly one of: {', '.join(tasks.answers(task, query))}."
     count = tasks.issue_count(query)

@@ -13,11 +13,11 @@ import torch
 
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images import as_picture
 from depictqa_core.tasks import RATING, SCORE
 
+from ..image_paths import read_image
 from . import naturalness
-from .answers import AnswerFile
+from .answers import AnswerFile, Keep
 from .correlation import correlations, mean_correlations
 from .metrics import mean
 from .scoring import opinion_of
@@ -88,14 +88,14 @@ def values_of(
     pictures that have changed are measured again.
     """
     wanted = list(dict.fromkeys(shown))
-    ids = [repr([(name, *seal(Path(root) / name)) for name in pair if name]) for pair in wanted]
+    ids = [repr([(name, *seal(Path(root), name)) for name in pair if name]) for pair in wanted]
 
     def measured(index: int) -> dict:
         picture, reference = wanted[index]
         row = {"id": ids[index], "values": {}, "reasons": {}}
         try:
-            pixels = as_picture(Path(root) / picture, picture).rgb
-            beside = None if reference is None else as_picture(Path(root) / reference, reference).rgb
+            pixels = read_image(root, picture).rgb
+            beside = None if reference is None else read_image(root, reference).rgb
         except DepictQAError as error:
             return {**row, "error": str(error)}
         for peer in peers:
@@ -110,10 +110,10 @@ def values_of(
                 row["reasons"][peer.name] = str(error)
         return row
 
-    def source(missing: list[int]):
+    def source(missing: list[int], keep: Keep) -> None:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for row in pool.map(measured, missing):
-                yield [row]
+                keep([row])
 
     depends = {"root": str(Path(root).resolve()), "peers": [peer.name for peer in peers]}
     rows = AnswerFile(path, depends).fill(ids, source, "peers")

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depictqa_core import tasks
-from depictqa_core.errors import DepictQAError, TaskError
-from depictqa_core.images import Picture, as_picture
-from depictqa_core.tasks import IDENTIFICATION, RATING, SCORE, SEVERITY
+from depictqa_core.errors import DepictQAError, ImageError, TaskError
+from depictqa_core.images import Picture
+from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY
 
+from ..image_paths import image_path, read_image
 from ..loader import picture_paths, read_records
 from ..record_models import record_problem
 
 DOUBLE = "two distortions"
 OTHER = "other"
+DETAILED = (ASSESSMENT, COMPARISON)
+"""Tasks that are answered in sentences; all others are answered in a word or phrase."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class TestSet:
     def stamp(self) -> dict:
         """What answers to this set depend on, apart from who answers: records, root, and pictures as they are now."""
         names = {record.get(field) for record in self.records for field in ("image_ref", "image_A", "image_B")}
-        pictures = [(name, seal(self.root / name)) for name in sorted(filter(None, names))]
+        pictures = [(name, seal(self.root, name)) for name in sorted(filter(None, names))]
         content = repr((self.records, self.task_types, pictures)).encode()
         return {"content": hashlib.sha256(content).hexdigest(), "root": str(self.root.resolve())}
 
@@ -83,7 +86,7 @@ class TestSet:
     def _picture(self, path: str | None, role: str) -> Picture:
         if not path:
             raise TaskError(f"the record has no picture for {role}")
-        return as_picture(self.root / path, path)
+        return read_image(self.root, path)
 
 
 def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -> TestSet:
@@ -129,11 +132,11 @@ def _asks_for_two(record: dict) -> bool:
     return tasks.is_short(record["query"]) and tasks.parse_winner(str(record.get("answer"))) is not None
 
 
-def seal(path: Path) -> tuple[int | None, int | None]:
-    """Size and time of change of a file, by which one sees that it is still the same; None for a missing file."""
+def seal(root: Path, name: str) -> tuple[int | None, int | None]:
+    """Size and time of change of a record's image, by which one sees that it is still the same; None where none is."""
     try:
-        facts = path.stat()
-    except OSError:
+        facts = image_path(root, name).stat()
+    except (OSError, ImageError):
         return None, None
     return facts.st_size, facts.st_mtime_ns
 
@@ -155,15 +158,15 @@ def kind_of(record: dict, task_type: str) -> str | None:
         answers and records without a true answer.
     """
     truth = record.get("answer")
-    if truth is None or not tasks.is_short(record["query"]):
-        return None
     task = tasks.task_of(record["query"], tasks.setting(task_type).pair)
+    if truth is None or task in DETAILED:
+        return None
     if task is RATING and tasks.parse_winner(truth):
         return RATING.name
     if task is SCORE and truth.lower() in tasks.LEVELS:
         return SCORE.name
     if task is SEVERITY and truth.lower() in tasks.GRADES:
         return SEVERITY.name
-    if tasks.parse_labels(truth) is None:
+    if task is not IDENTIFICATION or tasks.parse_labels(truth) is None:
         return OTHER
     return DOUBLE if tasks.issue_count(record["query"]) == 2 or " and " in truth else IDENTIFICATION.name

@@ -1,5 +1,6 @@
 """Scores by voting: every rated pair gives its winner and its loser a vote; the mean vote is the score (facts 8.3)."""
 
+import math
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
@@ -29,6 +30,9 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
             if len(paths) != len(opinions):
                 raise TaskError(f"{path}: {reference} has {len(paths)} dist_paths and {len(opinions)} mos_list entries")
             truth[reference] = {name: float(opinion) for name, opinion in zip(paths, opinions)}
+            texts = all(isinstance(name, str) for name in paths)
+            if not texts or not all(map(math.isfinite, truth[reference].values())):
+                raise ValueError("names must be text, and opinions finite numbers")
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TaskError(f"{path} is no voting file: it must map references to dist_paths and mos_list") from error
     return truth
