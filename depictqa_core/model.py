@@ -52,9 +52,11 @@ class DepictQAModel(PreTrainedModel):
     def get_output_embeddings(self) -> nn.Module:
         return self.language.get_output_embeddings()
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs) -> None:
+    def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass, also where only LoRA behind frozen embeddings is trained."""
-        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False}, **kwargs)
+        # transformers 5 renames what 4 has
+        enable = getattr(self, "activation_checkpointing_enable", None) or self.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
     def _add_lora(self, lora: dict) -> None:
         require("peft")

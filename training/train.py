@@ -166,7 +166,7 @@ class Loop:
             raise RecipeError(f"warm_steps is {recipe.warm_steps}, but the run has {self.steps} steps: give fewer")
         self.skipped = 0
         if recipe.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
+            model.checkpoint_activations()
         model.train()
         if "vision" not in recipe.trainable:
             model.vision.eval()

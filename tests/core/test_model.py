@@ -198,7 +198,7 @@ def test_gradient_checkpointing_gives_equal_gradients(kind):
     for checkpointing in (False, True):
         model, tokenizer = make_tiny_model(kind, connector={**KINDS[kind]["connector"], "dropout": 0.0})
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.checkpoint_activations()
             assert model.language.model.gradient_checkpointing or model.is_gradient_checkpointing
         model.train()
         if kind == "backbone":
@@ -216,7 +216,7 @@ def test_gradient_checkpointing_gives_equal_gradients(kind):
 def test_gradient_checkpointing_reaches_lora_behind_frozen_parts():
     model, tokenizer = make_tiny_model("cnn", lora={"r": 2, "lora_dropout": 0.0})
     model.freeze(("lora",))
-    model.gradient_checkpointing_enable()
+    model.checkpoint_activations()
     model.train()
     model(**batch_of(model, examples(model, tokenizer))).loss.backward()
     trained = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
