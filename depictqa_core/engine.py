@@ -78,15 +78,17 @@ class Engine:
     Args:
         checkpoint: the network with its tokenizer and card.
         cache_bytes: memory budget for what is kept of pictures.
+        answers: where answers are stored, for callers that keep them longer than the network; it must hold those of
+            this checkpoint, dtype and device alone. None makes one.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES, answers: ByteCache | None = None):
         from .sight import Sight
 
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
         self.name = str(checkpoint.card.get("name", "this checkpoint"))
         self._sight = Sight(self.model, cache_bytes)
-        self._answers = ByteCache(ANSWER_BYTES)
+        self._answers = ByteCache(ANSWER_BYTES) if answers is None else answers
 
     @property
     def device(self):

@@ -1,20 +1,17 @@
 """The nodes in today's front end, in headless Chromium: answers are drawn on the node, as a table or at least as text.
 
-Needs a Chromium or Chrome on the machine (Debian: apt-get install chromium), which a virtual environment cannot hold;
-without one these tests are skipped, and say so. Screenshots go to the folder that DEPICTQA_SCREENSHOTS names.
+Screenshots go to the folder that DEPICTQA_SCREENSHOTS names.
 """
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from comfyui.comfy_server import PACK
+from comfyui.front_end import needs_chromium, open_page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-WAIT = 120_000  # milliseconds
+pytestmark = needs_chromium
 SHOW_NODE = """(type) => {
   const node = app.graph.nodes.find((node) => node.type === type);
   const canvas = app.canvas;
@@ -24,33 +21,9 @@ SHOW_NODE = """(type) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(server, browser):
-    """The front end with its first-run dialogs out of the way; the errors it prints fail the test."""
-    for setting in ("TutorialCompleted", "InstalledVersion"):
-        server.post("/api/settings", {f"Comfy.{setting}": "1.32.9" if setting == "InstalledVersion" else True})
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(WAIT)
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    page.close()
-    assert errors == []
-
-
 def open_and_run(page, server, name: str) -> None:
     """Load a shipped workflow as a template is loaded, queue it as the button does, wait for the answers."""
-    page.goto(f"http://{server.address}", wait_until="load", timeout=WAIT)
-    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow")
+    open_page(page, server)
     workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
     page.evaluate("(graph) => app.loadGraphData(graph)", workflow)
     page.evaluate("() => app.queuePrompt(0)")
