@@ -204,11 +204,10 @@ def shortened(text: str, length: int, most: int | None = None) -> str:
     >>> shortened("e\u0301e\u0301", 5), shortened("abc", 2)
     ('e\u0301', 'ab')
     """
-    whole = text.encode("utf-8")[:length].decode("utf-8", "ignore")[:most]
-    cut = whole
+    cut = text.encode("utf-8")[:length].decode("utf-8", "ignore")[:most]
     while cut and len(cut) < len(text) and _joined(text, len(cut)):
         cut = cut[:-1]
-    return cut or whole  # one character that is longer than all of it
+    return cut
 
 
 def _joined(text: str, place: int) -> bool:

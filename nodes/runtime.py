@@ -85,8 +85,10 @@ def checkpoint_path(name: str) -> Path | None:
 
 
 def loader_state(checkpoint: str, anchors: str = BUILT_IN, encoder: str = BUILT_IN) -> str:
-    """Return a stable text that changes with the files of the checkpoint, the anchors or the encoder: ComfyUI then loads
-    them again, and earlier answers do not count."""
+    """Return a stable text that changes with the files of the checkpoint, the anchors or the encoder.
+
+    ComfyUI then loads them again, and earlier answers do not count.
+    """
     checkpoints = {BUNDLED: BUNDLED_FOLDER, **checkpoint_folders()}
     folders = [checkpoints.get(plain(checkpoint)), _entries("depictqa_anchors").get(plain(anchors))]
     folders.append(_entries("depictqa_encoders").get(plain(encoder)))

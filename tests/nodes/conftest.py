@@ -1,6 +1,7 @@
 """One ComfyUI server for all node tests, and the graphs and pictures that they share."""
 
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -86,18 +87,29 @@ def browser():
         browser.close()
 
 
-@pytest.fixture
-def page(server, browser):
-    """The front end with its first-run dialogs out of the way; the errors it prints fail the test."""
+@pytest.fixture(scope="session")
+def new_page(server, browser):
+    """Opens a page of the front end with its first-run dialogs out of the way; the errors it prints fail the test."""
     for setting in ("TutorialCompleted", "InstalledVersion"):
         server.post("/api/settings", {f"Comfy.{setting}": "1.32.9" if setting == "InstalledVersion" else True})
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(WAIT)
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    page.close()
-    assert errors == []
+
+    @contextmanager
+    def opened():
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(WAIT)
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        page.close()
+        assert errors == []
+
+    return opened
+
+
+@pytest.fixture
+def page(new_page):
+    with new_page() as page:
+        yield page
 
 
 def sample_pictures() -> dict[str, Image.Image]:

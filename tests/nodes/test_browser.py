@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from comfyui.comfy_server import PACK
-from comfyui.front_end import needs_chromium, open_page
+from comfyui.front_end import load_nodes, needs_chromium, open_page, queue
+from comfyui.linked import graph_of, pictures
 
 pytestmark = needs_chromium
 SHOW_NODE = """(type) => {
@@ -66,6 +67,43 @@ def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
     with_answers = screenshot(page, name)
     page.evaluate("() => document.querySelectorAll('.depictqa-answers').forEach((box) => box.replaceChildren())")
     assert page.screenshot() != with_answers
+
+
+def test_a_pick_belongs_to_the_images_on_the_node(server, page):
+    """As people do it: look, enter a number, run; other images then come with the same number."""
+    enter = """([name, value]) => {
+      const node = app.graph.nodes.find((node) => node.type === 'DepictQA_CollectPreferences');
+      const widget = node.widgets.find((widget) => widget.name === name);
+      widget.setValue(value, {e: new MouseEvent('click'), node, canvas: app.canvas});
+    }"""
+    show = "([names]) => { app.graph.nodes.find((n) => n.type === 'Test_Pictures').widgets[0].value = names; }"
+    value = """() => Object.fromEntries(app.graph.nodes.find((node) => node.type === 'DepictQA_CollectPreferences')
+      .widgets.map((widget) => [widget.name, widget.value]))"""
+
+    def run():
+        assert queue(page).startswith("execution_success")
+        box = page.locator(".depictqa-answers").first
+        box.wait_for(state="attached")
+        return box.text_content()
+
+    nodes = graph_of(server, "DepictQA_CollectPreferences", images=pictures("sharp.png, noisy.png"), collection="seen")
+    open_page(page, server)
+    load_nodes(page, {name: nodes[name] for name in ("node", "in_images")})
+    page.evaluate(enter, ["picked", "2"])  # before anything was shown
+    assert "was not chosen from these images" in run()
+    assert page.evaluate(value)["picked"] == ""  # and is no longer there
+    page.evaluate(enter, ["picked", "2"])
+    assert "1 new" in run() and page.evaluate(value)["picked"] == "2"
+    page.evaluate(show, ["wide.png, blurred.png"])
+    assert "was not chosen from these images" in run()
+    assert page.evaluate(value)["picked"] == ""
+    page.evaluate(enter, ["picked", "2"])
+    assert "1 new" in run()
+    saved = page.evaluate("() => app.graph.serialize()")
+    page.evaluate("(graph) => app.loadGraphData(graph)", saved)  # an opened workflow brings its pick along
+    assert page.evaluate(value)["picked"] == "2"
+    page.evaluate(show, ["sharp.png, noisy.png"])
+    assert "was not chosen from these images" in run()
 
 
 def test_without_the_script_the_answers_are_text_under_the_node(server, page):
