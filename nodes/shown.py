@@ -68,7 +68,8 @@ def report(task: str, model, results: list[dict], notices: list[str] = (), **fac
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:
         content["notices"] = list(notices)
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    # the same JSON without a "<": a node that previews it as Markdown takes no name for HTML
+    return json.dumps(content, indent=2, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def plain(text: str) -> str:

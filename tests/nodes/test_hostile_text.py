@@ -1,6 +1,7 @@
 """Markup in names, labels, questions and answers stays text in the front end; none becomes part of the page."""
 
 import copy
+import json
 
 import pytest
 from comfyui.front_end import load_nodes, needs_chromium, open_page, queue
@@ -114,7 +115,8 @@ def test_what_a_menu_offers_can_be_chosen(server, hostile):
     (checkpoint,) = [name for name in options if name.startswith("‹") and not name.endswith("damaged")]
     (folder,) = [name for name in options if name.startswith("input/‹")]
     for chosen in (checkpoint, HOSTILE):
-        server.run(graph_of(server, "DepictQA_ScoreImages", checkpoint=chosen, images=TWO))
+        run = server.run(graph_of(server, "DepictQA_ScoreImages", checkpoint=chosen, images=TWO, names=NAMES))
+        assert json.loads(run.text("report"))["results"][0]["picture"] == HOSTILE and "<" not in run.text("report")
     for chosen in (folder, f"input/{HOSTILE}"):
         run = server.run(graph_of(server, "DepictQA_LoadFolder", folder=chosen))
         assert run.text("names") == f"{HOSTILE}.png"  # the output is the name itself
