@@ -171,9 +171,9 @@ class CollectPreferences(io.ComfyNode):
         )
 
 
-_shown: OrderedDict[tuple, tuple[str, str, str]] = OrderedDict()
-"""What each node showed last, for graphs without ``picked_on``: its pick, and the codes of the images that the pick was
-made on and of those that were shown with it."""
+_shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
+"""What each node showed last, for picks without a code: its pick, and the codes of the images that the pick was made on
+and of those that were shown with it."""
 MOST_SHOWN = 1000
 
 
@@ -185,9 +185,9 @@ def _code(pictures: list) -> str:
 def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:
     """Whether a pick was made on the images of this run.
 
-    The front end always sends the code of the images that it showed when the pick was edited. A graph from a program
-    may leave it out: its pick was then made on the images that the node showed last before the pick changed, or, where
-    the node has shown none, on those that come with it.
+    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (it comes
+    over a link, or the graph from a program) was made on the images that the node showed last before the pick changed.
+    Where the node has shown none, a graph that leaves ``picked_on`` out means the images that come with it.
 
     Args:
         node: which node of which collection.
@@ -195,13 +195,14 @@ def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None)
         code: of the images of this run.
         picked_on: what the input of that name got, None where the graph leaves it out.
     """
-    before = _shown.get(node, (None, code, code))
+    unseen = code if picked_on is None else None
+    before = _shown.get(node, (None, unseen, unseen))
     made_on = before[1] if before[0] == text else before[2]
     _shown[node] = text, made_on, code
     _shown.move_to_end(node)
     if len(_shown) > MOST_SHOWN:
         _shown.popitem(last=False)
-    return not text.strip() or (made_on if picked_on is None else one(picked_on).strip()) == code
+    return not text.strip() or ((picked_on and one(picked_on).strip()) or made_on) == code
 
 
 def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:

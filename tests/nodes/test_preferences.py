@@ -75,8 +75,9 @@ def test_a_pick_entered_while_other_images_were_shown_is_not_recorded(collect):
 
 
 def test_the_front_end_says_which_images_a_pick_was_made_on(collect):
-    code = collect().outputs["node"]["depictqa_pick"][0]["code"]
-    assert refused(collect(picked="1", picked_on="")) and refused(collect(picked="1", picked_on=code[::-1]))
+    assert refused(collect(picked="1", picked_on=""))  # nothing was shown before
+    code = collect(picked_on="").outputs["node"]["depictqa_pick"][0]["code"]
+    assert refused(collect(picked="1", picked_on=code[::-1]))
     run = collect(picked="1", picked_on=code)
     assert (run.text("new_records"), run.outputs["node"]["depictqa_pick"][0]["stale"]) == ("2", None)
     other = collect(picked="1", picked_on=code, images=pictures("wide.png, noisy.png"))
@@ -84,6 +85,13 @@ def test_the_front_end_says_which_images_a_pick_was_made_on(collect):
     assert other.outputs["node"]["depictqa_pick"][0]["code"] in other.text("node")
     new = other.outputs["node"]["depictqa_pick"][0]["code"]
     assert collect(picked="1", picked_on=new, images=pictures("wide.png, noisy.png")).text("new_records") == "1"
+
+
+def test_a_pick_that_comes_over_a_link_belongs_to_the_images_shown_before_it_changed(collect):
+    """The front end then has no code to send."""
+    assert refused(collect(picked=values("1"), picked_on=""))
+    assert collect(picked=values("2"), picked_on="").text("new_records") == "2"
+    assert refused(collect(picked=values("2"), picked_on="", images=pictures("wide.png, noisy.png")))
 
 
 def test_nothing_is_recorded_until_something_is_picked(collect, server):
