@@ -174,13 +174,16 @@ class Reading:
         self.check()
         blocked = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
         blocked = blocked.masked_fill(~allowed, torch.finfo(embeds.dtype).min)[:, None]
-        last = {"logits_to_keep": 1} if last_only and _keeps_logits(type(self.language)) else {}
+        known = _keywords(type(self.language))
+        last = {"logits_to_keep": 1} if last_only and "logits_to_keep" in known else {}
+        # transformers 5.24 calls it cache
+        cache = "cache" if "cache" in known and "past_key_values" not in known else "past_key_values"
         return self.language(
             inputs_embeds=embeds,
             attention_mask=blocked,
             position_ids=positions,
-            past_key_values=self.cache,
             use_cache=True,
+            **{cache: self.cache},
             **last,
         ).logits
 
@@ -285,8 +288,9 @@ def bytes_per_token(language) -> int:
 
 
 @functools.cache
-def _keeps_logits(kind: type) -> bool:
-    return "logits_to_keep" in inspect.signature(kind.forward).parameters
+def _keywords(kind: type) -> frozenset[str]:
+    """What the forward method of a network takes."""
+    return frozenset(inspect.signature(kind.forward).parameters)
 
 
 def _text(segments: list[Segment], forced: torch.Tensor | None = None) -> torch.Tensor:
