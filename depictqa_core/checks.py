@@ -49,7 +49,7 @@ _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fs
 RULES: dict[str, tuple[Callable, str]] = {
     "anchors": _FOLDER,
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
-    "cache_bytes": (lambda value: is_whole(value, 0), "a whole number of bytes, 0 or more"),
+    "cache_bytes": (_or_none(lambda value: is_whole(value, 0)), "a whole number of bytes, 0 or more, or None"),
     "checkpoint": _FOLDER,
     "compiled": _FLAG,
     "confidence": (

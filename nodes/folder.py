@@ -78,8 +78,8 @@ class LoadFolder(io.ComfyNode):
                     "base_names",
                     display_name="base_names",
                     is_output_list=True,
-                    tooltip="Their file names without folder and suffix, the same for names that differ in capitals "
-                    "only: groups for Compare Models, so that only pictures of one name meet.",
+                    tooltip="Their file names without folder and suffix: groups for Compare Models, so that only "
+                    "pictures of one name meet.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
