@@ -76,16 +76,18 @@ class Engine:
     Args:
         checkpoint: the network with its tokenizer and card.
         cache_bytes: memory budget for the vision features of images; None takes ``sight.default_budget``.
+        answers: where answers are stored, for callers that keep them longer than the network; it must hold those of
+            this checkpoint, dtype and device alone. None makes one.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None):
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None, answers: ByteCache | None = None):
         from .sight import Sight, default_budget
 
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
         self.name = str(checkpoint.card.get("name", "this checkpoint"))
         budget = default_budget(self.model) if cache_bytes is None else cache_bytes
         self._sight = Sight(self.model, budget)
-        self._answers = ByteCache(ANSWER_BYTES)
+        self._answers = ByteCache(ANSWER_BYTES) if answers is None else answers
 
     @property
     def device(self):

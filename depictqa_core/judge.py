@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import answers, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
+from .caches import ByteCache
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from .checks import check
 from .confidence import detailed_confidence
@@ -31,6 +32,7 @@ def load_judge(
     anchors: str | Path | None = None,
     encoder: str | Path | None = None,
     compiled: bool = False,
+    answers: ByteCache | None = None,
 ) -> "Judge":
     """Load a judge.
 
@@ -48,6 +50,8 @@ def load_judge(
             has only the words of the verdict count.
         compiled: have ``torch.compile`` compile the language model at its first questions of each kind, which take
             about a minute longer: of use where thousands of pictures come.
+        answers: where answers are stored, for callers that keep them longer than the judge; it must hold those of this
+            checkpoint, dtype and device alone. None makes one.
 
     Raises:
         CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, the dtype cannot be had, or
@@ -77,7 +81,7 @@ def load_judge(
         from .compiling import compile_language
 
         compile_language(checkpoint.model.language)
-    judge = Judge(checkpoint, cache_bytes)
+    judge = Judge(checkpoint, cache_bytes, answers)
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
     if encoder is not None:
@@ -106,9 +110,9 @@ class Judge:
         encoder: texts -> unit vectors [N, D], for the confidence of detailed answers, or None.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None):
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None, answers: ByteCache | None = None):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
-        self.engine = Engine(checkpoint, cache_bytes)
+        self.engine = Engine(checkpoint, cache_bytes, answers)
         self.anchors, self.encoder = None, None
 
     @property

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 from PIL import Image
-from server import PromptServer
 
-from .shown import Table
+from .shown import Table, node_output
 
 
 def to_image(page: Image.Image) -> torch.Tensor:
@@ -21,15 +20,15 @@ def to_batch(pages: Sequence[Image.Image]) -> torch.Tensor:
     return torch.cat([to_image(page) for page in pages])
 
 
-def drawn_output(cls, *values, images: Sequence[torch.Tensor], text: str, table: Table | None = None) -> io.NodeOutput:
-    """The node's output, with pictures shown on the node, and words under it and in the run's history.
+def drawn_output(
+    cls, *values, images: Sequence[torch.Tensor], text: str, table: Table | None = None, **ui_lists
+) -> io.NodeOutput:
+    """Return the node's output, with images shown on the node, and text under it and in the run's history.
 
     Args:
         images: what to show, each ``[B, H, W, 3]``.
-        table: what web/depictqa.js draws beside them.
+        table: what web/depictqa.js draws next to them; None draws the lines of the text.
+        ui_lists: further lists for the front end.
     """
-    PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
     shown = [entry for image in images for entry in ui.PreviewImage(image).as_dict()["images"]]
-    return io.NodeOutput(
-        *values, ui={"images": shown, "text": [text]} | ({"depictqa": [table.to_ui()]} if table else {})
-    )
+    return node_output(cls, *values, table=table or Table(notes=text.splitlines()), text=text, images=shown, **ui_lists)

@@ -1,6 +1,7 @@
 """The node that loads the pictures of a folder as the command line reads them: in natural order, damaged ones named."""
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ from ..depictqa_core.files import Found, NoPictures, equal_names, leads_around, 
 from ..depictqa_core.images import as_picture
 from ..depictqa_core.storing import below
 from .drawn import to_image
-from .shown import Table, node_output
+from .shown import Table, node_output, plain
 from .sockets import readable, readable_errors, schema
 
 ROOTS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
@@ -138,7 +139,7 @@ def folders() -> list[str]:
         top = root()
         for current, inside, _ in os.walk(top, followlinks=True):
             parts = Path(current).relative_to(top).parts
-            found += ["/".join((name, *parts))] if parts else []
+            found += [plain("/".join((name, *parts)))] if parts else []  # a menu can take a name for HTML
             visible = [folder for folder in inside if not folder.startswith(".") and len(parts) < DEPTH]
             inside[:] = sorted(folder for folder in visible if not leads_around(os.path.join(current, folder)))
     return found
@@ -151,9 +152,20 @@ def _resolve(folder: str) -> Path:
         raise TaskError(
             f"folder: {folder!r} is neither below input nor below output; give a path such as input/pictures."
         )
-    path = Path(ROOTS[parts[0]](), *parts[1:])
+    path = Path(ROOTS[parts[0]]())
+    for part in parts[1:]:
+        path = _inside(path, part)
     if not path.is_dir():
-        raise TaskError(f"folder: there is no folder {folder!r}; put your pictures below ComfyUI's input folder.")
+        raise TaskError(f"folder: there is no folder {folder!r}; put your images below ComfyUI's input folder.")
+    return path
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The entry of a folder that has this name, or whose name the widget shows as this plain text."""
+    path = folder / name
+    with suppress(OSError):
+        if not path.exists():
+            return next((entry for entry in sorted(folder.iterdir()) if plain(entry.name) == plain(name)), path)
     return path
 
 

@@ -1,24 +1,56 @@
-"""The judge that travels between nodes: its weights in ComfyUI's memory management, progress, Cancel, kept answers."""
+"""The judge that travels between nodes: its weights in ComfyUI's memory management, progress, Cancel, its answers."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy import model_management
 
+from ..depictqa_core.caches import ByteCache
+from ..depictqa_core.engine import ANSWER_BYTES
 from ..depictqa_core.images import Picture
 
 KEPT_ANSWERS = 32
+KEPT_CHECKPOINTS = 4
+
+
+class Answers:
+    """What one checkpoint has answered. "Free model and node cache" drops judges and outputs of nodes, but not this.
+
+    Attributes:
+        calls: the last ``KEPT_ANSWERS`` answers of verbs.
+        questions: the answers to single questions, from which a cancelled or failed run goes on.
+        facts: info and tasks of the checkpoint, None until it was read.
+    """
+
+    def __init__(self):
+        self.calls, self.questions, self.facts = OrderedDict(), ByteCache(ANSWER_BYTES), None
+
+
+_answers: OrderedDict[Hashable, Answers] = OrderedDict()
+
+
+def answers_of(state: Hashable) -> Answers:
+    """Return the answers of a checkpoint, kept for the last ``KEPT_CHECKPOINTS`` that were asked for.
+
+    Args:
+        state: everything that answers depend on besides question and images: the files of the checkpoint, of anchors
+            and encoder, the dtype and the device.
+    """
+    found = _answers.setdefault(state, Answers())
+    _answers.move_to_end(state)
+    if len(_answers) > KEPT_CHECKPOINTS:
+        _answers.popitem(last=False)
+    return found
 
 
 class LoadedJudge:
     """What travels over a DEPICTQA_MODEL socket: a judge whose weights ComfyUI's memory management moves about.
 
     "Free memory" and the needs of other models push the weights out to ``offload_device``; the next question brings
-    them back. Whole answers are kept, so that a re-run with another threshold alone does not even need the weights; the
-    judge itself remembers by picture, so that a cancelled or failed run goes on where it stopped.
+    them back. Answers are stored in ``Answers``, so that what was answered before does not even need the weights.
 
     Attributes:
         info: name, version, licence and training data of the checkpoint.
@@ -31,18 +63,22 @@ class LoadedJudge:
         load_device: torch.device,
         offload_device: torch.device,
         keep: bool = True,
+        answers: Answers | None = None,
     ):
         """
         Args:
-            read: reads the ``depictqa_core`` judge from its files; called now, and again each time it was let go.
+            read: reads the ``depictqa_core`` judge from its files; called now, unless ``answers`` has the facts of the
+                checkpoint, and when it is needed after it was let go.
             load_device, offload_device: where the weights work, and where they wait.
             keep: False lets the judge go after every question, from the GPU and from ordinary memory.
+            answers: of this checkpoint; None stores them as long as this object lives.
         """
         self._read, self._keep = read, keep
         self._devices = {"load_device": load_device, "offload_device": offload_device}
         self._judge = self._patcher = None
-        self._answers = OrderedDict()
-        self.info, self.tasks = self.judge.info, tuple(self.judge.model.config.tasks)
+        self._answers = answers = answers or Answers()
+        answers.facts = answers.facts or (self.judge.info, tuple(self.judge.model.config.tasks))
+        self.info, self.tasks = answers.facts
 
     @property
     def judge(self):
@@ -67,18 +103,18 @@ class LoadedJudge:
             DepictQAError: what the judge could not do.
             InterruptProcessingException: the user cancelled.
         """
-        key = (verb, _keys(pictures), tuple(sorted(options.items())))
-        if key not in self._answers:
+        key, calls = (verb, _keys(pictures), tuple(sorted(options.items()))), self._answers.calls
+        if key not in calls:
             streamed = {"on_text": on_text} if on_text else {}
             try:
-                self._answers[key] = self._call(verb, *pictures, progress=_Progress(), **options, **streamed)
+                calls[key] = self._call(verb, *pictures, progress=_Progress(), **options, **streamed)
             finally:
                 if not self._keep:
                     self._let_go()
-            if len(self._answers) > KEPT_ANSWERS:
-                self._answers.popitem(last=False)
-        self._answers.move_to_end(key)
-        return self._answers[key]
+            if len(calls) > KEPT_ANSWERS:
+                calls.popitem(last=False)
+        calls.move_to_end(key)
+        return calls[key]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge

@@ -63,8 +63,8 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint, **_):
-        return runtime.checkpoint_state(checkpoint)
+    def fingerprint_inputs(cls, checkpoint, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN, **_):
+        return runtime.loader_state(checkpoint, anchors, encoder)
 
     @classmethod
     def execute(

@@ -1,7 +1,9 @@
-"""The node that keeps what somebody prefers, to tune a personal judge on it."""
+"""The node that stores what somebody prefers, to tune a personal judge on it."""
 
+import hashlib
 import os
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import folder_paths
@@ -18,6 +20,7 @@ from .sockets import choice, flatten, one, readable_errors, schema, to_pictures,
 PICKED, RATINGS, ORDER = "picked", "ratings", "order"
 WAYS = [PICKED, RATINGS, ORDER]
 MOST_PAIRS = 20_000
+CODE_LENGTH = 16
 PACK = Path(__file__).absolute().parents[1]
 
 
@@ -48,7 +51,8 @@ class CollectPreferences(io.ComfyNode):
                     "picked",
                     default="",
                     tooltip="Numbers of the pictures that you prefer, from 1 as shown on the node, best first: 3 or "
-                    "3, 1. All others count as worse. Empty: record nothing yet.",
+                    "3, 1. All others count as worse. Empty: record nothing yet. A pick counts for the images that "
+                    "the node showed when you made it.",
                 ),
                 io.Combo.Input(
                     "pairs",
@@ -81,6 +85,13 @@ class CollectPreferences(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted original that all of them were made from.",
                 ),
+                io.String.Input(
+                    "picked_on",
+                    default="",
+                    optional=True,
+                    tooltip="The code of the images that you picked from; the node fills it in when you edit picked. "
+                    "A pick is recorded only when the same images arrive.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -107,22 +118,24 @@ class CollectPreferences(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images, preference, picked, pairs, margin, collection, ratings=None, reference=None
+        cls, images, preference, picked, pairs, margin, collection, ratings=None, reference=None, picked_on=None
     ) -> io.NodeOutput:
         with readable_errors():
             singles = flatten(images)
             pictures = to_pictures(singles, "image")
             references, notices = to_reference(reference, [tuple(pictures)])
             way = choice(one(preference), WAYS, "preference")
-            found = _levels(way, one(picked), ratings, one(margin), len(pictures))
-            kept, stand, same = _without_copies(pictures, found)
-            chosen = pairs_of(stand, choice(one(pairs), list(PAIRS), "pairs"))
-            if len(chosen) > MOST_PAIRS:
-                raise TaskError(f"pairs: {len(chosen)} are too many for one run; choose neighbours.")
             name = below(one(collection).strip(), "collection")
             if not name:
                 raise TaskError("collection: is empty; give a name such as preferences.")
             folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
+            code = _code(pictures)
+            stale = way == PICKED and not _picked_here((cls.hidden.unique_id, folder), one(picked), code, picked_on)
+            found = [0] * len(pictures) if stale else _levels(way, one(picked), ratings, one(margin), len(pictures))
+            kept, stand, same = _without_copies(pictures, found)
+            chosen = pairs_of(stand, choice(one(pairs), list(PAIRS), "pairs"))
+            if len(chosen) > MOST_PAIRS:
+                raise TaskError(f"pairs: {len(chosen)} are too many for one run; choose neighbours.")
             beside = references and references[0]
             picks = [Preference(pictures[kept[better]], pictures[kept[worse]], beside) for better, worse in chosen]
             result = collect(folder, picks)
@@ -137,7 +150,13 @@ class CollectPreferences(io.ComfyNode):
         if result.total:
             install = f'"{sys.executable}" -m pip install --editable "{PACK}[training]"'
             lines += [f"To tune a personal judge, in a terminal on this machine (once before: {install}):", command]
-        if not decided:
+        if stale:
+            lines.insert(
+                0,
+                f"Nothing recorded: picked ({one(picked)}) was not chosen from these images (picked_on {code}). Look at"
+                " them, then enter your pick in 'picked'.",
+            )
+        elif not decided:
             lines.insert(0, "Nothing recorded: no picture is preferred yet. Give the numbers of the best in 'picked'.")
         return drawn_output(
             cls,
@@ -148,7 +167,42 @@ class CollectPreferences(io.ComfyNode):
             command,
             images=[to_batch(quality_sheets(shown))],
             text="\n".join([*notices, *same, *lines]),
+            depictqa_pick=[{"code": code, "stale": one(picked) if stale else None}],
         )
+
+
+_shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
+"""What each node showed last, for picks without a code: its pick, and the codes of the images that the pick was made on
+and of those that were shown with it."""
+MOST_SHOWN = 1000
+
+
+def _code(pictures: list) -> str:
+    """Tell the images of one run, in their order, from any others."""
+    return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]
+
+
+def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:
+    """Whether a pick was made on the images of this run.
+
+    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (it comes
+    over a link, or the graph from a program) was made on the images that the node showed last before the pick changed.
+    Where the node has shown none, a graph that leaves ``picked_on`` out means the images that come with it.
+
+    Args:
+        node: which node of which collection.
+        text: the pick; an empty one is no pick, and never stale.
+        code: of the images of this run.
+        picked_on: what the input of that name got, None where the graph leaves it out.
+    """
+    unseen = code if picked_on is None else None
+    before = _shown.get(node, (None, unseen, unseen))
+    made_on = before[1] if before[0] == text else before[2]
+    _shown[node] = text, made_on, code
+    _shown.move_to_end(node)
+    if len(_shown) > MOST_SHOWN:
+        _shown.popitem(last=False)
+    return not text.strip() or ((picked_on and one(picked_on).strip()) or made_on) == code
 
 
 def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:

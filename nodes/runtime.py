@@ -1,6 +1,7 @@
 """Checkpoint folders as the graph names them, and the reading of one into a judge for ComfyUI's devices."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import folder_paths
@@ -11,7 +12,8 @@ from ..depictqa_core.checkpoints import BUNDLED as BUNDLED_FOLDER
 from ..depictqa_core.checkpoints import CARD, PICKLES, describe_checkpoint
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.placement import QUANTISED
-from .judging import LoadedJudge
+from .judging import LoadedJudge, answers_of
+from .shown import plain
 
 BUNDLED = "depictqa-mini (bundled)"
 DEVICES = ["auto", "cpu"]
@@ -34,14 +36,14 @@ def checkpoint_folders() -> dict[str, Path]:
 
 def _entries(kind: str, files: tuple[str, ...] = ()) -> dict[str, Path]:
     """The folders, and files of some patterns, directly under every model folder of a kind, by name; of two with one
-    name the first path wins."""
+    name the first path wins. Names are plain text: the menu of a widget can take a name for HTML."""
     found = {}
     for root in folder_paths.get_folder_paths(kind):
         if os.path.isdir(root):
             for entry in sorted(os.scandir(root), key=lambda entry: entry.name.lower()):
                 wanted = entry.is_dir() or any(Path(entry.name).match(pattern) for pattern in files)
                 if wanted and not entry.name.startswith("."):
-                    found.setdefault(entry.name, Path(entry.path))
+                    found.setdefault(plain(entry.name), Path(entry.path))
     return found
 
 
@@ -53,9 +55,9 @@ def own_names(kind: str) -> list[str]:
 def _own_folder(kind: str, name: str) -> Path | None:
     """The folder of a name that came with a graph, as ``checkpoint_path`` takes it; None for what is built in."""
     folders = _entries(f"depictqa_{kind}")
-    if name != BUILT_IN and name not in folders:
+    if name != BUILT_IN and plain(name) not in folders:
         raise CheckpointError(f"{kind}: there is no folder {name!r} under models/depictqa_{kind}.")
-    return folders.get(name)
+    return folders.get(plain(name))
 
 
 def checkpoint_names() -> list[str]:
@@ -74,21 +76,37 @@ def checkpoint_path(name: str) -> Path | None:
     if name == BUNDLED:
         return None
     folders = checkpoint_folders()
-    if name not in folders:
+    if plain(name) not in folders:
         raise CheckpointError(
             f"checkpoint: there is no checkpoint {name!r} under models/depictqa; "
             f"choose one of: {', '.join([BUNDLED, *folders])}."
         )
-    return folders[name]
+    return folders[plain(name)]
 
 
-def checkpoint_state(name: str) -> str:
-    """A stable text that changes when the files of a checkpoint change, so that ComfyUI then loads it again."""
-    folder = None if name == BUNDLED else checkpoint_folders().get(name)
+def loader_state(checkpoint: str, anchors: str = BUILT_IN, encoder: str = BUILT_IN) -> str:
+    """Return a stable text that changes with the files of the checkpoint, the anchors or the encoder.
+
+    ComfyUI then loads them again, and earlier answers do not count.
+    """
+    checkpoints = {BUNDLED: BUNDLED_FOLDER, **checkpoint_folders()}
+    folders = [checkpoints.get(plain(checkpoint)), _entries("depictqa_anchors").get(plain(anchors))]
+    folders.append(_entries("depictqa_encoders").get(plain(encoder)))
+    return repr([checkpoint, anchors, encoder, *map(_file_states, folders)])
+
+
+def _file_states(folder: Path | None) -> list[tuple]:
+    """Path, size and times of every file below a folder, or of a file. The time of the last change of the entry tells a
+    file that another of equal size and time has replaced."""
     if folder is None:
-        return str(name)
-    files = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return repr([name] + [(file, stat.st_size, stat.st_mtime_ns) for file, stat in files])
+        return []
+    states = []
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
+        with suppress(OSError):  # a file that goes away meanwhile, or a link to nothing
+            if path.is_file():
+                stat = path.stat()
+                states.append((path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return states
 
 
 def load(
@@ -121,14 +139,16 @@ def load(
         dtype = "float32" if on_cpu or _weight_bytes(folder) < LARGE else _half(load_device)
     if dtype in QUANTISED:
         offload_device = load_device
-    from ..depictqa_core.judge import load_judge  # brings in transformers: only now that a model is wanted
+    answers = answers_of((loader_state(checkpoint, anchors, encoder), dtype, str(load_device)))
 
     def read():
+        from ..depictqa_core.judge import load_judge  # brings in transformers: only now that a model is wanted
+
         # Nodes run in inference mode; weights made there could never be updated in place again.
         with torch.inference_mode(False), torch.no_grad():
-            return load_judge(folder, device=str(offload_device), dtype=dtype, **own)
+            return load_judge(folder, device=str(offload_device), dtype=dtype, answers=answers.questions, **own)
 
-    return LoadedJudge(read, load_device, offload_device, keep=memory == KEEP)
+    return LoadedJudge(read, load_device, offload_device, keep=memory == KEEP, answers=answers)
 
 
 def _weight_bytes(folder: Path | None) -> int:

@@ -12,11 +12,11 @@ from comfy.cli_args import args
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
 from PIL import Image
-from server import PromptServer
 
 from ..depictqa_core.errors import DepictQAError, TaskError
 from ..depictqa_core.images import as_picture
 from ..depictqa_core.storing import append_csv, append_jsonl, below, fill, readable_file_errors, save_png
+from .shown import Table, node_output
 from .sockets import choice, flatten, one, readable, readable_errors, repeat, schema
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
@@ -107,9 +107,8 @@ class SaveScoredImages(io.ComfyNode):
             {"filename": path.name, "subfolder": folder, "type": "output"}
             for path, folder in zip(saved, folders, strict=True)
         ]
-        text = "\n".join(files)
-        PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
-        return io.NodeOutput(files, ui={"images": shown, "text": [text]})
+        table = Table(["file"], [[file] for file in files], [()] * len(files))
+        return node_output(cls, files, table=table, text="\n".join(files), images=shown)
 
 
 def _rows(facts: dict, count: int) -> list[dict]:

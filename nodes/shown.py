@@ -1,7 +1,12 @@
-"""What a node shows of its answers: a report, a table with small pictures on the node, words as they are written."""
+"""What a node shows of its answers: a report, a table with small images on the node, text while it is written.
+
+Names and texts come from users, files and models. A front end gets them in one of two ways only: ``show_text`` sends
+them as ``plain`` text, and web/depictqa.js draws the cells of a ``Table`` as text nodes.
+"""
 
 import json
 import os
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +23,8 @@ THUMBNAIL_PIXELS = 96
 THUMBNAIL_FOLDER = "depictqa"
 SHOWN_ROWS = 100
 STREAM_SECONDS = 0.1
+BRACKETS = str.maketrans("<>", "‹›")
+WORD_JOINER = "\N{WORD JOINER}"
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,13 @@ class Table:
     Attributes:
         columns: headings of the text columns; the first is for the name of the picture, words need no heading.
         rows: texts, one per column.
-        pictures: the pictures in front of each row.
+        pictures: the images in front of each row.
         notes: lines above the table.
     """
 
-    columns: list[str]
-    rows: list[list[str]]
-    pictures: list[tuple[Picture, ...]]
+    columns: list[str] = ()
+    rows: list[list[str]] = ()
+    pictures: list[tuple[Picture, ...]] = ()
     notes: list[str] = ()
 
     def to_ui(self) -> dict:
@@ -45,7 +52,7 @@ class Table:
         notes = list(self.notes)
         if len(self.rows) > SHOWN_ROWS:
             notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has them all.")
-        return {"columns": self.columns, "rows": rows, "notes": notes, "folder": THUMBNAIL_FOLDER}
+        return {"columns": list(self.columns), "rows": rows, "notes": notes, "folder": THUMBNAIL_FOLDER}
 
     def to_text(self) -> str:
         """The same in words, one line per row: for ComfyUI's own display and for the history of the run."""
@@ -61,23 +68,50 @@ def report(task: str, model, results: list[dict], notices: list[str] = (), **fac
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:
         content["notices"] = list(notices)
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    # the same JSON without a "<": a node that previews it as Markdown takes no name for HTML
+    return json.dumps(content, indent=2, ensure_ascii=False).replace("<", "\\u003c")
 
 
-def node_output(cls, *values, table: Table) -> io.NodeOutput:
-    """The node's output, with its answers shown on it.
+def plain(text: str) -> str:
+    """Replace what any front end takes for markup by characters that look alike.
 
-    They appear under the node at once in words, by message, in every version of ComfyUI, and are kept in the run's
-    history; where web/depictqa.js runs, it puts the table in their place.
+    Some front ends put a node's text into the page as HTML, others escape it first: only a text without any markup
+    reads the same in both. ``[[label|address]]`` is a link there, and ``__LNK0__`` stands for one.
+
+    >>> plain("<b>.png & a &lt; b"), plain(plain("<b>")) == plain("<b>")
+    ('‹b›.png & a ＆lt; b', True)
     """
-    text = table.to_text()
+    text = str(text).encode("utf-8", "replace").decode("utf-8")  # a file name can hold what UTF-8 cannot
+    text = re.sub(r"&(?=[#\w])", "＆", text.translate(BRACKETS))
+    return re.sub(r"\[(?=\[)|_(?=_LNK)", lambda match: match[0] + WORD_JOINER, text)
+
+
+def show_text(cls, text: str) -> str:
+    """Show a text under the node now; no other function sends one. Returns what was sent."""
+    text = plain(text)
     PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
-    return io.NodeOutput(*values, ui={"text": [text], "depictqa": [table.to_ui()]})
+    return text
+
+
+def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io.NodeOutput:
+    """Return the node's output, with its answers shown on it.
+
+    They appear under the node at once as text, in every version of ComfyUI, and stay in the run's history; where
+    web/depictqa.js runs, it draws the table instead.
+
+    Args:
+        values: the values of the outputs.
+        table: what is drawn on the node.
+        text: the same as text; None takes the words of the table.
+        ui: further lists for the front end, such as ``images``.
+    """
+    text = show_text(cls, table.to_text() if text is None else text)
+    return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [table.to_ui()]})
 
 
 def stream(cls, names: list[str]):
     """A callback ``(index, text so far)`` that shows under the node what is being written about each picture."""
-    texts, node_id, last = {}, cls.hidden.unique_id, 0.0
+    texts, last = {}, 0.0
 
     def on_text(index: int, text: str):
         nonlocal last
@@ -85,7 +119,7 @@ def stream(cls, names: list[str]):
         if time.monotonic() - last >= STREAM_SECONDS:  # a message per token would keep the browser busy
             last = time.monotonic()
             lines = (f"{names[i]}: {texts[i]}" for i in sorted(texts))
-            PromptServer.instance.send_progress_text("\n\n".join(lines), node_id)
+            show_text(cls, "\n\n".join(lines))
 
     return on_text
 

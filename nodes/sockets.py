@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images import Picture, as_picture
 from ..depictqa_core.references import Fitted
+from .shown import plain
 
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
 
@@ -134,8 +135,8 @@ def readable_errors():
 
 
 def readable(message: str) -> str:
-    """A message with its files named from ComfyUI's folders on (``input/a.png``); where the server keeps these folders
-    does not help the person at the node."""
+    """Write a message for the person at the node: plain text, its files named from ComfyUI's folders on
+    (``input/a.png``), because where the server keeps these folders does not help."""
     roots = {
         folder_paths.get_input_directory(): "input",
         folder_paths.get_output_directory(): "output",
@@ -146,4 +147,4 @@ def readable(message: str) -> str:
             start = os.path.join(folder, "")
             for written in (start, repr(start)[1:-1]):  # as it is, and with the doubled backslashes of a quoted one
                 message = message.replace(written, f"{roots[root]}/")
-    return message
+    return plain(message)

@@ -79,3 +79,22 @@ def make_tiny_checkpoint(folder, kind: str = "cnn", seed: int = 0, **changes) ->
     card = {"name": f"tiny-{kind}", "version": "0", "license": "Apache-2.0", "trained_on": "nothing: random weights"}
     save_checkpoint(folder, model, tokenizer, card)
     return Path(folder)
+
+
+def make_tiny_encoder(folder, seed: int = 0) -> Path:
+    """Write a random BERT with a word tokenizer, in the files of a Hugging Face folder, and return its path."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"image a b has slight noise , but is good .".split()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special).save_pretrained(folder)
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(vocabulary), max_position_embeddings=64, **sizes)).save_pretrained(folder)
+    return Path(folder)

@@ -28,6 +28,7 @@ from .storing import write_file, write_text
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jxl")
 SPLITS = ("train", "validation", "reserved")
 MIN_PROTECTED_SIDE = 64  # pixels; below this a hash says too little
+LONGEST_STEM = 200  # of the 255 bytes of a file name; a hash and a suffix may follow
 DEFAULT_MANIFEST = Path(__file__).parent / "recipes" / "mini" / "pictures.yaml"
 
 
@@ -206,6 +207,7 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
         )
         suffix = {"JPEG": ".jpg", "PNG": ".png"}[opened.format] if as_is else ".png"
     stem = f"{source.id}__" + (re.sub(r"[^A-Za-z0-9._-]+", "-", Path(inner).stem).strip("-.") or "picture")
+    stem = stem[:LONGEST_STEM]
     if stem.lower() in taken:
         stem += "-" + hashlib.sha256(inner.encode()).hexdigest()[:6]
     target = out / split / (stem + suffix)

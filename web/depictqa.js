@@ -1,11 +1,12 @@
-// Draws the answers of the DepictQA nodes on the nodes themselves: a table with small pictures, in place of plain text.
+// Draws the answers of the DepictQA nodes on the nodes themselves: a table with small images, in place of plain text.
+// Binds a pick of Collect Preferences to the images that were on the node when it was made.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 const WIDGET = "depictqa_answers";
 const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress texts
-const HEIGHT = 220;
+const HEIGHT = { table: 220, notes: 80 };
 
 const STYLE = `
 .depictqa-answers { overflow: auto; font: 12px sans-serif; color: var(--input-text, #ddd);
@@ -32,12 +33,13 @@ function thumbnail(filename, subfolder) {
 }
 
 function draw(table) {
+  const notes = table.notes.map((note) => element("p", note));
+  if (!table.rows.length) return notes;
   const heads = ["", ...table.columns].map((column) => element("th", column));
   const rows = table.rows.map((row) => {
     const pictures = element("td", "", row.thumbnails.map((name) => thumbnail(name, table.folder)));
     return element("tr", "", [pictures, ...row.cells.map((cell) => element("td", cell))]);
   });
-  const notes = table.notes.map((note) => element("p", note));
   return [...notes, element("table", "", [element("tr", "", heads), ...rows])];
 }
 
@@ -49,7 +51,7 @@ function answersElement(node) {
   const widget = node.addDOMWidget(WIDGET, "depictqa", box, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => HEIGHT,
+    getMinHeight: () => (box.querySelector("table") ? HEIGHT.table : HEIGHT.notes),
     getValue: () => "",
     setValue: () => {},
   });
@@ -72,6 +74,24 @@ function show(node, table) {
   node.setDirtyCanvas?.(true, true);
 }
 
+function bindPick(node) {
+  const picked = node.widgets?.find((widget) => widget.name === "picked");
+  const pickedOn = node.widgets?.find((widget) => widget.name === "picked_on");
+  if (!picked || !pickedOn) return;
+  const before = picked.callback;
+  picked.callback = function () {
+    const result = before?.apply(this, arguments);
+    pickedOn.value = node.depictqaShown ?? "";
+    return result;
+  };
+}
+
+function showPick(node, { code, stale }) {
+  node.depictqaShown = code;
+  const picked = node.widgets?.find((widget) => widget.name === "picked");
+  if (stale !== null && picked?.value === stale) picked.value = ""; // it was made on other images
+}
+
 app.registerExtension({
   name: "DepictQA.answers",
   async setup() {
@@ -79,9 +99,16 @@ app.registerExtension({
   },
   async beforeRegisterNodeDef(nodeType, nodeData) {
     if (!nodeData.name.startsWith("DepictQA_")) return;
+    const created = nodeType.prototype.onNodeCreated;
+    nodeType.prototype.onNodeCreated = function () {
+      created?.apply(this, arguments);
+      bindPick(this);
+    };
     const before = nodeType.prototype.onExecuted;
     nodeType.prototype.onExecuted = function (output) {
       before?.apply(this, arguments);
+      const pick = output?.depictqa_pick?.[0];
+      if (pick) showPick(this, pick);
       const table = output?.depictqa?.[0];
       if (!table) return;
       try {

@@ -90,6 +90,8 @@ class ComfyServer:
         command = [sys.executable, "main.py", "--cpu", "--listen", host, "--port", port, "--disable-auto-launch"]
         command += ["--disable-api-nodes", "--base-directory", str(self.base)]
         command += ["--database-url", f"sqlite:///{self.base / 'comfyui.db'}"]
+        if front_end := os.environ.get("COMFYUI_FRONT_END"):  # the folder "static" of another front end
+            command += ["--front-end-root", front_end]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

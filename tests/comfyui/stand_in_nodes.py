@@ -145,6 +145,24 @@ class LittleMemory:
         return (type(model)(lambda: judge, **model._devices),)
 
 
+class Writes:
+    """A judge whose free answers all are ``text``."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES = ("DEPICTQA_MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("DEPICTQA_MODEL",), "text": ("STRING", {"default": ""})}}
+
+    def run(self, model, text):
+        judge = copy.copy(model.judge)
+        judge.engine = copy.copy(judge.engine)
+        judge.engine.forget_answers()
+        judge.engine.decode = lambda ids: text
+        return (type(model)(lambda: judge, **model._devices),)
+
+
 def _picture(name):
     name, _, size = name.partition("@")
     if name in SPECIAL:
@@ -175,4 +193,5 @@ NODE_CLASS_MAPPINGS = {
     "Test_Arrived": Arrived,
     "Test_LoadedModels": LoadedModels,
     "Test_LittleMemory": LittleMemory,
+    "Test_Writes": Writes,
 }

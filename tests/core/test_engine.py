@@ -527,3 +527,14 @@ def test_a_decided_top_stops_the_ranking(cnn, monkeypatch):
     assert set(got.order[:2]) == {8, 9} and len(got.pictures) == 10
     assert calls[-1][0] == calls[-1][1] and [done for done, _ in calls] == sorted(done for done, _ in calls)
     assert judge.rank(pictures(10, 1), top_k=10, reasons=False).stopped == "all pairs"
+
+
+def test_answers_stored_elsewhere_outlive_the_judge(loaded, monkeypatch):
+    answers, shown = ByteCache(2**20), pictures()
+    first = scores(fresh(loaded, answers=answers), shown)
+    second = fresh(loaded, answers=answers)
+    with monkeypatch.context() as broken:
+        broken.setattr(second.engine, "_ask_alike", lambda parts, shown, *_: [] if not shown else pytest.fail("asked"))
+        assert scores(second, shown) == first
+    second.engine.forget_answers()  # its weights have changed; those of the others have not
+    assert scores(fresh(loaded, answers=answers), shown) == first and len(answers) == len(shown)

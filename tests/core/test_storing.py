@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from depictqa_core.errors import StorageError
-from depictqa_core.storing import append_csv, append_jsonl, below, file_part, fill, rewriting, save_png, write_file
+from depictqa_core.storing import (
+    append_csv,
+    append_jsonl,
+    below,
+    file_part,
+    fill,
+    rewriting,
+    save_png,
+    shortened,
+    write_file,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
@@ -216,6 +226,58 @@ def test_patterns_are_filled_in():
     assert fill("%date% %time%", values, now) == "2026-03-09 08-05-07"
     assert fill("%date:yy-MM-dd hh.mm.ss%", values, now) == "26-03-09 08.05.07"
     assert fill("%width%_%unknown%_100%", values, now) == "%width%_%unknown%_100%"
+
+
+NOW = time.struct_time((2026, 3, 9, 8, 5, 7, 0, 68, 0))
+CHARACTERS = {
+    "Chinese": "樱",
+    "emoji": "🌸",
+    "family": "👨‍👩‍👧‍👦",
+    "skin tone": "👍🏽",
+    "flag": "🇩🇪",
+    "variation": "❤️",
+    "accents": "e\u0301\u0323",
+    "Devanagari": "नि",
+    "Latin": "a",
+}
+PATTERNS = [
+    "%rank%_%score%_%label%",
+    "%label%_%label%_%label%_%label%",
+    "%label%/%label%",
+    "a%label%b" * 8,
+    "x" * 300 + "/%label%_" + "y" * 300,
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("character", CHARACTERS.values(), ids=CHARACTERS)
+def test_names_fit_and_no_character_is_cut(tmp_path, character, pattern):
+    values = {"rank": "001", "score": "090.0", "label": character * 120}
+    names = fill(pattern, values, NOW).split("/")
+    for name in names:
+        rest = name.replace(character, "")
+        assert len(name.encode()) <= 255 and set(rest) <= set("xyab_0123456789.")
+    folder = tmp_path.joinpath(*names[:-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    assert save_png(folder, names[-1], 99_999_999, Image.new("RGB", (2, 2)), {}).exists()
+    if pattern == PATTERNS[0]:
+        assert names[0].startswith("001_090.0_") and len(names[0].encode()) >= 90
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_any_pattern_and_label_make_names_that_fit(literal, label):
+    for name in fill(f"{literal}%label%{literal}", {"label": label}, NOW).split("/"):
+        assert len(name.encode()) <= 255 and not set(name) & set('<>:"|?*')
+
+
+@given(st.text(max_size=40), st.integers(1, 60))
+def test_shortened_is_a_beginning_that_fits(text, length):
+    cut = shortened(text, length)
+    assert text.startswith(cut) and len(cut.encode()) <= length and (cut == text or len(text.encode()) > length)
+
+
+def test_a_label_that_utf_8_cannot_hold_makes_a_name():
+    assert fill("%label%", {"label": "a\udcffb"}, NOW) == "a_b"
 
 
 @pytest.mark.parametrize("label", ["樱" * 80, "🌸" * 80, "golden hour " * 9, "x" * 5000], ids=range(4))

@@ -1,10 +1,12 @@
 """One ComfyUI server for all node tests, and the graphs and pictures that they share."""
 
 import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from comfyui.comfy_server import ComfyServer, comfy_folder
+from comfyui.front_end import CHROMIUM, WAIT
 from PIL import Image, ImageFilter
 from tiny import make_tiny_checkpoint
 
@@ -74,6 +76,40 @@ def graph(server, tiny):
         return nodes
 
     return build
+
+
+@pytest.fixture(scope="session")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def new_page(server, browser):
+    """Opens a page of the front end with its first-run dialogs out of the way; the errors it prints fail the test."""
+    for setting in ("TutorialCompleted", "InstalledVersion"):
+        server.post("/api/settings", {f"Comfy.{setting}": "1.32.9" if setting == "InstalledVersion" else True})
+
+    @contextmanager
+    def opened():
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.set_default_timeout(WAIT)
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        page.close()
+        assert errors == []
+
+    return opened
+
+
+@pytest.fixture
+def page(new_page):
+    with new_page() as page:
+        yield page
 
 
 def sample_pictures() -> dict[str, Image.Image]:

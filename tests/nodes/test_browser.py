@@ -1,20 +1,18 @@
 """The nodes in today's front end, in headless Chromium: answers are drawn on the node, as a table or at least as text.
 
-Needs a Chromium or Chrome on the machine (Debian: apt-get install chromium), which a virtual environment cannot hold;
-without one these tests are skipped, and say so. Screenshots go to the folder that DEPICTQA_SCREENSHOTS names.
+Screenshots go to the folder that DEPICTQA_SCREENSHOTS names.
 """
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from comfyui.comfy_server import PACK
+from comfyui.front_end import load_nodes, needs_chromium, open_page, queue
+from comfyui.linked import graph_of, pictures
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
-WAIT = 120_000  # milliseconds
+pytestmark = needs_chromium
 SHOW_NODE = """(type) => {
   const node = app.graph.nodes.find((node) => node.type === type);
   const canvas = app.canvas;
@@ -24,33 +22,9 @@ SHOW_NODE = """(type) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(server, browser):
-    """The front end with its first-run dialogs out of the way; the errors it prints fail the test."""
-    for setting in ("TutorialCompleted", "InstalledVersion"):
-        server.post("/api/settings", {f"Comfy.{setting}": "1.32.9" if setting == "InstalledVersion" else True})
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(WAIT)
-    errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    page.close()
-    assert errors == []
-
-
 def open_and_run(page, server, name: str) -> None:
     """Load a shipped workflow as a template is loaded, queue it as the button does, wait for the answers."""
-    page.goto(f"http://{server.address}", wait_until="load", timeout=WAIT)
-    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow")
+    open_page(page, server)
     workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
     page.evaluate("(graph) => app.loadGraphData(graph)", workflow)
     page.evaluate("() => app.queuePrompt(0)")
@@ -93,6 +67,43 @@ def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
     with_answers = screenshot(page, name)
     page.evaluate("() => document.querySelectorAll('.depictqa-answers').forEach((box) => box.replaceChildren())")
     assert page.screenshot() != with_answers
+
+
+def test_a_pick_belongs_to_the_images_on_the_node(server, page):
+    """As people do it: look, enter a number, run; other images then come with the same number."""
+    enter = """([name, value]) => {
+      const node = app.graph.nodes.find((node) => node.type === 'DepictQA_CollectPreferences');
+      const widget = node.widgets.find((widget) => widget.name === name);
+      widget.setValue(value, {e: new MouseEvent('click'), node, canvas: app.canvas});
+    }"""
+    show = "([names]) => { app.graph.nodes.find((n) => n.type === 'Test_Pictures').widgets[0].value = names; }"
+    value = """() => Object.fromEntries(app.graph.nodes.find((node) => node.type === 'DepictQA_CollectPreferences')
+      .widgets.map((widget) => [widget.name, widget.value]))"""
+
+    def run():
+        assert queue(page).startswith("execution_success")
+        box = page.locator(".depictqa-answers").first
+        box.wait_for(state="attached")
+        return box.text_content()
+
+    nodes = graph_of(server, "DepictQA_CollectPreferences", images=pictures("sharp.png, noisy.png"), collection="seen")
+    open_page(page, server)
+    load_nodes(page, {name: nodes[name] for name in ("node", "in_images")})
+    page.evaluate(enter, ["picked", "2"])  # before anything was shown
+    assert "was not chosen from these images" in run()
+    assert page.evaluate(value)["picked"] == ""  # and is no longer there
+    page.evaluate(enter, ["picked", "2"])
+    assert "1 new" in run() and page.evaluate(value)["picked"] == "2"
+    page.evaluate(show, ["wide.png, blurred.png"])
+    assert "was not chosen from these images" in run()
+    assert page.evaluate(value)["picked"] == ""
+    page.evaluate(enter, ["picked", "2"])
+    assert "1 new" in run()
+    saved = page.evaluate("() => app.graph.serialize()")
+    page.evaluate("(graph) => app.loadGraphData(graph)", saved)  # an opened workflow brings its pick along
+    assert page.evaluate(value)["picked"] == "2"
+    page.evaluate(show, ["sharp.png, noisy.png"])
+    assert "was not chosen from these images" in run()
 
 
 def test_without_the_script_the_answers_are_text_under_the_node(server, page):

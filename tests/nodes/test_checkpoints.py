@@ -1,9 +1,12 @@
 """Checkpoints as graphs name them: chosen from the model folders only, damaged ones refused in one readable line."""
 
+import json
+import os
 import pickle
 
 import pytest
-from tiny import make_tiny_checkpoint
+from PIL import Image
+from tiny import make_tiny_checkpoint, make_tiny_encoder
 
 
 class _Bomb:
@@ -124,6 +127,53 @@ def test_a_raw_delta_is_listed_and_its_error_is_the_command_that_imports_it(serv
         f'-m depictqa_core import --clip ViT-L-14.pt --llm VICUNA_FOLDER --delta "{raw}" --out "{out}-imported"'
         in message
     )
+
+
+@pytest.mark.parametrize("edit", ["position", "picture", "more", "removed"])
+def test_edited_anchors_are_read_again(server, graph, edit):
+    folder = server.base / "models" / "depictqa_anchors" / f"edited_{edit}"
+    folder.mkdir(parents=True)
+    anchors = [{"file": f"{i}.png", "position": 50 * i} for i in range(3)]
+    for i in range(3):
+        Image.new("RGB", (32, 32), (80 * i, 40, 200)).save(folder / f"{i}.png")
+    (folder / "anchors.json").write_text(json.dumps({"anchors": anchors}))
+    make_tiny_checkpoint(server.models / "no_scores", tasks=("identification", "rating"))
+    ask = graph("DepictQA_ScoreImages", checkpoint="no_scores", images="sharp.png")
+    ask["load"]["inputs"]["anchors"] = folder.name
+    before = server.run(ask).text("scores")
+    assert server.run(ask).executed == []
+    if edit == "picture":
+        stat = (folder / "1.png").stat()
+        Image.new("RGB", (32, 32), (80, 40, 201)).save(folder / "1.png")
+        os.utime(folder / "1.png", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    elif edit == "removed":
+        (folder / "2.png").unlink()
+    else:
+        anchors = [*anchors, {"file": "1.png", "position": 51}] if edit == "more" else anchors[::-1]
+        anchors[0] = {**anchors[0], "position": 20}
+        (folder / "anchors.json").write_text(json.dumps({"anchors": anchors}))
+    again = server.run(ask, expect_error=edit == "removed")
+    assert "load" in again.executed
+    if edit == "removed":
+        assert "2.png" in again.error["exception_message"]
+    else:
+        assert again.text("scores") != before
+
+
+def test_an_edited_encoder_is_read_again(server, graph):
+    folder = server.base / "models" / "depictqa_encoders" / "edited"
+    make_tiny_encoder(folder)
+    ask = graph("DepictQA_DescribeImages", images="sharp.png", max_new_tokens=16)
+    ask["load"]["inputs"]["encoder"] = "edited"
+    server.run(ask)
+    assert server.run(ask).executed == []
+    stat = (folder / "model.safetensors").stat()
+    make_tiny_encoder(folder, seed=1)
+    os.utime(folder / "model.safetensors", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "load" in server.run(ask).executed
+    (folder / "config.json").unlink()
+    run = server.run(ask, expect_error=True)
+    assert run.error["node_id"] == "load" and "no config.json" in run.error["exception_message"]
 
 
 def test_own_anchors_and_encoders_are_folders_of_their_own(server, graph):

@@ -39,6 +39,61 @@ def wins(server, run):
     return found
 
 
+def looked(collect, picked, **inputs):
+    """A pick as people make it: first the images are shown, then the pick is entered."""
+    collect(**inputs)
+    return collect(picked=picked, **inputs)
+
+
+def refused(run):
+    """Whether a pick was recorded nowhere, and the node says so."""
+    stale = "was not chosen from these images" in run.text("node")
+    assert not stale or (run.text("new_records") == "0" and "best_images" not in run.outputs)
+    return stale
+
+
+OTHERS = [
+    "wide.png, blurred.png, noisy.png",  # one is new
+    "blurred.png, sharp.png, noisy.png",  # the same in another order
+    "sharp.png, blurred.png",
+    "random:1, random:2, random:3, random:4",
+]
+
+
+@pytest.mark.parametrize("names", OTHERS)
+def test_a_pick_made_on_other_images_is_not_recorded(collect, names):
+    assert not refused(collect(picked="2"))
+    assert refused(collect(picked="2", images=pictures(names)))
+    assert refused(collect(picked="2", images=pictures(names), pairs="neighbours"))  # nor after any other change
+    assert not refused(looked(collect, picked="1", images=pictures(names)))
+
+
+def test_a_pick_entered_while_other_images_were_shown_is_not_recorded(collect):
+    collect()
+    assert refused(collect(picked="1", images=pictures("wide.png, noisy.png")))
+    assert collect(picked="2", images=pictures("wide.png, noisy.png")).text("new_records") == "1"
+
+
+def test_the_front_end_says_which_images_a_pick_was_made_on(collect):
+    assert refused(collect(picked="1", picked_on=""))  # nothing was shown before
+    code = collect(picked_on="").outputs["node"]["depictqa_pick"][0]["code"]
+    assert refused(collect(picked="1", picked_on=code[::-1]))
+    run = collect(picked="1", picked_on=code)
+    assert (run.text("new_records"), run.outputs["node"]["depictqa_pick"][0]["stale"]) == ("2", None)
+    other = collect(picked="1", picked_on=code, images=pictures("wide.png, noisy.png"))
+    assert refused(other) and other.outputs["node"]["depictqa_pick"][0]["stale"] == "1"
+    assert other.outputs["node"]["depictqa_pick"][0]["code"] in other.text("node")
+    new = other.outputs["node"]["depictqa_pick"][0]["code"]
+    assert collect(picked="1", picked_on=new, images=pictures("wide.png, noisy.png")).text("new_records") == "1"
+
+
+def test_a_pick_that_comes_over_a_link_belongs_to_the_images_shown_before_it_changed(collect):
+    """The front end then has no code to send."""
+    assert refused(collect(picked=values("1"), picked_on=""))
+    assert collect(picked=values("2"), picked_on="").text("new_records") == "2"
+    assert refused(collect(picked=values("2"), picked_on="", images=pictures("wide.png, noisy.png")))
+
+
 def test_nothing_is_recorded_until_something_is_picked(collect, server):
     run = collect()
     assert run.text("new_records") == run.text("all_records") == "0"
@@ -50,7 +105,8 @@ def test_nothing_is_recorded_until_something_is_picked(collect, server):
 def test_a_pick_is_better_than_the_rest_and_passes_on(collect, server):
     run = collect(picked="3")
     assert wins(server, run) == {("noisy", "sharp"), ("noisy", "blurred")}
-    assert run.texts("best_images") == collect(picked="1", images=pictures("noisy.png, wide.png")).texts("best_images")
+    again = looked(collect, picked="1", images=pictures("noisy.png, wide.png"))
+    assert run.texts("best_images") == again.texts("best_images")
 
 
 def test_picks_in_order_and_neighbours(collect, server):
@@ -68,9 +124,9 @@ def test_ratings_and_order(collect, server):
 
 def test_the_same_pick_again_changes_nothing_and_another_wins(collect, server):
     collect(picked="1", images=pictures("sharp.png, wide.png"))
-    again = collect(picked="2", images=pictures("wide.png, sharp.png"))
+    again = looked(collect, picked="2", images=pictures("wide.png, sharp.png"))
     assert (again.text("new_records"), again.text("all_records")) == ("0", "1")
-    other = collect(picked="2", images=pictures("sharp.png, wide.png"))
+    other = looked(collect, picked="2", images=pictures("sharp.png, wide.png"))
     assert (other.text("new_records"), other.text("all_records")) == ("1", "1")
     assert wins(server, other) == {("wide", "sharp")}
 

@@ -1,8 +1,11 @@
 """How the nodes run in a real ComfyUI: progress, Cancel, answers that are kept, memory that is given back."""
 
+import os
+
 import pytest
 from comfyui.linked import graph_of, pictures, values
 from comfyui.named_pictures import THREE, different
+from tiny import make_tiny_checkpoint
 
 
 def cancelled(server, nodes, kind):
@@ -99,6 +102,46 @@ def test_free_memory_unloads_the_judge_and_it_comes_back(server, graph):
     again = server.run(nodes)
     assert "node" in again.executed
     assert [float(score) for score in again.texts("scores")] == pytest.approx(before, abs=1e-3)
+
+
+FREED = {"unload_models": True, "free_memory": True}
+
+
+@pytest.mark.parametrize("memory", ["keep in memory", "free after use"])
+def test_answers_outlive_freed_memory(server, graph, memory):
+    nodes = graph("DepictQA_ScoreImages", images=different(48, 3000 if memory[0] == "k" else 3100), memory=memory)
+    before = server.run(nodes)
+    server.post("/free", FREED)
+    again = server.run(nodes)
+    assert {"load", "node"} <= set(again.executed) and not again.progress.get("node")
+    assert again.text("report") == before.text("report")
+
+
+def test_what_a_cancelled_run_found_outlives_freed_memory(server, graph):
+    nodes = graph("DepictQA_RankImages", images=different(60, 3200))
+    run = cancelled(server, nodes, "progress")
+    value, total = run.progress["node"][-1]
+    server.post("/free", FREED)
+    again = cancelled(server, nodes, "progress")
+    assert max(count for count, _ in again.progress["node"][:2]) >= value > 0 and value < total
+
+
+def test_answers_of_before_do_not_count_for_a_checkpoint_that_has_changed(server, graph):
+    """Also where size and time of the weights are as before."""
+    make_tiny_checkpoint(server.models / "renewed", seed=1)
+    nodes = graph("DepictQA_ScoreImages", checkpoint="renewed", images=THREE)
+    before = server.run(nodes).texts("scores")
+    weights = next((server.models / "renewed").glob("*.safetensors"))
+    stat = weights.stat()
+    make_tiny_checkpoint(server.models / "renewed", seed=2)
+    for path in (server.models / "renewed").iterdir():
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert weights.stat().st_size == stat.st_size
+    assert server.run(nodes).texts("scores") != before
+    make_tiny_checkpoint(server.models / "renewed", seed=1)
+    assert [float(text) for text in server.run(nodes).texts("scores")] == pytest.approx(
+        [float(text) for text in before], abs=1e-3
+    )
 
 
 def test_a_judge_that_is_freed_after_use_answers_the_same(server, graph):

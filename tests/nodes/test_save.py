@@ -68,6 +68,18 @@ def test_a_second_run_overwrites_nothing_and_adds_its_lines(save, server, output
     assert len(list(folder.glob("*.png"))) == len(rows_of(folder)) == 6
 
 
+@pytest.mark.parametrize("prefix", ["%rank%_%score%_%label%", "%label%_%label%/%label%_%width%_%label%", "x" * 400])
+@pytest.mark.parametrize("label", ["樱花" * 60, "🌸" * 80, "👨‍👩‍👧‍👦" * 30, "golden hour, 85 mm, " * 5])
+def test_long_names_are_shortened_to_what_a_file_system_takes(save, output, label, prefix):
+    run = save(filename_prefix=f"long/{prefix}", labels=values(label))
+    paths = [output / file for file in run.texts("files")]
+    assert len(set(paths)) == 3 and all(path.is_file() for path in paths)
+    rows = [row for path in paths for row in rows_of(path.parent) if row["file"] == path.name]
+    assert {row["label"] for row in rows} == {label}  # whole in the list
+    with Image.open(paths[0]) as saved:
+        assert saved.text["depictqa_label"] == label
+
+
 @pytest.mark.parametrize("name", ["grey", "alpha", "small"])
 def test_channels_are_kept(save, output, name):
     with Image.open(output / save(images=pictures(name), log="none").text("files")) as saved:
@@ -91,7 +103,7 @@ def test_names_that_lead_out_are_refused(save, server, prefix):
     assert {path for path in server.base.rglob("*.png") if "temp" not in path.parts} <= before
 
 
-def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_judged_again(server, output):
+def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_judged_again(server, tiny, output):
     (output / "blocked").mkdir(parents=True, exist_ok=True)
     (output / "blocked" / "file").write_text("in the place of a folder")
     graph = graph_of(server, "DepictQA_SaveScoredImages", filename_prefix="blocked/file/%score%")

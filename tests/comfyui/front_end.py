@@ -1,0 +1,40 @@
+"""ComfyUI's page in headless Chromium.
+
+Needs a Chromium or Chrome on the machine (Debian: apt-get install chromium), which a virtual environment cannot hold;
+without one the tests are skipped, and say so. COMFYUI_FRONT_END names the folder ``static`` of another front end.
+"""
+
+import shutil
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+WAIT = 120_000  # milliseconds
+ENDS = """() => {
+  window.ended = new Promise((resolve) => {
+    for (const kind of ['execution_success', 'execution_error'])
+      app.api.addEventListener(kind, (event) => resolve(`${kind} ${JSON.stringify(event.detail)}`));
+  });
+}"""
+
+
+def open_page(page, server) -> None:
+    """Open the front end and wait until it can take a graph."""
+    page.goto(f"http://{server.address}", wait_until="load", timeout=WAIT)
+    page.wait_for_function("window.app?.graph && window.app?.extensionManager?.workflow?.activeWorkflow")
+
+
+def load_nodes(page, nodes: dict) -> None:
+    """Put a graph in API format on the canvas; the titles of its nodes are their ids."""
+    page.evaluate(
+        "(graph) => app.loadApiJson(graph, 'test')",
+        {name: {**node, "_meta": {"title": name}} for name, node in nodes.items()},
+    )
+
+
+def queue(page) -> str:
+    """Queue the graph as the button does; the message that ended it, its kind first."""
+    page.evaluate(ENDS)
+    page.evaluate("() => app.queuePrompt(0)")
+    return page.evaluate("() => window.ended")
