@@ -34,11 +34,15 @@ def prompts(language, lengths=LENGTHS, seed=0, dtype=torch.float32):
 @torch.inference_mode()
 def read(language, prompts, forced=()):
     tail = token_embeddings(language, list(forced))
-    return Reading(language, len(prompts)).read([torch.cat([prompt, tail]) for prompt in prompts])
+    return Reading(language, len(prompts)).read([torch.cat([prompt, tail]) for prompt in prompts], 1 + len(forced))
+
+
+def answered(language, prompts, answers, temperature=1.0):
+    return decoding.answer_probabilities(read(language, prompts, forced_prefix(answers)), answers, temperature)
 
 
 def answer_probabilities(language, prompts, answers, temperature=1.0):
-    return decoding.answer_probabilities(read(language, prompts, forced_prefix(answers)), answers, temperature)
+    return answered(language, prompts, answers, temperature).probabilities
 
 
 def greedy(language, prompts, end, steps, on_step=None):

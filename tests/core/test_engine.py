@@ -12,7 +12,7 @@ from depictqa_core import engine as engine_module
 from depictqa_core import memory, reading, sight, tasks, workers
 from depictqa_core.caches import ByteCache
 from depictqa_core.checkpoints import Checkpoint
-from depictqa_core.engine import Counter
+from depictqa_core.engine import Chosen, Counter
 from depictqa_core.errors import CheckpointError, OutOfMemory
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge, load_judge
@@ -216,14 +216,14 @@ def test_a_batch_that_does_not_fit_is_halved(cnn, monkeypatch, most):
 def test_kept_beginnings_make_room_for_a_batch_that_does_not_fit(cnn, monkeypatch):
     shown = pictures(6, 1)
     asked = [(a, b, None) for a in shown[:3] for b in shown[3:]]
-    expected = fresh(cnn).engine.choose(tasks.RATING, None, asked, Counter(None, 0))
+    expected = fresh(cnn).engine.choose(tasks.RATING, None, asked, Counter(None, 0)).probabilities
     used, kept = fresh(cnn).engine, []
     beginnings = used.beginnings()
     used.choose(tasks.RATING, None, asked[:2], Counter(None, 0), beginnings)
     assert beginnings.bytes > 0
     monkeypatch.setattr(memory, "release_memory", lambda: kept.append(beginnings.bytes))
     short_of_memory(cnn, monkeypatch, 2)
-    got = used.choose(tasks.RATING, None, asked, Counter(None, 0), beginnings)
+    got = used.choose(tasks.RATING, None, asked, Counter(None, 0), beginnings).probabilities
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
     assert kept and kept[0] == 0
 
@@ -494,7 +494,7 @@ def test_a_decided_top_stops_the_ranking(cnn, monkeypatch):
             return original(task, question, asked, report)
         report.add(len(asked))
         chance = [1 / (1 + np.exp(strength[b.key] - strength[a.key])) for a, b, _ in asked]
-        return np.array([[p, 1 - p] for p in chance])
+        return Chosen(np.array([[p, 1 - p] for p in chance]), np.ones(len(chance)))
 
     judge = fresh(cnn)
     original = judge.engine.choose
