@@ -8,7 +8,7 @@ import numpy as np
 
 from . import answers, questions, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
-from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
+from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
 from .claims import Facts, Seen
 from .confidence import brief_confidence, detailed_confidence
 from .engine import CACHE_BYTES, Counter, Engine, OnText, Opening, Progress, Written
@@ -98,12 +98,14 @@ class Judge:
         engine: asks the questions.
         anchors: what pictures without a reference are compared with where the checkpoint was never taught to score.
         encoder: texts -> unit vectors [N, D], for the confidence of detailed answers, or None.
+        notices: lines about the checkpoint that a user should read, such as a failed self-test.
     """
 
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.engine = Engine(checkpoint, cache_bytes)
         self.anchors, self.encoder = None, None
+        self.notices = self_test_notices(self.info)
 
     @property
     def device(self):

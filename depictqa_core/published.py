@@ -20,6 +20,7 @@ from .foreign_tensors import Tensors, model_files, open_tensors
 from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_tokenizer
 from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
+from .tasks import QUESTION
 
 SHARD_BYTES = 2**29
 STORED = "stored"
@@ -52,6 +53,7 @@ def import_published(
     short: int | None = None,
     long: int | None = None,
     report: Report = lambda line: None,
+    short_questions: bool = False,
 ) -> dict:
     """Write a checkpoint folder from published weights.
 
@@ -64,6 +66,8 @@ def import_published(
         merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
         short, long: other bounds of the picture's sides in pixels than the ones of the training.
         report: called with a line about every step.
+        short_questions: whether the delta has also learned short questions of other kinds (``tasks.QUESTION``), as the
+            one trained with Q-Instruct has; the files do not tell.
 
     Returns:
         the card of the checkpoint.
@@ -90,6 +94,8 @@ def import_published(
     shapes = _shapes(_without_rotary(open_tensors(shard)) for shard in shards)
     layout.refuse_misfits(f"language model '{llm}'", shapes, plan.language, "use the folder of Vicuna-7B-v1.5")
     config = _config(plan, settings, short, long)
+    if short_questions:
+        config.tasks.append(QUESTION.name)
     check_network(config, plan)
     _refuse_infinite(parts)
     files = {

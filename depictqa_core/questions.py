@@ -104,6 +104,6 @@ def require_trained(question: str, task: Task, name: str) -> None:
         return
     raise TaskError(
         f"question '{question}': not supported by {name} ({why}). It answers questions about image quality in the "
-        f"words that it was trained on, such as '{trained[1]}' Leave the question out, reword it, use identify or score, or "
-        "load a checkpoint that takes free questions"
+        f"words that it was trained on, such as '{trained[1]}' Leave the question out, reword it, use identify or "
+        "score, or load a checkpoint that takes free questions"
     )
