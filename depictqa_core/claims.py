@@ -75,11 +75,11 @@ _CLEAN = re.compile(
 
 @dataclass(frozen=True)
 class Contradiction:
-    """A word that contradicts a fact.
+    """A word, or words, that contradict a fact.
 
     Attributes:
-        start, stop: where the word is in the text.
-        word: what must stand there; None where no single word will do.
+        start, stop: where they are in the text.
+        word: what must stand there; None where no words will do.
         probability: 0..1, that of the fact.
     """
 
@@ -178,15 +178,23 @@ class Facts:
                 yield Contradiction(found.start(place), found.end(place), self.level, self.level_probability)
 
     def _wrong_grades(self, text: str) -> Iterator[Contradiction]:
-        """Grade words of the first sentence, one for each label in their order, as descriptions of ours have them."""
+        """Grade words of the first sentence, one for each label in their order, as descriptions of ours have them.
+
+        What must stand there is the rest of the sentence, all of its grades right: a model that learned to grade two
+        distortions in fewer words would not find the way back from one of the others.
+        """
         if self.seen is None or not self.seen.grades:
             return
         (first,) = _SENTENCE.findall(text)[:1] or ("",)
-        said = list(_GRADE.finditer(first))
+        first = first.rstrip()
+        said = [found[0].lower() for found in _GRADE.finditer(first)]
         if len(said) == len(self.seen.grades) and tuple(_labels(first)) == self.seen.labels:
-            for found, grade in zip(said, self.seen.grades):
-                if found[0].lower() != grade:
-                    yield Contradiction(found.start(), found.end(), grade, self.seen.probability)
+            right = iter(self.seen.grades)
+            mended = _GRADE.sub(lambda found: next(right), first)
+            if said != list(self.seen.grades):
+                start = next(i for i, (a, b) in enumerate(zip(first, mended)) if a != b)
+                start = next(found.start() for found in _GRADE.finditer(first) if found.end() > start)
+                yield Contradiction(start, len(first), mended[start:], self.seen.probability)
 
     def _wrong_names(self, text: str) -> Iterator[Contradiction]:
         """Names of distortions alone where none was found or only others, and praise where some were found."""

@@ -606,7 +606,7 @@ def _seen(found: Identification) -> Seen:
 
 def _like(word: str, text: str, place: int) -> str:
     """A word with a capital where the word of a text at a place has one."""
-    return word.capitalize() if text[place].isupper() else word
+    return word[0].upper() + word[1:] if text[place].isupper() else word
 
 
 def _check_count(count: int | None) -> None:

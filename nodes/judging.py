@@ -8,6 +8,7 @@ import comfy.utils
 import torch
 from comfy import model_management
 
+from ..depictqa_core.confidence import coverage_notices
 from ..depictqa_core.images import Picture
 
 KEPT_ANSWERS = 32
@@ -23,6 +24,7 @@ class LoadedJudge:
     Attributes:
         info: name, version, licence and training data of the checkpoint.
         tasks: what it was taught, by the names in ``depictqa_core.tasks``.
+        notices: lines about the checkpoint, such as a failed self-test.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LoadedJudge:
         self._judge = self._patcher = None
         self._answers = OrderedDict()
         self.info, self.tasks = self.judge.info, tuple(self.judge.model.config.tasks)
+        self.notices = tuple(self.judge.notices)
 
     @property
     def judge(self):
@@ -79,6 +82,10 @@ class LoadedJudge:
                 self._answers.popitem(last=False)
         self._answers.move_to_end(key)
         return self._answers[key]
+
+    def doubts(self, answers) -> list[str]:
+        """Lines on why answers should not be relied on: of the checkpoint, and of those with little coverage."""
+        return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge
