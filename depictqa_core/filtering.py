@@ -28,8 +28,8 @@ class Criteria:
         distortions: labels that a picture must not have; empty is not set.
         probability: what the probabilities of these labels must come to together to reject a picture, 0 to 1. As in an
             Identification, two distortions of one picture share it.
-        min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set. Answers with too little
-            coverage (``confidence.LEAST_COVERAGE``) are rejected in any case.
+        min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set. Answers with too
+            little coverage (``confidence.LEAST_COVERAGE``) are rejected in any case.
         method: one of ``METHODS``, for ``best_percent`` and ``top_k``.
     """
 

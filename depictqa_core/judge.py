@@ -14,7 +14,7 @@ from .confidence import brief_confidence, detailed_confidence
 from .engine import CACHE_BYTES, Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
-from .prompts import REFERENCE, A, B, text_ids
+from .prompts import REFERENCE, A, B, answer_ids, text_ids
 from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
 
@@ -461,7 +461,8 @@ class Judge:
         options = options or tasks.listed_answers(question)
         if not options:
             written = self.engine.write(task, question, asked, SHORT_ANSWER_TOKENS, report)
-            sure = [brief_confidence(one.ids, one.probabilities, []) for one in written]
+            end = answer_ids("", self.tokenizer)
+            sure = [brief_confidence(one.ids, one.probabilities, end) for one in written]
             return [
                 Description(pictures[0].name, one.text, confidence, "mean probability of the tokens")
                 for pictures, one, confidence in zip(asked, written, sure)
