@@ -99,6 +99,7 @@ def answer_probabilities(
     fork = _fork(answer_tree(answers))
     mass = {id(fork): torch.zeros(count)}  # log-probability of reaching a node, among the allowed answers
     reach = {id(fork): _prefix_probability(reading, [node.token for node in fork.path()])}  # and among all texts
+    shared: dict[int, torch.Tensor] = {}  # log-probability of a token that all answers of its branch have
     covered = torch.zeros(count, dtype=torch.float64)
     frontier = [(fork, reading.logits)]
     read: list[_Node] = []  # nodes behind the fork, in the order in which the model read them
@@ -145,6 +146,15 @@ def answer_probabilities(
         embeds = token_embeddings(reading.language, [node.token for node in new]).expand(count, -1, -1)
         logits = reading.feed(embeds, allowed, lengths[:, None] + depths)
         first = len(read) - len(new)
+        logits = logits.float()
+        for node in new:  # what all answers of a branch share is not chosen among them, but it has to be written
+            if node.parent.slot is not None and node.parent.slot >= first and len(node.parent.children) == 1:
+                before = logits[:, node.parent.slot - first]
+                shared[id(node)] = (before[:, node.token] - before.logsumexp(-1)).double().cpu()
+        for target in ahead:
+            forced = sum(shared[id(node)] for node in target.path() if id(node) in shared and node.slot >= first)
+            counts = ~_negligible(mass[id(target)], target, temperature)
+            reach[id(target)] = reach[id(target)] + forced * counts
         frontier = [(target, logits[:, target.slot - first]) for target in ahead]
     return ClosedAnswers((result.double() / temperature).softmax(-1), covered.clamp(max=1.0))
 

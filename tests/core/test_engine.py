@@ -173,13 +173,14 @@ def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
 
 def test_little_memory_for_keys_and_values_only_makes_smaller_batches(loaded, monkeypatch):
     shown = pictures(6, 3)
-    expected, words = scores(fresh(loaded), shown), fresh(loaded).describe(shown, max_new_tokens=4)
+    asked = {"question": "What do you see?", "max_new_tokens": 4}
+    expected, words = scores(fresh(loaded), shown), fresh(loaded).describe(shown, **asked)
     sizes = []
     original = PromptReader.read
     monkeypatch.setattr(PromptReader, "read", lambda self, p, *rest: sizes.append(len(p)) or original(self, p, *rest))
     monkeypatch.setattr(memory, "READING_BYTES", 1)
     assert close(scores(fresh(loaded), shown), expected)
-    assert [d.text for d in fresh(loaded).describe(shown, max_new_tokens=4)] == [d.text for d in words]
+    assert [d.text for d in fresh(loaded).describe(shown, **asked)] == [d.text for d in words]
     assert sizes == [1] * 12
 
 
