@@ -11,6 +11,8 @@ from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.questions import ASSESSMENTS, RATINGS, require_trained
 from training.dataset import questions as templates
+from training.evaluation.sets import OTHER as OTHER_KIND
+from training.evaluation.sets import kind_of
 
 TAIL = tasks.SHORT_TAIL
 
@@ -120,6 +122,16 @@ def test_a_short_question_of_a_task_is_answered_by_it():
     assert (said.text, said.coverage) == (found.text, found.coverage) and said.confidence == pytest.approx(
         found.confidence
     )
+
+
+def test_other_questions_are_scored_as_such():
+    """A truth such as "None" does not make a distortion question of it."""
+    record = {"query": "Is anything wrong?" + TAIL, "answer": "None"}
+    assert kind_of(record, "quality_single_A_noref") == OTHER_KIND
+    record = {"query": "How is it?\nA. Low\nB. High", "answer": "Low"}
+    assert kind_of(record, "quality_single_A_noref") == OTHER_KIND
+    assert kind_of({"query": tasks.ONE_ISSUE + TAIL, "answer": "None"}, "quality_single_A_noref") == "identification"
+    assert kind_of({"query": tasks.ASSESSMENT.question, "answer": "Fine."}, "quality_single_A_noref") is None
 
 
 def test_a_rating_must_be_answerable_by_a_or_b():

@@ -125,7 +125,7 @@ def _answers(judge: Judge, test_set: TestSet):
         for task_type, query, members in test_set.groups(chosen):
             setting = tasks.setting(task_type)
             task = tasks.task_of(query, setting.pair)
-            if task is SCORE or task.name not in judge.model.config.tasks:
+            if task is SCORE or not task.brief or task.name not in judge.model.config.tasks:
                 bar.update(len(members))
                 continue
             place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}

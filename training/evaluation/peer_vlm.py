@@ -44,6 +44,8 @@ def _choices(query: str, pair: bool) -> str:
     if not tasks.is_short(query):
         return ""
     task = tasks.task_of(query, pair)
+    if task.name == tasks.QUESTION.name:  # it says itself which answers it has
+        return ""
     if task is not tasks.IDENTIFICATION:
         return f" Answer with exactly one of: {', '.join(tasks.answers(task, query))}."
     count = tasks.issue_count(query)

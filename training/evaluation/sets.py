@@ -9,7 +9,7 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, TaskError
 from depictqa_core.images import Picture, as_picture
-from depictqa_core.tasks import IDENTIFICATION, RATING, SCORE, SEVERITY
+from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..loader import picture_paths, read_records
 
@@ -157,9 +157,11 @@ def kind_of(record: dict, task_type: str) -> str | None:
         answers and records without a true answer.
     """
     truth = record.get("answer")
-    if truth is None or not tasks.is_short(record["query"]):
-        return None
     task = tasks.task_of(record["query"], tasks.setting(task_type).pair)
+    if truth is None or task in (ASSESSMENT, COMPARISON):
+        return None
+    if task.name == QUESTION.name:
+        return OTHER
     if task is RATING and tasks.parse_winner(truth):
         return RATING.name
     if task is SCORE and truth.lower() in tasks.LEVELS:
