@@ -80,6 +80,8 @@ def import_published(
     out = None if out is None else _new_folder(Path(out))
     report("reading names and shapes")
     settings = _language_settings(Path(llm))
+    if (called := settings.pop("_name_or_path", None)) and "vicuna" not in str(called).lower():
+        report(f"notice: the config of '{llm}' calls the model '{called}': the published deltas are for Vicuna-7B-v1.5")
     check_llama_tokenizer(llm, settings["vocab_size"])
     llm_sizes = _language_sizes(settings)
     clip_files, clip_parts = _open_clip(Path(clip))
@@ -123,7 +125,10 @@ def import_published(
         config.save_pretrained(str(work))
         write_llama_tokenizer(llm, work)
         report("computing the SHA-256 of all files")
-        card = write_card(work, _card(out.name, plan, _provenance(files), merge, dtype))
+        sources = list(_provenance(files))
+        if openai and plan.clip_sizes == Clip() and not any("recognised" in source for source in sources):
+            report(f"notice: '{clip}' has another SHA-256 than ViT-L-14.pt as OpenAI published it ({OFFICIAL_CLIP})")
+        card = write_card(work, _card(out.name, plan, sources, merge, dtype))
         if out.exists():
             out.rmdir()
         work.rename(out)
@@ -250,6 +255,7 @@ def _language_settings(folder: Path) -> dict:
     settings["rope_theta"] = raw.get("rope_theta") or rope.get("rope_theta") or 10000.0
     if raw.get("rope_scaling") or rope.get("rope_type", "default") != "default":
         raise CheckpointError(f"language model '{folder}' scales its positions, which Vicuna-7B-v1.5 does not")
+    settings["_name_or_path"] = raw.get("_name_or_path")
     return {**settings, "bos_token_id": 1, "eos_token_id": 2}
 
 
