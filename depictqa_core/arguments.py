@@ -72,6 +72,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="sentence encoder, such as all-MiniLM-L6-v2, for confidences of descriptions",
     )
     group.add_argument(
+        "--cache",
+        metavar="MIB",
+        type=_mebibytes,
+        help="memory for vision features of images that are shown again (default: by the checkpoint; 0: none)",
+    )
+    group.add_argument(
         "--compile", action="store_true", help="compile the language model first, about a minute: for long runs"
     )
 
@@ -194,6 +200,12 @@ def _share(text: str) -> float:
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
+    return int(text)
+
+
+def _mebibytes(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of MiB from 0")
     return int(text)
 
 

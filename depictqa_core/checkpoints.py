@@ -1,19 +1,24 @@
 """The checkpoint folder: one format for every judge, written whole and read strictly.
 
 A folder holds ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json`` (name,
-version, licence, what it was trained on, and size and SHA-256 of each weight file).
+version, licence, what it was trained on, size and SHA-256 of each weight file, and SHA-256 of the tokenizer's files).
 """
 
 import hashlib
 import json
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .checkpoint_rules import card_problem, config_problem
 from .confidence import LOW_COVERAGE
-from .errors import CheckpointError
+from .documents import describe, named, read_json
+from .errors import CheckpointError, DepictQAError
 from .placement import QUANTISED, check_device, loading_options
+from .storing import write_file
+from .versions import ALWAYS, import_failed, mismatch, require
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
@@ -21,6 +26,11 @@ BUNDLED_NAMES = ("bundled", BUNDLED.name)
 CARD = "depictqa.json"
 SELF_TEST = "self_test"
 """Entry of a card: task -> coverage 0..1 of the self-test."""
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.model", "vocab.json", "merges.txt"),
+)
+AGAIN = "download the folder again"
 PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 
 
@@ -35,7 +45,7 @@ class Checkpoint:
 
 def checkpoint_folder(name: str | Path | None) -> Path:
     """The folder of a checkpoint: the included one for None and ``BUNDLED_NAMES``, else what was given, unchecked."""
-    bundled = name is None or (str(name) in BUNDLED_NAMES and not Path(name).is_dir())
+    bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
     return BUNDLED if bundled else Path(name)
 
 
@@ -49,39 +59,39 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         CheckpointError: the folder is no checkpoint, or a file of it is missing or cut short.
     """
     folder = checkpoint_folder(folder)
-    if folder.is_file():
+    if os.path.isfile(folder):  # of os.path, which says no where pathlib raises: a name too long, a NUL in it
         pickled = any(folder.match(pattern) for pattern in PICKLES)
         hint = f"a pickle, {_import_hint(folder, folder.with_suffix(''))}" if pickled else "a file"
         raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
         remedy = "it comes with the package: install or clone it again" if folder == BUNDLED else own
-        raise CheckpointError(f"checkpoint folder '{folder}' does not exist; {remedy}")
+        raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
     if not (folder / CARD).is_file():
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
         hint = f"; it holds the pickle {pickles[0].name}, {_import_hint(pickles[0], folder)}" if pickles else ""
         raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
     card = _read_json(folder / CARD)
+    if wrong := card_problem(card):
+        raise _damaged(folder, f"{CARD}: {wrong}")
     files = card.get("files")
     if not isinstance(files, dict) or not files:
-        raise CheckpointError(f"checkpoint '{folder.name}' is damaged: {CARD} lists no weight files")
+        raise _damaged(folder, f"{CARD} lists no weight files")
     for name, facts in files.items():
         plain = isinstance(facts, dict) and {"bytes", "sha256"} <= facts.keys() and Path(name).name == name
         if not plain or not name.endswith(".safetensors"):
-            raise CheckpointError(
-                f"checkpoint '{folder.name}' is damaged: {CARD} says nothing useful of '{name}'; get the folder again"
-            )
+            raise _damaged(folder, f"{CARD} says nothing useful of {describe(name)}")
         path = folder / name
         if not path.is_file():
             raise _missing(path)
         if path.stat().st_size != facts["bytes"]:
-            raise CheckpointError(
-                f"checkpoint '{folder.name}' is damaged: {name} has {path.stat().st_size} bytes instead of"
-                f" {facts['bytes']}; get the folder again"
-            )
+            raise _damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {describe(facts['bytes'])}")
+    config = _read_json(folder / "config.json")
     # Checked here: from a foreign or empty config transformers would build a network of default size, 7 billion weights
-    if _read_json(folder / "config.json").get("model_type") != "depictqa":
+    if config.get("model_type") != "depictqa":
         raise CheckpointError(f"checkpoint '{folder.name}' is not one of DepictQA: its config.json is of another model")
+    if wrong := config_problem(config):
+        raise _damaged(folder, f"config.json: {wrong}")
     _read_json(folder / "tokenizer_config.json")
     return card
 
@@ -109,15 +119,20 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     Raises:
         CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
             that cannot be had.
+        PackageError: a package that this checkpoint needs is missing or too old.
     """
     folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
+    require(*ALWAYS)
     check_device(device)
-    from transformers import AutoTokenizer
+    _check_tokenizer_files(folder, card)
+    try:
+        from transformers import AutoTokenizer
 
-    from .config import DepictQAConfig
-    from .model import DepictQAModel
-
+        from .config import DepictQAConfig
+        from .model import DepictQAModel
+    except Exception as error:  # transformers raises whatever its own imports raised
+        raise mismatch(error) from error
     try:
         with quiet():
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
@@ -126,10 +141,11 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             model = DepictQAModel.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
             # Never run code that lies beside the weights, nor ask the terminal whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except CheckpointError:
+            _check_tokenizer(folder, tokenizer, config)
+    except DepictQAError:
         raise
     except Exception as error:  # whatever the libraries raise, the person gets one clear line
-        raise _unreadable(folder, device, dtype, error) from error
+        raise (mismatch(error) if import_failed(error) else _unreadable(folder, device, dtype, error)) from error
     wanted = options["torch_dtype"]
     if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
         model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
@@ -152,7 +168,7 @@ def _unreadable(folder: Path, device, dtype: str, error: Exception) -> Checkpoin
         )
     if dtype in QUANTISED:
         return CheckpointError(f"{what} loaded as {dtype} on {device} ({_line(error)}); choose float16 or float32")
-    return CheckpointError(f"{what} read ({_line(error)}); get the folder again")
+    return CheckpointError(f"{what} read ({_line(error)}); {AGAIN}")
 
 
 def _refuse_misfits(folder: Path, config, files) -> None:
@@ -170,7 +186,8 @@ def _refuse_misfits(folder: Path, config, files) -> None:
         with safe_open(str(folder / name), framework="pt") as file:
             found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
     with torch.device("meta"):
-        network = DepictQAModel(config).state_dict(keep_vars=True)
+        model = DepictQAModel(config)
+    network = model.state_dict(keep_vars=True)
     same = {}  # tied weights are one tensor of several names, any of which will do
     for name, tensor in network.items():
         same.setdefault(id(tensor), []).append(name)
@@ -186,6 +203,58 @@ def _refuse_misfits(folder: Path, config, files) -> None:
             listed.append(f"{kind}: {', '.join(sorted(names)[:3])}{more}")
     if listed:
         raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({'; '.join(listed)})")
+    _refuse_geometry(folder, model.eval())
+
+
+def _refuse_geometry(folder: Path, model) -> None:
+    """The tower and the connector must get the smallest image through.
+
+    Strides, paddings and sizes of inputs leave no trace in the weights. On the meta device this costs nothing.
+    """
+    import torch
+
+    from .images import SizePolicy
+    from .vision import statistics_width
+
+    height, width = SizePolicy(**model.config.size).padded(1, 1)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
+            pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
+            if not pooled.numel():
+                raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
+            model.connector(pooled)
+    except Exception as error:  # whatever a wrong stride or size makes the libraries raise
+        raise _damaged(folder, f"no image fits through the network of config.json ({_line(error)})") from error
+
+
+def _check_tokenizer_files(folder: Path, card: dict) -> None:
+    """Refuse changed files of the tokenizer: one wrong byte in a special token makes prompts that no model has seen."""
+    for name, digest in card.get("tokenizer", {}).items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise _missing(path)
+        if text_hash(path) != digest:
+            raise _damaged(folder, f"the contents of {name} have changed")
+
+
+def _check_tokenizer(folder: Path, tokenizer, config) -> None:
+    """Refuse a tokenizer that cannot write the prompts and answers, or has ids beyond the words of the network."""
+    from . import tasks
+    from .prompts import answer_ids, fixed_strings, text_ids
+
+    words = config.language_config().vocab_size
+    if tokenizer.eos_token_id is None:
+        raise _damaged(folder, "its tokenizer has no end token")
+    known = set(tokenizer.all_special_ids) | {token for text in fixed_strings() for token in text_ids(text, tokenizer)}
+    brief = (task for task in tasks.TASKS.values() if task.brief)
+    for answer in dict.fromkeys(answer for task in brief for answer in tasks.answers(task, task.question)):
+        ids = text_ids(answer, tokenizer)
+        known |= {*ids, *answer_ids(answer, tokenizer)}
+        if tokenizer.decode(ids).strip() != answer:
+            raise _damaged(folder, f"its tokenizer does not give back the answer {answer!r}")
+    if wrong := [token for token in known if token is None or not 0 <= token < words]:
+        raise _damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")
 
 
 def _line(error: Exception) -> str:
@@ -196,9 +265,11 @@ def _line(error: Exception) -> str:
 
 
 def _missing(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"checkpoint '{path.parent.name}' is incomplete: {path.name} is missing; get the folder again"
-    )
+    return CheckpointError(f"checkpoint '{path.parent.name}' is incomplete: {named(path.name)} is missing; {AGAIN}")
+
+
+def _damaged(folder: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"checkpoint '{folder.name}' is damaged: {what}; {AGAIN}")
 
 
 def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
@@ -217,7 +288,7 @@ def _name_tokenizer_class(path: Path) -> None:
     settings = _read_json(path)
     if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_file(path, json.dumps(settings, indent=2) + "\n")
 
 
 def write_card(folder: Path, card: dict) -> dict:
@@ -225,8 +296,9 @@ def write_card(folder: Path, card: dict) -> dict:
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-    card = {**card, "files": files}
-    (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    tokenizer = {name: text_hash(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
+    card = {**card, "files": files, "tokenizer": tokenizer}
+    write_file(folder / CARD, json.dumps(card, indent=1) + "\n")
     return card
 
 
@@ -234,7 +306,7 @@ def record_self_test(folder: str | Path, coverage: dict[str, float]) -> dict:
     """Write the coverage of a self-test (``Judge.self_test``) into the card of a folder; returns the whole card."""
     path = Path(folder) / CARD
     card = {**_read_json(path), SELF_TEST: {task: float(f"{share:.3g}") for task, share in coverage.items()}}
-    path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(card, indent=1) + "\n")
     return card
 
 
@@ -265,12 +337,13 @@ def supported(folder: str | Path | None) -> str:
 
 
 def verify_checkpoint(folder: str | Path | None) -> dict:
-    """``describe_checkpoint``, and the SHA-256 of every weight file besides; raises CheckpointError if one differs."""
+    """``describe_checkpoint``, and the SHA-256 of all files that the card names; CheckpointError if one differs."""
     folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
     for name, facts in card["files"].items():
         if file_hash(folder / name) != facts["sha256"]:
-            raise CheckpointError(f"checkpoint '{folder.name}' is damaged: the contents of {name} have changed")
+            raise _damaged(folder, f"the contents of {name} have changed")
+    _check_tokenizer_files(folder, card)
     return card
 
 
@@ -281,6 +354,11 @@ def file_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def text_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex, with line ends as LF: tools such as Git change those of text files."""
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 @contextmanager
@@ -302,10 +380,5 @@ def quiet():
 def _read_json(path: Path) -> dict:
     if not path.is_file():
         raise _missing(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint '{path.parent.name}' is damaged: {path.name} is no valid JSON") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"checkpoint '{path.parent.name}' is damaged: {path.name} is no JSON object")
-    return content
+    where = f"checkpoint '{path.parent.name}' is damaged: {path.name}"
+    return read_json(path, where=where, remedy=AGAIN, error=CheckpointError)

@@ -7,18 +7,20 @@ be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from . import reports
 from .arguments import COUNTS, parse
 from .checkpoints import self_test_notices
 from .confidence import coverage_notices, reliable
-from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory
-from .files import FilePicture, find_pictures, load_pictures
+from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory, TaskError
+from .files import FilePicture, Found, LeftOut, equal_names, left_out_lines, load_pictures, lost, search
 from .images import Picture, as_picture
 from .outputs import check_outputs, complain, notify, outputs_of, save_picture, write_answers
 from .references import OTHER_SHAPE, Fitted
 from .results import Failure
+from .streams import library_messages
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = VERBS[options.verb](options)
+        with library_messages(options.quiet):
+            status = VERBS[options.verb](options)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -75,8 +78,8 @@ SHOW_EACH = {
 
 def _judge_each(options, ask) -> int:
     """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
-    names = _find(options)
-    reference = _reference(options)
+    found = _find(options)
+    names, reference = found.names, _reference(options)
     results, failures, stopped = [], [], None
     with _bar(options, "pictures") as bar:
         judge = _judge(options, bar)
@@ -87,18 +90,19 @@ def _judge_each(options, ask) -> int:
                 bar.offset = len(results) + len(failures)
                 try:
                     results += ask(judge, pictures, references, progress=bar)
-                except OutOfMemory:  # some picture is too large; what was found of the others is known already
+                except (OutOfMemory, ImageError):  # one is too large or gone; what was found of the others is known
                     for number, picture in enumerate(pictures):
                         try:
                             results += ask(judge, [picture], references and references[number])
-                        except OutOfMemory as error:
+                        except (OutOfMemory, ImageError) as error:
                             failures.append(Failure(picture.name, str(error)))
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
-    notices = [*judge.notices, *reference.notices, *coverage_notices(result.coverage for result in results)]
+    notices = [*left_out_lines(found.left_out), *judge.notices, *reference.notices]
+    notices += coverage_notices(result.coverage for result in results)
     unsure = []
     if options.only_reliable:
         sure = [reliable(result.confidence, options.min_confidence, result.coverage) for result in results]
@@ -108,7 +112,7 @@ def _judge_each(options, ask) -> int:
         results = [result for result, keep in zip(results, sure) if keep]
     shown = partial(SHOW_EACH[options.verb], results)
     rows, left_out = ([result.to_dict() for result in some] for some in (results, unsure))
-    write_answers(options, judge.info, rows, failures, shown, notices, left_out)
+    write_answers(options, judge.info, rows, failures, shown, notices, left_out, **_skipped(found))
     if stopped:
         raise stopped
     return 3 if failures else 0
@@ -128,8 +132,8 @@ def _load(names: list[str], reference: Fitted) -> Iterator[tuple[list[Picture], 
 
 
 def _rank(options) -> int:
-    names = _find(options)
-    reference = _reference(options)
+    found = _find(options)
+    names, reference = found.names, _reference(options)
     pictures, references, failures = [], [], []
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
@@ -141,15 +145,23 @@ def _rank(options) -> int:
             failures += unreadable
         _report_failures(failures, len(names))
         limits = {"top_k": options.top_k, "budget": options.budget}
-        ranking = judge.rank(pictures, references or None, method=options.method, **limits, progress=bar)
-    notices = [*judge.notices, *reference.notices, *coverage_notices([ranking.coverage])]
+        while True:
+            try:
+                ranking = judge.rank(pictures, references or None, method=options.method, **limits, progress=bar)
+                break
+            except ImageError as error:
+                kept = _without_lost(error, pictures, failures)
+                references = [references[index] for index in kept] if references else []
+                pictures = [pictures[index] for index in kept]
+    notices = [*left_out_lines(found.left_out), *judge.notices, *reference.notices]
+    notices += coverage_notices([ranking.coverage])
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
         notices.append(f"{' and '.join(unused)} can only save comparisons; with --method score there are none")
     facts = ranking.to_dict()
     results = facts.pop("pictures")
     shown = partial(reports.ranking_table, ranking)
-    write_answers(options, judge.info, results, failures, shown, notices, **facts)
+    write_answers(options, judge.info, results, failures, shown, notices, **_skipped(found), **facts)
     if options.sheet:
         from .sheets import ranking_sheet
 
@@ -196,26 +208,38 @@ def _map(options) -> int:
 def _leaderboard(options) -> int:
     from .leaderboard import fair_pairs, leaderboard, unpaired
 
-    found = {name: folder.rstrip("/\\") for folder in options.folders for name in find_pictures([folder])}
+    found, left_out = _of_models(options.folders)
     check_outputs(options, list(found))
     pictures, failures = [], []
     for readable, unreadable in load_pictures(found):
         pictures += readable
         failures += unreadable
     _report_failures(failures, len(found))
-    labels = [found[picture.name] for picture in pictures]
-    if len(set(labels)) < 2:
-        raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
-    try:
-        pairs = fair_pairs(labels, [os.path.splitext(os.path.basename(picture.name))[0] for picture in pictures])
-    except NothingToCompare:
-        raise DepictQAError("no file name occurs in two of the folders, so there is nothing to compare") from None
     with _bar(options, "answers") as bar:
-        judge = _judge(options, bar)
-        answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)
+        judge = None
+        while True:
+            labels = [found[picture.name] for picture in pictures]
+            if len(set(labels)) < 2:
+                raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
+            groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
+            named = [index for index, group in enumerate(groups) if group is not None]
+            try:
+                pairs = fair_pairs([labels[index] for index in named], [groups[index] for index in named])
+            except (NothingToCompare, TaskError):
+                raise DepictQAError(
+                    "no file name occurs in two of the folders, so there is nothing to compare"
+                ) from None
+            pairs = [replace(pair, a=named[pair.a], b=named[pair.b]) for pair in pairs]
+            judge = judge or _judge(options, bar)
+            try:
+                answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)
+                break
+            except ImageError as error:
+                pictures = [pictures[index] for index in _without_lost(error, pictures, failures)]
+    left_out += twins
     board = leaderboard(labels, pairs, answers)
-    notices = [*judge.notices, *coverage_notices(answer.coverage for answer in answers)]
-    alone = [pictures[index] for index in unpaired(len(pictures), pairs)]
+    alone = [pictures[index] for index in unpaired(len(pictures), pairs) if groups[index] is not None]
+    notices = [*left_out_lines(left_out), *judge.notices, *coverage_notices(answer.coverage for answer in answers)]
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:
@@ -226,6 +250,7 @@ def _leaderboard(options) -> int:
     facts = board.to_dict()
     standings = facts.pop("standings")
     shown = partial(reports.leaderboard_table, board)
+    facts |= _skipped(Found((), tuple(left_out)))
     write_answers(options, judge.info, standings, failures, lambda width, _: shown(width), notices, **facts)
     if options.chart:
         from .charts import leaderboard_chart
@@ -333,11 +358,49 @@ def _flat(value, key: str = ""):
 # ---------------------------------------------------------------------- pictures in
 
 
-def _find(options) -> list[str]:
-    outputs = [path for _, path in outputs_of(options)]
-    names = find_pictures(options.pictures, options.recursive, outputs)
-    check_outputs(options, names)
-    return names
+def _find(options) -> Found:
+    found = search(options.pictures, options.recursive, [path for _, path in outputs_of(options)])
+    check_outputs(options, found.names)
+    return found
+
+
+def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
+    """The picture files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
+    found: dict[str, str] = {}
+    left_out: list[LeftOut] = []
+    known: dict[str, str] = {}
+    for folder in folders:
+        label = folder.rstrip("/\\") or folder
+        if not os.path.isdir(folder):
+            raise ImageError(f"{folder}: is no folder; give the folder of the pictures of one model")
+        first = known.setdefault(os.path.realpath(folder), label)
+        if first is not label:
+            left_out.append(LeftOut(label, f"is the same folder as {first}"))
+            continue
+        inside = search([folder])
+        found |= dict.fromkeys(inside.names, label)
+        left_out += inside.left_out
+    return found, left_out
+
+
+def _skipped(found: Found) -> dict:
+    """What is left out, for the JSON; nothing where everything is judged."""
+    return {"skipped": [one.to_dict() for one in found.left_out] or None}
+
+
+def _without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
+    """The indexes of the pictures that can still be read, after one of them could not while it was judged.
+
+    The others are added to ``failures`` and named. Raises ``error`` where there are none, or nothing is left.
+    """
+    gone = {failure.picture: failure for failure in lost(pictures)}
+    kept = [index for index, picture in enumerate(pictures) if picture.name not in gone]
+    if not gone or not kept:
+        raise error
+    failures += gone.values()
+    for failure in gone.values():
+        complain(f"{failure.picture}: {failure.error}")
+    return kept
 
 
 def _reference(options) -> Fitted:
@@ -365,6 +428,8 @@ def _judge(options, bar: reports.ProgressBar):
     keep_freed_memory()
     try:
         more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+        if options.cache is not None:
+            more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
 
+from .checkpoint_rules import CONFIG, config_problem
+
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -29,6 +31,9 @@ class DepictQAConfig(PretrainedConfig):
         personal: whether ratings follow one person's preferences; then scores are placed by them among anchors, because
             the rating levels do not follow these preferences.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
+
+    Raises:
+        ValueError: a setting that no network can have (``checkpoint_rules.config_problem``).
     """
 
     model_type = "depictqa"
@@ -54,13 +59,13 @@ class DepictQAConfig(PretrainedConfig):
         language = language if language is not None else {"model_type": "llama"}
         self.language = language if isinstance(language, dict) else _compact(language)
         self.size = size or {"short": 224, "long": 672, "min": 70, "multiple": 14}
-        self.mean, self.std = list(mean), list(std)
-        self.tasks = list(tasks)
+        self.mean, self.std, self.tasks = (_plain(value) for value in (mean, std, tasks))
         self.calibration = calibration or {}
         self.names_first = names_first
         self.free_questions, self.personal = free_questions, personal
-        if wrong := [task for task, value in self.calibration.items() if not value > 0]:
-            raise ValueError(f"calibration of {wrong[0]} is {self.calibration[wrong[0]]}: a temperature is above 0")
+        settings = {key: getattr(self, key) for key in CONFIG if hasattr(self, key)}
+        if wrong := config_problem({**settings, "lora": kwargs.get("lora")}):
+            raise ValueError(wrong)
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
 
@@ -81,6 +86,11 @@ class DepictQAConfig(PretrainedConfig):
         """The CLIP tower's own config object (kind "clip" only)."""
         settings = {key: value for key, value in self.vision.items() if key != "kind"}
         return CLIPVisionConfig(**{"hidden_act": "quick_gelu", "patch_size": 14, **settings})
+
+
+def _plain(value):
+    """A tuple as the list that JSON makes of it; anything else as it is, for the check to refuse."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _compact(config: PretrainedConfig) -> dict:

@@ -6,6 +6,7 @@ import re
 
 from PIL import Image, ImageColor, ImageDraw
 
+from .errors import ImageError
 from .images import Picture
 from .reports import printable
 from .typefaces import font
@@ -110,7 +111,13 @@ def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
 def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: Picture) -> None:
     """The thumbnail of a picture in the middle of a box of (width, height) pixels."""
     rounded(sheet, (x, y, x + box[0], y + box[1]), 4, WELL)
-    image = thumbnail(picture, box)
+    try:
+        image = thumbnail(picture, box)
+    except ImageError:  # a file that was removed since it was judged: the others are shown all the same
+        write(
+            sheet, (x + box[0] / 2, y + box[1] / 2), shortened("no longer readable", SMALL, box[0]), SMALL, SOFT, "mm"
+        )
+        return
     sheet.paste(image, (x + (box[0] - image.width) // 2, y + (box[1] - image.height) // 2))
 
 

@@ -22,8 +22,6 @@ from .tasks import Task
 
 Progress = Callable[[int, int], None]
 OnText = Callable[[int, str], None]
-CACHE_BYTES = 256 * 2**20
-"""Default memory budget for picture embeddings that are kept between calls."""
 ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are kept between calls, so that an interrupted call goes on where it stopped."""
 ANSWER_OVERHEAD, TOKEN_BYTES = 1024, 80
@@ -107,16 +105,17 @@ class Engine:
 
     Args:
         checkpoint: the network with its tokenizer and card.
-        cache_bytes: memory budget for what is kept of pictures.
+        cache_bytes: memory budget for the vision features of images; None takes ``sight.default_budget``.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None):
         from .reading import keep_logits_exact
-        from .sight import Sight
+        from .sight import Sight, default_budget
 
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
         self.name = str(checkpoint.card.get("name", "this checkpoint"))
-        self._sight = Sight(self.model, cache_bytes)
+        budget = default_budget(self.model) if cache_bytes is None else cache_bytes
+        self._sight = Sight(self.model, budget)
         self._answers = ByteCache(ANSWER_BYTES)
         keep_logits_exact(self.model.language)
 

@@ -27,3 +27,11 @@ class OutOfMemory(DepictQAError):
 
 class StorageError(DepictQAError):
     """A file that cannot be written or is damaged, or a name that leads out of its folder."""
+
+
+class PackageError(DepictQAError):
+    """A package that is missing, too old, or does not work with another one that is installed."""
+
+
+class DocumentError(DepictQAError, ValueError):
+    """A file of settings, lists or records that cannot be read or does not hold what it should."""

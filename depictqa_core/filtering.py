@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .checks import is_number, is_whole
 from .confidence import LEAST_COVERAGE, reliable, uncovered
 from .errors import TaskError
 from .results import Identification, Score
@@ -44,7 +45,7 @@ class Criteria:
     def __post_init__(self):
         for name, high in LIMITS.items():
             value = getattr(self, name)
-            if not 0 <= value <= high:  # NaN, too
+            if not is_number(value, 0, high) or (name == "top_k" and not is_whole(value, 0)):
                 raise TaskError(f"{name}: {value} is out of range; give a number from 0 to {high}.")
 
     @property

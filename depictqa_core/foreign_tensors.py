@@ -5,7 +5,6 @@ are not run either: ``torch.jit.load`` executes the archive's own ``__setstate__
 only the tensors of its object tree are picked out here.
 """
 
-import json
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from .documents import read_json
 from .errors import CheckpointError
 
 
@@ -56,7 +56,7 @@ def model_files(folder: str | Path, what: str) -> list[Path]:
     ):
         if (folder / index).is_file():
             try:
-                names = sorted(set(json.loads((folder / index).read_text(encoding="utf-8"))["weight_map"].values()))
+                names = sorted(set(read_json(folder / index)["weight_map"].values()))
             except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
                 raise CheckpointError(f"{what} '{folder}' is damaged: {index} lists no shards") from error
             if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):

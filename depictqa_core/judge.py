@@ -1,5 +1,6 @@
 """The judge: ``load_judge(...)`` and its five verbs identify, describe, compare, score and rank."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,16 @@ import numpy as np
 from . import answers, questions, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
+from .checks import check
 from .claims import Facts, Seen
 from .confidence import brief_confidence, detailed_confidence
-from .engine import CACHE_BYTES, Counter, Engine, OnText, Opening, Progress, Written
+from .engine import Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B, answer_ids, text_ids
 from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
+from .versions import ALWAYS, require
 
 EXPLANATION_TOKENS = 400
 SHORT_ANSWER_TOKENS = 16
@@ -30,7 +33,7 @@ def load_judge(
     checkpoint: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
-    cache_bytes: int = CACHE_BYTES,
+    cache_bytes: int | None = None,
     anchors: str | Path | None = None,
     encoder: str | Path | None = None,
     compiled: bool = False,
@@ -42,8 +45,9 @@ def load_judge(
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
         dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16"; or
             "int8" or "int4", which quantise the language model with the package bitsandbytes.
-        cache_bytes: memory budget for picture embeddings that are kept between calls, 256 MiB by default; the least
-            recently used go first.
+        cache_bytes: memory budget for the vision features that are kept between calls; the least recently used go
+            first. None is room for 256 images of the largest size that this checkpoint sees, at least 256 MiB and at
+            most a quarter of the free memory; 0 keeps none.
         anchors: a folder of anchor pictures (``anchors.load_anchors``) for the scores of a checkpoint that was never
             taught to score; None is the bundled set.
         encoder: the folder of a sentence encoder such as all-MiniLM-L6-v2, for the confidence of detailed answers; None
@@ -56,13 +60,21 @@ def load_judge(
             nothing can be compiled here.
         TaskError, ImageError: the anchors cannot be used.
     """
+    check(
+        checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder, compiled=compiled
+    )
+    require(*ALWAYS)
     folder = checkpoint_folder(checkpoint)
     import torch
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if dtype == "auto":
-        large = sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30 if folder.is_dir() else False
+        large = (
+            sum(path.stat().st_size for path in folder.glob("*.safetensors")) > 2**30
+            if os.path.isdir(folder)
+            else False
+        )
         dtype = "float16" if large and device != "cpu" else "float32"
     checkpoint = load_checkpoint(folder, device, dtype)
     if dtype == "float32":  # a half-precision weight would round much of a small update away
@@ -101,7 +113,7 @@ class Judge:
         notices: lines about the checkpoint that a user should read, such as a failed self-test.
     """
 
-    def __init__(self, checkpoint: Checkpoint, cache_bytes: int = CACHE_BYTES):
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.engine = Engine(checkpoint, cache_bytes)
         self.anchors, self.encoder = None, None
@@ -127,6 +139,7 @@ class Judge:
             one Identification per picture, in order. The 13 label probabilities are exact for the question asked. A
             model that was taught to also grades each distortion that it names.
         """
+        check(count=count, progress=progress)
         _check_count(count)
         pictures, references = self._inputs(pictures, reference)
         report = Counter(progress, len(pictures))
@@ -160,8 +173,7 @@ class Judge:
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
             on_text: called as ``on_text(index of the picture, its text so far)`` after every token.
         """
-        if max_new_tokens < 1:
-            raise TaskError(f"max_new_tokens is {max_new_tokens}: give at least 1")
+        check(question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text)
         _check_count(count)
         if count is not None and not self._names_first:
             raise TaskError(f"{self.engine.name} decides itself how many distortions it describes: leave count out")
@@ -182,6 +194,7 @@ class Judge:
         not support the levels, or whose comparisons follow personal preferences, compares each picture with anchor
         pictures of known quality, or with its reference and degraded copies of that (``anchors``).
         """
+        check(progress=progress)
         pictures, references = self._inputs(pictures, reference)
         return self._scored(pictures, references, Counter(progress, self._score_questions(references)))
 
@@ -218,6 +231,11 @@ class Judge:
         progress: Progress | None = None,
     ) -> list[Comparison]:
         """``compare`` for many pairs at once; ``references`` has one picture or None per pair."""
+        check(explain=explain, question=question, progress=progress)
+        try:
+            pairs, references = [(a, b) for a, b in pairs], [] if references is None else list(references)
+        except (TypeError, ValueError):
+            raise TaskError("pairs and references: give a list of pairs (A, B), and a list of references") from None
         pairs = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in pairs]
         references = references or [None] * len(pairs)
         if len(references) != len(pairs):
@@ -257,14 +275,9 @@ class Judge:
             budget: most pairs to compare, each in both orders; None is all of up to 12 pictures and
                 1.25 n log2 n of n. The Ranking says how many were asked, and why no more were.
         """
+        check(method=method, reasons=reasons, top_k=top_k, confidence=confidence, budget=budget, progress=progress)
         if method not in ("pairs", "score"):
             raise TaskError(f"unknown ranking method '{method}': choose pairs or score")
-        if top_k is not None and top_k < 1:
-            raise TaskError(f"top_k is {top_k}: give at least 1, or None for the whole order")
-        if budget is not None and budget < 1:
-            raise TaskError(f"budget is {budget}: give at least 1 pair, or None for the default")
-        if not 0.5 <= confidence < 1:
-            raise TaskError(f"confidence is {confidence}: give a probability from 0.5 to below 1, such as 0.95")
         pictures, references = self._inputs(pictures, reference)
         if not pictures:
             raise TaskError("there are no pictures to rank")
@@ -303,6 +316,7 @@ class Judge:
         The other verbs do this by themselves; it is of use before ``rank`` where the pictures come a few at a time and
         can be read again (``files.FilePicture``): then not all of them are in memory together.
         """
+        check(progress=progress)
         pictures, references = self._inputs(pictures, reference)
         self.engine.look(list(zip(pictures, references)), Counter(progress, len(pictures)))
 
@@ -316,6 +330,7 @@ class Judge:
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
         """
+        check(question=question, progress=progress)
         asked = [
             tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
         ]

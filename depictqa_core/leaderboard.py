@@ -14,6 +14,7 @@ import numpy as np
 
 from . import ranking
 from .answers import TIE
+from .checks import check
 from .errors import NothingToCompare, TaskError
 from .results import Comparison, Leaderboard, Standing
 
@@ -109,6 +110,7 @@ def leaderboard(
         resamples: how often the groups are drawn.
         seed: of the draws; the same input gives the same leaderboard.
     """
+    check(resamples=resamples, seed=seed)
     compared = {labels[index] for pair in pairs for index in (pair.a, pair.b)}
     names = [label for label in dict.fromkeys(labels) if label in compared]
     number = {name: place for place, name in enumerate(names)}

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from .config import DepictQAConfig
 from .connector import CONNECTORS
 from .prompts import Slot
+from .versions import require
 from .vision import TOWERS, Prepared, statistics_width
 
 IMAGE_TOKEN = -1
@@ -28,7 +29,7 @@ class DepictQAModel(PreTrainedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values", "cache"]
     _no_split_modules = ["LlamaDecoderLayer", "CLIPEncoderLayer", "TransformerDecoderLayer"]
 
     def __init__(self, config: DepictQAConfig):
@@ -56,6 +57,7 @@ class DepictQAModel(PreTrainedModel):
         super().gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False}, **kwargs)
 
     def _add_lora(self, lora: dict) -> None:
+        require("peft")
         from peft import LoraConfig, inject_adapter_in_model
 
         defaults = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.1}

@@ -1,19 +1,25 @@
 """Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
 
+import contextlib
+import io
 import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 from . import reports
 from .confidence import reliable, uncovered
 from .errors import DepictQAError
 from .results import Failure
+from .storing import write_file
 
 
 def complain(line: str) -> None:
     """One line on stderr about what went wrong."""
-    print(f"depictqa: {reports.printable(line)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads standard error, which is no reason to lose the answers
+        print(f"depictqa: {reports.printable(line)}", file=sys.stderr, flush=True)
 
 
 def notify(options, notices: list[str]) -> None:
@@ -41,7 +47,7 @@ def check_outputs(options, inputs: list[str]) -> None:
             raise DepictQAError(f"{option} {path}: there is no folder {folder}")
         if os.path.isdir(path):
             raise DepictQAError(f"{option} {path}: this is a folder; give a file")
-        if not os.access(path if os.path.exists(path) else folder, os.W_OK):
+        if not all(os.access(place, os.W_OK) for place in (path, folder) if os.path.exists(place)):
             raise DepictQAError(f"{option} {path}: cannot be written; check the permissions")
 
 
@@ -74,13 +80,14 @@ def write_answers(
     for path, content in files.items():
         try:
             with _named(path):
-                Path(path).write_bytes(content.encode("utf-8", "backslashreplace"))
+                write_file(path, content)
             written.append(path)
         except DepictQAError as error:
             failed = error
     notify(options, notices)
     if options.json == "-":
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         sys.stdout.write(document)
     elif not options.quiet:
         print(text(reports.terminal_width(), minimum) + note)
@@ -90,13 +97,19 @@ def write_answers(
 
 
 def save_picture(options, picture, path: str) -> None:
-    """Write a sheet, map or chart (a PIL image).
+    """Write a sheet, map or chart (a PIL image) in the format that the file name ends in.
 
     Raises:
         DepictQAError: it cannot be written; the message names the file.
     """
+    format, data = Image.registered_extensions().get(Path(path).suffix.lower()), io.BytesIO()
+    try:
+        picture.save(data, format, quality=92)
+    except (OSError, ValueError) as error:  # WebP ends at 16383 pixels, JPEG at 65500
+        size = f"{picture.width} x {picture.height}"
+        raise DepictQAError(f"'{path}': {size} pixels cannot be saved as {format} ({error}); choose .png") from error
     with _named(path):
-        picture.save(path, quality=92)
+        write_file(path, data.getbuffer())
     _say_written(options, [path])
 
 
@@ -112,7 +125,8 @@ def _named(path: str):
 def _say_written(options, paths: list[str]) -> None:
     if not options.quiet:
         for path in paths:
-            print(f"written: {reports.printable(path)}", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print(f"written: {reports.printable(path)}", file=sys.stderr, flush=True)
 
 
 def _reliable(result: dict, minimum: float) -> bool | None:

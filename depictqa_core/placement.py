@@ -3,6 +3,7 @@
 import importlib.util
 
 from .errors import CheckpointError
+from .versions import require
 
 DTYPES = ("float32", "float16", "bfloat16")
 QUANTISED = ("int8", "int4")
@@ -49,6 +50,8 @@ def loading_options(config, device, dtype: str) -> dict:
     if dtype not in DTYPES + QUANTISED:
         raise CheckpointError(f"unknown dtype '{dtype}': choose one of {', '.join(DTYPES + QUANTISED)}")
     options = {}
+    if dtype in QUANTISED or isinstance(device, dict) or device in SPREAD:
+        require("accelerate")
     if dtype in QUANTISED:
         options["quantization_config"] = _quantisation(device, dtype)
     options["torch_dtype"] = getattr(torch, dtype if dtype in DTYPES else compute_dtype(device))

@@ -6,7 +6,6 @@ The folder is a data root for ``python -m training train``: ``records/preference
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import TaskError
+from .checks import check
+from .documents import describe
+from .errors import StorageError, TaskError
 from .images import Picture
-from .storing import readable_file_errors, rewriting
+from .rules import SWITCH, Rule, problem, string
+from .storing import readable_file_errors, replacing, rewriting
 from .tasks import RATING, WINNERS
 
 RECORDS = "records/preferences.json"
@@ -48,8 +50,9 @@ def picked(count: int, text: str) -> list[int]:
     Raises:
         TaskError: not whole numbers of pictures from 1, or one of them twice.
     """
+    check(picked=text)
     words = text.replace(",", " ").split()
-    if not all(word.isdecimal() for word in words):
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
         raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
     numbers = [int(word) - 1 for word in words]
     for number in numbers:
@@ -66,6 +69,7 @@ def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
     Raises:
         TaskError: a rating that is no number.
     """
+    check(margin=margin)
     if any(rating != rating for rating in ratings):
         raise TaskError("ratings: one of them is not a number (NaN)")
     order = sorted(range(len(ratings)), key=lambda index: -ratings[index])
@@ -126,7 +130,8 @@ def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
         _keep(root, picture)
     counts = dict.fromkeys(("new", "known", "changed"), 0)
     with rewriting(root / RECORDS, []) as records:
-        by_id = {record.get("id"): record for record in records}
+        _check(records, root / RECORDS)
+        by_id = {record["id"]: record for record in records}
         for preference in preferences:
             record = _record(preference, now)
             old = by_id.get(record["id"])
@@ -142,6 +147,27 @@ def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
                 old |= {**record, "earlier": earlier}
         total = len(records)
     return Collected(**counts, total=total)
+
+
+RECORD = {
+    "id": string(),
+    "A_better_B": SWITCH,
+    "earlier": Rule("a list of earlier answers", lambda v: isinstance(v, list)),
+}
+"""What is read of a record that was written before; what else a record holds is left as it is."""
+
+
+def _check(records: list, path: Path) -> None:
+    """Raise StorageError for the first record that ``collect`` cannot have written."""
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            wrong = f"is {describe(record)}, not an object"
+        elif missing := [name for name in ("id", "A_better_B") if name not in record]:
+            wrong = f"has no {missing[0]}"
+        else:
+            wrong = problem(record, RECORD)
+        if wrong:
+            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it away")
 
 
 def _record(preference: Preference, now: str) -> dict:
@@ -171,7 +197,5 @@ def _keep(root: Path, picture: Picture) -> None:
     """Write a picture under its content hash, whole or not at all."""
     path = root / _path(picture)
     if not path.exists():
-        part = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.part")
-        with readable_file_errors(path):
+        with readable_file_errors(path), replacing(path) as part:
             Image.fromarray(picture.rgb).save(part, "PNG", compress_level=4)
-            part.replace(path)

@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 from . import published_layout as layout
 from .checkpoints import file_hash, write_card
 from .config import DepictQAConfig
+from .documents import read_json
 from .errors import CheckpointError
 from .foreign_tensors import Tensors, model_files, open_tensors
 from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_tokenizer
 from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
+from .rules import whole
 from .tasks import QUESTION
 
 SHARD_BYTES = 2**29
@@ -240,7 +242,7 @@ def _language_settings(folder: Path) -> dict:
     if not folder.is_dir():
         raise CheckpointError(f"language model '{folder}' is not a folder: give the whole folder of Vicuna-7B-v1.5")
     try:
-        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        raw = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"language model '{folder}' has no readable config.json: download it again") from error
     if not isinstance(raw, dict) or raw.get("model_type") != "llama":
@@ -248,7 +250,11 @@ def _language_settings(folder: Path) -> dict:
     if raw.get("tie_word_embeddings") or raw.get("attention_bias") or raw.get("mlp_bias"):
         raise CheckpointError(f"language model '{folder}' is no LLaMA of the kind of Vicuna-7B-v1.5: use that one")
     settings = {name: raw[name] for name in _LANGUAGE_SETTINGS if raw.get(name) is not None}
-    missing = [name for name in _LANGUAGE_SETTINGS[:5] if type(settings.get(name)) is not int or settings[name] < 1]
+    missing = [
+        name
+        for name in _LANGUAGE_SETTINGS[:5]
+        if not whole(1, 1024 if "num_" in name else 2**24).fits(settings.get(name))
+    ]
     if missing:
         raise CheckpointError(f"language model '{folder}' is damaged: its config.json lacks {', '.join(missing)}")
     rope = raw.get("rope_parameters") or {}
@@ -274,7 +280,7 @@ def _open_clip(path: Path) -> tuple[list[Path], list[Tensors]]:
     if not path.is_dir():
         return [path], [open_tensors(path)]
     try:
-        raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        raw = read_json(path / "config.json")
         raw = raw.get("vision_config") or raw
         kind, act, heads = raw.get("model_type"), raw.get("hidden_act"), raw.get("num_attention_heads", 12)
     except (OSError, ValueError, AttributeError) as error:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from . import drawing
+from .checks import check
 from .errors import TaskError
 from .images import Picture
 
@@ -116,6 +117,7 @@ def grid(height: int, width: int, tile: int = TILE) -> Grid:
     Raises:
         TaskError: a tile below ``SMALLEST`` pixels.
     """
+    check(tile=tile)
     if tile < SMALLEST:
         raise TaskError(f"tile: {tile} pixels are too few to see anything in; give {SMALLEST} or more")
     side = max(min(tile, min(height, width) // 2), SMALLEST)

@@ -184,13 +184,16 @@ class Reading:
         self.check()
         blocked = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
         blocked = blocked.masked_fill(~allowed, torch.finfo(embeds.dtype).min)[:, None]
-        keep = {"logits_to_keep": last} if last and _keeps_logits(type(self.language)) else {}
+        known = _keywords(type(self.language))
+        keep = {"logits_to_keep": last} if last and "logits_to_keep" in known else {}
+        # transformers 5.24 calls it cache
+        cache = "cache" if "cache" in known and "past_key_values" not in known else "past_key_values"
         return self.language(
             inputs_embeds=embeds,
             attention_mask=blocked,
             position_ids=positions,
-            past_key_values=self.cache,
             use_cache=True,
+            **{cache: self.cache},
             **keep,
         ).logits
 
@@ -317,8 +320,9 @@ def _exact_product(head: torch.nn.Linear, inputs: tuple, output: torch.Tensor) -
 
 
 @functools.cache
-def _keeps_logits(kind: type) -> bool:
-    return "logits_to_keep" in inspect.signature(kind.forward).parameters
+def _keywords(kind: type) -> frozenset[str]:
+    """What the forward method of a network takes."""
+    return frozenset(inspect.signature(kind.forward).parameters)
 
 
 def _text(segments: list[Segment], forced: torch.Tensor | None = None) -> torch.Tensor:

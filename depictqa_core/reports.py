@@ -1,7 +1,5 @@
 """What the command line shows and writes: aligned tables, JSON, CSV rows and a progress bar."""
 
-import csv
-import io
 import json
 import shutil
 import sys
@@ -22,10 +20,8 @@ from .results import (
     Score,
     Standing,
 )
+from .storing import csv_line
 from .tasks import LABELS, LEVELS, NONE
-
-CSV_UNSAFE = {0: "\N{REPLACEMENT CHARACTER}", ord("\r"): "\n"}
-"""What the csv module of older Pythons cannot write, or writes without the quotes that it needs."""
 
 # ---------------------------------------------------------------------- JSON and CSV
 
@@ -51,17 +47,15 @@ def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Se
     added where the answers are not about single pictures).
 
     Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
-    distortions has the label "none". None is an empty cell. Without answers, those ``left_out`` say the columns.
+    distortions has the label "none". None is an empty cell, and text that would be a formula is marked as text
+    (``storing.csv_cell``). Without answers, those ``left_out`` say the columns.
     """
     rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
     columns = next((list(_row(answer)) for answer in (*results, *left_out)), [])
     if "picture" not in columns and (failures or not columns):
         columns.append("picture")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, "error"], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    columns = [*columns, "error"]
+    return csv_line(columns) + "".join(csv_line(row.get(column) for column in columns) for row in rows)
 
 
 def _row(result: dict) -> dict:
@@ -73,7 +67,7 @@ def _row(result: dict) -> dict:
         elif isinstance(value, list):
             row[key] = " and ".join(map(str, value)) or (NONE if key == "labels" else None)
         else:
-            row[key] = value.translate(CSV_UNSAFE) if isinstance(value, str) else value
+            row[key] = value
     return row
 
 

@@ -3,13 +3,14 @@
 It weighs the words of detailed answers for their confidence (facts 4). No network, no code from the folder, no pickles.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .documents import read_json
 from .errors import CheckpointError
+from .rules import problem, whole
 
 BATCH = 64
 """Texts that are encoded at once."""
@@ -62,7 +63,11 @@ class SentenceEncoder:
         noted = self.folder / "sentence_bert_config.json"
         limits = [LONGEST, self.tokenizer.model_max_length]
         if noted.is_file():
-            limits.append(json.loads(noted.read_text(encoding="utf-8")).get("max_seq_length") or LONGEST)
+            where = f"sentence encoder '{self.folder}': {noted.name}"
+            noted = read_json(noted, where=where, error=CheckpointError)
+            if wrong := problem(noted, {"max_seq_length": whole(1, 2**20)}):
+                raise CheckpointError(f"{where}: {wrong}; download the folder again")
+            limits.append(noted.get("max_seq_length", LONGEST))
         return min(limits)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from . import drawing
+from .checks import check
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
 from .errors import TaskError
 from .images import Picture
@@ -69,6 +70,7 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
     """
     if not entries:
         raise TaskError("there are no pictures to put on a sheet")
+    check(per_page=per_page)
     if not 1 <= per_page <= MOST_SHOWN:
         raise TaskError(f"{per_page} pictures on a page is not possible: choose 1 to {MOST_SHOWN}")
     cards = [_judged_card(entry, number) for number, entry in enumerate(entries, start=1)]

@@ -2,13 +2,40 @@
 
 from collections.abc import Callable
 
+import psutil  # accelerate brings it
 import torch
 
 from .caches import ByteCache
-from .images import Picture
+from .connector import CONNECTORS
+from .images import Picture, SizePolicy
 from .slots import Slot, distinct_slots
-from .vision import prepare, prepare_comparison
+from .vision import TOWERS, prepare, prepare_comparison, statistics_width
 from .workers import parallel
+
+KEPT_IMAGES = 256
+"""Images of the largest size whose features there is room for by default: a ranking shows each of them many times."""
+LEAST_BYTES, LARGEST_SHARE = 256 * 2**20, 0.25
+"""Bounds of the default budget: bytes, and a share of the free memory, which counts for more."""
+
+
+def bytes_per_image(model) -> int:
+    """Bytes that the features of an image of the largest size take, from the configuration of a network alone."""
+    config = model.config
+    policy = SizePolicy(**config.size)
+    with torch.device("meta"), torch.no_grad():
+        tower = TOWERS[config.vision["kind"]](config)
+        connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
+        statistics = torch.empty(1, statistics_width(config)) if tower.uses_statistics else None
+        pixels = torch.empty(1, 3, *policy.padded(policy.short, max(policy.short, policy.long)))
+        pooled = connector.pool(tower(pixels, statistics))[0]
+    kept = torch.float32 if pooled.dim() == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
+    return pooled.numel() * kept.itemsize
+
+
+def default_budget(model) -> int:
+    """Bytes of vision features that are kept for a network where nobody says how many."""
+    wanted = max(LEAST_BYTES, KEPT_IMAGES * bytes_per_image(model))
+    return min(wanted, int(LARGEST_SHARE * psutil.virtual_memory().available))
 
 
 class Sight:

@@ -1,90 +1,102 @@
-"""Files that many runs may write at once: locks, rows appended whole, safe names below a folder, new PNG files."""
+"""Files written safely: whole files by replacement, rows at the end of shared files, names below a folder, new PNGs."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from PIL import Image, PngImagePlugin
 
+from .documents import read_json
 from .errors import StorageError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-    import msvcrt
-
-_LOCKED_BYTE = 2**30  # beyond what is written: Windows keeps others from reading a locked byte
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}
+REWRITTEN_BYTES = 2**29
+"""Largest file that ``rewriting`` takes."""
 LONGEST_PART = 80
 """Characters of a label that a file name takes over."""
+FORMULA = ("=", "+", "-", "@", "\t", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
+FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
+"""What begins a formula in a spreadsheet."""
+LONGEST_NAME = 200
+"""Bytes of a file name before its counter and ending; file systems take 255 in all."""
 
-# ---------------------------------------------------------------------- locks and appending
+# ---------------------------------------------------------------------- whole files
 
 
 @contextmanager
-def locked(file) -> Iterator[None]:
-    """Hold an open binary file for this process alone; waits for whoever has it, and lets go if this process dies."""
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    else:
-        file.seek(_LOCKED_BYTE)
-        while True:
-            try:
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-                break
-            except OSError:
-                time.sleep(0.05)
-    try:
-        yield
-    finally:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_UN)
-        else:
-            file.flush()
-            file.seek(_LOCKED_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Write a whole file: others see the old one or the new one, never a part, and a failure leaves the old one.
 
-
-def append_csv(path: str | Path, row: Mapping) -> None:
-    """Append one row to a CSV file, with the header before the first; never mixed with the row of another run.
+    Two processes may write the same file at the same time. A link is followed, the permissions of an existing file are
+    kept, and what is not a regular file (a pipe, a device) is written to directly.
 
     Args:
-        path: the file; made where there is none.
-        row: column -> value; None is an empty cell.
+        path: the file; its folder exists.
+
+    Yields:
+        the path to write to.
 
     Raises:
-        StorageError: the file cannot be written, or has other columns.
+        OSError: the file cannot be written; nothing of the new one remains.
     """
-    text = io.StringIO()
-    header = _csv_line(row)
-    csv.writer(text, lineterminator="\n").writerow(["" if value is None else _cell(value) for value in row.values()])
-    with _appending(path) as file:
-        file.seek(0)
-        first = file.readline().decode("utf-8", "replace").rstrip("\r\n")
-        if first and first != header:
-            raise StorageError(
-                f"{path}: has other columns than this version writes; move it away or choose another name"
-            )
-        _add(file, text.getvalue() if first else f"{header}\n{text.getvalue()}")
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # not made of the name, which may be as long as names can be
+    try:
+        yield part
+        flush(part)
+        if path.exists():
+            shutil.copymode(path, part)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # Windows cannot open folders
+        flush(path.parent)
 
 
-def append_jsonl(path: str | Path, row: Mapping) -> None:
-    """Append one line of JSON to a file; never mixed with the line of another run.
+def write_file(path: str | Path, content: str | bytes | memoryview | Callable[[Path], object]) -> None:
+    """Write a whole file as ``replacing`` does.
+
+    Args:
+        path: the file; its folder exists.
+        content: text (lone surrogates are written as escapes), bytes, or what is called with the path to write to.
 
     Raises:
-        StorageError: the file cannot be written.
+        OSError: the file cannot be written; nothing of the new one remains.
     """
-    with _appending(path) as file:
-        _add(file, json.dumps(row, ensure_ascii=False) + "\n")
+    with replacing(path) as part:
+        if callable(content):
+            content(part)
+        else:
+            part.write_bytes(_encoded(content) if isinstance(content, str) else content)
+
+
+def flush(path: Path) -> None:
+    """Have the system write a file or the names in a folder to the disk, where a power failure cannot undo it."""
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 @contextmanager
@@ -100,58 +112,151 @@ def rewriting(path: str | Path, default) -> Iterator:
         StorageError: the file cannot be read or written, or does not hold a value of the kind of ``default``.
     """
     path = Path(path)
-    with _appending(path.with_name(path.name + ".lock")):  # the file itself is replaced, so it cannot be the lock
+    with contextlib.ExitStack() as lock:
+        with readable_file_errors(path):
+            lock.enter_context(locked(path))
         value = _read_json(path, default)
         yield value
-        part = path.with_name(path.name + ".part")
         with readable_file_errors(path):
-            part.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8", newline="\n")
-            os.replace(part, path)
+            write_file(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
 def _read_json(path: Path, default):
     if not path.exists():
         return default
-    with readable_file_errors(path):
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise StorageError(f"{path}: is damaged ({error}); repair it or move it away") from None
-    if not isinstance(value, type(default)):
-        raise StorageError(f"{path}: holds something else than expected; repair it or move it away")
-    return value
+    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it away", error=StorageError)
+
+
+# ---------------------------------------------------------------------- locks and appending
 
 
 @contextmanager
-def _appending(path: str | Path):
+def locked(path: str | Path) -> Iterator[None]:
+    """Hold a file for this process and thread alone; waits for whoever has it, and lets go if this process dies.
+
+    The lock is a file of its own next to it, because the file itself may be replaced.
+
+    Raises:
+        OSError: the lock cannot be made.
+    """
+    path = Path(path)
+    lock = FileLock(str(path.with_name(f".{path.name}.lock")))
+    try:
+        lock.acquire()
+    except NotImplementedError as error:
+        raise OSError("this disk has no file locks") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def append_text(path: str | Path, text: str, closing: Callable[[bytes], str] | None = None) -> None:
+    """Add whole lines at the end of a file; never mixed with those of another run, all of them or none.
+
+    Args:
+        path: the file; made where there is none.
+        text: lines, each with its end.
+        closing: given what the file holds, what must be added before; by default the end of a last line that lacks it
+            (its writer was killed).
+
+    Raises:
+        OSError: the file cannot be written; it is as it was.
+    """
+    with locked(path), open(path, "a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if closing is None:
+            file.seek(max(0, end - 1))
+            text = ("\n" if end and file.read(1) != b"\n" else "") + text
+        else:
+            file.seek(0)
+            text = closing(file.read()) + text
+        try:
+            rest = memoryview(_encoded(text))
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(end)
+            raise
+
+
+def append_jsonl(path: str | Path, row: Mapping) -> None:
+    """Append one line of JSON to a file as ``append_text`` does.
+
+    Raises:
+        StorageError: the file cannot be written; it is as it was.
+    """
     with readable_file_errors(path):
-        with open(path, "a+b") as file, locked(file):
-            yield file
+        append_text(path, json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _add(file, text: str) -> None:
-    """Write at the end, on a line of its own even where an earlier write broke off."""
-    file.seek(0, os.SEEK_END)
-    if file.tell():
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            text = "\n" + text
-    file.write(text.encode("utf-8", "backslashreplace"))
-    file.flush()
+def append_csv(path: str | Path, row: Mapping) -> None:
+    """Append one row to a CSV file as ``append_text`` does, with the header before the first.
+
+    Args:
+        path: the file; made where there is none.
+        row: column -> value; None is an empty cell.
+
+    Raises:
+        StorageError: the file cannot be written, or has other columns; it is as it was.
+    """
+    header = csv_line(row)
+
+    def closing(content: bytes) -> str:
+        if not content:
+            return header
+        first = content.split(b"\n", 1)[0].decode("utf-8-sig", "replace").rstrip("\r") + "\n"
+        if first != header:
+            raise StorageError(
+                f"{path}: has other columns than this version writes; move it away or choose another name"
+            )
+        return _closing_csv(content)
+
+    with readable_file_errors(path):
+        append_text(path, csv_line(row.values()), closing)
 
 
-def _csv_line(columns) -> str:
+def _closing_csv(content: bytes) -> str:
+    """What ends the last row of a CSV file: nothing, a line's end, or also the quotes of a row that broke off."""
+    if content.endswith(b"\n") and content.count(b'"') % 2 == 0:
+        return ""
+    for end in ("", "\n", '"\n'):
+        text = io.StringIO(content.decode("utf-8", "replace") + end + "x\n", newline="")
+        with contextlib.suppress(csv.Error):
+            *_, last = csv.reader(text)
+            if last == ["x"]:
+                return end
+    return "\n"
+
+
+def csv_line(values: Iterable) -> str:
+    """One row of a CSV file, with its end."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(columns)
+    csv.writer(text, lineterminator="\n").writerow(map(csv_cell, values))
     return text.getvalue()
 
 
-def _cell(value):
-    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("\r", "\n") if isinstance(value, str) else value
+def csv_cell(value):
+    """What stands for a value in a CSV file: None is empty, and text that a spreadsheet would run as a formula gets an
+    apostrophe in front, which spreadsheets take for "this is text".
+
+    >>> csv_cell("=1+1"), csv_cell("a-b"), csv_cell(-1.5), csv_cell(None)
+    ("'=1+1", 'a-b', -1.5, '')
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    # the csv module of older Pythons cannot write a NUL, and writes CR without the quotes that it needs
+    value = value.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("\r", "\n")
+    return f"'{value}" if value.startswith(FORMULA) else value
 
 
 @contextmanager
 def readable_file_errors(path: str | Path):
+    """Turn an OSError into a StorageError that names the file."""
     try:
         yield
     except OSError as error:
@@ -189,7 +294,7 @@ def file_part(text: str) -> str:
     >>> file_part('SDXL 1.0/"best"'), file_part("..")
     ('SDXL 1.0__best_', '__')
     """
-    part = re.sub(r'[<>:"/\\|?*%\x00-\x1f\x7f]', "_", " ".join(text.split()))[:LONGEST_PART].rstrip(" ")
+    part = re.sub(r'[<>:"/\\|?*%\x00-\x1f\x7f\ud800-\udfff]', "_", " ".join(text.split()))[:LONGEST_PART].rstrip(" ")
     part = re.sub(r"^\.+|\.+$", lambda dots: "_" * len(dots[0]), part)
     return f"{part}_" if part.split(".")[0].lower() in _RESERVED else part
 
@@ -198,7 +303,8 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
     """Put values into a file-name pattern.
 
     ``%name%`` becomes the value of that name; ``%date%`` and ``%time%`` the local date and time, and
-    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay.
+    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay. Names of
+    files and folders that become too long are cut to ``LONGEST_NAME`` bytes.
     """
     formats = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
     values = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now), **values}
@@ -210,7 +316,15 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
             return file_part(shown)
         return file_part(values[word]) if word in values else match[0]
 
-    return re.sub("%([^%/\\\\]+)%", value, pattern)
+    filled = re.sub("%([^%/\\\\]+)%", value, pattern)
+    return re.sub(r"[^/\\]+", lambda part: _shortened(part[0]), filled)
+
+
+def _shortened(name: str) -> str:
+    """A file name cut to ``LONGEST_NAME`` bytes of UTF-8, between two characters."""
+    if len(encoded := name.encode("utf-8", "replace")) <= LONGEST_NAME:
+        return name
+    return encoded[:LONGEST_NAME].decode("utf-8", "ignore").rstrip(" .")
 
 
 # ---------------------------------------------------------------------- pictures
@@ -235,14 +349,13 @@ def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, te
         path = Path(folder) / f"{stem}_{counter:05}_.png"
         with readable_file_errors(path):
             try:
-                file = open(path, "xb")
+                open(path, "xb").close()  # the name is ours from now on
             except FileExistsError:
                 counter += 1
                 continue
             try:
-                with file:
-                    file.write(data.getbuffer())
-            except OSError:
+                write_file(path, data.getbuffer())
+            except BaseException:
                 path.unlink(missing_ok=True)
                 raise
         return path

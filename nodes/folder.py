@@ -1,6 +1,7 @@
 """The node that loads the pictures of a folder as the command line reads them: in natural order, damaged ones named."""
 
 import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import folder_paths
@@ -10,7 +11,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
-from ..depictqa_core.files import find_pictures
+from ..depictqa_core.files import Found, NoPictures, equal_names, leads_around, left_out_lines, search
 from ..depictqa_core.images import as_picture
 from ..depictqa_core.storing import below
 from .drawn import to_image
@@ -86,10 +87,11 @@ class LoadFolder(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, folder, subfolders, start, limit):
         try:
-            files = [(path, os.stat(path)) for path in _chosen(folder, subfolders, start, limit)[0]]
+            paths, found = _chosen(folder, subfolders, start, limit)
+            files = [(path, os.stat(path)) for path in paths]
         except (DepictQAError, OSError) as error:  # it is told when the node runs
             return str(error)
-        return repr([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files])
+        return repr([*((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files), found])
 
     @classmethod
     def execute(cls, folder, subfolders, start, limit) -> io.NodeOutput:
@@ -109,25 +111,36 @@ class LoadFolder(io.ComfyNode):
             raise ValueError(f"folder: none of the {len(paths)} pictures can be read; {unreadable[0]}")
         names = [PurePosixPath(picture.name) for picture in pictures]
         parents = [name.parent.name or root.name for name in names]
-        said = f"{len(pictures)} of {found} pictures of {folder}"
-        report = "\n".join([said, *unreadable])
+        where = {parent: {name.parent for name, own in zip(names, parents) if own == parent} for parent in parents}
+        parents = [
+            own if len(where[own]) == 1 else (root.name / name.parent).as_posix() for name, own in zip(names, parents)
+        ]
+        said = f"{len(pictures)} of {len(found.names)} pictures of {folder}"
+        others = [replace(one, path=os.path.relpath(one.path, root)) for one in found.left_out]
+        report = "\n".join([said, *unreadable, *left_out_lines(others, expected=True)])
         rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
-        table = Table(["", "size"], rows, [(picture,) for picture in pictures], [said, *unreadable])
+        notices = [said, *unreadable, *left_out_lines(others)]
+        table = Table(["", "size"], rows, [(picture,) for picture in pictures], notices)
         images = [to_image(Image.fromarray(picture.rgb)) for picture in pictures]
-        stems = [name.stem for name in names]
+        shared, twins = equal_names(parents, [name.name for name in names])
+        stems = [base or str(name) for base, name in zip(shared, names)]  # a whole path is shared with none
         return node_output(cls, images, [str(name) for name in names], parents, report, stems, table=table)
 
 
 def folders() -> list[str]:
-    """What the folder widget offers: the input and output folders and the folders in them, ``DEPTH`` levels deep."""
+    """What the folder widget offers: the input and output folders and the folders in them, ``DEPTH`` levels deep.
+
+    Folders that are links are followed, but for those that lead to a folder around them.
+    """
     found = []
     for name, root in ROOTS.items():
         found.append(name)  # also before the first picture is saved there
         top = root()
-        for current, inside, _ in os.walk(top):
+        for current, inside, _ in os.walk(top, followlinks=True):
             parts = Path(current).relative_to(top).parts
             found += ["/".join((name, *parts))] if parts else []
-            inside[:] = sorted(folder for folder in inside if not folder.startswith(".") and len(parts) < DEPTH)
+            visible = [folder for folder in inside if not folder.startswith(".") and len(parts) < DEPTH]
+            inside[:] = sorted(folder for folder in visible if not leads_around(os.path.join(current, folder)))
     return found
 
 
@@ -144,16 +157,19 @@ def _resolve(folder: str) -> Path:
     return path
 
 
-def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list[Path], int]:
-    """The picture files to load, and how many there are in all; raises DepictQAError if there are none."""
+def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list[Path], Found]:
+    """The picture files to load, and all that was found; raises DepictQAError if there are none."""
     root = _resolve(folder)
     try:
-        found = find_pictures([str(root)], recursive=subfolders)
-    except ImageError:
+        found = search([str(root)], recursive=subfolders)
+    except NoPictures as error:
         hint = "" if subfolders else " itself; turn subfolders on to look into the folders in it"
-        raise ImageError(f"folder: there are no pictures in {folder!r}{hint}.") from None
+        others = [replace(one, path=os.path.relpath(one.path, root)) for one in error.left_out]
+        lines = "".join(f"; {line}" for line in left_out_lines(others))
+        raise ImageError(f"folder: there are no pictures in {folder!r}{hint}{lines}.") from None
     except OSError as error:
         raise ImageError(f"folder: {folder!r} cannot be read ({error.strerror or error}).") from None
-    if start >= len(found):
-        raise TaskError(f"start: is {start}, but there are {len(found)} pictures in {folder!r}; give a smaller number.")
-    return [Path(path) for path in found[start : start + limit]], len(found)
+    count = len(found.names)
+    if start >= count:
+        raise TaskError(f"start: is {start}, but there are {count} pictures in {folder!r}; give a smaller number.")
+    return [Path(path) for path in found.names[start : start + limit]], found

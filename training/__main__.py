@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from depictqa_core.errors import DepictQAError
+from depictqa_core.streams import open_streams
 
 from .averaging import add_average
 from .dataset.commands import add_build, add_describe, add_read, add_split
@@ -12,6 +13,7 @@ from .evaluation.command import add_calibrate, add_evaluate
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Expected failures end in one line on standard error."""
+    open_streams()
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the data, train and evaluate judges.")
     commands = parser.add_subparsers(dest="command", required=True)
     _pictures(

@@ -16,6 +16,7 @@ from PIL import Image
 from .dataset.labels import quality
 from .dataset.measures import metrics
 from .distortions import apply
+from .storing import write_text
 
 SIDE = 224
 """Pixels: at this size no published checkpoint resizes a picture."""
@@ -61,7 +62,7 @@ def main() -> None:
             entries.append({**entry, "made_by": made, "source": source, "licence": "MIT (Comfy-Org), AI-generated"})
     entries.sort(key=lambda entry: -entry["position"])
     text = json.dumps({"about": ABOUT, "anchors": entries}, indent=1)
-    (options.out / "anchors.json").write_text(text + "\n", encoding="utf-8")
+    write_text(options.out / "anchors.json", text + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depictqa_core.checkpoints import describe_checkpoint, quiet, write_card
+from depictqa_core.documents import read_json
 from depictqa_core.errors import CheckpointError
 
 
@@ -46,7 +47,7 @@ def average(first: str | Path, second: str | Path, output: str | Path, share: fl
         with safe_open(str(second / file), "pt") as tensors:
             mixed = {name: _mix(of_first.get(name), name, tensors.get_tensor(name), share) for name in tensors.keys()}
             save_file(mixed, str(unfinished / file), metadata=tensors.metadata())
-    config = json.loads((unfinished / "config.json").read_text(encoding="utf-8"))
+    config = read_json(unfinished / "config.json", error=CheckpointError)
     config["calibration"] = {}
     (unfinished / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     parents = [{key: card.get(key) for key in ("name", "version", "license", "trained_on")} for card in cards]

@@ -1,6 +1,5 @@
 """The batches of every step for one process, read ahead by threads; what cannot be read is skipped and named."""
 
-import csv
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -12,10 +11,12 @@ import torch
 
 from depictqa_core.errors import ImageError
 from depictqa_core.images import WHOLE
+from depictqa_core.storing import csv_line
 
 from .examples import Example, collate, make_example
 from .loader import Shown
 from .sampling import Deck, cut
+from .storing import append_text
 
 PATIENCE = 1000
 """Pictures over which the share of unreadable ones is judged, before as many were read."""
@@ -40,8 +41,7 @@ class Unreadable:
             self.failed += 1
             if path not in self.paths:
                 self.paths[path] = reason
-                with open(self.log, "a", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerow([path, reason])
+                append_text(self.log, csv_line([path, reason]))
 
     def check(self, read: int, failed: int) -> None:
         """Raise ImageError if too many of the pictures read so far, by all processes, could not be read."""

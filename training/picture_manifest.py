@@ -1,23 +1,48 @@
 """The list of packages that pictures come from: versions, licences, files, split and thresholds, read from YAML."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import yaml
+from depictqa_core.documents import describe, named, nearest, read_text
+from depictqa_core.errors import DepictQAError
+from depictqa_core.rules import Rule, is_number, number, one_of, problem, whole
+
+from .documents import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
 
 KINDS = ("pip", "apt", "npm")
+SOURCES = Rule("a list of sources", lambda v: v is None or isinstance(v, list))
+KEYS = {
+    "sources": SOURCES,
+    "reserved": Rule("sources and hashes", lambda v: v is None or isinstance(v, dict)),
+    "rules": Rule("thresholds by name", lambda v: v is None or isinstance(v, dict)),
+    "seed": Rule("a text or a number", lambda v: TEXT.fits(v) or is_number(v)),
+    "validation_share": Rule("a share that must be at least 0 and below 1", lambda v: is_number(v) and 0 <= v < 1),
+    "near_duplicate_bits": whole(0, 128),
+}
+RESERVED = {"sources": SOURCES, "hashes": NAME}
 
 
-class ManifestError(ValueError):
+class ManifestError(DepictQAError, ValueError):
     """The picture manifest is missing something or contradicts itself; the message names the entry."""
 
 
-@dataclass(frozen=True)
+SIDE, GREY, SHARE_OF_AREA = whole(1, 10**6), number(0, 255), number(0, 1)
+TEXTS = Rule(
+    "a text, or a list of texts", lambda v: isinstance(v, tuple) and len(v) <= 10_000 and all(map(TEXT.fits, v))
+)
+
+
+def _is_group(value) -> bool:
+    try:
+        return TEXT.fits(value) and len(value) <= 1000 and re.compile(value).groups == 1
+    except (re.error, RecursionError, OverflowError):
+        return False
+
+
+@data_model
 class Rules:
     """Thresholds of the checks; a source may override any of them under `rules`.
 
@@ -27,32 +52,32 @@ class Rules:
     working size.
     """
 
-    min_short: int = 256
-    max_long: int = 1600
-    min_mean: float = 30.0
-    max_mean: float = 232.0
-    min_std: float = 18.0
-    min_colours: int = 250
-    max_flat: float = 0.5
-    max_transparent: float = 0.002
-    min_chroma: float = 16.0
-    min_detail: float = 4.0
-    min_jpeg_quality: int = 60
+    min_short: field_of(int, SIDE) = 256
+    max_long: field_of(int, SIDE) = 1600
+    min_mean: field_of(float, GREY) = 30.0
+    max_mean: field_of(float, GREY) = 232.0
+    min_std: field_of(float, GREY) = 18.0
+    min_colours: field_of(int, whole(0, 2**24)) = 250
+    max_flat: field_of(float, SHARE_OF_AREA) = 0.5
+    max_transparent: field_of(float, SHARE_OF_AREA) = 0.002
+    min_chroma: field_of(float, GREY) = 16.0
+    min_detail: field_of(float, number(0, 1e6)) = 4.0
+    min_jpeg_quality: field_of(int, whole(0, 100)) = 60
 
 
-@dataclass(frozen=True)
+@data_model
 class Source:
     """One package of the manifest: `id` is the name of its unpacked folder and the prefix of its pictures."""
 
-    id: str
-    kind: str
-    name: str
-    version: str
-    licence: str
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    group: str | None
-    rules: Rules
+    id: field_of(str, Rule("a name without / and ..", lambda v: NAME.fits(v) and Path(v).name == v != ".."))
+    kind: field_of(str, one_of(*KINDS))
+    name: field_of(str, NAME)
+    version: field_of(str, NAME)
+    licence: field_of(str, NAME)
+    include: field_of(tuple[str, ...], TEXTS)
+    exclude: field_of(tuple[str, ...], TEXTS)
+    group: field_of(str | None, optional(Rule("a regular expression with exactly one group", _is_group)))
+    rules: field_of(Rules, instance_of(Rules, "thresholds by name"))
 
 
 @dataclass(frozen=True)
@@ -75,10 +100,16 @@ def load_manifest(path: str | Path) -> Manifest:
             reserved list.
     """
     path = Path(path)
-    document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    document = read_yaml(path, where=f"the manifest {named(path)}", error=ManifestError)
+    if unknown := [key for key in document if key not in KEYS]:
+        raise ManifestError(
+            f"{path.name}: unknown key {unknown[0]}{nearest(unknown[0], KEYS)}; known keys are {', '.join(KEYS)}"
+        )
+    reserved_block = document.get("reserved") or {}
+    if wrong := problem(document, KEYS) or problem(reserved_block, RESERVED, "reserved."):
+        raise ManifestError(f"{path.name}: {wrong}")
     base = _rules(Rules(), document.get("rules"), "rules")
     sources = tuple(_source(item, base) for item in document.get("sources") or ())
-    reserved_block = document.get("reserved") or {}
     reserved = tuple(_source(item, base) for item in reserved_block.get("sources") or ())
     names = Counter((s.kind, s.name) for s in sources + reserved)
     for (kind, name), count in names.items():
@@ -91,48 +122,51 @@ def load_manifest(path: str | Path) -> Manifest:
         raise ManifestError(f"{path.name}: source id {ids.most_common(1)[0][0]} is used twice")
     hashes = {}
     if reserved_block.get("hashes"):
-        lines = (path.parent / reserved_block["hashes"]).read_text(encoding="utf-8").splitlines()
-        hashes = dict(line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
-    share = float(document.get("validation_share", 0.12))
-    if not 0.0 <= share < 1.0:
-        raise ManifestError(f"{path.name}: validation_share is {share}, but must be at least 0 and below 1")
-    return Manifest(
-        sources, reserved, str(document.get("seed", "")), share, int(document.get("near_duplicate_bits", 14)), hashes
-    )
+        hashes = _read_hashes(path.parent / reserved_block["hashes"])
+    share, bits = document.get("validation_share", 0.12), document.get("near_duplicate_bits", 14)
+    return Manifest(sources, reserved, str(document.get("seed", "")), share, bits, hashes)
 
 
-def _source(item: dict, base: Rules) -> Source:
-    missing = [key for key in ("kind", "name", "version", "licence") if not item.get(key)]
-    label = item.get("name") or item
-    if missing:
-        raise ManifestError(f"source {label}: missing {', '.join(missing)}")
-    if item["kind"] not in KINDS:
-        raise ManifestError(f"source {label}: kind is {item['kind']!r}, but must be one of {', '.join(KINDS)}")
-    identity = item.get("id") or item["name"].lstrip("@").replace("/", "-")
-    group = item.get("group")
-    if group and re.compile(group).groups != 1:
-        raise ManifestError(f"source {label}: group must be a regular expression with exactly one group")
-    include = tuple(item.get("include") or ("*",))
-    return Source(
-        identity,
-        item["kind"],
-        item["name"],
-        str(item["version"]),
-        item["licence"],
-        include,
-        tuple(item.get("exclude") or ()),
-        group,
-        _rules(base, item.get("rules"), f"source {label}"),
-    )
+def _read_hashes(path: Path) -> dict[str, str]:
+    """Hash -> file name, from a file with a hash and a name in each line."""
+    found = {}
+    for line in read_text(path, error=ManifestError).splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        code, _, name = line.strip().partition(" ")
+        if not re.fullmatch("[0-9a-f]{32}", code):
+            raise ManifestError(f"{path.name}: {describe(code)} is no hash of 32 hex digits")
+        found[code] = name.strip()
+    return found
 
 
-def _rules(base: Rules, changes: dict | None, where: str) -> Rules:
-    values = asdict(base)
-    for key, value in (changes or {}).items():
-        if key not in values:
-            raise ManifestError(f"{where}: unknown rule {key!r}; known are {', '.join(values)}")
-        values[key] = type(values[key])(value)
-    return Rules(**values)
+def _source(item, base: Rules) -> Source:
+    if not isinstance(item, dict):
+        raise ManifestError(f"source {describe(item)}: must hold keys and values")
+    label = item.get("name") or describe(item)
+    where = f"source {label}"
+    if missing := [key for key in ("kind", "name", "version", "licence") if not item.get(key)]:
+        raise ManifestError(f"{where}: missing {', '.join(missing)}")
+    lists = {key: item.get(key) or default for key, default in (("include", ["*"]), ("exclude", []))}
+    content = {
+        "id": str(item["name"]).lstrip("@").replace("/", "-"),
+        "group": None,
+        **item,
+        "version": str(item["version"]),
+        **{key: tuple([value] if isinstance(value, str) else value) for key, value in lists.items() if _is_list(value)},
+        "rules": _rules(base, item.get("rules"), where),
+    }
+    return checked(Source, content, where, ManifestError)
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, list | str)
+
+
+def _rules(base: Rules, changes, where: str) -> Rules:
+    if not isinstance(changes or {}, dict):
+        raise ManifestError(f"{where}: rules is {describe(changes)}; allowed: thresholds by name")
+    return checked(Rules, {**asdict(base), **(changes or {})}, where, ManifestError)
 
 
 def assign_split(source: Source, inner: str, manifest: Manifest) -> str:

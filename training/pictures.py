@@ -20,9 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from .picture_checks import UNREADABLE, difference_hash, hash_distance, load_rgb, measure, open_checked
+from .picture_checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
 from .picture_manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
+from .storing import write_file, write_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jxl")
 SPLITS = ("train", "validation", "reserved")
@@ -138,18 +139,23 @@ def prepare(
     for split in SPLITS:
         shutil.rmtree(out / split, ignore_errors=True)
     entries: list[Entry] = []
+    taken: set[str] = set()
+    kept, guarded = HashIndex(manifest.near_duplicate_bits), HashIndex(manifest.near_duplicate_bits)
+    for other, name in protected.items():
+        guarded.add(other, name)
     for for_training, _, _, inner, source, file, code in checked:
-        twin = _twin(code, {entry.hash: entry.file for entry in entries}, manifest)
+        twin = kept.first(code)
         if twin is None and for_training:
-            twin = _twin(code, protected, manifest)
+            twin = guarded.first(code)
             twin = f"reserved {twin}" if twin else None
         if twin:
             drop(source, inner, f"near-duplicate of {twin}")
             continue
         split = assign_split(source, inner, manifest) if for_training else "reserved"
-        entries.append(
-            _write(file, inner, source, split, out, {Path(entry.file).stem.lower() for entry in entries}, code)
-        )
+        entry = _write(file, inner, source, split, out, taken, code)
+        entries.append(entry)
+        taken.add(Path(entry.file).stem.lower())
+        kept.add(code, entry.file)
     entries.sort(key=lambda entry: entry.file)
     summary = {
         "pictures": {split: sum(e.split == split for e in entries) for split in SPLITS},
@@ -165,7 +171,7 @@ def prepare(
     }
     out.mkdir(parents=True, exist_ok=True)
     document = {"pictures": [asdict(entry) for entry in entries], "summary": summary}
-    (out / "pictures.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "pictures.json", json.dumps(document, indent=1) + "\n")
     return summary
 
 
@@ -187,12 +193,6 @@ def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str
     return found
 
 
-def _twin(code: str, known: dict[str, str], manifest: Manifest) -> str | None:
-    return next(
-        (name for other, name in known.items() if hash_distance(other, code) <= manifest.near_duplicate_bits), None
-    )
-
-
 def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> Entry:
     picture = load_rgb(file)
     height, width = picture.height, picture.width
@@ -211,12 +211,12 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
     target = out / split / (stem + suffix)
     target.parent.mkdir(parents=True, exist_ok=True)
     if as_is:
-        shutil.copyfile(file, target)
+        write_file(target, lambda part: shutil.copyfile(file, part))
     else:
         if scale < 1.0:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-        picture.save(target, compress_level=3)
+        write_file(target, lambda part: picture.save(part, "PNG", compress_level=3))
     return Entry(
         target.relative_to(out).as_posix(),
         split,

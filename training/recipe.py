@@ -1,14 +1,14 @@
 """Recipes: everything that a training run depends on, in one YAML file that is checked before anything starts."""
 
-import math
-from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict, field
+from pathlib import Path, PurePath
 
-import yaml
-
+from depictqa_core.documents import named
+from depictqa_core.errors import DepictQAError
 from depictqa_core.model import PARTS
+from depictqa_core.rules import OBJECT, SWITCH, Rule, above, is_number, list_of, number, one_of, whole
 
+from .documents import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
 from .network import check_changes, check_network
 
 FREE = {
@@ -19,51 +19,23 @@ FREE = {
 """Keys that may change between a stop and going on: they say how far and with what effort, not what is learned."""
 
 
-class RecipeError(ValueError):
+class RecipeError(DepictQAError, ValueError):
     """A recipe that cannot be run: an unknown key, a missing one, or an impossible value."""
 
 
-def _key(allowed: str, fits: Callable, default=MISSING, make=MISSING):
-    """One key of a recipe: what is allowed in words, the test for it, and the default."""
-    return field(default=default, default_factory=make, metadata={"allowed": allowed, "fits": fits})
+FOLDER = Rule("a folder with a name", lambda v: TEXT.fits(v) and Path(v).name not in ("", ".."))
+PARTS_RULE = Rule(
+    "files below records (names or patterns) and their weights above 0, at most 10,000",
+    lambda v: isinstance(v, dict) and bool(v) and all(_is_pattern(p) and above(0, 10_000).fits(v[p]) for p in v),
+)
 
 
-def _is(kind, value) -> bool:
-    """isinstance, but True and False are no numbers, and NaN and infinity are none either."""
-    return isinstance(value, kind) and not isinstance(value, bool) and (kind is str or math.isfinite(value))
+def _is_pattern(value) -> bool:
+    """Whether a value is the name of a file, or a pattern for such names, that stays below a folder."""
+    return NAME.fits(value) and not PurePath(value).is_absolute() and ".." not in PurePath(value).parts
 
 
-def _text(default=MISSING):
-    return _key("text", lambda value: _is(str, value), default)
-
-
-def _name(allowed: str):
-    return _key(allowed, lambda value: _is(str, value) and bool(value.strip()))
-
-
-def _folder():
-    return _key("a folder with a name", lambda value: _is(str, value) and Path(value).name not in ("", ".."))
-
-
-def _switch(default: bool):
-    return _key("true or false", lambda value: isinstance(value, bool), default)
-
-
-def _whole(least: int, default=MISSING, optional: bool = False):
-    allowed = f"a whole number from {least}" + (", or nothing" if optional else "")
-    return _key(allowed, lambda value: optional and value is None or _is(int, value) and value >= least, default)
-
-
-def _number(low: float, high: float, default, low_too: bool = False):
-    allowed = f"a number from {low:g} to {high:g}" if low_too else f"a number above {low:g}, at most {high:g}"
-    return _key(allowed, lambda v: _is((int, float), v) and (low < v <= high or low_too and v == low), default)
-
-
-def _choice(*options, default):
-    return _key(f"one of {', '.join(map(str, options))}", lambda value: value in options, default)
-
-
-@dataclass
+@data_model
 class Rehearsal:
     """How a tuned judge keeps what it knew: it is held to the start's answers about the user's own pictures.
 
@@ -72,11 +44,11 @@ class Rehearsal:
         pictures: how many pictures are distorted and asked about.
     """
 
-    share: float = _number(0, 0.95, 0.5)
-    pictures: int = _whole(1, 200)
+    share: field_of(float, above(0, 0.95)) = 0.5
+    pictures: field_of(int, whole(1, 10**6)) = 200
 
 
-@dataclass
+@data_model
 class PublishedStart:
     """Published weights to start from (facts 2): they are imported first, as ``depictqa import`` does.
 
@@ -86,13 +58,13 @@ class PublishedStart:
         abstractor: whether the fresh connector has an abstractor.
     """
 
-    clip: str = _text()
-    llm: str = _text()
-    delta: str | None = _key("a path, or nothing", lambda value: value is None or _is(str, value), None)
-    abstractor: bool = _switch(False)
+    clip: field_of(str, NAME)
+    llm: field_of(str, NAME)
+    delta: field_of(str | None, optional(NAME)) = None
+    abstractor: field_of(bool, SWITCH) = False
 
 
-@dataclass
+@data_model
 class Recipe:
     """One training run.
 
@@ -137,72 +109,67 @@ class Recipe:
         seed: seed of everything random.
     """
 
-    name: str = _name("a name")
-    output: str = _folder()
-    data: str = _name("a folder")
-    parts: dict = _key(
-        "files and their weights above 0",
-        lambda value: (
-            isinstance(value, dict)
-            and bool(value)
-            and all(_is(str, name) and _is((int, float), weight) and weight > 0 for name, weight in value.items())
+    name: field_of(str, NAME)
+    output: field_of(str, FOLDER)
+    data: field_of(str, NAME)
+    parts: field_of(dict, PARTS_RULE)
+    version: field_of(str, TEXT) = "0.1.0"
+    license: field_of(str, TEXT) = "Apache-2.0"
+    trained_on: field_of(str, TEXT) = ""
+    start: field_of(
+        str | PublishedStart | None,
+        Rule("a folder, or clip and llm", lambda v: v is None or isinstance(v, PublishedStart) or TEXT.fits(v)),
+    ) = None
+    network: field_of(dict | None, optional(OBJECT)) = None
+    changes: field_of(dict | None, optional(OBJECT)) = None
+    trainable: field_of(
+        list,
+        Rule(
+            f"a list of any of {', '.join(PARTS)}, each once", list_of(one_of(*PARTS), 1, len(PARTS), unique=True).fits
         ),
-    )
-    version: str = _text("0.1.0")
-    license: str = _text("Apache-2.0")
-    trained_on: str = _text("")
-    start: str | PublishedStart | None = _key("a folder, or clip and llm", lambda v: not v or _is(str, v), None)
-    network: dict | None = _key("settings of a network", lambda value: value is None or isinstance(value, dict), None)
-    changes: dict | None = _key("settings of a network", lambda value: value is None or isinstance(value, dict), None)
-    trainable: list = _key(
-        f"a list of any of {', '.join(PARTS)}, each once",
-        lambda value: (
-            isinstance(value, list)
-            and bool(value)
-            and all(part in PARTS for part in value)
-            and len({*value}) == len(value)
+    ) = field(default_factory=lambda: ["connector", "lora"])
+    frozen_precision: field_of(str, one_of("float32", "float16", "bfloat16")) = "float32"
+    warmup_epochs: field_of(int, whole(0, 10**6)) = 0
+    comparison_epochs: field_of(int, whole(0, 10**6)) = 0
+    sampling: field_of(str, one_of("shares", "repeat")) = "shares"
+    steps: field_of(int | None, optional(whole(1, 10**9))) = None
+    epochs: field_of(int | None, optional(whole(1, 10**6))) = None
+    batch: field_of(int, whole(1, 10**6)) = 16
+    micro_tokens: field_of(int | None, optional(whole(1, 10**9))) = None
+    average: field_of(str, one_of("token", "record")) = "token"
+    learning_rate: field_of(float, above(0, 1)) = 2e-4
+    weight_decay: field_of(float, number(0, 1)) = 0.001
+    betas: field_of(
+        list,
+        Rule(
+            "two numbers from 0, below 1",
+            lambda v: isinstance(v, list) and len(v) == 2 and all(is_number(beta) and 0 <= beta < 1 for beta in v),
         ),
-        make=lambda: ["connector", "lora"],
-    )
-    frozen_precision: str = _choice("float32", "float16", "bfloat16", default="float32")
-    warmup_epochs: int = _whole(0, 0)
-    comparison_epochs: int = _whole(0, 0)
-    sampling: str = _choice("shares", "repeat", default="shares")
-    steps: int | None = _whole(1, None, optional=True)
-    epochs: int | None = _whole(1, None, optional=True)
-    batch: int = _whole(1, 16)
-    micro_tokens: int | None = _whole(1, None, optional=True)
-    average: str = _choice("token", "record", default="token")
-    learning_rate: float = _number(0, 1, 2e-4)
-    weight_decay: float = _number(0, 1, 0.001, low_too=True)
-    betas: list = _key(
-        "two numbers from 0, below 1",
-        lambda v: isinstance(v, list) and len(v) == 2 and all(_is((int, float), beta) and 0 <= beta < 1 for beta in v),
-        make=lambda: [0.9, 0.95],
-    )
-    clip: float = _number(0, 1e6, 1.0)
-    schedule: str = _choice("cosine", "warmup_decay", default="cosine")
-    warm_steps: int | None = _whole(0, None, optional=True)
-    precision: str = _choice("no", "fp16", "bf16", default="no")
-    gradient_checkpointing: bool = _switch(False)
-    sharding: str = _choice("none", "full", default="none")
-    crop: list | None = _key(
-        "two shares, smallest and largest, above 0 and at most 1, or nothing",
-        lambda v: (
-            v is None
-            or (isinstance(v, list) and len(v) == 2 and all(_is((int, float), x) for x in v) and 0 < v[0] <= v[1] <= 1)
+    ) = field(default_factory=lambda: [0.9, 0.95])
+    clip: field_of(float, above(0, 1e6)) = 1.0
+    schedule: field_of(str, one_of("cosine", "warmup_decay")) = "cosine"
+    warm_steps: field_of(int | None, optional(whole(0, 10**9))) = None
+    precision: field_of(str, one_of("no", "fp16", "bf16")) = "no"
+    gradient_checkpointing: field_of(bool, SWITCH) = False
+    sharding: field_of(str, one_of("none", "full")) = "none"
+    crop: field_of(
+        list | None,
+        Rule(
+            "two shares, smallest and largest, above 0 and at most 1, or nothing",
+            lambda v: (
+                v is None or (isinstance(v, list) and len(v) == 2 and all(map(above(0, 1).fits, v)) and v[0] <= v[1])
+            ),
         ),
-        None,
-    )
-    hide_separators: bool = _switch(False)
-    max_tokens: int | None = _whole(8, None, optional=True)
-    unreadable_share: float = _number(0, 1, 0.01, low_too=True)
-    cache_features: bool = _switch(False)
-    rehearsal: Rehearsal | None = _key("share and pictures, or nothing", lambda value: value is None, None)
-    save_every: int = _whole(1, 1000)
-    log_every: int = _whole(1, 50)
-    workers: int = _whole(1, 2)
-    seed: int = _key("a whole number from 0, below 2^31", lambda v: _is(int, v) and 0 <= v < 2**31, 131)
+    ) = None
+    hide_separators: field_of(bool, SWITCH) = False
+    max_tokens: field_of(int | None, optional(whole(8, 10**6))) = None
+    unreadable_share: field_of(float, number(0, 1)) = 0.01
+    cache_features: field_of(bool, SWITCH) = False
+    rehearsal: field_of(Rehearsal | None, optional(instance_of(Rehearsal, "share and pictures"))) = None
+    save_every: field_of(int, whole(1, 10**9)) = 1000
+    log_every: field_of(int, whole(1, 10**9)) = 50
+    workers: field_of(int, whole(1, 256)) = 2
+    seed: field_of(int, whole(0, 2**31 - 1)) = 131
 
     @property
     def run(self) -> Path:
@@ -260,50 +227,20 @@ def read_recipe(path: str | Path, **changes) -> Recipe:
     Raises:
         RecipeError: names the file, the key, its value and what is allowed, or why the file cannot be read.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"the recipe {path} cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is no YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path} is no recipe: it must hold keys and values")
+    content = read_yaml(path, where=f"the recipe {named(path)}", error=RecipeError)
     changes = {key: value for key, value in changes.items() if value is not None}
     if "steps" in changes:
         content.pop("epochs", None)
     content.update(changes)
     if content.get("precision") is False:
         content["precision"] = "no"  # YAML reads a bare no as false
+    where = named(path)
+    for key, kind in (("start", PublishedStart), ("rehearsal", Rehearsal)):
+        if isinstance(content.get(key), dict):
+            content[key] = checked(kind, content[key], where, RecipeError, f"{key}.")
+    recipe = checked(Recipe, content, where, RecipeError)
     try:
-        for key, kind in (("start", PublishedStart), ("rehearsal", Rehearsal)):
-            if isinstance(content.get(key), dict):
-                content[key] = _fill(kind, content[key], f"{key}.")
-        recipe = _fill(Recipe, content)
         recipe.check()
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+        raise RecipeError(f"{where}: {error}") from error
     return recipe
-
-
-def _fill(kind: type, content: dict, prefix: str = ""):
-    """A dataclass of checked values."""
-    known = {item.name: item for item in fields(kind)}
-    if unknown := [key for key in content if key not in known]:
-        raise RecipeError(f"unknown key {prefix}{unknown[0]}; known keys are {', '.join(sorted(known))}")
-    for name, item in known.items():
-        required = item.default is MISSING and item.default_factory is MISSING
-        if name not in content:
-            if required:
-                raise RecipeError(f"{prefix}{name} is missing: {item.metadata['allowed']}")
-        elif not isinstance(content[name], PublishedStart | Rehearsal) and not item.metadata["fits"](content[name]):
-            raise RecipeError(f"{prefix}{name} is {content[name]!r}{_hint(content[name])}; allowed: "
-                              f"{item.metadata['allowed']}")  # fmt: skip
-    return kind(**content)
-
-
-def _hint(value) -> str:
-    """YAML takes 2e-4 for text."""
-    try:
-        return f" (text; write {float(value):.1e})" if isinstance(value, str) else ""
-    except ValueError:
-        return ""

@@ -4,6 +4,7 @@ The records name what was done to each picture, but their loss is the distance f
 gave before the tuning (distillation): it keeps its answers, right or wrong, on pictures like the user's.
 """
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import numpy as np
 from PIL import Image
 
 from depictqa_core import tasks
-from depictqa_core.errors import ImageError
+from depictqa_core.checkpoints import file_hash
+from depictqa_core.documents import read_json
+from depictqa_core.errors import DocumentError, ImageError
 from depictqa_core.images import SizePolicy, as_picture, fit
 
 from .dataset.descriptions import assessment
 from .distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
+from .record_models import RECORD_BYTES
 from .state import digest, replaced
 
 SHORT = SizePolicy(short=384, long=768, min=MIN_SIDE, multiple=1)
@@ -43,11 +47,14 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
     """
     rng = np.random.default_rng(seed)
     chosen = [paths[i] for i in rng.permutation(len(paths))[:count]]
-    source = {"pictures": chosen, "known": sorted(known), "seed": seed}
+    contents = [file_hash(root / path) if (root / path).is_file() else None for path in chosen]
+    place = str(folder.absolute())  # records name their pictures by it
+    source = {"pictures": chosen, "contents": contents, "known": sorted(known), "seed": seed, "folder": place}
     listed = folder / "records.json"
-    if listed.exists() and (stored := json.loads(listed.read_text(encoding="utf-8")))["source"] == source:
-        return stored["records"]
-    # Features are kept by path: other pictures get other names.
+    with contextlib.suppress(DocumentError, KeyError):  # a file that cannot be used is written again
+        stored = read_json(listed, limit=RECORD_BYTES)
+        if stored["source"] == source:
+            return stored["records"]
     records, mark = [], digest(source)[:8]
     with replaced(folder) as new:
         for number, path in enumerate(chosen):

@@ -17,7 +17,11 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from depictqa_core.checkpoints import save_checkpoint
+from depictqa_core.documents import read_json
+from depictqa_core.errors import DocumentError
 from depictqa_core.model import DepictQAModel
+from depictqa_core.rules import problem, string, whole
+from depictqa_core.storing import flush, write_file
 
 WEIGHTS, OPTIMISER, PROGRESS = "trained.safetensors", "optimiser.pt", "step.json"
 
@@ -40,6 +44,8 @@ def replaced(folder: Path) -> Iterator[Path]:
             raise
         kept = "; what was saved there before is untouched" if folder.exists() else ""
         raise OSError(f"{folder} could not be written ({' '.join(str(error).split())}){kept}") from error
+    for file in filter(Path.is_file, new.rglob("*")):
+        flush(file)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
@@ -74,7 +80,7 @@ def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None
     """
     if not folder.exists():
         return False
-    progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+    progress = _progress(folder)
     before, now = progress.get("recipe", {}), json.loads(json.dumps(shape))
     if changed := [key for key in before if key in now and before[key] != now[key]]:
         raise ValueError(
@@ -105,7 +111,7 @@ def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> N
         with replaced(folder) as new:
             save_file({name: value.contiguous() for name, value in weights.items()}, new / WEIGHTS)
             torch.save({"optimiser": moments, "scaler": scaler}, new / OPTIMISER)
-            (new / PROGRESS).write_text(json.dumps(progress))
+            write_file(new / PROGRESS, json.dumps(progress))
     accelerator.wait_for_everyone()
 
 
@@ -127,7 +133,19 @@ def load_state(folder: Path, accelerator, model, optimiser) -> dict:
     )
     if accelerator.scaler is not None and stored["scaler"]:
         accelerator.scaler.load_state_dict(stored["scaler"])
-    return json.loads((folder / PROGRESS).read_text())
+    return _progress(folder)
+
+
+def _progress(folder: Path) -> dict:
+    """The progress of a saved state."""
+    remedy = "begin anew with --restart"
+    progress = read_json(folder / PROGRESS, remedy=remedy)
+    fits = {"step": whole(0, 10**12), "steps": whole(1, 10**12), "records": string()}
+    missing = [name for name in fits if name not in progress]
+    wrong = f"{missing[0]} is missing" if missing else problem(progress, fits)
+    if wrong:
+        raise DocumentError(f"{folder / PROGRESS}: {wrong}; {remedy}")
+    return progress
 
 
 def save_whole(folder: Path, accelerator, model, tokenizer, card: dict) -> None:

@@ -1,12 +1,10 @@
-"""Writes files so that nobody sees them half written, and says what to do when a disk is full."""
+"""Writes files as ``depictqa_core.storing`` does; a full disk is reported with how to continue."""
 
 import contextlib
-import os
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
+from depictqa_core import storing
 from depictqa_core.errors import StorageError
 
 
@@ -22,31 +20,20 @@ def writing(target: str | Path) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def appending(path: Path) -> Iterator[TextIO]:
-    """A text file to append to; what could not be written comes up again when it is closed, as a StorageError."""
-    with writing(path):
-        file = path.open("a", encoding="utf-8", newline="\n")
-    try:
-        yield file
-    finally:
-        with writing(path):
-            file.close()
+def append_text(file: str | Path, text: str) -> None:
+    """Add whole lines at the end of a file: all of them, or none where the disk is full.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    with writing(file):
+        storing.append_text(file, text)
 
 
 def write_file(file: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it, so that nobody ever sees it half written; makes its folder.
-
-    Two processes may write the same file at the same time. A write that fails leaves nothing behind.
-    """
+    """Make a file's folder and write the file whole or not at all (``storing.replacing``); raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
-    try:
-        write(part)
-        os.replace(part, file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    storing.write_file(file, write)
 
 
 def write_text(file: str | Path, text: str) -> None:
@@ -56,4 +43,4 @@ def write_text(file: str | Path, text: str) -> None:
         StorageError: it cannot be written; what was there before is untouched.
     """
     with writing(file):
-        write_file(Path(file), lambda part: part.write_text(text, encoding="utf-8"))
+        write_file(Path(file), lambda part: part.write_text(text, encoding="utf-8", newline="\n"))

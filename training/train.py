@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -47,6 +48,9 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
 
     A run that was interrupted goes on from its last saved state, with the same samples as if it had never stopped.
 
+    Args:
+        resume: False begins anew, with nothing that an earlier run of this recipe has computed.
+
     Raises:
         RecipeError, ValueError, FileNotFoundError: bad recipe, missing or bad records.
         CheckpointError: the weights to start from are missing, damaged or do not fit.
@@ -64,6 +68,9 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         )
     run, data = recipe.run, Path(recipe.data)
     run.mkdir(parents=True, exist_ok=True)
+    if not resume and accelerator.is_main_process:
+        for name in ("state", "state.old", "features", "rehearsal", "start"):
+            shutil.rmtree(run / name, ignore_errors=True)
     mend(run / "state")
     parts, weights = read_parts(data / "records", recipe.parts)
     source = digest([recipe.parts, parts])

@@ -99,21 +99,29 @@ GOOD, BAD = {"file": "good.png", "position": 90}, {"file": "bad.png", "position"
 @pytest.mark.parametrize(
     "entries, said",
     [
-        ("{", "needs a list"),
-        ("[]", "needs a list"),
-        ([{"file": "good.png"}, BAD], "needs a list"),
+        ("{", "anchors.json is not valid JSON"),
+        ("[" * 10**5, "nested more than"),
+        ("[]", "must hold an object"),
+        ('{"anchors": 3}', "needs a list"),
+        ([{"file": "good.png"}, BAD], "entry 1 of anchors.json has no position"),
+        ([GOOD, "bad.png"], "entry 2 of anchors.json has no file"),
+        ([GOOD, {**BAD, "position": True}], "position is True; allowed: a number from 0 to 100"),
+        ([GOOD] * 2000, "at most 1000"),
         ([GOOD], "at least two"),
         ([GOOD, {**BAD, "position": 90}], "at least two"),
-        ([GOOD, {**BAD, "position": 101}], "not within 0..100"),
-        ([GOOD, {**BAD, "position": float("nan")}], "not within 0..100"),
-        ([GOOD, {**BAD, "file": "../bad.png"}], "not the name of a file"),
+        ([GOOD, {**BAD, "position": 101}], "position is 101; allowed: a number from 0 to 100"),
+        ([GOOD, {**BAD, "position": float("nan")}], "NaN is not a finite number"),
+        ([GOOD, {**BAD, "file": "../bad.png"}], "allowed: the name of a file in this folder"),
+        ([GOOD, {**BAD, "file": ".."}], "allowed: the name of a file in this folder"),
+        ([GOOD, {**BAD, "file": ""}], "allowed: the name of a file in this folder"),
+        ([GOOD, {**BAD, "file": "a\0b"}], "allowed: the name of a file in this folder"),
         ([GOOD, {**BAD, "file": "gone.png"}], "no such file"),
     ],
 )
 def test_anchors_of_ones_own_are_checked(tmp_path, entries, said):
     with pytest.raises((TaskError, ImageError), match=said):
         load_anchors(own(tmp_path / "own", entries))
-    with pytest.raises(TaskError, match="no readable anchors.json"):
+    with pytest.raises(TaskError, match="anchors.json cannot be read"):
         load_anchors(tmp_path / "nowhere")
 
 

@@ -44,11 +44,29 @@ def change_json(path, **changes):
     path.write_text(json.dumps({**content, **changes}))
 
 
+def change_config(folder, key, value):
+    """Set one value of config.json; a key such as "size.short" goes into nested settings."""
+    config = json.loads((folder / "config.json").read_text())
+    place, *path = config, *key.split(".")
+    for name in path[:-1]:
+        place = place.setdefault(name, {})
+    place[path[-1]] = value
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def replace_in(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def say_in_card(folder):
     """Make the card agree with the weight files, so that what is wrong with them must be found in them."""
     names = [path.name for path in folder.glob("*.safetensors")]
     files = {n: {"bytes": (folder / n).stat().st_size, "sha256": checkpoints.file_hash(folder / n)} for n in names}
-    change_json(folder / "depictqa.json", files=files)
+    known = [name for name in checkpoints.TOKENIZER_FILES if (folder / name).is_file()]
+    tokenizer = {name: checkpoints.text_hash(folder / name) for name in known}
+    change_json(folder / "depictqa.json", files=files, tokenizer=tokenizer)
 
 
 def change_weights(folder, change):
@@ -81,6 +99,43 @@ DAMAGES = {
     "no config": (lambda f: (f / "config.json").unlink(), ["config.json", "missing"]),
     "half the config": (lambda f: truncate(f / "config.json"), ["config.json", "JSON"]),
     "an empty config": (lambda f: (f / "config.json").write_text("{}"), []),
+    **{
+        f"a config whose {key} is {value}": (
+            lambda f, key=key, value=value: change_config(f, key, value),
+            ["config.json", key.split(".")[-1]],
+        )
+        for key, value in [
+            *[("size", 5), ("size.short", 0), ("size.long", 1e9), ("size.multiple", "x")],
+            *[("mean", 0.5), ("mean", [0.5, 0.5]), ("mean", [0.5, 0.5, 40]), ("std", [0, 1, 1]), ("std", None)],
+            *[("tasks", []), ("tasks", "rating"), ("tasks", ["rating", "rating"]), ("tasks", ["cooking"])],
+            *[("calibration.rating_nr", 0), ("calibration.rating_nr", "warm"), ("calibration", [1])],
+            *[("language.num_hidden_layers", 10**9), ("vision.stages", [[10**9, 3, 1, 1, 8]]), ("lora", "yes")],
+            *[("connector.grid", -1), ("connector.grid_stages", [99]), ("connector.hidden", 1.5)],
+            *[("language.attn_implementation", "someone/kernel"), ("names_first", "no")],
+        ]
+    },
+    "a calibration that is infinite": (
+        lambda f: (f / "config.json").write_text(
+            (f / "config.json").read_text().replace('"calibration": {', '"calibration": {"rating_nr": Infinity')
+        ),
+        ["config.json", "Infinity"],
+    ),
+    "a config nested without end": (lambda f: (f / "config.json").write_text("[" * 10**5), ["config.json", "nested"]),
+    "a card nested without end": (lambda f: (f / "depictqa.json").write_text("[" * 10**5), ["nested"]),
+    "a card with one key twice": (lambda f: (f / "depictqa.json").write_text('{"name": 1, "name": 2}'), ["twice"]),
+    "a card whose name is a list": (lambda f: change_json(f / "depictqa.json", name=["x"]), ["name"]),
+    "a special token with another letter": (
+        lambda f: replace_in(f / "tokenizer.json", "</s>", "</t>"),
+        ["tokenizer.json", "changed"],
+    ),
+    "a special token with another letter, and the card agrees": (
+        lambda f: (replace_in(f / "tokenizer_config.json", "</s>", "</t>"), say_in_card(f)),
+        [],
+    ),
+    "a word with another letter, and the card agrees": (
+        lambda f: (replace_in(f / "tokenizer.json", "oversharpening", "oversharpenin!"), say_in_card(f)),
+        [],
+    ),
     "an unknown tower": (lambda f: change_json(f / "config.json", vision={"kind": "eagle"}), ["eagle"]),
     "an unknown language": (lambda f: change_json(f / "config.json", language={"model_type": "elvish"}), ["elvish"]),
     "no tokenizer config": (lambda f: (f / "tokenizer_config.json").unlink(), ["tokenizer_config.json", "missing"]),
@@ -283,3 +338,39 @@ def test_the_tokenizer_class_is_one_that_every_supported_transformers_knows(tmp_
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
     bundled = json.loads((checkpoints.BUNDLED / "tokenizer_config.json").read_text())
     assert bundled["tokenizer_class"] == "PreTrainedTokenizerFast"
+
+
+def test_line_ends_that_git_changes_are_no_damage(folder):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        path = folder / name
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    load_checkpoint(folder)
+
+
+def test_a_byte_order_mark_is_no_damage(folder):
+    for name in ("config.json", "depictqa.json"):
+        path = folder / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert describe_checkpoint(folder)["name"] == "tiny-cnn"
+
+
+def test_a_card_from_before_the_hashes_of_tokenizers_is_read(folder):
+    card = json.loads((folder / "depictqa.json").read_text())
+    del card["tokenizer"]
+    (folder / "depictqa.json").write_text(json.dumps(card))
+    load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "\udcff"])
+def test_a_name_that_no_folder_can_have_is_a_checkpoint_error(name):
+    with pytest.raises(CheckpointError, match="does not exist"):
+        load_judge(name)
+
+
+@pytest.mark.parametrize("kind", ["clip", "abstractor"])
+def test_sizes_that_leave_no_trace_in_the_weights_are_found(tmp_path, kind):
+    folder = make_tiny_checkpoint(tmp_path / "mine", kind)
+    change_config(folder, "size.min", 1)
+    change_config(folder, "size.multiple", 1)  # an image of one pixel is then smaller than a patch
+    with pytest.raises(CheckpointError, match="no image fits through"):
+        load_checkpoint(folder)

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli, files, load_judge, reports
+from depictqa_core import cli, files, load_judge, outputs, reports
 from depictqa_core.caches import ByteCache
 from depictqa_core.judge import Judge
 from depictqa_core.model import DepictQAModel
 from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
+from depictqa_core.storing import write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -437,14 +438,12 @@ def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
 
 
 def test_a_file_that_cannot_be_written_is_named_and_the_answer_is_still_printed(depictqa, folder, monkeypatch):
-    write = Path.write_bytes
-
-    def full(self, content):
-        if self.suffix == ".csv":
+    def full(path, content):
+        if path.endswith(".csv"):
             raise OSError(28, "No space left on device")
-        return write(self, content)
+        write_file(path, content)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(outputs, "write_file", full)
     status, out, err = depictqa("score", folder, "--csv", "s.csv", "--json", "s.json")
     assert status == 1 and err.splitlines()[0] == "written: s.json"
     assert err.splitlines()[1:] == ["depictqa: cannot write 's.csv': No space left on device"]

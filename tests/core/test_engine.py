@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny import make_tiny_checkpoint
+from tiny import KINDS, make_tiny_checkpoint
 
 from depictqa_core import engine as engine_module
 from depictqa_core import memory, reading, sight, tasks, workers
@@ -90,6 +90,28 @@ def test_threads_leave_the_cache_consistent():
     for thread in threads:
         thread.join()
     assert cache.bytes == sum(key % 7 + 1 for key in range(20) if cache.get(key) is not None) <= 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_per_image_are_those_of_the_largest_image(tmp_path, kind):
+    judge = load_judge(make_tiny_checkpoint(tmp_path / kind, kind), "cpu", cache_bytes=2**28)
+    size = judge.model.config.size
+    rgb = np.zeros((size["short"], size["long"], 3), np.uint8)
+    judge.score(as_picture(rgb, "the largest"))
+    (row,) = [row for row, _ in judge.engine._sight.kept._values.values()]
+    assert sight.bytes_per_image(judge.model) == row.numel() * row.element_size()
+
+
+def test_the_default_budget_has_room_for_images_of_this_model_within_the_free_memory(folders, monkeypatch):
+    judge = load_judge(folders["cnn"], "cpu")
+    assert judge.engine._sight.kept.budget == sight.LEAST_BYTES  # features of small models are small
+    monkeypatch.setattr(sight, "bytes_per_image", lambda model: 11 * 2**20)
+    memory = type("Memory", (), {"available": 2**40})
+    monkeypatch.setattr(sight.psutil, "virtual_memory", lambda: memory)
+    assert fresh(judge).engine._sight.kept.budget == sight.KEPT_IMAGES * 11 * 2**20
+    memory.available = 2**30
+    assert fresh(judge).engine._sight.kept.budget == 2**28
+    assert fresh(judge, cache_bytes=0).engine._sight.kept.budget == 0
 
 
 @pytest.mark.parametrize("budget", [0, 20_000, 2**28])

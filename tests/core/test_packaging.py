@@ -9,6 +9,7 @@ from PIL import Image
 
 from depictqa_core import __version__, cli
 from depictqa_core.checkpoints import BUNDLED
+from depictqa_core.versions import OLDEST
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,10 +45,19 @@ def test_nodes_of_the_readme_exist():
     assert named == coded
 
 
-def test_requirements_are_the_dependencies_without_torch():
-    listed = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+def lines_of(path):
+    return [line for line in (ROOT / path).read_text().splitlines() if not line.startswith("#")]
+
+
+def test_the_oldest_supported_versions_are_the_same_everywhere():
+    oldest = [f"{name}>={version}" for name, version in OLDEST.items()]
     (block,) = re.findall(r"^dependencies = \[(.*?)\]", PROJECT, flags=re.S | re.M)
-    assert ["torch", *listed] == re.findall(r'"([^"]+)"', block)
+    assert re.findall(r'"([^"]+)"', block) == oldest == lines_of("requirements.txt")
+    tested = dict(line.split("==") for line in lines_of("tests/oldest_packages.txt"))
+    assert {name: tested.get(name) for name in OLDEST if name != "torch"}.items() <= OLDEST.items()
+    assert f"torch=={OLDEST['torch']}" in (ROOT / "Makefile").read_text()
+    readme = README.split("## Five verbs")[0]
+    assert all(f"{name} {version}" in readme for name, version in OLDEST.items())
 
 
 def test_versions_agree():

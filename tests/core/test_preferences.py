@@ -107,7 +107,19 @@ def test_a_picture_against_itself_and_damaged_records(tmp_path):
     with pytest.raises(TaskError, match="same picture"):
         collect(tmp_path, [Preference(a_picture(0), a_picture(0))])
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "preferences.json").write_text("{}")
-    with pytest.raises(StorageError, match="something else"):
-        collect(tmp_path, [Preference(a_picture(0), a_picture(1))])
-    assert (tmp_path / "records" / "preferences.json").read_text() == "{}"
+    file = tmp_path / "records" / "preferences.json"
+    for content, said in {
+        "{}": "must hold a list",
+        "[" * 10**5: "nested more than",
+        "[3]": "record 1 is 3",
+        '[{"id": "x"}]': "record 1 has no A_better_B",
+        '[{"A_better_B": true}]': "record 1 has no id",
+        '[{"id": ["x"], "A_better_B": true}]': "record 1 id is",
+        '[{"id": "x", "A_better_B": "yes"}]': "record 1 A_better_B is 'yes'",
+        '[{"id": "x", "A_better_B": true, "earlier": 3}]': "record 1 earlier is 3",
+        '[{"id": "x", "A_better_B": true, "time": "\\ud800"}]': "surrogate",
+    }.items():
+        file.write_text(content)
+        with pytest.raises(StorageError, match=said):
+            collect(tmp_path, [Preference(a_picture(0), a_picture(1))])
+        assert file.read_text() == content

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from depictqa_core.errors import StorageError
-from depictqa_core.storing import append_csv, append_jsonl, below, file_part, fill, rewriting, save_png
+from depictqa_core.storing import append_csv, append_jsonl, below, file_part, fill, rewriting, save_png, write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
@@ -49,6 +49,106 @@ def test_a_line_that_broke_off_does_not_spoil_the_next(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"half": ')
     append_jsonl(tmp_path / "a.jsonl", {"x": 1})
     assert json.loads((tmp_path / "a.jsonl").read_text().splitlines()[-1]) == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "half", ["", "b.png,", 'b.png,"a word, and', 'b.png,"a line\n', 'b.png,"a ""quoted', 'b.png,"x"']
+)
+def test_a_row_that_broke_off_does_not_swallow_the_next(tmp_path, half):
+    rows = [{"file": "a.png", "text": 'two\n"lines"'}, {"file": "c.png", "text": "whole"}]
+    append_csv(tmp_path / "a.csv", rows[0])
+    with open(tmp_path / "a.csv", "a", encoding="utf-8", newline="") as file:
+        file.write(half)
+    append_csv(tmp_path / "a.csv", rows[1])
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [read[0], read[-1]] == rows and len(read) == 2 + bool(half)
+
+
+def test_a_file_that_a_spreadsheet_saved_gets_more_rows(tmp_path):
+    (tmp_path / "a.csv").write_bytes("\ufefffile,text\r\na.png,x".encode())
+    append_csv(tmp_path / "a.csv", {"file": "b.png", "text": "y"})
+    with open(tmp_path / "a.csv", encoding="utf-8-sig", newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["a.png", "b.png"]
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from depictqa_core.errors import StorageError
+from depictqa_core.storing import append_csv, append_jsonl, readable_file_errors, rewriting, save_png, write_file
+from PIL import Image
+import numpy as np
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+def rewrite():
+    with rewriting(folder / "a.json", []) as rows:
+        rows.append("long" * 500)
+def write():
+    with readable_file_errors(folder / "a.txt"):
+        write_file(folder / "a.txt", "long" * 500)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+row = {"file": "b.png", "text": 'a "word", ' * 200}
+for attempt in (lambda: append_csv(folder / "a.csv", row), lambda: append_jsonl(folder / "a.jsonl", row),
+                rewrite, write, lambda: save_png(folder, "a", 1, noise, {})):
+    try:
+        attempt()
+    except StorageError as error:
+        assert "cannot be written" in str(error), error
+    else:
+        raise AssertionError("was written")
+append_csv(folder / "a.csv", {"file": "c.png", "text": "short"})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files")
+def test_a_full_disk_leaves_every_file_as_it_was(tmp_path):
+    append_csv(tmp_path / "a.csv", {"file": "a.png", "text": "x"})
+    append_jsonl(tmp_path / "a.jsonl", {"x": 1})
+    (tmp_path / "a.json").write_text("[1]")
+    (tmp_path / "a.txt").write_text("before")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".lock"}
+    subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, check=True, timeout=120)
+    before[tmp_path / "a.csv"] += b"c.png,short\n"
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".lock"} == before
+
+
+def test_replacing_keeps_links_permissions_and_devices(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.txt").write_text("old")
+    os.chmod(tmp_path / "real" / "a.txt", 0o640)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "real" / "a.txt")
+    write_file(tmp_path / "link.txt", "new \udcff")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real" / "a.txt").read_text() == "new \\udcff"
+    assert (tmp_path / "real" / "a.txt").stat().st_mode & 0o777 == 0o640
+    write_file("/dev/null", "nothing")
+    assert Path("/dev/null").is_char_device()
+    mask = os.umask(0)
+    os.umask(mask)
+    write_file(tmp_path / ("x" * 250 + ".txt"), b"as long as names can be")
+    assert (tmp_path / ("x" * 250 + ".txt")).stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ValueError])
+def test_a_write_that_is_stopped_leaves_the_old_file_alone(tmp_path, error):
+    (tmp_path / "a.txt").write_text("old")
+
+    def stopped(part):
+        part.write_text("half")
+        raise error
+
+    with pytest.raises(error):
+        write_file(tmp_path / "a.txt", stopped)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("begin", ["=1+1", "+1", "-x", "@SUM(1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", "\uff20x"])
+def test_no_cell_is_a_formula(tmp_path, begin):
+    append_csv(tmp_path / "a.csv", {"label": begin, "score": -1.5, "text": "a-b"})
+    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row == {"label": "'" + begin.replace("\r", "\n"), "score": "-1.5", "text": "a-b"}
 
 
 def test_other_columns_and_damaged_records_are_left_alone(tmp_path):
@@ -116,3 +216,19 @@ def test_patterns_are_filled_in():
     assert fill("%date% %time%", values, now) == "2026-03-09 08-05-07"
     assert fill("%date:yy-MM-dd hh.mm.ss%", values, now) == "26-03-09 08.05.07"
     assert fill("%width%_%unknown%_100%", values, now) == "%width%_%unknown%_100%"
+
+
+@pytest.mark.parametrize("label", ["樱" * 80, "🌸" * 80, "golden hour " * 9, "x" * 5000], ids=range(4))
+@pytest.mark.parametrize("pattern", ["%label%", "a/%label%_%label%_%label%_%label%", "%label%/%label%"])
+def test_long_labels_make_names_that_file_systems_take(tmp_path, label, pattern):
+    prefix = fill(pattern, {"label": label}, time.localtime(0))
+    assert prefix.count("/") == pattern.count("/")
+    folder = tmp_path / Path(prefix).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    path = save_png(folder, Path(prefix).name, 1, Image.new("RGB", (4, 4)), {})
+    assert path.name.startswith(label[0]) and "\ufffd" not in path.name
+
+
+def test_labels_that_utf8_cannot_hold_are_spelled_otherwise(tmp_path):
+    stem = file_part("a\ud800b\udcff")
+    assert save_png(tmp_path, stem, 1, Image.new("RGB", (4, 4)), {}).name == "a_b__00001_.png"

@@ -1,6 +1,8 @@
 """Pristine pictures: manifest, checks, near-duplicates, splits, reserved pictures and Qt resource files."""
 
 import json
+import random
+import re
 import struct
 import zlib
 
@@ -9,7 +11,15 @@ import pytest
 from PIL import Image
 
 from training import pictures, qt_resources
-from training.picture_checks import difference_hash, hash_distance, jpeg_quality, measure, open_checked, unfit
+from training.picture_checks import (
+    HashIndex,
+    difference_hash,
+    hash_distance,
+    jpeg_quality,
+    measure,
+    open_checked,
+    unfit,
+)
 from training.picture_manifest import Manifest, ManifestError, Rules, Source, assign_split, load_manifest
 
 RECIPE = pictures.DEFAULT_MANIFEST
@@ -223,6 +233,22 @@ def test_hash_survives_tone_and_size_and_tells_scenes_apart():
     assert min(hash_distance(base, difference_hash(scene(seed))) for seed in range(20) if seed != 3) > 14
 
 
+@pytest.mark.parametrize("bits", [0, 7, 8, 14, 23, 40, 128])
+def test_near_duplicates_are_found_as_by_comparing_with_every_hash(bits):
+    rng = random.Random(bits)
+    codes = [rng.getrandbits(128) for _ in range(300)]
+    for code in codes[:200]:  # neighbours at all distances around the limit
+        near = rng.sample(range(128), min(128, max(0, bits + rng.randint(-2, 2))))
+        codes.append(code ^ sum(1 << bit for bit in near))
+    rng.shuffle(codes)
+    index, known = HashIndex(bits), []
+    for number, code in enumerate(f"{code:032x}" for code in codes * 2):
+        expected = next((name for other, name in known if hash_distance(other, code) <= bits), None)
+        assert index.first(code) == expected
+        index.add(code, str(number))
+        known.append((code, str(number)))
+
+
 @pytest.mark.parametrize("quality", [30, 60, 75, 90])
 def test_jpeg_quality_estimate(quality, tmp_path):
     scene(1).save(tmp_path / "a.jpg", quality=quality)
@@ -262,7 +288,7 @@ def test_recipe_manifest_is_sound():
         ("sources: [{kind: conda, name: a, version: 1, licence: MIT}]", "kind is 'conda'"),
         (
             "sources: [{kind: pip, name: a, version: 1, licence: MIT, rules: {min_shrot: 3}}]",
-            "unknown rule 'min_shrot'",
+            "unknown key min_shrot (did you mean min_short?)",
         ),
         ("sources: [{kind: pip, name: a, version: 1, licence: MIT, group: '(a)(b)'}]", "exactly one group"),
         (
@@ -271,11 +297,18 @@ def test_recipe_manifest_is_sound():
             "listed 2 times",
         ),
         ("validation_share: 1.5", "validation_share is 1.5"),
+        ("sources: 3", "sources is 3; allowed: a list of sources"),
+        ("sources: [3]", "source 3: must hold keys"),
+        ("sources: [{kind: pip, name: a, id: ../a, version: 1, licence: MIT}]", "id is '../a'"),
+        ("rules: {min_short: 1e9}", "min_short is '1e9'"),
+        ("near_duplicate_bits: 200", "near_duplicate_bits is 200"),
+        ("source: []", "unknown key source (did you mean sources?)"),
+        ("[" * 9999, "nested more than"),
     ],
 )
 def test_manifest_errors_name_the_entry(text, message, tmp_path):
     (tmp_path / "m.yaml").write_text(text)
-    with pytest.raises(ManifestError, match=message.replace("(", r"\(")):
+    with pytest.raises(ManifestError, match=re.escape(message)):
         load_manifest(tmp_path / "m.yaml")
 
 

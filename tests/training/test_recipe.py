@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from depictqa_core.errors import CheckpointError
 from training.recipe import RecipeError, read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
@@ -35,20 +36,26 @@ def test_the_shipped_recipes_are_good(name):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"stepz": 3}, "unknown key stepz; known keys are .*steps"),
+        ({"stepz": 3}, r"unknown key stepz \(did you mean steps\?\); known keys are .*steps"),
         ({"network.vizion": 3}, "network: unknown key vizion"),
-        ({"network.connector.hiden": 3}, "network: unknown key connector.hiden; known keys are .*hidden"),
-        ({"network.language.hidden": 3}, "network: unknown key language.hidden;"),
-        ({"network.vision.stage": 3}, "network: unknown key vision.stage;"),
+        (
+            {"network.connector.hiden": 3},
+            r"network: unknown key connector.hiden \(did you mean hidden\?\); known keys are .*hidden",
+        ),
+        ({"network.language.hidden": 3}, "network: unknown key language.hidden .*; known keys"),
+        ({"network.vision.stage": 3}, "network: unknown key vision.stage .*stages"),
         ({"network.size.smallest": 3}, "network: unknown key size.smallest; known keys are long, min"),
         ({"network.lora.rank": 3}, "network: unknown key lora.rank;"),
         ({**START, "start.checkpoint": "c"}, "unknown key start.checkpoint;"),
-        ({"rehearsal": {"shares": 0.5}}, "unknown key rehearsal.shares; known keys are pictures, share"),
+        (
+            {"rehearsal": {"shares": 0.5}},
+            r"unknown key rehearsal.shares \(did you mean share\?\); known keys are pictures, share",
+        ),
         ({"steps": 0}, "steps is 0; allowed: a whole number from 1"),
         ({"steps": True}, "steps is True; allowed"),
         ({"steps": "many"}, "steps is 'many'; allowed"),
         ({"learning_rate": "2e-4"}, r"learning_rate is '2e-4' \(text; write 2.0e-04\)"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, which is not a finite number"),
         ({"betas": [0.9, 1.0]}, r"betas is \[0.9, 1.0\]; allowed: two numbers"),
         ({"precision": "fp8"}, "precision is 'fp8'; allowed: one of no, fp16, bf16"),
         ({"trainable": ["eyes"]}, "trainable is .*eyes.*allowed: a list of any of vision, connector, language, lora"),
@@ -57,8 +64,18 @@ def test_the_shipped_recipes_are_good(name):
         ({"output": "."}, "output is '.'; allowed: a folder with a name"),
         ({"name": " "}, "name is ' '; allowed: a name"),
         ({"warm_steps": 10, "steps": 10}, "warm_steps is 10, but the run has 10 steps"),
-        ({"parts": {}}, "parts is {}; allowed: files and their weights above 0"),
+        ({"parts": {}}, "parts is {}; allowed: files below records .* and their weights above 0"),
         ({"parts": {"a.json": -1}}, "parts is .*-1"),
+        ({"parts": {"/etc/*": 1}}, "parts is .*allowed: files below records"),
+        ({"parts": {"../*.json": 1}}, "parts is .*allowed: files below records"),
+        ({"parts": {"a.json": 1e9}}, "parts is .*at most 10,000"),
+        ({"workers": 10**9}, "workers is 1000000000; allowed: a whole number from 1 to 256"),
+        ({"steps": "1e9"}, r"steps is '1e9' \(text; write 1.0e\+09\)"),
+        ({"data": "a\0b"}, "data is 'a.x00b'; allowed: a name"),
+        ({"network.size.short": 10**9}, "network: .*size.short is 1000000000; allowed"),
+        ({"network.vision.stages": [[10**9, 3, 1, 1, 8]]}, "network: .*vision.stages is .*allowed"),
+        ({"network.language.num_hidden_layers": 10**9}, "network: .*num_hidden_layers is 1000000000; allowed"),
+        ({"network.calibration": {"rating_nr": 0}}, "network: .*calibration.rating_nr is 0"),
         ({"crop": [0.9, 0.7], "cache_features": False}, "crop is .*allowed: two shares"),
         ({"network.language.num_attention_heads": 0}, "network: these settings make no network"),
         ({"network.size.min": 0}, "network: these settings make no network.*min.*0"),
@@ -88,6 +105,60 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path):
             read_recipe(file)
     with pytest.raises(RecipeError, match=r"the recipe .*nope.yaml cannot be read \(No such file"):
         read_recipe(tmp_path / "nope.yaml")
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (BOMB, "more than 20000 values"),
+        ("a: &a [*a]", "alias"),
+        ("a: *b", "alias"),
+        ("[" * 100_000, "nested more than 64"),
+        ("{a: " * 100 + "}" * 100, "nested more than 64"),
+        ("a: 1\na: 2", "the key 'a' stands twice"),
+        ("1: 2", "the key 1 is no text"),
+        ("? [a]\n: 2", "no text"),
+        ("a: .inf", "a is inf, which is not a finite number"),
+        ("a: 2001-13-45", "month"),
+        ("a: 2001-12-24", "put it in quotes"),
+        ("a: " + "9" * 5000, "no YAML file"),
+        ('a: "\\ud800"', "no YAML file"),
+        ("a: !!python/object/apply:os.system [ls]", "no YAML file"),
+        ("x" * 10**6, "larger than 0.25 MiB"),
+        (b"\xff\xfea", "not UTF-8"),
+        (b"a\0b", "no YAML file"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_no_yaml_file_hangs_or_ends_in_an_error_of_the_libraries(tmp_path, content, said):
+    file = tmp_path / "x.yaml"
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(RecipeError, match=said) as caught:
+        read_recipe(file)
+    assert "x.yaml" in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("file", ["/etc/passwd", "/dev/zero", "/"])
+def test_recipes_that_are_odd_files(file):
+    with pytest.raises(RecipeError, match=file):
+        read_recipe(file)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    file = changed(tmp_path, {})
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    read_recipe(file)
+
+
+def test_weights_of_the_tower_that_are_something_else(tmp_path):
+    from training.network import load_efficientnet_lite0
+
+    with pytest.raises(CheckpointError, match="holds no weights of EfficientNet-Lite0") as caught:
+        load_efficientnet_lite0(None, "/etc/passwd")
+    assert "weights_only" not in str(caught.value)
 
 
 def test_what_shapes_a_run_does_not_change_with_its_length_and_its_place():

@@ -34,7 +34,7 @@ def test_rows_are_computed_once_and_unreadable_ones_named(tmp_path):
 @pytest.mark.parametrize("lost", ["names", "values"])
 def test_a_row_that_was_cut_off_is_computed_again(tmp_path, lost):
     filled(tmp_path, ["1", "2", "3"])
-    path = tmp_path / ("rows.txt" if lost == "names" else "rows.f32")
+    path = tmp_path / ("rows.jsonl" if lost == "names" else "rows.f32")
     os.truncate(path, path.stat().st_size - 2)
     file = filled(tmp_path, ["1", "2", "3"])
     assert [file[name].tolist() for name in "123"] == [[1.0] * 3, [2.0] * 3, [3.0] * 3]

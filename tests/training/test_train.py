@@ -1,6 +1,7 @@
 """The trainer: recipes are checked first, runs resume exactly, and what comes out is a checkpoint the judge opens."""
 
 import json
+import os
 import shutil
 import signal
 
@@ -421,7 +422,7 @@ def test_stored_features_equal_live_ones_and_survive_a_cut(data, tmp_path):
     paths = [f"{i}.png" for i in range(4)]
     pairs = [("1.png", "0.png"), ("2.png", "0.png")]
     FeatureStore(tmp_path / "features", model, data).fill(paths[:3], pairs)
-    file = tmp_path / "features" / "features.f32"
+    (file,) = (tmp_path / "features").glob("features-*.f32")
     with open(file, "r+b") as cut:
         cut.truncate(file.stat().st_size - 7)
     store = FeatureStore(tmp_path / "features", model, data).fill(paths, pairs)
@@ -430,6 +431,50 @@ def test_stored_features_equal_live_ones_and_survive_a_cut(data, tmp_path):
         torch.testing.assert_close(store[path], model.encode([live.show(path).content])[0])
     for path, reference in pairs:
         assert torch.equal(store.show(path, reference=reference).comparison, live.compare(path, reference))
+
+
+def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, monkeypatch):
+    root, features = tmp_path / "root", tmp_path / "features"
+    shutil.copytree(data, root)
+    model, _ = make_tiny_model("cnn")
+    paths = ["0.png", "1.png"]
+
+    def computed(model, folder=root):
+        """How many images the tower sees for the features of ``paths``."""
+        seen, encode = [], model.encode
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "encode", lambda pictures: seen.append(1) or encode(pictures))
+            store = FeatureStore(features, model, folder).fill(paths)
+        live = LivePictures(model.config, folder)
+        for path in paths:
+            torch.testing.assert_close(store[path], model.encode([live.show(path).content])[0])
+        return len(seen)
+
+    assert (computed(model), computed(model)) == (2, 0)
+    before = (root / "1.png").stat()
+    (root / "1.png").write_bytes((root / "3.png").read_bytes())  # the same path, another image, the same time
+    os.utime(root / "1.png", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (computed(model), computed(model)) == (1, 0)
+    assert computed(model, data) == 0  # another root: one image is known from the first time, one from the second
+    shutil.copytree(data, tmp_path / "other")
+    Image.new("RGB", (50, 60), "red").save(tmp_path / "other" / "0.png")
+    assert computed(model, tmp_path / "other") == 1
+    other, _ = make_tiny_model("cnn", seed=1)
+    assert (computed(other), computed(other), computed(model)) == (2, 0, 0)
+    smaller, _ = make_tiny_model("cnn", size={"short": 32, "long": 64, "min": 32, "multiple": 1})
+    assert computed(smaller) == 2
+    monkeypatch.setattr("training.loader.PREPROCESSING", 10**6)
+    assert computed(model) == 2
+
+
+def test_restart_computes_everything_again(recipe_file, tmp_path, monkeypatch):
+    path = recipe_file()
+    train(read_recipe(path))
+    (file,) = (tmp_path / "out.run" / "features").glob("features-*.f32")
+    before = file.read_bytes()
+    file.write_bytes(bytes(len(before)))  # what was computed before is wrong in a way that nobody notices
+    train(read_recipe(path), resume=False)
+    assert file.read_bytes() == before
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
 
+from depictqa_core.documents import parse_json
+from depictqa_core.errors import StorageError
 from training.endpoint import Client, NoAnswer, Reply, RequestRejected, request_body
-from training.storing import writing
+from training.storing import append_text, writing
 
 from .answer_checks import one_line, problem
 from .detailed_requests import TEMPERATURE, Expected, digest, expected, max_tokens, messages, request_text
@@ -147,13 +148,13 @@ def collect(
     """
     counts: Counter = Counter()
     in_a_row = 0
-    files: dict[str, TextIO] = {}
     waiting: dict[Future, Pending] = {}
     queue = iter(todo)
     pool = ThreadPoolExecutor(concurrency)
     try:
         with writing(Path(root) / "answers"):
-            files = {name: _open(answers_file(root, name)) for name in {one.set_name for one in todo}}
+            for name in {one.set_name for one in todo}:
+                _open(answers_file(root, name))
         while True:
             for one in islice(queue, concurrency - len(waiting)):
                 waiting[pool.submit(_ask, client, one, root)] = one
@@ -170,21 +171,17 @@ def collect(
                     outcome = "no answer"
                 else:
                     in_a_row, outcome = 0, line["dropped"] or "kept"
-                    with writing(Path(root) / "answers"):
-                        _write(files[one.set_name], line)
+                    _append(root, one, line)
                 counts[outcome] += 1
                 if progress:
                     progress(outcome)
     finally:
         client.close()
         pool.shutdown(cancel_futures=True)
-        with contextlib.suppress(OSError):  # answers that came while the run was ending have been paid for, too
+        with contextlib.suppress(StorageError):  # answers that came while the run was ending have been paid for, too
             for future, one in waiting.items():
                 if not future.cancelled() and future.exception() is None:
-                    _write(files[one.set_name], future.result())
-        with writing(Path(root) / "answers"):
-            for file in files.values():
-                file.close()
+                    _append(root, one, future.result())
 
 
 def _ask(client: Client, one: Pending, root: str | Path) -> dict:
@@ -198,9 +195,8 @@ def _ask(client: Client, one: Pending, root: str | Path) -> dict:
     return {**line, "text": text, "dropped": problem(text, reply.finish, one.want), "tokens": tokens}
 
 
-def _write(file: TextIO, line: dict) -> None:
-    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    file.flush()
+def _append(root: str | Path, one: Pending, line: dict) -> None:
+    append_text(answers_file(root, one.set_name), json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _lines(file: Path) -> dict[int, dict]:
@@ -212,19 +208,18 @@ def _lines(file: Path) -> dict[int, dict]:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
+            entry = parse_json(line.decode("utf-8"), str(number))
             found[entry["sample"]] = entry
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number}: no answer ({error}); remove the line and run again") from error
     return found
 
 
-def _open(file: Path) -> TextIO:
-    """The file for appending, without the end of a line that a kill cut off."""
+def _open(file: Path) -> None:
+    """Make the file ready for appending: its folder, and without the end of a line that a kill cut off."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.exists():
         content = file.read_bytes()
         if not content.endswith(b"\n") and content:
             with file.open("r+b") as cut:
                 cut.truncate(content.rfind(b"\n") + 1)
-    return file.open("a", encoding="utf-8", newline="\n")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from depictqa_core.documents import named, read_json
+from training.record_models import RECORD_BYTES
 from training.storing import write_text
 
 from .plan import Plan, PlanError
 from .samples import SampleMaker, sample_store
 from .scenes import find_sources
-from .shards import Ledger, Shard, names_digest, run_shards
+from .shards import Ledger, Shard, contents_digest, names_digest, run_shards
 
 SHARD_SAMPLES = 100
 _SETTINGS = "dataset.json"
@@ -52,13 +54,11 @@ def find_split(pictures: str | Path, split: str, splits: str | Path | None = Non
     if splits is None:
         folder = folder / split if (folder / split).is_dir() else folder
         return Sources(str(folder), find_sources(folder))
-    try:
-        listed = json.loads(Path(splits).read_text(encoding="utf-8"))
-        names = tuple(sorted(listed[split]))
-    except OSError as error:
-        raise PlanError(f"the file of --splits, {splits}, cannot be read ({error.strerror})") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise PlanError(f"{splits} holds no list of pictures for the split '{split}'") from error
+    listed = read_json(splits, where=f"the file of --splits, {named(splits)},", limit=RECORD_BYTES, error=PlanError)
+    names = listed.get(split)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise PlanError(f"{named(splits)} holds no list of pictures for the split '{split}'")
+    names = tuple(sorted(names))
     missing = set(names) - set(find_sources(folder))
     if missing or not names:
         what = (
@@ -114,6 +114,7 @@ def build_samples(
     """
     ledger = Ledger(Path(root) / _SETTINGS)
     settings = {"seed": plan.seed, "pictures": names_digest(sources.names), "drawing": asdict(plan.drawing)}
+    settings["contents"] = contents_digest(sources.folder, sources.names)
     ledger.open({**settings, "shard_samples": shard_samples})
     todo = []
     for set_name, wanted in plan.sets.items():

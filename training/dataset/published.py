@@ -1,12 +1,12 @@
 """Reads the published metadata files (JSON lists of records, facts 3.4) and says what is wrong or missing in them."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from depictqa_core import tasks
+from training.record_models import read_record_list
 
 from .readers import ReaderError
 
@@ -36,10 +36,7 @@ def read_published(folder: str | Path, pattern: str = "**/*.json") -> Iterator[P
     """
     root, found = Path(folder), False
     for path in sorted(root.glob(pattern)):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ReaderError(f"{path} is no JSON ({error})") from error
+        content = read_record_list(path, kind=None, error=ReaderError)
         if isinstance(content, list) and content and isinstance(content[0], dict) and "id" in content[0]:
             found = True
             yield _checked(path.relative_to(root).as_posix(), content, root)

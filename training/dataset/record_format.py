@@ -2,12 +2,16 @@
 
 import json
 import zlib
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from depictqa_core.rules import Rule, list_of, number, one_of, whole
+from depictqa_core.storing import replacing
 from training.distortions import ANSWER
+from training.documents import data_model, field_of
 from training.storing import writing
 
 from .pairs import Shown
@@ -21,7 +25,11 @@ PUBLISHED_EXCLUDE = (*SUBTLE, "quantization", "oversharpen")
 """What the published filter drops, always (``exclude_probability=1``)."""
 
 
-@dataclass(frozen=True)
+SHARE = number(0, 1)
+COUNT = whole(1, 10**9)
+
+
+@data_model
 class Mix:
     """How records are drawn from scenes.
 
@@ -36,25 +44,19 @@ class Mix:
         pool: variants kept in memory as partners for pairs of different pictures.
     """
 
-    number_word: float = 0.5
-    short_tail: float = 0.75
-    rating_tail: float = 0.8
-    exclude: tuple[str, ...] = SUBTLE
-    exclude_probability: float = 0.5
-    pristine_as_double: float = 0.25
-    score_draws: int = 3
-    rating_pairs: int = 8
-    comparison_pairs: int = 3
-    pool: int = 20_000
-
-    def __post_init__(self):
-        for name in ("number_word", "short_tail", "rating_tail", "exclude_probability", "pristine_as_double"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
-        if unknown := set(self.exclude) - set(ANSWER):
-            raise ValueError(f"unknown category '{min(unknown)}' in exclude: choose from {', '.join(ANSWER)}")
-        if min(self.score_draws, self.rating_pairs, self.comparison_pairs, self.pool) < 1:
-            raise ValueError("score_draws, rating_pairs, comparison_pairs and pool must be at least 1")
+    number_word: field_of(float, SHARE) = 0.5
+    short_tail: field_of(float, SHARE) = 0.75
+    rating_tail: field_of(float, SHARE) = 0.8
+    exclude: field_of(
+        tuple[str, ...],
+        Rule(f"a list of any of {', '.join(ANSWER)}", list_of(one_of(*ANSWER), 0, 1000).fits),
+    ) = SUBTLE
+    exclude_probability: field_of(float, SHARE) = 0.5
+    pristine_as_double: field_of(float, SHARE) = 0.25
+    score_draws: field_of(int, COUNT) = 3
+    rating_pairs: field_of(int, COUNT) = 8
+    comparison_pairs: field_of(int, COUNT) = 3
+    pool: field_of(int, COUNT) = 20_000
 
 
 @dataclass(frozen=True)
@@ -138,12 +140,13 @@ class ListFile:
 
     def __init__(self, path: Path):
         self.path, self.count = path, 0
-        self.part = path.with_name(path.name + ".part")
+        self._whole = ExitStack()
 
     def __enter__(self) -> "ListFile":
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.part.open("w", encoding="utf-8", newline="\n")
+            part = self._whole.enter_context(replacing(self.path))
+            self.file = self._whole.enter_context(part.open("w", encoding="utf-8", newline="\n"))
         return self
 
     def append(self, record: dict) -> None:
@@ -151,16 +154,13 @@ class ListFile:
             self.file.write(("[\n" if not self.count else ",\n") + json.dumps(record, ensure_ascii=False))
         self.count += 1
 
-    def __exit__(self, failed, *_) -> None:
-        try:
-            with writing(self.path):
-                with self.file:
-                    if not failed:
-                        self.file.write("\n]\n" if self.count else "[]\n")
-                if not failed:
-                    self.part.replace(self.path)
-        finally:
-            self.part.unlink(missing_ok=True)
+    def __exit__(self, *failure) -> None:
+        if failure[0] is not None:
+            with suppress(OSError):  # the disk may be full for the rest of the buffer, too
+                self._whole.__exit__(*failure)
+            return
+        with writing(self.path), self._whole:
+            self.file.write("\n]\n" if self.count else "[]\n")
 
 
 def record_rng(seed: int, key: str, scene: int) -> np.random.Generator:

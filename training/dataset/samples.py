@@ -15,7 +15,9 @@ from PIL import Image
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.images import as_picture
+from depictqa_core.rules import SWITCH, number, whole
 from training import distortions as catalogue
+from training.documents import data_model, field_of
 from training.storing import write_file
 
 from . import labels, measures
@@ -56,7 +58,7 @@ KINDS: dict[str, Kind] = {
 """The sets of distorted pictures, by name."""
 
 
-@dataclass(frozen=True)
+@data_model
 class Drawing:
     """How samples are drawn.
 
@@ -69,20 +71,16 @@ class Drawing:
         png_level: zlib level of the PNG files, 0..9.
     """
 
-    pristine: float = 0.05
-    short: int = 224
-    long: int = 672
-    min_change: float = 1.5
-    decided: bool = True
-    png_level: int = 1
+    pristine: field_of(float, number(0, 0.99)) = 0.05
+    short: field_of(int, whole(MIN_SIDE, 16_384)) = 224
+    long: field_of(int, whole(MIN_SIDE, 16_384)) = 672
+    min_change: field_of(float, number(0, 100)) = 1.5
+    decided: field_of(bool, SWITCH) = True
+    png_level: field_of(int, whole(0, 9)) = 1
 
     def __post_init__(self):
-        if not 0 <= self.pristine < 1:
-            raise ValueError(f"pristine must be a share from 0 to below 1, got {self.pristine}")
-        if not MIN_SIDE <= self.short <= self.long:
-            raise ValueError(f"short must be from {MIN_SIDE} (the metrics need it) to long, got {self.short}")
-        if self.min_change < 0 or not 0 <= self.png_level <= 9:
-            raise ValueError("min_change must not be negative, and png_level must be from 0 to 9")
+        if self.short > self.long:
+            raise ValueError(f"short must not be above long, which is {self.long}; got {self.short}")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.images import as_picture
 from training.storing import write_file
 
-from .shards import Ledger, Shard, Store, names_digest, run_shards
+from .shards import Ledger, Shard, Store, contents_digest, names_digest, run_shards
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
 __all__ = ["BuildReport", "Scene", "SceneError", "SceneOptions", "Variant", "build_scenes", "make_scene", "read_scenes"]
@@ -167,6 +167,7 @@ def _settings(plan: _Plan) -> dict:
         "seed": plan.seed,
         "split": plan.split,
         "pictures": names_digest(plan.files),
+        "contents": contents_digest(plan.pictures, plan.files),
         "shard_scenes": plan.shard_scenes,
         "options": asdict(plan.options),
     }

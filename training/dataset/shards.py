@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import torch
 
+from depictqa_core.checkpoints import file_hash
+from depictqa_core.documents import parse_json, read_json
 from depictqa_core.errors import DepictQAError
 from training.storing import write_file, write_text, writing
 
@@ -49,12 +51,7 @@ class Store:
         for file in sorted(Path(self.folder).glob(f"{self.prefix}-*.jsonl")):
             with file.open(encoding="utf-8") as lines:
                 for number, line in enumerate(lines, 1):
-                    try:
-                        yield json.loads(line)
-                    except ValueError as error:
-                        raise ValueError(
-                            f"{file.name}, line {number}: not valid JSON ({error}); delete the file and build again"
-                        ) from error
+                    yield parse_json(line, f"{file.name}, line {number}", remedy="delete the file and build again")
 
 
 @dataclass(frozen=True)
@@ -90,10 +87,8 @@ class Ledger:
         if not self.file.exists():
             self._write()
             return
-        try:
-            before = json.loads(self.file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BuildError(f"{self.file} is damaged ({error}); choose an empty folder") from error
+        before = read_json(self.file, remedy="choose an empty folder", error=BuildError)
+        before.setdefault("contents", self._settings.get("contents"))  # older versions did not note it
         changed = [name for name, value in self._settings.items() if before.get(name) != value]
         if changed:
             raise BuildError(
@@ -119,7 +114,20 @@ class Ledger:
 
 def names_digest(names: tuple[str, ...]) -> str:
     """What the settings of a build keep of its list of sources."""
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def contents_digest(folder: str | Path, names: tuple[str, ...]) -> str:
+    """What the settings of a build keep of what its sources hold: another picture under an old name is another one."""
+
+    def hashed(name: str) -> str:
+        try:
+            return file_hash(Path(folder) / name)
+        except OSError:
+            return "unreadable"
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return hashlib.sha256("\n".join(pool.map(hashed, names)).encode()).hexdigest()
 
 
 def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes") -> Iterator[tuple[Shard, dict]]:

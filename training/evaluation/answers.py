@@ -7,11 +7,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from depictqa_core import tasks
+from depictqa_core.documents import parse_json
+from depictqa_core.errors import DocumentError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.tasks import RATING
 
-from ..storing import appending, write_text, writing
+from ..storing import append_text, write_text
 from .sets import TestSet
 
 CHUNK = 64
@@ -55,14 +57,11 @@ class AnswerFile:
             one answer per id.
         """
         missing = [index for index, identity in enumerate(ids) if identity not in self.known]
-        with appending(self.path) as file:
-            with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
-                for answers in source(missing) if missing else ():
-                    with writing(self.path):
-                        file.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
-                        file.flush()
-                    self.known |= {answer["id"]: answer for answer in answers}
-                    bar.update(len(answers))
+        with tqdm(total=len(ids), initial=len(ids) - len(missing), desc=label, mininterval=5) as bar:
+            for answers in source(missing) if missing else ():
+                append_text(self.path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+                self.known |= {answer["id"]: answer for answer in answers}
+                bar.update(len(answers))
         answers = [self.known[identity] for identity in ids]
         self._write(answers)
         return answers
@@ -76,10 +75,10 @@ def _lines(path: Path) -> list[dict]:
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            content = json.loads(line)
-        except ValueError:
+            content = parse_json(line, path.name)
+        except DocumentError:
             continue
-        if isinstance(content, dict) and "id" in content:
+        if isinstance(content.get("id"), str | int):
             found.append(content)
     return found
 

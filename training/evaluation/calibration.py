@@ -13,7 +13,8 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from depictqa_core import tasks
-from depictqa_core.errors import TaskError
+from depictqa_core.documents import read_json
+from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.tasks import SCORE
 
@@ -164,7 +165,7 @@ def store(folder: str | Path, fits: dict[str, Fit]) -> dict[str, float]:
     weights, which do not change.
     """
     path = Path(folder) / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = read_json(path, error=CheckpointError)
     new = {key: fit.temperature for key, fit in fits.items() if fit.temperature is not None}
     config["calibration"] = dict(sorted({**config.get("calibration", {}), **new}.items()))
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -12,6 +12,7 @@ from depictqa_core.images import Picture, as_picture
 from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..loader import picture_paths, read_records
+from ..record_models import record_problem
 
 DOUBLE = "two distortions"
 OTHER = "other"
@@ -98,12 +99,7 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
         TaskError: no list of records, an unknown task type, a record without one of its fields, two records of one id,
             training records, a question about a pair in a record of one picture.
     """
-    try:
-        records = read_records(path)
-    except OSError as error:
-        raise TaskError(f"the record file {path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise TaskError(f"{path} is no record file: {error}") from error
+    records = read_records(path, TaskError)
     types, seen = [], set()
     for index, record in enumerate(records):
         if not isinstance(record, dict):
@@ -112,6 +108,8 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
             if key not in record:
                 hint = "; these are training records: build with --form test" if "conversations" in record else ""
                 raise TaskError(f"record {index} of {path} has no {key}{hint}")
+        if wrong := record_problem(record, "test"):
+            raise TaskError(f"record {index} of {path}: {wrong}")
         if record["id"] in seen:
             raise TaskError(f"{path} has two records with the id {record['id']}: answers are matched by id")
         seen.add(record["id"])

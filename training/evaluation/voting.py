@@ -1,14 +1,15 @@
 """Scores by voting: every rated pair gives its winner and its loser a vote; the mean vote is the score (facts 8.3)."""
 
-import json
 from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
 from depictqa_core import tasks
+from depictqa_core.documents import named, read_json
 from depictqa_core.errors import TaskError
 from depictqa_core.tasks import RATING
 
+from ..record_models import RECORD_BYTES
 from .correlation import mean_correlations
 from .sets import TestSet
 
@@ -20,16 +21,15 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
         TaskError: the file is not of that form.
     """
     truth = {}
+    where = f"the file of --voting, {named(path)},"
+    content = read_json(path, None, where=where, limit=RECORD_BYTES, error=TaskError)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
         for reference, entry in content.items():
             paths, opinions = entry["dist_paths"], entry["mos_list"]
             if len(paths) != len(opinions):
                 raise TaskError(f"{path}: {reference} has {len(paths)} dist_paths and {len(opinions)} mos_list entries")
             truth[reference] = {name: float(opinion) for name, opinion in zip(paths, opinions)}
-    except OSError as error:
-        raise TaskError(f"the file of --voting, {path}, cannot be read ({error.strerror})") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise TaskError(f"{path} is no voting file: it must map references to dist_paths and mos_list") from error
     return truth
 

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from depictqa_core.errors import DepictQAError
 
-class ReaderError(ValueError):
+
+class ReaderError(DepictQAError, ValueError):
     """A folder that does not hold the rating set in its native layout; the message says what was looked for."""
 
 
