@@ -84,7 +84,7 @@ def _chosen(checkpoint, questions, asked):
 
     def engine():
         judge = setup.judge(checkpoint)
-        return [judge.engine.choose(*question, asked, Counter(None, 0)) for question in questions]
+        return [judge.engine.choose(*question, asked, Counter(None, 0)).probabilities for question in questions]
 
     def same(rows, found):
         mine = [all_of_them[:: len(asked) // SAMPLE] for all_of_them in found]
@@ -107,7 +107,7 @@ def _ranked(checkpoint, pictures, reference):
         return judge
 
     def same(rows, judge):
-        return _agreement(rows, judge.engine.choose(tasks.RATING, None, asked, Counter(None, 0)), [2])
+        return _agreement(rows, judge.engine.choose(tasks.RATING, None, asked, Counter(None, 0)).probabilities, [2])
 
     return naive, engine, len(pairs) / len(some), same
 
@@ -361,7 +361,7 @@ def formats(checkpoints: dict, runs: int) -> dict:
                 engine.look(asked, Counter(None, 0))
 
                 def score(engine=engine):
-                    return engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
+                    return engine.choose(tasks.SCORE, None, asked, Counter(None, 0)).probabilities
 
                 def describe(engine=engine):
                     written = engine.write(tasks.ASSESSMENT, None, asked[:COUNT], WORDS, Counter(None, 0))

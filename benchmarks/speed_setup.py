@@ -99,11 +99,13 @@ def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, P
     tokens = {role: model.connect([pooled[role]], [beside.get(role)], [compared.get(role)])[0] for role in shown}
     parts = encode(layout(question, task.pair, REFERENCE in shown), checkpoint.tokenizer)
     prompt = model.embed_prompt(parts, tokens)
-    return Reading(model.language, 1).read([torch.cat([prompt, token_embeddings(model.language, forced)])])
+    return Reading(model.language, 1).read(
+        [torch.cat([prompt, token_embeddings(model.language, forced)])], 1 + len(forced)
+    )
 
 
 def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: list[tuple]) -> np.ndarray:
-    """What ``Engine.choose`` answers, by one call per question and without any cache."""
+    """The probabilities of ``Engine.choose``, by one call per question and without any cache."""
     ids = [answer_ids(text, checkpoint.tokenizer) for text in tasks.answers(task, question or task.question)]
     forced, rows = forced_prefix(ids), []
     for pictures in asked:
@@ -111,7 +113,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
         heat = checkpoint.model.config.answer_temperature(
             tasks.temperature_names(task, question or task.question, pictures[-1] is not None)
         )
-        rows.append(answer_probabilities(reading, ids, heat)[0].numpy())
+        rows.append(answer_probabilities(reading, ids, heat).probabilities[0].numpy())
     return np.array(rows)
 
 

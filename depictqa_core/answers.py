@@ -1,5 +1,7 @@
 """From probabilities to answers: what the model finds probable becomes the results that people read."""
 
+from dataclasses import replace
+
 from . import tasks
 from .anchors import Placement
 from .ranking import ranks
@@ -12,8 +14,8 @@ TIE_POINTS = 1.0
 MAX_SPREAD = 50.0
 
 
-def identification(name: str, options: tuple[str, ...], row) -> Identification:
-    """An Identification from the probabilities of all allowed answers.
+def identification(name: str, options: tuple[str, ...], row, coverage: float | None = None) -> Identification:
+    """An Identification from the probabilities of all allowed answers, and their coverage.
 
     A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
     """
@@ -26,29 +28,48 @@ def identification(name: str, options: tuple[str, ...], row) -> Identification:
     ordered = sorted(mass.items(), key=lambda item: -item[1])
     labels = tasks.parse_labels(options[best])
     probabilities = tuple(LabelProbability(*item) for item in ordered)
-    return Identification(name, labels, options[best], probabilities, float(row[best]))
+    return Identification(name, labels, options[best], probabilities, float(row[best]), coverage=coverage)
 
 
-def score(name: str, row) -> Score:
-    """A Score from the probabilities of the five rating levels, best level first."""
+def graded(found: Identification, grades: dict[str, tuple[float, float]]) -> Identification:
+    """The same Identification with the severity of each of its labels and the coverage of that (label -> both)."""
+    chosen = [grades[label] for label in found.labels]
+    severities, coverage = (tuple(one[place] for one in chosen) for place in (0, 1))
+    return replace(found, severities=severities, severity_coverage=coverage)
+
+
+def score(name: str, row, coverage: float | None = None) -> Score:
+    """A Score from the probabilities of the five rating levels, best level first, and their coverage."""
     mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
     low, high = max(0.0, mean - 1.96 * spread), min(100.0, mean + 1.96 * spread)
-    return _score(name, mean, spread, row, low, high, "levels")
+    return _score(name, mean, spread, row, low, high, "levels", coverage)
 
 
-def anchored_score(name: str, placement: Placement) -> Score:
-    """A Score from where a picture stands among anchors."""
+def anchored_score(name: str, placement: Placement, coverage: float | None = None) -> Score:
+    """A Score from where a picture stands among anchors, and the coverage of its comparisons."""
     p = placement
-    return _score(name, p.mean, p.deviation, p.levels, p.low, p.high, "anchors")
+    return _score(name, p.mean, p.deviation, p.levels, p.low, p.high, "anchors", coverage)
 
 
-def _score(name, mean, spread, levels, low, high, method) -> Score:
+def _score(name, mean, spread, levels, low, high, method, coverage) -> Score:
     levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels, low, high, method)
+    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels, low, high, method, coverage)
 
 
-def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
+def lowest(coverages) -> float | None:
+    """The lowest of some coverages, without those that are unknown (None); None if all are."""
+    return min((float(coverage) for coverage in coverages if coverage is not None), default=None)
+
+
+def comparison(
+    name_a: str,
+    name_b: str,
+    forward: float,
+    backward: float,
+    text: str | None = None,
+    coverage: float | None = None,
+) -> Comparison:
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
     It is a tie unless both orders name the same winner: one that changes with the order of asking tells of the order,
@@ -58,7 +79,7 @@ def comparison(name_a: str, name_b: str, forward: float, backward: float, text: 
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
     return Comparison(
-        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text
+        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text, coverage
     )
 
 
@@ -107,7 +128,8 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped)
+    coverage = lowest(answer.coverage for some in (scores, found, answers) for answer in some or ())
+    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, coverage)
 
 
 def order_by_score(scores: list[Score]):

@@ -156,6 +156,9 @@ def build_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
     verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the included one)")
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
+    verb.add_argument(
+        "--self-test", action="store_true", help="also load it and ask about shipped images: coverage of each task"
+    )
 
     verb = verbs.add_parser("import", help="make a checkpoint from published DepictQA-Wild weights")
     verb.add_argument("--clip", metavar="FILE", help="ViT-L-14.pt of OpenAI, or the folder of a CLIPVisionModel")
@@ -169,6 +172,12 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--check", action="store_true", help="write nothing: check the files, or without files the layout at full size"
     )
+    verb.add_argument(
+        "--short-questions",
+        action="store_true",
+        help="the delta has also learned short questions of other kinds, such as yes or no (DepictQA2-DQ495K-QInst)",
+    )
+    verb.add_argument("--no-self-test", action="store_true", help="do not load the new checkpoint to test its answers")
     verb.add_argument("--memory", action="store_true", help="only print what memory the published checkpoints need")
     verb.add_argument("--quiet", action="store_true", help="say nothing")
     verb.set_defaults(refuse=verb.error)

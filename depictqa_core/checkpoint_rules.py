@@ -21,6 +21,8 @@ CONFIG = {
     "tasks": list_of(one_of(*TASKS), 1, len(TASKS), unique=True),
     "calibration": OBJECT,
     "names_first": SWITCH,
+    "free_questions": SWITCH,
+    "personal": SWITCH,
     "vision": {
         "kind": one_of("clip", "backbone", "cnn"),
         "stem": whole(1, 4096),
@@ -53,6 +55,9 @@ CARD = {
     **{name: Rule("a text", lambda value: isinstance(value, str)) for name in ("name", "version", "license")},
     "trained_on": Rule("a text", lambda value: isinstance(value, str)),
     "tokenizer": OBJECT,
+    "self_test": Rule(
+        "coverages 0 to 1 by task", lambda value: isinstance(value, dict) and all(map(is_number, value.values()))
+    ),
 }
 
 _LIMITS = (

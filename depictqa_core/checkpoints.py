@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .checkpoint_rules import card_problem, config_problem
+from .confidence import LOW_COVERAGE
 from .documents import describe, named, read_json
 from .errors import CheckpointError, DepictQAError
 from .placement import QUANTISED, check_device, loading_options
@@ -23,6 +24,8 @@ BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
 """What the included model is called wherever a checkpoint is taken, unless there is a folder of that name."""
 CARD = "depictqa.json"
+SELF_TEST = "self_test"
+"""Entry of a card: task -> coverage 0..1 of the self-test."""
 TOKENIZER_FILES = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("tokenizer.model", "vocab.json", "merges.txt"),
@@ -297,6 +300,40 @@ def write_card(folder: Path, card: dict) -> dict:
     card = {**card, "files": files, "tokenizer": tokenizer}
     write_file(folder / CARD, json.dumps(card, indent=1) + "\n")
     return card
+
+
+def record_self_test(folder: str | Path, coverage: dict[str, float]) -> dict:
+    """Write the coverage of a self-test (``Judge.self_test``) into the card of a folder; returns the whole card."""
+    path = Path(folder) / CARD
+    card = {**_read_json(path), SELF_TEST: {task: float(f"{share:.3g}") for task, share in coverage.items()}}
+    write_file(path, json.dumps(card, indent=1) + "\n")
+    return card
+
+
+def self_test_notices(card: dict) -> list[str]:
+    """What a checkpoint's recorded self-test warns of; an imported one that has none is named as well."""
+    found, name = card.get(SELF_TEST), card.get("name")
+    if not isinstance(found, dict):
+        remedy = "run depictqa info --self-test on its folder"
+        return [f"{name}: imported, and its answers were never tested; {remedy}"] if "sources" in card else []
+    low = {task: share for task, share in found.items() if share < LOW_COVERAGE}
+    if not low:
+        return []
+    listed = ", ".join(f"{task} {share:.2g}" for task, share in low.items())
+    return [
+        f"{name}: the self-test failed. Coverage, the share of probability that allowed answers get, should be near 1"
+        f" and is {listed}. Its parts do not belong together, or one is damaged: compare the SHA-256 of its sources"
+        " (depictqa info) with where they were published, and import it again"
+    ]
+
+
+def supported(folder: str | Path | None) -> str:
+    """What questions a checkpoint states that it supports, in words."""
+    config = _read_json(checkpoint_folder(folder) / "config.json")
+    names = config.get("tasks") or ("identification", "assessment", "rating", "comparison")
+    own = "in any words" if config.get("free_questions", True) else "only in the words of its training questions"
+    scores = "; scores by comparison, as its preferences are personal" if config.get("personal") else ""
+    return f"{', '.join(map(str, names))}; own questions {own}{scores}"
 
 
 def verify_checkpoint(folder: str | Path | None) -> dict:

@@ -12,11 +12,12 @@ from functools import partial
 
 from . import reports
 from .arguments import COUNTS, parse
-from .confidence import reliable
+from .checkpoints import self_test_notices
+from .confidence import coverage_notices, reliable
 from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory, TaskError
 from .files import FilePicture, Found, LeftOut, equal_names, left_out_lines, load_pictures, lost, search
 from .images import Picture, as_picture
-from .outputs import check_outputs, complain, outputs_of, save_picture, write_answers
+from .outputs import check_outputs, complain, notify, outputs_of, save_picture, write_answers
 from .references import OTHER_SHAPE, Fitted
 from .results import Failure
 from .streams import library_messages
@@ -100,13 +101,15 @@ def _judge_each(options, ask) -> int:
                 raise
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
-    notices = [*left_out_lines(found.left_out), *reference.notices]
+    notices = [*left_out_lines(found.left_out), *judge.notices, *reference.notices]
+    notices += coverage_notices(result.coverage for result in results)
     unsure = []
     if options.only_reliable:
-        unsure = [result for result in results if not reliable(result.confidence, options.min_confidence)]
+        sure = [reliable(result.confidence, options.min_confidence, result.coverage) for result in results]
+        unsure = [result for result, keep in zip(results, sure) if not keep]
         if unsure:
             notices.append(f"{len(unsure)} of {len(results)} left out: confidence below {options.min_confidence:g}")
-        results = [result for result in results if reliable(result.confidence, options.min_confidence)]
+        results = [result for result, keep in zip(results, sure) if keep]
     shown = partial(SHOW_EACH[options.verb], results)
     rows, left_out = ([result.to_dict() for result in some] for some in (results, unsure))
     write_answers(options, judge.info, rows, failures, shown, notices, left_out, **_skipped(found))
@@ -150,7 +153,8 @@ def _rank(options) -> int:
                 kept = _without_lost(error, pictures, failures)
                 references = [references[index] for index in kept] if references else []
                 pictures = [pictures[index] for index in kept]
-    notices = [*left_out_lines(found.left_out), *reference.notices]
+    notices = [*left_out_lines(found.left_out), *judge.notices, *reference.notices]
+    notices += coverage_notices([ranking.coverage])
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
         notices.append(f"{' and '.join(unused)} can only save comparisons; with --method score there are none")
@@ -173,7 +177,8 @@ def _compare(options) -> int:
         judge = _judge(options, bar)
         result = judge.compare(a, b, beside, explain=options.explain, progress=bar)
     shown = partial(reports.comparison_text, result)
-    write_answers(options, judge.info, [result.to_dict()], [], shown, reference.notices)
+    notices = [*judge.notices, *reference.notices, *coverage_notices([result.coverage])]
+    write_answers(options, judge.info, [result.to_dict()], [], shown, notices)
     return 0
 
 
@@ -187,8 +192,9 @@ def _map(options) -> int:
     beside = whole and cut(whole, tiles)
     with _bar(options, "tiles") as bar:
         judge = _judge(options, bar)
-        found = quality_map(picture, tiles, [s.score for s in judge.score(cut(picture, tiles), beside, progress=bar)])
-    notices = [*reference.notices]
+        scores = judge.score(cut(picture, tiles), beside, progress=bar)
+    found = quality_map(picture, tiles, [score.score for score in scores])
+    notices = [*judge.notices, *reference.notices, *coverage_notices(score.coverage for score in scores)]
     if options.tile and tiles.side != options.tile:
         end = "largest" if tiles.side < options.tile else "smallest"
         size = f"{picture.width} x {picture.height}"
@@ -233,7 +239,7 @@ def _leaderboard(options) -> int:
     left_out += twins
     board = leaderboard(labels, pairs, answers)
     alone = [pictures[index] for index in unpaired(len(pictures), pairs) if groups[index] is not None]
-    notices = left_out_lines(left_out)
+    notices = [*left_out_lines(left_out), *judge.notices, *coverage_notices(answer.coverage for answer in answers)]
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:
@@ -254,17 +260,23 @@ def _leaderboard(options) -> int:
 
 
 def _info(options) -> int:
-    from .checkpoints import checkpoint_folder, describe_checkpoint, verify_checkpoint
+    from .checkpoints import checkpoint_folder, describe_checkpoint, supported, verify_checkpoint
 
     check_outputs(options, [])
     folder = str(checkpoint_folder(options.checkpoint))
     card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
+    if options.self_test:
+        from .judge import load_judge
+
+        card = {**card, "self_test": load_judge(folder).self_test()}
     facts = {"folder": folder, **dict(_flat({key: value for key, value in card.items() if key != "files"}))}
+    facts["supports"] = supported(folder)
     for name, file in card["files"].items():
         facts[name] = f"{file['bytes'] / 1e6:.1f} MB, SHA-256 {file['sha256']}{' (verified)' * options.verify}"
     width = max(map(len, facts))
     text = "\n".join(f"{key.ljust(width)}  {reports.printable(str(value))}" for key, value in facts.items())
-    write_answers(options, card, [card], [], lambda *_: text, verified=options.verify)
+    notices = self_test_notices(card)
+    write_answers(options, card, [card], [], lambda *_: text, notices, verified=options.verify)
     return 0
 
 
@@ -289,11 +301,31 @@ def _import(options) -> int:
         for line in check_layout():
             show(line)
         return 0
-    ways = {name: getattr(options, name) for name in ("dtype", "merge", "short", "long")}
+    ways = {name: getattr(options, name) for name in ("dtype", "merge", "short", "long", "short_questions")}
     card = import_published(**files, out=options.out, **ways, report=show)
     if options.out:
         show(f"written: {options.out} ({card['variant']}, LoRA {card['lora']})")
+        if not options.no_self_test:
+            _self_test(options, show)
     return 0
+
+
+def _self_test(options, show) -> None:
+    """Ask a new checkpoint about shipped images, and record in its card what its answers cover."""
+    from .checkpoints import record_self_test
+    from .judge import load_judge
+
+    show("self-test: asking about shipped images")
+    try:
+        found = load_judge(options.out).self_test()
+    except (DepictQAError, MemoryError, RuntimeError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = f"run depictqa info --self-test {options.out} where the checkpoint can be loaded"
+        complain(f"notice: the self-test could not run here ({first}); {remedy}")
+        return
+    card = record_self_test(options.out, found)
+    show("self-test: coverage " + ", ".join(f"{task} {share:.3g}" for task, share in found.items()))
+    notify(options, self_test_notices(card))
 
 
 VERBS = {

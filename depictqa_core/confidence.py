@@ -1,15 +1,18 @@
-"""How sure an answer is: the confidence rules of the published method, and one for words that needs no second model.
+"""Confidence and coverage of answers: the rules of the published method, and one for words that needs no second model.
 
 Source: facts, section 4 (DepictQA-Wild, "confidence estimation via key tokens").
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from .tasks import DISTORTIONS, LEVELS
 
+LOW_COVERAGE, LEAST_COVERAGE = 0.5, 0.1
+"""Answers whose coverage (``decoding.answer_probabilities``) is below the first are reported as doubtful; those below
+the second are unreliable, whatever their confidence. Models give questions that they were trained on 0.97 and more."""
 TOP_TOKENS = 30
 """Detailed answers: only this many tokens that matter most count."""
 
@@ -20,15 +23,43 @@ _VERDICT = re.compile(
 )
 
 
-def reliable(confidence: float | None, minimum: float) -> bool:
-    """Whether an answer is sure enough to be kept: the one rule of the command line and of the nodes.
+def reliable(confidence: float | None, minimum: float, coverage: float | None = None) -> bool:
+    """Tell whether an answer may be relied on: the one rule of the command line and of the nodes.
 
     Args:
         confidence: 0..1, counted to 6 digits, as it is written; None where an answer has none: such an answer is kept
             by a minimum of 0 alone.
-        minimum: least confidence that counts, 0..1; 0 keeps everything.
+        minimum: least confidence that counts, 0..1; 0 keeps everything that is covered.
+        coverage: 0..1, how much of its probability the model gave to the allowed answers; None if unknown. Below
+            ``LEAST_COVERAGE`` no answer is reliable.
     """
+    if uncovered(coverage):
+        return False
     return minimum <= 0 or (confidence is not None and round(confidence, 6) >= minimum)
+
+
+def uncovered(coverage: float | None) -> bool:
+    """Tell whether a coverage (None if unknown) is below ``LEAST_COVERAGE``."""
+    return coverage is not None and coverage < LEAST_COVERAGE
+
+
+def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
+    """Word a warning about answers with little coverage, none where all have enough.
+
+    Args:
+        coverages: one for each answer, 0..1, None where it is unknown.
+    """
+    known = [coverage for coverage in coverages if coverage is not None]
+    low = [coverage for coverage in known if coverage < LOW_COVERAGE]
+    if not low:
+        return []
+    refused = sum(uncovered(coverage) for coverage in low)
+    unreliable = f"; below {LEAST_COVERAGE:g}, as for {refused}, answers are unreliable" if refused else ""
+    return [
+        f"coverage below {LOW_COVERAGE:g} in {len(low)} of {len(known)} answers (lowest {min(low):.2g}): the model "
+        f"would rather write something else than an allowed answer{unreliable}. It was not trained for this question, "
+        "or its weights or its base model are wrong: run depictqa info --self-test on its folder"
+    ]
 
 
 def brief_confidence(

@@ -23,7 +23,13 @@ class DepictQAConfig(PretrainedConfig):
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
         calibration: temperatures by question, see ``answer_temperature``.
         names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
-            identification decides this opening, so that both answers name the same.
+            identification decides this opening, so that both answers name the same. Comparisons then open with what
+            each image shows, in the same way.
+        free_questions: whether assessments and ratings may be asked for in any words; False takes only the words of the
+            training questions (``questions.require_trained``). Short questions of other kinds are a task of their own,
+            "question" in ``tasks``.
+        personal: whether ratings follow one person's preferences; then scores are placed by them among anchors, because
+            the rating levels do not follow these preferences.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
 
     Raises:
@@ -44,6 +50,8 @@ class DepictQAConfig(PretrainedConfig):
         tasks: tuple[str, ...] = ("identification", "assessment", "rating", "comparison"),
         calibration: dict | None = None,
         names_first: bool = False,
+        free_questions: bool = True,
+        personal: bool = False,
         **kwargs,
     ):
         self.vision = vision or {"kind": "clip"}
@@ -54,6 +62,7 @@ class DepictQAConfig(PretrainedConfig):
         self.mean, self.std, self.tasks = (_plain(value) for value in (mean, std, tasks))
         self.calibration = calibration or {}
         self.names_first = names_first
+        self.free_questions, self.personal = free_questions, personal
         settings = {key: getattr(self, key) for key in CONFIG if hasattr(self, key)}
         if wrong := config_problem({**settings, "lora": kwargs.get("lora")}):
             raise ValueError(wrong)

@@ -6,6 +6,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -55,6 +56,35 @@ class Counter:
             self.add(self.total - self.done)
 
 
+class Chosen(NamedTuple):
+    """Answers to a closed question about N sets of images.
+
+    Attributes:
+        probabilities: float64 [N, answers], given that the answer is an allowed one; rows sum to 1.
+        coverage: float64 [N], 0..1, how probable an allowed answer is (``decoding.answer_probabilities``).
+    """
+
+    probabilities: np.ndarray
+    coverage: np.ndarray
+
+
+class Opening(NamedTuple):
+    """What a written answer begins with.
+
+    Attributes:
+        text: the words; none for an answer that the model writes alone.
+        probability: 0..1, of the closed answer that these words come from; each of their tokens gets it.
+        written: an answer that the model wrote, of which the opening is the beginning with another last word: what both
+            have in common keeps the model's probabilities.
+        whole: whether no "and" may follow, because the words name all that is to be named.
+    """
+
+    text: str = ""
+    probability: float = 1.0
+    written: "Written | None" = None
+    whole: bool = False
+
+
 @dataclass(frozen=True)
 class Written:
     """A freely written answer: its text, and its tokens without the end with the probability of each."""
@@ -81,6 +111,7 @@ class Engine:
     """
 
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None, answers: ByteCache | None = None):
+        from .reading import keep_logits_exact
         from .sight import Sight, default_budget
 
         self.model, self.tokenizer = checkpoint.model, checkpoint.tokenizer
@@ -88,6 +119,7 @@ class Engine:
         budget = default_budget(self.model) if cache_bytes is None else cache_bytes
         self._sight = Sight(self.model, budget)
         self._answers = ByteCache(ANSWER_BYTES) if answers is None else answers
+        keep_logits_exact(self.model.language)
 
     @property
     def device(self):
@@ -130,11 +162,13 @@ class Engine:
         asked: Sequence[tuple],
         report: Counter,
         beginnings: ByteCache | None = None,
-    ) -> np.ndarray:
-        """Probabilities float64 [N, answers] of the closed answers (``tasks.answers``) to one question.
+        options: Sequence[str] | None = None,
+    ) -> Chosen:
+        """How probable the closed answers to one question are, and how much they cover of what the model would write.
 
         Args:
             question: another wording, None for the task's own.
+            options: the allowed answers, None for those of the task (``tasks.answers``).
             asked: N sets of pictures.
             report: counts every answered question.
             beginnings: from ``beginnings()``, the same one for all calls that belong together.
@@ -145,7 +179,7 @@ class Engine:
         from .decoding import answer_probabilities, forced_prefix, token_embeddings
 
         self.require(task)
-        options = tasks.answers(task, question or task.question)
+        options = tasks.answers(task, question or task.question) if options is None else options
         ids = [answer_ids(option, self.tokenizer) for option in options]
         forced = token_embeddings(self.model.language, forced_prefix(ids))
         names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
@@ -153,12 +187,14 @@ class Engine:
 
         def answer(reader, prompts, indexes):
             temperature = heat[asked[indexes[0]][-1] is not None]  # all of a batch have a reference, or none has
-            rows = answer_probabilities(reader.read(prompts, forced), ids, temperature).numpy()
+            found = answer_probabilities(reader.read(prompts, forced), ids, temperature)
+            rows = np.column_stack([found.probabilities.numpy(), found.coverage.numpy()])
             return [row if np.isfinite(row).all() else None for row in rows]
 
-        kinds = [("choose", *heat.values())] * len(asked)
+        kinds = [("choose", tuple(options), *heat.values())] * len(asked)
         found = self._ask(task, task.ask(question), kinds, asked, answer, report, beginnings=beginnings)
-        return np.array(found).reshape(len(asked), len(options))
+        table = np.array(found).reshape(len(asked), len(options) + 1)
+        return Chosen(table[:, :-1], table[:, -1])
 
     def write(
         self,
@@ -168,7 +204,7 @@ class Engine:
         max_new_tokens: int,
         report: Counter,
         on_text: OnText | None = None,
-        openings: Sequence[tuple[str, float]] | None = None,
+        openings: Sequence[Opening] | None = None,
     ) -> list[Written]:
         """Freely written answers to one question, always taking the most probable token.
 
@@ -176,8 +212,7 @@ class Engine:
             question, asked, report: as in ``choose``.
             max_new_tokens: longest answer in tokens; a longer one is cut off there.
             on_text: called as (index in ``asked``, text so far) while an answer grows, and once for a known one.
-            openings: for each set of pictures the words that its answer begins with, and their probability, which each
-                of their tokens gets. No "and" may follow them: they name all that is to be named.
+            openings: for each set of images what its answer begins with.
 
         Raises:
             TaskError, CheckpointError, OutOfMemory: see the class.
@@ -186,31 +221,31 @@ class Engine:
 
         self.require(task)
         end = answer_ids("", self.tokenizer)
-        begun = [text_ids(text, self.tokenizer) for text, _ in openings or [("", 1.0)] * len(asked)]
-        longer = [text_ids(f"{text} and", self.tokenizer) for text, _ in openings or ()]
-        barred = sorted({ids[len(start)] for ids, start in zip(longer, begun)})
+        openings = openings or [Opening()] * len(asked)
+        begun = [self.tokens(opening.text, opening.probability, opening.written) for opening in openings]
+        banned = sorted(
+            {text_ids(f"{o.text} and", self.tokenizer)[len(b.ids)] for o, b in zip(openings, begun) if o.whole}
+        )
 
         def answer(reader, prompts, indexes):
             def show(written: dict[int, list[int]]) -> None:
                 for row, ids in written.items():
-                    on_text(indexes[row], self._text(begun[indexes[row]] + without_end(ids, end)))
+                    on_text(indexes[row], self.text(begun[indexes[row]].ids + without_end(ids, end)))
 
-            if openings:
-                prompts = self._opened(prompts, [begun[index] for index in indexes])
+            prompts = self._opened(prompts, [begun[index].ids for index in indexes])
             answers = []
-            written = greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None, barred)
+            written = greedy(reader.read(prompts), end, max_new_tokens, show if on_text else None, banned)
             for index, generated in zip(indexes, written):
                 if not np.isfinite(generated.probabilities).all():
                     answers.append(None)
                     continue
                 ids = without_end(generated.ids, end)
                 chances = generated.probabilities[: len(ids)]
-                if openings:
-                    ids, chances = begun[index] + ids, [openings[index][1]] * len(begun[index]) + chances
-                answers.append(Written(self._text(ids), ids, chances))
+                ids, chances = begun[index].ids + ids, begun[index].probabilities + chances
+                answers.append(Written(self.text(ids), ids, chances))
             return answers
 
-        kinds = [("write", max_new_tokens, opening) for opening in openings or [None] * len(asked)]
+        kinds = [("write", max_new_tokens, o.text, o.probability, o.whole) for o in openings]
         found = self._ask(task, task.ask(question), kinds, asked, answer, report, max_new_tokens)
         if on_text:
             for index, written in enumerate(found):
@@ -223,13 +258,30 @@ class Engine:
         from .reading import Segment
 
         rows = (token_embeddings(self.model.language, ids) for ids in openings)
-        return [[*prompt, Segment(tuple(ids), row)] for prompt, ids, row in zip(prompts, openings, rows)]
+        begun = zip(prompts, openings, rows)
+        return [[*prompt, Segment(tuple(ids), row)] if ids else prompt for prompt, ids, row in begun]
+
+    def tokens(self, text: str, probability: float, written: Written | None = None) -> Written:
+        """The tokens of a text: those that an answer of the model begins with too have the model's probabilities.
+
+        Args:
+            text: the text.
+            probability: 0..1, of all other tokens.
+            written: the model's answer, None where there is none.
+        """
+        ids = text_ids(text, self.tokenizer) if text else []
+        same = 0
+        while written and same < min(len(ids), len(written.ids)) and ids[same] == written.ids[same]:
+            same += 1
+        known = written.probabilities[:same] if written else []
+        return Written(text, ids, known + [probability] * (len(ids) - same))
 
     def decode(self, ids: list[int]) -> str:
         """The text of tokens, without special ones."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _text(self, ids: list[int]) -> str:
+    def text(self, ids: list[int]) -> str:
+        """``decode``, without blanks around it."""
         return self.decode(ids).strip()
 
     # ------------------------------------------------------------------ groups of questions

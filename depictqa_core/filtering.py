@@ -1,15 +1,18 @@
 """Decides which pictures are good enough, from their scores and distortions; knows nothing of models."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .checks import is_number, is_whole
-from .confidence import reliable
+from .confidence import LEAST_COVERAGE, reliable, uncovered
 from .errors import TaskError
 from .results import Identification, Score
 from .tasks import DISTORTIONS
 
 ANY = "any"
+METHODS = ("score", "pairs")
+"""How the best images are found: by the score of each, or by comparing them two by two."""
 LIMITS = {"min_score": 100, "best_percent": 100, "top_k": 100000, "probability": 1, "min_confidence": 1}
 """The largest value of every criterion that is a number; the smallest is 0."""
 
@@ -26,7 +29,9 @@ class Criteria:
         distortions: labels that a picture must not have; empty is not set.
         probability: what the probabilities of these labels must come to together to reject a picture, 0 to 1. As in an
             Identification, two distortions of one picture share it.
-        min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set.
+        min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set. Answers with too
+            little coverage (``confidence.LEAST_COVERAGE``) are rejected in any case.
+        method: one of ``METHODS``, for ``best_percent`` and ``top_k``.
     """
 
     min_score: float
@@ -35,6 +40,7 @@ class Criteria:
     distortions: tuple[str, ...]
     probability: float
     min_confidence: float
+    method: str = METHODS[0]
 
     def __post_init__(self):
         for name, high in LIMITS.items():
@@ -45,27 +51,49 @@ class Criteria:
     @property
     def need_scores(self) -> bool:
         """Whether scores are needed to decide."""
-        relative = self.min_score > 0 or self.best_percent < 100 or self.top_k > 0
-        return relative or (self.min_confidence > 0 and not self.need_distortions)
+        wanted = self.min_score > 0 or (self._relative and self.method == METHODS[0])
+        return wanted or (self.min_confidence > 0 and not self.need_distortions)
+
+    @property
+    def need_order(self) -> bool:
+        """Whether the images must be ranked by pairs to decide."""
+        return self._relative and self.method == METHODS[1]
+
+    @property
+    def _relative(self) -> bool:
+        return self.best_percent < 100 or self.top_k > 0
+
+    def best_of(self, count: int) -> int:
+        """How many of ``count`` images ``best_percent`` and ``top_k`` pass, from 1 (0 for none of them)."""
+        share = max(min(count, 1), math.ceil(round(count * self.best_percent / 100, 6)))
+        return min(share, self.top_k or share)
 
     @property
     def need_distortions(self) -> bool:
         """Whether distortions must be identified to decide."""
         return bool(self.distortions)
 
-    def faults(self, count: int, scores: list[Score] | None, found: list[Identification] | None) -> list[list[str]]:
+    def faults(
+        self,
+        count: int,
+        scores: list[Score] | None,
+        found: list[Identification] | None,
+        order: Sequence[int] | None = None,
+    ) -> list[list[str]]:
         """Why each of ``count`` pictures is rejected, one phrase per criterion that it misses; empty when it is passed.
 
         Args:
             scores: a Score per picture, None when ``need_scores`` is False.
             found: an Identification per picture, None when ``need_distortions`` is False.
+            order: indexes of the images, best first, None when ``need_order`` is False.
         """
         faults = [[] for _ in range(count)]
-        if scores:
-            share = math.ceil(round(count * self.best_percent / 100, 6))
+        if scores and order is None:
             order = sorted(range(count), key=lambda index: -scores[index].score)  # ties in the order of the input
+        if order is not None:
+            share = math.ceil(round(count * self.best_percent / 100, 6))
             for place, index in enumerate(order):
-                if scores[index].score < self.min_score:
+                if scores and scores[index].score < self.min_score:
                     faults[index].append(f"score {scores[index].score:.1f} is below {self.min_score:g}")
                 if place >= share:
                     faults[index].append(f"not among the best {self.best_percent:g} %")
@@ -80,7 +108,9 @@ class Criteria:
                     fault.append(f"{', '.join(main)} ({total:.0%})")
         for answers in (scores, found):
             for fault, answer in zip(faults, answers or (), strict=False):
-                if not reliable(answer.confidence, self.min_confidence):
+                if uncovered(answer.coverage):
+                    fault.append(f"unreliable: coverage {answer.coverage:.2g} is below {LEAST_COVERAGE:g}")
+                elif not reliable(answer.confidence, self.min_confidence):
                     fault.append(f"confidence {answer.confidence:.2f} is below {self.min_confidence:g}")
         return faults
 

@@ -5,21 +5,27 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import answers, ranking, tasks
+import numpy as np
+
+from . import answers, questions, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .caches import ByteCache
-from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
+from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
 from .checks import check
-from .confidence import detailed_confidence
-from .engine import Counter, Engine, OnText, Progress
+from .claims import Facts, Seen
+from .confidence import brief_confidence, detailed_confidence
+from .engine import Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
-from .prompts import REFERENCE, A, B
+from .prompts import REFERENCE, A, B, answer_ids, text_ids
 from .results import Comparison, Description, Identification, Ranking, Score
-from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY, Task
+from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
 from .versions import ALWAYS, require
 
 EXPLANATION_TOKENS = 400
+SHORT_ANSWER_TOKENS = 16
+CORRECTIONS = 8
+"""How often one text is written on from a corrected word before what still contradicts is taken out."""
 QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
 """How ``identify`` asks for so many distortions."""
 
@@ -108,12 +114,14 @@ class Judge:
         engine: asks the questions.
         anchors: what pictures without a reference are compared with where the checkpoint was never taught to score.
         encoder: texts -> unit vectors [N, D], for the confidence of detailed answers, or None.
+        notices: lines about the checkpoint that a user should read, such as a failed self-test.
     """
 
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None, answers: ByteCache | None = None):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.engine = Engine(checkpoint, cache_bytes, answers)
         self.anchors, self.encoder = None, None
+        self.notices = self_test_notices(self.info)
 
     @property
     def device(self):
@@ -139,8 +147,9 @@ class Judge:
         _check_count(count)
         pictures, references = self._inputs(pictures, reference)
         report = Counter(progress, len(pictures))
-        found = self._identified(count, list(zip(pictures, references)), report)
-        return self._graded(found, pictures, references, report) if self._knows(SEVERITY) else found
+        asked = list(zip(pictures, references))
+        found = self._identified(count, asked, report)
+        return self._graded(found, asked, report) if self._knows(SEVERITY) else found
 
     def describe(
         self,
@@ -155,8 +164,14 @@ class Judge:
     ) -> list[Description]:
         """Say in words what is wrong with each picture and how good it is overall.
 
+        The words agree with ``identify`` and ``score`` of a checkpoint that supports these: where a description names
+        only other distortions, another grade or another level, it is written on from the right word, and what still
+        contradicts is left out.
+
         Args:
-            question: another wording of the question.
+            question: another wording of the question. A checkpoint that takes free questions answers what is asked for,
+                also in one word (``tasks.QUESTION``); others take only other words for the same
+                (``questions.require_trained``).
             count: how many distortions are named, as in ``identify``: a checkpoint whose descriptions open with their
                 names (``names_first``) names exactly what ``identify`` names; others decide for themselves (None).
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
@@ -166,18 +181,22 @@ class Judge:
         _check_count(count)
         if count is not None and not self._names_first:
             raise TaskError(f"{self.engine.name} decides itself how many distortions it describes: leave count out")
+        question = self._worded(question, ASSESSMENT)
         pictures, references = self._inputs(pictures, reference)
         asked = list(zip(pictures, references))
         report = Counter(progress, len(asked))
-        return self._described(ASSESSMENT, question, asked, max_new_tokens, report, on_text, count)
+        task = tasks.task_of(question or ASSESSMENT.question, pair=False)
+        if task is not ASSESSMENT:
+            return self._said_briefly(task, question, asked, report)
+        return self._described(task, question, asked, max_new_tokens, report, on_text, count)
 
     def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
         """Rate each picture from 0 (worst) to 100 (flawless).
 
         The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0)
-        under the probabilities that the model gives them, and the spread their standard deviation. A model that was
-        never taught the levels compares each picture with anchor pictures of known quality, or with its reference and
-        degraded copies of that (``anchors``).
+        under the probabilities that the model gives them, and the spread their standard deviation. A model that does
+        not support the levels, or whose comparisons follow personal preferences, compares each picture with anchor
+        pictures of known quality, or with its reference and degraded copies of that (``anchors``).
         """
         check(progress=progress)
         pictures, references = self._inputs(pictures, reference)
@@ -198,8 +217,9 @@ class Judge:
         Both orders (A first, B first) are asked and averaged; how far they lie apart is reported as disagreement.
 
         Args:
-            explain: also have the model explain its comparison in words.
-            question: another wording of the question.
+            explain: also have the model explain its verdict in words. They agree with it: the text is written on from
+                every word that names another winner, and what still contradicts is left out. A tie names no winner.
+            question: another wording of the question, as in ``describe``.
         """
         pair = (as_picture(a, "image A"), as_picture(b, "image B"))
         reference = None if reference is None else as_picture(reference, "reference")
@@ -226,11 +246,12 @@ class Judge:
             raise TaskError(f"{len(references)} references for {len(pairs)} pairs: give one for each pair, or none")
         references = [None if r is None else as_picture(r, "reference") for r in references]
         total = len(pairs) * (3 if explain else 2)
+        question = self._worded(question, RATING)
         asked = [(*pair, r) for pair, r in zip(pairs, references)]
         report = Counter(progress, total)
         compared = self._compared(question, asked, report)
         if explain:
-            texts = self._described(COMPARISON, None, asked, EXPLANATION_TOKENS, report)
+            texts = self._described(COMPARISON, None, asked, EXPLANATION_TOKENS, report, compared=compared)
             compared = [replace(one, text=words.text) for one, words in zip(compared, texts)]
         return compared
 
@@ -266,7 +287,7 @@ class Judge:
             raise TaskError("there are no pictures to rank")
         if method == "pairs":
             self.engine.require(RATING)
-        scored = method == "score" or self._knows(SCORE)  # by anchors it would cost more than the ranking
+        scored = method == "score" or self._rates  # by anchors it would cost more than the ranking
         named = reasons and self._knows(IDENTIFICATION)
         pairs = ranking.within_budget(len(pictures), budget) if method == "pairs" else 0
         questions = scored * self._score_questions(references) + named * len(pictures) + 2 * pairs
@@ -319,8 +340,39 @@ class Judge:
         ]
         report = Counter(progress, len(asked))
         if task.brief:
-            return tasks.answers(task, question), self.engine.choose(task, question, asked, report)
+            return tasks.answers(task, question), self.engine.choose(task, question, asked, report).probabilities
+        if task.name == QUESTION.name:
+            return self._said_briefly(task, question, asked, report)
         return self._described(task, question, asked, EXPLANATION_TOKENS, report)
+
+    def self_test(self) -> dict[str, float]:
+        """Ask every closed question that the checkpoint supports about shipped images.
+
+        Returns:
+            for each task the mean coverage, 0..1. A checkpoint in order has nearly 1; below
+            ``confidence.LOW_COVERAGE`` its weights, or the language model or vision tower below them, are others than
+            those that it was trained with.
+        """
+        shown = [anchor.picture for anchor in load_anchors()]
+        best, worst = shown[0], shown[-1]
+        single, silent = [(best, None), (worst, None)], Counter(None, 0)
+        found = {}
+        for task in (IDENTIFICATION, RATING, SCORE, SEVERITY):
+            if self._knows(task):
+                asked = [(best, worst, None), (worst, best, None)] if task.pair else single
+                found[task.name] = float(self.engine.choose(task, None, asked, silent).coverage.mean())
+        return found
+
+    def _worded(self, question: str | None, task: Task) -> str | None:
+        """The user's wording of a question, None for none; raises TaskError if the checkpoint does not support it."""
+        question = (question or "").strip() or None
+        if question and not self.model.config.free_questions:
+            questions.require_trained(question, task, self.engine.name)
+        if question and task is RATING and tasks.task_of(task.ask(question), True) is not RATING:
+            raise TaskError(
+                f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
+            )
+        return question
 
     def _inputs(self, pictures, reference) -> tuple[list[Picture], list[Picture | None]]:
         pictures = as_pictures(pictures)
@@ -342,52 +394,58 @@ class Judge:
         for number, question in QUESTIONS.items():
             members = [index for index, wanted in enumerate(counts) if wanted == number]
             options = tasks.answers(IDENTIFICATION, question)
-            rows = self.engine.choose(IDENTIFICATION, question, [asked[index] for index in members], report)
-            for index, row in zip(members, rows):
-                found[index] = answers.identification(asked[index][0].name, options, row)
+            chosen = self.engine.choose(IDENTIFICATION, question, [asked[index] for index in members], report)
+            for index, row, coverage in zip(members, *chosen):
+                found[index] = answers.identification(asked[index][0].name, options, row, float(coverage))
         return found
 
     def _probable_counts(self, asked, report: Counter) -> list[int]:
         """1 or 2 for each picture: 2 where the open question finds two distortions more probable than one or none."""
         options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
         pairs = [len(tasks.parse_labels(option)) == 2 for option in options]
-        rows = self.engine.choose(IDENTIFICATION, IDENTIFICATION.question, asked, report)
+        rows = self.engine.choose(IDENTIFICATION, IDENTIFICATION.question, asked, report).probabilities
         return [2 if row[pairs].sum() > 0.5 else 1 for row in rows]
 
-    def _graded(self, found: list[Identification], pictures, references, report: Counter) -> list[Identification]:
+    def _graded(self, found: list[Identification], asked: list[tuple], report: Counter) -> list[Identification]:
         """The same answers with the severity of every distortion that they name."""
         grades = [{} for _ in found]
         for label in dict.fromkeys(label for answer in found for label in answer.labels):
             members = [index for index, answer in enumerate(found) if label in answer.labels]
-            asked = [(pictures[index], references[index]) for index in members]
-            rows = self.engine.choose(SEVERITY, tasks.severity_question(label), asked, report.silent())
-            for index, row in zip(members, rows):
-                grades[index][label] = float(sum(p * severity for severity, p in enumerate(row, start=1)))
-        return [
-            replace(answer, severities=tuple(grade[label] for label in answer.labels))
-            for answer, grade in zip(found, grades)
-        ]
+            some = [asked[index] for index in members]
+            chosen = self.engine.choose(SEVERITY, tasks.severity_question(label), some, report.silent())
+            for index, row, coverage in zip(members, *chosen):
+                mean = float(sum(p * severity for severity, p in enumerate(row, start=1)))
+                grades[index][label] = mean, float(coverage)
+        return [answers.graded(answer, grade) for answer, grade in zip(found, grades)]
 
     def _knows(self, task: Task) -> bool:
         return task.name in self.model.config.tasks
+
+    @property
+    def _rates(self) -> bool:
+        """Whether scores are means of rating levels; else they are placed among anchors by comparison."""
+        return self._knows(SCORE) and not self.model.config.personal
 
     @property
     def _names_first(self) -> bool:
         return self.model.config.names_first and self._knows(IDENTIFICATION)
 
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
-        if self._knows(SCORE):
-            rows = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
-            return [answers.score(picture.name, row) for picture, row in zip(pictures, rows)]
+        if self._rates:
+            chosen = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
+            return [answers.score(picture.name, row, float(c)) for picture, row, c in zip(pictures, *chosen)]
         beside = self._anchors_beside(references)
         asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
-        wins = iter([answer.probability_a for answer in self._compared(None, asked, report)])
-        placed = [place([next(wins) for _ in anchors], [a.position for a in anchors]) for anchors in beside]
-        return [answers.anchored_score(picture.name, where) for picture, where in zip(pictures, placed)]
+        compared, scores = iter(self._compared(None, asked, report)), []
+        for picture, anchors in zip(pictures, beside):
+            duels = [next(compared) for _ in anchors]
+            where = place([duel.probability_a for duel in duels], [anchor.position for anchor in anchors])
+            scores.append(answers.anchored_score(picture.name, where, answers.lowest(d.coverage for d in duels)))
+        return scores
 
     def _score_questions(self, references) -> int:
         """How many questions ``_scored`` asks; raises TaskError if the checkpoint cannot score in any way."""
-        if self._knows(SCORE):
+        if self._rates:
             return len(references)
         self.engine.require(RATING if self._knows(RATING) else SCORE)
         return 2 * sum(LADDER_SIZE if reference else len(self._fixed_anchors()) for reference in references)
@@ -407,26 +465,168 @@ class Judge:
     def _compared(self, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list[Comparison]:
         """Comparisons of (A, B, reference), each asked in both orders; ``beginnings`` as in ``Engine.choose``."""
         turned = [(b, a, reference) for a, b, reference in asked]
-        rows = self.engine.choose(RATING, question, asked + turned, report, beginnings)
+        rows, coverage = self.engine.choose(RATING, question, asked + turned, report, beginnings)
+        covered = np.minimum(coverage[: len(asked)], coverage[len(asked) :])
         return [
-            answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]))
-            for (a, b, _), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])
+            answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]), coverage=float(least))
+            for (a, b, _), forward, backward, least in zip(asked, rows[: len(asked)], rows[len(asked) :], covered)
         ]
 
+    # ------------------------------------------------------------------ words
+
+    def _said_briefly(self, task: Task, question: str, asked, report: Counter) -> list[Description]:
+        """Short answers to a question of any kind: over the answers that it allows or lists, or else free."""
+        options = {text: (text,) for text in tasks.answers(task, question)} if task.brief else {}
+        options = options or tasks.listed_answers(question)
+        if not options:
+            written = self.engine.write(task, question, asked, SHORT_ANSWER_TOKENS, report)
+            end = answer_ids("", self.tokenizer)
+            sure = [brief_confidence(one.ids, one.probabilities, end) for one in written]
+            return [
+                Description(pictures[0].name, one.text, confidence, "mean probability of the tokens")
+                for pictures, one, confidence in zip(asked, written, sure)
+            ]
+        spelled = [(text, spelling) for text, spellings in options.items() for spelling in spellings]
+        chosen = self.engine.choose(task, question, asked, report, options=[spelling for _, spelling in spelled])
+        described = []
+        for pictures, row, coverage in zip(asked, *chosen):
+            mass = dict.fromkeys(options, 0.0)
+            for (text, _), probability in zip(spelled, row):
+                mass[text] += float(probability)
+            best = max(mass, key=mass.get)
+            described.append(Description(pictures[0].name, best, mass[best], "allowed answers", float(coverage)))
+        return described
+
     def _described(
-        self, task: Task, question: str | None, asked, length: int, report: Counter, on_text=None, count=None
+        self,
+        task: Task,
+        question: str | None,
+        asked,
+        length: int,
+        report: Counter,
+        on_text=None,
+        count=None,
+        compared=None,
     ) -> list[Description]:
-        openings, described = None, []
-        if task is ASSESSMENT and self._names_first:
-            found = self._identified(count, asked, report.silent())
-            openings = [(answer.text, answer.confidence) for answer in found]
-        answered = self.engine.write(task, question, asked, length, report, on_text, openings)
-        for pictures, written in zip(asked, answered):
+        """Detailed answers that agree with the closed ones; ``compared`` are those about pairs, if they are known."""
+        self.engine.require(task)
+        if task is COMPARISON:
+            facts, openings, coverage = self._facts_of_pairs(asked, compared, report.silent())
+        else:
+            own = question is not None and self.model.config.free_questions
+            facts, openings, coverage = self._facts_of_singles(asked, count, own, report.silent())
+        answered = self._agreeing(task, question, asked, facts, openings, length, report, on_text)
+        described = []
+        for pictures, written, covered in zip(asked, answered, coverage):
             confidence, method = detailed_confidence(
                 written.text, written.ids, written.probabilities, self.engine.decode, self.encoder
             )
-            described.append(Description(pictures[0].name, written.text, confidence, method))
+            described.append(Description(pictures[0].name, written.text, confidence, method, covered))
         return described
+
+    def _facts_of_singles(self, asked, count: int | None, own: bool, report: Counter):
+        """What descriptions must agree with, what they open with, and the coverage of that.
+
+        Args:
+            own: whether the question is the user's own, about whatever it may be: then nothing is known of its answer
+                but what the checkpoint opens it with.
+        """
+        facts, openings, coverage = [Facts()] * len(asked), [Opening()] * len(asked), [None] * len(asked)
+        if self._names_first or (self._knows(IDENTIFICATION) and not own):
+            found = self._identified(count, asked, report)
+            if self._names_first:
+                found = self._graded(found, asked, report) if self._knows(SEVERITY) else found
+                openings = [Opening(one.text, one.confidence, whole=True) for one in found]
+            facts = [Facts(seen=_seen(one)) for one in found]
+            coverage = [one.coverage for one in found]
+        if self._knows(SCORE) and not own:
+            scores = self._scored([picture for picture, _ in asked], [reference for _, reference in asked], report)
+            levels = [max(score.levels, key=lambda item: item.probability) for score in scores]
+            facts = [
+                replace(fact, level=level.label, level_probability=level.probability)
+                for fact, level in zip(facts, levels)
+            ]
+            coverage = [answers.lowest(pair) for pair in zip(coverage, (score.coverage for score in scores))]
+        return facts, openings, coverage
+
+    def _facts_of_pairs(self, asked, compared: list[Comparison] | None, report: Counter):
+        """The same for comparisons."""
+        if compared is None:
+            if not self._knows(RATING):
+                return [Facts()] * len(asked), [Opening()] * len(asked), [None] * len(asked)
+            compared = self._compared(None, asked, report)
+        facts = [Facts(winner=one.verdict, winner_probability=one.confidence) for one in compared]
+        openings = [Opening()] * len(asked)
+        if self._names_first:
+            singles = [(image, reference) for a, b, reference in asked for image in (a, b)]
+            found = self._identified(None, singles, report)
+            found = self._graded(found, singles, report) if self._knows(SEVERITY) else found
+            seen = [_seen(one) for one in found]
+            openings = [
+                Opening(
+                    f"Image A shows {a.words()}, while Image B shows {b.words()}.", min(a.probability, b.probability)
+                )
+                for a, b in zip(seen[::2], seen[1::2])
+            ]
+        return facts, openings, [one.coverage for one in compared]
+
+    def _agreeing(
+        self,
+        task: Task,
+        question,
+        asked,
+        facts: list[Facts],
+        openings: list[Opening],
+        length: int,
+        report: Counter,
+        on_text,
+    ) -> list[Written]:
+        """Written answers without contradictions to the facts about them.
+
+        An answer is written on from the first word that contradicts a fact, with the right word in its place, until
+        none does. What cannot be mended so is taken out, and the fact is stated instead.
+        """
+        limits = [length + len(text_ids(opening.text, self.tokenizer)) for opening in openings]
+        found = self.engine.write(task, question, asked, length, report, on_text, openings)
+        wrong = {index: facts[index].contradiction(written.text) for index, written in enumerate(found)}
+        for _ in range(CORRECTIONS):
+            wrong = {index: one for index, one in wrong.items() if one is not None and one.word is not None}
+            if not wrong:
+                break
+            members = list(wrong)
+            mended = [
+                Opening(
+                    found[i].text[: wrong[i].start] + _like(wrong[i].word, found[i].text, wrong[i].start),
+                    wrong[i].probability,
+                    found[i],
+                )
+                for i in members
+            ]
+            heard = on_text and (lambda place, text, members=members: on_text(members[place], text))
+            some = [asked[index] for index in members]
+            for index, written in zip(
+                members, self.engine.write(task, question, some, length, report.silent(), heard, mended)
+            ):
+                ids, probabilities = written.ids[: limits[index]], written.probabilities[: limits[index]]
+                found[index] = Written(self.engine.text(ids), ids, probabilities)
+            wrong = {index: facts[index].contradiction(found[index].text) for index in members}
+        for index, (fact, written) in enumerate(zip(facts, found)):
+            text = fact.settle(written.text)
+            if text != written.text:
+                found[index] = self.engine.tokens(text, fact.probability, written)
+                if on_text:
+                    on_text(index, text)
+        return found
+
+
+def _seen(found: Identification) -> Seen:
+    grades = tuple(tasks.GRADES[round(severity) - 1] for severity in found.severities or ())
+    return Seen(found.labels, grades, found.confidence)
+
+
+def _like(word: str, text: str, place: int) -> str:
+    """A word with a capital where the word of a text at a place has one."""
+    return word[0].upper() + word[1:] if text[place].isupper() else word
 
 
 def _check_count(count: int | None) -> None:

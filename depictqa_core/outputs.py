@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from . import reports
-from .confidence import reliable
+from .confidence import reliable, uncovered
 from .errors import DepictQAError
 from .results import Failure
 from .storing import write_file
@@ -61,9 +61,10 @@ def write_answers(
     """
     reference = getattr(options, "reference", None)
     minimum, note = getattr(options, "min_confidence", 0.0), ""
-    if minimum:
+    if minimum or any(uncovered(result.get("coverage")) for result in results):
         results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
         left_out = [{**result, "reliable": False} for result in left_out]
+    if minimum:
         unsure = sum(result["reliable"] is False for result in results)
         note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
         facts["min_confidence"] = minimum
@@ -132,4 +133,4 @@ def _reliable(result: dict, minimum: float) -> bool | None:
     """Whether an answer is sure enough; None for a place in a ranking without a reason that could be unsure."""
     if "rank" in result and result["labels"] is None:
         return None
-    return reliable(result["confidence"], minimum)
+    return reliable(result.get("confidence"), minimum, result.get("coverage"))

@@ -22,6 +22,7 @@ from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_
 from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
 from .rules import whole
+from .tasks import QUESTION
 
 SHARD_BYTES = 2**29
 STORED = "stored"
@@ -54,6 +55,7 @@ def import_published(
     short: int | None = None,
     long: int | None = None,
     report: Report = lambda line: None,
+    short_questions: bool = False,
 ) -> dict:
     """Write a checkpoint folder from published weights.
 
@@ -66,6 +68,8 @@ def import_published(
         merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
         short, long: other bounds of the picture's sides in pixels than the ones of the training.
         report: called with a line about every step.
+        short_questions: whether the delta has also learned short questions of other kinds (``tasks.QUESTION``), as the
+            one trained with Q-Instruct has; the files do not tell.
 
     Returns:
         the card of the checkpoint.
@@ -78,6 +82,8 @@ def import_published(
     out = None if out is None else _new_folder(Path(out))
     report("reading names and shapes")
     settings = _language_settings(Path(llm))
+    if (called := settings.pop("_name_or_path", None)) and "vicuna" not in str(called).lower():
+        report(f"notice: the config of '{llm}' calls the model '{called}': the published deltas are for Vicuna-7B-v1.5")
     check_llama_tokenizer(llm, settings["vocab_size"])
     llm_sizes = _language_sizes(settings)
     clip_files, clip_parts = _open_clip(Path(clip))
@@ -92,6 +98,8 @@ def import_published(
     shapes = _shapes(_without_rotary(open_tensors(shard)) for shard in shards)
     layout.refuse_misfits(f"language model '{llm}'", shapes, plan.language, "use the folder of Vicuna-7B-v1.5")
     config = _config(plan, settings, short, long)
+    if short_questions:
+        config.tasks.append(QUESTION.name)
     check_network(config, plan)
     _refuse_infinite(parts)
     files = {
@@ -119,7 +127,10 @@ def import_published(
         config.save_pretrained(str(work))
         write_llama_tokenizer(llm, work)
         report("computing the SHA-256 of all files")
-        card = write_card(work, _card(out.name, plan, _provenance(files), merge, dtype))
+        sources = list(_provenance(files))
+        if openai and plan.clip_sizes == Clip() and not any("recognised" in source for source in sources):
+            report(f"notice: '{clip}' has another SHA-256 than ViT-L-14.pt as OpenAI published it ({OFFICIAL_CLIP})")
+        card = write_card(work, _card(out.name, plan, sources, merge, dtype))
         if out.exists():
             out.rmdir()
         work.rename(out)
@@ -250,6 +261,7 @@ def _language_settings(folder: Path) -> dict:
     settings["rope_theta"] = raw.get("rope_theta") or rope.get("rope_theta") or 10000.0
     if raw.get("rope_scaling") or rope.get("rope_type", "default") != "default":
         raise CheckpointError(f"language model '{folder}' scales its positions, which Vicuna-7B-v1.5 does not")
+    settings["_name_or_path"] = raw.get("_name_or_path")
     return {**settings, "bos_token_id": 1, "eos_token_id": 2}
 
 

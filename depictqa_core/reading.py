@@ -22,6 +22,8 @@ SHARED = 1.5
 """A floor ends where the prompts split at least into this many branches each, on average."""
 SHORT_FLOOR = 16
 """Fewer tokens than this are read again rather than shared: a pass through the network costs more."""
+HEAD_ROWS = 4096
+"""Rows of an output layer that are converted to float32 at a time."""
 ROOM = 16
 """Tokens that at least fit behind a prompt before its keys and values must move."""
 
@@ -107,17 +109,22 @@ class Reading:
 
     Attributes:
         mask: bool [B, L], which of the kept positions are tokens of the prompt (the others are padding).
-        logits: float [B, vocabulary] of what follows; None before anything is read.
+        recent: float [B, K, vocabulary], what followed each of the last K tokens; None before anything is read.
     """
 
     def __init__(self, language, count: int, check: Callable[[], None] = lambda: None):
         self.language, self.check = language, check
         self.cache = KeyValues()
         self.mask = torch.zeros(count, 0, dtype=torch.bool, device=language.get_input_embeddings().weight.device)
-        self.logits: torch.Tensor | None = None
+        self.recent: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.mask)
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """Float [B, vocabulary] of what follows."""
+        return self.recent[:, -1]
 
     @property
     def lengths(self) -> torch.Tensor:
@@ -136,16 +143,20 @@ class Reading:
         gathered.cache = KeyValues.gather([(reading.cache, row) for reading, row in places], room)
         longest = max(reading.mask.shape[1] for reading, _ in places)
         gathered.mask = torch.stack([F.pad(r.mask[row], (longest - r.mask.shape[1], 0)) for r, row in places])
-        if all(reading.logits is not None for reading, _ in places):
-            gathered.logits = torch.stack([reading.logits[row] for reading, row in places])
+        if all(reading.recent is not None for reading, _ in places):
+            gathered.recent = torch.stack([reading.logits[row] for reading, row in places])[:, None]
         return gathered
 
     def rows(self, indexes: Sequence[int], room: int = 0) -> "Reading":
         """A copy of some rows, in any order and number, with room for so many more tokens."""
         return self.gather([(self, index) for index in indexes], room)
 
-    def read(self, texts: list[torch.Tensor]) -> "Reading":
-        """Read on, each row its own embeddings [T_i, hidden], T_i from 1. Returns itself."""
+    def read(self, texts: list[torch.Tensor], last: int = 1) -> "Reading":
+        """Read on, each row its own embeddings [T_i, hidden], T_i from ``last``. Returns itself.
+
+        Args:
+            last: number of tokens at the end whose logits go to ``recent``, from 1.
+        """
         embeds, new = left_pad(texts)
         new = new.to(self.mask.device)
         size = new.shape[1]
@@ -154,28 +165,27 @@ class Reading:
         among = (causal & new[:, None]) | torch.eye(size, dtype=torch.bool, device=new.device)
         allowed = torch.cat([self.mask[:, None].expand(-1, size, -1), among], 2)
         positions = (self.lengths[:, None] + new.cumsum(1) - 1).clamp(min=0)
-        logits = self.feed(embeds, allowed, positions, last_only=True)
+        self.recent = self.feed(embeds, allowed, positions, last)[:, -last:]
         self.mask = torch.cat([self.mask, new], 1)
-        self.logits = logits[:, -1]
         return self
 
-    def feed(self, embeds, allowed, positions, last_only: bool = False) -> torch.Tensor:
+    def feed(self, embeds, allowed, positions, last: int = 0) -> torch.Tensor:
         """One pass of the network over new tokens, whose keys and values are kept; ``mask`` stays as it is.
 
         Args:
             embeds: [B, T, hidden].
             allowed: bool [B, T, kept + T], which positions each new token sees.
             positions: int64 [B, T].
-            last_only: whether only the last token's logits are of use (those of a whole prompt would be huge).
+            last: number of tokens at the end whose logits are needed (those of a whole prompt would be huge); 0 is all.
 
         Returns:
-            logits [B, T, vocabulary], or [B, 1, vocabulary].
+            logits [B, T, vocabulary], or of the last tokens alone where the language model can leave out the others.
         """
         self.check()
         blocked = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
         blocked = blocked.masked_fill(~allowed, torch.finfo(embeds.dtype).min)[:, None]
         known = _keywords(type(self.language))
-        last = {"logits_to_keep": 1} if last_only and "logits_to_keep" in known else {}
+        keep = {"logits_to_keep": last} if last and "logits_to_keep" in known else {}
         # transformers 5.24 calls it cache
         cache = "cache" if "cache" in known and "past_key_values" not in known else "past_key_values"
         return self.language(
@@ -184,7 +194,7 @@ class Reading:
             position_ids=positions,
             use_cache=True,
             **{cache: self.cache},
-            **last,
+            **keep,
         ).logits
 
 
@@ -250,7 +260,8 @@ class PromptReader:
 
         Args:
             prompts: lists of segments, all of one number.
-            forced: embeddings [T, hidden] that follow every prompt.
+            forced: embeddings [T, hidden] that follow every prompt. ``recent`` then has the logits before each of them,
+                and those of what follows.
         """
         behind = {(): (Reading(self.language, 1, self.check), 0)}  # for each beginning a state, and its row there
         last, start = {}, 0
@@ -269,7 +280,7 @@ class PromptReader:
         self._last = last
         texts = [_text(prompt[start:], forced) for prompt in prompts]
         parents = [behind[tuple(s.key for s in prompt[:start])] for prompt in prompts]
-        return Reading.gather(parents, _longest(texts)).read(texts)
+        return Reading.gather(parents, _longest(texts)).read(texts, 1 + (0 if forced is None else len(forced)))
 
     def _keep(self, beginnings: list[tuple], state: Reading) -> None:
         """Keep the states behind beginnings, each by itself: the longer ones of a batch must not hold the others."""
@@ -285,6 +296,27 @@ def bytes_per_token(language) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2 * config.num_hidden_layers * heads * width * language.get_input_embeddings().weight.element_size()
+
+
+def keep_logits_exact(language) -> None:
+    """Have a language model compute its logits in float32 while its weights are in half precision.
+
+    Logits of about 20 are rounded to steps of 0.125 in bfloat16, and of 0.016 in float16, which moves probabilities by
+    several hundredths. An output layer that is quantised, or offloaded, is left alone.
+    """
+    head = language.get_output_embeddings()
+    if type(head) is torch.nn.Linear and _exact_product not in head._forward_hooks.values():
+        head.register_forward_hook(_exact_product)
+
+
+def _exact_product(head: torch.nn.Linear, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
+    (hidden,) = inputs
+    if head.weight.dtype == torch.float32 or head.weight.is_meta or head.weight.device != hidden.device:
+        return output
+    hidden = hidden.float()
+    rows = [F.linear(hidden, part.float()) for part in head.weight.split(HEAD_ROWS)]  # never all of it in float32
+    logits = torch.cat(rows, -1)
+    return logits if head.bias is None else logits + head.bias.float()
 
 
 @functools.cache

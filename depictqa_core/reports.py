@@ -7,7 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from .confidence import reliable
+from .confidence import reliable, uncovered
 from .ranking import BUDGET, TOP_DECIDED, default_budget
 from .results import (
     Comparison,
@@ -74,11 +74,14 @@ def _row(result: dict) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
-UNCERTAIN = "uncertain: "
-"""Stands before what is less sure than asked for; such answers are shown all the same."""
+UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
+"""Stand before what has less confidence than asked for, and before what has too little coverage at any confidence; such
+answers are shown all the same."""
 
 
-def _marked(text: str, confidence: float | None, minimum: float) -> str:
+def _marked(text: str, confidence: float | None, minimum: float, coverage: float | None = None) -> str:
+    if uncovered(coverage):
+        return UNRELIABLE + text
     return text if reliable(confidence, minimum) else UNCERTAIN + text
 
 
@@ -90,7 +93,7 @@ def identification_table(results: Sequence[Identification], width: int | None = 
     rows = []
     for result in results:
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
-        labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum)
+        labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage)
         rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
     return table(["picture", "distortion", "confidence", "otherwise"], rows, "<<><", width, shrink=0)
 
@@ -100,7 +103,7 @@ def score_table(results: Sequence[Score], width: int | None = None, minimum: flo
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
-        level = _marked(level, result.confidence, minimum)
+        level = _marked(level, result.confidence, minimum, result.coverage)
         rows.append([result.picture, f"{result.score:.1f}", f"±{result.spread:.1f}", level, f"{result.confidence:.2f}"])
     return table(["picture", "score", "spread", "level", "confidence"], rows, "<>><>", width, shrink=0)
 
@@ -110,7 +113,7 @@ def description_text(results: Sequence[Description], width: int | None = None, m
     parts = []
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
-        sure = _marked(sure, result.confidence, minimum)
+        sure = _marked(sure, result.confidence, minimum, result.coverage)
         parts.append(f"{printable(result.picture)} ({sure})\n{_indented(result.text, width)}")
     return "\n\n".join(parts)
 
@@ -122,7 +125,7 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
-    verdict = _marked(verdict, result.confidence, minimum)
+    verdict = _marked(verdict, result.confidence, minimum, result.coverage)
     # the averaged probability is apart from each order's own by half of what these differ by
     contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
     orders = "name different winners and differ" if contradict else "differ"

@@ -40,6 +40,10 @@ class Identification(_Result):
         confidence: 0..1, the probability of ``text`` among all answers that the question allows.
         severities: how severe each of ``labels`` is, 1 (slight) to 5 (catastrophic): the mean of the grades under their
             probabilities. None from a model that was never taught to grade, and where grades were not asked for.
+        coverage: 0..1, how much of its probability the model gives to the allowed answers of the question at all,
+            before any calibration. Below ``confidence.LOW_COVERAGE`` the answer is doubtful, below
+            ``confidence.LEAST_COVERAGE`` it is unreliable whatever its confidence. None if unknown.
+        severity_coverage: the same for the question about each of ``severities``.
     """
 
     picture: str
@@ -48,16 +52,28 @@ class Identification(_Result):
     probabilities: tuple[LabelProbability, ...]
     confidence: float
     severities: tuple[float, ...] | None = None
+    coverage: float | None = None
+    severity_coverage: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Description(_Result):
-    """Words about one picture. ``confidence`` is 0..1 or None; ``confidence_method`` says how it was computed."""
+    """Words about one picture.
+
+    Attributes:
+        picture: name of the picture.
+        text: the answer.
+        confidence: 0..1, or None for an empty answer.
+        confidence_method: how it was computed.
+        coverage: as in ``Identification``, where the answer contains one of a closed set: the lowest of these. None for
+            free text.
+    """
 
     picture: str
     text: str
     confidence: float | None
     confidence_method: str
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +90,7 @@ class Score(_Result):
         method: ``"levels"``, when the model named a level and the distribution is that over the five levels; or
             ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
             taught levels. Scores of the two methods are not on one scale.
+        coverage: as in ``Identification``; with method "anchors" the lowest of all comparisons.
     """
 
     picture: str
@@ -84,6 +101,7 @@ class Score(_Result):
     low: float
     high: float
     method: str
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,8 @@ class Comparison(_Result):
         verdict: ``"A"``, ``"B"`` or ``"tie"``; a tie where the probability is within 0.05 of one half, and where the
             two orders of asking name different winners.
         confidence: 0.5..1, the probability of the more probable winner.
-        text: the comparison in words, or None when no words were asked for.
+        text: the comparison in words, or None when no words were asked for. It agrees with ``verdict``.
+        coverage: as in ``Identification``; the lower one of both orders.
     """
 
     picture_a: str
@@ -107,6 +126,7 @@ class Comparison(_Result):
     verdict: str
     confidence: float
     text: str | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +173,7 @@ class Ranking(_Result):
         budget: most pairs that would have been asked; None with method "score".
         stopped: why no more were asked: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with method
             "score".
+        coverage: the lowest one of all answers that it was made of, as in ``Identification``.
     """
 
     pictures: tuple[RankedPicture, ...]
@@ -161,6 +182,7 @@ class Ranking(_Result):
     disagreement: float
     budget: int | None
     stopped: str
+    coverage: float | None = None
 
     @property
     def order(self) -> tuple[int, ...]:

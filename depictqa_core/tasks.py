@@ -45,7 +45,7 @@ class Task:
     """One kind of question.
 
     Attributes:
-        name: identification, assessment, rating, comparison, score or severity.
+        name: identification, assessment, rating, comparison, score, severity or question.
         pair: True when it is about Image A and Image B, False for one picture.
         brief: True when the answer is one of a closed set (``answers``), False for free text.
         question: the default question, without the short-answer tail.
@@ -76,7 +76,11 @@ COMPARISON = Task(
 )
 SCORE = Task("score", False, True, "How would you rate the quality of the evaluated image?")
 SEVERITY = Task("severity", False, True, "How severe is the main distortion in the evaluated image?")
-TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY)}
+QUESTION = Task("question", False, False, "Is the quality of the image good?" + SHORT_TAIL)
+PAIR_QUESTION = Task("question", True, False, "Is Image A sharper than Image B?" + SHORT_TAIL)
+"""Short questions of any other kind: yes or no, a choice of options, or a word that is asked for. Their answers are
+those that the question lists (``listed_answers``), or else free."""
+TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY, QUESTION)}
 
 ONE_ISSUE = "What is the ONE most critical image quality issue in the evaluated image?"
 TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluated image?"
@@ -120,15 +124,74 @@ def is_short(question: str) -> bool:
     return any(phrase in question for phrase in _SHORT_PHRASES)
 
 
+_POLAR = re.compile(
+    r"(?:^|[,.:;?!]\s+)(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must)(?:n't)?\s+"
+    r"(?!you\b)",
+    re.IGNORECASE,
+)
+"""A question for yes or no: it, or a clause of it, begins with its verb. "Could you name ..." is a request."""
+_A_OR_B = re.compile(r"\bImage A or (?:is |does |in )?(?:Image )?B\b", re.IGNORECASE)
+_OPTION = re.compile(r"(?<!Image )(?<!\w)\(?([A-H])[.):]\s+")
+_OPTIONS_END = re.compile(r"\s*(?:\n|(?:^|(?<=[.?!\s]))(?:Answer|Choose|Select|Reply|Respond|Pick)\b)")
+_DISTORTION = re.compile(
+    r"\b(?:distortion|degradation|issue|problem|artifact|defect|flaw|impairment)(?:s|\(s\))?(?!\w)", re.IGNORECASE
+)
+
+
 def task_of(question: str, pair: bool) -> Task:
-    """Which task a question in published form belongs to: brief questions are told by their short-answer tail."""
-    if pair:
-        return RATING if is_short(question) else COMPARISON
+    """Tell which task a question in published form belongs to.
+
+    Brief questions are told from detailed ones by their short-answer tail, or by options that they list. A brief
+    question belongs to one of the tasks with a fixed set of answers only if it asks for one of these answers:
+    distortions by name, a rating, a severity, or Image A or Image B. All others are ``QUESTION`` (``PAIR_QUESTION``).
+    """
+    other = PAIR_QUESTION if pair else QUESTION
+    if _options(question):
+        return other
     if not is_short(question):
-        return ASSESSMENT
+        return COMPARISON if pair else ASSESSMENT
+    polar = _POLAR.search(question.replace(SHORT_TAIL, ""))
+    if pair:
+        return other if polar and not _A_OR_B.search(question) else RATING
+    if polar:
+        return other
     if re.search(r"\bHow (severe|strong)\b", question):
         return SEVERITY
-    return SCORE if re.search(r"\brat(e|ing)\b|\bquality level\b", question) else IDENTIFICATION
+    if re.search(r"\brat(e|ing)\b|\bquality level\b", question):
+        return SCORE
+    return IDENTIFICATION if _DISTORTION.search(question) else other
+
+
+def listed_answers(question: str) -> dict[str, tuple[str, ...]]:
+    """Find the answers that a question of no other task lists.
+
+    Returns:
+        every answer with the ways in which a model may write it: the options of "A. low B. high" by their text, "Yes"
+        and "No" for a question that can be answered so; empty where any answer is possible.
+    """
+    if options := _options(question):
+        return {
+            text: tuple(dict.fromkeys((text, text.capitalize(), letter, f"{letter}.", f"{letter}. {text}")))
+            for letter, text in options.items()
+        }
+    question = question.replace(SHORT_TAIL, "")
+    if _POLAR.search(question) and not re.search(r"\bor\b", question, re.IGNORECASE):
+        return {"Yes": ("Yes",), "No": ("No",)}
+    return {}
+
+
+def _options(question: str) -> dict[str, str]:
+    """Lettered options, at least A and B in this order: letter -> text."""
+    found = list(_OPTION.finditer(question))
+    if len(found) < 2 or [option[1] for option in found] != list("ABCDEFGH"[: len(found)]):
+        return {}
+    ends = [option.start() for option in found[1:]] + [len(question)]
+    options = {}
+    for option, end in zip(found, ends):
+        text = question[option.end() : end]
+        text = text[: stop.start()] if (stop := _OPTIONS_END.search(text)) else text
+        options[option[1]] = text.strip().rstrip(",;.?!").strip()
+    return options if all(options.values()) and len(set(options.values())) == len(options) else {}
 
 
 def issue_count(question: str) -> int | None:

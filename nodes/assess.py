@@ -94,6 +94,7 @@ class IdentifyDistortions(io.ComfyNode):
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = model.ask("identify", pictures, references, count=asked)
+        notices += model.doubts(answers)
         distortions = [", ".join(answer.labels) or "none" for answer in answers]
         severities = [_severities(answer) for answer in answers]
         rows = [
@@ -176,6 +177,7 @@ class DescribeImages(io.ComfyNode):
                 answers = model.ask("describe", pictures, references, on_text=streamed, **options)
             else:
                 answers = model.ask("identify", pictures, references, count=None)
+        notices += model.doubts(answers)
         rows = [[answer.picture, answer.text, percent(answer.confidence)] for answer in answers]
         return node_output(
             cls,
@@ -243,6 +245,7 @@ class ScoreImages(io.ComfyNode):
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = model.ask("score", pictures, references)
+        notices += model.doubts(answers)
         rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         return node_output(
             cls,

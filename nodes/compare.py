@@ -42,7 +42,8 @@ class CompareImages(io.ComfyNode):
                     "question",
                     default="",
                     multiline=True,
-                    tooltip="Your own wording of which is better. Empty: the question that the judge was trained on.",
+                    tooltip="Your own wording of which is better. Empty: the question that the judge was trained on. "
+                    "The bundled model takes no other words than those of its training questions.",
                 ),
                 io.Image.Input(
                     "reference",
@@ -117,6 +118,7 @@ class CompareImages(io.ComfyNode):
                 explain=bool(one(explain)),
                 question=(one(question) or "").strip() or None,
             )
+        notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
         rows = [

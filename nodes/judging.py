@@ -9,6 +9,7 @@ import torch
 from comfy import model_management
 
 from ..depictqa_core.caches import ByteCache
+from ..depictqa_core.confidence import coverage_notices
 from ..depictqa_core.engine import ANSWER_BYTES
 from ..depictqa_core.images import Picture
 
@@ -22,7 +23,7 @@ class Answers:
     Attributes:
         calls: the last ``KEPT_ANSWERS`` answers of verbs.
         questions: the answers to single questions, from which a cancelled or failed run goes on.
-        facts: info and tasks of the checkpoint, None until it was read.
+        facts: info, tasks and notices of the checkpoint, None until it was read.
     """
 
     def __init__(self):
@@ -55,6 +56,7 @@ class LoadedJudge:
     Attributes:
         info: name, version, licence and training data of the checkpoint.
         tasks: what it was taught, by the names in ``depictqa_core.tasks``.
+        notices: lines about the checkpoint, such as a failed self-test.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class LoadedJudge:
         self._devices = {"load_device": load_device, "offload_device": offload_device}
         self._judge = self._patcher = None
         self._answers = answers = answers or Answers()
-        answers.facts = answers.facts or (self.judge.info, tuple(self.judge.model.config.tasks))
-        self.info, self.tasks = answers.facts
+        if answers.facts is None:
+            judge = self.judge
+            answers.facts = judge.info, tuple(judge.model.config.tasks), tuple(judge.notices)
+        self.info, self.tasks, self.notices = answers.facts
 
     @property
     def judge(self):
@@ -115,6 +119,10 @@ class LoadedJudge:
                 calls.popitem(last=False)
         calls.move_to_end(key)
         return calls[key]
+
+    def doubts(self, answers) -> list[str]:
+        """Lines on why answers should not be relied on: of the checkpoint, and of those with little coverage."""
+        return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge

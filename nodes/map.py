@@ -107,7 +107,9 @@ class QualityMap(io.ComfyNode):
             grids = [grid(picture.height, picture.width, one(tile)) for picture in pictures]
             tiles = [part for picture, cells in zip(pictures, grids) for part in cut(picture, cells)]
             beside = references and [part for picture, cells in zip(references, grids) for part in cut(picture, cells)]
-            scores = iter(model.ask("score", tiles, beside))
+            answers = model.ask("score", tiles, beside)
+            notices += model.doubts(answers)
+            scores = iter(answers)
         maps = [
             quality_map(picture, cells, [next(scores).score for _ in cells.boxes])
             for picture, cells in zip(pictures, grids)

@@ -102,7 +102,7 @@ class CompareModels(io.ComfyNode):
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
             answers = model.ask("compare_many", asked, references)
             board = leaderboard(labels, pairs, answers)
-        notices = [*notices, *_notices(labels, groups, pairs, pictures)]
+        notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [
             {"group": pair.group, "label_a": labels[pair.a], "label_b": labels[pair.b], **answer.to_dict()}

@@ -163,6 +163,7 @@ class RankImages(io.ComfyNode):
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
             ranking = model.ask("rank", pictures, references, **options)
+        notices += model.doubts([ranking])
         top = ranking.pictures[: one(top_k) or None]
         indexes = [place.index for place in top]
         facts = ranking.to_dict()

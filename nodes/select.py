@@ -4,7 +4,7 @@ import math
 
 from comfy_api.latest import io
 
-from ..depictqa_core.filtering import Criteria, named_distortions
+from ..depictqa_core.filtering import METHODS, Criteria, named_distortions
 from ..depictqa_core.tasks import DISTORTIONS, NONE
 from .followers import Followers, branch, follower_inputs, follower_outputs
 from .shown import Table, node_output, percent, report
@@ -13,6 +13,7 @@ from .sockets import (
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
     DepictQAModel,
+    choice,
     flatten,
     names_input,
     one,
@@ -89,6 +90,14 @@ class FilterImages(io.ComfyNode):
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 *follower_inputs(),
                 names_input(),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default=METHODS[0],
+                    optional=True,
+                    tooltip="How best_percent and top_k find the best. score: by the score of each picture. pairs: by "
+                    "comparisons, as Rank Images does: finer, slower, and what a personal judge has learned.",
+                ),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -123,6 +132,7 @@ class FilterImages(io.ComfyNode):
         masks=None,
         texts=None,
         names=None,
+        method=METHODS[:1],
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -133,6 +143,7 @@ class FilterImages(io.ComfyNode):
                 named_distortions(one(distortions)),
                 one(probability),
                 one(min_confidence),
+                choice(one(method), list(METHODS), "method"),
             )
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
@@ -140,7 +151,13 @@ class FilterImages(io.ComfyNode):
             references, notices = to_reference(reference, pictures)
             scores = model.ask("score", pictures, references) if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
-        faults = criteria.faults(len(pictures), scores, found)
+            order, ranked = None, []
+            if criteria.need_order:
+                best = criteria.best_of(len(pictures))
+                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
+                order = ranked[0].order
+        notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
+        faults = criteria.faults(len(pictures), scores, found, order)
         passed = [index for index, fault in enumerate(faults) if not fault]
         rejected = [index for index, fault in enumerate(faults) if fault]
 

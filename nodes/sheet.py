@@ -94,6 +94,7 @@ class QualitySheet(io.ComfyNode):
                 scores = model.ask("score", pictures, references)
             if tasks.IDENTIFICATION.name in known:
                 found = model.ask("identify", pictures, references, count=None)
+            notices += model.doubts([answer for answer in (*scores, *found) if answer is not None])
             entries = [Judged(*entry) for entry in zip(pictures, names, scores, found, strict=True)]
             if one(order) == "best first":
                 entries.sort(key=lambda entry: -entry.score.score)

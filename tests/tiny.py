@@ -16,7 +16,7 @@ from depictqa_core.model import DepictQAModel  # noqa: E402
 from training.tokenizer import train_tokenizer  # noqa: E402
 
 TEXTS = [*tasks.identification_answers(), *tasks.WINNERS, *map(str.capitalize, tasks.LEVELS)]
-TEXTS += [task.question for task in tasks.TASKS.values()]
+TEXTS += [task.question for task in tasks.TASKS.values() if task is not tasks.QUESTION]
 
 CNN = {
     "vision": {

@@ -9,7 +9,7 @@ from core.published_set import parts, tiny_set
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli
+from depictqa_core import cli, confidence
 from depictqa_core.judge import load_judge
 from depictqa_core.published import import_published
 
@@ -33,7 +33,14 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def depictqa(checkpoint, capsys):
+def covered(monkeypatch):
+    """Random weights cover no question; tests of what is done with their answers pass over that."""
+    monkeypatch.setattr(confidence, "LOW_COVERAGE", 0.0)
+    monkeypatch.setattr(confidence, "LEAST_COVERAGE", 0.0)
+
+
+@pytest.fixture
+def depictqa(checkpoint, capsys, covered):
     """Runs one command with the tiny checkpoint; gives (exit status, stdout, stderr)."""
 
     def run(*words):

@@ -1,6 +1,8 @@
 """The bundled checkpoint: golden answers, and the behaviour that people rely on."""
 
+import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from golden import GOLDEN, SAMPLES, answers
 from PIL import Image
 
 from benchmarks.ladders import LADDERS, kendall_distance, ladder
+from depictqa_core import tasks
 from depictqa_core.checkpoints import BUNDLED, verify_checkpoint
 from depictqa_core.cli import main
+from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 
 LADDER_PICTURE = SAMPLES / "balloons_original.jpg"
@@ -115,3 +119,34 @@ def test_a_picture_beside_itself_as_reference_is_pristine(judge):
     noisy = np.clip(picture + rng.normal(0, 30, picture.shape), 0, 255).astype(np.uint8)
     same, damaged = judge.identify([picture, noisy], picture)
     assert same.labels == () and damaged.labels == ("noise",)
+
+
+def test_words_agree_with_verdicts_grades_and_levels(judge):
+    """No explanation names another winner, none a winner of a tie; no description another name, grade or level."""
+    files = sorted(SAMPLES.glob("*.jpg"))
+    pairs = [*itertools.combinations(files, 2), *((file, file) for file in files)]
+    for answer in judge.compare_many(pairs, explain=True):
+        winners = set(re.findall(r"Image ([AB]) (?:is|looks|has) [^.]*better[^.]* than Image [AB]", answer.text))
+        assert winners == ({answer.verdict} - {"tie"}), answer.text
+    found = zip(judge.describe(files), judge.identify(files, count=None), judge.score(files))
+    for said, seen, rated in found:
+        first, *_, last = said.text.lower().split(". ")
+        assert tuple(re.findall("|".join(tasks.DISTORTIONS), said.text.lower())) == seen.labels, said.text
+        grades = [tasks.GRADES[round(severity) - 1] for severity in seen.severities]
+        assert re.findall("|".join(tasks.GRADES), first) == grades, said.text
+        level = max(rated.levels, key=lambda item: item.probability).label
+        assert re.findall("|".join(tasks.LEVELS), last) == [level], said.text
+
+
+def test_its_answers_are_covered(judge):
+    assert min(judge.self_test().values()) > 0.97
+    for answer in judge.identify(sorted(SAMPLES.glob("*.jpg"))):
+        assert answer.coverage > 0.9 and min(answer.severity_coverage, default=1.0) > 0.9
+
+
+@pytest.mark.parametrize(
+    "question", ["Is there a cat?", "How many people are in the image?", "What is the weather like?"]
+)
+def test_it_refuses_what_it_never_learned(judge, question):
+    with pytest.raises(TaskError, match="not supported by depictqa-mini"):
+        judge.describe(LADDER_PICTURE, question=question)

@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import make_tiny_encoder
 
-from depictqa_core.confidence import TOP_TOKENS, brief_confidence, detailed_confidence, letter_confidence
+from depictqa_core.confidence import (
+    TOP_TOKENS,
+    brief_confidence,
+    coverage_notices,
+    detailed_confidence,
+    letter_confidence,
+    reliable,
+)
 from depictqa_core.errors import CheckpointError
 from depictqa_core.prompts import answer_ids
 from depictqa_core.sentence_encoder import SentenceEncoder
@@ -250,3 +257,13 @@ def test_encoders_that_cannot_be_used_are_one_line(encoder_folder, tmp_path, har
 def _drop(path):
     weights = load_file(path)
     save_file({name: value for name, value in weights.items() if "layer.1." not in name}, path, {"format": "pt"})
+
+
+def test_little_coverage_is_warned_of_and_refused():
+    assert reliable(0.9, 0.5, coverage=0.1) and reliable(0.9, 0.0, coverage=None)
+    assert not reliable(0.99, 0.5, coverage=0.09) and not reliable(0.99, 0.0, coverage=1e-9)
+    assert coverage_notices([0.5, 1.0, None]) == [] == coverage_notices([])
+    (doubtful,) = coverage_notices([0.4, 1.0, None])
+    assert doubtful.startswith("coverage below 0.5 in 1 of 2 answers (lowest 0.4)") and "unreliable" not in doubtful
+    (refused,) = coverage_notices([0.4, 1e-9, 0.9])
+    assert "lowest 1e-09" in refused and "below 0.1, as for 1, answers are unreliable" in refused

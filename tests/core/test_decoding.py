@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 from depictqa_core import decoding, tasks
 from depictqa_core.decoding import Generated, forced_prefix, token_embeddings
 from depictqa_core.prompts import answer_ids
-from depictqa_core.reading import Reading
+from depictqa_core.reading import Reading, keep_logits_exact
 
 LENGTHS = (9, 3, 14, 9, 2)
 
@@ -34,11 +34,15 @@ def prompts(language, lengths=LENGTHS, seed=0, dtype=torch.float32):
 @torch.inference_mode()
 def read(language, prompts, forced=()):
     tail = token_embeddings(language, list(forced))
-    return Reading(language, len(prompts)).read([torch.cat([prompt, tail]) for prompt in prompts])
+    return Reading(language, len(prompts)).read([torch.cat([prompt, tail]) for prompt in prompts], 1 + len(forced))
+
+
+def answered(language, prompts, answers, temperature=1.0):
+    return decoding.answer_probabilities(read(language, prompts, forced_prefix(answers)), answers, temperature)
 
 
 def answer_probabilities(language, prompts, answers, temperature=1.0):
-    return decoding.answer_probabilities(read(language, prompts, forced_prefix(answers)), answers, temperature)
+    return answered(language, prompts, answers, temperature).probabilities
 
 
 def greedy(language, prompts, end, steps, on_step=None):
@@ -95,6 +99,53 @@ def test_probabilities_equal_brute_force(tiny, unpruned, count, temperature):
     assert (got.sum(-1) - 1).abs().max() < 1e-12  # not the 1e-7 of float32: equal pictures must tie
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     assert count == 1 or (got[0] - got[1]).abs().max() > 1e-3  # the prompt matters
+
+
+def coverage_by_hand(language, prompt, answers):
+    """The probability of writing an answer up to where it differs from all others, summed over the answers."""
+    total = 0.0
+    for answer in answers:
+        others = [other for other in answers if other != answer]
+        apart = next((n for n in range(1, len(answer)) if all(o[:n] != answer[:n] for o in others)), len(answer))
+        ids = answer[:apart]
+        embeds = torch.cat([prompt, token_embeddings(language, ids)])
+        with torch.no_grad():
+            chances = language(inputs_embeds=embeds[None]).logits[0, len(prompt) - 1 :].double().log_softmax(-1)
+        total += float(sum(chances[place, token] for place, token in enumerate(ids)).exp())
+    return total
+
+
+@pytest.mark.parametrize("count", [13, 145, 2, 1])
+def test_coverage_equals_brute_force(tiny, unpruned, count):
+    language, tokenizer = tiny
+    answers, asked = options(tokenizer, count), prompts(language, (9, 4))
+    got = answered(language, asked, answers).coverage
+    expected = [coverage_by_hand(language, prompt, answers) for prompt in asked]
+    assert got.shape == (2,) and got.dtype == torch.float64
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    warm = answered(language, asked, answers, temperature=3.0)
+    torch.testing.assert_close(warm.coverage, got)  # of the model as it is, whatever its calibration
+
+
+def test_coverage_is_one_where_every_text_is_allowed(tiny, unpruned):
+    language, _ = tiny
+    vocabulary = language.config.vocab_size
+    answers = [[token, 2] for token in range(vocabulary)]
+    got = answered(language, prompts(language), answers)
+    torch.testing.assert_close(got.coverage, torch.ones(len(LENGTHS), dtype=torch.float64), rtol=1e-5, atol=0)
+    half = answered(language, prompts(language), answers[: vocabulary // 2])
+    assert (half.coverage < 1).all()
+    given = got.probabilities[:, : vocabulary // 2]
+    torch.testing.assert_close(half.coverage, given.sum(-1), rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(half.probabilities, given / given.sum(-1, keepdim=True), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [145, 2])
+def test_coverage_in_a_batch_equals_single_runs(sure, count):
+    language, tokenizer = sure
+    answers, asked = options(tokenizer, count), prompts(language, (5, 3, 8, 5, 2, 6), seed=1)
+    alone = torch.cat([answered(language, [one], answers).coverage for one in asked])
+    torch.testing.assert_close(answered(language, asked, answers).coverage, alone, rtol=1e-3, atol=1e-9)
 
 
 def test_branches_of_several_depths(tiny, unpruned):
@@ -172,6 +223,28 @@ def test_half_precision(half):
     torch.testing.assert_close(got, full, rtol=0, atol=0.02 if half == torch.float16 else 0.1)
     for one in greedy(language, prompts(language, dtype=half), [2], 4):
         assert all(0 <= p <= 1 for p in one.probabilities)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_logits_of_a_half_precision_model_are_not_rounded(half):
+    """Large logits: in bfloat16 those of about 20 would be multiples of 0.125."""
+    model, _ = make_tiny_model("cnn")
+    language = model.language.to(half)
+    asked = prompts(language, dtype=half)
+    rounded = read(language, asked).logits
+    keep_logits_exact(language)
+    keep_logits_exact(language)
+    exact = read(language, asked).logits
+    assert len(language.get_output_embeddings()._forward_hooks) == 1
+    assert rounded.dtype == half and exact.dtype == torch.float32
+    assert not torch.equal(exact, rounded.float())
+    torch.testing.assert_close(exact, rounded.float(), rtol=2e-2, atol=1e-2)
+    states = []
+    hook = language.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))
+    exact = read(language, asked).logits
+    hook.remove()
+    wanted = states[0][:, -1].double() @ language.get_output_embeddings().weight.double().T
+    torch.testing.assert_close(exact.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_another_language_model():

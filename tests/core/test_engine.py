@@ -12,7 +12,7 @@ from depictqa_core import engine as engine_module
 from depictqa_core import memory, reading, sight, tasks, workers
 from depictqa_core.caches import ByteCache
 from depictqa_core.checkpoints import Checkpoint
-from depictqa_core.engine import Counter
+from depictqa_core.engine import Chosen, Counter
 from depictqa_core.errors import CheckpointError, OutOfMemory
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge, load_judge
@@ -195,13 +195,14 @@ def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
 
 def test_little_memory_for_keys_and_values_only_makes_smaller_batches(loaded, monkeypatch):
     shown = pictures(6, 3)
-    expected, words = scores(fresh(loaded), shown), fresh(loaded).describe(shown, max_new_tokens=4)
+    asked = {"question": "What do you see?", "max_new_tokens": 4}
+    expected, words = scores(fresh(loaded), shown), fresh(loaded).describe(shown, **asked)
     sizes = []
     original = PromptReader.read
     monkeypatch.setattr(PromptReader, "read", lambda self, p, *rest: sizes.append(len(p)) or original(self, p, *rest))
     monkeypatch.setattr(memory, "READING_BYTES", 1)
     assert close(scores(fresh(loaded), shown), expected)
-    assert [d.text for d in fresh(loaded).describe(shown, max_new_tokens=4)] == [d.text for d in words]
+    assert [d.text for d in fresh(loaded).describe(shown, **asked)] == [d.text for d in words]
     assert sizes == [1] * 12
 
 
@@ -238,14 +239,14 @@ def test_a_batch_that_does_not_fit_is_halved(cnn, monkeypatch, most):
 def test_kept_beginnings_make_room_for_a_batch_that_does_not_fit(cnn, monkeypatch):
     shown = pictures(6, 1)
     asked = [(a, b, None) for a in shown[:3] for b in shown[3:]]
-    expected = fresh(cnn).engine.choose(tasks.RATING, None, asked, Counter(None, 0))
+    expected = fresh(cnn).engine.choose(tasks.RATING, None, asked, Counter(None, 0)).probabilities
     used, kept = fresh(cnn).engine, []
     beginnings = used.beginnings()
     used.choose(tasks.RATING, None, asked[:2], Counter(None, 0), beginnings)
     assert beginnings.bytes > 0
     monkeypatch.setattr(memory, "release_memory", lambda: kept.append(beginnings.bytes))
     short_of_memory(cnn, monkeypatch, 2)
-    got = used.choose(tasks.RATING, None, asked, Counter(None, 0), beginnings)
+    got = used.choose(tasks.RATING, None, asked, Counter(None, 0), beginnings).probabilities
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
     assert kept and kept[0] == 0
 
@@ -516,7 +517,7 @@ def test_a_decided_top_stops_the_ranking(cnn, monkeypatch):
             return original(task, question, asked, report)
         report.add(len(asked))
         chance = [1 / (1 + np.exp(strength[b.key] - strength[a.key])) for a, b, _ in asked]
-        return np.array([[p, 1 - p] for p in chance])
+        return Chosen(np.array([[p, 1 - p] for p in chance]), np.ones(len(chance)))
 
     judge = fresh(cnn)
     original = judge.engine.choose

@@ -188,7 +188,7 @@ def test_described_text_is_without_its_end(cnn, monkeypatch, end):
     ids = words + {"whole": whole, "cut off": [], "bare": whole[-1:]}[end]
     answer = Generated(ids, [0.5] * len(words) + [0.001] * (len(ids) - len(words)))
     monkeypatch.setattr(decoding, "greedy", lambda *args: [answer])
-    (got,) = fresh(cnn).describe(pictures(1))
+    (got,) = fresh(cnn).describe(pictures(1), question="What do you see?")
     assert got.text == "Noise and blur" and got.confidence == pytest.approx(0.5)
 
 

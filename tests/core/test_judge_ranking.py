@@ -6,6 +6,7 @@ from core.judging import alike, pictures
 
 from depictqa_core import judge as judge_module
 from depictqa_core import ranking, tasks
+from depictqa_core.engine import Chosen
 from depictqa_core.errors import TaskError
 from depictqa_core.results import LabelProbability
 
@@ -100,7 +101,7 @@ def test_equal_pictures_tie(cnn, monkeypatch):
         assert [place.rank for place in got.pictures] == [1, 1, 1] and got.order == (0, 1, 2)
         assert [place.tied_with_next for place in got.pictures] == [True, True, False]
     levels = np.array([np.eye(5)[i] for i in (0, 4, 0)])
-    monkeypatch.setattr(cnn.engine, "choose", lambda *_: levels)
+    monkeypatch.setattr(cnn.engine, "choose", lambda *_: Chosen(levels, np.ones(3)))
     got = cnn.rank([a, b, a], method="score", reasons=False)
     assert [place.rank for place in got.pictures] == [1, 1, 3] and got.order == (0, 2, 1)
 

@@ -13,6 +13,8 @@ from depictqa_core import cli, outputs, reports
 from depictqa_core.confidence import reliable
 from depictqa_core.results import Description, RankedPicture, Ranking
 
+pytestmark = pytest.mark.usefixtures("covered")
+
 
 def test_the_rule():
     assert reliable(0.8, 0.8) and not reliable(0.79, 0.8)

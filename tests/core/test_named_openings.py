@@ -6,6 +6,7 @@ import torch
 
 from depictqa_core import tasks
 from depictqa_core.checkpoints import Checkpoint
+from depictqa_core.engine import Chosen, Counter, Opening
 from depictqa_core.errors import TaskError
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge
@@ -54,7 +55,8 @@ def test_two_are_named_where_two_are_more_probable(monkeypatch):
         if question != tasks.IDENTIFICATION.question:
             return choose(task, question, asked, report)
         shares = [next(wanted) for _ in asked]
-        return np.array([[p / sum(two) if pair else (1 - p) / (len(two) - sum(two)) for pair in two] for p in shares])
+        rows = [[p / sum(two) if pair else (1 - p) / (len(two) - sum(two)) for pair in two] for p in shares]
+        return Chosen(np.array(rows), np.ones(len(rows)))
 
     monkeypatch.setattr(able.engine, "choose", told)
     found = able.identify(shown, count=None)
@@ -66,12 +68,10 @@ def test_words_behind_the_opening_are_those_the_model_would_write_itself():
     """The opening is read as tokens of the answer: forced to what the free answer began with, the rest is the same."""
     free, shown = judge(), pictures(1)
     asked = [(shown[0], None)]
-    from depictqa_core.engine import Counter
-
     (written,) = free.engine.write(tasks.ASSESSMENT, None, asked, 8, Counter(None, 1))
     start = free.engine.decode(written.ids[:1])
     assert free.tokenizer(start, add_special_tokens=False)["input_ids"] == written.ids[:1]
-    (forced,) = free.engine.write(tasks.ASSESSMENT, None, asked, 7, Counter(None, 1), openings=[(start, 0.25)])
+    (forced,) = free.engine.write(tasks.ASSESSMENT, None, asked, 7, Counter(None, 1), openings=[Opening(start, 0.25)])
     assert forced.ids == written.ids and forced.probabilities[0] == 0.25
     np.testing.assert_allclose(forced.probabilities[1:], written.probabilities[1:], rtol=1e-4)
 

@@ -364,7 +364,7 @@ def test_files_about_what_the_checkpoint_was_never_taught_are_left_out(checkpoin
     assert main(["evaluate", str(judge), *files, *common]) == 0
     printed = capsys.readouterr()
     assert set(json.loads(printed.out)) == {"pairs"}
-    assert "left out grades: the checkpoint was never taught severity" in printed.err
+    assert "left out grades: not supported by the checkpoint: severity" in printed.err
     assert main(["evaluate", str(judge), files[0], *common]) == 1
     assert "taught none of these tasks" in capsys.readouterr().err
 

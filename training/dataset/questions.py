@@ -5,7 +5,7 @@ The counts and which templates mention the reference follow the published data; 
 
 from dataclasses import dataclass
 
-from depictqa_core import tasks
+from depictqa_core import questions, tasks
 
 PRISTINE = "The quality of the image is quite good without any distortion."
 """The one sentence that answers an identification question about a pristine picture."""
@@ -215,53 +215,36 @@ IDENTIFICATION_FR = _SHARED + _WITH_REFERENCE
 IDENTIFICATION_NR = _SHARED + _WITHOUT_REFERENCE
 """24 templates for pictures without a reference; the first 14 are those of ``IDENTIFICATION_FR``."""
 
-ASSESSMENT = (
-    tasks.ASSESSMENT.question,
-    "How good is the image? Explain your judgement.",
-    "Assess the image's quality and explain why.",
-    "Describe the quality of the image together with its distortions.",
-    "What is wrong with this image, and how much does it matter?",
-    "Give an evaluation of the image, with your reasons.",
-    "Please describe the flaws of the image and your overall verdict.",
-    "Could you judge the quality of the image and support it with reasons?",
-    "Look closely at the image and comment on its visual quality.",
-    "Discuss the distortions in the image and their effect on its quality.",
-    "Write a short report about the quality of the image.",
-    "Explain how well the image is preserved and where it is damaged.",
-    "Analyze the image's quality in detail.",
-    "What do you think about the quality of the image, and why?",
-    "Provide a detailed quality evaluation of the image.",
-    "Please examine the image and explain what lowers its quality.",
-    "Review the image: name its distortions, their strength and the overall quality.",
-    "Is the quality of the image good? Give reasons for your opinion.",
-    "Tell me about the quality of the image and the causes of any damage.",
-    "Evaluate the visual quality of the image and justify your conclusion.",
-)
+ASSESSMENT = questions.ASSESSMENTS
 
-RATING = (
-    Rating(tasks.RATING.question, "{w} exhibits higher quality."),
-    Rating("Which image is better, Image A or Image B?", "{w} is the better image."),
-    Rating("Between Image A and Image B, which one has the higher quality?", "{w} has the higher quality."),
-    Rating("Choose the better image from Image A and Image B.", "The better image is {w}."),
-    Rating("Which of Image A and Image B looks better?", "{w} looks better."),
-    Rating("Image A or Image B: which would a viewer prefer?", "A viewer would prefer {w}."),
-    Rating("Decide which image is less distorted, Image A or Image B.", "{w} is less distorted."),
-    Rating("Tell me whether Image A or Image B has superior quality.", "{w} has superior quality."),
-    Rating("Of the two images, Image A and Image B, which is of better quality?", "{w} is of better quality."),
-    Rating("Pick the image with fewer flaws: Image A or Image B.", "{w} has fewer flaws."),
-    Rating("Does Image A or Image B show better visual quality?", "{w} shows better visual quality."),
-    Rating("Please compare Image A and Image B and name the better one.", "The better one is {w}."),
-    Rating("Which image suffers less damage, Image A or Image B?", "{w} suffers less damage."),
-    Rating("Select the image of higher quality from Image A and Image B.", "The image of higher quality is {w}."),
-    Rating("If you could keep only Image A or Image B, which has the quality to be kept?", "{w} should be kept."),
-    Rating("Which is visually more pleasing, Image A or Image B?", "{w} is visually more pleasing."),
-    Rating("Judge Image A against Image B: which wins in quality?", "{w} wins in quality."),
-    Rating("State which of Image A and Image B is better preserved.", "{w} is better preserved."),
-    Rating(
-        "Considering the overall quality, is Image A or Image B better?",
-        "Considering the overall quality, {w} is better.",
-    ),
-    Rating("Out of Image A and Image B, which image is in better condition?", "{w} is in better condition."),
+RATING = tuple(
+    Rating(question, frame)
+    for question, frame in zip(
+        questions.RATINGS,
+        (
+            "{w} exhibits higher quality.",
+            "{w} is the better image.",
+            "{w} has the higher quality.",
+            "The better image is {w}.",
+            "{w} looks better.",
+            "A viewer would prefer {w}.",
+            "{w} is less distorted.",
+            "{w} has superior quality.",
+            "{w} is of better quality.",
+            "{w} has fewer flaws.",
+            "{w} shows better visual quality.",
+            "The better one is {w}.",
+            "{w} suffers less damage.",
+            "The image of higher quality is {w}.",
+            "{w} should be kept.",
+            "{w} is visually more pleasing.",
+            "{w} wins in quality.",
+            "{w} is better preserved.",
+            "Considering the overall quality, {w} is better.",
+            "{w} is in better condition.",
+        ),
+        strict=True,
+    )
 )
 
 COMPARISON = (

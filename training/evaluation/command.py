@@ -87,7 +87,7 @@ def _taught(judge, sets: list) -> list:
     known, kept = set(judge.model.config.tasks), []
     for test_set in sets:
         if unknown := sorted(test_set.tasks - known):
-            print(f"left out {test_set.name}: the checkpoint was never taught {', '.join(unknown)}", file=sys.stderr)
+            print(f"left out {test_set.name}: not supported by the checkpoint: {', '.join(unknown)}", file=sys.stderr)
         else:
             kept.append(test_set)
     if not kept:

@@ -44,7 +44,7 @@ def messages(test_set: TestSet, record: dict, task_type: str) -> list[dict]:
 def _choices(query: str, pair: bool) -> str:
     """The answers that a question allows, where that is a closed set which the question does not list itself."""
     task = tasks.task_of(query, pair)
-    if not task.brief:
+    if not task.brief or task.name == tasks.QUESTION.name:  # such a question says itself which answers it has
         return ""
     if task is not tasks.IDENTIFICATION:
         return f" Answer with exactly one of: {', '.join(tasks.answers(task, query))}."

@@ -9,7 +9,7 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, ImageError, TaskError
 from depictqa_core.images import Picture
-from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY
+from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..image_paths import image_path, read_image
 from ..loader import picture_paths, read_records
@@ -161,6 +161,8 @@ def kind_of(record: dict, task_type: str) -> str | None:
     task = tasks.task_of(record["query"], tasks.setting(task_type).pair)
     if truth is None or task in DETAILED:
         return None
+    if task.name == QUESTION.name:
+        return OTHER
     if task is RATING and tasks.parse_winner(truth):
         return RATING.name
     if task is SCORE and truth.lower() in tasks.LEVELS:

@@ -1,0 +1,154 @@
+"""Which questions a checkpoint takes: wordings of trained questions, short questions of other kinds, and refusals."""
+
+import numpy as np
+import pytest
+from core.judging import pictures
+from tiny import make_tiny_model
+
+from depictqa_core import tasks
+from depictqa_core.checkpoints import Checkpoint, supported
+from depictqa_core.errors import TaskError
+from depictqa_core.judge import Judge
+from depictqa_core.questions import ASSESSMENTS, RATINGS, require_trained
+from training.dataset import questions as templates
+from training.evaluation.sets import OTHER as OTHER_KIND
+from training.evaluation.sets import kind_of
+
+TAIL = tasks.SHORT_TAIL
+
+
+def judge(**changes):
+    model, tokenizer = make_tiny_model("cnn", **changes)
+    return Judge(Checkpoint(model, tokenizer, {"name": "tiny"}))
+
+
+@pytest.mark.parametrize("question", ASSESSMENTS)
+def test_trained_assessments_are_taken(question):
+    require_trained(question, tasks.ASSESSMENT, "tiny")
+    require_trained(question.upper().replace("IMAGE", "picture"), tasks.ASSESSMENT, "tiny")
+
+
+@pytest.mark.parametrize("question", RATINGS)
+def test_trained_ratings_are_taken(question):
+    require_trained(question, tasks.RATING, "tiny")
+
+
+@pytest.mark.parametrize("question", ["What are the flaws of this picture?", "Is it damaged, and where?"])
+def test_other_words_for_the_same_are_taken(question):
+    require_trained(question, tasks.ASSESSMENT, "tiny")
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Is there a cat?", "How many people are there?", "Tell me about the image.", "Is the image blurry?", "?"]
+    + ["Wie gut ist das Bild?", "画质怎么样？", "Who took this?", tasks.ONE_ISSUE + TAIL, "Translate this to French."],
+)
+def test_other_questions_are_refused(question):
+    closed, free = judge(free_questions=False), judge()
+    for refused in (
+        lambda: closed.describe(pictures(1), question=question),
+        lambda: closed.compare(*pictures(2), question=question),
+    ):
+        with pytest.raises(TaskError, match="not supported by tiny.*Leave the question out"):
+            refused()
+    assert free.describe(pictures(1), question=question, max_new_tokens=2)
+
+
+def test_a_question_of_blanks_is_none():
+    closed = judge(free_questions=False)
+    assert closed.describe(pictures(1), question=" \n") == closed.describe(pictures(1))
+
+
+IDENTIFY, OTHER = tasks.IDENTIFICATION, tasks.QUESTION
+
+
+def test_every_template_belongs_to_its_task():
+    for template in (*templates.IDENTIFICATION_FR, *templates.IDENTIFICATION_NR):
+        for form in templates.FORMS:
+            assert tasks.task_of(template.question(form) + TAIL, False) is IDENTIFY
+    groups = [(templates.SCORE, tasks.SCORE), ([s.format("blur") for s in templates.SEVERITY], tasks.SEVERITY)]
+    groups.append(([rating.question for rating in templates.RATING], tasks.RATING))
+    for questions, task in groups:
+        assert all(tasks.task_of(question + TAIL, task.pair) is task for question in questions)
+
+
+@pytest.mark.parametrize(
+    "question, listed",
+    [
+        ("Is the image blurry?" + TAIL, ["Yes", "No"]),
+        ("Looking at the image, is there any noise?" + TAIL, ["Yes", "No"]),
+        ("What color is the sky?" + TAIL, []),
+        ("Is the sky dark or bright?" + TAIL, []),
+        (
+            "How is the clarity of this image?\nA. Low\nB. High\nC. Medium\nAnswer with the option's letter.",
+            ["Low", "High", "Medium"],
+        ),
+        ("Which is the main issue: (A) motion blur (B) noise?" + TAIL, ["motion blur", "noise"]),
+    ],
+)
+def test_short_questions_of_other_kinds(question, listed):
+    assert tasks.task_of(question, False) is OTHER and list(tasks.listed_answers(question)) == listed
+    able, unable = judge(), judge(tasks=("identification", "assessment"))
+    for ask in (
+        lambda j: j.describe(pictures(2), question=question),
+        lambda j: j.ask([{"A": p} for p in pictures(2)], OTHER, question),
+    ):
+        for said in ask(able):
+            if listed:
+                assert said.text in listed and 0 <= said.coverage <= 1 and said.confidence_method == "allowed answers"
+            else:
+                assert said.coverage is None and 0 < said.confidence < 1
+        with pytest.raises(TaskError, match="question; it knows identification, assessment"):
+            ask(unable)
+
+
+def test_options_share_the_probability_of_all_their_spellings():
+    able, (one,) = judge(), pictures(1)
+    question = "How is the light? A. dark B. bright" + TAIL
+    spelled = [text for texts in tasks.listed_answers(question).values() for text in texts]
+    assert "A" in spelled and "B. bright" in spelled
+    from depictqa_core.engine import Counter
+
+    rows = able.engine.choose(OTHER, question, [(one, None)], Counter(None, 1), options=spelled).probabilities[0]
+    (said,) = able.describe(one, question=question)
+    dark = sum(p for text, p in zip(spelled, rows) if text in ("dark", "Dark", "A", "A.", "A. dark"))
+    assert said.confidence == pytest.approx(max(dark, 1 - dark)) and said.text == ("dark" if dark > 0.5 else "bright")
+
+
+def test_a_short_question_of_a_task_is_answered_by_it():
+    able, (one,) = judge(), pictures(1)
+    (said,) = able.describe(one, question=tasks.ONE_ISSUE + TAIL)
+    (found,) = able.identify(one)
+    assert (said.text, said.coverage) == (found.text, found.coverage) and said.confidence == pytest.approx(
+        found.confidence
+    )
+
+
+def test_other_questions_are_scored_as_such():
+    """A truth such as "None" does not make a distortion question of it."""
+    record = {"query": "Is anything wrong?" + TAIL, "answer": "None"}
+    assert kind_of(record, "quality_single_A_noref") == OTHER_KIND
+    record = {"query": "How is it?\nA. Low\nB. High", "answer": "Low"}
+    assert kind_of(record, "quality_single_A_noref") == OTHER_KIND
+    assert kind_of({"query": tasks.ONE_ISSUE + TAIL, "answer": "None"}, "quality_single_A_noref") == "identification"
+    assert kind_of({"query": tasks.ASSESSMENT.question, "answer": "Fine."}, "quality_single_A_noref") is None
+
+
+def test_a_rating_must_be_answerable_by_a_or_b():
+    with pytest.raises(TaskError, match="Image A or Image B"):
+        judge().compare(*pictures(2), question="Is Image A sharper than Image B?")
+
+
+def test_the_bundled_checkpoint_states_what_it_supports():
+    assert supported(None).endswith("own questions only in the words of its training questions")
+    assert "question" not in supported(None).split(";")[0].split(", ")
+
+
+def test_personal_scores_follow_comparisons():
+    personal, plain = judge(personal=True), judge()
+    (mine,), (its,) = personal.score(pictures(1)), plain.score(pictures(1))
+    assert (mine.method, its.method) == ("anchors", "levels")
+    shown = pictures(3)
+    assert [place.score for place in personal.rank(shown).pictures] == [None] * 3
+    by_score = personal.rank(shown, method="score")
+    assert np.argsort([-s.score for s in personal.score(shown)], kind="stable").tolist() == list(by_score.order)
