@@ -14,7 +14,7 @@ from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from training.__main__ import main
-from training.evaluate import evaluate
+from training.evaluate import answer, evaluate
 from training.evaluation.metrics import (
     area_under_risk,
     calibration_error,
@@ -124,6 +124,38 @@ def test_kinds_of_question_are_scored_apart():
         "other": 1.0,
         "severity": 1.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("query", "truth", "said", "right"),
+    [
+        ("Is the image blurry?" + TAIL, "No", "No", 1.0),
+        ("Is the image blurry?" + TAIL, "No", "Yes", 0.0),
+        ("How clear is it? A. Very clear B. Not clear" + TAIL, "B", "Not clear", 1.0),
+        ("How clear is it? A. Very clear B. Not clear" + TAIL, "B. Not clear", "Not clear", 1.0),
+        ("How clear is it? A. Very clear B. Not clear", "A", "Not clear", 0.0),
+        ("Which colour is the car?" + TAIL, "Red", " Red", 1.0),
+    ],
+)
+def test_short_questions_of_other_kinds_are_scored_by_what_is_meant(query, truth, said, right):
+    answers = [{"id": "0", "text": said, "confidence": 0.7}]
+    metrics = score(made_set([{"query": query, "answer": truth}]), answers)["metrics"]
+    assert {kind: found["accuracy"] for kind, found in metrics.items()} == {"other": right}
+    assert metrics["other"]["reliability"][0]["accuracy"] == right
+
+
+def test_short_questions_of_other_kinds_are_not_forced_into_distortions(records, tmp_path):
+    """A checkpoint that supports them answers in its own words or over what is listed; another is not asked."""
+    judge = load_judge(make_tiny_checkpoint(tmp_path / "free", seed=1, tasks=("identification", "question")))
+    plain = {"image_ref": None, "image_A": "a.png", "image_B": None}
+    queries = ["Is the image blurry?" + TAIL, "How clear? A. Very B. Not", "Which colour is it?" + TAIL]
+    rows = [{"id": str(n), **plain, "query": query, "answer": "No"} for n, query in enumerate(queries)]
+    test_set = TestSet("free", records, rows, ["quality_single_A_noref"] * 3)
+    assert test_set.tasks == {"question"}
+    found = answer(judge, test_set, tmp_path / "answers.jsonl")
+    assert found[0]["text"] in ("Yes", "No") and found[1]["text"] in ("Very", "Not")
+    assert tasks.parse_labels(found[2]["text"]) is None and not any("error" in row for row in found)
+    assert list(score(test_set, found)["metrics"]) == ["other"]
 
 
 def test_answers_are_joined_by_id_and_those_without_a_partner_are_named():

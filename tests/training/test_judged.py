@@ -178,6 +178,12 @@ def test_a_peer_gets_the_pictures_in_order_and_the_allowed_answers(questions):
     assert content(3)[1][-1]["text"] == "Describe it." and "Reference" not in content(3)[0]
 
 
+@pytest.mark.parametrize("query", ["Is it blurry?" + tasks.SHORT_TAIL, "How clear is it? A. Very B. Not"])
+def test_a_peer_is_asked_other_short_questions_as_they_are(questions, query):
+    record = {**questions.records[0], "query": query}
+    assert messages(questions, record, "quality_single_A_noref")[1]["content"][-1]["text"] == query
+
+
 def test_a_peer_is_scored_as_strictly_as_the_judge(questions, tmp_path):
     replies = {
         "ONE": "Color quantization\n",

@@ -75,14 +75,13 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
 
 
 def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
-    credit = partial if kind == DOUBLE else exact
-    values = [credit(answer["text"] or "", record["answer"]) for record, answer in pairs]
+    values = [_credit(kind, record, answer) for record, answer in pairs]
     result = summary(values, [answer["confidence"] for _, answer in pairs])
     if kind != OTHER:
         rated = kind in (RATING.name, CLEAR_RATING)
         result["unparsed"] = sum(_unparsed(record, answer, rated) for record, answer in pairs)
     if kind != SCORE.name:  # the probabilities of levels say where between two of them a picture lies
-        result |= _certainty(pairs, values)
+        result |= _certainty(kind, pairs, values)
     for key, of in (("by_category", categories), ("by_severity", severities)):
         groups = defaultdict(list)
         for (record, _), value in zip(pairs, values):
@@ -100,20 +99,31 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     return result
 
 
+def _credit(kind: str, record: dict, answer: dict) -> float:
+    said, truth = answer["text"] or "", record["answer"]
+    if kind == OTHER:  # an option that the question lists may be written as its text, its letter, or both
+        options = tasks.listed_answers(record["query"])
+        said, truth = (
+            next((option for option, spelled in options.items() if text.strip() in spelled), text)
+            for text in (said, truth)
+        )
+    return (partial if kind == DOUBLE else exact)(said, truth)
+
+
 def _unparsed(record: dict, answer: dict, pair: bool) -> bool:
     """Whether an answer is none of those that its question allows."""
     allowed = tasks.answers(tasks.task_of(record["query"], pair), record["query"])
     return "error" not in answer and (answer["text"] or "").strip() not in allowed
 
 
-def _certainty(pairs, values: list[float]) -> dict:
+def _certainty(kind: str, pairs, values: list[float]) -> dict:
     """Calibration and selection of the answers that have a confidence.
 
     A confidence is the probability of the answer as it is written, so a hit is the exact answer even where the metric
     gives partial credit.
     """
     sure = [
-        (answer["confidence"], exact(answer["text"] or "", record["answer"]), value)
+        (answer["confidence"], exact(answer["text"] or "", record["answer"]) if kind == DOUBLE else value, value)
         for (record, answer), value in zip(pairs, values)
         if answer["confidence"] is not None
     ]
