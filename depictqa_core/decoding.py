@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .pixel_statistics import CPU
 from .reading import Reading
 
 NEGLIGIBLE = 1e-4
@@ -79,10 +80,10 @@ def answer_probabilities(
     count, device = len(reading), reading.mask.device
     lengths = reading.lengths
     fork = _fork(answer_tree(answers))
-    mass = {id(fork): torch.zeros(count)}  # log-probability of reaching a node
+    mass = {id(fork): torch.zeros(count, **CPU)}  # log-probability of reaching a node
     frontier = [(fork, reading.logits)]
     read: list[_Node] = []  # nodes behind the fork, in the order in which the model read them
-    result = torch.full((count, len(answers)), -torch.inf)
+    result = torch.full((count, len(answers)), -torch.inf, **CPU)
     while frontier:
         ahead = []
         for node, logits in frontier:
@@ -93,7 +94,7 @@ def answer_probabilities(
             tokens = torch.tensor([child.token for child in children], device=logits.device)
             split = logits[:, tokens].float().log_softmax(-1).cpu()
             # A prompt is cut where a run of its own would be, so that a batch equals single runs.
-            even = torch.tensor([math.log(len(child.answers) / len(node.answers)) for child in children])
+            even = torch.tensor([math.log(len(child.answers) / len(node.answers)) for child in children], **CPU)
             split = torch.where(_negligible(mass[id(node)], node, temperature)[:, None], even, split)
             for column, child in enumerate(children):
                 reached = mass[id(node)] + split[:, column]
