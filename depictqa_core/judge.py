@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from . import answers, ranking, tasks
-from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
+from .anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from .checks import check
 from .confidence import detailed_confidence
@@ -14,6 +16,7 @@ from .engine import Counter, Engine, OnText, Progress
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B
+from .references import common_size, identical
 from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, SEVERITY, Task
 from .versions import ALWAYS, require
@@ -91,11 +94,12 @@ class Judge:
     """One loaded checkpoint that answers questions about pictures.
 
     Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
-    them. A ``reference`` is one pristine picture for all, or one for each; one of another size or shape is seen
-    resized, so ask ``references.require_shape`` first where it may be of another scene. ``progress(done, total)`` is
-    called after every piece of work; what it raises stops the work and passes through. Picture embeddings and answers
-    are kept within memory budgets, so a call that was stopped or failed goes on where it was when it is repeated.
-    Several threads may ask one judge at a time.
+    them. A ``reference`` is one pristine picture for all, or one for each. Where the sizes differ, both are compared at
+    the smaller size (``references.common_size``), and a picture that then equals its reference is the best possible,
+    without a question to the network. Ask ``references.require_shape`` first where a reference may be of another
+    scene. ``progress(done, total)`` is called after every piece of work; what it raises stops the work and passes
+    through. Picture embeddings and answers are kept within memory budgets, so a call that was stopped or failed resumes
+    where it was when it is repeated. Several threads may ask one judge at a time.
 
     Attributes:
         model: the network; may be moved between devices from outside.
@@ -222,7 +226,7 @@ class Judge:
             raise TaskError(f"{len(references)} references for {len(pairs)} pairs: give one for each pair, or none")
         references = [None if r is None else as_picture(r, "reference") for r in references]
         total = len(pairs) * (3 if explain else 2)
-        asked = [(*pair, r) for pair, r in zip(pairs, references)]
+        asked = [(*pair, r) for pair, r in _fitted(list(zip(pairs, references)))]
         report = Counter(progress, total)
         compared = self._compared(question, asked, report)
         if explain:
@@ -275,7 +279,8 @@ class Judge:
         beginnings = self.engine.beginnings()  # every picture comes again in later rounds
 
         def ask(chosen: list[tuple[int, int]]) -> list[float]:
-            some = [(pictures[i], pictures[j], references[i]) for i, j in chosen]
+            pairs = [((pictures[i], pictures[j]), _larger(references[i], references[j])) for i, j in chosen]
+            some = [(*pair, reference) for pair, reference in _fitted(pairs)]
             new = self._compared(None, some, report, beginnings)
             asked.extend(new)
             return [answer.probability_a for answer in new]
@@ -329,7 +334,20 @@ class Judge:
             raise TaskError(
                 f"{len(references)} references for {len(pictures)} pictures: give one for all, or one for each picture"
             )
-        return pictures, references
+        fitted = _fitted([((picture,), reference) for picture, reference in zip(pictures, references)])
+        return [picture for (picture,), _ in fitted], [reference for _, reference in fitted]
+
+    def _choose(self, task: Task, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list:
+        """``Engine.choose`` for all that ``answers.decided`` does not decide; a row of probabilities for each."""
+        options = tasks.answers(task, question or task.question)
+        rows = [answers.decided(task, options, pictures) for pictures in asked]
+        left = [index for index, row in enumerate(rows) if row is None]
+        found = self.engine.choose(task, question, [asked[index] for index in left], report, beginnings)
+        if len(left) < len(asked):
+            report.add(len(asked) - len(left))
+        for index, row in zip(left, found):
+            rows[index] = row
+        return [np.asarray(row) for row in rows]
 
     def _identified(self, count: int | None, asked: list[tuple], report: Counter) -> list[Identification]:
         """Brief answers to the question for ``count`` distortions; without a count, for as many as are probable."""
@@ -338,7 +356,7 @@ class Judge:
         for number, question in QUESTIONS.items():
             members = [index for index, wanted in enumerate(counts) if wanted == number]
             options = tasks.answers(IDENTIFICATION, question)
-            rows = self.engine.choose(IDENTIFICATION, question, [asked[index] for index in members], report)
+            rows = self._choose(IDENTIFICATION, question, [asked[index] for index in members], report)
             for index, row in zip(members, rows):
                 found[index] = answers.identification(asked[index][0].name, options, row)
         return found
@@ -347,7 +365,7 @@ class Judge:
         """1 or 2 for each picture: 2 where the open question finds two distortions more probable than one or none."""
         options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
         pairs = [len(tasks.parse_labels(option)) == 2 for option in options]
-        rows = self.engine.choose(IDENTIFICATION, IDENTIFICATION.question, asked, report)
+        rows = self._choose(IDENTIFICATION, IDENTIFICATION.question, asked, report)
         return [2 if row[pairs].sum() > 0.5 else 1 for row in rows]
 
     def _graded(self, found: list[Identification], pictures, references, report: Counter) -> list[Identification]:
@@ -373,12 +391,13 @@ class Judge:
 
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
         if self._knows(SCORE):
-            rows = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
+            rows = self._choose(SCORE, None, list(zip(pictures, references)), report)
             return [answers.score(picture.name, row) for picture, row in zip(pictures, rows)]
         beside = self._anchors_beside(references)
         asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
         wins = iter([answer.probability_a for answer in self._compared(None, asked, report)])
         placed = [place([next(wins) for _ in anchors], [a.position for a in anchors]) for anchors in beside]
+        placed = [BEST if identical(p, r) else where for where, p, r in zip(placed, pictures, references)]
         return [answers.anchored_score(picture.name, where) for picture, where in zip(pictures, placed)]
 
     def _score_questions(self, references) -> int:
@@ -403,16 +422,34 @@ class Judge:
     def _compared(self, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list[Comparison]:
         """Comparisons of (A, B, reference), each asked in both orders; ``beginnings`` as in ``Engine.choose``."""
         turned = [(b, a, reference) for a, b, reference in asked]
-        rows = self.engine.choose(RATING, question, asked + turned, report, beginnings)
+        rows = self._choose(RATING, question, asked + turned, report, beginnings)
         return [
             answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]))
             for (a, b, _), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])
+        ]
+
+    def _described_around(self, known: set[int], task, asked, length, report, on_text, count) -> list[Description]:
+        """``_described`` for all but the pictures that equal their references."""
+        left = [index for index in range(len(asked)) if index not in known]
+        show = on_text and (lambda index, text: on_text(left[index], text))
+        rest = iter(self._described(task, None, [asked[i] for i in left], length, report, show, count) if left else ())
+        report.add(len(known))
+        if on_text:
+            for index in known:
+                on_text(index, answers.IDENTICAL)
+        return [
+            answers.identical_description(pictures[0].name) if index in known else next(rest)
+            for index, pictures in enumerate(asked)
         ]
 
     def _described(
         self, task: Task, question: str | None, asked, length: int, report: Counter, on_text=None, count=None
     ) -> list[Description]:
         openings, described = None, []
+        best = task is ASSESSMENT and question is None
+        known = {i for i, pictures in enumerate(asked) if best and identical(pictures[0], pictures[-1])}
+        if known:
+            return self._described_around(known, task, asked, length, report, on_text, count)
         if task is ASSESSMENT and self._names_first:
             found = self._identified(count, asked, report.silent())
             openings = [(answer.text, answer.confidence) for answer in found]
@@ -423,6 +460,18 @@ class Judge:
             )
             described.append(Description(pictures[0].name, written.text, confidence, method))
         return described
+
+
+def _fitted(asked: list[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
+    """Pictures and their references at common sizes."""
+    return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
+
+
+def _larger(a: Picture | None, b: Picture | None) -> Picture | None:
+    """Of the references of two pictures that are compared, the one that none of the pictures must be enlarged to."""
+    if a is None or b is None:
+        return a
+    return b if b.height * b.width > a.height * a.width else a
 
 
 def _check_count(count: int | None) -> None:

@@ -1,4 +1,4 @@
-"""What other packages of the process set does not reach the judge: torch's number format and device, and its threads."""
+"""What other packages set for the whole process does not reach the judge: torch's number format and device."""
 
 import contextlib
 
