@@ -87,6 +87,7 @@ def _noise(channels: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
+@np.errstate(all="ignore")  # what is not finite is looked for at the end
 def _converter(profile: bytes) -> Colours | None:
     """How colours of a profile become sRGB; None if they are sRGB."""
     try:

@@ -161,7 +161,8 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
         return "scans of the progressive file are missing, so details may be"
     start, end = found.pieces[-1]
     surplus = min(max(_PADDING, (end - start) // 64), (end - start) // 2)
-    if coarse and surplus:
+    even = pixels.count(pixels[:1]) == len(pixels)  # then the few codes that there are may all mean the same
+    if coarse and surplus and not even:
         other = _replaced(data, found.pieces[-1:], surplus)
         if decode(other, True) == pixels and decode(other, False) == decode(data, False):
             return "the file is probably damaged: its image data go on after the image is complete"
