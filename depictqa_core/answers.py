@@ -5,13 +5,43 @@ from dataclasses import replace
 from . import tasks
 from .anchors import Placement
 from .ranking import ranks
-from .results import Comparison, Identification, LabelProbability, RankedPicture, Ranking, Score
+from .references import identical
+from .results import Comparison, Description, Identification, LabelProbability, RankedPicture, Ranking, Score
 
 TIE = 0.05
 """Two pictures are tied when the probability that one is better lies within this of one half (see ``comparison``)."""
 TIE_POINTS = 1.0
 """Two scores less than this apart are tied."""
 MAX_SPREAD = 50.0
+IDENTICAL = "The image is identical to the reference: it has no distortion, and its quality is the best possible."
+"""The description of such an image."""
+
+
+def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list[float] | None:
+    """The probabilities of the answers where no network need be asked: an image that equals its reference is the best.
+
+    Args:
+        options: the allowed answers.
+        pictures: (A, reference) or (A, B, reference); the reference may be None.
+
+    Returns:
+        None where nothing is decided so.
+    """
+    *judged, reference = pictures
+    equal = [identical(picture, reference) for picture in judged]
+    if not any(equal):
+        return None
+    if task is tasks.RATING:
+        a, b = equal
+        return [0.5 + (a - b) / 2, 0.5 + (b - a) / 2]
+    if task is tasks.IDENTIFICATION:
+        return [float(not tasks.parse_labels(option)) for option in options]
+    return [1.0, 0.0, 0.0, 0.0, 0.0] if task is tasks.SCORE else None
+
+
+def identical_description(name: str) -> Description:
+    """The Description of an image that equals its reference."""
+    return Description(name, IDENTICAL, 1.0, "identical to the reference")
 
 
 def identification(name: str, options: tuple[str, ...], row, coverage: float | None = None) -> Identification:

@@ -9,6 +9,10 @@ class ImageError(DepictQAError):
     """A picture that cannot be judged: unreadable, truncated, empty, not finite, too large or of a wrong shape."""
 
 
+class DamagedFile(ImageError):
+    """An image file whose pixel data are truncated or damaged. The message does not name the file."""
+
+
 class CheckpointError(DepictQAError):
     """A checkpoint folder that is missing, incomplete, damaged, unsafe to read or of an unknown kind."""
 
