@@ -12,15 +12,18 @@ import io
 import json
 import tempfile
 from collections import defaultdict
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
+from depictqa_core import tasks
 from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge, load_judge
 from training.dataset.descriptions import named
+from training.dataset.labels import better, seen_severity, severity_decides
 from training.dataset.scenes import read_scenes
 from training.evaluate import evaluate
 from training.evaluation.metrics import calibration_error, calibration_error_by_chance
@@ -53,6 +56,52 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path |
         results[name]["ece"] = round(calibration_error(confidences, hits), 4)
         results[name]["ece by chance"] = round(calibration_error_by_chance(confidences), 4)
     return results
+
+
+PAIRS = ("rating_fr_single", "rating_fr_double")
+"""Record files of pairs with a reference."""
+
+
+def reference_baseline(judge: Judge, root: Path, records: Path, limit: int) -> dict:
+    """Pairs with a reference: the judge, and what it must beat, on the same pairs.
+
+    Limits of this measurement: a pair whose severities do not decide is labelled by the vote of six full-reference
+    metrics (``training.dataset.labels``), and what five of the six see (all but VSI) is among the inputs of the
+    judge; pairs on which the metrics disagree are left out. So the same accuracies are given for each way in which
+    pairs were decided, and beside the judge's those of the metrics themselves: the plain mean of the six, each on the
+    scale of severity steps (``labels.seen_severity``), and the best single one.
+    """
+    scenes = list(read_scenes(root))
+    variants = {variant["image"]: variant for scene in scenes for variant in scene["variants"]}
+    seen = {image: seen_severity(variant["metrics"]) for image, variant in variants.items()}
+    all_pairs = [pair for scene in scenes for pair in combinations(scene["variants"], 2)]
+    rows = []
+    for name in PAIRS:
+        chosen = read_records(records / f"{name}.json")[:limit]
+        shown = [tuple(as_picture(root / r[key]) for key in ("image_A", "image_B", "image_ref")) for r in chosen]
+        answers = judge.compare_many([(a, b) for a, b, _ in shown], [reference for *_, reference in shown])
+        for record, answer in zip(chosen, answers):
+            a, b = record["image_A"], record["image_B"]
+            gaps = {metric: seen[b][metric] - seen[a][metric] for metric in seen[a]}  # positive: A is better
+            gaps |= {"mean of six metrics": np.mean(list(gaps.values())), "judge": answer.probability_a - 0.5}
+            sign = 1 if tasks.parse_winner(record["answer"]) == "A" else -1
+            decided = "severity" if severity_decides(variants[a], variants[b]) else "vote of metrics"
+            rows.append((decided, {name: float(np.sign(sign * gap) + 1) / 2 for name, gap in gaps.items()}))
+    found = {
+        "pairs of one scene": len(all_pairs),
+        "undecided, left out": sum(better(a, b) is None for a, b in all_pairs),
+    }
+    for kind in ("all decided", "severity", "vote of metrics"):
+        hits = [hit for decided, hit in rows if kind in (decided, "all decided")]
+        if hits:
+            shares = {name: round(float(np.mean([hit[name] for hit in hits])), 4) for name in hits[0]}
+            found[f"measured, decided by {kind}" if kind != "all decided" else "measured"] = {
+                "count": len(hits),
+                "judge": shares.pop("judge"),
+                "mean of six metrics": shares.pop("mean of six metrics"),
+                "each metric": shares,
+            }
+    return found
 
 
 def severity_order(judge: Judge, root: Path, reference: bool) -> float:
@@ -151,6 +200,7 @@ def main() -> None:
         "without reference": severity_order(judge, root, False),
         "with reference": severity_order(judge, root, True),
     }
+    results["pairs with a reference"] = reference_baseline(judge, root, records, arguments.limit)
     results["descriptions"] = honest_words(judge, root, records, min(arguments.limit, 300))
     results["severity of single distortions"] = severity_error(judge, root, records, arguments.limit)
     if arguments.changed_limit:  # what the changed pictures are to be compared with

@@ -1,7 +1,10 @@
 """From probabilities to answers: what the model finds probable becomes the results that people read."""
 
+from dataclasses import replace
+
 from . import tasks
 from .anchors import Placement
+from .calibration import CALIBRATED, SELF_CONSISTENCY, ScoreCalibration, expected_points, judged_by_itself
 from .ranking import ranks
 from .results import Comparison, Identification, LabelProbability, RankedPicture, Ranking, Score
 
@@ -9,10 +12,9 @@ TIE = 0.05
 """Two pictures are tied when the probability that one is better lies within this of one half (see ``comparison``)."""
 TIE_POINTS = 1.0
 """Two scores less than this apart are tied."""
-MAX_SPREAD = 50.0
 
 
-def identification(name: str, options: tuple[str, ...], row) -> Identification:
+def identification(name: str, options: tuple[str, ...], row, certainty: str = SELF_CONSISTENCY) -> Identification:
     """An Identification from the probabilities of all allowed answers.
 
     A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
@@ -26,29 +28,40 @@ def identification(name: str, options: tuple[str, ...], row) -> Identification:
     ordered = sorted(mass.items(), key=lambda item: -item[1])
     labels = tasks.parse_labels(options[best])
     probabilities = tuple(LabelProbability(*item) for item in ordered)
-    return Identification(name, labels, options[best], probabilities, float(row[best]))
+    return Identification(name, labels, options[best], probabilities, float(row[best]), certainty=certainty)
 
 
-def score(name: str, row) -> Score:
+def score(name: str, row, calibration: ScoreCalibration | None = None) -> Score:
     """A Score from the probabilities of the five rating levels, best level first."""
-    mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
+    mean = expected_points(row)
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
-    low, high = max(0.0, mean - 1.96 * spread), min(100.0, mean + 1.96 * spread)
-    return _score(name, mean, spread, row, low, high, "levels")
+    return _score(name, mean, spread, row, "levels", calibration)
 
 
-def anchored_score(name: str, placement: Placement) -> Score:
+def anchored_score(name: str, placement: Placement, calibration: ScoreCalibration | None = None) -> Score:
     """A Score from where a picture stands among anchors."""
-    p = placement
-    return _score(name, p.mean, p.deviation, p.levels, p.low, p.high, "anchors")
+    found = _score(name, placement.mean, placement.deviation, placement.levels, "anchors", calibration)
+    if found.certainty == CALIBRATED:
+        return found
+    return replace(found, low=placement.low, high=placement.high)
 
 
-def _score(name, mean, spread, levels, low, high, method) -> Score:
+def _score(name, mean, spread, levels, method, calibration) -> Score:
+    calibrated = calibration is not None and calibration.method == method
+    confidence, low, high = calibration.judged(levels, mean) if calibrated else judged_by_itself(levels, mean)
     levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels, low, high, method)
+    certainty = CALIBRATED if calibrated else SELF_CONSISTENCY
+    return Score(name, mean, spread, confidence, levels, low, high, method, certainty=certainty)
 
 
-def comparison(name_a: str, name_b: str, forward: float, backward: float, text: str | None = None) -> Comparison:
+def comparison(
+    name_a: str,
+    name_b: str,
+    forward: float,
+    backward: float,
+    text: str | None = None,
+    certainty: str = SELF_CONSISTENCY,
+) -> Comparison:
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
     It is a tie unless both orders name the same winner: one that changes with the order of asking tells of the order,
@@ -57,8 +70,9 @@ def comparison(name_a: str, name_b: str, forward: float, backward: float, text: 
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
+    confidence = max(probability, 1 - probability)
     return Comparison(
-        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text
+        name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, certainty=certainty
     )
 
 
@@ -75,7 +89,19 @@ def reason(found: Identification | None, rated: Score | None) -> str:
     return ", ".join(parts)
 
 
-def ranking(pictures, places, tied, bounds, scores, found, method, answers, budget=None, stopped="scores") -> Ranking:
+def ranking(
+    pictures,
+    places,
+    tied,
+    bounds,
+    scores,
+    found,
+    method,
+    answers,
+    budget=None,
+    stopped="scores",
+    certainty=SELF_CONSISTENCY,
+) -> Ranking:
     """A Ranking from the order and what is known of each picture.
 
     Args:
@@ -85,7 +111,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per picture, or None where they were not asked for.
         answers: the Comparisons that were made.
-        budget, stopped: as in Ranking.
+        budget, stopped, certainty: as in Ranking.
     """
     ranked = []
     for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
@@ -107,7 +133,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped)
+    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, certainty=certainty)
 
 
 def order_by_score(scores: list[Score]):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import answers, ranking, tasks
 from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint
 from .checks import check
 from .confidence import detailed_confidence
@@ -270,7 +271,8 @@ class Judge:
         scores = self._scored(pictures, references, report) if scored else None
         found = self._identified(1, list(zip(pictures, references)), report) if named else None
         if method == "score":
-            return answers.ranking(pictures, *answers.order_by_score(scores), scores, found, "score", [])
+            facts = (scores, found, "score", [])
+            return answers.ranking(pictures, *answers.order_by_score(scores), *facts, certainty=scores[0].certainty)
         asked: list[Comparison] = []
         beginnings = self.engine.beginnings()  # every picture comes again in later rounds
 
@@ -280,13 +282,16 @@ class Judge:
             asked.extend(new)
             return [answer.probability_a for answer in new]
 
-        outcome = ranking.rank_pairs(len(pictures), ask, budget=pairs, top=top_k, confidence=confidence)
+        calibration = self.model.config.order_calibration(references[0] is not None)
+        limits = {"budget": pairs, "top": top_k, "confidence": confidence}
+        outcome = ranking.rank_pairs(len(pictures), ask, **limits, calibration=calibration)
         report.finish()
         strengths = outcome.strengths
         places = ranking.order(strengths, [score.score for score in scores] if scores else None)
         apart = ranking.told_apart(strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        facts = (scores, found, "pairs", asked, pairs, outcome.stopped)
+        certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
+        facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
         return answers.ranking(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
@@ -340,7 +345,8 @@ class Judge:
             options = tasks.answers(IDENTIFICATION, question)
             rows = self.engine.choose(IDENTIFICATION, question, [asked[index] for index in members], report)
             for index, row in zip(members, rows):
-                found[index] = answers.identification(asked[index][0].name, options, row)
+                certainty = self._certainty(IDENTIFICATION, question, asked[index][-1])
+                found[index] = answers.identification(asked[index][0].name, options, row, certainty)
         return found
 
     def _probable_counts(self, asked, report: Counter) -> list[int]:
@@ -371,15 +377,22 @@ class Judge:
     def _names_first(self) -> bool:
         return self.model.config.names_first and self._knows(IDENTIFICATION)
 
+    def _certainty(self, task: Task, question: str | None, reference: Picture | None) -> str:
+        """What the confidence of a brief answer is."""
+        names = tasks.temperature_names(task, question or task.question, reference is not None)
+        return CALIBRATED if self.model.config.has_temperature(names) else SELF_CONSISTENCY
+
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
+        calibrations = {seen: self.model.config.score_calibration(seen) for seen in (False, True)}
+        known = [calibrations[reference is not None] for reference in references]
         if self._knows(SCORE):
             rows = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
-            return [answers.score(picture.name, row) for picture, row in zip(pictures, rows)]
+            return [answers.score(picture.name, *found) for picture, *found in zip(pictures, rows, known)]
         beside = self._anchors_beside(references)
         asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
         wins = iter([answer.probability_a for answer in self._compared(None, asked, report)])
         placed = [place([next(wins) for _ in anchors], [a.position for a in anchors]) for anchors in beside]
-        return [answers.anchored_score(picture.name, where) for picture, where in zip(pictures, placed)]
+        return [answers.anchored_score(picture.name, *found) for picture, *found in zip(pictures, placed, known)]
 
     def _score_questions(self, references) -> int:
         """How many questions ``_scored`` asks; raises TaskError if the checkpoint cannot score in any way."""
@@ -405,8 +418,14 @@ class Judge:
         turned = [(b, a, reference) for a, b, reference in asked]
         rows = self.engine.choose(RATING, question, asked + turned, report, beginnings)
         return [
-            answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]))
-            for (a, b, _), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])
+            answers.comparison(
+                a.name,
+                b.name,
+                float(forward[0]),
+                float(backward[1]),
+                certainty=self._certainty(RATING, question, reference),
+            )
+            for (a, b, reference), forward, backward in zip(asked, rows[: len(asked)], rows[len(asked) :])
         ]
 
     def _described(

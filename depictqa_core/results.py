@@ -3,6 +3,8 @@
 import math
 from dataclasses import asdict, dataclass
 
+from .calibration import SELF_CONSISTENCY
+
 
 class _Result:
     def to_dict(self) -> dict:
@@ -37,9 +39,12 @@ class Identification(_Result):
         labels: lower-case distortion names, at most two; empty for a picture found pristine.
         text: the answer as the model words it, such as ``"Noise and insufficient brightness"`` or ``"None"``.
         probabilities: the 13 single labels by falling probability; they sum to 1.
-        confidence: 0..1, the probability of ``text`` among all answers that the question allows.
+        confidence: 0..1, the probability of ``text`` among all answers that the question allows: how probable it is
+            that exactly these labels are right.
         severities: how severe each of ``labels`` is, 1 (slight) to 5 (catastrophic): the mean of the grades under their
             probabilities. None from a model that was never taught to grade, and where grades were not asked for.
+        certainty: ``"calibrated"`` where the checkpoint has a temperature for the question, fitted on held-out images:
+            then such a confidence is right as often as it says on images like those. Otherwise ``"self-consistency"``.
     """
 
     picture: str
@@ -48,11 +53,15 @@ class Identification(_Result):
     probabilities: tuple[LabelProbability, ...]
     confidence: float
     severities: tuple[float, ...] | None = None
+    certainty: str = SELF_CONSISTENCY
 
 
 @dataclass(frozen=True)
 class Description(_Result):
-    """Words about one picture. ``confidence`` is 0..1 or None; ``confidence_method`` says how it was computed."""
+    """Words about one picture. ``confidence`` is 0..1 or None; ``confidence_method`` says how it was computed.
+
+    It is the mean probability of words, and not calibrated: it ranks answers, it is not the share of right ones.
+    """
 
     picture: str
     text: str
@@ -67,13 +76,19 @@ class Score(_Result):
     Attributes:
         picture: name of the picture.
         score: 0 (worst) to 100 (flawless), the mean of a distribution.
-        spread: standard deviation of that distribution, in points.
-        confidence: 0..1, one minus the spread over the largest possible spread (50 points).
+        spread: standard deviation of that distribution, in points; it is no error bar, see ``low`` and ``high``.
+        confidence: 0..1, the probability that the true quality is within 10 points of ``score``.
         levels: the five rating levels, best first, with their probabilities.
-        low, high: the interval of about 95 %, in points.
+        low, high: in points; the true quality is between them with a probability of 95 %.
         method: ``"levels"``, when the model named a level and the distribution is that over the five levels; or
             ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
             taught levels. Scores of the two methods are not on one scale.
+        certainty: ``"calibrated"`` where confidence and interval come from an error model that was fitted on held-out
+            images (``calibration.ScoreCalibration``). The true quality is what the calibration's records say; for the
+            included model, and any that is calibrated on records of ``python -m training build``, that is 100 points for
+            an undistorted image and 18 less per step of severity, moved a little by what full-reference metrics see;
+            it is not the opinion of people. Otherwise ``"self-consistency"``: both come from the level probabilities
+            alone (for "anchors" from the answers alone) and tell how much the judge wavers, not how often it is wrong.
     """
 
     picture: str
@@ -84,6 +99,7 @@ class Score(_Result):
     low: float
     high: float
     method: str
+    certainty: str = SELF_CONSISTENCY
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,7 @@ class Comparison(_Result):
             two orders of asking name different winners.
         confidence: 0.5..1, the probability of the more probable winner.
         text: the comparison in words, or None when no words were asked for.
+        certainty: as in ``Identification``.
     """
 
     picture_a: str
@@ -107,6 +124,7 @@ class Comparison(_Result):
     verdict: str
     confidence: float
     text: str | None = None
+    certainty: str = SELF_CONSISTENCY
 
 
 @dataclass(frozen=True)
@@ -114,12 +132,13 @@ class RankedPicture(_Result):
     """One place of a ranking.
 
     Attributes:
-        rank: 1 is best: one more than how many pictures are better with 95 % certainty (by a point and more with method
-            "score"). Pictures that share a rank cannot be told apart.
+        rank: 1 is best: 1 + the number of pictures that are better with 95 % certainty (``Ranking.certainty``); with
+            method "score", by a point and more. Pictures that share a rank cannot be told apart.
         index: position of the picture in the input, from 0.
         picture: name of the picture.
-        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; with method "score" the
-            score in points with its interval.
+        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval, which contains the
+            judge's own error where the ranking is calibrated; with method "score" the score in points with its
+            interval.
         score, spread: the picture's own score in points and its standard deviation, or None if it was not asked for.
         labels: distortions found in it; empty for a picture found pristine, None if it was not asked for.
         reason: one sentence on why it stands here.
@@ -153,6 +172,10 @@ class Ranking(_Result):
         budget: most pairs that would have been asked; None with method "score".
         stopped: why no more were asked: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with method
             "score".
+        certainty: of ranks and intervals. ``"calibrated"``: of the orders that are certain by 95 %, so many are right,
+            as measured on held-out pairs of known order (``calibration.OrderCalibration``). ``"self-consistency"``: the
+            judge would give this order again, whether it is right or not; so from checkpoints without a calibration of
+            the order. With method "score", that of the scores' intervals.
     """
 
     pictures: tuple[RankedPicture, ...]
@@ -161,6 +184,7 @@ class Ranking(_Result):
     disagreement: float
     budget: int | None
     stopped: str
+    certainty: str = SELF_CONSISTENCY
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -173,7 +197,7 @@ class Standing(_Result):
     """One place of a leaderboard.
 
     Attributes:
-        rank: 1 is best: one more than how many labels are better with 95 % certainty. Labels that share a rank cannot
+        rank: 1 is best: 1 + the number of labels that are better with 95 % certainty. Labels that share a rank cannot
             be told apart. None for a label that was compared with no other: it stands last.
         label: the model, sampler, LoRA or prompt.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; NaN if not compared.
@@ -204,10 +228,12 @@ class Leaderboard(_Result):
         standings: best first.
         comparisons: how many pairs were asked.
         groups: how many prompts (and seeds) they came from.
-        intervals: ``"bootstrap"`` over the groups, or ``"posterior"`` of the fit where the groups are few.
+        intervals: ``"posterior"`` of the fit, in which one pair of pictures is one vote about their labels; or
+            ``"bootstrap"`` over the groups where these are not few, at least as wide as the posterior.
         disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
         shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
             None where the two never met.
+        certainty: that of the comparisons (``Comparison.certainty``).
     """
 
     standings: tuple[Standing, ...]
@@ -216,6 +242,7 @@ class Leaderboard(_Result):
     intervals: str
     disagreement: float
     shares: tuple[tuple[float | None, ...], ...]
+    certainty: str = SELF_CONSISTENCY
 
     @property
     def uncompared(self) -> tuple[str, ...]:

@@ -1,0 +1,154 @@
+"""What a checkpoint knows of its own errors: measured on held-out images of known quality, stored in its configuration.
+
+Temperatures make the probabilities of one brief answer right (``DepictQAConfig.answer_temperature``). The two
+calibrations here do so for what is computed from answers: the order of images, and the points of a score.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tasks import LEVEL_SCORES
+
+CALIBRATED, SELF_CONSISTENCY = "calibrated", "self-consistency"
+"""What a certainty is: measured on held-out images, or only how well the judge's answers agree with each other, which
+says nothing about whether they are right."""
+WITHIN = 10.0
+"""The confidence of a score is the probability that the true quality is at most this many points away."""
+LEVEL = 0.95
+"""Share of the true qualities that the interval of a score contains."""
+_EDGES = np.array([0.0, 12.5, 37.5, 62.5, 87.5, 100.0])
+"""Points between which each rating level is the nearest one, worst level first."""
+
+
+@dataclass(frozen=True)
+class OrderCalibration:
+    """How the strengths of two images relate to their true order, estimated on held-out pairs of known order.
+
+    Attributes:
+        weight: how many independent votes one answer is worth, above 0.
+        slope: log odds of the true order per logit of strength difference, above 0. It is below 1 where the judge
+            errs about images, which more comparisons of the same images do not mend.
+        lapse: 0 to below 0.5, share of pairs in which the strengths tell nothing: no probability of an order is beyond
+            ``1 - lapse``.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    weight: float
+    slope: float
+    lapse: float
+
+    def __post_init__(self):
+        _check(0 < self.weight <= 1e4 and 0 < self.slope <= 1e3 and 0 <= self.lapse < 0.5, self)
+
+    def probability(self, gap, variance):
+        """Compute the probability that the first of two items is truly better, elementwise.
+
+        The mean of ``sigmoid(slope * gap)`` over a normal posterior of the gap (MacKay 1992), with lapses.
+
+        Args:
+            gap: difference of their strengths in logits.
+            variance: of the gap under the posterior of the strengths, squared logits.
+        """
+        scale = np.sqrt(1 + math.pi / 8 * self.slope**2 * np.maximum(variance, 0))
+        odds = 0.5 * (1 + np.tanh(0.5 * self.slope * gap / scale))
+        return self.lapse + (1 - 2 * self.lapse) * odds
+
+    @property
+    def variance(self) -> float:
+        """Variance, in squared logits, of the error of one strength that more comparisons do not lower."""
+        return math.pi**2 / (6 * self.slope**2)
+
+
+FEATURES = 4
+
+
+def features(levels, scores) -> np.ndarray:
+    """Describe level probabilities [N, 5], best level first, and scores [N] in points, by what errors depend on.
+
+    Returns:
+        float64 [N, FEATURES]: 1; doubt; place and its square, where place is the score over 100. Doubt is the standard
+        deviation of the level probabilities, in units of 25 points, without the part that any score between two levels
+        brings along: a model that is certain of 87.5 points gives "excellent" and "good" one half each.
+    """
+    levels, scores = np.asarray(levels, np.float64), np.asarray(scores, np.float64)
+    variance = levels @ np.square(LEVEL_SCORES) - (levels @ np.asarray(LEVEL_SCORES)) ** 2
+    between = np.mod(scores / 25, 1)
+    doubt = np.sqrt(np.maximum(variance / 625 - between * (1 - between), 0))
+    place = scores / 100
+    return np.stack([np.ones_like(place), doubt, place, place**2], -1)
+
+
+def expected_points(levels) -> float:
+    """Mean points (``LEVEL_SCORES``) of level probabilities, best level first."""
+    return sum(float(p) * points for p, points in zip(levels, LEVEL_SCORES))
+
+
+def _check(fits: bool, found) -> None:
+    if not fits:
+        raise ValueError(f"{found} is out of range")
+
+
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """How far scores are from the true quality, estimated on held-out images of known quality.
+
+    The error (true quality - score) of an image is ``bias + scale * e``; bias and log(scale) are linear in the
+    ``features`` of its level probabilities, and e has the stored quantiles.
+
+    Attributes:
+        method: of the scores (``results.Score.method``); scores of another method have other errors.
+        bias, log_scale: coefficients, one per feature.
+        quantiles: of e, at evenly spaced shares from 0 to 1: at least two numbers that do not fall.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    method: str
+    bias: tuple[float, ...]
+    log_scale: tuple[float, ...]
+    quantiles: tuple[float, ...]
+
+    def __post_init__(self):
+        for name in ("bias", "log_scale", "quantiles"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        numbers = (*self.bias, *self.log_scale, *self.quantiles)
+        _check(all(isinstance(x, (int, float)) and math.isfinite(x) and abs(x) < 1e6 for x in numbers), self)
+        _check(len(self.bias) == len(self.log_scale) == FEATURES and self.method in ("levels", "anchors"), self)
+        _check(len(self.quantiles) > 1 and all(np.diff(self.quantiles) >= 0), self)
+
+    def judged(self, levels, score: float) -> tuple[float, float, float]:
+        """Compute (confidence, low, high) of a score (0..100 points) and its level probabilities, best level first.
+
+        Returns:
+            the probability 0..1 that the true quality is within ``WITHIN`` points of the score, and the ends of the
+            interval that contains it with probability ``LEVEL``, in points.
+        """
+        (centre,), (scale,) = self.error(features([levels], [score]))
+        shares = np.linspace(0, 1, len(self.quantiles))
+        errors = centre + scale * np.asarray(self.quantiles)
+        below, above = np.interp((-WITHIN, WITHIN), errors, shares)
+        low, high = np.clip(score + np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), shares, errors), 0, 100)
+        return float(above - below), float(min(low, score)), float(max(high, score))
+
+    def error(self, found: np.ndarray):
+        """Centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
+        return found @ np.asarray(self.bias), np.exp(found @ np.asarray(self.log_scale))
+
+
+def judged_by_itself(levels, score: float) -> tuple[float, float, float]:
+    """Compute what ``ScoreCalibration.judged`` does without a calibration, by the level probabilities alone.
+
+    Every level stands for the points that it is nearest to. This is the judge's self-consistency: how much it wavers,
+    not how often it is wrong.
+    """
+    cumulated = np.concatenate([[0.0], np.cumsum(np.asarray(levels, np.float64)[::-1])])
+    cumulated /= cumulated[-1]
+    below, above = np.interp((score - WITHIN, score + WITHIN), _EDGES, cumulated)
+    steps = np.maximum.accumulate(cumulated + np.arange(len(cumulated)) * 1e-12)
+    low, high = np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), steps, _EDGES)
+    return float(above - below), float(min(low, score)), float(max(high, score))
