@@ -7,6 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from .calibration import CALIBRATED
 from .confidence import reliable
 from .ranking import BUDGET, TOP_DECIDED, default_budget
 from .results import (
@@ -74,6 +75,10 @@ def _row(result: dict) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
+NOT_CALIBRATED = (
+    "Confidences, intervals and ranks are the judge's self-consistency: this checkpoint was not calibrated "
+    "(python -m training calibrate)."
+)
 UNCERTAIN = "uncertain: "
 """Stands before what is less sure than asked for; such answers are shown all the same."""
 
@@ -96,13 +101,22 @@ def identification_table(results: Sequence[Identification], width: int | None = 
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture: the score with its spread, and the most probable level."""
+    """One line per picture: the score with its interval, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
         level = _marked(level, result.confidence, minimum)
-        rows.append([result.picture, f"{result.score:.1f}", f"±{result.spread:.1f}", level, f"{result.confidence:.2f}"])
-    return table(["picture", "score", "spread", "level", "confidence"], rows, "<>><>", width, shrink=0)
+        interval = f"{result.low:.0f} .. {result.high:.0f}"
+        rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
+    shown = table(["picture", "score", "95 % interval", "level", "confidence"], rows, "<>><>", width, shrink=0)
+    return "\n\n".join([shown, *not_calibrated(results)])
+
+
+def not_calibrated(results: Sequence) -> list[str]:
+    """A line that says so where the certainty of a result was not measured on held-out images; else none."""
+    if all(result.certainty == CALIBRATED for result in results):
+        return []
+    return [NOT_CALIBRATED]
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
@@ -165,6 +179,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
     foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
+    foot = "\n".join([foot, *not_calibrated([ranking])])
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
 
 
@@ -216,9 +231,10 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
         f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
         f"the two orders of asking differ by {board.disagreement:.2f} on average.",
         {
-            "bootstrap": "Intervals: 95 %, by drawing the groups anew.",
-            "posterior": "Intervals: 95 % of the fit; too few groups to draw them anew, so take them lightly.",
+            "bootstrap": "Intervals: 95 %, one vote per comparison, at least as wide as resampled groups make them.",
+            "posterior": "Intervals: 95 %, one vote per comparison; too few groups to resample them.",
         }[board.intervals],
+        *not_calibrated([board]),
     ]
     if any(standing.tied_with_next for standing in board.standings):
         notes.append('Labels with the same rank (such as "2=") cannot be told apart.')

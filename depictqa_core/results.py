@@ -84,11 +84,11 @@ class Score(_Result):
             ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
             taught levels. Scores of the two methods are not on one scale.
         certainty: ``"calibrated"`` where confidence and interval come from an error model that was fitted on held-out
-            images (``calibration.ScoreCalibration``). The true quality is what the calibration's records say; for the
-            included model, and any that is calibrated on records of ``python -m training build``, that is 100 points for
-            an undistorted image and 18 less per step of severity, moved a little by what full-reference metrics see;
-            it is not the opinion of people. Otherwise ``"self-consistency"``: both come from the level probabilities
-            alone (for "anchors" from the answers alone) and tell how much the judge wavers, not how often it is wrong.
+            images (``calibration.ScoreCalibration``). The true quality is that of the records it was fitted on; for
+            the included model, and any other that is calibrated on records of ``python -m training build``: 100 points
+            for an undistorted image and 18 less per step of severity, moved a little by what full-reference metrics
+            see. It is not the opinion of people. Otherwise ``"self-consistency"``: both come from the judge's answers
+            alone and tell how much it wavers between levels, not how often it is wrong.
     """
 
     picture: str
