@@ -7,7 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from .calibration import CALIBRATED
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .confidence import reliable
 from .ranking import BUDGET, TOP_DECIDED, default_budget
 from .results import (
@@ -75,10 +75,7 @@ def _row(result: dict) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
-NOT_CALIBRATED = (
-    "Confidences, intervals and ranks are the judge's self-consistency: this checkpoint was not calibrated "
-    "(python -m training calibrate)."
-)
+NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
 UNCERTAIN = "uncertain: "
 """Stands before what is less sure than asked for; such answers are shown all the same."""
 
@@ -97,7 +94,7 @@ def identification_table(results: Sequence[Identification], width: int | None = 
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
         labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum)
         rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
-    return table(["picture", "distortion", "confidence", "otherwise"], rows, "<<><", width, shrink=0)
+    return table(["picture", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
@@ -108,15 +105,17 @@ def score_table(results: Sequence[Score], width: int | None = None, minimum: flo
         level = _marked(level, result.confidence, minimum)
         interval = f"{result.low:.0f} .. {result.high:.0f}"
         rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
-    shown = table(["picture", "score", "95 % interval", "level", "confidence"], rows, "<>><>", width, shrink=0)
-    return "\n\n".join([shown, *not_calibrated(results)])
+    return table(["picture", "score", "95 % interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
+
+
+def _certainty(results: Sequence[Identification | Score]) -> str:
+    """What the confidences of a table are: the heading of their column."""
+    return "confidence" if not not_calibrated(results) else SELF_CONSISTENCY
 
 
 def not_calibrated(results: Sequence) -> list[str]:
     """A line that says so where the certainty of a result was not measured on held-out images; else none."""
-    if all(result.certainty == CALIBRATED for result in results):
-        return []
-    return [NOT_CALIBRATED]
+    return [NOT_CALIBRATED] * any(result.certainty != CALIBRATED for result in results)
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
@@ -179,7 +178,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
     foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
-    foot = "\n".join([foot, *not_calibrated([ranking])])
+        foot += "; ranks by self-consistency, not calibrated" * bool(not_calibrated([ranking]))
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
 
 

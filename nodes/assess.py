@@ -157,8 +157,8 @@ class DescribeImages(io.ComfyNode):
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="Mean probability of the words that matter, 0 to 1: it orders answers, and is not calibrated. "
-                    "NaN where there is none.",
+                    tooltip="Mean probability of the words that matter, 0 to 1: it orders answers, and is not "
+                    "calibrated. NaN where there is none.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
@@ -213,8 +213,8 @@ class ScoreImages(io.ComfyNode):
                     "spreads",
                     display_name="spreads",
                     is_output_list=True,
-                    tooltip="Standard deviation of the judge's level probabilities, in points. It is no error bar: see lows "
-                    "and highs.",
+                    tooltip="Standard deviation of the judge's level probabilities, in points. It is no error bar: see "
+                    "lows and highs.",
                 ),
                 io.Float.Output(
                     "confidences",

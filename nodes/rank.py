@@ -68,8 +68,8 @@ class RankImages(io.ComfyNode):
                     "stop_when_decided",
                     default=False,
                     optional=True,
-                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs only). Faster for "
-                    "many pictures; the order below top_k stays rough.",
+                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs only). "
+                    "Faster for many pictures; the order below top_k stays rough.",
                 ),
                 names_input(),
             ],
@@ -112,7 +112,8 @@ class RankImages(io.ComfyNode):
                     "ranks",
                     display_name="ranks",
                     is_output_list=True,
-                    tooltip="Rank of each ranked picture: 1 + the number of pictures that are better with 95 % certainty.",
+                    tooltip="Rank of each ranked picture: 1 + the number of pictures that are better with 95 % "
+                    "certainty.",
                 ),
                 io.Float.Output(
                     "lows",

@@ -9,6 +9,7 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core import anchors
 from depictqa_core.anchors import LADDER_SIZE, load_anchors, place, reference_ladder
+from depictqa_core.calibration import SELF_CONSISTENCY
 from depictqa_core.errors import ImageError, TaskError
 from depictqa_core.images import Picture, SizePolicy
 from depictqa_core.judge import load_judge
@@ -196,4 +197,4 @@ def test_a_judge_with_levels_uses_them(tmp_path):
     judge = load_judge(make_tiny_checkpoint(tmp_path / "c"), "cpu")
     one = judge.score(pictures(1))[0]
     assert one.method == "levels" and judge.anchors is None
-    assert one.low == pytest.approx(max(0, one.score - 1.96 * one.spread)) and one.low <= one.score <= one.high
+    assert one.low <= one.score <= one.high and one.certainty == SELF_CONSISTENCY

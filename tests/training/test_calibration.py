@@ -14,7 +14,7 @@ from depictqa_core.config import DepictQAConfig
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from training.__main__ import main as command
-from training.evaluation.calibration import BOUNDS, calibrate, calibrate_all, fit_temperature, negative_log_likelihood
+from training.evaluation.calibration import BOUNDS, calibrate, fit_temperature, negative_log_likelihood
 from training.evaluation.sets import read_set
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
@@ -131,7 +131,9 @@ def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, caps
     stored = load_judge(folder / "judge", "cpu").model.config.calibration
     # 78 answers to pairs in each setting are too few to fit on
     fitted = [f"identification{count}_{setting}" for count in ("", "_two") for setting in ("fr", "nr")]
-    assert {key: value for key, value in stored.items() if key in fits} == {key: fits[key].temperature for key in fitted}
+    assert {key: value for key, value in stored.items() if key in fits} == {
+        key: fits[key].temperature for key in fitted
+    }
     assert "too few" in printed and f"{stored['identification_fr']:.4f}" in printed
     verify_checkpoint(folder / "judge")
     changed = json.loads((folder / "judge" / "config.json").read_text())

@@ -10,7 +10,7 @@ from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps,
 
 
 def judged(rng, images=6, error=1.2, noise=0.3, lapses=0.0):
-    """A ranking by a judge that errs about images (``error``, in logits, the same in every answer) and about answers."""
+    """A ranking by a judge that errs about images (``error``, in logits, alike in every answer) and about answers."""
     truth = rng.normal(0, 2, images)
     seen = truth + error * rng.logistic(0, 1, images) * 0.7
     wrong = rng.random(images) < lapses
@@ -85,7 +85,7 @@ def test_a_judge_that_knows_nothing_is_certain_of_nothing():
 
 
 def levels_of(quality, doubt, rng):
-    """Level probabilities [5] of a judge that sees the quality (0..100) with an error, and knows how large it may be."""
+    """Level probabilities [5] of a judge that sees the quality (0..100) with an error, and knows how large."""
     seen = np.clip(rng.normal(quality, doubt, 400), 0, 100)
     hats = np.clip(1 - np.abs(seen[:, None] / 25 - np.arange(4, -1, -1)), 0, 1)
     return hats.mean(0)
@@ -134,5 +134,3 @@ def test_images_are_ranked_with_those_that_they_are_connected_to():
 def test_impossible_calibrations_are_refused(values):
     with pytest.raises(ValueError, match="out of range"):
         OrderCalibration(*values)
-
-
