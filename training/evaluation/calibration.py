@@ -348,9 +348,7 @@ TEMPERATURES, ORDERS, SCORES = PARTS = ("temperatures", "orders", "scores")
 """What can be fitted."""
 
 
-def calibrate_all(
-    judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM, parts: Sequence[str] = PARTS
-) -> Fits:
+def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM, parts: Sequence[str] = PARTS) -> Fits:
     """Fit all that the records cover: temperatures first, then orders and scores under these temperatures.
 
     Args:
