@@ -95,8 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=_share,
         default=0.0,
         metavar="X",
-        help="mark answers of a confidence below X (0 to 1) as uncertain, in JSON and CSV as 'reliable'; a confidence "
-        "is the probability that the answer is right (a score: within 10 points)",
+        help="mark answers of a confidence below X (0 to 1) as uncertain, in JSON and CSV as 'reliable'; it is the "
+        "probability that the answer is right (a score: within 10 points)",
     )
 
     sure = _Parser(add_help=False)
