@@ -27,7 +27,8 @@ class OrderCalibration:
     """How the strengths of two images relate to their true order, estimated on held-out pairs of known order.
 
     Attributes:
-        weight: how many independent votes one answer is worth, above 0.
+        weight: how many independent votes one answer is worth as evidence of the judge's own strengths, above 0; slope
+            and lapse say what these strengths are worth.
         slope: log odds of the true order per logit of strength difference, above 0. It is below 1 where the judge
             errs about images, which more comparisons of the same images do not mend.
         lapse: 0 to below 0.5, share of pairs in which the strengths tell nothing: no probability of an order is beyond
@@ -70,16 +71,14 @@ def features(levels, scores) -> np.ndarray:
     """Describe level probabilities [N, 5], best level first, and scores [N] in points, by what errors depend on.
 
     Returns:
-        float64 [N, FEATURES]: 1; doubt; place and its square, where place is the score over 100. Doubt is the standard
-        deviation of the level probabilities, in units of 25 points, without the part that any score between two levels
-        brings along: a model that is certain of 87.5 points gives "excellent" and "good" one half each.
+        float64 [N, FEATURES]: 1; the standard deviation of the level probabilities in units of 25 points; place and its
+        square, where place is the score over 100.
     """
     levels, scores = np.asarray(levels, np.float64), np.asarray(scores, np.float64)
-    variance = levels @ np.square(LEVEL_SCORES) - (levels @ np.asarray(LEVEL_SCORES)) ** 2
-    between = np.mod(scores / 25, 1)
-    doubt = np.sqrt(np.maximum(variance / 625 - between * (1 - between), 0))
-    place = scores / 100
-    return np.stack([np.ones_like(place), doubt, place, place**2], -1)
+    points = np.asarray(LEVEL_SCORES)
+    variance = levels @ points**2 - (levels @ points) ** 2
+    spread, place = np.sqrt(np.maximum(variance, 0)) / 25, scores / 100
+    return np.stack([np.ones_like(place), spread, place, place**2], -1)
 
 
 def expected_points(levels) -> float:

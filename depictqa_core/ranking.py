@@ -208,7 +208,10 @@ def choose_pairs(
     def score(of):
         i, j = rows[of], columns[of]
         variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 1e-12)
-        doubt = _sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # the normal tail to within 0.01
+        if strengths.calibration is None:
+            doubt = _sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # the normal tail to within 0.01
+        else:
+            doubt = 1 - strengths.calibration.probability(gap[of], variance)
         return np.where(free[of], np.round(worth[of] * doubt * np.log1p(information[of] * variance), 12), -1.0)
 
     chosen, likely, bound = [], np.zeros(0, np.intp), np.inf  # no pair that is not likely scores above the bound

@@ -72,10 +72,9 @@ def test_without_a_calibration_levels_stand_for_the_points_nearest_to_them():
     assert judged_by_itself([1, 0, 0, 0, 0], 100)[0] == pytest.approx(0.8)
 
 
-def test_doubt_is_what_lies_not_between_two_neighbouring_levels():
-    levels = [[1, 0, 0, 0, 0], [0.5, 0.5, 0, 0, 0], [0.5, 0, 0.5, 0, 0], [0.3, 0.7, 0, 0, 0]]
-    scores = np.array(levels) @ np.array([100, 75, 50, 25, 0])
-    assert features(levels, scores)[:, 1] == pytest.approx([0, 0, 1, 0], abs=1e-6)
+def test_errors_depend_on_spread_and_place():
+    levels = [[1, 0, 0, 0, 0], [0.5, 0, 0.5, 0, 0]]
+    assert features(levels, [100, 75]) == pytest.approx(np.array([[1, 0, 1, 1], [1, 1, 0.75, 0.5625]]))
 
 
 def test_more_answers_do_not_make_an_order_more_certain_than_the_judge_is_right():

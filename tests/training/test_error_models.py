@@ -9,7 +9,7 @@ from depictqa_core.calibration import OrderCalibration
 from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps, rankings
 
 
-def judged(rng, images=6, error=1.2, noise=0.3, lapses=0.0):
+def judged(rng, images=6, error=0.5, noise=0.3, lapses=0.0):
     """A ranking by a judge that errs about images (``error``, in logits, alike in every answer) and about answers."""
     truth = rng.normal(0, 2, images)
     seen = truth + error * rng.logistic(0, 1, images) * 0.7
@@ -31,18 +31,18 @@ def claims(calibration, some):
 @pytest.fixture(scope="module")
 def worlds():
     rng = np.random.default_rng(0)
-    return [judged(rng, lapses=0.02) for _ in range(120)], [judged(rng, lapses=0.02) for _ in range(400)]
+    return [judged(rng, lapses=0.02) for _ in range(100)], [judged(rng, lapses=0.02) for _ in range(300)]
 
 
 def test_the_stated_certainty_of_an_order_holds_for_other_images(worlds):
     fitted, others = worlds
     calibration = fit_order(fitted)
     stated, right = claims(calibration, others)
-    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 0.97), (0.97, 1.01)):
+    for low, high in ((0.5, 0.7), (0.7, 0.9), (0.9, 1.01)):
         chosen = (stated >= low) & (stated < high)
         assert chosen.sum() > 100
         assert right[chosen].mean() == pytest.approx(stated[chosen].mean(), abs=0.04)
-    assert stated.max() < 0.9995  # 120 rankings cannot show more
+    assert stated.max() < 0.9995  # 100 rankings cannot show more
 
 
 def test_self_consistency_is_not_the_certainty_of_the_order(worlds):
@@ -71,15 +71,15 @@ def test_few_answers_are_less_certain_than_many(worlds):
 
 def test_a_judge_that_is_always_right_is_believed_as_far_as_its_pairs_show():
     rng = np.random.default_rng(1)
-    some = [judged(rng, error=0.0, noise=0.0) for _ in range(60)]
+    some = [judged(rng, error=0.0, noise=0.0) for _ in range(40)]
     calibration = fit_order(some)
     stated, _ = claims(calibration, some)
-    assert 0.99 < stated.max() < 1 - 0.3 / (60 * 15) and calibration.lapse > 0
+    assert 0.99 < stated.max() < 1 - 0.3 / (40 * 15) and calibration.lapse > 0
 
 
 def test_a_judge_that_knows_nothing_is_certain_of_nothing():
     rng = np.random.default_rng(2)
-    some = [judged(rng, error=30.0) for _ in range(60)]
+    some = [judged(rng, error=30.0) for _ in range(40)]
     stated, right = claims(fit_order(some), some)
     assert stated.max() < 0.7 and right.mean() < 0.65
 
@@ -121,7 +121,7 @@ def test_the_stated_error_of_a_score_holds_for_other_images(scored):
 def test_a_fit_is_the_same_every_time(scored, worlds):
     few = [column[:200] for column in scored]
     assert fit_score(*few, "levels") == fit_score(*few, "levels")
-    assert fit_order(worlds[0][:20]) == fit_order(worlds[0][:20])
+    assert fit_order(worlds[0][:10]) == fit_order(worlds[0][:10])
 
 
 def test_images_are_ranked_with_those_that_they_are_connected_to():

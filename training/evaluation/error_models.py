@@ -10,8 +10,10 @@ from scipy.optimize import minimize
 from depictqa_core import ranking
 from depictqa_core.calibration import FEATURES, OrderCalibration, ScoreCalibration, features
 
-WEIGHTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
-"""Votes of an answer that are tried."""
+WEIGHTS = (1.0, 4.0, 16.0, 64.0)
+"""Votes of an answer that are tried; answers that are worth more are as good as exact."""
+ALONE = 3
+"""About how many pairs of a ranking are also looked at on their own."""
 SHARES = 100
 """Steps of probability between the stored quantiles of a score's error."""
 
@@ -33,11 +35,12 @@ class Ranked:
 
 
 def views(ranked: Ranked) -> list[Ranked]:
-    """The same items as they are ranked from fewer answers: each decided pair alone, every second answer, all."""
+    """The same items as they are ranked from fewer answers: a few decided pairs alone, every second answer, all."""
     answers = {}
     for (i, j), win in zip(ranked.pairs, ranked.wins):
         answers[i, j], answers[j, i] = win, 1 - win
-    alone = [Ranked(2, [(0, 1)], [answers[pair]], [(0, 1)]) for pair in ranked.decided if pair in answers]
+    some = ranked.decided[:: max(1, len(ranked.decided) // ALONE)]
+    alone = [Ranked(2, [(0, 1)], [answers[pair]], [(0, 1)]) for pair in some if pair in answers]
     half = Ranked(ranked.count, ranked.pairs[::2], ranked.wins[::2], ranked.decided)
     return [*alone, *([half] if len(ranked.pairs) > 2 else []), ranked]
 
@@ -111,7 +114,7 @@ def fit_score(levels: np.ndarray, scores: np.ndarray, truths: np.ndarray, method
     left = (errors - found @ bias) / np.exp(found @ log_scale)
     # the smallest and the largest error of N images leave 1 / (N + 1) beyond them
     quantiles = np.quantile(left, np.linspace(0, 1, SHARES + 1), method="weibull")
-    return ScoreCalibration(method, tuple(bias), tuple(log_scale), tuple(np.round(quantiles, 4)))
+    return ScoreCalibration(method, bias.tolist(), log_scale.tolist(), np.round(quantiles, 4).tolist())
 
 
 def rankings(pairs: Sequence[tuple], most: int) -> list[list]:
