@@ -55,8 +55,7 @@ class OrderCalibration:
             variance: of the gap under the posterior of the strengths, squared logits.
         """
         scale = np.sqrt(1 + math.pi / 8 * self.slope**2 * np.maximum(variance, 0))
-        odds = 0.5 * (1 + np.tanh(0.5 * self.slope * gap / scale))
-        return self.lapse + (1 - 2 * self.lapse) * odds
+        return self.lapse + (1 - 2 * self.lapse) * _sigmoid(self.slope * gap / scale)
 
     @property
     def variance(self) -> float:
@@ -86,6 +85,10 @@ def expected_points(levels) -> float:
     return sum(float(p) * points for p, points in zip(levels, LEVEL_SCORES))
 
 
+def _sigmoid(x):
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
 def _check(fits: bool, found) -> None:
     if not fits:
         raise ValueError(f"{found} is out of range")
@@ -95,30 +98,31 @@ def _check(fits: bool, found) -> None:
 class ScoreCalibration:
     """How far scores are from the true quality, estimated on held-out images of known quality.
 
-    The error (true quality - score) of an image is ``bias + scale * e``; bias and log(scale) are linear in the
-    ``features`` of its level probabilities, and e has the stored quantiles.
+    All is linear in the ``features`` of the level probabilities: the log odds of an error of at most ``WITHIN`` points,
+    and the centre and the logarithm of the scale of the error (true quality - score).
 
     Attributes:
         method: of the scores (``results.Score.method``); scores of another method have other errors.
-        bias, log_scale: coefficients, one per feature.
-        quantiles: of e, at evenly spaced shares from 0 to 1: at least two numbers that do not fall.
+        within, centre, log_scale: coefficients, one per feature.
+        ends: (error - centre) / scale lies between these two numbers with probability ``LEVEL``, and is beyond each
+            equally often.
 
     Raises:
         ValueError: a value is out of range.
     """
 
     method: str
-    bias: tuple[float, ...]
+    within: tuple[float, ...]
+    centre: tuple[float, ...]
     log_scale: tuple[float, ...]
-    quantiles: tuple[float, ...]
+    ends: tuple[float, float]
 
     def __post_init__(self):
-        for name in ("bias", "log_scale", "quantiles"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        numbers = (*self.bias, *self.log_scale, *self.quantiles)
-        _check(all(isinstance(x, (int, float)) and math.isfinite(x) and abs(x) < 1e6 for x in numbers), self)
-        _check(len(self.bias) == len(self.log_scale) == FEATURES and self.method in ("levels", "anchors"), self)
-        _check(len(self.quantiles) > 1 and all(np.diff(self.quantiles) >= 0), self)
+        lines = (self.within, self.centre, self.log_scale)
+        _check(all(len(line) == FEATURES for line in lines) and len(self.ends) == 2, self)
+        numbers = [number for line in (*lines, self.ends) for number in line]
+        _check(all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers), self)  # NaN is not below
+        _check(self.ends[0] <= self.ends[1] and self.method in ("levels", "anchors"), self)
 
     def judged(self, levels, score: float) -> tuple[float, float, float]:
         """Compute (confidence, low, high) of a score (0..100 points) and its level probabilities, best level first.
@@ -127,16 +131,15 @@ class ScoreCalibration:
             the probability 0..1 that the true quality is within ``WITHIN`` points of the score, and the ends of the
             interval that contains it with probability ``LEVEL``, in points.
         """
-        (centre,), (scale,) = self.error(features([levels], [score]))
-        shares = np.linspace(0, 1, len(self.quantiles))
-        errors = centre + scale * np.asarray(self.quantiles)
-        below, above = np.interp((-WITHIN, WITHIN), errors, shares)
-        low, high = np.clip(score + np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), shares, errors), 0, 100)
-        return float(above - below), float(min(low, score)), float(max(high, score))
+        found = features([levels], [score])
+        confidence = _sigmoid(float(found[0] @ np.asarray(self.within)))
+        (centre,), (scale,) = self.error(found)
+        low, high = (float(np.clip(score + centre + scale * end, 0, 100)) for end in self.ends)
+        return float(confidence), min(low, score), max(high, score)
 
     def error(self, found: np.ndarray):
         """Centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
-        return found @ np.asarray(self.bias), np.exp(found @ np.asarray(self.log_scale))
+        return found @ np.asarray(self.centre), np.exp(found @ np.asarray(self.log_scale))
 
 
 def judged_by_itself(levels, score: float) -> tuple[float, float, float]:

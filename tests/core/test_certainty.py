@@ -20,8 +20,8 @@ from depictqa_core.config import DepictQAConfig
 from depictqa_core.judge import load_judge
 
 ORDER = {"weight": 20.0, "slope": 0.7, "lapse": 0.01}
-# errors from -20 to 20 points, each as likely as the others, around a score that is 5 points too low
-SCORE = {"method": "levels", "bias": [5, 0, 0, 0], "log_scale": [0, 0, 0, 0], "quantiles": [-20, 0, 20]}
+# scores are 5 points too low on average, and 95 % of the errors are within 20 points of that
+SCORE = {"method": "levels", "within": [0, 0, 1, 0], "centre": [5, 0, 0, 0], "log_scale": [0] * 4, "ends": [-20, 20]}
 CALIBRATION = {"identification_nr": 1.2, "rating": 1.1, "order_nr": ORDER, "score_nr": SCORE}
 
 
@@ -50,19 +50,18 @@ def test_results_say_whether_they_are_calibrated(judge):
 def test_the_confidence_of_a_score_is_the_probability_of_a_small_error():
     calibration = ScoreCalibration(**SCORE)
     middle = answers.score("a", np.eye(5)[2], calibration)
-    # truths lie from 35 to 75: 20 of these 40 points are within 10 of the score of 50
-    assert (middle.score, middle.confidence) == pytest.approx((50, 0.5))
-    assert (middle.low, middle.high) == pytest.approx((36, 74)) and middle.certainty == CALIBRATED
+    assert (middle.score, middle.confidence) == pytest.approx((50, 1 / (1 + np.exp(-0.5))))
+    assert (middle.low, middle.high) == pytest.approx((35, 75)) and middle.certainty == CALIBRATED
     best = answers.score("a", np.eye(5)[0], calibration)
-    assert (best.low, best.high) == pytest.approx((86, 100))
+    assert (best.low, best.high) == pytest.approx((85, 100))
     other = answers.score("a", np.eye(5)[2], ScoreCalibration(**{**SCORE, "method": "anchors"}))
     assert other.certainty == SELF_CONSISTENCY  # scores of another method have other errors
 
 
 def test_a_score_is_always_in_its_interval():
-    shifted = ScoreCalibration(**{**SCORE, "bias": [40, 0, 0, 0]})
+    shifted = ScoreCalibration(**{**SCORE, "centre": [40, 0, 0, 0]})
     one = answers.score("a", np.eye(5)[3], shifted)
-    assert one.low == one.score == 25 and one.high > 75 and one.confidence == 0
+    assert one.low == one.score == 25 and one.high > 75
 
 
 def test_without_a_calibration_levels_stand_for_the_points_nearest_to_them():
@@ -114,9 +113,10 @@ def test_everything_about_a_ranking_follows_the_calibrated_probability():
         {"order_nr": {**ORDER, "weight": 0}},
         {"order_nr": {**ORDER, "slope": float("inf")}},
         {"order_fr": {"weight": 1.0}},
-        {"score_nr": {**SCORE, "quantiles": [1, 0]}},
-        {"score_nr": {**SCORE, "bias": [1]}},
-        {"score_nr": {**SCORE, "bias": ["x", 0, 0, 0]}},
+        {"score_nr": {**SCORE, "ends": [1, 0]}},
+        {"score_nr": {**SCORE, "within": [1]}},
+        {"score_nr": {**SCORE, "centre": ["x", 0, 0, 0]}},
+        {"score_nr": {**SCORE, "log_scale": [float("nan"), 0, 0, 0]}},
         {"score_fr": {**SCORE, "unknown": 1}},
     ],
 )

@@ -8,14 +8,12 @@ import numpy as np
 from scipy.optimize import minimize
 
 from depictqa_core import ranking
-from depictqa_core.calibration import FEATURES, OrderCalibration, ScoreCalibration, features
+from depictqa_core.calibration import FEATURES, LEVEL, WITHIN, OrderCalibration, ScoreCalibration, features
 
 WEIGHTS = (1.0, 4.0, 16.0, 64.0)
 """Votes of an answer that are tried; answers that are worth more are as good as exact."""
 ALONE = 3
 """About how many pairs of a ranking are also looked at on their own."""
-SHARES = 100
-"""Steps of probability between the stored quantiles of a score's error."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,11 @@ def fit_order(some: Sequence[Ranked]) -> OrderCalibration:
 
 
 def fit_score(levels: np.ndarray, scores: np.ndarray, truths: np.ndarray, method: str) -> ScoreCalibration:
-    """The error model of scores: a line for its centre, one for the logarithm of its scale, and the quantiles left.
+    """The error model of scores: how probable a small error is, and where 95 % of the errors lie.
 
-    Centre and scale are those of a logistic distribution under which the errors are most likely; the quantiles of what
-    is left are taken from the data, so the distribution itself does not matter.
+    The first by logistic regression. For the second, centre and scale are those of a logistic distribution under which
+    the errors are most likely; its ends are taken from what is left of the errors, so the distribution itself does not
+    matter (split conformal prediction, without the split: eight numbers are fitted).
 
     Args:
         levels: level probabilities [N, 5], best level first.
@@ -100,21 +99,28 @@ def fit_score(levels: np.ndarray, scores: np.ndarray, truths: np.ndarray, method
         method: as in ``ScoreCalibration``.
     """
     found, errors = features(levels, scores), np.asarray(truths, np.float64) - np.asarray(scores, np.float64)
+    close = np.where(np.abs(errors) <= WITHIN, 1.0, -1.0)
+
+    def pull(x):  # weak, to zero: keeps lines finite that few images leave open
+        return (x[1:] @ x[1:]) / (2 * len(errors))
+
+    def miss(x):
+        return np.logaddexp(0, -close * (found @ x)).mean() + pull(x) / 100
 
     def loss(x):
         centre, scale = found @ x[:FEATURES], found @ x[FEATURES:]
         z = (errors - centre) / np.exp(scale)
-        # a weak pull to zero keeps lines finite that few images leave open
-        return float((scale + z + 2 * np.logaddexp(0, -z)).mean() + 1e-4 * (x[1:FEATURES] @ x[1:FEATURES]) / 100)
+        return float((scale + z + 2 * np.logaddexp(0, -z)).mean()) + (pull(x[:FEATURES]) + pull(x[FEATURES:])) / 100
 
+    within = np.round(minimize(miss, np.zeros(FEATURES), method="BFGS").x, 5)
     start = np.zeros(2 * FEATURES)
     start[FEATURES] = np.log(max(float(np.abs(errors).mean()), 0.1))
     x = minimize(loss, start, method="BFGS").x
-    bias, log_scale = (np.round(part, 5) for part in (x[:FEATURES], x[FEATURES:]))
-    left = (errors - found @ bias) / np.exp(found @ log_scale)
-    # the smallest and the largest error of N images leave 1 / (N + 1) beyond them
-    quantiles = np.quantile(left, np.linspace(0, 1, SHARES + 1), method="weibull")
-    return ScoreCalibration(method, bias.tolist(), log_scale.tolist(), np.round(quantiles, 4).tolist())
+    centre, log_scale = np.round(x[:FEATURES], 5), np.round(x[FEATURES:], 5)
+    left = (errors - found @ centre) / np.exp(found @ log_scale)
+    # the smallest and the largest of N errors leave 1 / (N + 1) beyond them
+    ends = np.round(np.quantile(left, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), method="weibull"), 5)
+    return ScoreCalibration(method, within.tolist(), centre.tolist(), log_scale.tolist(), ends.tolist())
 
 
 def rankings(pairs: Sequence[tuple], most: int) -> list[list]:
