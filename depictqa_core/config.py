@@ -24,7 +24,7 @@ class DepictQAConfig(PretrainedConfig):
         tasks: names of the tasks that the weights were taught; the judge refuses the others.
         calibration: what is known of the judge's errors: temperatures by question, see ``answer_temperature``; and the
             settings of an ``OrderCalibration`` (``order_fr`` with a reference, ``order_nr`` without) and of a
-            ``ScoreCalibration`` (``score_fr``, ``score_nr``).
+            ``ScoreCalibration`` (``score_error_fr``, ``score_error_nr``).
         names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
             identification decides this opening, so that both answers name the same.
         lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
@@ -83,7 +83,7 @@ class DepictQAConfig(PretrainedConfig):
 
     def score_calibration(self, reference: bool) -> ScoreCalibration | None:
         """The calibration of scores with or without a reference; None if there is none."""
-        return self._calibration(ScoreCalibration, "score", reference)
+        return self._calibration(ScoreCalibration, "score_error", reference)
 
     def _calibration(self, kind, name: str, reference: bool):
         settings = self.calibration.get(f"{name}_{'fr' if reference else 'nr'}")

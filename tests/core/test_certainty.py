@@ -22,7 +22,7 @@ from depictqa_core.judge import load_judge
 ORDER = {"weight": 20.0, "slope": 0.7, "lapse": 0.01}
 # scores are 5 points too low on average, and 95 % of the errors are within 20 points of that
 SCORE = {"method": "levels", "within": [0, 0, 1, 0], "centre": [5, 0, 0, 0], "log_scale": [0] * 4, "ends": [-20, 20]}
-CALIBRATION = {"identification_nr": 1.2, "rating": 1.1, "order_nr": ORDER, "score_nr": SCORE}
+CALIBRATION = {"identification_nr": 1.2, "rating": 1.1, "order_nr": ORDER, "score_error_nr": SCORE}
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +113,11 @@ def test_everything_about_a_ranking_follows_the_calibrated_probability():
         {"order_nr": {**ORDER, "weight": 0}},
         {"order_nr": {**ORDER, "slope": float("inf")}},
         {"order_fr": {"weight": 1.0}},
-        {"score_nr": {**SCORE, "ends": [1, 0]}},
-        {"score_nr": {**SCORE, "within": [1]}},
-        {"score_nr": {**SCORE, "centre": ["x", 0, 0, 0]}},
-        {"score_nr": {**SCORE, "log_scale": [float("nan"), 0, 0, 0]}},
-        {"score_fr": {**SCORE, "unknown": 1}},
+        {"score_error_nr": {**SCORE, "ends": [1, 0]}},
+        {"score_error_nr": {**SCORE, "within": [1]}},
+        {"score_error_nr": {**SCORE, "centre": ["x", 0, 0, 0]}},
+        {"score_error_nr": {**SCORE, "log_scale": [float("nan"), 0, 0, 0]}},
+        {"score_error_fr": {**SCORE, "unknown": 1}},
     ],
 )
 def test_a_damaged_calibration_is_refused(changed):

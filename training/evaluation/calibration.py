@@ -241,12 +241,12 @@ class ScoreFit:
 
 
 def calibrate_scores(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM) -> dict[str, ScoreFit]:
-    """Fit ``score_fr`` and ``score_nr`` on the records of known ``quality`` (0..1, as ``build`` writes them)."""
+    """Fit ``score_error_fr`` and ``score_error_nr`` on the records of known ``quality`` (0..1, as ``build`` writes them)."""
     return {key: _fit_score(some, minimum) for key, some in scored_sets(judge, sets).items()}
 
 
 def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]:
-    """(Score, true quality in points) of every image of known quality, by ``score_fr`` and ``score_nr``."""
+    """(Score, true quality in points) of every image of known quality, by ``score_error_fr`` and ``score_error_nr``."""
     found = defaultdict(list)
     for test_set in sets:
         chosen = [
@@ -262,7 +262,7 @@ def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]
                     asked = [(i, roles) for i, roles in zip(kept, pictures) if (REFERENCE in roles) == seen]
                     references = [roles[REFERENCE] for _, roles in asked] if seen else None
                     scores = judge.score([roles[A] for _, roles in asked], references) if asked else []
-                    found["score_fr" if seen else "score_nr"] += [
+                    found["score_error_fr" if seen else "score_error_nr"] += [
                         (score, 100 * float(test_set.records[i]["quality"])) for (i, _), score in zip(asked, scores)
                     ]
                 bar.update(len(some))
