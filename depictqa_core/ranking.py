@@ -341,7 +341,7 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     places = order(strengths)
     inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
     if strengths.calibration is not None:
-        return float((1 - strengths.probabilities()[np.ix_(inside, outside)]).sum()) <= 1 - confidence
+        return _calibrated_doubt(strengths, inside, outside) <= 1 - confidence
     gaps = strengths.values[inside][:, None] - strengths.values[outside]  # [top, n - top]
     variances = np.diag(strengths.covariance)
     spread = variances[inside][:, None] + variances[outside] - 2 * strengths.covariance[np.ix_(inside, outside)]
@@ -357,6 +357,18 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
             break
         doubt += 1 - strengths.probability(int(inside[i]), int(outside[j]))
     return doubt <= allowed
+
+
+def _calibrated_doubt(strengths: Strengths, inside: np.ndarray, outside: np.ndarray) -> float:
+    """The doubts of ``top_decided`` under a calibration.
+
+    Lapses are those of items, not of pairs: an item inside about which the strengths tell nothing is in doubt once, and
+    one outside, which then could stand anywhere, belongs inside as rarely as any item does. So they do not add up
+    over all pairs.
+    """
+    lapse = strengths.calibration.lapse
+    pairs = 1 - strengths.probabilities()[np.ix_(inside, outside)] - lapse  # without the lapses
+    return float(pairs.sum()) + lapse * min(2 * min(len(inside), len(outside)), pairs.size)
 
 
 def order(strengths: Strengths, scores: Sequence[float] | None = None) -> list[int]:
