@@ -111,6 +111,7 @@ class Judge:
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.engine = Engine(checkpoint, cache_bytes)
         self.anchors, self.encoder = None, None
+        self._calibrated_anchors = False
 
     @property
     def device(self):
@@ -392,6 +393,7 @@ class Judge:
         asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
         wins = iter([answer.probability_a for answer in self._compared(None, asked, report)])
         placed = [place([next(wins) for _ in anchors], [a.position for a in anchors]) for anchors in beside]
+        known = [one if reference or self._calibrated_anchors else None for one, reference in zip(known, references)]
         return [answers.anchored_score(picture.name, *found) for picture, *found in zip(pictures, placed, known)]
 
     def _score_questions(self, references) -> int:
@@ -410,7 +412,7 @@ class Judge:
 
     def _fixed_anchors(self) -> tuple[Anchor, ...]:
         if self.anchors is None:
-            self.anchors = load_anchors()
+            self.anchors, self._calibrated_anchors = load_anchors(), True  # of others the errors are not known
         return self.anchors
 
     def _compared(self, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list[Comparison]:

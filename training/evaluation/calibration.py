@@ -241,7 +241,7 @@ class ScoreFit:
 
 
 def calibrate_scores(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM) -> dict[str, ScoreFit]:
-    """Fit ``score_error_fr`` and ``score_error_nr`` on the records of known ``quality`` (0..1, as ``build`` writes them)."""
+    """Fit ``score_error_fr`` and ``score_error_nr`` on the records with ``quality`` (0..1, as ``build`` writes it)."""
     return {key: _fit_score(some, minimum) for key, some in scored_sets(judge, sets).items()}
 
 
