@@ -202,7 +202,7 @@ def test_a_calibration_is_of_the_anchors_that_ship(tmp_path):
     assert one.high - one.low <= 6 + 1e-6
     judge = load_judge(mine, "cpu", anchors=own(tmp_path / "own", [GOOD, BAD]))
     assert judge.score(pictures(1))[0].certainty == SELF_CONSISTENCY
-    assert judge.score(pictures(1), pictures(1, 9)[0])[0].certainty == CALIBRATED  # by copies of the reference
+    assert judge.score(pictures(1), pictures(2)[1])[0].certainty == CALIBRATED  # by copies of the reference
 
 
 def test_a_judge_with_levels_uses_them(tmp_path):
