@@ -7,7 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from .calibration import CALIBRATED, SELF_CONSISTENCY
+from .calibration import CALIBRATED
 from .confidence import reliable
 from .ranking import BUDGET, TOP_DECIDED, default_budget
 from .results import (
@@ -105,12 +105,12 @@ def score_table(results: Sequence[Score], width: int | None = None, minimum: flo
         level = _marked(level, result.confidence, minimum)
         interval = f"{result.low:.0f} .. {result.high:.0f}"
         rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
-    return table(["picture", "score", "95 % interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
+    return table(["picture", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
 
 
 def _certainty(results: Sequence[Identification | Score]) -> str:
     """What the confidences of a table are: the heading of their column."""
-    return "confidence" if not not_calibrated(results) else SELF_CONSISTENCY
+    return "consistency" if not_calibrated(results) else "confidence"
 
 
 def not_calibrated(results: Sequence) -> list[str]:
