@@ -10,6 +10,7 @@ import numpy as np
 from . import answers, questions, ranking, tasks
 from .anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .caches import ByteCache
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
 from .checks import check
 from .claims import Facts, Seen
@@ -124,6 +125,7 @@ class Judge:
         self.engine = Engine(checkpoint, cache_bytes, answers)
         self.anchors, self.encoder = None, None
         self.notices = self_test_notices(self.info)
+        self._calibrated_anchors = False
 
     @property
     def device(self):
@@ -297,7 +299,8 @@ class Judge:
         scores = self._scored(pictures, references, report) if scored else None
         found = self._identified(1, list(zip(pictures, references)), report) if named else None
         if method == "score":
-            return answers.ranking(pictures, *answers.order_by_score(scores), scores, found, "score", [])
+            facts = (scores, found, "score", [])
+            return answers.ranking(pictures, *answers.order_by_score(scores), *facts, certainty=scores[0].certainty)
         asked: list[Comparison] = []
         beginnings = self.engine.beginnings()  # every picture comes again in later rounds
 
@@ -308,13 +311,16 @@ class Judge:
             asked.extend(new)
             return [answer.probability_a for answer in new]
 
-        outcome = ranking.rank_pairs(len(pictures), ask, budget=pairs, top=top_k, confidence=confidence)
+        calibration = self.model.config.order_calibration(references[0] is not None)
+        limits = {"budget": pairs, "top": top_k, "confidence": confidence}
+        outcome = ranking.rank_pairs(len(pictures), ask, **limits, calibration=calibration)
         report.finish()
         strengths = outcome.strengths
         places = ranking.order(strengths, [score.score for score in scores] if scores else None)
         apart = ranking.told_apart(strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        facts = (scores, found, "pairs", asked, pairs, outcome.stopped)
+        certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
+        facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
         return answers.ranking(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
@@ -417,7 +423,9 @@ class Judge:
             options = tasks.answers(IDENTIFICATION, question)
             chosen = self._choose(IDENTIFICATION, question, [asked[index] for index in members], report)
             for index, row, coverage in zip(members, *chosen):
-                found[index] = answers.identification(asked[index][0].name, options, row, float(coverage))
+                certainty = self._certainty(IDENTIFICATION, question, asked[index][-1])
+                name = asked[index][0].name
+                found[index] = answers.identification(name, options, row, float(coverage), certainty)
         return found
 
     def _probable_counts(self, asked, report: Counter) -> list[int]:
@@ -451,18 +459,28 @@ class Judge:
     def _names_first(self) -> bool:
         return self.model.config.names_first and self._knows(IDENTIFICATION)
 
+    def _certainty(self, task: Task, question: str | None, reference: Picture | None) -> str:
+        """What the confidence of a brief answer is."""
+        names = tasks.temperature_names(task, question or task.question, reference is not None)
+        return CALIBRATED if self.model.config.has_temperature(names) else SELF_CONSISTENCY
+
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
+        known = [self.model.config.score_calibration(reference is not None) for reference in references]
+        equal = [identical(picture, reference) for picture, reference in zip(pictures, references)]
         if self._rates:
-            chosen = self._choose(SCORE, None, list(zip(pictures, references)), report)
-            return [answers.score(picture.name, row, float(c)) for picture, row, c in zip(pictures, *chosen)]
+            chosen = zip(pictures, *self._choose(SCORE, None, list(zip(pictures, references)), report), known)
+            found = [answers.score(picture.name, row, float(c), one) for picture, row, c, one in chosen]
+            return [answers.flawless(one) if best else one for one, best in zip(found, equal)]
         beside = self._anchors_beside(references)
         asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
         compared, scores = iter(self._compared(None, asked, report)), []
-        for picture, reference, anchors in zip(pictures, references, beside):
+        for picture, reference, anchors, calibration, best in zip(pictures, references, beside, known, equal):
             duels = [next(compared) for _ in anchors]
             where = place([duel.probability_a for duel in duels], [anchor.position for anchor in anchors])
-            where = BEST if identical(picture, reference) else where
-            scores.append(answers.anchored_score(picture.name, where, answers.lowest(d.coverage for d in duels)))
+            covered = answers.lowest(duel.coverage for duel in duels)
+            calibration = calibration if reference or self._calibrated_anchors else None
+            one = answers.anchored_score(picture.name, BEST if best else where, covered, calibration)
+            scores.append(answers.flawless(one) if best else one)
         return scores
 
     def _score_questions(self, references) -> int:
@@ -481,7 +499,7 @@ class Judge:
 
     def _fixed_anchors(self) -> tuple[Anchor, ...]:
         if self.anchors is None:
-            self.anchors = load_anchors()
+            self.anchors, self._calibrated_anchors = load_anchors(), True  # of others the errors are not known
         return self.anchors
 
     def _compared(self, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list[Comparison]:
@@ -490,8 +508,17 @@ class Judge:
         rows, coverage = self._choose(RATING, question, asked + turned, report, beginnings)
         covered = np.minimum(coverage[: len(asked)], coverage[len(asked) :])
         return [
-            answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]), coverage=float(least))
-            for (a, b, _), forward, backward, least in zip(asked, rows[: len(asked)], rows[len(asked) :], covered)
+            answers.comparison(
+                a.name,
+                b.name,
+                float(forward[0]),
+                float(backward[1]),
+                coverage=float(least),
+                certainty=self._certainty(RATING, question, reference),
+            )
+            for (a, b, reference), forward, backward, least in zip(
+                asked, rows[: len(asked)], rows[len(asked) :], covered
+            )
         ]
 
     # ------------------------------------------------------------------ words

@@ -83,16 +83,21 @@ def better(a: Mapping, b: Mapping) -> bool | None:
     """
     gap = severity(b["distortions"]) - severity(a["distortions"])  # positive: a is less distorted
     votes = _vote(a["metrics"], b["metrics"])
-    if gap and _one_ladder(a["distortions"], b["distortions"]):
+    if severity_decides(a, b):
         # A resaved pristine picture may truly look worse than one with an almost invisible distortion.
         resaved = [v for v in (a, b) if not v["distortions"] and v.get("resaved")]
-        return None if resaved and votes == -_sign(gap) else gap > 0
-    if abs(gap) >= 2:
-        return gap > 0
+        doubtful = resaved and _one_ladder(a["distortions"], b["distortions"]) and votes == -_sign(gap)
+        return None if doubtful else gap > 0
     lead = quality(a["distortions"], a["metrics"]) - quality(b["distortions"], b["metrics"])
     if not votes or _sign(lead) == -votes:
         return None
     return None if not a["distortions"] and not b["distortions"] else votes > 0
+
+
+def severity_decides(a: Mapping, b: Mapping) -> bool:
+    """Whether the severities of two variants alone say which is better; otherwise the metrics vote (``better``)."""
+    gap = severity(b["distortions"]) - severity(a["distortions"])
+    return abs(gap) >= 2 or (gap != 0 and _one_ladder(a["distortions"], b["distortions"]))
 
 
 def _one_ladder(a: Sequence[Mapping], b: Sequence[Mapping]) -> bool:
