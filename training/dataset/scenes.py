@@ -144,7 +144,7 @@ def _make(plan: _Plan, index: int, skipped: dict[str, str]) -> tuple[Scene, str]
             return (photograph_scene if native else make_scene)(picture, rng, plan.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
-    reason = next(iter(skipped.values()))
+    reason = next(iter(skipped.values()), "nearly no damage changes the drawings")
     raise SceneError(f"none of the pictures in {plan.pictures} can be used; the first was skipped because: {reason}")
 
 
