@@ -121,6 +121,12 @@ _PLACES = {
     "center": "the center", "right": "the right side", "lower left": "the lower left", "bottom": "the bottom",
     "lower right": "the lower right", "border": "the border", "part": "one part",
 }  # fmt: skip
+_AT = {
+    "upper left": "in the upper left", "top": "at the top", "upper right": "in the upper right",
+    "left": "on the left side", "center": "in the center", "right": "on the right side",
+    "lower left": "in the lower left", "bottom": "at the bottom", "lower right": "in the lower right",
+    "border": "along the border", "part": "in one part",
+}  # fmt: skip
 _SHARES = ((0.07, "a twentieth"), (0.13, "a tenth"), (0.22, "a sixth"), (0.29, "a quarter"), (0.42, "a third"))
 _EVERYWHERE = ("the damage is spread over the whole image", "every part of the image is affected")
 _VERDICTS = ("the quality of the image is {q}", "the image has {q} quality", "the image is of {q} quality")
@@ -304,7 +310,7 @@ def _effects_of(distortion: dict) -> tuple[str, ...]:
 def _issues(variant: dict, graded: list, rng: np.random.Generator) -> str:
     found = [f"{grade} {_name(d)}" for grade, d in graded]
     if region := variant.get("region"):
-        found[-1] += f" in {_PLACES[region['place']]} only"
+        found[-1] += f" {_AT[region['place']]} only"
     if faults := _faults(variant):
         found.append(_fault_names(faults))
     return f"{_pick(_HAS, rng)} {' and '.join(found)}" if found else _pick(_HAS_NONE, rng)
