@@ -87,9 +87,9 @@ def unfit(rgb: Image.Image, rules: Rules) -> str | None:
     """Measures an RGB picture and returns the reason why it is not a natural pristine picture, or None.
 
     Posters, diagrams, masks, depth and edge maps, line art and user interfaces have few colours or large exactly flat
-    areas; depth and edge maps have no chroma. A source of drawings, greyscale or night pictures states wider limits
-    in its rules (`min_chroma: 0` lets greyscale in, `max_transparent: 1` cut-outs, which get a white ground). A picture that is itself dark, pale, flat or blurred would be labelled
-    wrongly as pristine.
+    areas; depth and edge maps have no chroma. A picture that is itself dark, pale, flat or blurred would be labelled
+    wrongly as pristine. A source of drawings, of greyscale or night pictures states wider limits in its rules:
+    `min_chroma: 0` lets greyscale in, `max_transparent: 1` cut-outs, which get a white ground.
     """
     found = measure(rgb)
     limits = (

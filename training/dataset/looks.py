@@ -234,6 +234,6 @@ EXCLUDED = {
     "grainy greyscale": ("saturate_weaken", "saturate_strengthen"),
     "sepia": ("saturate_weaken", "saturate_strengthen"),
     "toned": ("saturate_weaken", "saturate_strengthen"),
-    "grain": (),
+    "shallow focus": ("blur",),
 }
 """Look -> categories whose severities 1 and 2 nobody could tell from the look without the reference."""

@@ -27,6 +27,7 @@ from .synthesis import Scene, SceneError, Variant
 _TRIES = 200
 _CROP = 384  # side in pixels of what is looked at to measure a severity
 _CELL = 8  # side in pixels of the cells in which a change is measured
+_SMALL = 0.002  # share of an image that a fault must change at least: a date in a corner is enough
 SPATIAL = ("blur", "noise", "compression", "oversharpen", "pixelate", "quantization")
 """Categories whose visible severity changes when the image is scaled down; the others change tones alone."""
 
@@ -51,8 +52,8 @@ class NativeOptions:
         delivered: share of the variants that are delivered; the others are saved as they are.
         resized, factors: share of deliveries that scale down, and by how much.
         formats: shares of the formats of a delivery.
-        min_change: root mean square difference in grey levels that a damage must make in the most changed 2 % of all
-            cells of 8 x 8 pixels.
+        min_change: grey levels by which a distortion must change an image (see ``change``), or it is drawn again.
+        min_fault: the same for a fault: a regular pattern is seen earlier, and a date in a corner is enough.
         png_level: zlib level of the PNG files, 0..9.
     """
 
@@ -79,6 +80,7 @@ class NativeOptions:
     factors: tuple[float, float] = (0.5, 0.97)
     formats: tuple[tuple[str, float], ...] = (("jpeg", 0.5), ("webp", 0.22), ("avif", 0.08), ("png", 0.2))
     min_change: float = 5.0
+    min_fault: float = 2.0
     png_level: int = 1
 
     def __post_init__(self):
@@ -219,7 +221,7 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
         region = draw_region(base, rng) if kind == "local" else None
         done = base
         for name, severity in marks:
-            done = _changed(done, faults.apply(name, done, severity, rng), None, options)
+            done = _seen_fault(faults.apply(name, done, severity, rng), done, options)
             if done is None:
                 break
         for name, severity in steps if done is not None else ():
@@ -233,7 +235,11 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
         scaled, clean = later.scale(done), later.scale(base)
         if later.factor < 1:
             region = _scaled_region(region, clean.shape[:2])
-            if _changed(clean, scaled, region, options) is None:
+            if (
+                _seen_fault(scaled, clean, options) is None
+                if marks
+                else _changed(clean, scaled, region, options) is None
+            ):
                 continue
             steps = tuple((name, seen_severity(name, severity, scaled, clean, region, rng)) for name, severity in steps)
             if any(severity == 0 for _, severity in steps):
@@ -288,11 +294,12 @@ def _confusable(name: str, severity: int, look: str | None) -> bool:
     return severity <= 2 and catalogue.CATEGORY[name] in looks.EXCLUDED.get(look, ())
 
 
-def change(changed: np.ndarray, image: np.ndarray, region: Region | None = None) -> float:
-    """How much two images of one size differ where they differ most, in grey levels.
+def change(changed: np.ndarray, image: np.ndarray, region: Region | None = None, share: float = 0.02) -> float:
+    """Return how much two images of one size differ where they differ most, in grey levels.
 
-    The root mean square difference of the cells of 8 x 8 pixels: its 98th percentile, within the region if there is
-    one. So a damage counts that can be seen somewhere, such as blur in a drawing that is mostly empty.
+    That is the least of the root mean square differences of the most changed ``share`` of all cells of 8 x 8 pixels,
+    within the region if there is one. So a damage counts that can be seen somewhere, such as blur in a drawing that is
+    mostly empty.
     """
     squared = cv2.absdiff(changed, image).astype(np.float32)
     squared *= squared
@@ -302,11 +309,15 @@ def change(changed: np.ndarray, image: np.ndarray, region: Region | None = None)
     if region is not None:
         inside = cv2.resize(region.mask, size, interpolation=cv2.INTER_AREA) > 0.5
         cells = cells[inside] if inside.any() else cells
-    return math.sqrt(float(np.quantile(cells, 0.98)))
+    return math.sqrt(float(np.quantile(cells, 1 - share)))
 
 
 def _changed(before, after, region, options) -> np.ndarray | None:
     return after if change(after, before, region) >= options.min_change else None
+
+
+def _seen_fault(after, before, options) -> np.ndarray | None:
+    return after if change(after, before, share=_SMALL) >= options.min_fault else None
 
 
 def seen_severity(name, severity, scaled, clean, region, rng) -> int:

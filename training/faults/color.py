@@ -120,7 +120,7 @@ def _purple(image, amount, rng):
     """Purple or green borders along contours of high contrast."""
     y = luma(image)[..., 0]
     edge = cv2.GaussianBlur(np.abs(y - cv2.GaussianBlur(y, (0, 0), 3)), (0, 0), 1.5)
-    weight = np.minimum(1.0, edge / 25)[..., None] * amount
+    weight = np.clip((edge - 10) / 25, 0, 1)[..., None] * amount
     color = np.float32(pick(([150, 40, 220], [60, 200, 90], [210, 40, 140]), rng))
     return image * (1 - weight) + color * weight
 

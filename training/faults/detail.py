@@ -175,7 +175,7 @@ FAULTS = (
     Fault("ghosting_mirrored_copy", "ghosting", _mirrored_copy, _WEIGHTS, held_out=True),
     Fault("waxy_bilateral", "waxy smoothing", _bilateral, ((22, 1), (32, 2), (45, 2), (60, 3), (80, 4)), **_WAXY),
     Fault("waxy_median", "waxy smoothing", _median, (3, 5, 7, 9, 13), **_WAXY),
-    Fault("waxy_cored", "waxy smoothing", _cored, (4, 7, 11, 17, 28), **_WAXY),
+    Fault("waxy_cored", "waxy smoothing", _cored, (2.5, 4, 6.5, 10, 17), **_WAXY),
     Fault(
         "waxy_guided", "waxy smoothing", _guided, ((3, 10), (3, 16), (4, 24), (5, 34), (7, 50)), held_out=True, **_WAXY
     ),
