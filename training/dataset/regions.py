@@ -58,7 +58,7 @@ def draw_region(image: np.ndarray, rng: np.random.Generator) -> Region:
             continue
         if kind != "gradient" and rng.random() < 0.5:
             mask = cv2.GaussianBlur(mask, (0, 0), min(height, width) * rng.uniform(0.004, 0.025))
-            mask[mask < 0.01] = 0
+            mask[mask < 0.01], mask[mask > 0.99] = 0, 1
         area = float(mask.mean())
         if AREA[0] <= area <= AREA[1]:
             return Region(mask, kind, round(area, 4), BORDER if kind == "border" else place_of(mask))

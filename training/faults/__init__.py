@@ -59,7 +59,7 @@ def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator)
         )
     entry = REGISTRY[name]
     result = finished(entry.function(np.ascontiguousarray(image), entry.parameters[int(severity) - 1], rng))
-    return result.copy() if np.may_share_memory(result, image) else result
+    return result if result.flags.writeable and not np.may_share_memory(result, image) else result.copy()
 
 
 def sample(rng: np.random.Generator, held_out: bool = False) -> tuple[str, int]:
