@@ -1,5 +1,6 @@
 """Scenes at native resolution: looks, regions, deliveries, true labels, the build, and the records made of it."""
 
+import argparse
 import json
 import math
 from dataclasses import replace
@@ -12,14 +13,14 @@ from depictqa_core import tasks
 from depictqa_core.images import as_picture
 from tests.trees import contents
 from training import distortions, drawn, faults
-from training.dataset import descriptions, labels, looks, measures, native, questions
+from training.dataset import commands, descriptions, labels, looks, measures, native, questions
 from training.dataset.delivery import QUALITIES, Delivery, draw_delivery
 from training.dataset.native import NativeOptions
 from training.dataset.pairs import Shown
 from training.dataset.record_format import Mix
 from training.dataset.records import ALIKE, FAULT_PARTS, parts_of, write_records
 from training.dataset.regions import AREA, BORDER, PLACES, draw_region, place_of
-from training.dataset.scenes import SceneError, build_scenes, read_scenes
+from training.dataset.scenes import SceneError, SceneOptions, build_scenes, read_scenes
 
 SMALL = ((256, 300, 1.0),)
 
@@ -344,3 +345,31 @@ def test_held_out_scenes_use_held_out_kinds():
         scene = native.drawn_scene(np.random.default_rng(seed), options)
         assert scene.kind in drawn.VALIDATION_KINDS
         assert all(found["name"] in faults.HELD_OUT for v in scene.variants for found in v.faults)
+
+
+# ---- command line
+
+
+def parsed(*arguments: str):
+    parser = argparse.ArgumentParser()
+    commands.add_build(parser)
+    return commands._scene_options(parser.parse_args(["pictures", "out", "--scenes", "1", *arguments]))
+
+
+def test_options_of_the_command():
+    assert parsed() == SceneOptions() and parsed("--resaved", "0.5") == SceneOptions(resaved=0.5)
+    assert parsed("--native") == NativeOptions() and parsed("--held-out") == NativeOptions(held_out=True)
+    found = parsed("--local", "0.5", "--faults", "0.1", "--short", "256-300:0.4,512-640:0.6", "--drawn", "0")
+    assert (found.local, found.fault, found.drawn) == (0.5, 0.1, 0) and found.sizes == (
+        (256, 300, 0.4),
+        (512, 640, 0.6),
+    )
+    assert math.isclose(found.single / found.double, NativeOptions().single / NativeOptions().double)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--short", "256:1"), ("--native", "--resaved", "0.5"), ("--local", "0.9", "--faults", "0.5")]
+)
+def test_wrong_options_of_the_command(wrong):
+    with pytest.raises(ValueError, match="--"):
+        parsed(*wrong)

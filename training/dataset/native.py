@@ -365,9 +365,9 @@ def sampled_metrics(image: np.ndarray, reference: np.ndarray, region: Region | N
     """Return the metrics of ``measures.metrics`` from a sample of a large image, seen at 100 %.
 
     ssim, mdsi and vsi average an image down before they look, the more the larger it is; on a sample of constant size
-    they see the same in images of all sizes. Images up to 384 px are measured whole, others on a mosaic of nine crops from a 3 x 3 grid. For a damage within a
-    region, the crops lie in the region, and the values of the whole follow from its area (the rest is untouched but
-    for the delivery): means are mixed by area, of PSNR the mean square error.
+    they see the same in images of all sizes. Images up to 384 px are measured whole, others on a mosaic of nine crops
+    from a 3 x 3 grid. For a damage within a region, the crops lie in the region, and the values of the whole follow
+    from its area (the rest is untouched but for the delivery): means are mixed by area, of PSNR the mean square error.
     """
     height, width = image.shape[:2]
     if region is None and height * width <= (1.3 * _CROP) ** 2:
