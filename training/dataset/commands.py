@@ -96,11 +96,10 @@ def _scene_options(arguments: argparse.Namespace):
     from .native import NativeOptions
     from .synthesis import SceneOptions
 
-    given = {
-        name: value
-        for name in ("pristine", "drawn", "looks", "local", "fault", "sizes", "held_out")
-        if (value := getattr(arguments, {"fault": "faults", "sizes": "short"}.get(name, name))) not in (None, False)
-    }
+    options = {"fault": "faults", "sizes": "short"}
+    names = ("pristine", "drawn", "looks", "local", "fault", "sizes", "held_out")
+    values = {name: getattr(arguments, options.get(name, name)) for name in names}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
     if not given and not arguments.native:
         return SceneOptions() if arguments.resaved is None else SceneOptions(resaved=arguments.resaved)
     if arguments.resaved is not None:
