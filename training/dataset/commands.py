@@ -47,7 +47,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized (default: 0.25)"
     )
     native = parser.add_argument_group(
-        "with --scenes at native resolution (256 to 4096 px; see docs/dataset.md)",
+        "with --scenes at native resolution (256 to 4096 px; see docs/native_scenes.md)",
         "With any of these options the scenes are made at native resolution.",
     )
     native.add_argument("--native", action="store_true", help="with all of these at their defaults")
@@ -119,8 +119,12 @@ def _scene_options(arguments: argparse.Namespace):
 def _bands(text: str) -> tuple[tuple[int, int, float], ...]:
     """ "256-512:0.6,512-1024:0.4" as bands of sizes."""
     try:
-        parts = [part.partition(":") for part in text.split(",")]
-        return tuple((*map(int, sides.split("-")), float(share)) for sides, _, share in parts)
+        bands = []
+        for part in text.split(","):
+            sides, share = part.split(":")
+            low, high = map(int, sides.split("-"))
+            bands.append((low, high, float(share)))
+        return tuple(bands)
     except ValueError as error:
         raise ValueError(f"--short must be bands such as 256-512:0.6,512-1024:0.4, got {text!r}") from error
 
