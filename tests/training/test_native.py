@@ -177,6 +177,29 @@ def test_metrics_of_a_region_are_those_of_the_whole():
         assert abs(exact[name] - sampled[name]) < 0.03, name
 
 
+@pytest.mark.parametrize(
+    "name", ["brightness_brighten_gamma_RGB", "contrast_strengthen_scale", "contrast_strengthen_stretch"]
+)
+def test_dither_fills_the_gaps_that_a_change_of_tones_leaves(name):
+    """Levels that do not occur between others that do, in a grey ramp with noise; the image stays what it was."""
+    image = np.clip(
+        np.linspace(20, 235, 400)[None, :, None] + np.random.default_rng(0).normal(0, 2, (300, 400, 3)), 0, 255
+    )
+    image = image.astype(np.uint8)
+
+    def gaps(rgb: np.ndarray) -> int:
+        counts = np.bincount(rgb[..., 0].ravel(), minlength=256)
+        low, high = np.flatnonzero(counts)[[0, -1]]
+        return int((counts[low:high] == 0).sum())
+
+    plain, dithered = (
+        native._distorted(name, image, 3, np.random.default_rng(1), NativeOptions(dithered=share)) for share in (0, 1)
+    )
+    assert np.array_equal(plain, distortions.apply(name, image, 3, np.random.default_rng(1)))
+    assert gaps(plain) > 10 and gaps(dithered) < gaps(plain) / 3
+    assert abs(plain.astype(float).mean() - dithered.mean()) < 0.1
+
+
 # ---- options
 
 

@@ -52,6 +52,8 @@ class NativeOptions:
         delivered: share of the variants that are delivered; the others are saved as they are.
         resized, factors: share of deliveries that scale down, and by how much.
         formats: shares of the formats of a delivery.
+        dithered: share of the tone distortions that are rounded with dither, as programs that compute in float do; the
+            published functions of 8 bits leave gaps in the histogram, which a network must not take for the damage.
         min_change: grey levels by which a distortion must change an image (see ``change``), or it is drawn again.
         min_fault: the same for a fault: a regular pattern is seen earlier, and a date in a corner is enough.
         png_level: zlib level of the PNG files, 0..9.
@@ -79,6 +81,7 @@ class NativeOptions:
     resized: float = 0.35
     factors: tuple[float, float] = (0.5, 0.97)
     formats: tuple[tuple[str, float], ...] = (("jpeg", 0.5), ("webp", 0.22), ("avif", 0.08), ("png", 0.2))
+    dithered: float = 0.6
     min_change: float = 5.0
     min_fault: float = 2.0
     png_level: int = 1
@@ -92,7 +95,16 @@ class NativeOptions:
         kinds = (self.single, self.double, self.ladder, self.local, self.fault)
         if min(kinds) < 0 or not math.isclose(sum(kinds), 1, abs_tol=1e-6):
             raise ValueError(f"single, double, ladder, local and fault must be shares with the sum 1, got {kinds}")
-        for name in ("pristine", "drawn", "looks", "delivered", "resized", "second_fault", "fault_and_distortion"):
+        for name in (
+            "pristine",
+            "drawn",
+            "looks",
+            "delivered",
+            "resized",
+            "second_fault",
+            "fault_and_distortion",
+            "dithered",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
         if self.variants < 1 or self.second_fault + self.fault_and_distortion > 1:
@@ -225,7 +237,7 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
             if done is None:
                 break
         for name, severity in steps if done is not None else ():
-            changed = catalogue.apply(name, done, severity, rng)
+            changed = _distorted(name, done, severity, rng, options)
             changed = region.blend(changed, done) if region else changed
             done = _changed(done, changed, region, options)
             if done is None:
@@ -262,6 +274,20 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
         quality = labels.quality(items, metrics, found)
         return Variant(rgb, items, delivery.words, metrics, where, quality, faults=found, region=region, file=file)
     raise SceneError("nearly no damage changes it visibly; it has too little contrast and colour")
+
+
+def _distorted(name, image, severity, rng, options) -> np.ndarray:
+    """A distorted image; tones are sometimes dithered over the gap that the distortion opens between two levels."""
+    done = catalogue.apply(name, image, severity, rng)
+    if catalogue.CATEGORY[name] in SPATIAL or rng.random() >= options.dithered:
+        return done
+    step = rng.integers(0, 2, (*image.shape[:2], 1), dtype=np.int8) * np.int16(2) - 1  # the mean stays what it is
+    below, above = (
+        catalogue.apply(name, np.clip(image + sign * step, 0, 255).astype(np.uint8), severity, rng) for sign in (-1, 1)
+    )
+    gap = (above.astype(np.float32) - below) / 2
+    gap *= rng.random((*image.shape[:2], 1), np.float32) - 0.5
+    return np.clip(np.rint(done + gap), 0, 255).astype(np.uint8)
 
 
 def _draw(kind, others, rng, options) -> tuple[tuple, tuple]:
