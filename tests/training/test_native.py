@@ -60,6 +60,16 @@ def test_nothing_can_take_the_colour_of_a_grey_image():
         assert native.change(changed, grey) < options.min_change
 
 
+def test_slight_damage_that_could_be_the_look_is_left_out():
+    assert native._confusable("cast_temperature", 2, "golden hour") and not native._confusable("cast_wash", 3, "sepia")
+    assert native._confusable("contrast_weaken_scale", 1, "fog") and not native._confusable("blur_lens", 1, "fog")
+    assert not native._confusable("cast_temperature", 1, None)
+    assert {look for names in looks.EXCLUDED_FAULTS.values() for look in names} | set(looks.EXCLUDED) <= set(
+        looks.LOOKS
+    )
+    assert set(looks.EXCLUDED_FAULTS) <= set(tasks.FAULTS)
+
+
 # ---- regions
 
 

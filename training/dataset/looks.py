@@ -237,3 +237,10 @@ EXCLUDED = {
     "shallow focus": ("blur",),
 }
 """Look -> categories whose severities 1 and 2 nobody could tell from the look without the reference."""
+EXCLUDED_FAULTS = {
+    "color cast": ("sepia", "toned", "film", "teal and orange", "night", "golden hour", "pastel"),
+    "burned contrast": ("vivid", "bleach bypass", "low key"),
+    "latent noise": ("grain", "grainy greyscale"),
+    "waxy smoothing": ("shallow focus",),
+}
+"""Fault -> looks with which nobody could tell its severities 1 and 2 without the reference."""

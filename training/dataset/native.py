@@ -228,7 +228,7 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
         base = delivery.scale(reference) if early else reference
         later = replace(delivery, factor=1.0) if early else delivery
         steps, marks = _draw(kind, others, rng, options)
-        if any(_confusable(name, severity, look) for name, severity in steps):
+        if any(_confusable(name, severity, look) for name, severity in (*steps, *marks)):
             continue
         region = draw_region(base, rng) if kind == "local" else None
         done = base
@@ -316,8 +316,12 @@ def _draw(kind, others, rng, options) -> tuple[tuple, tuple]:
 
 
 def _confusable(name: str, severity: int, look: str | None) -> bool:
-    """Whether a distortion could be taken for the look of its scene."""
-    return severity <= 2 and catalogue.CATEGORY[name] in looks.EXCLUDED.get(look, ())
+    """Whether a distortion or a fault could be taken for the look of its scene."""
+    if severity > 2:
+        return False
+    if name in faults.REGISTRY:
+        return look in looks.EXCLUDED_FAULTS.get(faults.REGISTRY[name].fault, ())
+    return catalogue.CATEGORY[name] in looks.EXCLUDED.get(look, ())
 
 
 def change(changed: np.ndarray, image: np.ndarray, region: Region | None = None, share: float = 0.02) -> float:
