@@ -102,9 +102,7 @@ QUESTION = Task("question", False, False, "Is the quality of the image good?" + 
 PAIR_QUESTION = Task("question", True, False, "Is Image A sharper than Image B?" + SHORT_TAIL)
 """Short questions of any other kind: yes or no, a choice of options, or a word that is asked for. Their answers are
 those that the question lists (``listed_answers``), or else free."""
-TASKS = {
-    task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY, FAULT, QUESTION)
-}
+TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY, FAULT, QUESTION)}
 
 ONE_ISSUE = "What is the ONE most critical image quality issue in the evaluated image?"
 TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluated image?"
