@@ -144,7 +144,7 @@ def _problem(record, form: str) -> str | None:
     if form == "train":
         from training.loader import training_problem  # with torch, which the command line does without
 
-        return training_problem(record) or _odd(record, form)
+        return training_problem(record)
     fields = {name for name in ("image_ref", "image_A", "image_B") if record.get(name)}
     if not all(isinstance(record[name], str) for name in ("query", *fields) if name in record):
         return "a query or an image path that is no text"
