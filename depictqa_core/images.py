@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from .errors import ImageError
+from .errors import ImageError, quoted
 
 MAX_PIXELS = 8192 * 8192 * 2  # height times width of one picture
 # Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
@@ -230,7 +230,7 @@ def _split(source, label: str) -> list:
             # numpy has neither bfloat16 nor the 8-bit floats
             source = (source.float() if source.is_floating_point() and source.element_size() < 4 else source).numpy()
         except Exception as error:
-            raise ImageError(f"{label}: cannot be read ({_line(error)}); give a dense tensor [H, W, C].") from error
+            raise ImageError(f"{label}: cannot be read ({quoted(error)}); give a dense tensor [H, W, C].") from error
     if not isinstance(source, np.ndarray):
         wanted = "a path, a PIL image, a numpy array or a torch tensor"
         raise ImageError(f"{label}: a {type(source).__name__} is not a picture; give {wanted}.")
@@ -314,9 +314,9 @@ def _load(path: Path, label: str, name: str) -> Picture:
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{label}: is too large ({_line(error)}); make it smaller first.") from error
+        raise ImageError(f"{label}: is too large ({quoted(error)}); make it smaller first.") from error
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
-        raise ImageError(f"{label}: cannot be read as a picture ({_line(error)}); save it as PNG or JPEG.") from error
+        raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
 def _pil_to_rgb(image: Image.Image, label: str) -> np.ndarray:
@@ -342,7 +342,7 @@ def _pil_to_rgb(image: Image.Image, label: str) -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{label}: cannot be decoded ({_line(error)}); save or download it again.") from error
+        raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
     return _to_rgb(array, label)
 
 
@@ -363,8 +363,3 @@ def _check_size(height: int, width: int, label: str) -> None:
         raise ImageError(f"{label}: has no pixels ({width} x {height}); give a picture of at least 1 x 1.")
     if height * width > MAX_PIXELS:
         raise ImageError(f"{label}: {width} x {height} is over the {MAX_PIXELS} pixels allowed; make it smaller first.")
-
-
-def _line(error: BaseException) -> str:
-    """An exception as one line."""
-    return " ".join(str(error).split()) or type(error).__name__
