@@ -63,6 +63,10 @@ class Placement:
     levels: tuple[float, ...]
 
 
+BEST = Placement(100.0, 0.0, 100.0, 100.0, (1.0, 0.0, 0.0, 0.0, 0.0))
+"""Where an image stands that equals its reference."""
+
+
 def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
     """Read a folder of anchor pictures.
 

@@ -4,17 +4,49 @@ from dataclasses import replace
 
 from . import tasks
 from .anchors import Placement
+from .calibration import CALIBRATED, SELF_CONSISTENCY, ScoreCalibration, expected_points, judged_by_itself
 from .ranking import ranks
-from .results import Comparison, Identification, LabelProbability, RankedPicture, Ranking, Score
+from .references import identical
+from .results import Comparison, Description, Identification, LabelProbability, RankedPicture, Ranking, Score
 
 TIE = 0.05
 """Two pictures are tied when the probability that one is better lies within this of one half (see ``comparison``)."""
 TIE_POINTS = 1.0
 """Two scores less than this apart are tied."""
-MAX_SPREAD = 50.0
+IDENTICAL = "The image is identical to the reference: it has no distortion, and its quality is the best possible."
+"""The description of such an image."""
 
 
-def identification(name: str, options: tuple[str, ...], row, coverage: float | None = None) -> Identification:
+def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list[float] | None:
+    """The probabilities of the answers where no network need be asked: an image that equals its reference is the best.
+
+    Args:
+        options: the allowed answers.
+        pictures: (A, reference) or (A, B, reference); the reference may be None.
+
+    Returns:
+        None where nothing is decided so.
+    """
+    *judged, reference = pictures
+    equal = [identical(picture, reference) for picture in judged]
+    if not any(equal):
+        return None
+    if task is tasks.RATING:
+        a, b = equal
+        return [0.5 + (a - b) / 2, 0.5 + (b - a) / 2]
+    if task is tasks.IDENTIFICATION:
+        return [float(not tasks.parse_labels(option)) for option in options]
+    return [1.0, 0.0, 0.0, 0.0, 0.0] if task is tasks.SCORE else None
+
+
+def identical_description(name: str) -> Description:
+    """The Description of an image that equals its reference."""
+    return Description(name, IDENTICAL, 1.0, "identical to the reference")
+
+
+def identification(
+    name: str, options: tuple[str, ...], row, coverage: float | None = None, certainty: str = SELF_CONSISTENCY
+) -> Identification:
     """An Identification from the probabilities of all allowed answers, and their coverage.
 
     A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
@@ -28,7 +60,9 @@ def identification(name: str, options: tuple[str, ...], row, coverage: float | N
     ordered = sorted(mass.items(), key=lambda item: -item[1])
     labels = tasks.parse_labels(options[best])
     probabilities = tuple(LabelProbability(*item) for item in ordered)
-    return Identification(name, labels, options[best], probabilities, float(row[best]), coverage=coverage)
+    return Identification(
+        name, labels, options[best], probabilities, float(row[best]), coverage=coverage, certainty=certainty
+    )
 
 
 def graded(found: Identification, grades: dict[str, tuple[float, float]]) -> Identification:
@@ -38,23 +72,34 @@ def graded(found: Identification, grades: dict[str, tuple[float, float]]) -> Ide
     return replace(found, severities=severities, severity_coverage=coverage)
 
 
-def score(name: str, row, coverage: float | None = None) -> Score:
+def score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:
     """A Score from the probabilities of the five rating levels, best level first, and their coverage."""
-    mean = sum(float(p) * points for p, points in zip(row, tasks.LEVEL_SCORES))
+    mean = expected_points(row)
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
-    low, high = max(0.0, mean - 1.96 * spread), min(100.0, mean + 1.96 * spread)
-    return _score(name, mean, spread, row, low, high, "levels", coverage)
+    return _score(name, mean, spread, row, "levels", coverage, calibration)
 
 
-def anchored_score(name: str, placement: Placement, coverage: float | None = None) -> Score:
+def anchored_score(
+    name: str, placement: Placement, coverage: float | None = None, calibration: ScoreCalibration | None = None
+) -> Score:
     """A Score from where a picture stands among anchors, and the coverage of its comparisons."""
-    p = placement
-    return _score(name, p.mean, p.deviation, p.levels, p.low, p.high, "anchors", coverage)
+    found = _score(name, placement.mean, placement.deviation, placement.levels, "anchors", coverage, calibration)
+    if found.certainty == CALIBRATED:
+        return found
+    return replace(found, low=placement.low, high=placement.high)
 
 
-def _score(name, mean, spread, levels, low, high, method, coverage) -> Score:
+def flawless(found: Score) -> Score:
+    """The Score of an image that equals its reference: known, not estimated."""
+    return replace(found, confidence=1.0, low=100.0, high=100.0, certainty=CALIBRATED)
+
+
+def _score(name, mean, spread, levels, method, coverage, calibration) -> Score:
+    calibrated = calibration is not None and calibration.method == method
+    confidence, low, high = calibration.judged(levels, mean) if calibrated else judged_by_itself(levels, mean)
     levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    return Score(name, mean, spread, max(0.0, 1 - spread / MAX_SPREAD), levels, low, high, method, coverage)
+    certainty = CALIBRATED if calibrated else SELF_CONSISTENCY
+    return Score(name, mean, spread, confidence, levels, low, high, method, coverage, certainty)
 
 
 def lowest(coverages) -> float | None:
@@ -69,6 +114,7 @@ def comparison(
     backward: float,
     text: str | None = None,
     coverage: float | None = None,
+    certainty: str = SELF_CONSISTENCY,
 ) -> Comparison:
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
@@ -78,8 +124,9 @@ def comparison(
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
+    confidence = max(probability, 1 - probability)
     return Comparison(
-        name_a, name_b, probability, abs(forward - backward), verdict, max(probability, 1 - probability), text, coverage
+        name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, coverage, certainty
     )
 
 
@@ -96,7 +143,19 @@ def reason(found: Identification | None, rated: Score | None) -> str:
     return ", ".join(parts)
 
 
-def ranking(pictures, places, tied, bounds, scores, found, method, answers, budget=None, stopped="scores") -> Ranking:
+def ranking(
+    pictures,
+    places,
+    tied,
+    bounds,
+    scores,
+    found,
+    method,
+    answers,
+    budget=None,
+    stopped="scores",
+    certainty=SELF_CONSISTENCY,
+) -> Ranking:
     """A Ranking from the order and what is known of each picture.
 
     Args:
@@ -106,7 +165,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per picture, or None where they were not asked for.
         answers: the Comparisons that were made.
-        budget, stopped: as in Ranking.
+        budget, stopped, certainty: as in Ranking.
     """
     ranked = []
     for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
@@ -129,7 +188,7 @@ def ranking(pictures, places, tied, bounds, scores, found, method, answers, budg
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
     coverage = lowest(answer.coverage for some in (scores, found, answers) for answer in some or ())
-    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, coverage)
+    return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, coverage, certainty)
 
 
 def order_by_score(scores: list[Score]):

@@ -99,7 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=_share,
         default=0.0,
         metavar="X",
-        help="mark answers less sure than X (0 to 1) as uncertain, and say so in JSON and CSV as 'reliable'",
+        help="mark answers of a confidence below X (0 to 1) as uncertain, in JSON and CSV as 'reliable'; it is the "
+        "probability that the answer is right (a score: within 10 points)",
     )
 
     sure = _Parser(add_help=False)
@@ -129,7 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
 
-    more = "The rank of a picture is one more than how many pictures are better with 95 % certainty."
+    more = "The rank of a picture is 1 + the number of pictures that are better with 95 % certainty."
     verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, parents=shared)
     verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
     verb.add_argument(

@@ -135,7 +135,7 @@ def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "
         raise TaskError("there are no pictures to put on a chart")
     rows = [_judged_row(entry, number) for number, entry in enumerate(entries, start=1)]
     pages = [rows[start : start + per_page] for start in range(0, len(rows), per_page)]
-    axis = Axis("score with its standard deviation", 0, 100, (0, 25, 50, 75, 100), base=0)
+    axis = Axis("score; the line is the standard deviation of its levels", 0, 100, (0, 25, 50, 75, 100), base=0)
     title = f"{len(rows)} picture{'s' * (len(rows) != 1)}"
     drawn = []
     for number, page in enumerate(pages, start=1):

@@ -127,6 +127,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     check_device(device)
     _check_tokenizer_files(folder, card)
     try:
+        import torch
         from transformers import AutoTokenizer
 
         from .config import DepictQAConfig
@@ -134,7 +135,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     except Exception as error:  # transformers raises whatever its own imports raised
         raise mismatch(error) from error
     try:
-        with quiet():
+        with quiet(), torch.device("cpu"):  # whatever device is the default of the process
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
             _refuse_misfits(folder, config, card["files"])
             options = loading_options(config, device, dtype)

@@ -16,9 +16,9 @@ from .checkpoints import self_test_notices
 from .confidence import coverage_notices, reliable
 from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory, TaskError, quoted
 from .files import FilePicture, Found, LeftOut, equal_names, left_out_lines, load_pictures, lost, search
-from .images import Picture, as_picture
+from .images import Picture, as_picture, notices_of
 from .outputs import check_outputs, complain, notify, outputs_of, save_picture, write_answers
-from .references import OTHER_SHAPE, Fitted
+from .references import OTHER_SHAPE, Fitted, common_size
 from .results import Failure
 from .stopping import interrupted_by_signals
 from .streams import library_messages
@@ -80,13 +80,14 @@ def _judge_each(options, ask) -> int:
     """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
     found = _find(options)
     names, reference = found.names, _reference(options)
-    results, failures, stopped = [], [], None
+    results, failures, odd, stopped = [], [], [], None
     with _bar(options, "pictures") as bar:
         judge = _judge(options, bar)
         try:
             bar.total = len(names)
             for pictures, references, unreadable in _load(names, reference):
                 failures += unreadable
+                odd += notices_of(pictures)
                 bar.offset = len(results) + len(failures)
                 try:
                     results += ask(judge, pictures, references, progress=bar)
@@ -101,7 +102,7 @@ def _judge_each(options, ask) -> int:
                 raise
             stopped = error  # what was judged is written first
     _report_failures(failures, len(names))
-    notices = [*left_out_lines(found.left_out), *judge.notices, *reference.notices]
+    notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)
     unsure = []
     if options.only_reliable:
@@ -153,7 +154,7 @@ def _rank(options) -> int:
                 kept = _without_lost(error, pictures, failures)
                 references = [references[index] for index in kept] if references else []
                 pictures = [pictures[index] for index in kept]
-    notices = [*left_out_lines(found.left_out), *judge.notices, *reference.notices]
+    notices = [*left_out_lines(found.left_out), *judge.notices, *notices_of(pictures), *reference.notices]
     notices += coverage_notices([ranking.coverage])
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
@@ -177,7 +178,7 @@ def _compare(options) -> int:
         judge = _judge(options, bar)
         result = judge.compare(a, b, beside, explain=options.explain, progress=bar)
     shown = partial(reports.comparison_text, result)
-    notices = [*judge.notices, *reference.notices, *coverage_notices([result.coverage])]
+    notices = [*judge.notices, *notices_of([a, b]), *reference.notices, *coverage_notices([result.coverage])]
     write_answers(options, judge.info, [result.to_dict()], [], shown, notices)
     return 0
 
@@ -187,14 +188,16 @@ def _map(options) -> int:
 
     check_outputs(options, [options.picture])
     picture, reference = FilePicture(options.picture), _reference(options)
+    notices, whole = notices_of([picture]), reference.beside(picture)
+    if whole:
+        (picture,), _ = common_size((picture,), whole)
     tiles = grid(picture.height, picture.width, options.tile or TILE)
-    whole = reference.beside(picture)
     beside = whole and cut(whole, tiles)
     with _bar(options, "tiles") as bar:
         judge = _judge(options, bar)
         scores = judge.score(cut(picture, tiles), beside, progress=bar)
     found = quality_map(picture, tiles, [score.score for score in scores])
-    notices = [*judge.notices, *reference.notices, *coverage_notices(score.coverage for score in scores)]
+    notices += [*judge.notices, *reference.notices, *coverage_notices(score.coverage for score in scores)]
     if options.tile and tiles.side != options.tile:
         end = "largest" if tiles.side < options.tile else "smallest"
         size = f"{picture.width} x {picture.height}"
@@ -239,7 +242,8 @@ def _leaderboard(options) -> int:
     left_out += twins
     board = leaderboard(labels, pairs, answers)
     alone = [pictures[index] for index in unpaired(len(pictures), pairs) if groups[index] is not None]
-    notices = [*left_out_lines(left_out), *judge.notices, *coverage_notices(answer.coverage for answer in answers)]
+    notices = [*left_out_lines(left_out), *judge.notices, *notices_of(pictures)]
+    notices += coverage_notices(answer.coverage for answer in answers)
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .pixel_statistics import share, soft_histogram
+from .pixel_statistics import CPU, share, soft_histogram
 
 COMPARISON_STATISTICS = 281
 """How many numbers ``comparison_statistics`` gives."""
 SHORT = 256
 """Pictures are pooled by the whole factor that brings their short side nearest to this."""
 _SMALLEST = 32
-_LOW = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75])
-_SPREAD = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
+_LOW = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75], **CPU)
+_SPREAD = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99], **CPU)
 
 
 def comparison_statistics(rgb: np.ndarray, reference: np.ndarray) -> torch.Tensor:
@@ -96,8 +96,8 @@ def _tone(x, channels, error) -> torch.Tensor:
     level = (b[0] / 32).long().clamp(0, 7)
     count = torch.bincount(level, minlength=8).float()
     e = error[0].flatten()
-    curve = torch.zeros(8).index_add_(0, level, e) / count.clamp(min=1)
-    around = torch.zeros(8).index_add_(0, level, e.square()) / count.clamp(min=1) - curve.square()
+    curve = torch.zeros(8, **CPU).index_add_(0, level, e) / count.clamp(min=1)
+    around = torch.zeros(8, **CPU).index_add_(0, level, e.square()) / count.clamp(min=1) - curve.square()
     return torch.cat(
         [
             torch.cat([psnr, total[None]]) / 10 - 3,
@@ -276,7 +276,7 @@ def _places(error, luma) -> torch.Tensor:
     level = F.avg_pool2d(luma[None], 2)
     detail = F.avg_pool2d((level - F.avg_pool2d(level, 5, 1, 2, count_include_pad=False)).abs(), 3, 1, 1)
     size = F.avg_pool2d(size, 2)
-    low, high = _quantiles(detail, torch.tensor([0.33, 0.75]))
+    low, high = _quantiles(detail, torch.tensor([0.33, 0.75], **CPU))
     areas = [detail <= low, (detail > low) & (detail <= high), detail > high]
     by_detail = torch.stack([(size * area).sum() / area.sum().clamp(min=1) for area in areas])
     blocks = F.avg_pool2d(size, 4, ceil_mode=True, count_include_pad=False)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from .pixel_statistics import CPU
 from .reading import Reading
 
 NEGLIGIBLE = 1e-4
@@ -97,13 +98,13 @@ def answer_probabilities(
     count, device = len(reading), reading.mask.device
     lengths = reading.lengths
     fork = _fork(answer_tree(answers))
-    mass = {id(fork): torch.zeros(count)}  # log-probability of reaching a node, among the allowed answers
+    mass = {id(fork): torch.zeros(count, **CPU)}  # log-probability of reaching a node, among the allowed answers
     reach = {id(fork): _prefix_probability(reading, [node.token for node in fork.path()])}  # and among all texts
     shared: dict[int, torch.Tensor] = {}  # log-probability of a token that all answers of its branch have
-    covered = torch.zeros(count, dtype=torch.float64)
+    covered = torch.zeros(count, dtype=torch.float64, device="cpu")
     frontier = [(fork, reading.logits)]
     read: list[_Node] = []  # nodes behind the fork, in the order in which the model read them
-    result = torch.full((count, len(answers)), -torch.inf)
+    result = torch.full((count, len(answers)), -torch.inf, **CPU)
     while frontier:
         ahead = []
         for node, logits in frontier:
@@ -116,7 +117,7 @@ def answer_probabilities(
             logits = logits.float()
             among_all = (logits[:, tokens] - logits.logsumexp(-1, keepdim=True)).cpu()
             # A prompt is cut where a run of its own would be, so that a batch equals single runs.
-            even = torch.tensor([math.log(len(child.answers) / len(node.answers)) for child in children])
+            even = torch.tensor([math.log(len(child.answers) / len(node.answers)) for child in children], **CPU)
             cut = _negligible(mass[id(node)], node, temperature)[:, None]
             split = torch.where(cut, even, among_all.log_softmax(-1))
             among_all = torch.where(cut, even, among_all).double()

@@ -79,6 +79,10 @@ def read_text(
         raise error(f"{where} cannot be read (it is not a regular file); name a file")
     if content is None:
         raise error(f"{where} is larger than {limit / 2**20:g} MiB, the most for such a file; {remedy}")
+    return _decoded(content, where, error)
+
+
+def _decoded(content: bytes, where: str, error: type[DepictQAError]) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
@@ -87,7 +91,7 @@ def read_text(
 
 
 def parse_json(
-    text: str,
+    text: str | bytes,
     where: str,
     kind: type | None = dict,
     *,
@@ -95,6 +99,8 @@ def parse_json(
     error: type[DepictQAError] = DocumentError,
 ):
     """Parse JSON text, such as one line of a JSON lines file; arguments and errors as in ``read_json``."""
+    if isinstance(text, bytes):
+        text = _decoded(text, where, error)
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_float, parse_int=_whole

@@ -3,14 +3,26 @@
 import re
 
 _UNSAFE_ADVICE = re.compile(r"weights[_ ]only|safe_globals|torch\.load|trust|allow_pickle", re.IGNORECASE)
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Line ends, control characters, marks that reverse the direction of writing, and what UTF-8 cannot hold."""
 
 
 class DepictQAError(Exception):
-    """Base of everything that the judge raises on purpose. ``str(error)`` is one readable line."""
+    """Base of everything that the judge raises on purpose. ``str(error)`` is one readable line.
+
+    Names of files and values out of them may hold anything; what would break the line or cannot be written is escaped.
+    """
+
+    def __str__(self) -> str:
+        return _UNREADABLE.sub(lambda found: ascii(found[0])[1:-1], super().__str__())
 
 
 class ImageError(DepictQAError):
     """A picture that cannot be judged: unreadable, truncated, empty, not finite, too large or of a wrong shape."""
+
+
+class DamagedFile(ImageError):
+    """An image file whose pixel data are truncated or damaged. The message does not name the file."""
 
 
 class CheckpointError(DepictQAError):

@@ -316,8 +316,8 @@ class FilePicture(Picture):
 
     def __init__(self, name: str):
         picture = as_picture(name)
-        for attribute, value in (("name", name), ("key", picture.key), ("_shape", picture.rgb.shape)):
-            self.__dict__[attribute] = value
+        facts = {"name": name, "key": picture.key, "notices": picture.notices, "_shape": picture.rgb.shape}
+        self.__dict__.update(facts)
         PIXELS.put(self.key, picture.rgb, picture.rgb.nbytes)
 
     @property

@@ -7,23 +7,23 @@ import hashlib
 import math
 import os
 import sys
-import threading
-import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageOps
 
-from .errors import ImageError, quoted
+from .colour_profiles import ProfileError, to_srgb
+from .errors import DamagedFile, ImageError, quoted
+from .image_files import opened
+from .pillow import MAX_PIXELS, is_bomb
 
-MAX_PIXELS = 8192 * 8192 * 2  # height times width of one picture
 # Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
 FLOAT_TOLERANCE = 0.5
 _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program, or draws; they are no photographs
-_load_lock = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +33,7 @@ class Picture:
     Attributes:
         rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
         name: how errors and reports call it.
+        notices: what is odd about its file though it can be judged, one line each, without the name.
 
     Raises:
         ImageError: ``rgb`` is not a uint8 array ``[H, W, 3]`` of at least one pixel.
@@ -40,6 +41,7 @@ class Picture:
 
     rgb: np.ndarray
     name: str
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self):
         rgb = self.rgb
@@ -66,6 +68,12 @@ class Picture:
         return self.rgb.shape[1]
 
 
+def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
+    """The notices about the files of pictures, each once and with the name of its picture."""
+    lines = (f"{picture.name}: {notice}" for picture in pictures if picture for notice in picture.notices)
+    return [*dict.fromkeys(lines)]
+
+
 def as_picture(source, name: str = "picture") -> Picture:
     """Check one picture and bring it to 8-bit RGB.
 
@@ -77,14 +85,16 @@ def as_picture(source, name: str = "picture") -> Picture:
         name: how errors and reports call it; a path that is given no name is called by its file name.
 
     Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped.
-    Alpha is laid over white. The EXIF orientation is applied; colour profiles are not. Of an animated or many-page file
-    the first frame is taken, of an open PIL image the current one. A PIL image of mode ``I`` is read as 16 bit (older
-    Pillow opens 16-bit grey PNGs so), mode ``F`` as floats in 0..1; 16-bit colour files are cut to their high bytes by
-    Pillow. The caller's data is neither kept nor changed.
+    Alpha is laid over white. The EXIF orientation is applied, and colours are converted from the embedded profile to
+    sRGB (``colour_profiles``); arrays and tensors are taken as sRGB. Of an animated or many-page file the first frame
+    is taken, of an open PIL image the current one. A PIL image of mode ``I`` is read as 16 bit (older Pillow opens
+    16-bit grey PNGs so), mode ``F`` as floats in 0..1; 16-bit colour files are cut to their high bytes by Pillow. The
+    caller's data is neither kept nor changed, and files are decoded in any thread, whatever the process has set for
+    Pillow. Metadata that are damaged do not matter; a profile that is damaged is ignored and named in ``notices``.
 
     Raises:
-        ImageError: missing, unreadable, truncated, empty, not finite, out of range, more than ``MAX_PIXELS`` (found
-            before decoding), or of another shape or type.
+        ImageError: missing, unreadable, truncated, damaged, empty, not finite, out of range, more than ``MAX_PIXELS``
+            (found before decoding), or of another shape or type.
     """
     if isinstance(source, Picture):
         return source
@@ -96,7 +106,7 @@ def as_picture(source, name: str = "picture") -> Picture:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
-    return Picture(_to_rgb(planes[0], name), name)
+    return _checked(planes[0], name)
 
 
 def as_pictures(source, name: str = "pictures") -> list[Picture]:
@@ -127,7 +137,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
         else:
             for plane in _split(item, label):
                 label = f"{name} {len(pictures) + 1}"
-                pictures.append(Picture(_to_rgb(plane, label), label))
+                pictures.append(_checked(plane, label))
     return pictures
 
 
@@ -252,15 +262,27 @@ def _split(source, label: str) -> list:
     return list(source) if source.ndim == 4 else [source]
 
 
-def _to_rgb(source, label: str) -> np.ndarray:
-    """A new uint8 [H, W, 3] of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+def _checked(source, label: str) -> Picture:
+    """A Picture of a PIL image or of a numpy array [H, W] or [H, W, C]."""
     if isinstance(source, Image.Image):
-        return _pil_to_rgb(source, label)
+        rgb, notices = _pil_to_rgb(source, label)
+        return Picture(rgb, label, notices)
+    return Picture(_to_rgb(source, label), label)
+
+
+def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
+    """A new uint8 [H, W, 3] of a numpy array [H, W] or [H, W, C].
+
+    Raises:
+        ProfileError: the profile cannot be used.
+        ImageError: the array cannot be used.
+    """
     levels = _to_levels(source, label)
     if levels.ndim == 2:
         levels = levels[:, :, None]
     channels = levels.shape[2]
     colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
+    colour = colour if profile is None else to_srgb(colour, profile)
     if channels % 2 == 0:
         # in place on one 16-bit copy: 255 * 255 + 127 still fits, and a picture may have 10^8 pixels
         alpha = levels[:, :, -1:].astype(np.uint16)
@@ -307,55 +329,62 @@ def _load(path: Path, label: str, name: str) -> Picture:
             raise ImageError(f"{label}: no such file; check the path.")
         if not path.is_file():  # a pipe would block for ever
             raise ImageError(f"{label}: is not a regular file.")
-        with _strict_pillow(), Image.open(path) as image:
+        with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not read; save it as PNG.")
-            return Picture(_pil_to_rgb(image, label), name)
+            rgb, more = _pil_to_rgb(image, label)
+        return Picture(rgb, name, (*notices, *more))
+    except DamagedFile as error:
+        raise ImageError(f"{label}: {error}; save or download it again.") from error
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{label}: is too large ({quoted(error)}); make it smaller first.") from error
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+        if is_bomb(error):
+            raise ImageError(f"{label}: is over the {MAX_PIXELS} pixels allowed; make it smaller first.") from error
         raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
-def _pil_to_rgb(image: Image.Image, label: str) -> np.ndarray:
+def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The pixels of a PIL image as uint8 [H, W, 3], and what is odd about it."""
     _check_size(image.height, image.width, label)
     try:
         image.load()
+        _check_size(image.height, image.width, label)  # what is in an icon may be larger than the icon says
         with contextlib.suppress(Exception):  # an orientation that nobody can read turns nothing
             image = ImageOps.exif_transpose(image)
-        transparent = image.info.get("transparency")
-        if image.mode.startswith("I;16") or image.mode == "I":
-            values = np.array(image)
-            if values.min() < 0 or values.max() > 65535:
-                raise ImageError(f"{label}: has values {values.min()} to {values.max()}; save it with 8 or 16 bits.")
-            array = values.astype(np.uint16)
-            if isinstance(transparent, int):
-                array[values == transparent] = 65535  # alpha 0 over white
-        elif image.mode == "F":
-            array = np.array(image)
-        elif transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-            array = np.array((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
-        else:
-            array = np.array(image.convert("RGB"))
+        profile, notices = image.info.get("icc_profile"), []
+        if "icc_profile" in image.info and not profile:
+            notices = ["its colour profile is damaged; it was ignored"]
+        try:
+            rgb = _to_rgb(*_pil_to_array(image, label, profile))
+        except ProfileError as error:
+            notices.append(f"{error}; it was ignored")
+            rgb = _to_rgb(*_pil_to_array(image, label, None))
+        return rgb, tuple(notices)
     except ImageError:
         raise
     except Exception as error:
         raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
-    return _to_rgb(array, label)
 
 
-@contextlib.contextmanager
-def _strict_pillow():
-    """Pillow without its own warning on many pixels, and strict on truncated files whatever other packs have set."""
-    with _load_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-        try:
-            yield
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = before
+def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
+    """The arguments of ``_to_rgb`` for a PIL image."""
+    transparent = image.info.get("transparency")
+    if image.mode.startswith("I;16") or image.mode == "I":
+        values = np.array(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError(f"{label}: has values {values.min()} to {values.max()}; save it with 8 or 16 bits.")
+        array = values.astype(np.uint16)
+        if isinstance(transparent, int):
+            array[values == transparent] = 65535  # alpha 0 over white
+        return array, label, profile
+    if image.mode == "F":
+        return np.array(image), label, profile
+    if image.mode == "CMYK":
+        return (np.array(image.convert("RGB")) if profile is None else to_srgb(np.array(image), profile)), label, None
+    image = image.convert("LA") if image.mode == "La" else image
+    alpha = "A" if transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa") else ""
+    return np.array(image.convert(("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha)), label, profile
 
 
 def _check_size(height: int, width: int, label: str) -> None:

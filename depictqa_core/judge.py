@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from . import answers, questions, ranking, tasks
-from .anchors import LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
+from .anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .caches import ByteCache
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
 from .checks import check
 from .claims import Facts, Seen
 from .confidence import brief_confidence, detailed_confidence
-from .engine import Counter, Engine, OnText, Opening, Progress, Written
+from .engine import Chosen, Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B, answer_ids, text_ids
+from .references import common_size, identical
 from .results import Comparison, Description, Identification, Ranking, Score
 from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
 from .versions import ALWAYS, require
@@ -102,11 +104,12 @@ class Judge:
     """One loaded checkpoint that answers questions about pictures.
 
     Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
-    them. A ``reference`` is one pristine picture for all, or one for each; one of another size or shape is seen
-    resized, so ask ``references.require_shape`` first where it may be of another scene. ``progress(done, total)`` is
-    called after every piece of work; what it raises stops the work and passes through. Picture embeddings and answers
-    are kept within memory budgets, so a call that was stopped or failed goes on where it was when it is repeated.
-    Several threads may ask one judge at a time.
+    them. A ``reference`` is one pristine picture for all, or one for each. Where the sizes differ, both are compared at
+    the smaller size (``references.common_size``), and a picture that then equals its reference is the best possible,
+    without a question to the network. Ask ``references.require_shape`` first where a reference may be of another
+    scene. ``progress(done, total)`` is called after every piece of work; what it raises stops the work and passes
+    through. Picture embeddings and answers are kept within memory budgets, so a call that was stopped or failed resumes
+    where it was when it is repeated. Several threads may ask one judge at a time.
 
     Attributes:
         model: the network; may be moved between devices from outside.
@@ -123,6 +126,7 @@ class Judge:
         self.engine = Engine(checkpoint, cache_bytes, answers)
         self.anchors, self.encoder = None, None
         self.notices = self_test_notices(self.info)
+        self._calibrated_anchors = False
 
     @property
     def device(self):
@@ -248,7 +252,7 @@ class Judge:
         references = [None if r is None else as_picture(r, "reference") for r in references]
         total = len(pairs) * (3 if explain else 2)
         question = self._worded(question, RATING)
-        asked = [(*pair, r) for pair, r in zip(pairs, references)]
+        asked = [(*pair, r) for pair, r in _fitted(list(zip(pairs, references)))]
         report = Counter(progress, total)
         compared = self._compared(question, asked, report)
         if explain:
@@ -296,23 +300,28 @@ class Judge:
         scores = self._scored(pictures, references, report) if scored else None
         found = self._identified(1, list(zip(pictures, references)), report) if named else None
         if method == "score":
-            return answers.ranking(pictures, *answers.order_by_score(scores), scores, found, "score", [])
+            facts = (scores, found, "score", [])
+            return answers.ranking(pictures, *answers.order_by_score(scores), *facts, certainty=scores[0].certainty)
         asked: list[Comparison] = []
         beginnings = self.engine.beginnings()  # every picture comes again in later rounds
 
         def ask(chosen: list[tuple[int, int]]) -> list[float]:
-            some = [(pictures[i], pictures[j], references[i]) for i, j in chosen]
+            pairs = [((pictures[i], pictures[j]), _larger(references[i], references[j])) for i, j in chosen]
+            some = [(*pair, reference) for pair, reference in _fitted(pairs)]
             new = self._compared(None, some, report, beginnings)
             asked.extend(new)
             return [answer.probability_a for answer in new]
 
-        outcome = ranking.rank_pairs(len(pictures), ask, budget=pairs, top=top_k, confidence=confidence)
+        calibration = self.model.config.order_calibration(references[0] is not None)
+        limits = {"budget": pairs, "top": top_k, "confidence": confidence}
+        outcome = ranking.rank_pairs(len(pictures), ask, **limits, calibration=calibration)
         report.finish()
         strengths = outcome.strengths
         places = ranking.order(strengths, [score.score for score in scores] if scores else None)
         apart = ranking.told_apart(strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
-        facts = (scores, found, "pairs", asked, pairs, outcome.stopped)
+        certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
+        facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
         return answers.ranking(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
@@ -386,7 +395,25 @@ class Judge:
             raise TaskError(
                 f"{len(references)} references for {len(pictures)} pictures: give one for all, or one for each picture"
             )
-        return pictures, references
+        fitted = _fitted([((picture,), reference) for picture, reference in zip(pictures, references)])
+        return [picture for (picture,), _ in fitted], [reference for _, reference in fitted]
+
+    def _choose(self, task: Task, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> Chosen:
+        """``Engine.choose`` for all that ``answers.decided`` does not decide."""
+        options = tasks.answers(task, question or task.question)
+        rows = [answers.decided(task, options, pictures) for pictures in asked]
+        left = [index for index, row in enumerate(rows) if row is None]
+        if len(left) == len(asked):
+            return self.engine.choose(task, question, asked, report, beginnings)
+        probabilities, coverage = np.zeros((len(asked), len(options))), np.ones(len(asked))
+        for index, row in enumerate(rows):
+            if row is not None:
+                probabilities[index] = row
+        probabilities[left], coverage[left] = self.engine.choose(
+            task, question, [asked[index] for index in left], report, beginnings
+        )
+        report.add(len(asked) - len(left))
+        return Chosen(probabilities, coverage)
 
     def _identified(self, count: int | None, asked: list[tuple], report: Counter) -> list[Identification]:
         """Brief answers to the question for ``count`` distortions; without a count, for as many as are probable."""
@@ -395,16 +422,18 @@ class Judge:
         for number, question in QUESTIONS.items():
             members = [index for index, wanted in enumerate(counts) if wanted == number]
             options = tasks.answers(IDENTIFICATION, question)
-            chosen = self.engine.choose(IDENTIFICATION, question, [asked[index] for index in members], report)
+            chosen = self._choose(IDENTIFICATION, question, [asked[index] for index in members], report)
             for index, row, coverage in zip(members, *chosen):
-                found[index] = answers.identification(asked[index][0].name, options, row, float(coverage))
+                certainty = self._certainty(IDENTIFICATION, question, asked[index][-1])
+                name = asked[index][0].name
+                found[index] = answers.identification(name, options, row, float(coverage), certainty)
         return found
 
     def _probable_counts(self, asked, report: Counter) -> list[int]:
         """1 or 2 for each picture: 2 where the open question finds two distortions more probable than one or none."""
         options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
         pairs = [len(tasks.parse_labels(option)) == 2 for option in options]
-        rows = self.engine.choose(IDENTIFICATION, IDENTIFICATION.question, asked, report).probabilities
+        rows = self._choose(IDENTIFICATION, IDENTIFICATION.question, asked, report).probabilities
         return [2 if row[pairs].sum() > 0.5 else 1 for row in rows]
 
     def _graded(self, found: list[Identification], asked: list[tuple], report: Counter) -> list[Identification]:
@@ -431,17 +460,28 @@ class Judge:
     def _names_first(self) -> bool:
         return self.model.config.names_first and self._knows(IDENTIFICATION)
 
+    def _certainty(self, task: Task, question: str | None, reference: Picture | None) -> str:
+        """What the confidence of a brief answer is."""
+        names = tasks.temperature_names(task, question or task.question, reference is not None)
+        return CALIBRATED if self.model.config.has_temperature(names) else SELF_CONSISTENCY
+
     def _scored(self, pictures, references, report: Counter) -> list[Score]:
+        known = [self.model.config.score_calibration(reference is not None) for reference in references]
+        equal = [identical(picture, reference) for picture, reference in zip(pictures, references)]
         if self._rates:
-            chosen = self.engine.choose(SCORE, None, list(zip(pictures, references)), report)
-            return [answers.score(picture.name, row, float(c)) for picture, row, c in zip(pictures, *chosen)]
+            chosen = zip(pictures, *self._choose(SCORE, None, list(zip(pictures, references)), report), known)
+            found = [answers.score(picture.name, row, float(c), one) for picture, row, c, one in chosen]
+            return [answers.flawless(one) if best else one for one, best in zip(found, equal)]
         beside = self._anchors_beside(references)
         asked = [(p, a.picture, r) for p, r, anchors in zip(pictures, references, beside) for a in anchors]
         compared, scores = iter(self._compared(None, asked, report)), []
-        for picture, anchors in zip(pictures, beside):
+        for picture, reference, anchors, calibration, best in zip(pictures, references, beside, known, equal):
             duels = [next(compared) for _ in anchors]
             where = place([duel.probability_a for duel in duels], [anchor.position for anchor in anchors])
-            scores.append(answers.anchored_score(picture.name, where, answers.lowest(d.coverage for d in duels)))
+            covered = answers.lowest(duel.coverage for duel in duels)
+            calibration = calibration if reference or self._calibrated_anchors else None
+            one = answers.anchored_score(picture.name, BEST if best else where, covered, calibration)
+            scores.append(answers.flawless(one) if best else one)
         return scores
 
     def _score_questions(self, references) -> int:
@@ -460,17 +500,26 @@ class Judge:
 
     def _fixed_anchors(self) -> tuple[Anchor, ...]:
         if self.anchors is None:
-            self.anchors = load_anchors()
+            self.anchors, self._calibrated_anchors = load_anchors(), True  # of others the errors are not known
         return self.anchors
 
     def _compared(self, question: str | None, asked: list[tuple], report: Counter, beginnings=None) -> list[Comparison]:
         """Comparisons of (A, B, reference), each asked in both orders; ``beginnings`` as in ``Engine.choose``."""
         turned = [(b, a, reference) for a, b, reference in asked]
-        rows, coverage = self.engine.choose(RATING, question, asked + turned, report, beginnings)
+        rows, coverage = self._choose(RATING, question, asked + turned, report, beginnings)
         covered = np.minimum(coverage[: len(asked)], coverage[len(asked) :])
         return [
-            answers.comparison(a.name, b.name, float(forward[0]), float(backward[1]), coverage=float(least))
-            for (a, b, _), forward, backward, least in zip(asked, rows[: len(asked)], rows[len(asked) :], covered)
+            answers.comparison(
+                a.name,
+                b.name,
+                float(forward[0]),
+                float(backward[1]),
+                coverage=float(least),
+                certainty=self._certainty(RATING, question, reference),
+            )
+            for (a, b, reference), forward, backward, least in zip(
+                asked, rows[: len(asked)], rows[len(asked) :], covered
+            )
         ]
 
     # ------------------------------------------------------------------ words
@@ -498,6 +547,20 @@ class Judge:
             described.append(Description(pictures[0].name, best, mass[best], "allowed answers", float(coverage)))
         return described
 
+    def _described_around(self, known: set[int], task, asked, length, report, on_text, count) -> list[Description]:
+        """``_described`` for all but the pictures that equal their references."""
+        left = [index for index in range(len(asked)) if index not in known]
+        show = on_text and (lambda index, text: on_text(left[index], text))
+        rest = iter(self._described(task, None, [asked[i] for i in left], length, report, show, count) if left else ())
+        report.add(len(known))
+        if on_text:
+            for index in known:
+                on_text(index, answers.IDENTICAL)
+        return [
+            answers.identical_description(pictures[0].name) if index in known else next(rest)
+            for index, pictures in enumerate(asked)
+        ]
+
     def _described(
         self,
         task: Task,
@@ -511,6 +574,10 @@ class Judge:
     ) -> list[Description]:
         """Detailed answers that agree with the closed ones; ``compared`` are those about pairs, if they are known."""
         self.engine.require(task)
+        if task is ASSESSMENT and question is None:
+            known = {index for index, (picture, reference) in enumerate(asked) if identical(picture, reference)}
+            if known:
+                return self._described_around(known, task, asked, length, report, on_text, count)
         if task is COMPARISON:
             facts, openings, coverage = self._facts_of_pairs(asked, compared, report.silent())
         else:
@@ -628,6 +695,18 @@ def _seen(found: Identification) -> Seen:
 def _like(word: str, text: str, place: int) -> str:
     """A word with a capital where the word of a text at a place has one."""
     return word[0].upper() + word[1:] if text[place].isupper() else word
+
+
+def _fitted(asked: list[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
+    """Pictures and their references at common sizes."""
+    return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
+
+
+def _larger(a: Picture | None, b: Picture | None) -> Picture | None:
+    """Of the references of two pictures that are compared, the one that none of the pictures must be enlarged to."""
+    if a is None or b is None:
+        return a
+    return b if b.height * b.width > a.height * a.width else a
 
 
 def _check_count(count: int | None) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import ranking
 from .answers import TIE
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .checks import check
 from .errors import NothingToCompare, TaskError
 from .results import Comparison, Leaderboard, Standing
@@ -21,6 +22,12 @@ from .results import Comparison, Leaderboard, Standing
 RESAMPLES = 1000
 FEWEST_GROUPS = 5
 """Groups from which on resampling them says something; with fewer, the intervals are those of the fit itself."""
+VOTE = 1.0
+"""Votes that the comparison of two pictures is worth, however sure the judge is of these two: others that the same two
+models made could have come out the other way."""
+PRIOR = 1.0
+"""Standard deviation in logits of the prior on the strength of a label. Of two labels, one rarely wins more than 19 of
+20 pairs; so it takes six pairs that all agree to be certain of an order by 95 %, as a sign test has it."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,12 @@ def leaderboard(
 ) -> Leaderboard:
     """Order labels by the comparisons of their pictures.
 
-    Bradley-Terry strengths over the labels. Their 95 % intervals come from refitting on groups drawn with replacement
-    (the groups, not the pairs, are what another batch of pictures would draw anew); with fewer than ``FEWEST_GROUPS``
-    groups that would look far too sure, so then they are those of the fit itself. Two labels tie when the difference
-    of their strengths is below 0 in at least 2.5 % and above 0 in at least 2.5 % of the refits, or when so small that
-    the judge would call it a tie. Labels without any comparison stand last, without a rank.
+    Bradley-Terry strengths over the labels, to whose fit every comparison contributes one vote. Their 95 % intervals
+    are the wider of two: those of the fit, and those of refits on groups resampled with replacement (another batch of
+    pictures would have other groups), where there are ``FEWEST_GROUPS``. Two labels tie when either leaves their order
+    open: the fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 %
+    and above 0 in at least 2.5 % of the refits; or when it is so small that the judge would call it a tie. Labels
+    without any comparison stand last, without a rank.
 
     Args:
         labels: one per picture.
@@ -116,22 +124,24 @@ def leaderboard(
     number = {name: place for place, name in enumerate(names)}
     items = [(number[labels[pair.a]], number[labels[pair.b]]) for pair in pairs]
     wins = np.array([answer.probability_a for answer in answers])
-    weight = ranking.estimate_weight(len(names), items, wins)
-    strengths = ranking.bradley_terry(len(names), items, wins, weight)
+    strengths = ranking.bradley_terry(len(names), items, wins, VOTE, PRIOR)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     resampled = len(groups) >= FEWEST_GROUPS
     if resampled:
         group_of = np.array([groups.index(pair.group) for pair in pairs])
-        draws = _resampled(len(names), items, wins, weight, group_of, len(groups), resamples, seed)
-        low, high = np.percentile(draws, (2.5, 97.5), axis=0)
+        draws = _resampled(len(names), items, wins, group_of, len(groups), resamples, seed)
+        ends = np.percentile(draws, (2.5, 97.5), axis=0)
+        low, high = np.minimum(ends[0], strengths.low), np.maximum(ends[1], strengths.high)
     else:
         low, high = strengths.low, strengths.high
 
     def tied(i: int, j: int) -> bool:
         if abs(1 / (1 + math.exp(strengths.values[j] - strengths.values[i])) - 0.5) < TIE:
             return True
+        if ranking.tied(strengths, i, j):
+            return True
         if not resampled:
-            return ranking.tied(strengths, i, j)
+            return False
         gaps = np.round(draws[:, i] - draws[:, j], 9)
         return bool(0.025 < np.mean(gaps > 0) + np.mean(gaps == 0) / 2 < 0.975)
 
@@ -163,6 +173,7 @@ def leaderboard(
         intervals="bootstrap" if resampled else "posterior",
         disagreement=float(np.mean([answer.disagreement for answer in answers])),
         shares=tuple(table),
+        certainty=min((answer.certainty for answer in answers), key=(SELF_CONSISTENCY, CALIBRATED).index),
     )
 
 
@@ -174,7 +185,7 @@ def _not_compared(label: str, labels: Sequence[str]) -> Standing:
     return Standing(rank=None, label=label, **nothing, **record, pictures=pictures, tied_with_next=False)
 
 
-def _resampled(count, items, wins, weight, group_of, groups, resamples, seed) -> np.ndarray:
+def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:
     """Strengths ``[resamples, count]`` refitted on groups drawn with replacement.
 
     Answers to the same two labels are added up first: a refit costs the same however many pictures there are.
@@ -192,7 +203,7 @@ def _resampled(count, items, wins, weight, group_of, groups, resamples, seed) ->
         answered, points = times @ asked, times @ total
         met = answered > 0
         mean = np.clip(points[met] / answered[met], 0, 1)
-        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * weight).values
+        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * VOTE, PRIOR).values
     return drawn
 
 

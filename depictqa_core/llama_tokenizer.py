@@ -100,7 +100,7 @@ def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]):
 
 
 def _fast(content: bytes):
-    model = parse_json(content.decode("utf-8"), "tokenizer.json")["model"]
+    model = parse_json(content, "tokenizer.json")["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
         raise ValueError("no BPE with byte fallback")
     merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]

@@ -12,7 +12,9 @@ STATISTICS = 974
 """How many numbers ``pixel_statistics`` gives."""
 WHOLE_PIXELS = 288 * 288
 TILE = 96
-_HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220])
+CPU = {"dtype": torch.float32, "device": "cpu"}
+"""For every new tensor: torch's default number format and device belong to the whole process."""
+_HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220], device="cpu")
 """Upper edges of all but the last bin of ``soft_histogram``, in half grey levels."""
 
 
@@ -48,9 +50,9 @@ def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if min(height, width) < 32:
         rgb = np.pad(rgb, ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0)), mode="edge")
         height, width = rgb.shape[:2]
-    picture = torch.tensor(rgb).permute(2, 0, 1)
-    rows = torch.linspace(-1, 1, height)
-    columns = torch.linspace(-1, 1, width)
+    picture = torch.tensor(rgb, device="cpu").permute(2, 0, 1)
+    rows = torch.linspace(-1, 1, height, **CPU)
+    columns = torch.linspace(-1, 1, width, **CPU)
     if height * width <= WHOLE_PIXELS:
         return picture[None], rows[None], columns[None]
     h, w = min(height, TILE), min(width, TILE)
@@ -75,7 +77,8 @@ def _log(x: torch.Tensor, floor: float = 1e-3) -> torch.Tensor:
 
 def _histogram(channel: torch.Tensor) -> torch.Tensor:
     """Share of pixels at each of the 256 grey levels, [256]."""
-    return torch.bincount(channel.flatten().round().clamp_(0, 255).to(torch.int32), minlength=256) / channel.numel()
+    levels = channel.flatten().round().clamp_(0, 255).to(torch.int32)
+    return torch.bincount(levels, minlength=256).float() / channel.numel()
 
 
 def _comb(histograms: torch.Tensor) -> torch.Tensor:
@@ -89,13 +92,15 @@ def _comb(histograms: torch.Tensor) -> torch.Tensor:
     """
     occupied = histograms > 0
     low, high = occupied.byte().argmax(1), 255 - occupied.flip(1).byte().argmax(1)
-    gaps = 1 - occupied.sum(1) / (high - low + 1)
+    gaps = 1 - occupied.sum(1).float() / (high - low + 1)
     smooth = F.avg_pool1d(F.pad(histograms[:, None], (3, 3), mode="replicate"), 7, 1)[:, 0]
     spikes = (histograms - smooth).abs().sum(1)
     alternate = (histograms[:, 1:-1] - 0.5 * (histograms[:, :-2] + histograms[:, 2:])).abs().sum(1)
     entropy = -(histograms * (histograms + 1e-9).log()).sum(1) / 5
     ends = histograms.amax(1).sqrt(), entropy, histograms[:, 0].sqrt(), histograms[:, 255].sqrt()
-    summary = torch.stack([gaps, occupied.float().mean(1), spikes, alternate, *ends, low / 255, high / 255], 1)
+    summary = torch.stack(
+        [gaps, occupied.float().mean(1), spikes, alternate, *ends, low.float() / 255, high.float() / 255], 1
+    )
     spectrum = torch.fft.rfft(histograms).abs()  # [C, 129]
     bounds = (4, 8), (8, 16), (16, 32), (32, 64), (64, 96), (96, 129)
     bands = torch.stack([spectrum[:, first:last].mean(1) for first, last in bounds], 1)
@@ -132,10 +137,10 @@ def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
     coarse = histograms.view(8, 32, 8).sum(2).sqrt().flatten()
     combs = _comb(histograms).flatten()
     cumulative = histograms[3:6].cumsum(1)
-    levels = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99])
-    quantiles = torch.searchsorted(cumulative, levels.expand(3, 7).contiguous()).flatten() / 128 - 1
+    levels = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99], **CPU)
+    quantiles = torch.searchsorted(cumulative, levels.expand(3, 7).contiguous()).flatten().float() / 128 - 1
     flat = torch.cat([x.transpose(0, 1).flatten(1), chroma.transpose(0, 1).flatten(1) + 128])  # [5, pixels]
-    correlation = torch.nan_to_num(torch.corrcoef(flat))[torch.tensor([0, 0, 1, 3]), torch.tensor([1, 2, 2, 4])]
+    correlation = torch.nan_to_num(torch.corrcoef(flat))[[0, 0, 1, 3], [1, 2, 2, 4]]
     colourful = _log(chroma.abs().mean((0, 2, 3)), 0.05)
     return torch.cat([coarse, combs, quantiles, _moments(flat), correlation, colourful])
 
@@ -145,12 +150,12 @@ def soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
     halves = (magnitude.flatten() * 2).ceil_().clamp_(max=221).to(torch.int32)
     counts = torch.bincount(halves, minlength=222).cumsum(0)
     below = torch.cat([counts[_HALF_EDGES], counts[-1:]])
-    return (below.diff(prepend=below.new_zeros(1)) / halves.numel()).sqrt()
+    return (below.diff(prepend=below.new_zeros(1)).float() / halves.numel()).sqrt()
 
 
 def share(condition: torch.Tensor) -> torch.Tensor:
     """The share of True."""
-    return condition.count_nonzero() / condition.numel()
+    return condition.count_nonzero().float() / condition.numel()
 
 
 def _gradients(x, y, chroma) -> torch.Tensor:
@@ -187,8 +192,8 @@ def _periodicity(y: torch.Tensor) -> torch.Tensor:
         d = image.diff(dim=3)
         energy = d.abs().mean((1, 2))  # [N, w-1]: mean step between neighbouring columns
         parts += [_autocorrelation(d, 12), _autocorrelation(d.transpose(2, 3), 3), _autocorrelation(energy, 12)]
-        phase = torch.arange(energy.shape[1]) % 8
-        per_phase = torch.zeros(8).index_add_(0, phase.repeat(len(energy)), energy.flatten())
+        phase = torch.arange(energy.shape[1], device="cpu") % 8
+        per_phase = torch.zeros(8, **CPU).index_add_(0, phase.repeat(len(energy)), energy.flatten())
         per_phase = per_phase / torch.bincount(phase, minlength=8) / len(energy)
         parts += [_log(per_phase / (energy.mean() + 1e-2), 0.05), (d == 0).float().mean((0, 1, 2)).std()[None] * 4]
         zero_columns = energy < 0.02 * energy.mean()
@@ -197,7 +202,7 @@ def _periodicity(y: torch.Tensor) -> torch.Tensor:
 
 
 def _dct_matrix() -> torch.Tensor:
-    k, n = torch.arange(8)[:, None], torch.arange(8)[None]
+    k, n = torch.arange(8, **CPU)[:, None], torch.arange(8, **CPU)[None]
     matrix = torch.cos(torch.pi * (n + 0.5) * k / 8) * 0.5
     matrix[0] /= 2**0.5
     return matrix
@@ -218,13 +223,13 @@ def _blocks(y, chroma) -> torch.Tensor:
     coefficients = _dct(y - 128)
     energy = _log(coefficients.abs().mean(0), 0.05).flatten()
     zeros = (coefficients.abs() < 0.6).float().mean(0).flatten()
-    radius = (torch.arange(8)[:, None] + torch.arange(8)[None]).flatten()
+    radius = (torch.arange(8, device="cpu")[:, None] + torch.arange(8, device="cpu")[None]).flatten()
     parts = [energy, zeros]
     for index in range(2):
         c = _dct(chroma[:, index : index + 1]).abs().mean(0).flatten()
         parts.append(_log(torch.stack([c[radius == r].mean() for r in range(1, 13, 2)]), 0.05))
     block_std = coefficients.square().flatten(1)[:, 1:].mean(1).sqrt()  # contrast inside each block
-    quantiles = torch.quantile(block_std, torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98]))
+    quantiles = torch.quantile(block_std, torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98], **CPU))
     return torch.cat([*parts, _log(quantiles, 0.05)])
 
 
@@ -236,20 +241,20 @@ def _residuals(x, y, chroma) -> torch.Tensor:
     residual = stack[:, :, 1:-1, 1:-1] - smooth
     flat = residual.flatten(1)
     parts = [_moments(flat)[6:]]
-    correlation = torch.nan_to_num(torch.corrcoef(flat[:3]))[torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])]
+    correlation = torch.nan_to_num(torch.corrcoef(flat[:3]))[[0, 0, 1], [1, 2, 2]]
     luma = residual[3]
     parts += [correlation, _autocorrelation(luma, 3), _autocorrelation(luma.transpose(1, 2), 3)]
     diagonal = (luma[:, 1:, 1:] * luma[:, :-1, :-1]).mean() / (luma.square().mean() + 1e-3)
     parts.append(diagonal[None])
     local = F.avg_pool2d(residual.square_(), 8).sqrt_().flatten(1)  # [6, blocks]; nothing needs the residual any more
-    spread = torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.95])
+    spread = torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.95], **CPU)
     parts.append(_log(torch.quantile(local, spread, dim=1), 0.05).flatten())
     bright = F.avg_pool2d(smooth[3], 8).flatten()
     band = (bright / 256 * 6).long().clamp(0, 5)
     for channel in (0, 3):
-        sums = torch.zeros(6).index_add_(0, band, local[channel])
+        sums = torch.zeros(6, **CPU).index_add_(0, band, local[channel])
         count = torch.bincount(band, minlength=6)
-        parts.append(torch.where(count > 0, _log(sums / count.clamp(min=1), 0.05), torch.zeros(6)))
+        parts.append(torch.where(count > 0, _log(sums / count.clamp(min=1), 0.05), torch.zeros(6, **CPU)))
     centre = stack[:3, :, 1:-1, 1:-1]
     step = centre - (smooth[:3] * 9 - centre) / 8
     impulses = [share(step > t) for t in (40, 90)] + [share(step < -t) for t in (40, 90)]
@@ -296,6 +301,6 @@ def _directions(y, rows, columns) -> torch.Tensor:
         rings += [_log(a, 0.1), _log(b, 0.1) - _log(a, 0.1)]
     angle = torch.atan2(gy, gx) % torch.pi
     bins = (angle / torch.pi * 8).long().clamp(0, 7).flatten()
-    energy = torch.zeros(8).index_add_(0, bins, (gx * gx + gy * gy).sqrt().flatten())
+    energy = torch.zeros(8, **CPU).index_add_(0, bins, (gx * gx + gy * gy).sqrt().flatten())
     energy = energy / (energy.sum() + 1e-3)
     return torch.cat([shape, ordered.flatten(), torch.stack(rings), energy, energy.sort().values])

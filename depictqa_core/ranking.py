@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .calibration import OrderCalibration
+
 # Standard deviation of the Gaussian prior on every strength, in logits: wide enough to pull a strength of 3 by little,
 # narrow enough that items which win always, or were never asked, have finite strengths and honest, wide intervals.
 PRIOR = 5.0
@@ -34,17 +36,21 @@ class Strengths:
         covariance: float64 ``[n, n]`` of the centred values.
         weight: mean number of votes that one answer counted for.
         answers: what was fitted: first and second items, answers, weights (each one per pair), prior precision.
+        calibration: how far the strengths can be trusted; None where that was never measured: then ``probability`` is
+            the judge's self-consistency.
     """
 
     values: np.ndarray
     covariance: np.ndarray
     weight: float
     answers: tuple = field(repr=False)
+    calibration: OrderCalibration | None = None
 
     @property
     def deviations(self) -> np.ndarray:
-        """Standard deviation of every value, ``[n]``."""
-        return np.sqrt(np.maximum(np.diag(self.covariance), 0))
+        """Standard deviation of every value, ``[n]``; with a calibration, the error of the judge is part of it."""
+        own = 0.0 if self.calibration is None else self.calibration.variance
+        return np.sqrt(np.maximum(np.diag(self.covariance), 0) + own)
 
     @property
     def low(self) -> np.ndarray:
@@ -56,15 +62,26 @@ class Strengths:
         """Upper ends of the 95 % intervals, ``[n]``."""
         return self.values + _Z95 * self.deviations
 
-    def probability(self, i: int, j: int) -> float:
-        """Posterior probability that the true strength of i is above that of j (not that i wins the next vote).
+    def probabilities(self) -> np.ndarray:
+        """``probability`` of every pair ``[n, n]``; with a calibration only."""
+        variances = np.diag(self.covariance)
+        spread = variances[:, None] + variances - 2 * self.covariance
+        return self.calibration.probability(self.values[:, None] - self.values, spread)
 
-        By the signed root of the deviance against the best fit with both equal. The curvature alone would call answers
-        near 0 and 1 uncertain, because the likelihood is flat there.
+    def probability(self, i: int, j: int) -> float:
+        """Probability that i is better than j (not that i wins the next vote).
+
+        With a calibration it is that of the true order. Without one it is the posterior probability that the judge
+        would put i above j after very many answers: how consistent it is with itself, whether it is right or not.
+
+        The latter by the signed root of the deviance against the best fit with both equal. The curvature alone would
+        call answers near 0 and 1 uncertain, because the likelihood is flat there.
         """
         gap = float(self.values[i] - self.values[j])
         if i == j or gap == 0:
             return 0.5
+        if self.calibration is not None:
+            return float(self.probabilities()[i, j])
         first, second, wins, weights, precision = self.answers
         first, second = np.where(first == j, i, first), np.where(second == j, i, second)
         precisions = np.full(len(self.values), precision)
@@ -85,7 +102,13 @@ def all_pairs(n: int) -> list[Pair]:
 
 
 def bradley_terry(
-    n: int, pairs: Sequence[Pair], wins, weight=1.0, prior: float = PRIOR, start: np.ndarray | None = None
+    n: int,
+    pairs: Sequence[Pair],
+    wins,
+    weight=1.0,
+    prior: float = PRIOR,
+    start: np.ndarray | None = None,
+    calibration: OrderCalibration | None = None,
 ) -> Strengths:
     """Maximum a posteriori Bradley-Terry strengths, by Newton's method with step halving.
 
@@ -98,9 +121,11 @@ def bradley_terry(
             (0 or 1), m for shares of m votes; see ``estimate_weight`` for the soft answers of a model.
         prior: standard deviation in logits of the Gaussian prior (mean 0) on every strength.
         start: values near the answer, such as those of fewer pairs: they save time and change nothing.
+        calibration: of the judge that answered, for the Strengths; its weight belongs into ``weight``.
 
     Returns:
-        The strengths, centred, with their covariance from the Hessian.
+        The strengths, centred, with their covariance from the Hessian; with a calibration, from the mean curvature of
+        the likelihood between a tie and the fit, as answers near 0 and 1 lie where the likelihood is flat.
 
     Raises:
         ValueError: an item out of range or paired with itself, or wins, weights or prior out of range.
@@ -110,12 +135,13 @@ def bradley_terry(
     values = _minimise(problem, np.zeros(n) if start is None else start, 1e-18)
     mean_weight = float(answers[3].mean()) if len(answers[3]) else PRIOR_WEIGHT
     if n == 0:
-        return Strengths(values, np.zeros((0, 0)), mean_weight, answers)
+        return Strengths(values, np.zeros((0, 0)), mean_weight, answers, calibration)
     # The prior's pull sums to 0 at the optimum, so the values are centred already, up to rounding.
-    covariance = np.linalg.inv(_derivatives(problem, values)[1])
+    curvature = _curvature if calibration is None else _mean_curvature
+    covariance = np.linalg.inv(_hessian(problem, curvature(values[answers[0]] - values[answers[1]])))
     covariance = covariance - covariance.mean(0)
     covariance = covariance - covariance.mean(1, keepdims=True)
-    return Strengths(values - values.mean(), (covariance + covariance.T) / 2, mean_weight, answers)
+    return Strengths(values - values.mean(), (covariance + covariance.T) / 2, mean_weight, answers, calibration)
 
 
 def estimate_weight(
@@ -182,7 +208,10 @@ def choose_pairs(
     def score(of):
         i, j = rows[of], columns[of]
         variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 1e-12)
-        doubt = _sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # the normal tail to within 0.01
+        if strengths.calibration is None:
+            doubt = _sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # the normal tail to within 0.01
+        else:
+            doubt = 1 - strengths.calibration.probability(gap[of], variance)
         return np.where(free[of], np.round(worth[of] * doubt * np.log1p(information[of] * variance), 12), -1.0)
 
     chosen, likely, bound = [], np.zeros(0, np.intp), np.inf  # no pair that is not likely scores above the bound
@@ -250,6 +279,7 @@ def rank_pairs(
     progress: Callable[[int, int], None] | None = None,
     weight: float | None = None,
     prior: float = PRIOR,
+    calibration: OrderCalibration | None = None,
 ) -> Outcome:
     """Ask pairs, batch by batch, until the top is decided or the budget is used, and fit strengths to all answers.
 
@@ -264,6 +294,8 @@ def rank_pairs(
         progress: called as ``progress(done, total)`` in pairs after every batch; what it raises passes through.
         weight: votes per answer as in ``bradley_terry``; None estimates it from the answers (``estimate_weight``).
         prior: as in ``bradley_terry``.
+        calibration: of the judge; its weight takes the place of ``weight``, and the top is decided when its calibrated
+            probability says so.
 
     Raises:
         ValueError: ``ask`` returned a wrong number of answers, or one outside 0..1; ``top`` is below 1.
@@ -275,7 +307,8 @@ def rank_pairs(
     top = None if top is None or top >= n else top
     pairs: list[Pair] = []
     wins: list[float] = []
-    strengths = bradley_terry(n, [], [], prior=prior)
+    weight = weight if calibration is None else calibration.weight
+    strengths = bradley_terry(n, [], [], prior=prior, calibration=calibration)
     todo = all_pairs(n) if total == full and top is None else []
     stopped = ALL_PAIRS if total == full else BUDGET
     batch = batch or (n if top is None else max(1, n // 2))
@@ -291,7 +324,7 @@ def rank_pairs(
         wins += answers
         if not todo or len(pairs) == total:
             votes = estimate_weight(n, pairs, wins, prior, strengths.values) if weight is None else weight
-            strengths = bradley_terry(n, pairs, wins, votes, prior, strengths.values)
+            strengths = bradley_terry(n, pairs, wins, votes, prior, strengths.values, calibration)
         if progress is not None:
             progress(len(pairs), total)
         if top is not None and len(pairs) < total and top_decided(strengths, top, confidence):
@@ -307,6 +340,8 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     """
     places = order(strengths)
     inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
+    if strengths.calibration is not None:
+        return _calibrated_doubt(strengths, inside, outside) <= 1 - confidence
     gaps = strengths.values[inside][:, None] - strengths.values[outside]  # [top, n - top]
     variances = np.diag(strengths.covariance)
     spread = variances[inside][:, None] + variances[outside] - 2 * strengths.covariance[np.ix_(inside, outside)]
@@ -322,6 +357,18 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
             break
         doubt += 1 - strengths.probability(int(inside[i]), int(outside[j]))
     return doubt <= allowed
+
+
+def _calibrated_doubt(strengths: Strengths, inside: np.ndarray, outside: np.ndarray) -> float:
+    """The doubts of ``top_decided`` under a calibration.
+
+    Lapses are those of items, not of pairs: an item inside about which the strengths tell nothing is in doubt once, and
+    one outside, which then could stand anywhere, belongs inside as rarely as any item does. So they do not add up
+    over all pairs.
+    """
+    lapse = strengths.calibration.lapse
+    pairs = 1 - strengths.probabilities()[np.ix_(inside, outside)] - lapse  # without the lapses
+    return float(pairs.sum()) + lapse * min(2 * min(len(inside), len(outside)), pairs.size)
 
 
 def order(strengths: Strengths, scores: Sequence[float] | None = None) -> list[int]:
@@ -341,6 +388,8 @@ def told_apart(strengths: Strengths) -> np.ndarray:
     Asks for few of the exact probabilities: where the curvature alone is sure of an order they are as well, and of the
     other items above one, those of which it is most nearly sure are looked at until one is tied with it.
     """
+    if strengths.calibration is not None:
+        return 2 * np.abs(strengths.probabilities() - 0.5) >= 0.95
     variances = np.diag(strengths.covariance)
     spread = np.sqrt(np.maximum(variances[:, None] + variances - 2 * strengths.covariance, 1e-12))
     gaps = (strengths.values[:, None] - strengths.values) / spread  # [n, n], in standard deviations
@@ -407,15 +456,34 @@ def _derivatives(problem, values):
     """Gradient ``[n]`` and Hessian ``[n, n]`` of the loss."""
     first, second, wins, weights, precisions = problem
     n = len(values)
-    expected = _sigmoid(values[first] - values[second])
-    pull = weights * (expected - wins)
+    margin = values[first] - values[second]
+    pull = weights * (_sigmoid(margin) - wins)
     gradient = np.bincount(first, pull, n) - np.bincount(second, pull, n) + precisions * values
-    hessian = np.zeros((n, n))
-    np.add.at(hessian, (first, second), -weights * expected * (1 - expected))
+    return gradient, _hessian(problem, _curvature(margin))
+
+
+def _hessian(problem, curvature):
+    """Hessian ``[n, n]`` of the loss from the curvature of every answer at weight 1."""
+    first, second, _, weights, precisions = problem
+    hessian = np.zeros((len(precisions), len(precisions)))
+    np.add.at(hessian, (first, second), -weights * curvature)
     hessian += hessian.T
     np.fill_diagonal(hessian, 0)  # an item against itself, of two merged ones, tells nothing
     np.fill_diagonal(hessian, precisions - hessian.sum(1))
-    return gradient, hessian
+    return hessian
+
+
+def _curvature(margin):
+    """Second derivative of -log sigmoid at a difference of strengths."""
+    expected = _sigmoid(margin)
+    return expected * (1 - expected)
+
+
+def _mean_curvature(margin):
+    """The curvature whose parabola costs as much from the margin to a tie as the likelihood of an answer that fits it:
+    twice the relative entropy of sigmoid(margin) and 1/2, over the squared margin; 1/4 at 0."""
+    size = np.maximum(np.abs(margin), 1e-3)
+    return 2 * (size * _sigmoid(size) - np.logaddexp(0, size) + math.log(2)) / size**2
 
 
 def _minimise(problem, values, tolerance):

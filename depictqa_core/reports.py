@@ -7,6 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
+from .calibration import CALIBRATED
 from .confidence import reliable, uncovered
 from .ranking import BUDGET, TOP_DECIDED, default_budget
 from .results import (
@@ -74,6 +75,7 @@ def _row(result: dict) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
+NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
 """Stand before what has less confidence than asked for, and before what has too little coverage at any confidence; such
 answers are shown all the same."""
@@ -95,17 +97,28 @@ def identification_table(results: Sequence[Identification], width: int | None = 
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
         labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage)
         rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
-    return table(["picture", "distortion", "confidence", "otherwise"], rows, "<<><", width, shrink=0)
+    return table(["picture", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture: the score with its spread, and the most probable level."""
+    """One line per picture: the score with its interval, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
         level = _marked(level, result.confidence, minimum, result.coverage)
-        rows.append([result.picture, f"{result.score:.1f}", f"±{result.spread:.1f}", level, f"{result.confidence:.2f}"])
-    return table(["picture", "score", "spread", "level", "confidence"], rows, "<>><>", width, shrink=0)
+        interval = f"{result.low:.0f} .. {result.high:.0f}"
+        rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
+    return table(["picture", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
+
+
+def _certainty(results: Sequence[Identification | Score]) -> str:
+    """What the confidences of a table are: the heading of their column."""
+    return "consistency" if not_calibrated(results) else "confidence"
+
+
+def not_calibrated(results: Sequence) -> list[str]:
+    """A line that says so where the certainty of a result was not measured on held-out images; else none."""
+    return [NOT_CALIBRATED] * any(result.certainty != CALIBRATED for result in results)
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
@@ -168,6 +181,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
     foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
+        foot += "; ranks by self-consistency, not calibrated" * bool(not_calibrated([ranking]))
     return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
 
 
@@ -219,9 +233,10 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
         f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
         f"the two orders of asking differ by {board.disagreement:.2f} on average.",
         {
-            "bootstrap": "Intervals: 95 %, by drawing the groups anew.",
-            "posterior": "Intervals: 95 % of the fit; too few groups to draw them anew, so take them lightly.",
+            "bootstrap": "Intervals: 95 %, one vote per comparison, at least as wide as resampled groups make them.",
+            "posterior": "Intervals: 95 %, one vote per comparison; too few groups to resample them.",
         }[board.intervals],
+        *not_calibrated([board]),
     ]
     if any(standing.tied_with_next for standing in board.standings):
         notes.append('Labels with the same rank (such as "2=") cannot be told apart.')

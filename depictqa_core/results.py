@@ -3,6 +3,8 @@
 import math
 from dataclasses import asdict, dataclass
 
+from .calibration import SELF_CONSISTENCY
+
 
 class _Result:
     def to_dict(self) -> dict:
@@ -37,13 +39,16 @@ class Identification(_Result):
         labels: lower-case distortion names, at most two; empty for a picture found pristine.
         text: the answer as the model words it, such as ``"Noise and insufficient brightness"`` or ``"None"``.
         probabilities: the 13 single labels by falling probability; they sum to 1.
-        confidence: 0..1, the probability of ``text`` among all answers that the question allows.
+        confidence: 0..1, the probability of ``text`` among all answers that the question allows: how probable it is
+            that exactly these labels are right.
         severities: how severe each of ``labels`` is, 1 (slight) to 5 (catastrophic): the mean of the grades under their
             probabilities. None from a model that was never taught to grade, and where grades were not asked for.
         coverage: 0..1, how much of its probability the model gives to the allowed answers of the question at all,
             before any calibration. Below ``confidence.LOW_COVERAGE`` the answer is doubtful, below
             ``confidence.LEAST_COVERAGE`` it is unreliable whatever its confidence. None if unknown.
         severity_coverage: the same for the question about each of ``severities``.
+        certainty: ``"calibrated"`` where the checkpoint has a temperature for the question, fitted on held-out images:
+            then such a confidence is right as often as it says on images like those. Otherwise ``"self-consistency"``.
     """
 
     picture: str
@@ -54,6 +59,7 @@ class Identification(_Result):
     severities: tuple[float, ...] | None = None
     coverage: float | None = None
     severity_coverage: tuple[float, ...] | None = None
+    certainty: str = SELF_CONSISTENCY
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,8 @@ class Description(_Result):
     Attributes:
         picture: name of the picture.
         text: the answer.
-        confidence: 0..1, or None for an empty answer.
+        confidence: 0..1, or None for an empty answer. It is not calibrated: it ranks answers, it is not the share of
+            right ones.
         confidence_method: how it was computed.
         coverage: as in ``Identification``, where the answer contains one of a closed set: the lowest of these. None for
             free text.
@@ -83,14 +90,20 @@ class Score(_Result):
     Attributes:
         picture: name of the picture.
         score: 0 (worst) to 100 (flawless), the mean of a distribution.
-        spread: standard deviation of that distribution, in points.
-        confidence: 0..1, one minus the spread over the largest possible spread (50 points).
+        spread: standard deviation of that distribution, in points; it is no error bar, see ``low`` and ``high``.
+        confidence: 0..1, the probability that the true quality is within 10 points of ``score``.
         levels: the five rating levels, best first, with their probabilities.
-        low, high: the interval of about 95 %, in points.
+        low, high: in points; the true quality is between them with a probability of 95 %.
         method: ``"levels"``, when the model named a level and the distribution is that over the five levels; or
             ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
             taught levels. Scores of the two methods are not on one scale.
         coverage: as in ``Identification``; with method "anchors" the lowest of all comparisons.
+        certainty: ``"calibrated"`` where confidence and interval come from an error model that was fitted on held-out
+            images (``calibration.ScoreCalibration``). The true quality is that of the records it was fitted on; for
+            the included model, and any other that is calibrated on records of ``python -m training build``: 100 points
+            for an undistorted image and 18 less per step of severity, moved a little by what full-reference metrics
+            see. It is not the opinion of people. Otherwise ``"self-consistency"``: both come from the judge's answers
+            alone and tell how much it wavers between levels, not how often it is wrong.
     """
 
     picture: str
@@ -102,6 +115,7 @@ class Score(_Result):
     high: float
     method: str
     coverage: float | None = None
+    certainty: str = SELF_CONSISTENCY
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,7 @@ class Comparison(_Result):
         confidence: 0.5..1, the probability of the more probable winner.
         text: the comparison in words, or None when no words were asked for. It agrees with ``verdict``.
         coverage: as in ``Identification``; the lower one of both orders.
+        certainty: as in ``Identification``.
     """
 
     picture_a: str
@@ -127,6 +142,7 @@ class Comparison(_Result):
     confidence: float
     text: str | None = None
     coverage: float | None = None
+    certainty: str = SELF_CONSISTENCY
 
 
 @dataclass(frozen=True)
@@ -134,12 +150,13 @@ class RankedPicture(_Result):
     """One place of a ranking.
 
     Attributes:
-        rank: 1 is best: one more than how many pictures are better with 95 % certainty (by a point and more with method
-            "score"). Pictures that share a rank cannot be told apart.
+        rank: 1 is best: 1 + the number of pictures that are better with 95 % certainty (``Ranking.certainty``); with
+            method "score", by a point and more. Pictures that share a rank cannot be told apart.
         index: position of the picture in the input, from 0.
         picture: name of the picture.
-        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; with method "score" the
-            score in points with its interval.
+        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval, which contains the
+            judge's own error where the ranking is calibrated; with method "score" the score in points with its
+            interval.
         score, spread: the picture's own score in points and its standard deviation, or None if it was not asked for.
         labels: distortions found in it; empty for a picture found pristine, None if it was not asked for.
         reason: one sentence on why it stands here.
@@ -174,6 +191,10 @@ class Ranking(_Result):
         stopped: why no more were asked: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with method
             "score".
         coverage: the lowest one of all answers that it was made of, as in ``Identification``.
+        certainty: of ranks and intervals. ``"calibrated"``: of the orders that are certain by 95 %, so many are right,
+            as measured on held-out pairs of known order (``calibration.OrderCalibration``). ``"self-consistency"``: the
+            judge would give this order again, whether it is right or not; so from checkpoints without a calibration of
+            the order. With method "score", that of the scores' intervals.
     """
 
     pictures: tuple[RankedPicture, ...]
@@ -183,6 +204,7 @@ class Ranking(_Result):
     budget: int | None
     stopped: str
     coverage: float | None = None
+    certainty: str = SELF_CONSISTENCY
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -195,7 +217,7 @@ class Standing(_Result):
     """One place of a leaderboard.
 
     Attributes:
-        rank: 1 is best: one more than how many labels are better with 95 % certainty. Labels that share a rank cannot
+        rank: 1 is best: 1 + the number of labels that are better with 95 % certainty. Labels that share a rank cannot
             be told apart. None for a label that was compared with no other: it stands last.
         label: the model, sampler, LoRA or prompt.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; NaN if not compared.
@@ -226,10 +248,12 @@ class Leaderboard(_Result):
         standings: best first.
         comparisons: how many pairs were asked.
         groups: how many prompts (and seeds) they came from.
-        intervals: ``"bootstrap"`` over the groups, or ``"posterior"`` of the fit where the groups are few.
+        intervals: ``"posterior"`` of the fit, in which one pair of pictures is one vote about their labels; or
+            ``"bootstrap"`` over the groups where these are not few, at least as wide as the posterior.
         disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
         shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
             None where the two never met.
+        certainty: that of the comparisons (``Comparison.certainty``).
     """
 
     standings: tuple[Standing, ...]
@@ -238,6 +262,7 @@ class Leaderboard(_Result):
     intervals: str
     disagreement: float
     shares: tuple[tuple[float | None, ...], ...]
+    certainty: str = SELF_CONSISTENCY
 
     @property
     def uncompared(self) -> tuple[str, ...]:

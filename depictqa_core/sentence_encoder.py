@@ -36,16 +36,17 @@ class SentenceEncoder:
                 f"sentence encoder '{folder}' is no folder of a model (no config.json in it): give one such as"
                 " all-MiniLM-L6-v2, with model.safetensors and tokenizer"
             )
+        import torch
         from transformers import AutoModel, AutoTokenizer
 
         from .checkpoints import quiet
 
         safe = {"local_files_only": True, "trust_remote_code": False}
         try:
-            with quiet():
+            with quiet(), torch.device("cpu"):  # whatever device is the default of the process
                 self.tokenizer = AutoTokenizer.from_pretrained(str(folder), **safe)
                 self.model, report = AutoModel.from_pretrained(
-                    str(folder), use_safetensors=True, output_loading_info=True, **safe
+                    str(folder), use_safetensors=True, output_loading_info=True, torch_dtype=torch.float32, **safe
                 )
             self.model = self.model.float().eval().to(device)
         except Exception as error:  # whatever a damaged folder makes the libraries raise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from . import drawing
+from .calibration import CALIBRATED
 from .checks import check
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
 from .errors import TaskError
@@ -294,10 +295,11 @@ def _sentence(parts: Sequence[str]) -> str:
 def _legend(ranking: Ranking, places: Sequence[RankedPicture]) -> list[str]:
     lines = []
     if places[0].score is not None:
-        lines.append("score: 0 (worst) to 100 (flawless); the line is the standard deviation.")
+        lines.append("score: 0 (worst) to 100 (flawless); the line is the standard deviation of its levels.")
     if ranking.comparisons:
         lines.append("strength: Bradley-Terry, in log odds, on one scale for all; the line is the 95 % interval.")
     if any(place.tied_with_next for place in places):
-        lines.append("rank: one more than how many pictures are better with 95 % certainty.")
+        certainty = "certainty" if ranking.certainty == CALIBRATED else "self-consistency of the judge"
+        lines.append(f"rank: 1 + the number of pictures that are better with 95 % {certainty}.")
         lines.append('Pictures with the same rank (such as "2=") cannot be told apart.')
     return lines

@@ -36,6 +36,27 @@ GRADES = ("slight", "moderate", "obvious", "serious", "catastrophic")
 
 WINNERS = ("Image A", "Image B")
 
+FAULTS = (
+    "seams",
+    "grid pattern",
+    "banding",
+    "color cast",
+    "color fringing",
+    "ghosting",
+    "moire",
+    "row glitches",
+    "missing region",
+    "overlay",
+    "waxy smoothing",
+    "sharpening halos",
+    "latent noise",
+    "burned contrast",
+    "failed frame",
+)
+"""Faults of generation and delivery, a second closed vocabulary next to ``DISTORTIONS``. An image can have several."""
+
+FAULT_ANSWERS = ("Yes", "No")
+
 SHORT_TAIL = " Answer the question using a single word or phrase."
 _SHORT_PHRASES = ("single word", "one word", "a word", "single phrase", "one phrase", "a phrase")
 
@@ -45,7 +66,7 @@ class Task:
     """One kind of question.
 
     Attributes:
-        name: identification, assessment, rating, comparison, score, severity or question.
+        name: identification, assessment, rating, comparison, score, severity, faults or question.
         pair: True when it is about Image A and Image B, False for one picture.
         brief: True when the answer is one of a closed set (``answers``), False for free text.
         question: the default question, without the short-answer tail.
@@ -76,11 +97,12 @@ COMPARISON = Task(
 )
 SCORE = Task("score", False, True, "How would you rate the quality of the evaluated image?")
 SEVERITY = Task("severity", False, True, "How severe is the main distortion in the evaluated image?")
+FAULT = Task("faults", False, True, "Does the evaluated image show any fault of generation or delivery?")
 QUESTION = Task("question", False, False, "Is the quality of the image good?" + SHORT_TAIL)
 PAIR_QUESTION = Task("question", True, False, "Is Image A sharper than Image B?" + SHORT_TAIL)
 """Short questions of any other kind: yes or no, a choice of options, or a word that is asked for. Their answers are
 those that the question lists (``listed_answers``), or else free."""
-TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY, QUESTION)}
+TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY, FAULT, QUESTION)}
 
 ONE_ISSUE = "What is the ONE most critical image quality issue in the evaluated image?"
 TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluated image?"
@@ -90,6 +112,22 @@ TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluat
 def severity_question(label: str) -> str:
     """The severity question about one distortion of ``DISTORTIONS``."""
     return f"How severe is the {label} in the evaluated image?"
+
+
+def fault_question(fault: str | None = None) -> str:
+    """Return the yes-or-no question about one fault of ``FAULTS``, or about any fault.
+
+    Each fault has a question of its own with the answers ``FAULT_ANSWERS``: several can be true at once, every
+    probability is exact, and the questions share the prompt up to the fault's name, so the image is read once.
+
+    Raises:
+        TaskError: the fault is not in ``FAULTS``.
+    """
+    if fault is None:
+        return FAULT.question
+    if fault not in FAULTS:
+        raise TaskError(f"unknown fault '{fault}': choose one of {', '.join(FAULTS)}")
+    return f"Does the evaluated image show the fault {fault}?"
 
 
 @dataclass(frozen=True)
@@ -136,6 +174,8 @@ _OPTIONS_END = re.compile(r"\s*(?:\n|(?:^|(?<=[.?!\s]))(?:Answer|Choose|Select|R
 _DISTORTION = re.compile(
     r"\b(?:distortion|degradation|issue|problem|artifact|defect|flaw|impairment)(?:s|\(s\))?(?!\w)", re.IGNORECASE
 )
+_FAULT = re.compile(rf"\bthe fault (?:{'|'.join(FAULTS)})\b|\bfault of generation or delivery\b")
+"""A question of the task ``faults``: about one fault by its name, or about all of them."""
 
 
 def task_of(question: str, pair: bool) -> Task:
@@ -153,6 +193,8 @@ def task_of(question: str, pair: bool) -> Task:
     polar = _POLAR.search(question.replace(SHORT_TAIL, ""))
     if pair:
         return other if polar and not _A_OR_B.search(question) else RATING
+    if _FAULT.search(question):
+        return FAULT
     if polar:
         return other
     if re.search(r"\bHow (severe|strong)\b", question):
@@ -235,6 +277,8 @@ def answers(task: Task, question: str) -> tuple[str, ...]:
         return tuple(level.capitalize() for level in LEVELS)
     if task is SEVERITY:
         return tuple(grade.capitalize() for grade in GRADES)
+    if task is FAULT:
+        return FAULT_ANSWERS
     if task is IDENTIFICATION:
         return identification_answers(issue_count(question))
     raise TaskError(f"the {task.name} task has no closed set of answers")

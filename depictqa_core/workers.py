@@ -1,12 +1,12 @@
-"""Threads that work on several pictures at a time, each computing with its own share of the processor cores."""
+"""Threads that work on several images at a time, each computing on one processor core."""
 
 import contextlib
 import ctypes
-import functools
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import torch
 
@@ -17,7 +17,7 @@ def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list
     """``[work(item) for item in items]``, several at a time.
 
     Small operations gain nothing from several threads inside them, and lose much when the cores are busy: many
-    pictures with one thread each are faster than one picture with all threads.
+    images with one thread each are faster than one image with all threads.
 
     Args:
         work: called in inference mode, from any thread.
@@ -27,24 +27,26 @@ def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list
     Raises:
         what ``work`` or ``check`` raises, once nothing is running any more.
     """
-    threads = torch.get_num_threads()
-    workers = min(threads, len(items))
-    if workers < 2:
+    at_once = min(torch.get_num_threads(), len(items))
+    if at_once < 2:
         results = []
         for item in items:
             results.append(_quietly(work, item))
             check()
         return results
-    running = {_pool(workers, threads // workers).submit(_quietly, work, item): item for item in items}
+    pool, waiting, running = _pool(), deque(enumerate(items)), {}
+    results = [None] * len(items)
     try:
-        for done in as_completed(running):
-            done.result()
-            check()
-        return [future.result() for future in running]
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                index, item = waiting.popleft()
+                running[pool.submit(_quietly, work, item)] = index
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                results[running.pop(done)] = done.result()
+                check()
+        return results
     finally:
-        started = [future for future in running if not future.cancel()]
-        for future in started:
-            future.exception()
+        wait(running)
 
 
 def _quietly(work: Callable, item):
@@ -63,23 +65,37 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, 2**26)
 
 
-@functools.cache
-def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
-    """A pool whose threads compute with ``threads`` threads each; those of all other threads stay as they are."""
-    before = torch.get_num_threads()
-    ready = threading.Barrier(workers + 1)
-    pool = ThreadPoolExecutor(workers, "depictqa", _use_threads, (threads,))
-    for _ in range(workers):
+def _pool() -> ThreadPoolExecutor:
+    """The one pool of this process: as many threads as torch uses when it is first needed, each computing alone."""
+    with _lock:
+        if not _pools:
+            _pools.append(_new_pool(torch.get_num_threads()))
+        return _pools[0]
+
+
+def _new_pool(size: int) -> ThreadPoolExecutor:
+    ready = threading.Barrier(size + 1)
+    pool = ThreadPoolExecutor(size, "depictqa", _compute_alone)
+    for _ in range(size):
         pool.submit(ready.wait)
     ready.wait()  # every thread has begun, and has set its number
-    torch.set_num_threads(before)  # the number that threads begin with is common to all
+    torch.set_num_threads(size)  # threads that begin later take over a number that is common to all
     return pool
 
 
-def _use_threads(count: int) -> None:
+def _compute_alone() -> None:
     torch.get_num_threads()  # a thread takes over the common number when it first asks, even after it set its own
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
+
+
+_lock, _pools = threading.Lock(), []
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()  # threads do not survive a fork
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_after_fork)

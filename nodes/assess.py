@@ -5,6 +5,7 @@ import math
 
 from comfy_api.latest import io
 
+from ..depictqa_core.reports import not_calibrated
 from .shown import REPORT_TOOLTIP, Table, node_output, percent, report, stream
 from .sockets import (
     IMAGES_TOOLTIP,
@@ -66,7 +67,7 @@ class IdentifyDistortions(io.ComfyNode):
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="How probable each answer is among all that could be given, 0 to 1.",
+                    tooltip="Probability 0 to 1 that exactly this answer is right, among all that could be given.",
                 ),
                 io.String.Output(
                     "probabilities",
@@ -157,7 +158,8 @@ class DescribeImages(io.ComfyNode):
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="How sure each answer is, 0 to 1; NaN where the judge cannot tell.",
+                    tooltip="Mean probability of the words that matter, 0 to 1: it orders answers, and is not "
+                    "calibrated. NaN where there is none.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
             ],
@@ -196,7 +198,7 @@ class ScoreImages(io.ComfyNode):
             node_id="DepictQA_ScoreImages",
             display_name="Score Images",
             category="DepictQA/assess",
-            description="Scores the quality of each picture from 0 (worst) to 100 (flawless), with its spread.",
+            description="Scores the quality of each picture from 0 (worst) to 100 (flawless), with its error.",
             is_input_list=True,
             is_output_node=True,
             inputs=[
@@ -213,26 +215,27 @@ class ScoreImages(io.ComfyNode):
                     "spreads",
                     display_name="spreads",
                     is_output_list=True,
-                    tooltip="Standard deviation of each score, in points: large where the judge wavers.",
+                    tooltip="Standard deviation of the judge's level probabilities, in points. It is no error bar: see "
+                    "lows and highs.",
                 ),
                 io.Float.Output(
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="How sure each score is, 0 to 1.",
+                    tooltip="Probability 0 to 1 that the true quality is within 10 points of the score.",
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
                 io.Float.Output(
                     "lows",
                     display_name="lows",
                     is_output_list=True,
-                    tooltip="Lower end of the 95 % interval of each score.",
+                    tooltip="Lower end of the interval that contains the true quality with a probability of 95 %.",
                 ),
                 io.Float.Output(
                     "highs",
                     display_name="highs",
                     is_output_list=True,
-                    tooltip="Upper end of the 95 % interval of each score.",
+                    tooltip="Upper end of the interval that contains the true quality with a probability of 95 %.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -255,7 +258,12 @@ class ScoreImages(io.ComfyNode):
             report("score", model, [answer.to_dict() for answer in answers], notices),
             [answer.low for answer in answers],
             [answer.high for answer in answers],
-            table=Table(["", "score", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
+            table=Table(
+                ["", "score", "95 % interval", "confidence"],
+                rows,
+                [(picture,) for picture in pictures],
+                [*notices, *not_calibrated(answers)],
+            ),
         )
 
 

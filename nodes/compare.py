@@ -77,7 +77,7 @@ class CompareImages(io.ComfyNode):
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="Probability of the more probable winner, 0.5 to 1.",
+                    tooltip="Probability that the more probable winner is better, 0.5 to 1.",
                 ),
                 io.Float.Output(
                     "disagreements",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.files import Found, NoPictures, equal_names, leads_around, left_out_lines, search
-from ..depictqa_core.images import as_picture
+from ..depictqa_core.images import as_picture, notices_of
 from ..depictqa_core.storing import below
 from .drawn import to_image
 from .shown import Table, node_output, plain
@@ -118,6 +118,7 @@ class LoadFolder(io.ComfyNode):
         ]
         said = f"{len(pictures)} of {len(found.names)} pictures of {folder}"
         others = [replace(one, path=os.path.relpath(one.path, root)) for one in found.left_out]
+        unreadable += map(readable, notices_of(pictures))
         report = "\n".join([said, *unreadable, *left_out_lines(others, expected=True)])
         rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
         notices = [said, *unreadable, *left_out_lines(others)]

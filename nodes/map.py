@@ -4,6 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.quality_map import SMALLEST, TILE, cut, grid, heat_picture, quality_map
+from ..depictqa_core.references import common_size
 from .drawn import drawn_output, to_image
 from .shown import REPORT_TOOLTIP, report
 from .sockets import (
@@ -104,6 +105,8 @@ class QualityMap(io.ComfyNode):
             relative = choice(one(scale), SCALES, "scale") == "relative"
             pictures = to_pictures(flatten(images), "image")
             references, notices = to_reference(reference, pictures)
+            if references:
+                pictures = [common_size((one,), whole)[0][0] for one, whole in zip(pictures, references)]
             grids = [grid(picture.height, picture.width, one(tile)) for picture in pictures]
             tiles = [part for picture, cells in zip(pictures, grids) for part in cut(picture, cells)]
             beside = references and [part for picture, cells in zip(references, grids) for part in cut(picture, cells)]

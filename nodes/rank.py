@@ -5,7 +5,7 @@ import math
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from ..depictqa_core.reports import pairs_asked, rank_marks
+from ..depictqa_core.reports import not_calibrated, pairs_asked, rank_marks
 from .followers import Followers, follower_inputs, follower_outputs
 from .shown import Table, node_output, percent, report
 from .sockets import (
@@ -68,8 +68,8 @@ class RankImages(io.ComfyNode):
                     "stop_when_decided",
                     default=False,
                     optional=True,
-                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % (pairs only). Faster for "
-                    "many pictures; the order below top_k stays rough.",
+                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs only). "
+                    "Faster for many pictures; the order below top_k stays rough.",
                 ),
                 names_input(),
             ],
@@ -112,7 +112,8 @@ class RankImages(io.ComfyNode):
                     "ranks",
                     display_name="ranks",
                     is_output_list=True,
-                    tooltip="Rank of each ranked picture, from 1; pictures that cannot be told apart share one.",
+                    tooltip="Rank of each ranked picture: 1 + the number of pictures that are better with 95 % "
+                    "certainty.",
                 ),
                 io.Float.Output(
                     "lows",
@@ -197,5 +198,6 @@ def _table(ranking, pictures, notices) -> Table:
     notes = [*notices]
     if ranking.comparisons:
         notes.append(f"{pairs_asked(ranking)}, mean disagreement of the two orders {percent(ranking.disagreement)}")
+    notes += not_calibrated([ranking])
     shown = [(pictures[place.index],) for place in ranking.pictures]
     return Table(["", "score", "strength", ""], rows, shown, notes)

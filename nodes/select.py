@@ -85,7 +85,8 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Reject pictures about which the judge is less sure than this. 0: not a criterion.",
+                    tooltip="Reject pictures with an answer of lower confidence: of a score, the probability that it "
+                    "is within 10 points of the true quality; of distortions, that exactly these are right. 0: off.",
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 *follower_inputs(),

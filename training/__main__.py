@@ -55,7 +55,11 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="data root, instead of the recipe's")
     parser.add_argument("--output", help="checkpoint folder, instead of the recipe's")
     parser.add_argument("--steps", type=int, help="optimiser steps, instead of the recipe's")
-    parser.add_argument("--restart", action="store_true", help="ignore the saved state of an earlier run")
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: drop the saved state, features, rehearsal and imported start",
+    )
     parser.add_argument("--plan", action="store_true", help="print parameters, steps, memory and time; train nothing")
     parser.add_argument("--devices", type=int, default=1, help="with --plan: how many devices (default 1)")
     parser.add_argument("--records", type=int, help="with --plan: records in an epoch, where the data is not there yet")

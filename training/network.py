@@ -208,7 +208,9 @@ def check_network(network: dict) -> None:
         _refuse_unknown("vision.", vision, {"kind", "stem", "stages"})
     else:
         _refuse_unknown("vision.", vision, {"kind", "config"})
-        _refuse_unknown("vision.config.", vision.get("config") or {}, _settings_of("vision.config.", vision["config"]))
+        if not isinstance(vision.get("config"), dict):
+            raise ValueError(f"vision.config is {describe(vision.get('config'))}; allowed: its settings by name")
+        _refuse_unknown("vision.config.", vision["config"], _settings_of("vision.config.", vision["config"]))
     _refuse_unknown("language.", network["language"], _settings_of("language.", network["language"]))
     _refuse_unknown("size.", network.get("size", {}), {item.name for item in fields(SizePolicy)})
     if "lora" in network:
@@ -229,14 +231,14 @@ def _settings_of(where: str, settings: dict) -> set[str]:
     kind = settings.get("model_type")
     try:
         config = AutoConfig.for_model(kind)
-    except ValueError as error:
-        raise ValueError(f"{where}model_type is {kind!r}, which transformers does not know") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}model_type is {describe(kind)}, which transformers does not know") from error
     return {*config.to_dict(), "model_type", "out_features"}
 
 
 def _refuse_kind(key: str, kind, known: Iterable[str]) -> None:
-    if kind not in known:
-        raise ValueError(f"{key} is {kind!r}; allowed: {', '.join(known)}")
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"{key} is {describe(kind)}; allowed: {', '.join(known)}")
 
 
 def _refuse_unknown(where: str, settings: dict, known: set[str]) -> None:

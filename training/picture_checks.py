@@ -13,13 +13,14 @@ from scipy.ndimage import laplace, maximum_filter, minimum_filter
 from .picture_manifest import Rules
 
 MAX_CANDIDATE_PIXELS = 200_000_000  # a wallpaper of 16k x 9k still opens, a decompression bomb does not
+OPAQUE = 250  # alpha from which a pixel counts as opaque
 WORK_SIDE = 512  # long side on which the measures are taken, so that thresholds do not depend on the resolution
 Image.MAX_IMAGE_PIXELS = MAX_CANDIDATE_PIXELS
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a damaged file
 
 
 def load_rgb(file: Path) -> Image.Image:
-    """Decodes a picture fully, upright, as RGB (an alpha channel is dropped).
+    """Decodes a picture fully, upright, as RGB; transparent parts become white.
 
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be decoded, or it is too large; see
@@ -29,7 +30,16 @@ def load_rgb(file: Path) -> Image.Image:
         if opened.width * opened.height > MAX_CANDIDATE_PIXELS:
             raise ValueError(f"{opened.width}x{opened.height} pixels is too many")
         opened.load()
-        return ImageOps.exif_transpose(opened).convert("RGB")
+        upright = ImageOps.exif_transpose(opened)
+        if _has_alpha(upright):
+            rgba = upright.convert("RGBA")
+            if rgba.getextrema()[3][0] < OPAQUE:
+                return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        return upright.convert("RGB")
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
 
 
 def open_checked(file: Path, rules: Rules) -> tuple[Image.Image | None, str | None]:
@@ -46,15 +56,16 @@ def open_checked(file: Path, rules: Rules) -> tuple[Image.Image | None, str | No
             return None, f"short side {min(opened.size)} is below {rules.min_short}"
         if getattr(opened, "n_frames", 1) > 1:
             return None, "animation or several pages"
-        if opened.mode in ("I", "F", "1", "L", "LA") or opened.mode.startswith("I;"):
+        if opened.mode in ("I", "F", "1") or opened.mode.startswith("I;"):
+            return None, "grey"
+        if opened.mode in ("L", "LA") and rules.min_chroma > 0:
             return None, "grey"
         quality = jpeg_quality(opened)
         if quality is not None and quality < rules.min_jpeg_quality:
             return None, f"JPEG quality about {quality} is below {rules.min_jpeg_quality}"
-        has_alpha = "A" in opened.getbands() or "transparency" in opened.info
-        if has_alpha and opened.width * opened.height <= MAX_CANDIDATE_PIXELS:
+        if _has_alpha(opened) and opened.width * opened.height <= MAX_CANDIDATE_PIXELS:
             alpha = np.asarray(opened.convert("RGBA"))[..., 3]
-            if float((alpha < 250).mean()) > rules.max_transparent:
+            if float((alpha < OPAQUE).mean()) > rules.max_transparent:
                 return None, "transparent areas"
     rgb = load_rgb(file)
     reason = unfit(rgb, rules)
@@ -77,7 +88,8 @@ def unfit(rgb: Image.Image, rules: Rules) -> str | None:
 
     Posters, diagrams, masks, depth and edge maps, line art and user interfaces have few colours or large exactly flat
     areas; depth and edge maps have no chroma. A picture that is itself dark, pale, flat or blurred would be labelled
-    wrongly as pristine.
+    wrongly as pristine. A source of drawings, of greyscale or night pictures states wider limits in its rules:
+    `min_chroma: 0` lets greyscale in, `max_transparent: 1` cut-outs, which get a white ground.
     """
     found = measure(rgb)
     limits = (

@@ -35,7 +35,7 @@ class Images(TypedDict):
     distortion_class: NotRequired[Label]
     distortion_classes: NotRequired[list[Label] | None]
     severity: NotRequired[Grade]
-    severities: NotRequired[list[Grade] | None]
+    severities: NotRequired[list[Grade] | Literal[0] | None]  # 0 for a pristine image
 
 
 class TrainingRecord(Images):

@@ -9,6 +9,7 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core import anchors
 from depictqa_core.anchors import LADDER_SIZE, load_anchors, place, reference_ladder
+from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY
 from depictqa_core.errors import ImageError, TaskError
 from depictqa_core.images import Picture, SizePolicy
 from depictqa_core.judge import load_judge
@@ -192,8 +193,20 @@ def test_own_anchors_take_the_place_of_those_that_ship(judge, tmp_path):
     assert got.score == pytest.approx(place(won, [90, 10]).mean, abs=1e-3)
 
 
+def test_a_calibration_is_of_the_anchors_that_ship(tmp_path):
+    error = {"method": "anchors", "within": [1, 0, 0, 0], "centre": [0] * 4, "log_scale": [0] * 4, "ends": [-3, 3]}
+    known = {"score_error_nr": error, "score_error_fr": error}
+    mine = make_tiny_checkpoint(tmp_path / "c", "clip", tasks=("identification", "rating"), calibration=known)
+    one = load_judge(mine, "cpu").score(pictures(1))[0]
+    assert one.certainty == CALIBRATED and one.confidence == pytest.approx(1 / (1 + np.exp(-1)))
+    assert one.high - one.low <= 6 + 1e-6
+    judge = load_judge(mine, "cpu", anchors=own(tmp_path / "own", [GOOD, BAD]))
+    assert judge.score(pictures(1))[0].certainty == SELF_CONSISTENCY
+    assert judge.score(pictures(1), pictures(2)[1])[0].certainty == CALIBRATED  # by copies of the reference
+
+
 def test_a_judge_with_levels_uses_them(tmp_path):
     judge = load_judge(make_tiny_checkpoint(tmp_path / "c"), "cpu")
     one = judge.score(pictures(1))[0]
     assert one.method == "levels" and judge.anchors is None
-    assert one.low == pytest.approx(max(0, one.score - 1.96 * one.spread)) and one.low <= one.score <= one.high
+    assert one.low <= one.score <= one.high and one.certainty == SELF_CONSISTENCY

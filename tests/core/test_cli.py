@@ -110,7 +110,12 @@ def test_a_picture_of_another_shape_than_the_reference_is_named_and_the_others_a
 
 
 def test_tables_of_every_verb(depictqa, folder):
-    for verb, word in (("identify", "confidence"), ("score", "±"), ("describe", "(confidence"), ("rank", "strength")):
+    for verb, word in (
+        ("identify", "consistency"),
+        ("score", "interval"),
+        ("describe", "(confidence"),
+        ("rank", "strength"),
+    ):
         status, out, err = depictqa(verb, folder)
         assert (status, err) == (0, "") and "pics/x10.png" in out and word in out
     assert "strength" not in depictqa("rank", folder, "--method", "score")[1]

@@ -8,6 +8,7 @@ import torch
 from core.judging import pictures
 
 from depictqa_core import decoding, tasks
+from depictqa_core.calibration import SELF_CONSISTENCY
 from depictqa_core.judge import load_judge
 from depictqa_core.prompts import Slot, answer_ids, encode, layout
 from depictqa_core.vision import prepare
@@ -67,7 +68,13 @@ def test_score_by_hand(judge, reference):
     assert [level.label for level in got.levels] == [level.lower() for level in LEVELS]
     assert [level.probability for level in got.levels] == pytest.approx(chances, abs=1e-4)
     assert (got.score, got.spread) == pytest.approx((mean, spread), abs=0.02)
-    assert got.confidence == pytest.approx(1 - spread / 50, abs=1e-3)
+    # without a calibration: each level stands for the points that it is nearest to
+    ends = ((87.5, 100), (62.5, 87.5), (37.5, 62.5), (12.5, 37.5), (0, 12.5))
+    within = sum(
+        p * max(0.0, min(high, mean + 10) - max(low, mean - 10)) / (high - low) for p, (low, high) in zip(chances, ends)
+    )
+    assert got.confidence == pytest.approx(within, abs=1e-3) and got.certainty == SELF_CONSISTENCY
+    assert 0 <= got.low <= got.score <= got.high <= 100
     assert got.picture == "p0-0"
 
 

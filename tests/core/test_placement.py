@@ -82,7 +82,7 @@ def test_a_bitsandbytes_that_cannot_do_it_is_one_line(folder, bitsandbytes):
         CheckpointError, match="cannot be loaded as int8 on cpu .*; choose float16 or float32"
     ) as caught:
         load_checkpoint(folder, "cpu", "int8")
-    assert "\n" not in str(caught.value) and "get the folder again" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "download the folder again" not in str(caught.value)
 
 
 def test_only_the_language_model_is_quantised(folder, bitsandbytes):

@@ -1,4 +1,4 @@
-"""References of another size are resized copies with a notice; those of another shape are refused."""
+"""Pictures and references are compared at the smaller size, with a notice; those of another shape are refused."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,17 @@ from golden import SAMPLES
 from PIL import Image
 
 from depictqa_core.errors import ImageError
+from depictqa_core.files import FilePicture
 from depictqa_core.images import as_picture
-from depictqa_core.references import ASPECT_TOLERANCE, SAME_SCENE, Fitted, fit_reference, scene_correlation
+from depictqa_core.references import (
+    ASPECT_TOLERANCE,
+    SAME_SCENE,
+    Fitted,
+    common_size,
+    fit_reference,
+    identical,
+    scene_correlation,
+)
 from training.distortions import NAMES, apply
 
 
@@ -31,10 +40,45 @@ def test_another_size_is_a_copy_with_a_notice():
 
 
 def test_the_larger_of_a_pair_sets_the_size_in_either_order():
-    small, large = grey(20, 30), grey(80, 120)
+    small, large = grey(20, 30), grey(40, 60)
     for pair in ((small, large), (large, small)):
-        copy, _ = fit_reference(grey(40, 60), pair)
-        assert (copy.height, copy.width) == (80, 120)
+        copy, _ = fit_reference(grey(80, 120), pair)
+        assert (copy.height, copy.width) == (40, 60)
+
+
+def test_a_larger_picture_becomes_a_copy_and_the_reference_is_never_enlarged():
+    reference, large, small = grey(40, 60, "reference"), grey(80, 120, "image A"), grey(20, 30, "image B")
+    same, notice = fit_reference(reference, (large, small))
+    assert same is reference and notice == "image A: 120 x 80, judged as a copy of 60 x 40, the size of reference"
+    (copy, own), same = common_size((large, small), reference)
+    assert (copy.height, copy.width, copy.name) == (40, 60, "image A") and own is small and same is reference
+    assert common_size((copy, own), same) == ((copy, own), same)  # applied again, it changes nothing
+
+
+def test_a_copy_of_a_file_holds_no_pixels_and_is_the_same_each_time(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)).save(tmp_path / "large.png")
+    (copy,), _ = common_size((FilePicture(str(tmp_path / "large.png")),), grey(45, 40))
+    wanted = Image.open(tmp_path / "large.png").resize((40, 45), Image.Resampling.BICUBIC)
+    assert np.array_equal(copy.rgb, np.asarray(wanted)) and not copy.rgb.flags.writeable
+    assert copy.key == as_picture(wanted).key and not any(isinstance(v, np.ndarray) for v in vars(copy).values())
+
+
+def test_pictures_of_another_shape_stay_as_they_are():
+    wide, reference = grey(40, 200), grey(40, 60)
+    assert common_size((wide,), reference) == ((wide,), reference)
+
+
+def test_identical_means_equal_pixels_at_the_common_size():
+    reference = as_picture(np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8), "reference")
+    assert identical(as_picture(reference.rgb.copy(), "copy"), reference)
+    assert not identical(reference, None)
+    changed = reference.rgb.copy()
+    changed[0, 0, 0] ^= 1
+    assert not identical(as_picture(changed), reference)
+    half = as_picture(Image.fromarray(reference.rgb).resize((48, 32), Image.Resampling.BICUBIC))
+    assert not identical(half, reference)
+    (same,), copy = common_size((half,), reference)
+    assert same is half and identical(half, copy)
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -61,7 +61,7 @@ def _agree(folder: Path) -> None:
     try:
         content = json.loads(card.read_bytes())
         checkpoints.write_card(folder, {key: content[key] for key in content if key not in ("files", "tokenizer")})
-    except (OSError, ValueError, TypeError, RecursionError, AttributeError):
+    except (OSError, ValueError, TypeError, IndexError, RecursionError):
         pass  # the card is what is damaged
 
 

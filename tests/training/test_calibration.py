@@ -9,12 +9,23 @@ from scipy.special import log_softmax
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import tasks
+from depictqa_core.calibration import CALIBRATED
 from depictqa_core.checkpoints import verify_checkpoint
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from training.__main__ import main as command
-from training.evaluation.calibration import BOUNDS, calibrate, fit_temperature, negative_log_likelihood
+from training.evaluation.calibration import (
+    BOUNDS,
+    calibrate,
+    calibrate_all,
+    fit_temperature,
+    fitted,
+    negative_log_likelihood,
+    ranked_sets,
+    store,
+    table,
+)
 from training.evaluation.sets import read_set
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
@@ -131,7 +142,9 @@ def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, caps
     stored = load_judge(folder / "judge", "cpu").model.config.calibration
     # 78 answers to pairs in each setting are too few to fit on
     fitted = [f"identification{count}_{setting}" for count in ("", "_two") for setting in ("fr", "nr")]
-    assert stored == {key: fits[key].temperature for key in fitted}
+    assert {key: value for key, value in stored.items() if key in fits} == {
+        key: fits[key].temperature for key in fitted
+    }
     assert "too few" in printed and f"{stored['identification_fr']:.4f}" in printed
     verify_checkpoint(folder / "judge")
     changed = json.loads((folder / "judge" / "config.json").read_text())
@@ -151,3 +164,53 @@ def test_training_records_and_detailed_ones_are_refused(folder):
         read_set(folder / "training.json", folder)
     with pytest.raises(TaskError, match="no record has a short answer"):
         calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "detailed.json", folder)])
+
+
+@pytest.fixture
+def rated(folder):
+    """Record files of pairs of known order and of pictures of known quality, with and without a reference."""
+    rows = {"rating": [], "score": []}
+    for n in range(1, 8):
+        for reference in (None, "0.png"):
+            shown = {"image_ref": reference, "image_A": f"{n}.png", "image_B": None}
+            rows["score"].append({"id": f"{n} {reference}", **shown, "query": RATE, "answer": "Good", "quality": n / 8})
+            other = {**shown, "image_B": f"{n % 7 + 1}.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]}
+            rows["rating"].append({"id": f"{n} {reference}", **other})
+    for name, records in rows.items():
+        (folder / f"{name}.json").write_text(json.dumps(records))
+    return folder
+
+
+def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
+    judge = load_judge(rated / "judge", "cpu")
+    sets = [read_set(rated / f"{name}.json", rated) for name in ("rating", "score")]
+    fits = calibrate_all(judge, sets, minimum=5)
+    assert {key: fit.count for key, fit in fits.items()} == {
+        **dict.fromkeys(("rating_fr", "rating_nr"), 7),
+        **dict.fromkeys(("order_fr", "order_nr", "score_error_fr", "score_error_nr"), 7),
+    }
+    (ranked,) = ranked_sets(judge, sets)["order_nr"]
+    assert (ranked.count, len(ranked.pairs), len(ranked.decided)) == (7, 21, 7)
+    assert judge.model.config.calibration == {}
+    judge.model.config.calibration = fitted(fits)
+    pictures = [rated / f"{n}.png" for n in range(1, 4)]
+    for reference in (None, rated / "0.png"):
+        assert judge.rank(pictures, reference).certainty == judge.score(pictures, reference)[0].certainty == CALIBRATED
+    only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
+    assert sorted(only) == ["score_error_fr", "score_error_nr"]
+    assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
+    with pytest.raises(TaskError, match="of use for scores"):
+        calibrate_all(judge, sets[:1], parts=("scores",))
+    printed = table(fits)
+    assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))
+
+
+def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
+    judge = load_judge(rated / "judge", "cpu")
+    fits = calibrate_all(judge, [read_set(rated / f"{n}.json", rated) for n in ("rating", "score")], minimum=5)
+    store(rated / "judge", fits)
+    stored = load_judge(rated / "judge", "cpu").model.config
+    assert stored.calibration == fitted(fits) and stored.order_calibration(False) == fits["order_nr"].calibration
+    verify_checkpoint(rated / "judge")
+    left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
+    assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one

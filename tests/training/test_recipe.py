@@ -9,6 +9,7 @@ import yaml
 
 from depictqa_core.errors import CheckpointError
 from training.recipe import RecipeError, read_recipe
+from training.record_models import record_problem
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
 MINI = yaml.safe_load((RECIPES / "mini" / "recipe.yaml").read_text())
@@ -171,3 +172,13 @@ def test_a_bare_no_is_a_precision_and_steps_of_the_command_stand_for_epochs(tmp_
     assert read_recipe(changed(tmp_path, {"precision": False})).precision == "no"
     recipe = read_recipe(RECIPES / "depictqa_wild_7b.yaml", steps=3, output="elsewhere")
     assert (recipe.steps, recipe.epochs, recipe.output) == (3, None, "elsewhere")
+
+
+@pytest.mark.parametrize("severities", [[1, 5], [None], 0, None])
+def test_records_of_pristine_and_double_distorted_images_are_whole(severities):
+    turns = [{"from": "human", "value": "?"}, {"from": "gpt", "value": "None"}]
+    record = {"id": 1, "task_type": "quality_single_A_noref", "image_ref": None, "image_A": "a.png", "image_B": None}
+    record |= {"conversations": turns, "distortion_classes": None, "severities": severities}
+    assert record_problem(record, "train") is None
+    for key, value in {"severities": 3, "image_A": ["a.png"], "conversations": turns[:1], "id": [1]}.items():
+        assert record_problem({**record, key: value}, "train").startswith(key)

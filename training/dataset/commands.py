@@ -46,6 +46,22 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     scenes.add_argument(
         "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized (default: 0.25)"
     )
+    native = parser.add_argument_group(
+        "with --scenes at native resolution (256 to 4096 px; see docs/native_scenes.md)",
+        "With any of these options the scenes are made at native resolution.",
+    )
+    native.add_argument("--native", action="store_true", help="with all of these at their defaults")
+    native.add_argument("--pristine", type=float, help="share of images without damage (default: 0.5)")
+    native.add_argument("--drawn", type=float, help="share of scenes that are drawn by program (default: 0.35)")
+    native.add_argument("--looks", type=float, help="share of scenes with a look such as greyscale (default: 0.3)")
+    native.add_argument("--local", type=float, help="share of damaged images with damage to a part (default: 0.22)")
+    native.add_argument("--faults", type=float, help="share of damaged images with faults (default: 0.22)")
+    native.add_argument(
+        "--short", help="bands of short sides, such as 256-512:0.6,512-1024:0.4 (shares with the sum 1)"
+    )
+    native.add_argument(
+        "--held-out", action="store_true", help="faults and drawings of the kinds that training never uses"
+    )
     plans = parser.add_argument_group("with --plan")
     plans.add_argument("--splits", help="JSON with lists of picture names by split (see the command split)")
     plans.add_argument("--parts", nargs="+", default=[], help="only these parts, such as identification rating_single")
@@ -62,9 +78,8 @@ def add_build(parser: argparse.ArgumentParser) -> None:
 def _build_scenes(arguments: argparse.Namespace) -> None:
     from .records import write_records
     from .scenes import build_scenes
-    from .synthesis import SceneOptions
 
-    options = SceneOptions() if arguments.resaved is None else SceneOptions(resaved=arguments.resaved)
+    options = _scene_options(arguments)
     seed = 131 if arguments.seed is None else arguments.seed
     with _bar(arguments.scenes, "scenes") as bar:
         report = build_scenes(
@@ -74,6 +89,44 @@ def _build_scenes(arguments: argparse.Namespace) -> None:
     _say_skipped(report.skipped)
     counts = write_records(arguments.out, seed=seed, form=arguments.form or "train")
     print(json.dumps(counts, indent=1, default=str))
+
+
+def _scene_options(arguments: argparse.Namespace):
+    """``SceneOptions``, or ``NativeOptions`` where one of their options is given."""
+    from .native import NativeOptions
+    from .synthesis import SceneOptions
+
+    options = {"fault": "faults", "sizes": "short"}
+    names = ("pristine", "drawn", "looks", "local", "fault", "sizes", "held_out")
+    values = {name: getattr(arguments, options.get(name, name)) for name in names}
+    given = {name: value for name, value in values.items() if value is not None and value is not False}
+    if not given and not arguments.native:
+        return SceneOptions() if arguments.resaved is None else SceneOptions(resaved=arguments.resaved)
+    if arguments.resaved is not None:
+        raise ValueError("--resaved is not an option of scenes at native resolution: most are saved again")
+    if "sizes" in given:
+        given["sizes"] = _bands(given["sizes"])
+    if {"local", "fault"} & given.keys():  # the other kinds of damage keep their proportions
+        plain = NativeOptions()
+        local, fault = given.get("local", plain.local), given.get("fault", plain.fault)
+        if not 0 <= local + fault <= 1:
+            raise ValueError(f"--local and --faults are shares of the damaged images, got {local} and {fault}")
+        factor = (1 - local - fault) / (1 - plain.local - plain.fault)
+        given |= {name: getattr(plain, name) * factor for name in ("single", "double", "ladder")}
+    return NativeOptions(**given)
+
+
+def _bands(text: str) -> tuple[tuple[int, int, float], ...]:
+    """ "256-512:0.6,512-1024:0.4" as bands of sizes."""
+    try:
+        bands = []
+        for part in text.split(","):
+            sides, share = part.split(":")
+            low, high = map(int, sides.split("-"))
+            bands.append((low, high, float(share)))
+        return tuple(bands)
+    except ValueError as error:
+        raise ValueError(f"--short must be bands such as 256-512:0.6,512-1024:0.4, got {text!r}") from error
 
 
 def _build_plan(arguments: argparse.Namespace) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 
 from depictqa_core.tasks import DISTORTIONS, GRADES, LEVEL_SCORES, LEVELS, answer_text
 from training.distortions import ANSWER
+from training.faults import REGISTRY as FAULTS
 
 from .labels import severity
+
+CATEGORY_OF = {label: category for category, label in ANSWER.items()}
 
 DOUBLE_GRADES = ("slight", "obvious", "serious")
 """Grade words of severities 1 to 3 where two distortions come together."""
@@ -63,6 +66,26 @@ _SPECIAL_EFFECTS = {
     "compression_jpeg": ("block borders are {m}visible", "surfaces {look} {m}blocky"),
     "compression_jpeg_2000": ("ripples around contours are {m}visible",),
 }
+# what each fault looks like; no clause names a distortion
+_FAULT_EFFECTS = {
+    "seams": ("borders between parts of the image are {m}visible", "neighboring parts {look} {m}mismatched"),
+    "grid pattern": ("a regular pattern is {m}visible", "a fine raster lies over the image and is {m}visible"),
+    "banding": ("soft gradients {look} {m}stepped", "bands of color are {m}visible"),
+    "color cast": ("all colors lean to one side and {look} {m}wrong", "neutral surfaces {look} {m}tinted"),
+    "color fringing": ("colored rims along contours are {m}visible", "contours {look} {m}split into colors"),
+    "ghosting": ("a second copy of the contours is {m}visible", "objects {look} {m}doubled"),
+    "moire": ("curved color waves are {m}visible", "an interference pattern is {m}visible"),
+    "row glitches": ("displaced rows are {m}visible", "rows of the image {look} {m}broken"),
+    "missing region": ("a part of the content is gone", "an empty area hides a part of the content"),
+    "overlay": ("something was laid over the image", "added text, a bar or a frame is visible"),
+    "waxy smoothing": ("surfaces {look} {m}waxy", "fine textures {look} {m}smeared away"),
+    "sharpening halos": ("bright rims along contours are {m}visible", "contours {look} {m}outlined"),
+    "latent noise": ("colored patches of unfinished content are {m}visible", "surfaces {look} {m}blotchy"),
+    "burned contrast": ("colors and tones {look} {m}burned", "highlights and shadows {look} {m}clipped"),
+}
+_ARTICLES = {"grid pattern": "a ", "color cast": "a ", "missing region": "a ", "overlay": "an "}
+_BUT = ("but it shows {f}", "though {f} can be seen", "yet {f} can be seen")
+_ALSO = ("the image shows {f}", "{f} can be seen as well")
 _CLEAN_EFFECTS = (
     "fine details {look} clear", "the colors {look} natural", "contours {look} crisp", "surfaces {look} clean",
     "the tones {look} balanced",
@@ -88,6 +111,23 @@ _NO_DISTORTION = (
     "{a} of the common distortions degrades the image",
 )
 _WHERE = ("the damage is strongest {w}", "the damage shows most {w}", "most of the damage is found {w}")
+_LOCAL = (
+    "the damage is confined to {w}, about {s} of the image",
+    "only {w} is damaged, about {s} of the image",
+    "the damage covers {w}, about {s} of the image, and the rest is intact",
+)
+_PLACES = {
+    "upper left": "the upper left", "top": "the top", "upper right": "the upper right", "left": "the left side",
+    "center": "the center", "right": "the right side", "lower left": "the lower left", "bottom": "the bottom",
+    "lower right": "the lower right", "border": "the border", "part": "one part",
+}  # fmt: skip
+_AT = {
+    "upper left": "in the upper left", "top": "at the top", "upper right": "in the upper right",
+    "left": "on the left side", "center": "in the center", "right": "on the right side",
+    "lower left": "in the lower left", "bottom": "at the bottom", "lower right": "in the lower right",
+    "border": "along the border", "part": "in one part",
+}  # fmt: skip
+_SHARES = ((0.07, "a twentieth"), (0.13, "a tenth"), (0.22, "a sixth"), (0.29, "a quarter"), (0.42, "a third"))
 _EVERYWHERE = ("the damage is spread over the whole image", "every part of the image is affected")
 _VERDICTS = ("the quality of the image is {q}", "the image has {q} quality", "the image is of {q} quality")
 _REASONS = {
@@ -126,19 +166,29 @@ def assessment(variant: dict, rng: np.random.Generator, reference: bool) -> str:
     Raises:
         ValueError: more than two distortions, or a location, severity or category that is not known.
     """
-    graded = _graded(variant)
-    answer = answer_text(tuple(ANSWER[d["category"]] for _, d in graded))
+    graded, faults = _graded(variant), _faults(variant)
+    answer = answer_text(tuple(dict.fromkeys(_name(d) for _, d in graded)))
     frames = (_NO_DISTORTION, _ONE, _TWO)[len(graded)]
     first = _pick(frames, rng).format(a=answer, **dict(zip("gh", (grade for grade, _ in graded))))
     if reference and rng.random() < 0.6:
         first += _pick(_BESIDE_REFERENCE, rng)
-    effects = _effects(graded, 2 if graded else 3, rng)
-    sentences = [first, ", ".join(effects[:-1]) + " and " + effects[-1]]
-    if graded:
+    if faults and not graded:
+        first += ", " + _pick(_BUT, rng).format(f=_fault_names(faults))
+    sentences = [first]
+    if faults and graded:
+        sentences.append(_pick(_ALSO, rng).format(f=_fault_names(faults)))
+    effects = _effects(graded, 2 if graded else 3, rng) if graded or not faults else []
+    effects += [_fault_effect(fault, rng) for fault in faults]
+    sentences.append(", ".join(effects[:-1]) + " and " + effects[-1] if len(effects) > 1 else effects[0])
+    region = variant.get("region")
+    if region:
+        share = next((words for most, words in _SHARES if region["area"] < most), "half")
+        sentences.append(_pick(_LOCAL, rng).format(w=_PLACES[region["place"]], s=share))
+    elif graded and not faults:
         where = _where(variant.get("where"))
         sentences.append(_pick(_WHERE, rng).format(w=where) if where else _pick(_EVERYWHERE, rng))
     level = level_of(variant["quality"])
-    reason = _pick(_REASONS[level] if graded else _CLEAN_REASONS, rng)
+    reason = _pick(_REASONS[level] if graded or faults else _CLEAN_REASONS, rng)
     sentences.append(_pick(_OPENINGS, rng) + _pick(_VERDICTS, rng).format(q=level) + ", " + reason)
     return _join(sentences)
 
@@ -147,7 +197,7 @@ def comparison(a: dict, b: dict, better: bool, rng: np.random.Generator, referen
     """Compose a detailed answer about Image A and Image B that names the winner, 24 to 80 words.
 
     Args:
-        a, b: variants of scenes.jsonl.
+        a, b: variants of scenes.jsonl; a region or faults are named, too.
         better: True when A is better, False when B is (``labels.better``).
         rng, reference: as for ``assessment``.
 
@@ -157,16 +207,17 @@ def comparison(a: dict, b: dict, better: bool, rng: np.random.Generator, referen
     if better is None:
         raise ValueError("an undecided pair has no winner to name: leave it out")
     pair = {"Image A": (a, _graded(a)), "Image B": (b, _graded(b))}
-    has = [f"{name} {_issues(graded, rng)}" for name, (_, graded) in pair.items()]
+    has = [f"{name} {_issues(variant, graded, rng)}" for name, (variant, graded) in pair.items()]
     first = _pick(_JOINTS, rng).join(has)
     if reference and rng.random() < 0.6:
         first = "compared to the reference, " + first
-    effects = [f"in {name}, {_effects(graded, 1, rng)[0]}" for name, (_, graded) in pair.items()]
+    effects = [f"in {name}, {_one_effect(variant, graded, rng)}" for name, (variant, graded) in pair.items()]
     winner, loser = pair if better else reversed(pair)
     gap = pair[winner][0]["quality"] - pair[loser][0]["quality"]
     degree = "clearly " if gap >= 0.3 else "a little " if 0 < gap < 0.1 else ""
-    weaker = severity(pair[winner][0]["distortions"]) < severity(pair[loser][0]["distortions"])
-    whys = (_WHY_MILDER + _WHY_WEAKER if weaker else _WHY_MILDER) if pair[winner][1] else _WHY_CLEAN
+    weaker = _total(pair[winner][0]) < _total(pair[loser][0])
+    clean = not pair[winner][1] and not _faults(pair[winner][0])
+    whys = _WHY_CLEAN if clean else _WHY_MILDER + _WHY_WEAKER if weaker else _WHY_MILDER
     why = _pick(whys, rng).format(loser=loser)
     verdict = f"{_pick(_OPENINGS, rng)}{winner} {_pick(_WINS, rng).format(d=degree)} {loser}, {why}"
     return _join([first, _pick(_JOINTS, rng).join(effects), verdict])
@@ -191,16 +242,53 @@ def level_of(quality: float) -> str:
 
 
 def _graded(variant: dict) -> list[tuple[str, dict]]:
-    distortions = variant["distortions"]
-    words = GRADES if len(distortions) < 2 else DOUBLE_GRADES
-    if len(distortions) > 2:
-        raise ValueError(f"at most two distortions can be described, got {len(distortions)}")
-    for d in distortions:
+    """(grade word, distortion) of all that one of the 13 labels names: distortions, and faults that look like one."""
+    found = [*variant["distortions"]]
+    names = {_name(d) for d in found}
+    for fault in variant.get("faults") or ():
+        label = FAULTS[fault["name"]].label
+        if label in DISTORTIONS and label not in names:
+            names.add(label)
+            found.append({"category": CATEGORY_OF[label], "name": fault["name"], "severity": fault["severity"]})
+    words = GRADES if len(found) < 2 else DOUBLE_GRADES
+    if len(found) > 2:
+        raise ValueError(f"at most two distortions can be described, got {len(found)}")
+    for d in found:
         if not 1 <= d["severity"] <= len(words):
             raise ValueError(
-                f"severity must be from 1 to {len(words)} with {len(distortions)} distortion(s), got {d['severity']}"
+                f"severity must be from 1 to {len(words)} with {len(found)} distortion(s), got {d['severity']}"
             )
-    return [(words[d["severity"] - 1], d) for d in distortions]
+    return [(words[d["severity"] - 1], d) for d in found]
+
+
+def _name(distortion: dict) -> str:
+    return ANSWER[distortion["category"]]
+
+
+def _faults(variant: dict) -> list[dict]:
+    """The faults that can be described, one of each kind."""
+    found = {fault["fault"]: fault for fault in variant.get("faults") or ()}
+    if unknown := found.keys() - _FAULT_EFFECTS.keys():
+        raise ValueError(f"an image with {min(unknown)} cannot be described")
+    return list(found.values())
+
+
+def _fault_names(faults: list[dict]) -> str:
+    return " and ".join(_ARTICLES.get(fault["fault"], "") + fault["fault"] for fault in faults)
+
+
+def _fault_effect(fault: dict, rng: np.random.Generator) -> str:
+    strength = _pick(_STRENGTH[GRADES[fault["severity"] - 1]], rng)
+    return _pick(_FAULT_EFFECTS[fault["fault"]], rng).format(look=_pick(_LOOK, rng), m=strength)
+
+
+def _total(variant: dict) -> float:
+    return severity(variant["distortions"], variant.get("faults") or ())
+
+
+def _one_effect(variant: dict, graded: list, rng: np.random.Generator) -> str:
+    faults = _faults(variant)
+    return _fault_effect(_pick(faults, rng), rng) if faults and not graded else _effects(graded, 1, rng)[0]
 
 
 def _effects(graded: list, count: int, rng: np.random.Generator) -> list[str]:
@@ -219,10 +307,13 @@ def _effects_of(distortion: dict) -> tuple[str, ...]:
     return _EFFECTS[distortion["category"]] + _SPECIAL_EFFECTS.get(distortion["name"], ())
 
 
-def _issues(graded: list, rng: np.random.Generator) -> str:
-    if not graded:
-        return _pick(_HAS_NONE, rng)
-    return f"{_pick(_HAS, rng)} " + " and ".join(f"{grade} {ANSWER[d['category']]}" for grade, d in graded)
+def _issues(variant: dict, graded: list, rng: np.random.Generator) -> str:
+    found = [f"{grade} {_name(d)}" for grade, d in graded]
+    if region := variant.get("region"):
+        found[-1] += f" {_AT[region['place']]} only"
+    if faults := _faults(variant):
+        found.append(_fault_names(faults))
+    return f"{_pick(_HAS, rng)} {' and '.join(found)}" if found else _pick(_HAS_NONE, rng)
 
 
 def _where(where: dict | None) -> str:

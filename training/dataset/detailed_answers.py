@@ -190,7 +190,7 @@ def _lines(file: Path) -> dict[int, dict]:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = parse_json(line.decode("utf-8"), str(number))
+            entry = parse_json(line, str(number))
             found[entry["sample"]] = entry
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number}: no answer ({error}); remove the line and run again") from error

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from training.faults import REGISTRY as FAULTS
+
 STEP = 0.18
 """Quality that one step of severity costs: severity 5 has the base quality 0.1."""
 
@@ -30,21 +32,41 @@ PULL = 0.3
 """How much of the difference between the severity that the metrics see and the real one moves the quality."""
 
 
-def severity(distortions: Sequence[Mapping]) -> float:
-    """Effective severity in 0..5: 0 for a pristine picture; of two distortions a, b: min(5, max(a, b) + min(a, b) / 2).
+AREA_POWER = 1 / 3
+"""A damage in a share ``a`` of the image counts ``a ** AREA_POWER`` of its severity there: a quarter of the area 0.63,
+a tenth 0.46. People judge an image by its worst part more than by its mean."""
+
+LEAST_GAP = 0.5
+"""Severity steps by which two images with the same distortion must differ, so that severity decides between them."""
+
+
+def severity(distortions: Sequence[Mapping], faults: Sequence[Mapping] = ()) -> float:
+    """Effective severity in 0..5 of the whole image: 0 for a pristine one.
+
+    Of two damages a, b: min(5, max(a, b) + min(a, b) / 2); a third counts a quarter. A distortion of a region counts
+    less (`AREA_POWER`), and a fault counts its severity times its cost.
 
     Args:
-        distortions: none, one or two of {"name": str, "severity": 1..5, ...}.
+        distortions: none, one or two of {"name": str, "severity": 1..5, "area": 0..1 of a local one, ...}.
+        faults: any of {"name": implementation, "severity": 1..5, ...}.
 
     Raises:
         ValueError: more than two distortions, or a severity outside 1..5.
     """
-    steps = [item["severity"] for item in distortions]
-    if len(steps) > 2:
-        raise ValueError(f"labels are defined for at most two distortions on a picture, got {len(steps)}")
+    steps = [item["severity"] for item in (*distortions, *faults)]
+    if len(distortions) > 2:
+        raise ValueError(f"labels are defined for at most two distortions on a picture, got {len(distortions)}")
     if any(not 1 <= step <= 5 for step in steps):
         raise ValueError(f"severity must be from 1 to 5, got {steps}")
-    return min(5.0, max(steps) + (0.5 * min(steps) if len(steps) == 2 else 0.0)) if steps else 0.0
+    parts = [of_whole(item) for item in distortions]
+    parts += [item["severity"] * FAULTS[item["name"]].cost for item in faults]
+    parts.sort(reverse=True)
+    return min(5.0, float(sum(part * 0.5**place for place, part in enumerate(parts))))
+
+
+def of_whole(distortion: Mapping) -> float:
+    """The severity, 0..5, that one distortion has for the whole image: below its own where it covers a part."""
+    return distortion["severity"] * distortion.get("area", 1.0) ** AREA_POWER
 
 
 def seen_severity(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -52,16 +74,19 @@ def seen_severity(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: _steps(float(value), ANCHORS[name]) for name, value in metrics.items() if name in ANCHORS}
 
 
-def quality(distortions: Sequence[Mapping], metrics: Mapping[str, float]) -> float:
+def quality(distortions: Sequence[Mapping], metrics: Mapping[str, float], faults: Sequence[Mapping] = ()) -> float:
     """Quality in 0 (worst) .. 1 (pristine), anchored in severity and refined by metrics.
 
     1 - `STEP` * (severity + move), where the move pulls towards the severity that the metrics see (their median), by at
     most `MAX_MOVE` steps. So whatever is at least one step higher in severity is always lower in quality, on any
-    picture. A pristine picture has 1.0, also after resaving.
+    picture. A pristine picture has 1.0, also after resaving. With faults the metrics have no say: a border would count
+    as much as a lost region.
     """
-    actual = severity(distortions)
+    actual = severity(distortions, faults)
     if not actual:
         return 1.0
+    if faults:
+        return round(max(0.0, 1.0 - STEP * actual), 4)
     seen = sorted(seen_severity(metrics).values())
     middle = (seen[(len(seen) - 1) // 2] + seen[len(seen) // 2]) / 2 if seen else actual
     move = max(-MAX_MOVE, min(MAX_MOVE, PULL * (middle - actual)))
@@ -81,25 +106,47 @@ def better(a: Mapping, b: Mapping) -> bool | None:
     Returns:
         True if `a` is better, False if `b` is, None if undecided. better(a, b) is the opposite of better(b, a).
     """
-    gap = severity(b["distortions"]) - severity(a["distortions"])  # positive: a is less distorted
+    gap = _severity(b) - _severity(a)  # positive: a is less damaged
     votes = _vote(a["metrics"], b["metrics"])
-    if gap and _one_ladder(a["distortions"], b["distortions"]):
+    if severity_decides(a, b):
         # A resaved pristine picture may truly look worse than one with an almost invisible distortion.
-        resaved = [v for v in (a, b) if not v["distortions"] and v.get("resaved")]
-        return None if resaved and votes == -_sign(gap) else gap > 0
-    if abs(gap) >= 2:
-        return gap > 0
-    lead = quality(a["distortions"], a["metrics"]) - quality(b["distortions"], b["metrics"])
+        resaved = [v for v in (a, b) if _clean(v) and v.get("resaved")]
+        doubtful = resaved and votes == -_sign(gap) and not _faults(a, b) and _one_ladder(a, b, gap)
+        return None if doubtful else gap > 0
+    lead = _quality(a) - _quality(b)
     if not votes or _sign(lead) == -votes:
         return None
-    return None if not a["distortions"] and not b["distortions"] else votes > 0
+    return None if _clean(a) and _clean(b) else votes > 0
 
 
-def _one_ladder(a: Sequence[Mapping], b: Sequence[Mapping]) -> bool:
+def severity_decides(a: Mapping, b: Mapping) -> bool:
+    """Whether the severities of two variants alone say which is better; otherwise the metrics vote (``better``)."""
+    gap = _severity(b) - _severity(a)
+    return abs(gap) >= 2 or (gap != 0 and _one_ladder(a, b, gap))
+
+
+def _severity(variant: Mapping) -> float:
+    return severity(variant["distortions"], variant.get("faults") or ())
+
+
+def _quality(variant: Mapping) -> float:
+    return quality(variant["distortions"], variant["metrics"], variant.get("faults") or ())
+
+
+def _clean(variant: Mapping) -> bool:
+    return not variant["distortions"] and not variant.get("faults")
+
+
+def _faults(*variants: Mapping) -> bool:
+    return any(variant.get("faults") for variant in variants)
+
+
+def _one_ladder(a: Mapping, b: Mapping, gap: float) -> bool:
     """Whether severity alone orders them: the same single implementation, or one is pristine (severity 0 of each)."""
-    if not a or not b:
+    if _clean(a) or _clean(b):
         return True
-    return len(a) == len(b) == 1 and a[0]["name"] == b[0]["name"]
+    one, other = ([*v["distortions"], *(v.get("faults") or ())] for v in (a, b))
+    return len(one) == len(other) == 1 and one[0]["name"] == other[0]["name"] and abs(gap) >= LEAST_GAP
 
 
 def _vote(a: Mapping[str, float], b: Mapping[str, float]) -> int:

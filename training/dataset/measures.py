@@ -11,6 +11,9 @@ METRICS = ("ssim", "gmsd", "haarpsi", "mdsi", "psnr", "vsi")
 BEST = {"ssim": 1.0, "gmsd": 0.0, "haarpsi": 1.0, "mdsi": 0.0, "psnr": 80.0, "vsi": 1.0}
 """The value of two identical pictures; piq ends psnr at 80 dB."""
 
+MIN_SIDE = 161
+"""Short side in pixels that the metrics need."""
+
 REGIONS = (
     "upper left", "top", "upper right",
     "left", "center", "right",
@@ -61,6 +64,22 @@ def where(distorted: np.ndarray, reference: np.ndarray) -> dict[str, str | None]
         "texture": one of `TEXTURES` or None}.
     """
     error = cv2.absdiff(distorted, reference).astype(np.float32).mean(axis=2)
+    return _place(error, reference)
+
+
+def where_seen(distorted: np.ndarray, reference: np.ndarray, short: int = 448) -> dict[str, str | None]:
+    """Say the same as ``where`` of a larger image: the error is taken at full size and then averaged down to a short
+    side of ``short`` pixels, where tones and textures are told apart as in an image of that size."""
+    scale = short / min(reference.shape[:2])
+    if scale >= 1:
+        return where(distorted, reference)
+    error = cv2.absdiff(distorted, reference).astype(np.float32).mean(axis=2)
+    size = (round(reference.shape[1] * scale), round(reference.shape[0] * scale))
+    small = cv2.resize(reference, size, interpolation=cv2.INTER_AREA)
+    return _place(cv2.resize(error, size, interpolation=cv2.INTER_AREA), small)
+
+
+def _place(error: np.ndarray, reference: np.ndarray) -> dict[str, str | None]:
     error = cv2.GaussianBlur(error, (0, 0), min(error.shape) / 112)  # sigma 2 at 224 px
     mean = float(error.mean())
     if mean < FAINT:

@@ -6,6 +6,10 @@ from itertools import combinations
 
 import numpy as np
 
+from depictqa_core.tasks import NONE
+from training.distortions import ANSWER
+from training.faults import REGISTRY as FAULTS
+
 from . import labels
 
 
@@ -21,6 +25,25 @@ class Shown:
     @property
     def double(self) -> bool:
         return len(self.variant["distortions"]) == 2
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The faults that it has, in the words of ``tasks.FAULTS``."""
+        return tuple(dict.fromkeys(found["fault"] for found in self.variant.get("faults") or ()))
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """What the 13 labels say of it: the names of its distortions and of what its faults look like.
+
+        None where no answer is true: a failed frame has none, and more than two names are no answer.
+        """
+        names = [ANSWER[found["category"]] for found in self.variant["distortions"]]
+        for found in self.variant.get("faults") or ():
+            label = FAULTS[found["name"]].label
+            if label is None:
+                return None
+            names += [label] if label != NONE and label not in names else []
+        return tuple(names) if len(names) <= 2 else None
 
 
 Decided = tuple[Shown, Shown, bool]

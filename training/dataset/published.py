@@ -13,7 +13,7 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.image_paths import image_path
-from training.record_models import read_record_list
+from training.record_models import read_record_list, record_problem
 
 from .readers import ReaderError
 
@@ -150,4 +150,10 @@ def _problem(record, form: str) -> str | None:
         return "a query or an image path that is no text"
     if "query" not in record or not any(fields == set(s.fields) for s in tasks.SETTINGS.values()):
         return "no query or image"
-    return None
+    return _odd(record, form)
+
+
+def _odd(record: dict, form: str) -> str | None:
+    """The name of the first value that has another form than records have, or None."""
+    wrong = record_problem(record, form)
+    return wrong and f"an impossible value of {wrong.partition(':')[0]}"

@@ -295,3 +295,19 @@ SEVERITY = (
     "How strong is the {} that you can see in the evaluated image?",
 )
 """Severity questions; {} is the name of a distortion or ``MAIN_DISTORTION``."""
+
+FAULT = (
+    "Does the evaluated image show the fault {}?",
+    "Is the fault {} present in the evaluated image?",
+    "Can you see the fault {} in the evaluated image?",
+    "Does the evaluated image suffer from the fault {}?",
+)
+"""Yes-or-no questions about one fault; {} is its name. The first one is ``tasks.fault_question``."""
+
+ANY_FAULT = (
+    tasks.FAULT.question,
+    "Is there any fault of generation or delivery in the evaluated image?",
+    "Can you see a fault of generation or delivery in the evaluated image?",
+    "Does the evaluated image suffer from any fault of generation or delivery?",
+)
+"""Yes-or-no questions about all faults together."""

@@ -10,7 +10,7 @@ import numpy as np
 from depictqa_core import tasks
 from training.distortions import ANSWER
 
-from . import descriptions, questions
+from . import descriptions, labels, questions
 from .pairs import CrossPairs, Decided, Shown, decided
 from .record_format import (
     FORMS,
@@ -44,7 +44,8 @@ def write_records(
     Args:
         root: folder with scenes-*.jsonl; picture paths in the records stay relative to it.
         out_dir: where the files go, by default ``<root>/records``.
-        parts: names from ``PARTS`` to write, by default all. Leaving some out does not change the others.
+        parts: names from ``PARTS`` and ``FAULT_PARTS`` to write, by default all that the scenes have (``parts_of``).
+            Leaving some out does not change the others.
 
     Returns:
         File name -> number of records.
@@ -54,11 +55,12 @@ def write_records(
         SceneError: no scenes, or damaged ones.
     """
     mix = mix or Mix()
-    chosen = tuple(PARTS if parts is None else parts)
+    chosen = tuple(parts_of(root) if parts is None else parts)
     if form not in FORMS:
         raise ValueError(f"unknown form '{form}': choose one of {', '.join(FORMS)}")
-    if unknown := [name for name in chosen if name not in PARTS]:
-        raise ValueError(f"unknown part '{unknown[0]}': choose from {', '.join(PARTS)}")
+    known = (*PARTS, *FAULT_PARTS)
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(f"unknown part '{unknown[0]}': choose from {', '.join(known)}")
     out = Path(out_dir) if out_dir else Path(root) / "records"
     suffixes = {False: "_single", True: "_double"} if form == "test" else {None: ""}
     made = {name: Part(name, name.endswith("_fr"), form, mix) for name in chosen}
@@ -107,8 +109,10 @@ def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> 
     """(whether it counts as a double, identification record) for every picture that the filter leaves."""
     templates = questions.IDENTIFICATION_FR if part.reference else questions.IDENTIFICATION_NR
     for number, picture in _kept(part, shown, rng):
-        names = tuple(ANSWER[d["category"]] for d in picture.variant["distortions"])
-        double = _is_double(part, picture, rng)
+        names = picture.labels
+        if names is None:
+            continue
+        double = len(names) == 2 if names else _is_double(part, picture, rng)
         template = pick(templates, rng)
         counted = part.test or rng.random() < part.mix.number_word
         short = part.test or rng.random() < part.mix.short_tail
@@ -139,13 +143,15 @@ def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Itera
     for number, (picture, found) in enumerate(asked):
         label = ANSWER[found["category"]] if picture.double or rng.random() < 0.8 else questions.MAIN_DISTORTION
         question = tasks.SEVERITY.ask(pick(questions.SEVERITY, rng).format(label))
-        answer = tasks.GRADES[found["severity"] - 1].capitalize()
+        answer = tasks.GRADES[max(1, round(labels.of_whole(found))) - 1].capitalize()
         double = _is_double(part, picture, rng)
         yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
 def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, picture in _kept(part, shown, rng):
+        if picture.labels is None:
+            continue
         double = _is_double(part, picture, rng)
         answer = descriptions.assessment(picture.variant, rng, part.reference)
         yield (
@@ -180,11 +186,77 @@ def rating_turn(part: Part, better: bool, rng: np.random.Generator) -> tuple[str
 
 def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, (a, b, better) in enumerate(decided(shown, part.mix.comparison_pairs, rng)):
-        if any(excluded(part, picture, rng) for picture in (a, b)):
+        if a.labels is None or b.labels is None or any(excluded(part, picture, rng) for picture in (a, b)):
             continue
         answer = descriptions.comparison(a.variant, b.variant, better, rng, part.reference)
         yield a.double or b.double, pair_record(part, number, a, b, pick(questions.COMPARISON, rng), answer, {})
 
+
+def _faults(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+    """Yes-or-no questions about faults: for tests every one, for training those that it has and a few others.
+
+    A question is left out where its answer is not known: a distortion or another fault may look like that fault.
+    """
+    number = count()
+    for picture in shown:
+        present = picture.faults
+        doubtful = set().union(*(ALIKE.get(name, ()) for name in (*(picture.labels or ()), *present)), ())
+        doubtful |= {"seams", "missing region"} if picture.variant.get("region") else set()
+        others = [fault for fault in tasks.FAULTS if fault not in present and fault not in doubtful]
+        if "failed frame" in present:
+            others = []
+        if not part.test:
+            others = [others[i] for i in rng.permutation(len(others))[:FAULT_NEGATIVES]]
+        asked = [(fault, fault in present) for fault in tasks.FAULTS if fault in present or fault in others]
+        if present or not picture.variant["distortions"]:
+            asked.append((None, bool(present)))
+        for fault, answer in asked:
+            if part.test:
+                question = tasks.fault_question(fault)
+            else:
+                templates = questions.FAULT if fault else questions.ANY_FAULT
+                question = pick(templates, rng).format(fault)
+            answer = tasks.FAULT_ANSWERS[0 if answer else 1]
+            extra = {**truth(picture.variant, picture.double), "faults": list(present), "fault": fault}
+            yield (
+                picture.double,
+                single_record(part, next(number), picture, tasks.FAULT.ask(question), answer, extra),
+            )
+
+
+FAULT_NEGATIVES = 2
+"""For training: how many of the faults that an image does not have are asked for."""
+
+# A label or a fault -> faults of which nobody can say whether an image with it shows them, too.
+ALIKE: dict[str, tuple[str, ...]] = {
+    "noise": ("latent noise", "grid pattern"),
+    "blur": ("waxy smoothing", "ghosting"),
+    "compression": ("grid pattern", "banding", "waxy smoothing", "color fringing", "sharpening halos"),
+    "oversharpening": ("sharpening halos", "burned contrast"),
+    "pixelation": ("grid pattern", "waxy smoothing", "row glitches"),
+    "color quantization": ("banding", "color cast", "burned contrast"),
+    "overly high saturation": ("burned contrast", "color cast"),
+    "overly high contrast": ("burned contrast", "sharpening halos"),
+    "overly high brightness": ("burned contrast",),
+    "insufficient saturation": (),
+    "insufficient contrast": (),
+    "insufficient brightness": (),
+    "seams": ("missing region", "ghosting", "row glitches"),
+    "grid pattern": ("moire", "seams", "latent noise"),
+    "moire": ("grid pattern", "color fringing", "row glitches"),
+    "banding": ("color cast",),
+    "color cast": ("burned contrast",),
+    "color fringing": ("ghosting",),
+    "ghosting": ("color fringing", "seams"),
+    "row glitches": ("missing region", "seams", "color fringing"),
+    "missing region": ("overlay", "seams"),
+    "overlay": ("missing region",),
+    "waxy smoothing": (),
+    "sharpening halos": ("ghosting", "burned contrast"),
+    "latent noise": ("color cast", "grid pattern"),
+    "burned contrast": ("sharpening halos", "color cast", "banding"),
+    "failed frame": (),
+}
 
 CROSS = "rating_cross_nr"
 """Ratings of different pictures; there are none with a reference."""
@@ -203,10 +275,21 @@ MAKERS: dict[str, tuple[Callable[[Part, list[Shown], np.random.Generator], Itera
     "assessment_nr": (_assessment, "assessment_nr"),
     "comparison_fr": (_comparison, "comparison_fr"),
     "comparison_nr": (_comparison, "comparison_nr"),
+    "faults_fr": (_faults, "faults_fr"),
+    "faults_nr": (_faults, "faults_nr"),
 }
 
-PARTS = (*MAKERS, CROSS)
-"""Every part that can be written."""
+FAULT_PARTS = ("faults_fr", "faults_nr")
+"""Parts of scenes at native resolution, whose variants can have faults."""
+
+PARTS = (*(name for name in MAKERS if name not in FAULT_PARTS), CROSS)
+"""The parts of all scenes."""
+
+
+def parts_of(root: str | Path) -> tuple[str, ...]:
+    """The parts that the scenes of a data root have records for."""
+    first = next(iter(read_scenes(root)))
+    return PARTS + FAULT_PARTS if any("faults" in variant for variant in first["variants"]) else PARTS
 
 
 def _kept(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[int, Shown]]:

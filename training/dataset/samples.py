@@ -21,14 +21,12 @@ from training.documents import data_model, field_of
 from training.storing import write_file
 
 from . import labels, measures
+from .measures import MIN_SIDE
 from .shards import Store
 from .synthesis import SceneError, distort
 
 TRIES = 200
 ATTEMPTS = 1000
-MIN_SIDE = 161
-"""Short side in pixels that the metrics need."""
-
 Steps = tuple[tuple[str, int], ...]
 """Distortions of one picture in order of application: (name, severity) each; () is pristine."""
 

@@ -12,6 +12,8 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.images import as_picture
 from training.storing import write_file
 
+from .delivery import SUFFIXES as SUFFIXES_OF
+from .native import NativeOptions, drawn_scene, photograph_scene
 from .shards import Ledger, Shard, Store, contents_digest, names_digest, run_shards
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
@@ -37,7 +39,7 @@ class _Plan:
     files: tuple[str, ...]
     seed: int
     split: str
-    options: SceneOptions
+    options: SceneOptions | NativeOptions
     shard_scenes: int
 
     @property
@@ -53,7 +55,7 @@ def build_scenes(
     split: str = "train",
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-    options: SceneOptions | None = None,
+    options: SceneOptions | NativeOptions | None = None,
     shard_scenes: int = 100,
     engine: str = "processes",
 ) -> BuildReport:
@@ -67,6 +69,7 @@ def build_scenes(
             recursively).
         out_dir: data root that receives images/, scenes-00000.jsonl, ... and build.json; one root per split.
         count: scenes that the root shall have; those beyond it are left alone.
+        options: what the scenes are like; ``NativeOptions`` makes scenes at native resolution (``native``).
         workers, engine: how the shards are made, see ``shards.run_shards``.
         progress: called with (scenes done, count) at the start and after every shard; an exception in it stops the
             build and passes through.
@@ -78,7 +81,8 @@ def build_scenes(
     """
     folder = Path(pictures_dir)
     folder = folder / split if (folder / split).is_dir() else folder
-    files = find_sources(folder)
+    only_drawn = isinstance(options, NativeOptions) and options.drawn == 1
+    files = () if only_drawn else find_sources(folder)
     plan = _Plan(str(folder), str(out_dir), files, int(seed), split, options or SceneOptions(), shard_scenes)
     if not (ledger := Ledger(Path(plan.out) / _SETTINGS)).file.exists() and any(Path(out_dir).glob("scenes-*.jsonl")):
         raise SceneError(f"{plan.out} holds scenes but no {_SETTINGS}; choose an empty folder")
@@ -127,13 +131,20 @@ def _make(plan: _Plan, index: int, skipped: dict[str, str]) -> tuple[Scene, str]
     for attempt in range(1000):
         # A fresh generator per attempt: how far a failed one got must not matter for the next.
         rng = np.random.default_rng([plan.seed, index, attempt] if attempt else [plan.seed, index])
+        native = isinstance(plan.options, NativeOptions)
+        if native and rng.random() < plan.options.drawn:
+            try:
+                scene = drawn_scene(rng, plan.options)
+                return scene, f"drawn/{scene.kind}/{index:06d}"
+            except SceneError:
+                continue
         source = plan.files[int(rng.integers(len(plan.files)))]
         try:
             picture = as_picture(Path(plan.pictures) / source, name=source).rgb
-            return make_scene(picture, rng, plan.options), source
+            return (photograph_scene if native else make_scene)(picture, rng, plan.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
-    reason = next(iter(skipped.values()))
+    reason = next(iter(skipped.values()), "nearly no damage changes the drawings")
     raise SceneError(f"none of the pictures in {plan.pictures} can be used; the first was skipped because: {reason}")
 
 
@@ -147,15 +158,36 @@ def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict
         write_file(out / name, save)
         return name
 
+    def write_variant(number: int, variant: Variant) -> str:
+        if variant.file is None:
+            return write(f"{stem}_{number}.png", variant.rgb)
+        name = f"{stem}_{number}{SUFFIXES_OF[variant.resaved.split()[-2]]}"
+        write_file(out / name, lambda part: part.write_bytes(variant.file))
+        return name
+
+    def more(number: int, variant: Variant) -> dict:
+        """Fields of variants at native resolution."""
+        if variant.faults is None:
+            return {}
+        found = {"faults": list(variant.faults)}
+        if variant.region:
+            mask = write(f"{stem}_{number}_mask.png", np.rint(variant.region.mask * 255).astype(np.uint8))
+            region = variant.region
+            found["region"] = {"kind": region.kind, "area": region.area, "place": region.place, "mask": mask}
+        return found
+
+    native = {"look": scene.look, "drawn": scene.kind} if isinstance(plan.options, NativeOptions) else {}
     height, width = scene.reference.shape[:2]
     return {
         "scene": index, "source": source, "split": plan.split,
         "reference": write(f"{stem}_ref.png", scene.reference), "height": height, "width": width,
+        **native,
         "variants": [
             {
-                "image": write(f"{stem}_{number}.png", variant.rgb),
+                "image": write_variant(number, variant),
                 "distortions": list(variant.distortions), "resaved": variant.resaved,
                 "metrics": variant.metrics, "where": variant.where, "quality": variant.quality,
+                **more(number, variant),
             }
             for number, variant in enumerate(scene.variants)
         ],

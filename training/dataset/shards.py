@@ -49,7 +49,7 @@ class Store:
             ValueError: a line is damaged; the message names it.
         """
         for file in sorted(Path(self.folder).glob(f"{self.prefix}-*.jsonl")):
-            with file.open(encoding="utf-8") as lines:
+            with file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     yield parse_json(line, f"{file.name}, line {number}", remedy="delete the file and build again")
 

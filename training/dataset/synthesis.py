@@ -3,6 +3,7 @@
 import io
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from PIL import Image
 from training import distortions as catalogue
 
 from . import labels, measures
+
+if TYPE_CHECKING:
+    from .regions import Region
 
 _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -105,7 +109,11 @@ class SceneOptions:
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """One distorted picture: `rgb` uint8 [H', W', 3] as saved; the other fields as in scenes.jsonl."""
+    """One distorted picture: `rgb` uint8 [H', W', 3] as saved; the other fields as in scenes.jsonl.
+
+    Variants at native resolution also have ``faults`` (an empty tuple for none), the region of a local damage, and the
+    file that was saved in a lossy format.
+    """
 
     rgb: np.ndarray
     distortions: tuple[dict, ...]
@@ -113,14 +121,22 @@ class Variant:
     metrics: dict[str, float]
     where: dict[str, str | None]
     quality: float
+    faults: tuple[dict, ...] | None = None
+    region: "Region | None" = None
+    file: bytes | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """`reference` uint8 [H, W, 3] and its variants; those resized afterwards are smaller than the reference."""
+    """`reference` uint8 [H, W, 3] and its variants; those resized afterwards are smaller than the reference.
+
+    At native resolution: ``look`` of the reference, and the ``kind`` of a drawn one.
+    """
 
     reference: np.ndarray
     variants: tuple[Variant, ...]
+    look: str | None = None
+    kind: str | None = None
 
 
 def make_scene(picture: np.ndarray, rng: np.random.Generator, options: SceneOptions | None = None) -> Scene:

@@ -35,9 +35,16 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def add_calibrate(parser: argparse.ArgumentParser) -> None:
     """Options of ``calibrate``."""
-    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'; its config.json gets the temperatures")
+    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'; its config.json gets the calibration")
     parser.add_argument("records", nargs="+", help="test files of pictures that the checkpoint was not trained on")
     _add_common(parser)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=("temperatures", "orders", "scores"),
+        default=("temperatures", "orders", "scores"),
+        help="what to fit (default: all that the records cover)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be fitted, and change nothing")
     parser.set_defaults(run=_calibrate)
 
@@ -122,9 +129,9 @@ def _calibrate(arguments) -> None:
 
     folder = checkpoint_folder(arguments.checkpoint)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-    fits = calibration.calibrate(load_judge(folder, arguments.device), sets)
+    fits = calibration.calibrate_all(load_judge(folder, arguments.device), sets, parts=tuple(arguments.only))
     print(calibration.table(fits))
-    if all(fit.temperature is None for fit in fits.values()):
+    if not calibration.fitted(fits):
         print(f"nothing was fitted: every question has fewer than {calibration.MINIMUM} records; nothing was written")
     elif not arguments.dry_run:
         print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")

@@ -1,0 +1,156 @@
+"""What a checkpoint knows of its own errors: measured on held-out images of known quality, stored in its configuration.
+
+Temperatures make the probabilities of one brief answer right (``DepictQAConfig.answer_temperature``). The two
+calibrations here do so for what is computed from answers: the order of images, and the points of a score.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .tasks import LEVEL_SCORES
+
+CALIBRATED, SELF_CONSISTENCY = "calibrated", "self-consistency"
+"""What a certainty is: measured on held-out images, or only how well the judge's answers agree with each other, which
+says nothing about whether they are right."""
+WITHIN = 10.0
+"""The confidence of a score is the probability that the true quality is at most this many points away."""
+LEVEL = 0.95
+"""Share of the true qualities that the interval of a score contains."""
+_EDGES = np.array([0.0, 12.5, 37.5, 62.5, 87.5, 100.0])
+"""Points between which each rating level is the nearest one, worst level first."""
+
+
+@dataclass(frozen=True)
+class OrderCalibration:
+    """How the strengths of two images relate to their true order, estimated on held-out pairs of known order.
+
+    Attributes:
+        weight: how many independent votes one answer is worth as evidence of the judge's own strengths, above 0; slope
+            and lapse say what these strengths are worth.
+        slope: log odds of the true order per logit of strength difference, above 0. It is below 1 where the judge
+            errs about images, which more comparisons of the same images do not mend.
+        lapse: 0 to below 0.5, share of pairs in which the strengths tell nothing: no probability of an order is beyond
+            ``1 - lapse``.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    weight: float
+    slope: float
+    lapse: float
+
+    def __post_init__(self):
+        _check(0 < self.weight <= 1e4 and 0 < self.slope <= 1e3 and 0 <= self.lapse < 0.5, self)
+
+    def probability(self, gap, variance):
+        """Compute the probability that the first of two items is truly better, elementwise.
+
+        The mean of ``sigmoid(slope * gap)`` over a normal posterior of the gap (MacKay 1992), with lapses.
+
+        Args:
+            gap: difference of their strengths in logits.
+            variance: of the gap under the posterior of the strengths, squared logits.
+        """
+        scale = np.sqrt(1 + math.pi / 8 * self.slope**2 * np.maximum(variance, 0))
+        return self.lapse + (1 - 2 * self.lapse) * _sigmoid(self.slope * gap / scale)
+
+    @property
+    def variance(self) -> float:
+        """Variance, in squared logits, of the error of one strength that more comparisons do not lower."""
+        return math.pi**2 / (6 * self.slope**2)
+
+
+FEATURES = 4
+
+
+def features(levels, scores) -> np.ndarray:
+    """Describe level probabilities [N, 5], best level first, and scores [N] in points, by what errors depend on.
+
+    Returns:
+        float64 [N, FEATURES]: 1; the standard deviation of the level probabilities in units of 25 points; place and its
+        square, where place is the score over 100.
+    """
+    levels, scores = np.asarray(levels, np.float64), np.asarray(scores, np.float64)
+    points = np.asarray(LEVEL_SCORES)
+    variance = levels @ points**2 - (levels @ points) ** 2
+    spread, place = np.sqrt(np.maximum(variance, 0)) / 25, scores / 100
+    return np.stack([np.ones_like(place), spread, place, place**2], -1)
+
+
+def expected_points(levels) -> float:
+    """Mean points (``LEVEL_SCORES``) of level probabilities, best level first."""
+    return sum(float(p) * points for p, points in zip(levels, LEVEL_SCORES))
+
+
+def _sigmoid(x):
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _check(fits: bool, found) -> None:
+    if not fits:
+        raise ValueError(f"{found} is out of range")
+
+
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """How far scores are from the true quality, estimated on held-out images of known quality.
+
+    All is linear in the ``features`` of the level probabilities: the log odds of an error of at most ``WITHIN`` points,
+    and the centre and the logarithm of the scale of the error (true quality - score).
+
+    Attributes:
+        method: of the scores (``results.Score.method``); scores of another method have other errors.
+        within, centre, log_scale: coefficients, one per feature.
+        ends: (error - centre) / scale lies between these two numbers with probability ``LEVEL``, and is beyond each
+            equally often.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    method: str
+    within: tuple[float, ...]
+    centre: tuple[float, ...]
+    log_scale: tuple[float, ...]
+    ends: tuple[float, float]
+
+    def __post_init__(self):
+        lines = (self.within, self.centre, self.log_scale)
+        _check(all(len(line) == FEATURES for line in lines) and len(self.ends) == 2, self)
+        numbers = [number for line in (*lines, self.ends) for number in line]
+        _check(all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers), self)  # NaN is not below
+        _check(self.ends[0] <= self.ends[1] and self.method in ("levels", "anchors"), self)
+
+    def judged(self, levels, score: float) -> tuple[float, float, float]:
+        """Compute (confidence, low, high) of a score (0..100 points) and its level probabilities, best level first.
+
+        Returns:
+            the probability 0..1 that the true quality is within ``WITHIN`` points of the score, and the ends of the
+            interval that contains it with probability ``LEVEL``, in points.
+        """
+        found = features([levels], [score])
+        confidence = _sigmoid(float(found[0] @ np.asarray(self.within)))
+        (centre,), (scale,) = self.error(found)
+        low, high = (float(np.clip(score + centre + scale * end, 0, 100)) for end in self.ends)
+        return float(confidence), min(low, score), max(high, score)
+
+    def error(self, found: np.ndarray):
+        """Centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
+        return found @ np.asarray(self.centre), np.exp(found @ np.asarray(self.log_scale))
+
+
+def judged_by_itself(levels, score: float) -> tuple[float, float, float]:
+    """Compute what ``ScoreCalibration.judged`` does without a calibration, by the level probabilities alone.
+
+    Every level stands for the points that it is nearest to. This is the judge's self-consistency: how much it wavers,
+    not how often it is wrong.
+    """
+    cumulated = np.concatenate([[0.0], np.cumsum(np.asarray(levels, np.float64)[::-1])])
+    cumulated /= cumulated[-1]
+    below, above = np.interp((score - WITHIN, score + WITHIN), _EDGES, cumulated)
+    steps = np.maximum.accumulate(cumulated + np.arange(len(cumulated)) * 1e-12)
+    low, high = np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), steps, _EDGES)
+    return float(above - below), float(min(low, score)), float(max(high, score))

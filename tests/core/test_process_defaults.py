@@ -1,0 +1,57 @@
+"""What other packages set for the whole process does not reach the judge: torch's number format and device."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+from depictqa_core.comparison_statistics import comparison_statistics
+from depictqa_core.judge import load_judge
+from depictqa_core.pixel_statistics import pixel_statistics
+
+RGB = np.random.default_rng(0).integers(0, 256, (2, 300, 330, 3), np.uint8)
+DEFAULTS = ["float16", "bfloat16", "float64", "meta"]
+
+
+@contextlib.contextmanager
+def process_default(name):
+    """torch's default number format, or its default device, as another package may have set it."""
+    try:
+        torch.set_default_device(name) if name == "meta" else torch.set_default_dtype(getattr(torch, name))
+        yield
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize("size", [(40, 30), (300, 330)])
+def test_statistics_are_the_same_bits(default, size):
+    one, other = (np.ascontiguousarray(rgb[: size[0], : size[1]]) for rgb in RGB)
+    wanted = pixel_statistics(one), comparison_statistics(one, other)
+    with process_default(default):
+        found = pixel_statistics(one), comparison_statistics(one, other)
+    for a, b in zip(wanted, found):
+        assert b.dtype == torch.float32 and b.device.type == "cpu" and torch.equal(a, b)
+
+
+def answers(judge):
+    """Everything that the judge says about two images, as plain values."""
+    a, b = RGB[0, :90, :120], RGB[1, :90, :120]
+    return [
+        [one.to_dict() for one in judge.identify([a, b])],
+        [one.to_dict() for one in judge.describe([a, b], max_new_tokens=4)],
+        [one.to_dict() for one in judge.score([a, b], b[::-1])],
+        judge.compare(a, b).to_dict(),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["cnn", "clip"])
+@pytest.mark.parametrize("default", DEFAULTS)
+@pytest.mark.parametrize("when", ["before loading", "after loading"])
+def test_a_judge_answers_the_same(folders, kind, default, when):
+    wanted = answers(load_judge(folders[kind], "cpu"))
+    judge = load_judge(folders[kind], "cpu") if when == "after loading" else None
+    with process_default(default):
+        assert answers(judge or load_judge(folders[kind], "cpu")) == wanted
