@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from depictqa_core.images import as_picture
 from depictqa_core.references import SAME_SCENE, scene_correlation
 from training.dataset.scenes import read_scenes
+from training.image_paths import read_image
 
 PARTNERS = 13
 """Every reference is held against so many that come after it."""
@@ -27,9 +27,9 @@ def main() -> None:
     arguments = parser.parse_args()
     root, own, references = arguments.root, [], []
     for scene in islice(read_scenes(root), 0, None, arguments.every):
-        reference = as_picture(root / scene["reference"])
+        reference = read_image(root, scene["reference"])
         references.append((scene["source"], reference))
-        own += [scene_correlation(reference, as_picture(root / v["image"])) for v in scene["variants"]]
+        own += [scene_correlation(reference, read_image(root, v["image"])) for v in scene["variants"]]
     other = [
         scene_correlation(a, b)
         for step in range(1, PARTNERS + 1)

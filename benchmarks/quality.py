@@ -21,7 +21,6 @@ from scipy.stats import spearmanr
 
 from depictqa_core import tasks
 from depictqa_core.calibration import WITHIN
-from depictqa_core.images import as_picture
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.ranking import bradley_terry, estimate_weight
 from training.dataset.descriptions import named
@@ -31,6 +30,7 @@ from training.evaluate import evaluate
 from training.evaluation.calibration import ranked_sets, scored_sets
 from training.evaluation.metrics import calibration_error, calibration_error_by_chance
 from training.evaluation.sets import read_set
+from training.image_paths import read_image
 from training.loader import read_records
 
 SETS = {
@@ -154,7 +154,7 @@ def reference_baseline(judge: Judge, root: Path, records: Path, limit: int) -> d
     rows = []
     for name in PAIRS:
         chosen = read_records(records / f"{name}.json")[:limit]
-        shown = [tuple(as_picture(root / r[key]) for key in ("image_A", "image_B", "image_ref")) for r in chosen]
+        shown = [tuple(read_image(root, r[key]) for key in ("image_A", "image_B", "image_ref")) for r in chosen]
         answers = judge.compare_many([(a, b) for a, b, _ in shown], [reference for *_, reference in shown])
         for record, answer in zip(chosen, answers):
             a, b = record["image_A"], record["image_B"]
@@ -184,8 +184,8 @@ def severity_order(judge: Judge, root: Path, reference: bool) -> float:
     """Mean over scenes of the SRCC between score and effective quality of the scene's pictures."""
     values = []
     for scene in read_scenes(root):
-        pictures = [as_picture(root / v["image"]) for v in scene["variants"]]
-        scores = judge.score(pictures, as_picture(root / scene["reference"]) if reference else None)
+        pictures = [read_image(root, v["image"]) for v in scene["variants"]]
+        scores = judge.score(pictures, read_image(root, scene["reference"]) if reference else None)
         values.append(spearmanr([s.score for s in scores], [v["quality"] for v in scene["variants"]]).statistic)
     return round(float(np.nanmean(values)), 4)
 
@@ -197,7 +197,7 @@ def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
     right, agree, sure = [], [], []
     for kind in ("single", "double"):
         chosen = read_records(records / f"assessment_nr_{kind}.json")[:limit]
-        pictures = [as_picture(root / record["image_A"]) for record in chosen]
+        pictures = [read_image(root, record["image_A"]) for record in chosen]
         words, count = judge.describe(pictures, max_new_tokens=120), 1 if kind == "single" else 2
         asked = judge.describe(pictures, count=count, max_new_tokens=120)
         found = judge.identify(pictures, count=count)
@@ -218,7 +218,7 @@ def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
 def severity_error(judge: Judge, root: Path, records: Path, limit: int) -> dict:
     """How far the severity of a rightly named single distortion is from the true one (1 to 5), without a reference."""
     chosen = [r for r in read_records(records / "identification_nr_single.json")[:limit] if r["severity"]]
-    found = judge.identify([as_picture(root / record["image_A"]) for record in chosen])
+    found = judge.identify([read_image(root, record["image_A"]) for record in chosen])
     pairs = [
         (answer.severities[0], record["severity"])
         for answer, record in zip(found, chosen)
@@ -235,7 +235,7 @@ def changed_copy(root: Path, folder: Path, change) -> Path:
     """The same data root with every distorted picture changed; references stay as they are."""
     for scene in read_scenes(root):
         for path, altered in [(scene["reference"], False), *((v["image"], True) for v in scene["variants"])]:
-            image = Image.open(root / path).convert("RGB")
+            image = Image.fromarray(read_image(root, path).rgb)
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (change(image) if altered else image).save(folder / path)
     return folder

@@ -8,6 +8,7 @@ conversion that changes nothing then changes no bit, and one that stretches fill
 import functools
 import io
 import itertools
+import math
 import struct
 from collections.abc import Callable
 
@@ -29,6 +30,23 @@ _ROWS = 128
 """Rows that are converted at a time."""
 _STEP = {1: 1, 3: 5, 4: 15}
 """Distance in levels between the nodes at which Pillow's colour engine is asked, by the number of channels."""
+
+_REC709, _D65 = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)), (0.3127, 0.3290)
+ADOBE_RGB = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), _D65, 563 / 256
+"""The arguments of ``profile_of`` for the space that cameras name in EXIF instead of embedding a profile."""
+_CODED_PRIMARIES = {
+    1: (_REC709, _D65),
+    5: (((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)), _D65),
+    6: (((0.63, 0.34), (0.31, 0.595), (0.155, 0.07)), _D65),
+    7: (((0.63, 0.34), (0.31, 0.595), (0.155, 0.07)), _D65),
+    9: (((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)), _D65),
+    11: (((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)), (0.314, 0.351)),
+    12: (((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)), _D65),
+}
+_CODED_GAMMA = {**dict.fromkeys((1, 2, 6, 13, 14, 15)), 4: 2.2, 5: 2.8, 8: 1.0}
+"""The curves of video cameras stand for that of sRGB, as viewers show them."""
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_D50 = np.array([0.9642, 1.0, 0.8249])
 
 Colours = Callable[[np.ndarray], np.ndarray]
 """Float32 [N, C] of fine steps (``_FINE`` times levels) to sRGB, float32 [N, 3] in levels 0..255."""
@@ -69,6 +87,78 @@ def to_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray:
         fine = _spread(rows).reshape(-1, channels)
         converted[top : top + _ROWS] = (colours(fine) + 0.5).astype(np.uint8).reshape(*rows.shape[:2], 3)
     return converted
+
+
+def profile_of(primaries, white, gamma: float | None) -> bytes:
+    """Write the ICC profile of an RGB space.
+
+    Args:
+        primaries: chromaticities (x, y) of red, green and blue.
+        white: chromaticity of the white.
+        gamma: exponent of the tone curve; None is the curve of sRGB.
+
+    Raises:
+        ProfileError: no space has such numbers.
+    """
+    columns = np.array([[x, y, 1 - x - y] for x, y in primaries]).T
+    light = np.array([white[0], white[1], 1 - white[0] - white[1]]) / (white[1] or np.nan)
+    try:
+        matrix = columns * np.linalg.solve(columns, light)
+        matrix = np.linalg.inv(_BRADFORD) @ np.diag(_BRADFORD @ _D50 / (_BRADFORD @ light)) @ _BRADFORD @ matrix
+    except np.linalg.LinAlgError:
+        matrix = np.array(np.nan)
+    if not np.abs(matrix).max() < 100 or not 0 < (gamma or 1) < 100:
+        raise ProfileError("its colours are described by impossible numbers")
+    if gamma is None:
+        curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
+        curve += _to_fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    else:
+        curve = b"para" + bytes(4) + struct.pack(">HH", 0, 0) + _to_fixed(gamma)
+    tags = {name + b"XYZ": b"XYZ " + bytes(4) + _to_fixed(*matrix[:, i]) for i, name in enumerate((b"r", b"g", b"b"))}
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    table, data = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(data), len(value))
+        data += value
+    head = struct.pack(">I4xI4s4s4s12x4s", 128 + len(table) + len(data), 0x04000000, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    return (head + bytes(28) + _to_fixed(*_D50)).ljust(128, b"\0") + table + data
+
+
+def coded_profile(primaries: int, transfer: int) -> bytes:
+    """Write the ICC profile of code points of ITU-T H.273, as PNG (cICP) and AVIF (nclx) have them.
+
+    Raises:
+        ProfileError: code points that are not supported, such as those of HDR.
+    """
+    if primaries == 2:  # unspecified
+        primaries = 1
+    if primaries not in _CODED_PRIMARIES or transfer not in _CODED_GAMMA:
+        raise ProfileError(f"its colours have the code points {primaries} and {transfer}, which are not supported")
+    return profile_of(*_CODED_PRIMARIES[primaries], _CODED_GAMMA[transfer])
+
+
+def png_profile(chunks: dict[bytes, bytes]) -> bytes | None:
+    """Write the ICC profile of what the chunks gAMA and cHRM of a PNG say; None where they say nothing.
+
+    Raises:
+        ProfileError: impossible numbers.
+    """
+    if not chunks.keys() & {b"gAMA", b"cHRM"}:
+        return None
+    gamma, primaries, white = None, _REC709, _D65
+    if b"gAMA" in chunks:
+        encoded = int.from_bytes(chunks[b"gAMA"], "big") / 100_000
+        # 1 / 2.2 is what sRGB writes for its own curve
+        gamma = None if abs(encoded - 1 / 2.2) < 0.005 else 1 / encoded if encoded else math.inf
+    if b"cHRM" in chunks:
+        if len(chunks[b"cHRM"]) != 32:
+            raise ProfileError("its colours are described by impossible numbers")
+        white, *primaries = (np.frombuffer(chunks[b"cHRM"], ">u4") / 100_000).reshape(4, 2).tolist()
+    return profile_of(primaries, white, gamma)
+
+
+def _to_fixed(*values: float) -> bytes:
+    return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
 
 def _spread(levels: np.ndarray) -> np.ndarray:

@@ -114,7 +114,8 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
     Args:
         sources: files, taken in this order whatever they are; folders, which give their picture files (by extension,
             hidden ones left out) in natural order; and patterns such as ``*.png``, where the shell does not expand
-            them, for files: ``**`` stands for any number of folders, and a name that exists is never a pattern.
+            them, for files: ``**`` stands for any number of folders (links to a folder around them are not followed),
+            and a name that exists is never a pattern.
         recursive: whether folders inside folders count, those that are links too; none is searched twice, so links may
             go in circles.
         leave_out: files that are not taken from folders (this run's own outputs).
@@ -230,7 +231,8 @@ def _fitting(place: str, part: str) -> list[str]:
         for folder in folders:
             if (real := os.path.realpath(folder or ".")) not in searched:
                 searched.add(real)
-                folders += [path for path in _fitting(folder, "*") if os.path.isdir(path)]
+                inside = [path for path in _fitting(folder, "*") if os.path.isdir(path)]
+                folders += [path for path in inside if not leads_around(path)]
         return list(dict.fromkeys(folders))
     try:
         names = sorted(os.listdir(place or "."), key=natural_key)

@@ -2,16 +2,21 @@
 
 import io
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from . import jpeg_data, png_chunks
+from .colour_profiles import ProfileError, coded_profile
 from .errors import DamagedFile
 from .pillow import MAX_PIXELS, instance, open_image
 
 MAX_BYTES = 8 * MAX_PIXELS + 2**26
 """Most bytes of a PNG or JPEG file, which are read as a whole: enough for 4 channels of 16 bits."""
+
+_HEAD = 2**16
+"""Bytes at the beginning of a file in which its boxes are looked for."""
 
 
 @contextmanager
@@ -41,7 +46,22 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
             notices = [odd] if odd else []
         else:
             image, notices = open_image(stream), []
+            if image.format == "AVIF" and "icc_profile" not in image.info:
+                _add_coded_profile(image, stream, notices)
         yield image, notices
+
+
+def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+    """Give an AVIF image the profile of its code points (a box ``colr`` of type ``nclx``), which Pillow leaves out."""
+    place = stream.tell()
+    stream.seek(0)
+    _, box, codes = stream.read(_HEAD).partition(b"colrnclx")
+    stream.seek(place)
+    if box and len(codes) >= 4:
+        try:
+            image.info["icc_profile"] = coded_profile(*struct.unpack(">HH", codes[:4]))
+        except ProfileError as error:
+            notices.append(f"{error}; they were taken as sRGB")
 
 
 def _whole(stream: io.BufferedReader) -> bytes:

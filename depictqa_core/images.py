@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from .colour_profiles import ProfileError, to_srgb
+from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .errors import DamagedFile, ImageError, quoted
 from .image_files import opened
 from .pillow import MAX_PIXELS, is_bomb
@@ -85,8 +85,9 @@ def as_picture(source, name: str = "picture") -> Picture:
         name: how errors and reports call it; a path that is given no name is called by its file name.
 
     Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped.
-    Alpha is laid over white. The EXIF orientation is applied, and colours are converted from the embedded profile to
-    sRGB (``colour_profiles``); arrays and tensors are taken as sRGB. Of an animated or many-page file the first frame
+    Alpha is laid over white. The EXIF orientation is applied, and colours are converted from the embedded profile, or
+    what the file says instead of one (PNG: cICP, gAMA and cHRM; AVIF: nclx; EXIF: Adobe RGB), to sRGB
+    (``colour_profiles``); arrays and tensors are taken as sRGB. Of an animated or many-page file the first frame
     is taken, of an open PIL image the current one. A PIL image of mode ``I`` is read as 16 bit (older Pillow opens
     16-bit grey PNGs so), mode ``F`` as floats in 0..1; 16-bit colour files are cut to their high bytes by Pillow. The
     caller's data is neither kept nor changed, and files are decoded in any thread, whatever the process has set for
@@ -355,6 +356,8 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
         profile, notices = image.info.get("icc_profile"), []
         if "icc_profile" in image.info and not profile:
             notices = ["its colour profile is damaged; it was ignored"]
+        elif not profile and _is_adobe_rgb(image):
+            profile = profile_of(*ADOBE_RGB)
         try:
             rgb = _to_rgb(*_pil_to_array(image, label, profile))
         except ProfileError as error:
@@ -365,6 +368,15 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
         raise
     except Exception as error:
         raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
+
+
+def _is_adobe_rgb(image) -> bool:
+    """Whether EXIF says that the colours are Adobe RGB, as cameras do that embed no profile."""
+    with contextlib.suppress(Exception):  # damaged metadata do not matter
+        exif = image.getexif()
+        space = exif.get_ifd(0x8769).get(0xA001)
+        return space == 2 or space == 0xFFFF and str(exif.get_ifd(0xA005).get(1, "")).startswith("R03")
+    return False
 
 
 def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:

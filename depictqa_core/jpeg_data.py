@@ -31,7 +31,9 @@ _OTHER_BYTES = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes
 
 
 _PADDING = 64
-"""Some cameras write this many useless bytes at most."""
+"""Some cameras fill up their data with at most this many equal bytes."""
+_SURPLUS = 16
+"""Bytes of data after the end of the image, without padding, from which the data are probably damaged."""
 _ZEROS = bytes(32)
 """More bits than a block of 63 coefficients of -1, which is what zeros mean where they do not mean an empty block."""
 
@@ -160,7 +162,8 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
     if found.incomplete:
         return "scans of the progressive file are missing, so details may be"
     start, end = found.pieces[-1]
-    surplus = min(max(_PADDING, (end - start) // 64), (end - start) // 2)
+    padding = end - start - len(data[start:end].rstrip(data[end - 1 : end]))
+    surplus = min(min(padding, _PADDING) + _SURPLUS, (end - start) // 2)
     even = pixels.count(pixels[:1]) == len(pixels)  # then the few codes that there are may all mean the same
     if coarse and surplus and not even:
         other = _replaced(data, found.pieces[-1:], surplus)

@@ -8,6 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
+from .colour_profiles import ProfileError, coded_profile, png_profile
 from .errors import DamagedFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -15,6 +16,7 @@ MAX_PROFILE = 16 * 2**20
 """Largest colour profile in bytes after unpacking; those of printers take up to 4 MB."""
 MAX_TEXT = 2**20
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
+_COLOUR_CHUNKS = {b"cICP", b"sRGB", b"gAMA", b"cHRM"}
 _ORIENTATION_TEXTS = {b"XML:com.adobe.xmp", b"Raw profile type exif"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -28,7 +30,7 @@ class PNG:
 
     Attributes:
         data: the file with its pixels and what says how they are turned, and nothing else.
-        profile: the embedded colour profile, or None.
+        profile: the embedded colour profile, or one of what the chunks cICP or gAMA and cHRM say, or None.
         notices: one line for each profile that cannot be read.
     """
 
@@ -47,7 +49,7 @@ def read(data: bytes, max_pixels: int) -> PNG:
     Raises:
         DamagedFile: the pixel data are truncated or damaged.
     """
-    kept, pixels, header, found = [SIGNATURE], [], b"", PNG(b"")
+    kept, pixels, header, colours, found = [SIGNATURE], [], b"", {}, PNG(b"")
     place = len(SIGNATURE)
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -66,6 +68,8 @@ def read(data: bytes, max_pixels: int) -> PNG:
             found.profile = _profile(content) if whole else None
             if found.profile is None:
                 found.notices.append("its colour profile is damaged or too large and was ignored")
+        elif whole and kind in _COLOUR_CHUNKS and not pixels:
+            colours[kind] = content
         elif whole and (kind == b"eXIf" or _is_orientation(kind, content)):
             kept.append(data[place : place + 12 + length])
         place += 12 + length
@@ -74,6 +78,13 @@ def read(data: bytes, max_pixels: int) -> PNG:
     if not header or not pixels:
         raise DamagedFile("the file is truncated: it has no pixel data")
     _check_pixels(header, pixels, max_pixels)
+    try:
+        if len(colours.get(b"cICP", b"")) == 4:  # it goes before an embedded profile, and that before all others
+            found.profile = coded_profile(*colours[b"cICP"][:2])
+        elif found.profile is None and b"sRGB" not in colours:
+            found.profile = png_profile(colours)
+    except ProfileError as error:
+        found.notices.append(f"{error}; they were taken as sRGB")
     found.data = b"".join(kept)
     return found
 

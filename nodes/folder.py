@@ -119,7 +119,7 @@ class LoadFolder(io.ComfyNode):
         said = f"{len(pictures)} of {len(found.names)} pictures of {folder}"
         others = [replace(one, path=os.path.relpath(one.path, root)) for one in found.left_out]
         unreadable += map(readable, notices_of(pictures))
-        report = "\n".join([said, *unreadable, *left_out_lines(others, expected=True)])
+        report = plain("\n".join([said, *unreadable, *left_out_lines(others, expected=True)]))
         rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
         notices = [said, *unreadable, *left_out_lines(others)]
         table = Table(["", "size"], rows, [(picture,) for picture in pictures], notices)

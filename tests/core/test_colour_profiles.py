@@ -4,6 +4,7 @@ import contextlib
 import io
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -196,3 +197,106 @@ def test_any_bytes_are_a_profile_or_refused():
             with warnings.catch_warnings(), contextlib.suppress(ProfileError):
                 warnings.simplefilter("error")
                 assert to_srgb(levels, bytes(odd)).shape == (8, 8, 3)
+
+
+# ---------------------------------------------------------------- files that describe their colours without a profile
+
+
+def chunks(**contents):
+    """A PNG of the sample with chunks before its pixels."""
+    stream = io.BytesIO()
+    SAMPLE.save(stream, "PNG")
+    data = stream.getvalue()
+    made = b""
+    for kind, content in contents.items():
+        made += struct.pack(">I", len(content)) + kind.encode() + content
+        made += struct.pack(">I", zlib.crc32(kind.encode() + content))
+    return data[:33] + made + data[33:]
+
+
+def numbers(*values):
+    return struct.pack(f">{len(values)}I", *(round(value * 100_000) for value in values))
+
+
+def chromaticities(name):
+    return numbers(0.3127, 0.3290, *(value for pair in SPACES[name][0] for value in pair))
+
+
+def read(tmp_path, data, name="image.png"):
+    (tmp_path / name).write_bytes(data)
+    return as_picture(tmp_path / name)
+
+
+def by_profile(name, gamma):
+    return to_srgb(np.asarray(SAMPLE), rgb_profile(SPACES[name][0], gamma)).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("contents", "name", "gamma"),
+    [
+        ({"gAMA": numbers(1 / 1.8), "cHRM": chromaticities("Adobe RGB")}, "Adobe RGB", 1.8),
+        ({"cHRM": chromaticities("Display P3")}, "Display P3", None),
+        ({"gAMA": numbers(1.0)}, "sRGB primaries, gamma 2.2", 1.0),
+        ({"cICP": bytes([12, 13, 0, 1])}, "Display P3", None),
+        ({"cICP": bytes([9, 13, 0, 1]), "sRGB": b"\0"}, "Rec. 2020", None),
+    ],
+)
+def test_chunks_of_a_png_are_as_good_as_a_profile(tmp_path, contents, name, gamma):
+    found = read(tmp_path, chunks(**contents))
+    assert found.notices == () and np.abs(found.rgb - by_profile(name, gamma)).max() <= 1
+    assert np.abs(found.rgb - np.asarray(SAMPLE).astype(int)).max() > 8
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"gAMA": numbers(0.45455), "cHRM": chromaticities("sRGB primaries, gamma 2.2")},
+        {"sRGB": b"\0", "gAMA": numbers(1.0)},
+        {"cICP": bytes([1, 13, 0, 1])},
+    ],
+)
+def test_chunks_that_say_srgb_change_nothing(tmp_path, contents):
+    found = read(tmp_path, chunks(**contents))
+    assert found.notices == () and np.array_equal(found.rgb, np.asarray(SAMPLE))
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        {"gAMA": bytes(4)},
+        {"gAMA": b""},
+        {"cHRM": bytes(32)},
+        {"cHRM": b"\xff" * 32},
+        {"cHRM": b"short"},
+        {"cICP": bytes([9, 16, 0, 1])},
+        {"cICP": bytes([99, 13, 0, 1])},
+    ],
+)
+def test_chunks_that_cannot_be_used_are_named(tmp_path, contents):
+    found = read(tmp_path, chunks(**contents))
+    assert "taken as sRGB" in found.notices[0] and np.array_equal(found.rgb, np.asarray(SAMPLE))
+
+
+@pytest.mark.parametrize(("space", "adobe"), [(2, True), (0xFFFF, True), (1, False)])
+def test_cameras_that_name_adobe_rgb_in_exif(tmp_path, space, adobe):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA001: space, 0xA005: {1: "R03"}}
+    stream = io.BytesIO()
+    SAMPLE.save(stream, "PNG", exif=exif)
+    found = read(tmp_path, stream.getvalue())
+    expected = by_profile("Adobe RGB", 563 / 256) if adobe else np.asarray(SAMPLE)
+    assert found.notices == () and np.abs(found.rgb - expected).max() <= 1
+
+
+def test_code_points_of_an_avif(tmp_path):
+    stream = io.BytesIO()
+    try:
+        SAMPLE.save(stream, "AVIF", quality=100)
+    except (KeyError, OSError):
+        pytest.skip("this Pillow writes no AVIF")
+    data = stream.getvalue()
+    plain = read(tmp_path, data, "image.avif").rgb
+    place = data.index(b"nclx") + 4
+    found = read(tmp_path, data[:place] + struct.pack(">HH", 12, 13) + data[place + 4 :], "image.avif").rgb
+    wanted = to_srgb(plain, rgb_profile(*SPACES["Display P3"]))
+    assert np.abs(found - wanted.astype(int)).max() <= 1 and np.abs(found - plain.astype(int)).max() > 8

@@ -156,6 +156,8 @@ def test_two_stars_are_any_number_of_folders(tree):
     assert search(["p/**/*.png"]).names == ("p/1.png", "p/a/2.png", "p/a/b/3.png")
     assert search(["p/**"]).names == ("p/1.png", "p/a/2.png", "p/a/b/3.png")
     assert search(["**/b/*.png"]).names == ("p/a/b/3.png",)
+    tree("p/out -> ..")
+    assert search(["p/**"]).names == ("p/1.png", "p/a/2.png", "p/a/b/3.png")
     with pytest.raises(ImageError, match="no file fits this pattern"):
         search(["p/*/*.jpg"])
 

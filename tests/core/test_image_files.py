@@ -91,6 +91,21 @@ def test_a_jpeg_with_zeros_in_its_middle_is_refused_or_doubted(tmp_path, kind):
         assert "damaged" in str(error)
 
 
+@pytest.mark.parametrize("kind", ["baseline", "fine", "coarse", "grey"])
+@pytest.mark.parametrize("damage", ["repeated", "other"])
+def test_a_jpeg_with_more_data_than_its_image_is_refused_or_doubted(tmp_path, kind, damage):
+    """A part that was repeated or overwritten moves what is behind it, by a few dozen bytes or many."""
+    data = jpeg(kind)
+    middle = sum(data_of(data)) // 2
+    middle += data[middle - 1] == 0xFF
+    part = data[middle - 40 : middle] if damage == "repeated" else b"\xff\x00" * 100
+    wrong = written(tmp_path, data[:middle] + part + data[middle + len(part) * (damage == "other") :])
+    try:
+        assert "damaged" in as_picture(wrong).notices[0]
+    except ImageError as error:
+        assert "damaged" in str(error)
+
+
 def test_restart_markers_must_be_there_and_in_order(tmp_path):
     data = jpeg("restart")
     for wrong in (data.replace(b"\xff\xd2", b"\xff\xd3", 1), data.replace(b"\xff\xd2", b"", 1)):

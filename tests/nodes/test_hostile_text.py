@@ -50,6 +50,7 @@ def hostile(server, tiny):
     for folder in ("hostile", HOSTILE):
         (server.input / folder).mkdir()
         Image.new("RGB", (40, 30)).save(server.input / folder / f"{HOSTILE}.png")
+        (server.input / folder / f"{HOSTILE}.heic").touch()
     for name in (HOSTILE, f"{HOSTILE} damaged"):
         make_tiny_checkpoint(server.models / name)
     (server.models / f"{HOSTILE} damaged" / "config.json").unlink()
@@ -120,6 +121,7 @@ def test_what_a_menu_offers_can_be_chosen(server, hostile):
     for chosen in (folder, f"input/{HOSTILE}"):
         run = server.run(graph_of(server, "DepictQA_LoadFolder", folder=chosen))
         assert run.text("names") == f"{HOSTILE}.png"  # the output is the name itself
+        assert "onerror=" in run.text("report") and "<" not in run.text("report")
 
 
 @pytest.mark.parametrize("class_type", SHOWING)
