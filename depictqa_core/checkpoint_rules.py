@@ -60,6 +60,8 @@ CARD = {
     ),
 }
 
+MEASURED = ("order_", "score_error_")
+"""How names begin under which calibration holds more than a temperature, see ``DepictQAConfig``."""
 _LIMITS = (
     (("_size", "_heads", "stride", "kernel", "_channels"), whole(0, 2**24)),
     (("layer", "depth", "block", "expert", "stage"), whole(0, 1024)),
@@ -106,7 +108,7 @@ def _leaves(value, path: str, name: str) -> Iterator[tuple[str, str, object]]:
 
 
 def _calibration_problem(values: dict) -> str | None:
-    """Temperatures are above 0; whatever else calibration holds is finite, as every number of a JSON file is."""
+    """Temperatures are above 0; what is no temperature is an object, which checks itself when it is read."""
     rule = Rule("a temperature from 0.001 to 1000", lambda v: is_number(v) and 0.001 <= v <= 1000)
-    plain = {name: value for name, value in values.items() if not isinstance(value, (dict, list))}
-    return problem({"calibration": plain}, {"calibration": dict.fromkeys(plain, rule)})
+    rules = {name: OBJECT if name.startswith(MEASURED) else rule for name in values}
+    return problem({"calibration": values}, {"calibration": rules})

@@ -67,7 +67,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
         remedy = "it comes with the package: install or clone it again" if folder == BUNDLED else own
         raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
-    if not (folder / CARD).is_file():
+    if not os.path.isfile(folder / CARD):
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
         hint = f"; it holds the pickle {pickles[0].name}, {_import_hint(pickles[0], folder)}" if pickles else ""
         raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
@@ -82,7 +82,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         if not plain or not name.endswith(".safetensors"):
             raise _damaged(folder, f"{CARD} says nothing useful of {describe(name)}")
         path = folder / name
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise _missing(path)
         if path.stat().st_size != facts["bytes"]:
             raise _damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {describe(facts['bytes'])}")
@@ -233,7 +233,7 @@ def _check_tokenizer_files(folder: Path, card: dict) -> None:
     """Refuse changed files of the tokenizer: one wrong byte in a special token makes prompts that no model has seen."""
     for name, digest in card.get("tokenizer", {}).items():
         path = folder / name
-        if Path(name).name != name or not path.is_file():
+        if Path(name).name != name or not os.path.isfile(path):
             raise _missing(path)
         if text_hash(path) != digest:
             raise _damaged(folder, f"the contents of {name} have changed")

@@ -108,7 +108,12 @@ DAMAGES = {
             *[("size", 5), ("size.short", 0), ("size.long", 1e9), ("size.multiple", "x")],
             *[("mean", 0.5), ("mean", [0.5, 0.5]), ("mean", [0.5, 0.5, 40]), ("std", [0, 1, 1]), ("std", None)],
             *[("tasks", []), ("tasks", "rating"), ("tasks", ["rating", "rating"]), ("tasks", ["cooking"])],
-            *[("calibration.rating_nr", 0), ("calibration.rating_nr", "warm"), ("calibration", [1])],
+            *[
+                ("calibration.rating_nr", 0),
+                ("calibration.rating_nr", "warm"),
+                ("calibration", [1]),
+                ("calibration.rating_nr", {}),
+            ],
             *[("language.num_hidden_layers", 10**9), ("vision.stages", [[10**9, 3, 1, 1, 8]]), ("lora", "yes")],
             *[("connector.grid", -1), ("connector.grid_stages", [99]), ("connector.hidden", 1.5)],
             *[("language.attn_implementation", "someone/kernel"), ("names_first", "no")],
@@ -124,6 +129,10 @@ DAMAGES = {
     "a card nested without end": (lambda f: (f / "depictqa.json").write_text("[" * 10**5), ["nested"]),
     "a card with one key twice": (lambda f: (f / "depictqa.json").write_text('{"name": 1, "name": 2}'), ["twice"]),
     "a card whose name is a list": (lambda f: change_json(f / "depictqa.json", name=["x"]), ["name"]),
+    "a card with a file whose name is too long": (
+        lambda f: change_json(f / "depictqa.json", tokenizer={"x" * 300: "0"}),
+        ["missing"],
+    ),
     "a special token with another letter": (
         lambda f: replace_in(f / "tokenizer.json", "</s>", "</t>"),
         ["tokenizer.json", "changed"],

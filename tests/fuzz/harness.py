@@ -25,7 +25,7 @@ from depictqa_core.errors import DepictQAError
 
 LIMIT = 5.0
 """Seconds of processor time for one case."""
-HANG = 120
+HANG = 600
 """Seconds after which a process that does not finish a case is ended; machines are shared, so more than ``LIMIT``."""
 
 Case = Callable[[random.Random], float | None]
