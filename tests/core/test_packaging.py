@@ -71,3 +71,12 @@ def test_samples_are_small_and_readable():
     for path in samples:
         assert Image.open(path).size == (320, 320)
         assert path.name in notes or "original" in path.name
+
+
+def test_make_targets_that_are_named_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    pages = [ROOT / ".ci/run", *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+    pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / ".github/workflows").glob("*.yml")]
+    commands = r"(?:^\s*|`|run: )make ([a-z][\w-]*)"
+    named = {name for page in pages for name in re.findall(commands, page.read_text(encoding="utf-8"), flags=re.M)}
+    assert {"test", "test-fast", "bench", "lint"} <= named <= targets
