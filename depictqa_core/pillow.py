@@ -3,8 +3,7 @@
 How Pillow decodes, and how large a text it draws, depends on values that belong to the whole process:
 ``Image.MAX_IMAGE_PIXELS``, ``ImageFile.LOAD_TRUNCATED_IMAGES``, the filters of ``warnings``. Any other package may
 change them at any time, in any thread, and what we set would change theirs. So files are decoded and texts drawn by a
-second instance of Pillow's Python modules. It
-shares the compiled code with the first and no variables.
+second instance of Pillow's Python modules, which shares the compiled code with the first and no variables.
 """
 
 import functools
@@ -72,7 +71,7 @@ def is_bomb(error: Exception) -> bool:
 
 
 def instance() -> types.ModuleType:
-    """The second instance of the package ``PIL``, with the modules for images, files, drawing and the common formats."""
+    """The second instance of the package ``PIL``, with its modules for images, drawing and common formats."""
     with _lock:  # only the first call takes time
         return _instance()
 
