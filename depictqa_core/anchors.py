@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 from .documents import named, read_json
 from .errors import TaskError
 from .images import Picture, SizePolicy, as_picture
+from .pillow import open_image
 from .rules import Rule, number, problem
 from .tasks import LEVEL_SCORES
 
@@ -138,7 +139,7 @@ def _blur(rgb: np.ndarray, sigma: float) -> np.ndarray:
 def _jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file).convert("RGB"))
+    return np.asarray(open_image(file).convert("RGB"))
 
 
 def _noise(rgb: np.ndarray, deviation: float) -> np.ndarray:

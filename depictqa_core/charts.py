@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, shortened, write
@@ -64,7 +64,7 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
     height = ROW + 12 * pictured
     bottom = top + height * len(rows)
     sheet = Image.new("RGB", (inner + 2 * MARGIN, bottom + 2 * GAP + 12 + foot.height + MARGIN), drawing.PAPER)
-    draw = ImageDraw.Draw(sheet)
+    draw = drawing.on(sheet)
     head.draw(sheet, MARGIN, MARGIN)
     foot.draw(sheet, MARGIN, bottom + 2 * GAP + 12)
     rounded(sheet, (MARGIN - 12, top - 2, MARGIN + inner + 12, bottom + 2), 10, drawing.EDGE)

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 from numbers import Integral, Real
 
+from .caches import ByteCache
 from .errors import TaskError
+from .tasks import Task
 
 
 def check(**arguments) -> None:
@@ -53,6 +55,7 @@ _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fs
 
 RULES: dict[str, tuple[Callable, str]] = {
     "anchors": _FOLDER,
+    "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
     "cache_bytes": (_or_none(lambda value: is_whole(value, 0)), "a whole number of bytes, 0 or more, or None"),
     "checkpoint": _FOLDER,
@@ -76,6 +79,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "reasons": _FLAG,
     "resamples": (is_whole, "a whole number from 1"),
     "seed": (lambda value: is_whole(value, 0), "a whole number from 0"),
+    "task": (lambda value: isinstance(value, Task), "a task, such as tasks.RATING"),
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }

@@ -23,7 +23,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 300
 """Digits of a whole number; more do not fit into a float."""
 REMEDY = "repair it, or put a good copy in its place"
-KINDS = {dict: "an object", list: "a list"}
+KINDS = {dict: "an object", list: "a list", str: "a text"}
 LONGEST_VALUE = 120
 """Characters of a value in a message."""
 _SHORT = reprlib.Repr()
@@ -44,7 +44,7 @@ def read_json(
 
     Args:
         path: the file; it must be a regular one.
-        kind: dict or list, what the file must hold; None for anything.
+        kind: dict, list or str, what the file must hold; None for anything.
         where: how messages call the file, in place of its path.
         limit: most bytes.
         remedy: what messages advise.

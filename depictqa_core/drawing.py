@@ -4,10 +4,11 @@ import functools
 import math
 import re
 
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageColor
 
 from .errors import ImageError
 from .images import Picture
+from .pillow import instance
 from .reports import printable
 from .typefaces import font
 
@@ -48,12 +49,17 @@ def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
     return sheet
 
 
+def on(image: Image.Image):
+    """Pillow's ``ImageDraw`` for an image, with the limits of ``pillow.instance`` and not those of the process."""
+    return instance().ImageDraw.Draw(image)
+
+
 # ---------------------------------------------------------------------- words
 
 
 def write(sheet: Image.Image, at: tuple[float, float], text: str, size: int, colour: str, anchor: str) -> None:
     """Draws one line of text, at a size in pixels, with its ``anchor`` (Pillow's two letters) at ``at``."""
-    ImageDraw.Draw(sheet).text(at, text, colour, font(size, text), anchor)
+    on(sheet).text(at, text, colour, font(size, text), anchor)
 
 
 def width(text: str, size: int) -> float:
@@ -152,5 +158,5 @@ def _mask(inside: tuple[int, int, int, int], radius: int) -> Image.Image:
     size = (max(1, math.ceil(inside[2] / FINE)), max(1, math.ceil(inside[3] / FINE)))  # an interval can have no length
     mask = Image.new("L", (size[0] * FINE, size[1] * FINE))
     box = (inside[0], inside[1], max(inside[2] - 1, inside[0]), max(inside[3] - 1, inside[1]))
-    ImageDraw.Draw(mask).rounded_rectangle(box, radius, 255)
+    on(mask).rounded_rectangle(box, radius, 255)
     return mask.resize(size, Image.Resampling.BOX)

@@ -67,9 +67,8 @@ def load_judge(
             nothing can be compiled here.
         TaskError, ImageError: the anchors cannot be used.
     """
-    check(
-        checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder, compiled=compiled
-    )
+    check(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
+    check(compiled=compiled, answers=answers)
     require(*ALWAYS)
     folder = checkpoint_folder(checkpoint)
     import torch
@@ -344,7 +343,9 @@ class Judge:
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
         """
-        check(question=question, progress=progress)
+        check(task=task, question=question, progress=progress)
+        if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
+            raise TaskError("picture_roles: give a list of sets of pictures, each a dict by role")
         asked = [
             tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
         ]

@@ -1,9 +1,9 @@
 """Pillow for this package alone: its Python modules a second time, with limits of our own.
 
-How Pillow decodes depends on values that belong to the whole process: ``Image.MAX_IMAGE_PIXELS``,
-``ImageFile.LOAD_TRUNCATED_IMAGES``, the filters of ``warnings``. Any other package may change them at any time, in any
-thread, and what we set would change theirs. So files are decoded by a second instance of Pillow's Python modules. It
-shares the compiled code with the first and no variables.
+How Pillow decodes, and how large a text it draws, depends on values that belong to the whole process:
+``Image.MAX_IMAGE_PIXELS``, ``ImageFile.LOAD_TRUNCATED_IMAGES``, the filters of ``warnings``. Any other package may
+change them at any time, in any thread, and what we set would change theirs. So files are decoded and texts drawn by a
+second instance of Pillow's Python modules, which shares the compiled code with the first and no variables.
 """
 
 import functools
@@ -71,7 +71,7 @@ def is_bomb(error: Exception) -> bool:
 
 
 def instance() -> types.ModuleType:
-    """The second instance of the package ``PIL``, with ``Image``, ``ImageFile`` and the common formats."""
+    """The second instance of the package ``PIL``, with its modules for images, drawing and common formats."""
     with _lock:  # only the first call takes time
         return _instance()
 
@@ -89,7 +89,7 @@ def _instance() -> types.ModuleType:
             module = importlib.import_module(f"PIL.{name}")
             sys.modules[f"{NAME}.{name}"] = module
             setattr(package, name, module)
-    _load_modules("Image", "ImageFile", *(f"{name}ImagePlugin" for name in _COMMON))
+    _load_modules("Image", "ImageFile", "ImageDraw", "ImageFont", *(f"{name}ImagePlugin" for name in _COMMON))
     package.Image._initialized = 2  # Image.open must not load formats by itself: old versions load the shared ones
     package.Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and refuses from twice as many
     package.ImageFile.LOAD_TRUNCATED_IMAGES = False

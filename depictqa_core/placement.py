@@ -2,6 +2,7 @@
 
 import importlib.util
 
+from .documents import describe
 from .errors import CheckpointError
 from .versions import require
 
@@ -18,17 +19,21 @@ def check_device(device) -> None:
     """Refuse what is no device at all, in fewer words than torch, which lists what it was ever made for.
 
     Raises:
-        CheckpointError: the name of the device is not known.
+        CheckpointError: the device is not known, or holds no numbers ("meta").
     """
     import torch
 
-    if isinstance(device, str) and device not in SPREAD:
-        try:
-            torch.device(device)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"device '{device}' is not known: choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"
-            ) from error
+    choices = "choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"
+    if isinstance(device, dict) or (isinstance(device, str) and device in SPREAD):
+        return
+    if not isinstance(device, (str, torch.device)):
+        raise CheckpointError(f"device is {describe(device)}, which is no name of a device: {choices}")
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise CheckpointError(f"device '{device}' is not known: {choices}") from error
+    if kind == "meta":
+        raise CheckpointError(f"device '{device}' holds no numbers, so nothing can be computed on it: {choices}")
 
 
 def loading_options(config, device, dtype: str) -> dict:

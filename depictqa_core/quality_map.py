@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from . import drawing
 from .checks import check
@@ -209,7 +209,7 @@ def _colours() -> np.ndarray:
 
 def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
     """A box round a tile, with its score where the picture is large enough for it to be read."""
-    draw, width = ImageDraw.Draw(heat), max(1, round(min(heat.size) / 200))
+    draw, width = drawing.on(heat), max(1, round(min(heat.size) / 200))
     left, top, right, bottom = box
     draw.rectangle((left, top, right - 1, bottom - 1), outline="#ffffff", width=3 * width)
     draw.rectangle(

@@ -5,6 +5,8 @@ import os
 
 from PIL import ImageFont
 
+from .pillow import instance
+
 # Sans-serif faces that cover many scripts, by the names under which systems keep them; DEPICTQA_FONT goes before them.
 WIDE = (
     "NotoSansCJK-Regular.ttc",  # most Linux distributions
@@ -63,8 +65,8 @@ def _glyph(face: ImageFont.FreeTypeFont, char: str) -> tuple:
 def _face(name: str, size: int) -> ImageFont.FreeTypeFont | None:
     """The built-in face for "", else the one of a file or a name that the system knows; None where it has none."""
     if not name:
-        return ImageFont.load_default(size)
+        return instance().ImageFont.load_default(size)
     try:
-        return ImageFont.truetype(name, size)
+        return instance().ImageFont.truetype(name, size)
     except OSError:
         return None

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
+from depictqa_core.checks import is_number, is_whole
+from depictqa_core.documents import describe
 from depictqa_core.errors import DepictQAError
 from depictqa_core.images import Picture
 
@@ -161,9 +163,12 @@ class Client:
         first_pause: float = 1.0,
         longest_pause: float = 60.0,
     ):
-        for name, value in (("time limit", timeout), ("number of requests a minute", per_minute)):
-            if value is not None and not 0 < value < 1e9:
-                raise EndpointError(f"the {name} must be a number above 0, not {value:g}")
+        limits = {"time limit": timeout, "number of requests a minute": 1 if per_minute is None else per_minute}
+        for name, value in limits.items():
+            if not is_number(value, 0, 1e9) or value == 0:
+                raise EndpointError(f"the {name} must be a number above 0, not {describe(value)}")
+        if not is_whole(attempts):
+            raise EndpointError(f"the number of attempts must be a whole number from 1, not {describe(attempts)}")
         self.endpoint, self.timeout, self.attempts = endpoint, timeout, attempts
         self._pauses = first_pause, longest_pause
         self._interval = 60 / per_minute if per_minute else 0.0

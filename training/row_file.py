@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from depictqa_core.documents import parse_json
 from depictqa_core.errors import ImageError
 from depictqa_core.storing import locked
 
@@ -40,7 +41,11 @@ class RowFile:
         """Name -> row of the rows that are whole on disk; JSON keeps a name on one line, whatever is in it."""
         lines = self._names.read_bytes().split(b"\n")[:-1] if self._names.exists() else []
         complete = self._values.stat().st_size // (4 * self.width) if self._values.exists() else 0
-        return {json.loads(line): row for row, line in enumerate(lines[:complete])}
+        remedy = "delete it, so that what it lists is computed again"
+        return {
+            parse_json(line, f"{self._names}, line {row + 1}", str, remedy=remedy): row
+            for row, line in enumerate(lines[:complete])
+        }
 
     def fill(self, names: list[str], compute: Callable[[str], torch.Tensor], what: str) -> None:
         """Add the rows that are missing: ``compute(name)`` [width]; a name for which it raises ImageError has none.

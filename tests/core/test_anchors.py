@@ -210,3 +210,10 @@ def test_a_judge_with_levels_uses_them(tmp_path):
     one = judge.score(pictures(1))[0]
     assert one.method == "levels" and judge.anchors is None
     assert one.low <= one.score <= one.high and one.certainty == SELF_CONSISTENCY
+
+
+def test_copies_of_a_reference_do_not_depend_on_limits_of_the_process(monkeypatch):
+    reference = Picture(np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8), "reference")
+    wanted = [anchor.picture.key for anchor in reference_ladder(reference, SizePolicy())]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert [anchor.picture.key for anchor in reference_ladder(reference, SizePolicy())] == wanted

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from PIL import ImageDraw
 
 from depictqa_core import answers, tasks
 from depictqa_core.charts import quality_charts
 from depictqa_core.errors import TaskError
 from depictqa_core.images import Picture
+from depictqa_core.pillow import instance
 from depictqa_core.sheets import Judged, quality_sheets
 
 OPTIONS = tasks.identification_answers(2)
@@ -27,7 +27,7 @@ def entry(number, name="picture {}.png", height=40, width=50):
 def written(monkeypatch):
     """Per page (told apart by its canvas), the (box, text) of everything that is written on it."""
     texts = {}
-    write = ImageDraw.ImageDraw.text
+    write = instance().ImageDraw.ImageDraw.text
 
     def record(self, place, text, fill=None, font=None, anchor=None, **more):
         if text:
@@ -35,7 +35,7 @@ def written(monkeypatch):
             texts.setdefault(id(self._image), []).append((box, text, self._image))
         write(self, place, text, fill, font, anchor, **more)
 
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", record)
+    monkeypatch.setattr(instance().ImageDraw.ImageDraw, "text", record)
     return texts
 
 

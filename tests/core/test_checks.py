@@ -8,12 +8,13 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core import load_judge
 from depictqa_core.checks import check
-from depictqa_core.errors import DepictQAError, TaskError
+from depictqa_core.errors import CheckpointError, DepictQAError, TaskError
 from depictqa_core.filtering import Criteria
 from depictqa_core.leaderboard import leaderboard
 from depictqa_core.preferences import levels, picked
 from depictqa_core.quality_map import grid
 from depictqa_core.sheets import quality_sheets
+from depictqa_core.tasks import IDENTIFICATION
 
 COUNTS = [1.5, 2.0, -1, 0, True, "2", math.nan, math.inf, [1], np.float32(1)]
 
@@ -91,3 +92,20 @@ def test_criteria_are_checked(change):
 def test_numbers_of_numpy_are_numbers(judge, images):
     ranking = judge.rank(images, top_k=np.int64(1), budget=np.uint8(1), confidence=np.float32(0.9), reasons=np.True_)
     assert len(ranking.pictures) == 2
+
+
+@pytest.mark.parametrize("device", [5, b"cpu", ["cpu"], None, "meta", "", "gpu", "cpu:x"])
+def test_devices_that_cannot_compute_are_named(tmp_path, device):
+    folder = make_tiny_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match="^device .*: choose auto, cpu, "):
+        load_judge(folder, device)
+
+
+def test_other_arguments_of_wrong_types_are_named(tmp_path, judge, images):
+    with pytest.raises(TaskError, match="^answers is 5: give a caches.ByteCache"):
+        load_judge(make_tiny_checkpoint(tmp_path), "cpu", answers=5)
+    with pytest.raises(TaskError, match="^task is 'rating': give a task"):
+        judge.ask([{"A": images[0]}], "rating", "Which?")
+    for roles in (5, images[0], [images[0]], None):
+        with pytest.raises(TaskError, match="^picture_roles: give a list"):
+            judge.ask(roles, IDENTIFICATION, "What?")

@@ -1,5 +1,6 @@
 """Words on drawn pages: any script that the system has a typeface for, within the width that they are given."""
 
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -78,3 +79,13 @@ def test_scripts_without_spaces_break_anywhere_and_spaces_stay_where_they_were()
     fit = int(120 // drawing.width("照", 15))  # how wide they are depends on the system's typefaces
     assert len(lines) == -(-40 // fit) > 1 and "".join(lines) == "照片" * 20
     assert drawing.wrapped("最好 of  三张", 15, 500, 1) == ["最好 of 三张"]
+
+
+@pytest.mark.parametrize("limit", [10, None])
+def test_limits_of_the_process_neither_matter_nor_change(monkeypatch, limit):
+    wanted = drawn("Ranking of 12 images")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not differ(drawn("Ranking of 12 images"), wanted)
+    assert Image.MAX_IMAGE_PIXELS == limit

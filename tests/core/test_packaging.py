@@ -31,18 +31,21 @@ def test_python_of_the_readme_compiles():
     compile(block, "README.md", "exec")
 
 
+def leads_somewhere(link):
+    path, _, heading = link.partition("#")
+    if not heading:
+        return (ROOT / path).exists()
+    text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    return heading in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
 def test_links_of_the_readme_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    missing = [link for link in links if not (ROOT / link.split("#")[0]).exists()]
+    missing = [link for link in links if not leads_somewhere(link)]
     if missing == ["web/docs/ranking.jpg"] and not BUNDLED.is_dir():
         pytest.skip("the sheet is made by the bundled model, which is not here")
     assert not missing
-    for page, heading in (link.split("#") for link in links if "#" in link):
-        lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-        headings = {
-            re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in lines if line[:1] == "#"
-        }
-        assert heading in headings
 
 
 def test_nodes_of_the_readme_exist():
@@ -77,3 +80,12 @@ def test_samples_are_small_and_readable():
     for path in samples:
         assert Image.open(path).size == (320, 320)
         assert path.name in notes or "original" in path.name
+
+
+def test_make_targets_that_are_named_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    pages = [ROOT / ".ci/run", *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+    pages += [*(ROOT / "docs").glob("*.md"), *(ROOT / ".github/workflows").glob("*.yml")]
+    commands = r"(?:^\s*|`|run: )make ([a-z][\w-]*)"
+    named = {name for page in pages for name in re.findall(commands, page.read_text(encoding="utf-8"), flags=re.M)}
+    assert {"test", "test-fast", "bench", "lint"} <= named <= targets

@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from depictqa_core import sheets
 from depictqa_core.errors import TaskError
 from depictqa_core.images import Picture
+from depictqa_core.pillow import instance
 from depictqa_core.results import RankedPicture, Ranking
 from depictqa_core.sheets import ranking_sheet
 
@@ -50,13 +51,13 @@ def a_ranking(
 def written(monkeypatch):
     """The (box, text) of everything that is written on a sheet."""
     texts = []
-    write = ImageDraw.ImageDraw.text
+    write = instance().ImageDraw.ImageDraw.text
 
     def record(self, place, text, fill=None, font=None, anchor=None, **more):
         texts.append((self.textbbox(place, text, font=font, anchor=anchor), text))
         write(self, place, text, fill, font, anchor, **more)
 
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", record)
+    monkeypatch.setattr(instance().ImageDraw.ImageDraw, "text", record)
     return texts
 
 

@@ -207,9 +207,16 @@ def test_messages_do_nothing_to_a_terminal():
             client_of(server, attempts=1).complete(HELLO, 5)
 
 
-@pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": float("nan")}, {"per_minute": -1}, {"timeout": 1e12}])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        *({"timeout": value} for value in (0, float("nan"), 1e12, "5", None, True)),
+        *({"per_minute": value} for value in (-1, 0, "9")),
+        *({"attempts": value} for value in (0, 1.5, "2", None)),
+    ],
+)
 def test_odd_limits_are_refused(limits):
-    with pytest.raises(EndpointError, match="must be a number above 0"):
+    with pytest.raises(EndpointError, match="must be a (whole )?number (above 0|from 1)"):
         Client(Endpoint("http://host/v1", "m"), **limits)
 
 

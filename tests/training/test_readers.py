@@ -246,6 +246,33 @@ def test_damaged_tables_are_named(tmp_path):
         read_set("mdid2013", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name, file, content, message",
+    [
+        ("tid2013", "mos_with_names.txt", b"5.5 I01_01_1\xe9.bmp\n", "is not UTF-8 text"),
+        ("tid2013", "mos_with_names.txt", "5.5 I01_01_1.bmp\n".encode("utf-16"), "is not UTF-8 text"),
+        ("tid2013", "mos_with_names.txt", b"nan I01_01_1.bmp\n", "is no number: 'nan'"),
+        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI\xe9.png,I01.png,3\n", "is not UTF-8 text"),
+        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI01_01_01.png\n", "line 2 has no ref_img"),
+        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\n" + b"x" * 200_000 + b",b,3\n", "line 2 is no row"),
+        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI01_01_01.png,I01.png,-inf\n", "is no number: '-inf'"),
+    ],
+)
+def test_odd_tables_are_named(tmp_path, name, file, content, message):
+    LAYOUTS[name](tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(ReaderError, match=f"{file}.*{message}"):
+        read_set(name, tmp_path)
+
+
+@pytest.mark.parametrize("name, file", [("tid2013", "mos_with_names.txt"), ("kadid10k", "dmos.csv")])
+def test_tables_may_begin_with_a_byte_order_mark(tmp_path, name, file):
+    LAYOUTS[name](tmp_path)
+    wanted = read_set(name, tmp_path)
+    (tmp_path / file).write_bytes(b"\xef\xbb\xbf" + (tmp_path / file).read_bytes())
+    assert read_set(name, tmp_path) == wanted
+
+
 def _with_folders(folder, *names):
     for name in names:
         (folder / name).mkdir(exist_ok=True)

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from depictqa_core.errors import ImageError, StorageError
+from depictqa_core.errors import DocumentError, ImageError, StorageError
 from training.row_file import RowFile
 
 
@@ -45,3 +45,12 @@ def test_a_full_disk_is_said_to_be_one(tmp_path):
     (tmp_path / "rows.f32").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="rows.f32 .*make room"):
         filled(tmp_path, ["1"])
+
+
+@pytest.mark.parametrize("line", [b"{broken\n", b"3\n", b"\xff\n"])
+def test_a_damaged_list_of_names_is_named(tmp_path, line):
+    filled(tmp_path, ["1", "2"])
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(line + path.read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(DocumentError, match="rows.jsonl, line 1 .*delete it|rows.jsonl, line 1 is not UTF-8"):
+        filled(tmp_path, ["3"])

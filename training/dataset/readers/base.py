@@ -1,11 +1,18 @@
 """What every reader of a human rating set gives: pictures with opinions, or preferences; and how it finds its files."""
 
 import csv
+import io
+import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from depictqa_core.documents import describe, read_text
 from depictqa_core.errors import DepictQAError
+
+MAX_TABLE_BYTES = 2**28
+"""Largest table of opinions; those of the known sets have a few MB."""
 
 
 class ReaderError(DepictQAError, ValueError):
@@ -106,19 +113,33 @@ def table(file: Path, *columns: str) -> Iterator[dict[str, str]]:
     """Rows of a CSV file with a header that has at least these columns.
 
     Raises:
-        ReaderError: a column is missing.
+        ReaderError: the file cannot be read, is no table of texts, or lacks a column.
     """
-    with file.open(encoding="utf-8-sig", newline="") as text:
-        rows = csv.DictReader(text, skipinitialspace=True)
+    rows = csv.DictReader(io.StringIO(_text(file), newline=""), skipinitialspace=True)
+    try:
         missing = [name for name in columns if name not in (rows.fieldnames or ())]
         if missing:
             raise ReaderError(f"{file} has no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ())}")
-        yield from rows
+        for row in rows:
+            if short := [name for name in columns if row[name] is None]:
+                raise ReaderError(f"{file}: line {rows.line_num} has no {short[0]}; download the file again")
+            yield row
+    except csv.Error as error:
+        raise ReaderError(f"{file}: line {rows.line_num + 1} is no row of a table ({error})") from error
+
+
+def lines(file: Path) -> list[str]:
+    """The lines of a text file that are not empty; raises ReaderError where it cannot be read."""
+    return [line.strip() for line in _text(file).splitlines() if line.strip()]
+
+
+def _text(file: Path) -> str:
+    return read_text(file, limit=MAX_TABLE_BYTES, remedy="download it again", error=ReaderError)
 
 
 def number(value, file: Path, what: str) -> float:
     """A score as a number; raises ReaderError that says where none stands."""
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ReaderError(f"{file}: the score of {what} is no number: {value!r}") from None
+    with suppress(TypeError, ValueError):
+        if math.isfinite(score := float(value)):
+            return score
+    raise ReaderError(f"{file}: the score of {what} is no number: {describe(value)}")

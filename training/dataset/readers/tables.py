@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from .base import Pictures, Rated, Reader, ReaderError, find_file, number, table
+from .base import Pictures, Rated, Reader, ReaderError, find_file, lines, number, table
 
 
 def _kadid10k(folder: Path, missing: list[str]) -> Iterator[Rated]:
@@ -19,10 +19,8 @@ def _tid2013(folder: Path, missing: list[str]) -> Iterator[Rated]:
     # the list says I01_01_1.bmp, the files are called i01_01_1.bmp, and the references I01.BMP
     file = find_file(folder, "mos_with_names.txt")
     distorted, references = Pictures(folder, missing, "distorted_images"), Pictures(folder, missing, "reference_images")
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.strip():
-            continue
-        score, _, name = line.strip().partition(" ")
+    for line in lines(file):
+        score, _, name = line.partition(" ")
         image, reference = distorted.get(name), references.get(f"{name.strip().split('_')[0]}.bmp")
         if image and reference:
             yield Rated(image, reference, number(score, file, name))
@@ -35,7 +33,7 @@ def _pipal(folder: Path, missing: list[str]) -> Iterator[Rated]:
     distorted = Pictures(folder, missing, "Train_Dist", *(f"Distortion_{n}" for n in range(1, 5)))
     references = Pictures(folder, missing, "Train_Ref", "Ref")
     for file in labels:
-        for line in filter(str.strip, file.read_text(encoding="utf-8").splitlines()):
+        for line in lines(file):
             name, _, score = line.partition(",")
             image, reference = distorted.get(name), references.get(f"{name.split('_')[0]}.bmp")
             if image and reference:
