@@ -223,7 +223,7 @@ class Judge:
         Args:
             explain: also have the model explain its verdict in words. They agree with it: the text is written on from
                 every word that names another winner, and what still contradicts is left out. A tie names no winner.
-            question: another wording of the question, as in ``describe``.
+            question: another wording of the question, as in ``describe``. It must ask for the better image.
         """
         pair = (as_picture(a, "image A"), as_picture(b, "image B"))
         reference = None if reference is None else as_picture(reference, "reference")
@@ -374,13 +374,15 @@ class Judge:
 
     def _worded(self, question: str | None, task: Task) -> str | None:
         """The user's wording of a question, None for none; raises TaskError if the checkpoint does not support it."""
-        question = (question or "").strip() or None
+        question = question and question.strip()
         if question and not self.model.config.free_questions:
             questions.require_trained(question, task, self.engine.name)
-        if question and task is RATING and tasks.task_of(task.ask(question), True) is not RATING:
-            raise TaskError(
-                f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
-            )
+        if question and task is RATING:
+            if tasks.task_of(task.ask(question), True) is not RATING:
+                raise TaskError(
+                    f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
+                )
+            questions.require_better(question)
         return question
 
     def _inputs(self, pictures, reference) -> tuple[list[Picture], list[Picture | None]]:
