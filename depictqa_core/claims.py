@@ -42,6 +42,16 @@ _WORSE = re.compile(
     re.IGNORECASE,
 )
 _CHOSEN = re.compile(r"\b(?:prefer|choose|pick|select|favou?r)s?\s+(?:Image ([AB])|the (first|second) image)\b")
+_ONLY_DAMAGED = re.compile(r"\b[Oo]nly (?:Image ([AB])|the (first|second) image) is (?:damaged|distorted|degraded)\b")
+_DAMAGE_OF = re.compile(
+    r"\b(?:[Dd]amage|[Dd]istortions?|[Dd]egradations?|[Ff]laws?) (?:of|in) (?:Image ([AB])|the (first|second) image)\b"
+)
+_ITS_OWN = re.compile(
+    r"\b(?:its (?:damage|distortions?|degradations?|flaws?)\b|nothing disturbs its\b"
+    r"|(?:it has no|with no|without(?: any)?) (?:distortion|damage|flaw)s?\b)",
+    re.IGNORECASE,
+)
+"""In the reason of a verdict: "it" is the winner."""
 _BLAMED = re.compile(
     r"\b(?:damage|distortions?|degradations?|flaws?) (?:of|in) Image ([AB])\b[^.,;]{0,20}?"
     r"\b(?:stronger|more|heavier|worse)\b"
@@ -117,12 +127,14 @@ class Facts:
         winner: "A", "B" or "tie".
         level: one of ``tasks.LEVELS``.
         seen: of one image.
+        pair: of both images of a pair, A first.
         winner_probability, level_probability: 0..1.
     """
 
     winner: str | None = None
     level: str | None = None
     seen: Seen | None = None
+    pair: tuple[Seen, Seen] | None = None
     winner_probability: float = 1.0
     level_probability: float = 1.0
 
@@ -155,6 +167,7 @@ class Facts:
         yield from self._wrong_levels(text)
         yield from self._wrong_grades(text)
         yield from self._wrong_names(text)
+        yield from self._wrong_damage(text)
 
     def _wrong_winners(self, text: str) -> Iterator[Contradiction]:
         if self.winner is None:
@@ -206,6 +219,29 @@ class Facts:
                 yield Contradiction(found.start(), found.end(), None, self.seen.probability)
         for found in _CLEAN.finditer(text) if self.seen.labels else ():
             yield Contradiction(found.start(), found.end(), None, self.seen.probability)
+
+    def _wrong_damage(self, text: str) -> Iterator[Contradiction]:
+        """Reasons that call an image of a pair damaged where nothing was found in it, or undamaged where something was.
+
+        No other words do in their place: a model that sees no damage of the loser has no reason that it could name.
+        """
+        if self.pair is None:
+            return
+        damaged = {letter: bool(seen.labels) for letter, seen in zip("AB", self.pair)}
+        for found in _ONLY_DAMAGED.finditer(text):
+            letter = _LETTER[found[found.lastindex]]
+            if not damaged[letter] or damaged[_OTHER[letter]]:
+                yield self._damage(found)
+        for found in _DAMAGE_OF.finditer(text):
+            if not damaged[_LETTER[found[found.lastindex]]]:
+                yield self._damage(found)
+        for found in _ITS_OWN.finditer(text) if self.winner in damaged else ():
+            start, _ = _clause(text, found.start())
+            if _REASON.match(text, start) and damaged[self.winner] != found[0].lower().startswith("its "):
+                yield self._damage(found)
+
+    def _damage(self, found: re.Match) -> Contradiction:
+        return Contradiction(found.start(), found.end(), None, min(seen.probability for seen in self.pair))
 
     def _named(self) -> str:
         if not self.seen.labels:

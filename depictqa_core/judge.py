@@ -380,7 +380,8 @@ class Judge:
         if question and task is RATING:
             if tasks.task_of(task.ask(question), True) is not RATING:
                 raise TaskError(
-                    f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
+                    f"question '{question}': it cannot be answered by Image A or Image B; "
+                    "ask which of the two is better"
                 )
             questions.require_better(question)
         return question
@@ -631,6 +632,7 @@ class Judge:
             found = self._identified(None, singles, report)
             found = self._graded(found, singles, report) if self._knows(SEVERITY) else found
             seen = [_seen(one) for one in found]
+            facts = [replace(fact, pair=both) for fact, both in zip(facts, zip(seen[::2], seen[1::2]))]
             openings = [
                 Opening(
                     f"Image A shows {a.words()}, while Image B shows {b.words()}.", min(a.probability, b.probability)

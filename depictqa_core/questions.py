@@ -75,7 +75,10 @@ _SUBJECT = {
 }
 """Words that say it; a question has at least one of them."""
 
-_DAMAGE = r"(?:\w+ )?(?:distort|degrad|damag|flaw|defect|fault|artifact|issue|problem|nois|blur|compress|pixelat|grain|severe)"
+_DAMAGE = (
+    r"(?:\w+ )?(?:distort|degrad|damag|flaw|defect|fault|artifact|issue|problem|nois|blur|compress|pixelat|grain"
+    r"|severe)"
+)
 _WORSE = re.compile(
     rf"\b(?:worse|worst|inferior|poorer|poorest|noisier|blurrier|grainier)\b|\b(?:more|most|stronger|higher) {_DAMAGE}"
     rf"|\b(?:lower|lowest)\b(?! {_DAMAGE})|\b(?:less|least|fewer|fewest)\b(?! {_DAMAGE})|\b(?:not|never)\b|n't\b",

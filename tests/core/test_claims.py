@@ -109,3 +109,27 @@ def test_names_contradict_only_where_all_are_others():
     assert clean.settle("A pristine street.") == "A pristine street."
     assert clean.settle("The street suffers from compression.") == "No distortion was found in the image."
     assert noisy.settle("The image is free of distortions.") == "The most critical distortion is noise."
+
+
+CLEAN, NOISY, BLURRED = Seen(()), Seen(("noise",)), Seen(("blur",))
+
+
+@pytest.mark.parametrize(
+    "reason, pair, stays",
+    [
+        ("since only Image B is damaged", (CLEAN, NOISY), True),
+        ("since only Image B is damaged", (CLEAN, CLEAN), False),
+        ("since only Image B is damaged", (BLURRED, NOISY), False),
+        ("since the damage of Image B is stronger", (BLURRED, NOISY), True),
+        ("since the damage of Image B disturbs more", (BLURRED, CLEAN), False),
+        ("as its damage disturbs less", (BLURRED, NOISY), True),
+        ("as its damage disturbs less", (CLEAN, NOISY), False),
+        ("because it has no distortion", (CLEAN, NOISY), True),
+        ("because it has no distortion", (BLURRED, NOISY), False),
+        ("as nothing disturbs its view", (BLURRED, NOISY), False),
+    ],
+)
+def test_the_reason_of_a_verdict_agrees_with_what_was_found(reason, pair, stays):
+    verdict = "In summary, Image A is better than Image B"
+    settled = Facts(winner="A", pair=pair).settle(f"{verdict}, {reason}.")
+    assert settled == (f"{verdict}, {reason}." if stays else f"{verdict}.")
