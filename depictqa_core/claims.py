@@ -20,7 +20,10 @@ _NEGATION = re.compile(
 )
 _REASON = re.compile(r",?\s+(?:because|as|since)\s", re.IGNORECASE)
 
-_IMAGE = re.compile(r"\b(?:Image ([AB])|[Tt]he (first|second) (?:image|picture|one))\b")
+_IMAGE = re.compile(
+    r"\b(?:[Ii]mage ([AB])|[Tt]he (first|second) (?:image|picture|one))\b"
+    r"|(?<![\w'])([AB])(?=(?:'s quality)? (?:is|has|looks|wins|beats)\b)"
+)
 _LETTER = {"A": "A", "B": "B", "first": "A", "second": "B"}
 _OTHER = {"A": "B", "B": "A", "first": "second", "second": "first"}
 _KIND = r"(?:(?:overall|general|visual|perceptual|perceived|image|picture|technical)\s+)*"
@@ -32,16 +35,21 @@ _WHOLE = (
 """Behind a comparative: what makes it one of the whole image. "better contrast" is about an aspect alone."""
 _BETTER = re.compile(
     rf"\b(?:(?:better|superior|preferable|preferred|finer|best){_WHOLE}|(?:higher|greater){_WHOLE}(?=[^,.;]*\bquality)"
-    r"|better preserved|wins|outperforms|surpasses|less (?:distorted|damaged|degraded|damage)"
+    r"|quality (?:is|looks|appears|seems) (?:\w+ )?(?:higher|greater)|(?<!no )(?<!no clear )winner|has the edge"
+    r"|better preserved|wins|beats|outperforms|surpasses|exceeds|less (?:distorted|damaged|degraded|damage)"
     r"|fewer (?:flaws|distortions|artifacts)|more pleasing)\b",
     re.IGNORECASE,
 )
 _WORSE = re.compile(
     rf"\b(?:(?:worse|inferior|poorer|worst){_WHOLE}|lower{_WHOLE}(?=[^,.;]*\bquality)|loses"
-    r"|more (?:distorted|damaged|degraded))\b",
+    r"|more (?:distorted|damaged|degraded)|quality (?:is|looks|appears|seems) (?:\w+ )?lower"
+    r"|(?:distorted|damaged|degraded) (?:compared|relative|in comparison))\b",
     re.IGNORECASE,
 )
-_CHOSEN = re.compile(r"\b(?:prefer|choose|pick|select|favou?r)s?\s+(?:Image ([AB])|the (first|second) image)\b")
+_CHOSEN = re.compile(
+    r"\b(?:prefer|choose|pick|select|favou?r)s?\s+(?:[Ii]mage ([AB])|the (first|second) image)\b"
+    r"|\brates?\s+(?:[Ii]mage ([AB])|the (first|second) image) (?:higher|better)\b"
+)
 _ONLY_DAMAGED = re.compile(r"\b[Oo]nly (?:Image ([AB])|the (first|second) image) is (?:damaged|distorted|degraded)\b")
 _DAMAGE_OF = re.compile(
     r"\b(?:[Dd]amage|[Dd]istortions?|[Dd]egradations?|[Ff]laws?) (?:of|in) (?:Image ([AB])|the (first|second) image)\b"

@@ -21,6 +21,17 @@ BETTER_A = [
     "The first image is less distorted than the second image.",
     "Image B is inferior to Image A in overall quality.",
     "It is clear that the damage of Image B is stronger.",
+    "Image A's quality is higher than Image B's.",
+    "The quality of Image A exceeds that of Image B.",
+    "Therefore, A is better.",
+    "B's quality is much lower than A's.",
+    "Image A is the clear winner.",
+    "The winner is Image A.",
+    "Image A has the edge over Image B.",
+    "Thus image A is better than image B.",
+    "I would rate Image A higher.",
+    "Image A beats Image B.",
+    "Image B is heavily degraded compared to Image A.",
 ]
 NO_CLAIM = [
     "Image A shows slight blur, while Image B shows no distortion.",
@@ -28,6 +39,7 @@ NO_CLAIM = [
     "Image A has a higher contrast and better colors.",
     "Neither Image A nor Image B is better.",
     "Which image is better, Image A or Image B?",
+    "Between Image A and Image B, there is no clear winner.",
     "In Image A, contours look fuzzy, whereas in Image B, fine details look soft.",
 ]
 
