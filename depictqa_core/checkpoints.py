@@ -15,9 +15,9 @@ from pathlib import Path
 from .checkpoint_rules import card_problem, config_problem
 from .confidence import LOW_COVERAGE
 from .documents import describe, named, read_json
-from .errors import CheckpointError, DepictQAError
+from .errors import CheckpointError, DepictQAError, quoted
 from .placement import QUANTISED, check_device, loading_options
-from .storing import write_file
+from .storing import use_umask, write_file
 from .versions import ALWAYS, import_failed, mismatch, require
 
 BUNDLED = Path(__file__).parent / "checkpoints" / "depictqa-mini"
@@ -156,7 +156,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             model.to(device)
         except Exception as error:
             raise CheckpointError(
-                f"checkpoint '{folder.name}' cannot be put on device '{device}' ({_line(error)}); choose auto or cpu"
+                f"checkpoint '{folder.name}' cannot be put on device '{device}' ({quoted(error)}); choose auto or cpu"
             ) from error
     return Checkpoint(model, tokenizer, card)
 
@@ -168,8 +168,8 @@ def _unreadable(folder: Path, device, dtype: str, error: Exception) -> Checkpoin
             f"{what} loaded as {dtype}: not enough memory on {device}; choose int8, int4 or balanced"
         )
     if dtype in QUANTISED:
-        return CheckpointError(f"{what} loaded as {dtype} on {device} ({_line(error)}); choose float16 or float32")
-    return CheckpointError(f"{what} read ({_line(error)}); {AGAIN}")
+        return CheckpointError(f"{what} loaded as {dtype} on {device} ({quoted(error)}); choose float16 or float32")
+    return CheckpointError(f"{what} read ({quoted(error)}); {AGAIN}")
 
 
 def _refuse_misfits(folder: Path, config, files) -> None:
@@ -226,7 +226,7 @@ def _refuse_geometry(folder: Path, model) -> None:
                 raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
             model.connector(pooled)
     except Exception as error:  # whatever a wrong stride or size makes the libraries raise
-        raise _damaged(folder, f"no image fits through the network of config.json ({_line(error)})") from error
+        raise _damaged(folder, f"no image fits through the network of config.json ({quoted(error)})") from error
 
 
 def _check_tokenizer_files(folder: Path, card: dict) -> None:
@@ -258,13 +258,6 @@ def _check_tokenizer(folder: Path, tokenizer, config) -> None:
         raise _damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")
 
 
-def _line(error: Exception) -> str:
-    """The first line of an error, with its kind where it is a bare word."""
-    first = (str(error).strip().splitlines() or [""])[0].strip()
-    first = first if len(first) < 200 else first[:197] + "..."
-    return first if " " in first else f"{type(error).__name__} {first}".strip()
-
-
 def _missing(path: Path) -> CheckpointError:
     return CheckpointError(f"checkpoint '{path.parent.name}' is incomplete: {named(path.name)} is missing; {AGAIN}")
 
@@ -282,6 +275,7 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
     tokenizer.save_pretrained(str(folder))
     _name_tokenizer_class(folder / "tokenizer_config.json")
     write_card(folder, card)
+    use_umask(folder, folder.glob("*.safetensors"))
 
 
 def _name_tokenizer_class(path: Path) -> None:

@@ -35,7 +35,12 @@ def is_number(value, low: float = -math.inf, high: float = math.inf) -> bool:
 
 def is_text(value) -> bool:
     """Whether a value is text that says something and that UTF-8 can hold."""
-    return isinstance(value, str) and bool(value.strip()) and not any("\ud800" <= char <= "\udfff" for char in value)
+    return is_string(value) and bool(value.strip())
+
+
+def is_string(value) -> bool:
+    """Whether a value is text that UTF-8 can hold; it may be empty."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _or_none(allowed: Callable) -> Callable:
@@ -67,7 +72,7 @@ RULES: dict[str, tuple[Callable, str]] = {
     "picked": (lambda value: isinstance(value, str), "numbers of pictures as text, best first: '3, 1'"),
     "per_page": (is_whole, "a whole number of pictures from 1"),
     "progress": _FUNCTION,
-    "question": (_or_none(is_text), "a question as text, or None for the usual one"),
+    "question": (_or_none(is_string), "a question as text, or None for the usual one"),
     "reasons": _FLAG,
     "resamples": (is_whole, "a whole number from 1"),
     "seed": (lambda value: is_whole(value, 0), "a whole number from 0"),

@@ -1,7 +1,7 @@
 """The command line ``depictqa``: identify, describe, compare, score and rank pictures, import and info of checkpoints.
 
 Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some pictures could not
-be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted.
+be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted (also by SIGTERM).
 """
 
 import os
@@ -14,12 +14,13 @@ from . import reports
 from .arguments import COUNTS, parse
 from .checkpoints import self_test_notices
 from .confidence import coverage_notices, reliable
-from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory, TaskError
+from .errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory, TaskError, quoted
 from .files import FilePicture, Found, LeftOut, equal_names, left_out_lines, load_pictures, lost, search
 from .images import Picture, as_picture, notices_of
 from .outputs import check_outputs, complain, notify, outputs_of, save_picture, write_answers
 from .references import OTHER_SHAPE, Fitted, common_size
 from .results import Failure
+from .stopping import interrupted_by_signals
 from .streams import library_messages
 
 
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        with library_messages(options.quiet):
+        with interrupted_by_signals(), library_messages(options.quiet):
             status = VERBS[options.verb](options)
         sys.stdout.flush()
         return status
@@ -47,8 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("DEPICTQA_TRACEBACK"):
             raise
-        first = (str(error).strip().splitlines() or ["no message"])[0]
-        complain(f"failed: {type(error).__name__}: {first} (set DEPICTQA_TRACEBACK=1 to see where)")
+        complain(f"failed: {type(error).__name__}: {quoted(error)} (set DEPICTQA_TRACEBACK=1 to see where)")
     return 1
 
 
@@ -323,9 +323,8 @@ def _self_test(options, show) -> None:
     try:
         found = load_judge(options.out).self_test()
     except (DepictQAError, MemoryError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = f"run depictqa info --self-test {options.out} where the checkpoint can be loaded"
-        complain(f"notice: the self-test could not run here ({first}); {remedy}")
+        complain(f"notice: the self-test could not run here ({quoted(error)}); {remedy}")
         return
     card = record_self_test(options.out, found)
     show("self-test: coverage " + ", ".join(f"{task} {share:.3g}" for task, share in found.items()))
@@ -436,8 +435,7 @@ def _judge(options, bar: reports.ProgressBar):
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DepictQAError(f"the model cannot be put on device '{options.device}': {first}") from error
+        raise DepictQAError(f"the model cannot be put on device '{options.device}': {quoted(error)}") from error
 
 
 def _bar(options, unit: str) -> reports.ProgressBar:

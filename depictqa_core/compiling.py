@@ -2,7 +2,7 @@
 
 import torch
 
-from .errors import CheckpointError
+from .errors import CheckpointError, quoted
 
 
 def compile_language(language: torch.nn.Module) -> None:
@@ -15,10 +15,9 @@ def compile_language(language: torch.nn.Module) -> None:
     try:
         torch.compile(_trial)(weight[:2, :2])
     except Exception as error:  # every backend has errors of its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"torch.compile does not work here ({reason}); install a C++ compiler (CPU) or Triton (GPU), or leave"
-            " compiling out"
+            f"torch.compile does not work here ({quoted(error)}); install a C++ compiler (CPU) or Triton (GPU), or"
+            " leave compiling out"
         ) from error
     language.compile(dynamic=True)
 

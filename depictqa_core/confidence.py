@@ -62,40 +62,18 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
     ]
 
 
-def brief_confidence(
-    ids: list[int], probabilities: list[float], end: list[int], joint: int | None = None
-) -> float | None:
-    """Confidence of a freely written brief answer about one picture: mean probability of its label tokens.
+def brief_confidence(ids: list[int], probabilities: list[float], end: list[int]) -> float | None:
+    """Confidence of a freely written brief answer: the mean probability of its tokens.
 
     Args:
         ids, probabilities: the written tokens and the probability of each.
         end: ids that close an answer; everything from their first occurrence on is dropped.
-        joint: id of the word "and"; its first occurrence is dropped.
 
     Returns:
         0..1, or None for an empty answer.
     """
     stop = next((i for i in range(len(ids)) if ids[i : i + len(end)] == end), len(ids))
-    kept = list(probabilities[:stop])
-    if joint is not None and joint in ids[:stop]:
-        del kept[ids.index(joint)]
-    return float(np.mean(kept)) if kept else None
-
-
-def letter_confidence(ids: list[int], probabilities: list[float], winners: list[list[int]]) -> float | None:
-    """Confidence of a freely written comparison: the probability of the letter behind the first "Image A" or "Image B".
-
-    Args:
-        winners: token ids of "Image A" and "Image B".
-
-    Returns:
-        0..1, or None when the answer names neither picture.
-    """
-    for start in range(len(ids)):
-        for winner in winners:
-            if ids[start : start + len(winner)] == winner:
-                return float(probabilities[start + len(winner) - 1])
-    return None
+    return float(np.mean(probabilities[:stop])) if stop else None
 
 
 def detailed_confidence(

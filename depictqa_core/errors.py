@@ -2,6 +2,7 @@
 
 import re
 
+_UNSAFE_ADVICE = re.compile(r"weights[_ ]only|safe_globals|torch\.load|trust|allow_pickle", re.IGNORECASE)
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Line ends, control characters, marks that reverse the direction of writing, and what UTF-8 cannot hold."""
 
@@ -50,3 +51,25 @@ class PackageError(DepictQAError):
 
 class DocumentError(DepictQAError, ValueError):
     """A file of settings, lists or records that cannot be read or does not hold what it should."""
+
+
+def quoted(error: BaseException, length: int = 200) -> str:
+    """Return what the exception of a library says, for a message of ours.
+
+    Libraries advise to switch a protection off (``weights_only=False``, ``trust_remote_code=True``), which a file that
+    was made to attack would be the first to profit from. Such sentences are left out.
+
+    Args:
+        error: the exception.
+        length: maximum number of characters.
+
+    Returns:
+        one line, with the kind of exception in front where a single word or nothing is left.
+
+    >>> quoted(RuntimeError("Bad file.\\nSet `weights_only=False` to load it.")), quoted(KeyError("x"))
+    ('Bad file.', "KeyError 'x'")
+    """
+    sentences = re.split(r"(?<=[.!?])\s+|\n+", str(error))
+    text = " ".join(" ".join(sentence for sentence in sentences if not _UNSAFE_ADVICE.search(sentence)).split())
+    text = text if " " in text else f"{type(error).__name__} {text}".strip()
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -135,11 +135,13 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
     for source in sources:
         if os.path.isdir(source):
             inside, others = _search_folder(source, recursive)
-            others += [LeftOut(path, "is written now", True) for path in inside if os.path.realpath(path) in outputs]
+            # What this run writes is not listed either: the same command must say the same when it is repeated.
+            own = [LeftOut(path, "is written now", True) for path in inside if os.path.realpath(path) in outputs]
             inside = [path for path in inside if os.path.realpath(path) not in outputs]
+            others = [one for one in others if os.path.realpath(one.path) not in outputs]
             if not inside:
                 hint = "" if recursive else "; --recursive looks into its folders as well"
-                lines = "".join(f"; {line}" for line in left_out_lines(others))
+                lines = "".join(f"; {line}" for line in left_out_lines(others + own))
                 raise NoPictures(
                     f"{source}: no pictures in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from .documents import read_json
-from .errors import CheckpointError
+from .errors import CheckpointError, quoted
 
 
 @dataclass
@@ -43,8 +43,51 @@ def open_tensors(path: str | Path) -> Tensors:
     except CheckpointError:
         raise
     except Exception as error:  # damaged files make the libraries raise almost anything
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise CheckpointError(f"'{path}' cannot be read, and nothing in it was run ({first}); get it again") from error
+        # Without the cause: a traceback would print its advice to load the file unsafely.
+        raise CheckpointError(
+            f"'{path}' cannot be read, and nothing in it was run ({quoted(error)}); download it again"
+        ) from None
+
+
+def refuse_damaged(path: Path) -> None:
+    """Compare all checksums (CRC-32) of a file that torch wrote; its own readers do not.
+
+    Files without checksums pass: safetensors, pickles of before torch 1.6, and those written with
+    ``torch.serialization.set_crc32_options(False)``, where all are zero.
+
+    Raises:
+        CheckpointError: a part of the file differs from its checksum.
+    """
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = any(item.CRC for item in archive.infolist()) and archive.testzip()
+    except Exception as error:  # a damaged archive makes zipfile raise almost anything
+        damaged = quoted(error)
+    if damaged:
+        raise CheckpointError(f"'{path}' is damaged: a checksum does not match ({damaged}); download it again")
+
+
+def refuse_infinite(tensors: Tensors) -> dict[str, torch.dtype]:
+    """Read all tensors of a file once and refuse values that no weight has.
+
+    Returns:
+        the number format of each tensor, by name.
+
+    Raises:
+        CheckpointError: a tensor contains NaN or Inf, or is sparse or quantised.
+    """
+    formats = {}
+    for name in tensors.shapes:
+        tensor = tensors.read(name).detach()
+        if tensor.layout != torch.strided or tensor.dtype not in _STORAGES.values():
+            raise CheckpointError(f"'{tensors.path}': {name} is no array of plain numbers; use the published file")
+        # The attention mask in CLIP's archives is minus infinity on purpose; it is no weight.
+        if not name.endswith("attn_mask") and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"'{tensors.path}': {name} contains NaN or Inf; download it again")
+        formats[name] = tensor.dtype
+    return formats
 
 
 def model_files(folder: str | Path, what: str) -> list[Path]:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .colour_profiles import ProfileError, to_srgb
-from .errors import DamagedFile, ImageError
+from .errors import DamagedFile, ImageError, quoted
 from .image_files import opened
 from .pillow import MAX_PIXELS, is_bomb
 
@@ -240,7 +240,7 @@ def _split(source, label: str) -> list:
             # numpy has neither bfloat16 nor the 8-bit floats
             source = (source.float() if source.is_floating_point() and source.element_size() < 4 else source).numpy()
         except Exception as error:
-            raise ImageError(f"{label}: cannot be read ({_line(error)}); give a dense tensor [H, W, C].") from error
+            raise ImageError(f"{label}: cannot be read ({quoted(error)}); give a dense tensor [H, W, C].") from error
     if not isinstance(source, np.ndarray):
         wanted = "a path, a PIL image, a numpy array or a torch tensor"
         raise ImageError(f"{label}: a {type(source).__name__} is not a picture; give {wanted}.")
@@ -341,7 +341,7 @@ def _load(path: Path, label: str, name: str) -> Picture:
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         if is_bomb(error):
             raise ImageError(f"{label}: is over the {MAX_PIXELS} pixels allowed; make it smaller first.") from error
-        raise ImageError(f"{label}: cannot be read as a picture ({_line(error)}); save it as PNG or JPEG.") from error
+        raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
 def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -364,7 +364,7 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{label}: cannot be decoded ({_line(error)}); save or download it again.") from error
+        raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
 
 
 def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
@@ -392,8 +392,3 @@ def _check_size(height: int, width: int, label: str) -> None:
         raise ImageError(f"{label}: has no pixels ({width} x {height}); give a picture of at least 1 x 1.")
     if height * width > MAX_PIXELS:
         raise ImageError(f"{label}: {width} x {height} is over the {MAX_PIXELS} pixels allowed; make it smaller first.")
-
-
-def _line(error: BaseException) -> str:
-    """An exception as one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -10,7 +10,8 @@ import struct
 from pathlib import Path
 
 from .documents import parse_json
-from .errors import CheckpointError
+from .errors import CheckpointError, quoted
+from .storing import write_file
 
 SPECIAL = ("<unk>", "<s>", "</s>")
 """Ids 0, 1 and 2."""
@@ -44,7 +45,7 @@ def write_llama_tokenizer(source: str | Path, folder: str | Path) -> None:
         "model_max_length": 4096,
         "padding_side": "left",
     }
-    (Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_file(Path(folder) / "tokenizer_config.json", json.dumps(settings, indent=1) + "\n")
 
 
 def check_llama_tokenizer(source: str | Path, size: int) -> None:
@@ -80,7 +81,7 @@ def read_pieces(source: str | Path) -> tuple[dict[str, int], list[tuple[str, str
     try:
         vocabulary, merges = (_sentencepiece if path.suffix == ".model" else _fast)(path.read_bytes())
     except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
-        raise CheckpointError(f"'{path}' is not a LLaMA tokenizer ({error}): {_HOW_TO_GET}") from error
+        raise CheckpointError(f"'{path}' is not a LLaMA tokenizer ({quoted(error)}): {_HOW_TO_GET}") from error
     if [vocabulary.get(piece) for piece in SPECIAL] != [0, 1, 2]:
         raise CheckpointError(f"'{path}' is not a LLaMA tokenizer (ids 0 to 2 are not {', '.join(SPECIAL)})")
     return vocabulary, merges

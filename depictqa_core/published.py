@@ -5,26 +5,29 @@ import needs little more memory than one shard. Source: facts 2.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from . import published_layout as layout
 from .checkpoints import file_hash, write_card
 from .config import DepictQAConfig
 from .documents import read_json
-from .errors import CheckpointError
-from .foreign_tensors import Tensors, model_files, open_tensors
+from .errors import CheckpointError, quoted
+from .foreign_tensors import Tensors, model_files, open_tensors, refuse_damaged, refuse_infinite
 from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_tokenizer
 from .placement import DTYPES
 from .published_layout import Abstractor, Clip, Delta, Language, Table
 from .rules import whole
+from .storing import new_folder, readable_file_errors, refuse_full_disk, write_file
 from .tasks import QUESTION
 
 SHARD_BYTES = 2**29
+REST_BYTES = 2**24
+"""Room for what a checkpoint holds beside its weights: tokenizer, configuration, card."""
 STORED = "stored"
 """Keep every tensor in the number format of its file."""
 LICENCES = {
@@ -75,7 +78,9 @@ def import_published(
         the card of the checkpoint.
 
     Raises:
-        CheckpointError: a file that is missing, damaged, unsafe, or does not fit, with the names of its misfits.
+        CheckpointError: a file that is missing, damaged (its checksums do not match, or a tensor contains NaN or Inf),
+            unsafe, or does not fit, with the names of its misfits.
+        StorageError: the disk has too little room, or cannot be written.
     """
     if dtype not in (STORED, *DTYPES):
         raise CheckpointError(f"unknown dtype '{dtype}': choose one of {STORED}, {', '.join(DTYPES)}")
@@ -101,25 +106,29 @@ def import_published(
     if short_questions:
         config.tasks.append(QUESTION.name)
     check_network(config, plan)
-    _refuse_infinite(parts)
     files = {
         "clip": clip_files,
         "llm": [*shards, tokenizer_file(llm)],
         "delta": [] if callable(delta) else [parts.path],
     }
+    for file in [*clip_files, *shards, *files["delta"]]:
+        report(f"checking {file.name}")
+        refuse_damaged(file)
+    target = None if dtype == STORED else getattr(torch, dtype)
+    size = sum(_written_bytes(part, plan.clip, target) for part in clip_parts)
+    size += _written_bytes(parts, plan.written_delta, target)
+    size += sum(_written_bytes(open_tensors(shard), plan.language, target) for shard in shards)
     if out is None:
-        report("the files fit; nothing was written")
+        report(f"the files fit and are whole; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written")
         return _card("unwritten", plan, {}, merge, dtype)
 
-    work = out.with_name(out.name + ".partial")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    try:
-        writer = _Writer(work, None if dtype == STORED else getattr(torch, dtype))
+    refuse_full_disk(out, size + REST_BYTES)
+    with new_folder(out) as work:
+        writer = _Writer(work, target)
         report(f"writing {len(clip_parts)} file(s) of CLIP and the delta")
         for part in clip_parts:
             writer.convert(part, plan.clip)
-        writer.convert(parts, plan.delta if not merge else {k: e for k, e in plan.delta.items() if ".lora_" not in k})
+        writer.convert(parts, plan.written_delta)
         for number, shard in enumerate(shards, start=1):
             report(f"writing the language model, file {number} of {len(shards)}")
             writer.convert(open_tensors(shard), plan.language, _merger(parts, plan) if merge else None)
@@ -130,14 +139,7 @@ def import_published(
         sources = list(_provenance(files))
         if openai and plan.clip_sizes == Clip() and not any("recognised" in source for source in sources):
             report(f"notice: '{clip}' has another SHA-256 than ViT-L-14.pt as OpenAI published it ({OFFICIAL_CLIP})")
-        card = write_card(work, _card(out.name, plan, sources, merge, dtype))
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    return card
+        return write_card(work, _card(out.name, plan, sources, merge, dtype))
 
 
 # ---------------------------------------------------------------------- what goes where
@@ -151,11 +153,11 @@ class _Plan:
         self.clip: Table = (layout.openai_clip if openai else layout.transformers_clip)(clip)
         self.language: Table = layout.language(llm, lora=not merge)
         self.delta: Table = layout.delta(delta, clip, llm)
+        self.written_delta = {name: e for name, e in self.delta.items() if not (merge and ".lora_" in name)}
 
     def targets(self) -> dict[str, tuple[int, ...]]:
         """Every tensor of our network, and its shape."""
-        kept = {name: entry for name, entry in self.delta.items() if not (self.merge and ".lora_" in name)}
-        entries = [*self.clip.values(), *self.language.values(), *kept.values()]
+        entries = [*self.clip.values(), *self.language.values(), *self.written_delta.values()]
         return {target: entry.target_shape for entry in entries for target in entry.targets}
 
 
@@ -317,10 +319,13 @@ def _shapes(parts) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _refuse_infinite(delta: Tensors) -> None:
-    bad = [name for name in delta.shapes if not torch.isfinite(delta.read(name)).all()]
-    if bad:
-        raise CheckpointError(f"delta '{delta.path}' holds numbers that are not finite, in {bad[0]}: get it again")
+def _written_bytes(tensors: Tensors, table: Table, dtype: torch.dtype | None) -> int:
+    """Check the values of all tensors of a file; returns how many bytes those that a table names will take."""
+    stored = {name: found for name, found in refuse_infinite(tensors).items() if name in table}
+    for name, found in stored.items():
+        if not found.is_floating_point:
+            raise CheckpointError(f"'{tensors.path}' holds {name} as {found}, which is no weight; download it again")
+    return sum(_numel(table[name].shape) * (dtype or found).itemsize for name, found in stored.items())
 
 
 # ---------------------------------------------------------------------- writing
@@ -342,8 +347,6 @@ class _Writer:
                 continue
             entry = table[name]
             tensor = source.read(name).detach()
-            if not tensor.is_floating_point() or tensor.layout != torch.strided:
-                raise CheckpointError(f"'{source.path.name}' holds {name} as {tensor.dtype}, which is no weight")
             dtype = self.dtype or tensor.dtype
             if change is not None:
                 tensor = change(name, tensor)
@@ -354,6 +357,8 @@ class _Writer:
     def add(self, name: str, tensor: torch.Tensor, dtype: torch.dtype) -> None:
         # Always a copy: a view into a mapped file would keep that file in memory, and be written with its neighbours.
         tensor = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{name} has values that {dtype} cannot hold: import as float32 or bfloat16")
         self.held[name] = tensor
         self.bytes += tensor.nbytes
         if self.bytes >= SHARD_BYTES:
@@ -361,7 +366,12 @@ class _Writer:
 
     def flush(self) -> None:
         if self.held:
-            save_file(self.held, str(self.folder / f"{len(self.shards)}.safetensors"), metadata={"format": "pt"})
+            path = self.folder / f"{len(self.shards)}.safetensors"
+            with readable_file_errors(path):
+                try:
+                    save_file(self.held, str(path), metadata={"format": "pt"})
+                except SafetensorError as error:  # so it reports a full disk
+                    raise OSError(quoted(error)) from None
             self.shards.append(list(self.held))
             self.total += self.bytes
             self.held, self.bytes = {}, 0
@@ -380,7 +390,7 @@ class _Writer:
         if count > 1:
             index = {"metadata": {"total_size": self.total}, "weight_map": dict(sorted(places.items()))}
             text = json.dumps(index, indent=1) + "\n"
-            (self.folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+            write_file(self.folder / "model.safetensors.index.json", text)
 
 
 def _merger(delta: Tensors, plan: _Plan) -> Callable[[str, torch.Tensor], torch.Tensor]:

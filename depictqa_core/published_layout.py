@@ -17,6 +17,9 @@ HEAD_WIDTH = 64
 BOUNDS = {False: (224, 672), True: (1024, 2048)}
 """Bounds of the short and the long side in pixels that the weights were trained with, without and with abstractor."""
 
+TOWER_LETTERS = {768: "B", 1024: "L", 1280: "H", 1408: "g", 1664: "bigG"}
+"""Widths of CLIP's vision transformers, and the letters in their names."""
+
 Shape = tuple[int, ...]
 
 
@@ -209,7 +212,8 @@ def delta(sizes: Delta, clip: Clip, llm: Language) -> Table:
 
 
 def clip_sizes(shapes: Mapping[str, Shape], what: str) -> tuple[Clip, bool]:
-    """Sizes of a CLIP file, and whether it is in OpenAI's names; raises CheckpointError if it is no CLIP."""
+    """Sizes of a CLIP file, and whether it is in OpenAI's names; raises CheckpointError unless it is a ViT-L/14 at 224
+    px, with any number of layers."""
     openai = "visual.conv1.weight" in shapes
     names = ("visual.conv1.weight", "visual.positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight")
     if not openai:
@@ -225,7 +229,16 @@ def clip_sizes(shapes: Mapping[str, Shape], what: str) -> tuple[Clip, bool]:
         raise CheckpointError(
             f"{what} is no CLIP of a known kind (width {clip.width}, {clip.positions} position embeddings)"
         )
+    if (clip.width, clip.patch, clip.positions) != (Clip.width, Clip.patch, Clip.positions):
+        raise CheckpointError(f"{what} is {_tower_name(clip)}: use OpenAI's ViT-L/14 at 224 px")
     return clip, openai
+
+
+def _tower_name(clip: Clip) -> str:
+    """A tower as CLIP's authors name it, such as ViT-L/14@336px."""
+    side = clip.config["image_size"]
+    letter = TOWER_LETTERS.get(clip.width, f"(width {clip.width})")
+    return f"ViT-{letter}/{clip.patch}" + (f"@{side}px" if side != Clip().config["image_size"] else "")
 
 
 def delta_sizes(shapes: Mapping[str, Shape]) -> Delta:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .documents import read_json
-from .errors import CheckpointError
+from .errors import CheckpointError, quoted
 from .rules import problem, whole
 
 BATCH = 64
@@ -50,9 +50,8 @@ class SentenceEncoder:
                 )
             self.model = self.model.float().eval().to(device)
         except Exception as error:  # whatever a damaged folder makes the libraries raise
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise CheckpointError(
-                f"sentence encoder '{folder}' cannot be read ({first}); get the folder again"
+                f"sentence encoder '{folder}' cannot be read ({quoted(error)}); get the folder again"
             ) from error
         missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
         if missing:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 import unicodedata
 import uuid
@@ -48,7 +49,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Write a whole file: others see the old one or the new one, never a part, and a failure leaves the old one.
 
     Two processes may write the same file at the same time. A link is followed, the permissions of an existing file are
-    kept, and what is not a regular file (a pipe, a device) is written to directly.
+    kept (a new one gets those that the umask gives, whatever library writes it), and what is not a regular file (a
+    pipe, a device) is written to directly.
 
     Args:
         path: the file; its folder exists.
@@ -69,12 +71,82 @@ def replacing(path: str | Path) -> Iterator[Path]:
         flush(part)
         if path.exists():
             shutil.copymode(path, part)
+        else:
+            use_umask(path.parent, [part])
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
     with contextlib.suppress(OSError):  # Windows cannot open folders
         flush(path.parent)
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Write a whole folder that is not there yet: others see all of it or nothing, and a failure leaves nothing.
+
+    Args:
+        path: the folder; it does not exist or is empty. Parent folders that are missing are made.
+
+    Yields:
+        the folder to write to, next to it; one that a killed process left there is removed.
+
+    Raises:
+        OSError: the folder cannot be made, or ``path`` holds something by now.
+    """
+    path = Path(path).absolute()
+    part = path.with_name(path.name + ".partial")
+    made = [parent for parent in path.parents if not parent.exists()]
+    try:
+        if part.exists():
+            shutil.rmtree(part)
+        part.mkdir(parents=True)
+        yield part
+        settle(part)
+        if path.exists():
+            path.rmdir()
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            for parent in made:
+                parent.rmdir()
+        raise
+    with contextlib.suppress(OSError):  # Windows cannot open folders
+        flush(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Give all files below a folder that is ready the permissions of the umask, and have them written to the disk."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    use_umask(folder, files)
+    for file in files:
+        flush(file)
+
+
+def use_umask(folder: Path, files: Iterable[Path]) -> None:
+    """Give files the permissions of a new file: safetensors, for one, makes files that only their owner can read."""
+    probe = folder / f".{uuid.uuid4().hex}.part"  # asking for the umask itself would change it for other threads
+    try:
+        probe.touch(exist_ok=False)
+        mode = stat.S_IMODE(probe.stat().st_mode)
+        for file in files:
+            if stat.S_IMODE(file.stat().st_mode) != mode:
+                with contextlib.suppress(PermissionError):  # file systems without permissions
+                    file.chmod(mode)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def refuse_full_disk(path: str | Path, size: int) -> None:
+    """Raise StorageError unless the disk that a new file or folder will lie on has room for ``size`` bytes."""
+    path = Path(path).absolute()
+    free = shutil.disk_usage(next(parent for parent in path.parents if parent.is_dir())).free
+    if free < size:
+        raise StorageError(
+            f"{path}: needs {size / 2**30:.2f} GiB, but the disk has {free / 2**30:.2f} GiB free; make room or choose"
+            " another disk"
+        )
 
 
 def write_file(path: str | Path, content: str | bytes | memoryview | Callable[[Path], object]) -> None:

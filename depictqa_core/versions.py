@@ -5,7 +5,7 @@ import sys
 
 from packaging.version import InvalidVersion, Version
 
-from .errors import PackageError
+from .errors import PackageError, quoted
 
 OLDEST = {
     "torch": "2.4.0",
@@ -58,10 +58,8 @@ def mismatch(error: Exception) -> PackageError:
             installed.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             installed.append(f"{name} is missing")
-    reason = " ".join(str(error).split())
-    reason = reason if len(reason) < 200 else reason[:197] + "..."
     return PackageError(
-        f"the installed packages do not fit together ({', '.join(installed)}: {reason}); run {upgrade(*names)}"
+        f"the installed packages do not fit together ({', '.join(installed)}: {quoted(error)}); run {upgrade(*names)}"
     )
 
 

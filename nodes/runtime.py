@@ -122,8 +122,9 @@ def load(
     Args:
         checkpoint: one of ``checkpoint_names()``.
         device: "auto" (ComfyUI's device) or "cpu".
-        dtype: one of ``DTYPES``. Auto is float32, except for large checkpoints on a GPU, which get bfloat16 or float16
-            as ComfyUI finds fit. int8 and int4 stay where they work: quantised weights cannot be moved.
+        dtype: one of ``DTYPES``. Auto is float32, except for large checkpoints on a GPU, which get float16, or
+            bfloat16 where ComfyUI finds float16 unfit: its 8 bits of precision move probabilities six times as far.
+            int8 and int4 stay where they work: quantised weights cannot be moved.
         anchors, encoder: one of ``own_names``.
         memory: KEEP leaves the weights to ComfyUI's memory management; FREE lets them go after every question.
 
@@ -157,6 +158,6 @@ def _weight_bytes(folder: Path | None) -> int:
 
 
 def _half(device: torch.device) -> str:
-    if model_management.should_use_bf16(device):
-        return "bfloat16"
-    return "float16" if model_management.should_use_fp16(device) else "float32"
+    if model_management.should_use_fp16(device):
+        return "float16"
+    return "bfloat16" if model_management.should_use_bf16(device) else "float32"

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from depictqa_core.errors import DepictQAError
+from depictqa_core.stopping import interrupted_by_signals
 from depictqa_core.streams import open_streams
 
 from .averaging import add_average
@@ -31,7 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     add_calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments) or 0
+        with interrupted_by_signals():
+            return arguments.run(arguments) or 0
     except (DepictQAError, ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from depictqa_core.checkpoints import describe_checkpoint, quiet, write_card
 from depictqa_core.documents import read_json
 from depictqa_core.errors import CheckpointError
+from depictqa_core.storing import new_folder
 
 
 def average(first: str | Path, second: str | Path, output: str | Path, share: float = 0.5) -> Path:
@@ -40,9 +41,14 @@ def average(first: str | Path, second: str | Path, output: str | Path, share: fl
     cards = [describe_checkpoint(folder) for folder in (first, second)]
     of_first, of_second = (_tensors(folder, card["files"]) for folder, card in zip((first, second), cards))
     _refuse_misfits(first, second, of_first, of_second)
-    unfinished = output.with_name(output.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(second, unfinished, ignore=shutil.ignore_patterns("*.safetensors", "README.md"))
+    with new_folder(output) as unfinished:
+        _write(unfinished, first, second, cards, of_first, share)
+    return output
+
+
+def _write(unfinished: Path, first: Path, second: Path, cards: list[dict], of_first: dict, share: float) -> None:
+    ignored = shutil.ignore_patterns("*.safetensors", "README.md")
+    shutil.copytree(second, unfinished, ignore=ignored, dirs_exist_ok=True)
     for file in cards[1]["files"]:
         with safe_open(str(second / file), "pt") as tensors:
             mixed = {name: _mix(of_first.get(name), name, tensors.get_tensor(name), share) for name in tensors.keys()}
@@ -54,8 +60,6 @@ def average(first: str | Path, second: str | Path, output: str | Path, share: fl
     write_card(
         unfinished, {**cards[1], "average_of": [{**parents[0], "share": 1 - share}, {**parents[1], "share": share}]}
     )
-    unfinished.rename(output)
-    return output
 
 
 def _tensors(folder: Path, files) -> dict[str, tuple[Path, tuple[int, ...]]]:

@@ -17,7 +17,7 @@ from depictqa_core.checkpoints import checkpoint_folder, describe_checkpoint, lo
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.connector import CONNECTORS
 from depictqa_core.documents import describe, nearest, read_text
-from depictqa_core.errors import CheckpointError, DepictQAError, DocumentError
+from depictqa_core.errors import CheckpointError, DepictQAError, DocumentError, quoted
 from depictqa_core.foreign_tensors import Tensors
 from depictqa_core.images import SizePolicy
 from depictqa_core.model import DepictQAModel
@@ -228,8 +228,7 @@ def check_network(network: dict) -> None:
         with torch.device("meta"):
             DepictQAModel(config)
     except Exception as error:  # whatever impossible sizes make the libraries raise
-        what = " ".join(str(error).split())
-        raise ValueError(f"these settings make no network ({type(error).__name__}: {what})") from error
+        raise ValueError(f"these settings make no network ({type(error).__name__}: {quoted(error)})") from error
 
 
 def _settings_of(where: str, settings: dict) -> set[str]:

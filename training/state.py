@@ -18,10 +18,10 @@ from torch.distributed.checkpoint.state_dict import (
 
 from depictqa_core.checkpoints import save_checkpoint
 from depictqa_core.documents import read_json
-from depictqa_core.errors import DocumentError
+from depictqa_core.errors import DocumentError, quoted
 from depictqa_core.model import DepictQAModel
 from depictqa_core.rules import problem, string, whole
-from depictqa_core.storing import flush, write_file
+from depictqa_core.storing import settle, write_file
 
 WEIGHTS, OPTIMISER, PROGRESS = "trained.safetensors", "optimiser.pt", "step.json"
 
@@ -43,9 +43,8 @@ def replaced(folder: Path) -> Iterator[Path]:
         if not isinstance(error, Exception):
             raise
         kept = "; what was saved there before is untouched" if folder.exists() else ""
-        raise OSError(f"{folder} could not be written ({' '.join(str(error).split())}){kept}") from error
-    for file in filter(Path.is_file, new.rglob("*")):
-        flush(file)
+        raise OSError(f"{folder} could not be written ({quoted(error)}){kept}") from error
+    settle(new)
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

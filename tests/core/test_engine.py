@@ -449,7 +449,7 @@ def test_parallel_work_keeps_order_and_the_number_of_threads(four_threads):
     assert checks == [threading.current_thread()] * 8
     seen.clear()
     workers.parallel(work, range(2), lambda: None)
-    assert {threads for _, threads, _ in seen} == {2}
+    assert {threads for _, threads, _ in seen} == {1}
     assert torch.get_num_threads() == 4 and workers.parallel(work, [], lambda: None) == []
     told = []
     thread = threading.Thread(target=lambda: told.append(torch.get_num_threads()))

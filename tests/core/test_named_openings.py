@@ -51,9 +51,9 @@ def test_two_are_named_where_two_are_more_probable(monkeypatch):
     two = [" and " in option for option in options]
     choose, wanted = able.engine.choose, iter([0.2, 0.8, 0.51])
 
-    def told(task, question, asked, report):
+    def told(task, question, asked, report, *more):
         if question != tasks.IDENTIFICATION.question:
-            return choose(task, question, asked, report)
+            return choose(task, question, asked, report, *more)
         shares = [next(wanted) for _ in asked]
         rows = [[p / sum(two) if pair else (1 - p) / (len(two) - sum(two)) for pair in two] for p in shares]
         return Chosen(np.array(rows), np.ones(len(rows)))

@@ -33,10 +33,16 @@ def test_python_of_the_readme_compiles():
 
 def test_links_of_the_readme_lead_somewhere():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    missing = [link for link in links if not (ROOT / link).exists()]
+    missing = [link for link in links if not (ROOT / link.split("#")[0]).exists()]
     if missing == ["web/docs/ranking.jpg"] and not BUNDLED.is_dir():
         pytest.skip("the sheet is made by the bundled model, which is not here")
     assert not missing
+    for page, heading in (link.split("#") for link in links if "#" in link):
+        lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+        headings = {
+            re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in lines if line[:1] == "#"
+        }
+        assert heading in headings
 
 
 def test_nodes_of_the_readme_exist():

@@ -1,18 +1,28 @@
 """Published weights that do not fit or would run code are refused before anything is written."""
 
 import json
+import os
 import pickle
 import shutil
+import struct
+import subprocess
+import sys
+import traceback
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from core.published_set import parts, tiny_set
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from depictqa_core import published
-from depictqa_core.errors import CheckpointError
+from depictqa_core.errors import CheckpointError, StorageError
 from depictqa_core.foreign_tensors import open_tensors
 from depictqa_core.published import import_published
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def changed_delta(published_files, tmp_path, change, kind="projector"):
@@ -34,8 +44,8 @@ LORA = "llm.base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weig
         (lambda s: s.update({LORA: torch.zeros(8, 64)}), f"1 of another shape: {LORA} 8×64 instead of 16×64"),
         (lambda s: s.update({"vision_proj.weight": torch.zeros(32, 1024)}), "vision_proj.weight 32×1024 instead of 64"),
         (lambda s: [s.pop(k) for k in list(s) if "layers.1." in k], "8 missing"),
-        (lambda s: s.update({LORA: torch.full((16, 64), float("nan"))}), "not finite"),
-        (lambda s: s.update({LORA: torch.zeros(16, 64, dtype=torch.int64)}), "no weight|not finite"),
+        (lambda s: s.update({LORA: torch.full((16, 64), float("nan"))}), "contains NaN or Inf"),
+        (lambda s: s.update({LORA: torch.zeros(16, 64, dtype=torch.int64)}), "no weight"),
         (lambda s: s.clear(), "plain state dict"),
         (lambda s: s.update(epoch=3), "epoch is no tensor"),
     ],
@@ -187,3 +197,178 @@ def test_the_code_of_a_torchscript_archive_does_not_run(tmp_path):
     with pytest.raises(CheckpointError, match="nothing in it was run"):
         open_tensors(archive)
     assert not ran.exists()
+
+
+def test_the_advice_of_torch_to_load_unsafely_is_not_passed_on(published_files, tmp_path):
+    for legacy in (False, True):
+        torch.save({"x": _Writes(tmp_path / "ran")}, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(CheckpointError) as caught:
+            open_tensors(tmp_path / "a.pt")
+        shown = "".join(traceback.format_exception(caught.value))
+        assert "eval" in str(caught.value) and "\n" not in str(caught.value)
+        assert not any(word in shown for word in ("weights_only", "trust", "safe_globals"))
+
+
+# ---------------------------------------------------------------------- damage
+
+
+def flip(path, name, out):
+    """Copy a zip file and change one byte in the middle of a member, in such a way that its value stays finite."""
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        item = next(item for item in archive.infolist() if item.filename.endswith(name))
+    name_bytes, more = struct.unpack_from("<HH", content, item.header_offset + 26)
+    start = item.header_offset + 30 + name_bytes + more
+    content[start + item.file_size // 4 * 2] ^= 1  # the lowest bits of a number
+    out.write_bytes(content)
+
+
+@pytest.mark.parametrize("part", ["clip", "plain clip", "llm", "delta"])
+def test_a_flipped_bit_is_found_by_its_checksum(published_files, tmp_path, part):
+    given = {**parts(published_files), "out": tmp_path / "out"}
+    if part == "llm":
+        shutil.copytree(published_files / "llm", tmp_path / "llm")
+        shard = "pytorch_model-00002-of-00002.bin"
+        flip(published_files / "llm" / shard, "/data/3", tmp_path / "llm" / shard)
+        given["llm"], said = tmp_path / "llm", shard
+    else:
+        source = published_files / "clip" / "ViT-tiny-14.sd.pt" if part == "plain clip" else given[part]
+        flip(source, "/data/3", tmp_path / "damaged.pt")
+        given[part.split()[-1]], said = tmp_path / "damaged.pt", "damaged.pt"
+    for out in (None, tmp_path / "out"):
+        with pytest.raises(CheckpointError, match=f"{said}' is damaged: a checksum does not match"):
+            import_published(**{**given, "out": out})
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_files_without_checksums_are_read(published_files, tmp_path):
+    state = torch.load(parts(published_files)["delta"])
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state, tmp_path / "plain.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    torch.save(state, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    for name in ("plain.pt", "legacy.pt"):
+        import_published(**{**parts(published_files), "delta": tmp_path / name}, out=None)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_every_tensor_of_every_file_must_be_finite(published_files, tmp_path, value):
+    def spoiled(state, name):
+        state = dict(state)
+        state[name] = state[name].clone()
+        state[name].view(-1)[-1] = value
+        return state
+
+    clip, language = tiny_set.clip_state(0), tiny_set.language_state(1)
+    unused = next(name for name in clip if not name.startswith("visual.") and clip[name].is_floating_point())
+    for name in ("visual.conv1.weight", unused):
+        torch.save(spoiled(clip, name), tmp_path / "clip.pt")
+        with pytest.raises(CheckpointError, match=f"clip.pt': {name} contains NaN or Inf; download it again"):
+            import_published(**{**parts(published_files), "clip": tmp_path / "clip.pt"}, out=tmp_path / "out")
+    shutil.copytree(published_files / "llm", tmp_path / "llm", ignore=shutil.ignore_patterns("*.bin", "*.index.json"))
+    save_file(spoiled(language, "model.norm.weight"), tmp_path / "llm" / "model.safetensors")
+    with pytest.raises(CheckpointError, match="model.safetensors': model.norm.weight contains NaN or Inf"):
+        import_published(**{**parts(published_files), "llm": tmp_path / "llm"}, out=tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_the_attention_mask_of_clip_is_infinite_on_purpose(published_files, tmp_path):
+    state = tiny_set.clip_state(0)
+    state["transformer.resblocks.0.attn_mask"] = torch.full((7, 7), -float("inf")).triu(1)
+    torch.save(state, tmp_path / "clip.pt")
+    import_published(**{**parts(published_files), "clip": tmp_path / "clip.pt"}, out=None)
+
+
+def test_values_that_float16_cannot_hold_are_refused(published_files, tmp_path):
+    state = torch.load(parts(published_files)["delta"])
+    state["vision_proj.bias"] = state["vision_proj.bias"].float()
+    state["vision_proj.bias"][0] = 1e6
+    torch.save(state, tmp_path / "delta.pt")
+    given = {**parts(published_files), "delta": tmp_path / "delta.pt"}
+    with pytest.raises(CheckpointError, match="connector.projector.bias has values that torch.float16 cannot hold"):
+        import_published(**given, out=tmp_path / "out", dtype="float16")
+    assert not list(tmp_path.glob("out*"))
+    import_published(**given, out=tmp_path / "out", dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    "width, patch, positions, name",
+    [
+        (1024, 14, 577, "ViT-L/14@336px"),
+        (768, 16, 197, "ViT-B/16"),
+        (768, 32, 50, "ViT-B/32"),
+        (1280, 14, 257, "ViT-H/14"),
+    ],
+)
+def test_other_towers_are_named_beside_a_small_language_model_too(
+    published_files, tmp_path, width, patch, positions, name
+):
+    state = {
+        "visual.conv1.weight": torch.zeros(width, 3, patch, patch),
+        "visual.positional_embedding": torch.zeros(positions, width),
+        "visual.transformer.resblocks.0.mlp.c_fc.weight": torch.zeros(4 * width, width),
+    }
+    torch.save(state, tmp_path / "clip.pt")
+    with pytest.raises(CheckpointError, match=f"is {name}: use OpenAI's ViT-L/14 at 224 px"):
+        import_published(**{**parts(published_files), "clip": tmp_path / "clip.pt"}, out=None)
+
+
+# ---------------------------------------------------------------------- disk, signals, permissions
+
+
+def test_a_disk_that_is_too_full_is_refused_before_anything_is_written(published_files, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=published.REST_BYTES + 1000))
+    monkeypatch.setattr(published, "_Writer", None)
+    with pytest.raises(StorageError, match="needs 0.[0-9]+ GiB, but the disk has 0.02 GiB free"):
+        import_published(**parts(published_files), out=tmp_path / "new" / "out")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [SafetensorError("No space left on device"), OSError(28, "No space left on device")])
+def test_a_disk_that_fills_meanwhile_leaves_nothing(published_files, tmp_path, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(published, "save_file", full)
+    with pytest.raises(StorageError, match="cannot be written .*No space left"):
+        import_published(**parts(published_files), out=tmp_path / "new" / "out")
+    assert not list(tmp_path.iterdir())
+
+
+STOPPED = """
+import os, signal, sys
+from depictqa_core import cli, published
+shown = published.write_card
+def stopped(*given):
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+    return shown(*given)
+published.write_card = stopped
+clip, llm, delta, out = sys.argv[2:]
+sys.exit(cli.main(["import", "--clip", clip, "--llm", llm, "--delta", delta, "--out", out]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_stop_leaves_nothing_behind(published_files, tmp_path, name):
+    given = parts(published_files)
+    words = [name, *(str(given[part]) for part in ("clip", "llm", "delta")), str(tmp_path / "new" / "out")]
+    done = subprocess.run([sys.executable, "-c", STOPPED, *words], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "depictqa: interrupted\n")
+    assert "computing the SHA-256" in done.stdout and not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(published_files, tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        import_published(**parts(published_files), out=tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert modes.keys() >= {"model.safetensors", "config.json", "tokenizer.json", "depictqa.json"}
+    assert set(modes.values()) == {0o666 & ~mask}

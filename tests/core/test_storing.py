@@ -21,6 +21,7 @@ from depictqa_core.storing import (
     below,
     file_part,
     fill,
+    new_folder,
     rewriting,
     save_png,
     shortened,
@@ -294,3 +295,42 @@ def test_long_labels_make_names_that_file_systems_take(tmp_path, label, pattern)
 def test_labels_that_utf8_cannot_hold_are_spelled_otherwise(tmp_path):
     stem = file_part("a\ud800b\udcff")
     assert save_png(tmp_path, stem, 1, Image.new("RGB", (4, 4)), {}).name == "a_b__00001_.png"
+
+
+# ---------------------------------------------------------------------- whole folders
+
+
+def test_a_library_does_not_decide_about_permissions(tmp_path):
+    def private(part):
+        part.write_text("x")
+        part.chmod(0o600)
+
+    before = os.umask(0o027)
+    try:
+        write_file(tmp_path / "a.txt", private)
+        with new_folder(tmp_path / "folder") as part:
+            (part / "inner").mkdir()
+            private(part / "inner" / "b.txt")
+    finally:
+        os.umask(before)
+    if os.name != "nt":
+        assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+        assert (tmp_path / "folder" / "inner" / "b.txt").stat().st_mode & 0o777 == 0o640
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "b.txt", "folder", "inner"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path, error):
+    with pytest.raises(error), new_folder(tmp_path / "x" / "y" / "z") as part:
+        (part / "a.txt").write_text("half")
+        raise error
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z.partial").mkdir()
+    (tmp_path / "z.partial" / "old.txt").write_text("of a process that was killed")
+    with new_folder(tmp_path / "z") as part:
+        (part / "a.txt").write_text("whole")
+    assert [path.name for path in tmp_path.rglob("*")] == ["z", "a.txt"]
+    with pytest.raises(OSError), new_folder(tmp_path / "z"):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["z", "a.txt"]

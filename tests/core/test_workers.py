@@ -15,9 +15,15 @@ from depictqa_core.workers import parallel
 def four_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(4)
-    workers._pools.clear()  # as in a new process
+    forget_pools()  # as in a new process
     yield
     torch.set_num_threads(before)
+    forget_pools()
+
+
+def forget_pools():
+    for pool in workers._pools:
+        pool.shutdown()  # waits for its threads, which would be counted otherwise
     workers._pools.clear()
 
 

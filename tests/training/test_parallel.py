@@ -173,6 +173,11 @@ def assert_same_end(one, two):
     wanted, got = (load_file(folder / "model.safetensors") for folder in (one, two))
     assert wanted.keys() == got.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(got[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+        found = got[name]
+        if name.endswith("in_proj_bias"):
+            # Attention does not depend on the bias of its keys: its gradient is rounding, which Adam makes steps of.
+            queries, _, values = (torch.arange(len(tensor)).chunk(3)[part] for part in range(3))
+            tensor, found = (bias[torch.cat([queries, values])] for bias in (tensor, found))
+        torch.testing.assert_close(found, tensor, rtol=1e-3, atol=2e-5, msg=name)
     assert len(curve(two)) == 3
     assert sum(curve(two), []) == pytest.approx(sum(curve(one), []), rel=1e-4)

@@ -1,0 +1,36 @@
+"""A program that is told to end stops like one that is interrupted: it removes what is half written first."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGTERM and SIGHUP, as Ctrl-C does, instead of ending at once without any cleanup.
+
+    For command lines. Only the first signal counts, so that a second one does not interrupt the cleanup. A signal that
+    somebody else handles or ignores (``nohup``) is left alone, and so is everything outside of the main thread.
+    """
+    before, owner = {}, os.getpid()
+
+    def interrupt(number, _):
+        if os.getpid() != owner:  # a worker process, which inherits the handler and has nothing to clean up
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        for known in before:
+            signal.signal(known, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
