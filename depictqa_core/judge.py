@@ -375,7 +375,7 @@ class Judge:
 
     def _worded(self, question: str | None, task: Task) -> str | None:
         """The user's wording of a question, None for none; raises TaskError if the checkpoint does not support it."""
-        question = question and question.strip()
+        question = (question or "").strip() or None
         if question and not self.model.config.free_questions:
             questions.require_trained(question, task, self.engine.name)
         if question and task is RATING:

@@ -54,6 +54,11 @@ def test_other_questions_are_refused(question):
     assert free.describe(pictures(1), question=question, max_new_tokens=2)
 
 
+def test_a_question_of_blanks_is_none():
+    closed = judge(free_questions=False)
+    assert closed.describe(pictures(1), question=" \n") == closed.describe(pictures(1))
+
+
 IDENTIFY, OTHER = tasks.IDENTIFICATION, tasks.QUESTION
 
 
