@@ -139,7 +139,8 @@ class ScoreCalibration:
 
     def error(self, found: np.ndarray):
         """Centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
-        return found @ np.asarray(self.centre), np.exp(found @ np.asarray(self.log_scale))
+        scale = np.exp(np.clip(found @ np.asarray(self.log_scale), -20, 20))  # no point is beyond 100
+        return found @ np.asarray(self.centre), scale
 
 
 def judged_by_itself(levels, score: float) -> tuple[float, float, float]:

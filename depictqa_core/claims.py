@@ -20,7 +20,10 @@ _NEGATION = re.compile(
 )
 _REASON = re.compile(r",?\s+(?:because|as|since)\s", re.IGNORECASE)
 
-_IMAGE = re.compile(r"\b(?:Image ([AB])|[Tt]he (first|second) (?:image|picture|one))\b")
+_IMAGE = re.compile(
+    r"\b(?:[Ii]mage ([AB])|[Tt]he (first|second) (?:image|picture|one))\b"
+    r"|(?<![\w'])([AB])(?=(?:'s quality)? (?:is|has|looks|wins|beats)\b)"
+)
 _LETTER = {"A": "A", "B": "B", "first": "A", "second": "B"}
 _OTHER = {"A": "B", "B": "A", "first": "second", "second": "first"}
 _KIND = r"(?:(?:overall|general|visual|perceptual|perceived|image|picture|technical)\s+)*"
@@ -32,16 +35,31 @@ _WHOLE = (
 """Behind a comparative: what makes it one of the whole image. "better contrast" is about an aspect alone."""
 _BETTER = re.compile(
     rf"\b(?:(?:better|superior|preferable|preferred|finer|best){_WHOLE}|(?:higher|greater){_WHOLE}(?=[^,.;]*\bquality)"
-    r"|better preserved|wins|outperforms|surpasses|less (?:distorted|damaged|degraded|damage)"
+    r"|quality (?:is|looks|appears|seems) (?:\w+ )?(?:higher|greater)|(?<!no )(?<!no clear )winner|has the edge"
+    r"|better preserved|wins|beats|outperforms|surpasses|exceeds|less (?:distorted|damaged|degraded|damage)"
     r"|fewer (?:flaws|distortions|artifacts)|more pleasing)\b",
     re.IGNORECASE,
 )
 _WORSE = re.compile(
     rf"\b(?:(?:worse|inferior|poorer|worst){_WHOLE}|lower{_WHOLE}(?=[^,.;]*\bquality)|loses"
-    r"|more (?:distorted|damaged|degraded))\b",
+    r"|more (?:distorted|damaged|degraded)|quality (?:is|looks|appears|seems) (?:\w+ )?lower"
+    r"|(?:distorted|damaged|degraded) (?:compared|relative|in comparison))\b",
     re.IGNORECASE,
 )
-_CHOSEN = re.compile(r"\b(?:prefer|choose|pick|select|favou?r)s?\s+(?:Image ([AB])|the (first|second) image)\b")
+_CHOSEN = re.compile(
+    r"\b(?:prefer|choose|pick|select|favou?r)s?\s+(?:[Ii]mage ([AB])|the (first|second) image)\b"
+    r"|\brates?\s+(?:[Ii]mage ([AB])|the (first|second) image) (?:higher|better)\b"
+)
+_ONLY_DAMAGED = re.compile(r"\b[Oo]nly (?:Image ([AB])|the (first|second) image) is (?:damaged|distorted|degraded)\b")
+_DAMAGE_OF = re.compile(
+    r"\b(?:[Dd]amage|[Dd]istortions?|[Dd]egradations?|[Ff]laws?) (?:of|in) (?:Image ([AB])|the (first|second) image)\b"
+)
+_ITS_OWN = re.compile(
+    r"\b(?:its (?:damage|distortions?|degradations?|flaws?)\b|nothing disturbs its\b"
+    r"|(?:it has no|with no|without(?: any)?) (?:distortion|damage|flaw)s?\b)",
+    re.IGNORECASE,
+)
+"""In the reason of a verdict: "it" is the winner."""
 _BLAMED = re.compile(
     r"\b(?:damage|distortions?|degradations?|flaws?) (?:of|in) Image ([AB])\b[^.,;]{0,20}?"
     r"\b(?:stronger|more|heavier|worse)\b"
@@ -117,12 +135,14 @@ class Facts:
         winner: "A", "B" or "tie".
         level: one of ``tasks.LEVELS``.
         seen: of one image.
+        pair: of both images of a pair, A first.
         winner_probability, level_probability: 0..1.
     """
 
     winner: str | None = None
     level: str | None = None
     seen: Seen | None = None
+    pair: tuple[Seen, Seen] | None = None
     winner_probability: float = 1.0
     level_probability: float = 1.0
 
@@ -155,6 +175,7 @@ class Facts:
         yield from self._wrong_levels(text)
         yield from self._wrong_grades(text)
         yield from self._wrong_names(text)
+        yield from self._wrong_damage(text)
 
     def _wrong_winners(self, text: str) -> Iterator[Contradiction]:
         if self.winner is None:
@@ -206,6 +227,29 @@ class Facts:
                 yield Contradiction(found.start(), found.end(), None, self.seen.probability)
         for found in _CLEAN.finditer(text) if self.seen.labels else ():
             yield Contradiction(found.start(), found.end(), None, self.seen.probability)
+
+    def _wrong_damage(self, text: str) -> Iterator[Contradiction]:
+        """Reasons that call an image of a pair damaged where nothing was found in it, or undamaged where something was.
+
+        No other words do in their place: a model that sees no damage of the loser has no reason that it could name.
+        """
+        if self.pair is None:
+            return
+        damaged = {letter: bool(seen.labels) for letter, seen in zip("AB", self.pair)}
+        for found in _ONLY_DAMAGED.finditer(text):
+            letter = _LETTER[found[found.lastindex]]
+            if not damaged[letter] or damaged[_OTHER[letter]]:
+                yield self._damage(found)
+        for found in _DAMAGE_OF.finditer(text):
+            if not damaged[_LETTER[found[found.lastindex]]]:
+                yield self._damage(found)
+        for found in _ITS_OWN.finditer(text) if self.winner in damaged else ():
+            start, _ = _clause(text, found.start())
+            if _REASON.match(text, start) and damaged[self.winner] != found[0].lower().startswith("its "):
+                yield self._damage(found)
+
+    def _damage(self, found: re.Match) -> Contradiction:
+        return Contradiction(found.start(), found.end(), None, min(seen.probability for seen in self.pair))
 
     def _named(self) -> str:
         if not self.seen.labels:

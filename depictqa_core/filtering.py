@@ -79,6 +79,7 @@ class Criteria:
         scores: list[Score] | None,
         found: list[Identification] | None,
         order: Sequence[int] | None = None,
+        order_coverage: float | None = None,
     ) -> list[list[str]]:
         """Why each of ``count`` pictures is rejected, one phrase per criterion that it misses; empty when it is passed.
 
@@ -86,6 +87,8 @@ class Criteria:
             scores: a Score per picture, None when ``need_scores`` is False.
             found: an Identification per picture, None when ``need_distortions`` is False.
             order: indexes of the images, best first, None when ``need_order`` is False.
+            order_coverage: 0..1, the lowest one of the answers that the order was made of (``Ranking.coverage``): an
+                unreliable order passes no image.
         """
         faults = [[] for _ in range(count)]
         if scores and order is None:
@@ -106,6 +109,9 @@ class Criteria:
                 if total >= self.probability:
                     main = [item.label for item in named if item.probability >= total / 4]
                     fault.append(f"{', '.join(main)} ({total:.0%})")
+        if uncovered(order_coverage):
+            for fault in faults:
+                fault.append(f"unreliable order: coverage {order_coverage:.2g} is below {LEAST_COVERAGE:g}")
         for answers in (scores, found):
             for fault, answer in zip(faults, answers or (), strict=False):
                 if uncovered(answer.coverage):

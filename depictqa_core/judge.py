@@ -223,7 +223,7 @@ class Judge:
         Args:
             explain: also have the model explain its verdict in words. They agree with it: the text is written on from
                 every word that names another winner, and what still contradicts is left out. A tie names no winner.
-            question: another wording of the question, as in ``describe``.
+            question: another wording of the question, as in ``describe``. It must ask for the better image.
         """
         pair = (as_picture(a, "image A"), as_picture(b, "image B"))
         reference = None if reference is None else as_picture(reference, "reference")
@@ -379,10 +379,13 @@ class Judge:
         question = (question or "").strip() or None
         if question and not self.model.config.free_questions:
             questions.require_trained(question, task, self.engine.name)
-        if question and task is RATING and tasks.task_of(task.ask(question), True) is not RATING:
-            raise TaskError(
-                f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
-            )
+        if question and task is RATING:
+            if tasks.task_of(task.ask(question), True) is not RATING:
+                raise TaskError(
+                    f"question '{question}': it cannot be answered by Image A or Image B; "
+                    "ask which of the two is better"
+                )
+            questions.require_better(question)
         return question
 
     def _inputs(self, pictures, reference) -> tuple[list[Picture], list[Picture | None]]:
@@ -631,6 +634,7 @@ class Judge:
             found = self._identified(None, singles, report)
             found = self._graded(found, singles, report) if self._knows(SEVERITY) else found
             seen = [_seen(one) for one in found]
+            facts = [replace(fact, pair=both) for fact, both in zip(facts, zip(seen[::2], seen[1::2]))]
             openings = [
                 Opening(
                     f"Image A shows {a.words()}, while Image B shows {b.words()}.", min(a.probability, b.probability)

@@ -75,6 +75,30 @@ _SUBJECT = {
 }
 """Words that say it; a question has at least one of them."""
 
+_DAMAGE = (
+    r"(?:\w+ )?(?:distort|degrad|damag|flaw|defect|fault|artifact|issue|problem|nois|blur|compress|pixelat|grain"
+    r"|severe)"
+)
+_WORSE = re.compile(
+    rf"\b(?:worse|worst|inferior|poorer|poorest|noisier|blurrier|grainier)\b|\b(?:more|most|stronger|higher) {_DAMAGE}"
+    rf"|\b(?:lower|lowest)\b(?! {_DAMAGE})|\b(?:less|least|fewer|fewest)\b(?! {_DAMAGE})|\b(?:not|never)\b|n't\b",
+    re.IGNORECASE,
+)
+"""Asks for the image that is not the better one."""
+
+
+def require_better(question: str) -> None:
+    """Refuse a question about two images whose answer is the worse one: verdicts and probabilities name the better.
+
+    Raises:
+        TaskError: with what to do.
+    """
+    if found := _WORSE.search(question):
+        raise TaskError(
+            f"question '{question}': asks for the worse image ('{found[0]}'), and a comparison tells which is better; "
+            "ask which of the two is better"
+        )
+
 
 def require_trained(question: str, task: Task, name: str) -> None:
     """Refuse a question that is none of the trained ones in other words.

@@ -159,7 +159,7 @@ def setting(task_type: str) -> Setting:
 
 def is_short(question: str) -> bool:
     """Whether a question asks for an answer in one word or phrase."""
-    return any(phrase in question for phrase in _SHORT_PHRASES)
+    return any(phrase in question.lower() for phrase in _SHORT_PHRASES)
 
 
 _POLAR = re.compile(
@@ -168,11 +168,25 @@ _POLAR = re.compile(
     re.IGNORECASE,
 )
 """A question for yes or no: it, or a clause of it, begins with its verb. "Could you name ..." is a request."""
+_YES_OR_NO = re.compile(r"\byes\s*(?:or|/)\s*no\b", re.IGNORECASE)
 _A_OR_B = re.compile(r"\bImage A or (?:is |does |in )?(?:Image )?B\b", re.IGNORECASE)
 _OPTION = re.compile(r"(?<!Image )(?<!\w)\(?([A-H])[.):]\s+")
 _OPTIONS_END = re.compile(r"\s*(?:\n|(?:^|(?<=[.?!\s]))(?:Answer|Choose|Select|Reply|Respond|Pick)\b)")
 _DISTORTION = re.compile(
     r"\b(?:distortion|degradation|issue|problem|artifact|defect|flaw|impairment)(?:s|\(s\))?(?!\w)", re.IGNORECASE
+)
+_SEVERITY = re.compile(r"\bHow (?:severe|strong)\b")
+_NAMED_DISTORTION = re.compile(rf"\b(?:{'|'.join(DISTORTIONS)})\b", re.IGNORECASE)
+_RATE = r"\brat(?:e|ing)\b"
+_SCORE = re.compile(
+    rf"\bquality level\b|\bquality\b.*{_RATE}|{_RATE}.*\bquality\b"
+    rf"|{_RATE}(?:\s+(?:does|do|of|for|the|this|that|evaluated))*\s+(?:image|picture)(?=\W*$|[,.;:?!]|\s+(?:deserve|overall|on)\b)",
+    re.IGNORECASE,
+)
+"""A rating of the image as a whole: "rate the sharpness of the image" asks for something else."""
+_WHAT = re.compile(r"(?:^|[,.:;?!]\s+)(?:what|how|where|who|why|when)\b", re.IGNORECASE)
+_WHICH = re.compile(
+    r"\b(?:which|what (?:image|picture|one)|better|best|higher|superior|preferable|preferred|prefer)\b", re.IGNORECASE
 )
 _FAULT = re.compile(rf"\bthe fault (?:{'|'.join(FAULTS)})\b|\bfault of generation or delivery\b")
 """A question of the task ``faults``: about one fault by its name, or about all of them."""
@@ -181,27 +195,30 @@ _FAULT = re.compile(rf"\bthe fault (?:{'|'.join(FAULTS)})\b|\bfault of generatio
 def task_of(question: str, pair: bool) -> Task:
     """Tell which task a question in published form belongs to.
 
-    Brief questions are told from detailed ones by their short-answer tail, or by options that they list. A brief
-    question belongs to one of the tasks with a fixed set of answers only if it asks for one of these answers:
-    distortions by name, a rating, a severity, or Image A or Image B. All others are ``QUESTION`` (``PAIR_QUESTION``).
+    Brief questions are told from detailed ones by their short-answer tail, or by options ("yes or no" too) that they
+    list. A brief question belongs to one of the tasks with a fixed set of answers only if it asks for one of these
+    answers: distortions by name, a rating of the whole image, the severity of a distortion, or Image A or Image B. All
+    others are ``QUESTION`` (``PAIR_QUESTION``).
     """
     other = PAIR_QUESTION if pair else QUESTION
-    if _options(question):
+    if _options(question) or _YES_OR_NO.search(question):
         return other
     if not is_short(question):
         return COMPARISON if pair else ASSESSMENT
     polar = _POLAR.search(question.replace(SHORT_TAIL, ""))
     if pair:
-        return other if polar and not _A_OR_B.search(question) else RATING
+        open_ended = polar or (_WHAT.search(question) and not _WHICH.search(question))
+        return other if open_ended and not _A_OR_B.search(question) else RATING
     if _FAULT.search(question):
         return FAULT
     if polar:
         return other
-    if re.search(r"\bHow (severe|strong)\b", question):
-        return SEVERITY
-    if re.search(r"\brat(e|ing)\b|\bquality level\b", question):
+    distortion = _DISTORTION.search(question)
+    if _SEVERITY.search(question):
+        return SEVERITY if distortion or _NAMED_DISTORTION.search(question) else other
+    if _SCORE.search(question):
         return SCORE
-    return IDENTIFICATION if _DISTORTION.search(question) else other
+    return IDENTIFICATION if distortion else other
 
 
 def listed_answers(question: str) -> dict[str, tuple[str, ...]]:
@@ -216,8 +233,8 @@ def listed_answers(question: str) -> dict[str, tuple[str, ...]]:
             text: tuple(dict.fromkeys((text, text.capitalize(), letter, f"{letter}.", f"{letter}. {text}")))
             for letter, text in options.items()
         }
-    question = question.replace(SHORT_TAIL, "")
-    if _POLAR.search(question) and not re.search(r"\bor\b", question, re.IGNORECASE):
+    question, asked = _YES_OR_NO.subn("", question.replace(SHORT_TAIL, ""))
+    if asked or (_POLAR.search(question) and not re.search(r"\bor\b", question, re.IGNORECASE)):
         return {"Yes": ("Yes",), "No": ("No",)}
     return {}
 

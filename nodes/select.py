@@ -152,13 +152,13 @@ class FilterImages(io.ComfyNode):
             references, notices = to_reference(reference, pictures)
             scores = model.ask("score", pictures, references) if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
-            order, ranked = None, []
+            order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))
                 ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
-                order = ranked[0].order
+                order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
-        faults = criteria.faults(len(pictures), scores, found, order)
+        faults = criteria.faults(len(pictures), scores, found, order, covered)
         passed = [index for index, fault in enumerate(faults) if not fault]
         rejected = [index for index, fault in enumerate(faults) if fault]
 

@@ -40,8 +40,9 @@ def start_network(recipe, texts: Iterable[str]):
         texts: questions and answers that a new tokenizer is trained on.
 
     Returns:
-        (DepictQAModel, tokenizer, card of the checkpoint started from or None). What learns is float32. Temperatures of
-        the start are kept only by a recipe with ``rehearsal``: they belong to its weights.
+        (DepictQAModel, tokenizer, card of the checkpoint started from or None). What learns is float32. The
+        calibration of the start is kept only by a recipe with ``rehearsal``, as it belongs to its weights; a personal
+        judge keeps none of its comparisons.
 
     Raises:
         CheckpointError: weights that are missing, damaged or do not fit.
@@ -57,6 +58,10 @@ def start_network(recipe, texts: Iterable[str]):
             model = _changed(model, recipe.changes)
         if recipe.rehearsal is None:  # what is held to the answers of the start is about as sure as the start
             model.config.calibration = {}
+        elif model.config.personal:  # whose ratings are another person's, and with them orders and scores by anchors
+            learned = ("rating", "order", "score_error")
+            kept = {key: value for key, value in model.config.calibration.items() if not key.startswith(learned)}
+            model.config.calibration = kept
     model.freeze(tuple(recipe.trainable))
     for part in recipe.trainable:
         names = [name for name, _ in model.named_parameters()]

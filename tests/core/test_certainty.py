@@ -64,6 +64,13 @@ def test_a_score_is_always_in_its_interval():
     assert one.low == one.score == 25 and one.high > 75
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_interval_is_finite_whatever_the_calibration_says():
+    for coefficient in (9e5, -9e5):
+        odd = ScoreCalibration("levels", (0.0,) * 4, (0.0,) * 4, (coefficient, 0.0, 0.0, 0.0), (0.0, 0.0))
+        assert np.isfinite(odd.judged([1.0, 0.0, 0.0, 0.0, 0.0], 100.0)).all()
+
+
 def test_without_a_calibration_levels_stand_for_the_points_nearest_to_them():
     assert judged_by_itself([0, 0, 1, 0, 0], 50) == pytest.approx((0.8, 50 - 11.875, 50 + 11.875))
     confidence, low, high = judged_by_itself([0.5, 0, 0, 0, 0.5], 50)

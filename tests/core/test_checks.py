@@ -46,7 +46,7 @@ def test_counts_are_whole_numbers(judge, images, value):
     refused("per_page", lambda: check(per_page=value))
 
 
-@pytest.mark.parametrize("value", [5, b"?", ["Is it good?"], "", " \n", "\ud800"])
+@pytest.mark.parametrize("value", [5, b"?", ["Is it good?"], "\ud800"])
 def test_questions_are_text(judge, images, value):
     refused("question", lambda: judge.describe(images, question=value))
     refused("question", lambda: judge.compare(*images, question=value))

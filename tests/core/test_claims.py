@@ -21,6 +21,17 @@ BETTER_A = [
     "The first image is less distorted than the second image.",
     "Image B is inferior to Image A in overall quality.",
     "It is clear that the damage of Image B is stronger.",
+    "Image A's quality is higher than Image B's.",
+    "The quality of Image A exceeds that of Image B.",
+    "Therefore, A is better.",
+    "B's quality is much lower than A's.",
+    "Image A is the clear winner.",
+    "The winner is Image A.",
+    "Image A has the edge over Image B.",
+    "Thus image A is better than image B.",
+    "I would rate Image A higher.",
+    "Image A beats Image B.",
+    "Image B is heavily degraded compared to Image A.",
 ]
 NO_CLAIM = [
     "Image A shows slight blur, while Image B shows no distortion.",
@@ -28,6 +39,7 @@ NO_CLAIM = [
     "Image A has a higher contrast and better colors.",
     "Neither Image A nor Image B is better.",
     "Which image is better, Image A or Image B?",
+    "Between Image A and Image B, there is no clear winner.",
     "In Image A, contours look fuzzy, whereas in Image B, fine details look soft.",
 ]
 
@@ -109,3 +121,27 @@ def test_names_contradict_only_where_all_are_others():
     assert clean.settle("A pristine street.") == "A pristine street."
     assert clean.settle("The street suffers from compression.") == "No distortion was found in the image."
     assert noisy.settle("The image is free of distortions.") == "The most critical distortion is noise."
+
+
+CLEAN, NOISY, BLURRED = Seen(()), Seen(("noise",)), Seen(("blur",))
+
+
+@pytest.mark.parametrize(
+    "reason, pair, stays",
+    [
+        ("since only Image B is damaged", (CLEAN, NOISY), True),
+        ("since only Image B is damaged", (CLEAN, CLEAN), False),
+        ("since only Image B is damaged", (BLURRED, NOISY), False),
+        ("since the damage of Image B is stronger", (BLURRED, NOISY), True),
+        ("since the damage of Image B disturbs more", (BLURRED, CLEAN), False),
+        ("as its damage disturbs less", (BLURRED, NOISY), True),
+        ("as its damage disturbs less", (CLEAN, NOISY), False),
+        ("because it has no distortion", (CLEAN, NOISY), True),
+        ("because it has no distortion", (BLURRED, NOISY), False),
+        ("as nothing disturbs its view", (BLURRED, NOISY), False),
+    ],
+)
+def test_the_reason_of_a_verdict_agrees_with_what_was_found(reason, pair, stays):
+    verdict = "In summary, Image A is better than Image B"
+    settled = Facts(winner="A", pair=pair).settle(f"{verdict}, {reason}.")
+    assert settled == (f"{verdict}, {reason}." if stays else f"{verdict}.")

@@ -81,6 +81,12 @@ def test_confidence_of_every_answer_that_was_asked_for():
     assert len(rule.faults(1, scores(60, confidence=0.7), [unsure])[0]) == 2
 
 
+def test_an_unreliable_order_passes_no_image():
+    rule = criteria(top_k=1, method="pairs")
+    assert [bool(faults) for faults in rule.faults(2, None, None, (1, 0), 0.9)] == [True, False]
+    assert all("coverage" in faults[-1] for faults in rule.faults(2, None, None, (1, 0), 0.01))
+
+
 def test_only_what_is_needed_is_asked():
     needs = {"": criteria(), "score": criteria(top_k=1), "confidence": criteria(min_confidence=0.5)}
     assert [rule.need_scores for rule in needs.values()] == [False, True, True]

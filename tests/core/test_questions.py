@@ -84,6 +84,13 @@ def test_every_template_belongs_to_its_task():
             ["Low", "High", "Medium"],
         ),
         ("Which is the main issue: (A) motion blur (B) noise?" + TAIL, ["motion blur", "noise"]),
+        ("Is the image blurry? Answer yes or no.", ["Yes", "No"]),
+        ("Is there a cat? Yes/No", ["Yes", "No"]),
+        ("Is the image blurry? Answer in ONE WORD.", ["Yes", "No"]),
+        ("How would you rate the sharpness of the image?" + TAIL, []),
+        ("What is the frame rate?" + TAIL, []),
+        ("How strong is the contrast in the image?" + TAIL, []),
+        ("How severe is the storm?" + TAIL, []),
     ],
 )
 def test_short_questions_of_other_kinds(question, listed):
@@ -100,6 +107,39 @@ def test_short_questions_of_other_kinds(question, listed):
                 assert said.coverage is None and 0 < said.confidence < 1
         with pytest.raises(TaskError, match="question; it knows identification, assessment"):
             ask(unable)
+
+
+@pytest.mark.parametrize(
+    "question, task",
+    [
+        ("What differs between the images?", tasks.PAIR_QUESTION),
+        ("How does Image A differ from Image B?", tasks.PAIR_QUESTION),
+        ("What image has the higher quality?", tasks.RATING),
+        ("What do you think, Image A or Image B?", tasks.RATING),
+    ],
+)
+def test_short_questions_about_pairs(question, task):
+    assert tasks.task_of(question + TAIL, True) is task
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Which image has more flaws, Image A or Image B?", "Which suffers more damage?", "Which is more distorted?"]
+    + ["Which image is less pleasing?", "Which image has less quality?", "Which image is worse?", "Which is noisier?"]
+    + ["Which is not better?", "Which one wouldn't you keep?", "Which has the lowest quality?", "Which is the worst?"],
+)
+def test_which_is_worse_is_no_question_of_compare(question):
+    for closed in (False, True):
+        with pytest.raises(TaskError, match="which of the two is better|not supported by tiny"):
+            judge(free_questions=not closed).compare(*pictures(2), question=question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [*RATINGS, "Which image has lower noise?", "Which has less blur?", "Which has more details?"],
+)
+def test_which_is_better_is_one(question):
+    assert judge().compare(*pictures(2), question=question)
 
 
 def test_options_share_the_probability_of_all_their_spellings():

@@ -514,3 +514,13 @@ def test_temperatures_of_the_start_are_kept_only_where_its_answers_are(recipe_fi
     recipe = read_recipe(recipe_file(start=str(start), **changes))
     model, _, _ = start_network(recipe, [])
     assert model.config.calibration == ({"rating_nr": 2.0} if rehearsal else {})
+
+
+def test_a_personal_judge_keeps_no_calibration_of_comparisons(recipe_file, tmp_path):
+    order = {"weight": 4.0, "slope": 1.0, "lapse": 0.0}
+    known = {"rating_nr": 2.0, "order_nr": order, "severity_nr": 1.5}
+    start = make_tiny_checkpoint(tmp_path / "start", calibration=known)
+    changes = {"network": None, "warmup_epochs": 0, "trainable": ["connector"], "changes": {"personal": True}}
+    recipe = read_recipe(recipe_file(start=str(start), rehearsal={"share": 0.5, "pictures": 2}, **changes))
+    model, _, _ = start_network(recipe, [])
+    assert model.config.personal and model.config.calibration == {"severity_nr": 1.5}
