@@ -71,8 +71,8 @@ $(VENV)/.fast: $(VENV)/.runtime
 $(OLDEST)/.done: $(VENV)/.test tests/oldest_packages.txt
 	@echo "setting up $(OLDEST): the oldest supported packages, with PyTorch (a large download the first time)"
 	rm -rf $(OLDEST)
-	$(FRONT) $(OLDEST) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.4.0
-	$(FRONT) $(OLDEST) --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torchvision==0.19.0
+	$(FRONT) $(OLDEST) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.6.0
+	$(FRONT) $(OLDEST) --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torchvision==0.21.0
 	$(FRONT) $(OLDEST) --no-deps --upgrade --requirement tests/oldest_packages.txt
 	@touch $@
 

@@ -8,7 +8,7 @@ from packaging.version import InvalidVersion, Version
 from .errors import PackageError, quoted
 
 OLDEST = {
-    "torch": "2.4.0",
+    "torch": "2.6.0",
     "transformers": "4.50.3",
     "peft": "0.18.1",
     "accelerate": "1.1.0",
