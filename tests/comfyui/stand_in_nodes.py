@@ -36,7 +36,7 @@ def take_any_coverage() -> None:
     """Let answers of random weights count: these give next to no probability to the answers that are allowed."""
     for name, module in list(sys.modules.items()):
         if name.endswith("depictqa_core.confidence"):
-            module.LEAST_COVERAGE = 0.0
+            module.LEAST_COVERAGE = module.LOW_COVERAGE = 0.0
 
 
 class Pictures:
