@@ -343,7 +343,9 @@ def _load(path: Path, label: str, name: str) -> Picture:
         if is_bomb(error):
             raise ImageError(f"{label}: is over the {MAX_PIXELS} pixels allowed; make it smaller first.") from error
         if type(error).__name__ == "UnidentifiedImageError":  # its text names an object of Python, not the file
-            raise ImageError(f"{label}: is no image of a format that can be read; save it as PNG or JPEG.") from error
+            raise ImageError(
+                f"{label}: cannot be read, as it is no image of a known format; save it as PNG or JPEG."
+            ) from error
         raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
 
 

@@ -85,7 +85,7 @@ def test_the_widget_offers_the_folders_below_input_and_output(server, shots):
         ({"folder": "input/hollow"}, "turn subfolders on"),
         ({"folder": "input/hollow", "subfolders": True}, "there are no pictures"),
         ({"folder": "input/broken"}, "none of the 1 pictures can be read"),
-        ({"folder": "input/broken"}, "a.png: is no image of a format that can be read"),
+        ({"folder": "input/broken"}, "a.png: cannot be read, as it is no image of a known format"),
         ({"start": 9}, "there are 4 pictures"),
     ],
 )
