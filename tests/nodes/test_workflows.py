@@ -91,7 +91,7 @@ def test_compare_models(run_workflow, server):
     graph, run = run_workflow("compare_models")
     assert len(server.images(run, node_of(graph, "PreviewImage"))) == 1
     table = run.text(node_of(graph, "PreviewAny")).splitlines()
-    assert table[2].split()[:2] == ["1", "sharp"]  # the undistorted one stands first, and alone
+    assert table[2].split()[1] == "sharp"  # the undistorted one stands first; few comparisons make no rank certain
     assert "9 comparisons in 3 groups" in " ".join(table) and "too few groups" in " ".join(table)
 
 
