@@ -136,6 +136,12 @@ class Engine:
             known = ", ".join(self.model.config.tasks)
             raise TaskError(f"{self.name} was never taught the task {task.name}; it knows {known}")
 
+    def _own_precision(self):
+        """Run the network in its own number format where another package has left autocast on in this thread."""
+        import torch
+
+        return torch.autocast(self.device.type, enabled=False)
+
     def look(self, asked: Sequence[tuple], report: Counter) -> None:
         """Encode pictures ahead: as long as the cache holds them, questions about them need no pixels."""
 
@@ -144,7 +150,8 @@ class Engine:
             report.add(len(batch))
 
         shown = [by_role(pictures) for pictures in asked]
-        failures = run_in_batches(shown, BATCH, run, self._out_of_memory)
+        with self._own_precision():
+            failures = run_in_batches(shown, BATCH, run, self._out_of_memory)
         if failures:
             raise failures[0]
 
@@ -327,7 +334,8 @@ class Engine:
             shown = {
                 index: by_role(asked[index]) for index in missing if (asked[index][-1] is not None) == has_reference
             }
-            failures += self._ask_alike(parts, shown, answer, keep, report, ahead, beginnings)
+            with self._own_precision():
+                failures += self._ask_alike(parts, shown, answer, keep, report, ahead, beginnings)
         if failures:
             raise failures[0]
         found = {index: answers[key] for key, indexes in places.items() for index in indexes}

@@ -129,7 +129,7 @@ class CollectPreferences(io.ComfyNode):
             if not name:
                 raise TaskError("collection: is empty; give a name such as preferences.")
             folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
-            code = _code(pictures)
+            code = _code([*pictures, *(references or ())])
             stale = way == PICKED and not _picked_here((cls.hidden.unique_id, folder), one(picked), code, picked_on)
             found = [0] * len(pictures) if stale else _levels(way, one(picked), ratings, one(margin), len(pictures))
             kept, stand, same = _without_copies(pictures, found)
@@ -178,7 +178,7 @@ MOST_SHOWN = 1000
 
 
 def _code(pictures: list) -> str:
-    """Tell the images of one run, in their order, from any others."""
+    """Tell the images of one run and their references, in their order, from any others."""
     return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]
 
 

@@ -48,6 +48,14 @@ def answers(judge):
 
 
 @pytest.mark.parametrize("kind", ["cnn", "clip"])
+def test_autocast_that_was_left_on_changes_no_answer(folders, kind):
+    judge = load_judge(folders[kind], "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = answers(judge)
+    assert found == answers(load_judge(folders[kind], "cpu"))
+
+
+@pytest.mark.parametrize("kind", ["cnn", "clip"])
 @pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("when", ["before loading", "after loading"])
 def test_a_judge_answers_the_same(folders, kind, default, when):
