@@ -68,6 +68,12 @@ def test_a_pick_made_on_other_images_is_not_recorded(collect, names):
     assert not refused(looked(collect, picked="1", images=pictures(names)))
 
 
+def test_a_pick_made_next_to_another_reference_is_not_recorded(collect):
+    one, other = {"reference": pictures("sharp.png")}, {"reference": pictures("blurred.png")}
+    assert not refused(collect(picked="2", **one))
+    assert refused(collect(picked="2", **other))
+
+
 def test_a_pick_entered_while_other_images_were_shown_is_not_recorded(collect):
     collect()
     assert refused(collect(picked="1", images=pictures("wide.png, noisy.png")))
