@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny import KINDS, make_tiny_checkpoint
 
 from depictqa_core import checkpoints
-from depictqa_core.checkpoints import describe_checkpoint, load_checkpoint, verify_checkpoint
+from depictqa_core.checkpoints import describe_checkpoint, load_checkpoint, quiet, verify_checkpoint
 from depictqa_core.errors import CheckpointError
 from depictqa_core.judge import load_judge
 
@@ -163,6 +163,18 @@ DAMAGES = {
         ["mismatched", "connector.cells.bias"],
     ),
 }
+
+
+def test_a_panic_in_a_library_is_an_error():
+    """The exception class of Rust code is no Exception: without a translation nothing would catch it."""
+
+    class PanicException(BaseException):
+        pass
+
+    with pytest.raises(RuntimeError, match="out of range"), quiet():
+        raise PanicException("range end index out of range")
+    with pytest.raises(KeyboardInterrupt), quiet():
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
