@@ -57,7 +57,9 @@ def run(case: Case, numbers: range, seed: int, progress: Callable[[int], None] =
             outcome.counts["refused"] += 1
             if "\n" in str(error) or not str(error):
                 outcome.faults.append((number, f"a message that is not one line: {str(error)!r}"))
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # panics of libraries in Rust are no Exceptions
             outcome.faults.append((number, traceback.format_exc()))
         taken = time.process_time() - start
         outcome.slowest = max(outcome.slowest, taken)
