@@ -12,7 +12,7 @@ from .config import DepictQAConfig
 from .images import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
 from .pixel_statistics import STATISTICS, pixel_statistics
 
-PREPROCESSING = 1
+PREPROCESSING = 2
 """Version of everything between an image file and what a tower gets: decoding, resizing, normalisation, statistics.
 What was computed under another version is computed again, so raise it with every change of their results."""
 
