@@ -146,7 +146,9 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     except DepictQAError:
         raise
     except Exception as error:  # whatever the libraries raise, the person gets one clear line
-        raise (mismatch(error) if import_failed(error) else _unreadable(folder, device, dtype, error)) from error
+        # bitsandbytes is no package that is always needed: the message about its formats names it
+        broken = import_failed(error) and "bitsandbytes" not in str(error)
+        raise (mismatch(error) if broken else _unreadable(folder, device, dtype, error)) from error
     wanted = options["torch_dtype"]
     if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
         model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
