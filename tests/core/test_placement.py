@@ -6,6 +6,7 @@ import sys
 import types
 from pathlib import Path
 
+import accelerate
 import numpy as np
 import pytest
 import torch
@@ -141,10 +142,8 @@ def test_pictures_and_words_stay_on_the_first_device_and_layers_go_on():
 
 
 def test_what_fits_nowhere_is_refused():
-    try:
-        torch.device(0)
-    except RuntimeError:
-        pytest.skip("this PyTorch names no device by its number on a machine without an accelerator")
+    if accelerate.__version__.startswith("1.1."):
+        pytest.skip("accelerate 1.1 asks torch for devices by number, which needs an accelerator")
     model, _ = make_tiny_model("abstractor")
     whole, _ = sizes(model)
     with pytest.raises(CheckpointError, match="does not fit into the memory"):
