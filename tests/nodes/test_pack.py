@@ -46,7 +46,12 @@ def test_schema_is_as_recorded(infos):
             for key in info["input_order"].get(group, []):
                 kind, options = info["input"][group][key]
                 known = {field: options[field] for field in ("default", "min", "max") if field in options}
-                if kind == "COMBO" and key not in ("checkpoint", "folder"):  # those list what is there
+                if kind == "COMBO" and key not in (
+                    "checkpoint",
+                    "folder",
+                    "anchors",
+                    "encoder",
+                ):  # those list what is there
                     known["options"] = options["options"]
                 inputs.append({"id": key, "type": kind, "optional": group == "optional", **known})
         columns = zip(info["output_name"], info["output"], info["output_is_list"], strict=True)
