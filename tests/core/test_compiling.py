@@ -35,7 +35,7 @@ def test_where_nothing_can_be_compiled_loading_says_so(folder, monkeypatch, caps
         raise RuntimeError("no compiler\nlong story")
 
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.raises(CheckpointError, match=r"does not work here \(no compiler\); install"):
+    with pytest.raises(CheckpointError, match=r"does not work here \(no compiler long story\); install"):
         load_judge(folder, "cpu", compiled=True)
     load_judge(folder, "cpu")
     assert cli.main(["score", "x.png", "--checkpoint", str(folder), "--compile", "--quiet"]) == 1

@@ -30,7 +30,7 @@ from training.evaluation.sets import read_set
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
 TWO = "What are the TWO issues?" + tasks.SHORT_TAIL
-RATE = "How would you rate it?" + tasks.SHORT_TAIL
+RATE = "How would you rate the quality of the image?" + tasks.SHORT_TAIL
 WHICH = "Which is better?" + tasks.SHORT_TAIL
 
 

@@ -109,7 +109,7 @@ def test_kinds_of_question_are_scored_apart():
         {"query": "Which ONE issue is worst?" + TAIL, "answer": "Noise"},
         {"query": "Which TWO issues are worst?" + TAIL, "answer": "Noise and blur"},
         {"query": "Describe it.", "answer": "It is fine."},
-        {"query": "How would you rate it?" + TAIL, "answer": "Good"},
+        {"query": "How would you rate the quality of the image?" + TAIL, "answer": "Good"},
         {"query": "Yes or no?" + TAIL, "answer": "Yes"},
         {"query": "How severe is the blur?" + TAIL, "answer": "Serious"},
         {"query": "Which ONE issue is worst?" + TAIL},
@@ -208,7 +208,7 @@ def test_order_swap_tells_position_from_quality():
 
 
 def test_scores_are_correlated_with_opinions():
-    row = {"query": "How would you rate it?" + TAIL, "answer": "Good"}
+    row = {"query": "How would you rate the quality of the image?" + TAIL, "answer": "Good"}
     rows = [{**row, "quality": q} for q in (0.1, 0.4, 0.6, 0.8, 0.95)]
     chances = [{"Bad": 1 - q, "Excellent": q} for q in (0.0, 0.3, 0.2, 0.9, 1.0)]
     answers = [{"id": str(n), "text": "Bad", "confidence": 1.0, "probabilities": c} for n, c in enumerate(chances)]

@@ -20,7 +20,7 @@ from training.evaluation.voting import read_truth
 
 SAMPLES = Path(__file__).parents[2] / "workflows" / "samples"
 WHICH = "Which is better?" + tasks.SHORT_TAIL
-RATE = "How would you rate it?" + tasks.SHORT_TAIL
+RATE = "How would you rate the quality of the image?" + tasks.SHORT_TAIL
 
 
 def sample(name: str) -> np.ndarray:
