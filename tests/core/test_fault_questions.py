@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from depictqa_core import tasks
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
 from tests.tiny import make_tiny_checkpoint
 
