@@ -3,6 +3,7 @@
 import argparse
 
 from .. import __version__
+from .large_runs import add_large_runs
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
@@ -157,6 +158,8 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("folders", nargs="+", metavar="FOLDER", help="one per model; equal file names are equal prompts")
     verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the standings as rows to FILE (.csv)")
     verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="write it as a picture (.png, .jpg or .webp)")
+
+    add_large_runs(verbs, model)
 
     verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
     verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the included one)")

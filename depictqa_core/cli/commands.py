@@ -21,6 +21,7 @@ from ..results import Failure
 from ..runtime.stopping import interrupted_by_signals
 from ..runtime.streams import library_messages
 from .arguments import COUNTS, parse
+from .large_runs import judge_all
 from .outputs import check_outputs, complain, notify, outputs_of, save_picture, write_answers
 
 
@@ -333,6 +334,7 @@ def _self_test(options, show) -> None:
 
 
 VERBS = {
+    "judge": lambda options: judge_all(options, _judge),
     "identify": _identify,
     "describe": _describe,
     "score": _score,

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import DamagedFile
 from . import jpeg as jpeg_data
@@ -21,8 +22,11 @@ _HEAD = 2**16
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
+def opened(source: Path | bytes) -> Iterator[tuple[object, list[str]]]:
     """Open an image file.
+
+    Args:
+        source: its path, or its content.
 
     Returns:
         in a ``with`` statement, a lazy Pillow image, whose pixels are not decoded yet, and what is odd about the file
@@ -32,7 +36,7 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
         DamagedFile: truncated or damaged data.
         Exception: nearly anything, by Pillow's readers of damaged files.
     """
-    with path.open("rb") as stream:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         head = stream.read(8)
         if head == png_chunks.SIGNATURE:
             png = png_chunks.read(_whole(stream), MAX_PIXELS)
@@ -52,7 +56,7 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
         yield image, notices
 
 
-def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _add_coded_profile(image, stream: BinaryIO, notices: list[str]) -> None:
     """Give an AVIF image the profile of its code points (a box ``colr`` of type ``nclx``), which Pillow leaves out."""
     place = stream.tell()
     stream.seek(0)
@@ -65,7 +69,7 @@ def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> 
             notices.append(f"{error}; they were taken as sRGB")
 
 
-def _whole(stream: io.BufferedReader) -> bytes:
+def _whole(stream: BinaryIO) -> bytes:
     if stream.seek(0, os.SEEK_END) > MAX_BYTES:
         raise DamagedFile(f"the file has more than {MAX_BYTES} bytes")
     stream.seek(0)

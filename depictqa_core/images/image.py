@@ -78,8 +78,8 @@ def as_picture(source, name: str = "picture") -> Picture:
     """Check one picture and bring it to 8-bit RGB.
 
     Args:
-        source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
-            torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
+        source: a path (``str`` or ``PathLike``), the content of an image file (``bytes``), a PIL image, a ``Picture``
+            (returned as it is), or a numpy array or torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
             3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
         name: how errors and reports call it; a path that is given no name is called by its file name.
@@ -232,7 +232,7 @@ def to_pixels(rgb_uint8: np.ndarray, mean, std):
 
 def _split(source, label: str) -> list:
     """The pictures in one source, unread: the planes of a batch, or the source itself."""
-    if isinstance(source, (str, os.PathLike, Image.Image)):
+    if isinstance(source, (str, bytes, os.PathLike, Image.Image)):
         return [source]
     torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
     if torch is not None and isinstance(source, torch.Tensor):
@@ -264,7 +264,9 @@ def _split(source, label: str) -> list:
 
 
 def _checked(source, label: str) -> Picture:
-    """A Picture of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    """A Picture of the content of a file, of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    if isinstance(source, bytes):
+        return _load(source, label, label)
     if isinstance(source, Image.Image):
         rgb, notices = _pil_to_rgb(source, label)
         return Picture(rgb, label, notices)
@@ -321,16 +323,12 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
-def _load(path: Path, label: str, name: str) -> Picture:
-    """The first frame of a picture file."""
+def _load(source: Path | bytes, label: str, name: str) -> Picture:
+    """The first frame of an image file, given by its path or its content."""
     try:
-        if path.is_dir():
-            raise ImageError(f"{label}: is a folder; give the picture files in it.")
-        if not path.exists():
-            raise ImageError(f"{label}: no such file; check the path.")
-        if not path.is_file():  # a pipe would block for ever
-            raise ImageError(f"{label}: is not a regular file.")
-        with opened(path) as (image, notices):
+        if isinstance(source, Path):
+            _check_file(source, label)
+        with opened(source) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not read; save it as PNG.")
             rgb, more = _pil_to_rgb(image, label)
@@ -347,6 +345,15 @@ def _load(path: Path, label: str, name: str) -> Picture:
                 f"{label}: cannot be read, as it is no image of a known format; save it as PNG or JPEG."
             ) from error
         raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
+
+
+def _check_file(path: Path, label: str) -> None:
+    if path.is_dir():
+        raise ImageError(f"{label}: is a folder; give the picture files in it.")
+    if not path.exists():
+        raise ImageError(f"{label}: no such file; check the path.")
+    if not path.is_file():  # a pipe would block for ever
+        raise ImageError(f"{label}: is not a regular file.")
 
 
 def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -27,6 +27,7 @@ CORE = (
     "answers",
     "judge",
     "reports",
+    "bulk",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""
