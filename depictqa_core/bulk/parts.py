@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..errors import DocumentError
 from ..storage.documents import parse_json, read_json
@@ -132,6 +132,18 @@ class Parts:
             path.unlink(missing_ok=True)
 
 
+def read_run(folder: str | Path) -> dict[str, Any]:
+    """Read what the run in a folder is: "format", "verbs", "judge", "columns" and more.
+
+    Raises:
+        DocumentError: the folder has no run, or one of another version.
+    """
+    run = read_json(Path(folder) / RUN, where=f"{folder}: {RUN}", remedy="name the folder that depictqa judge wrote")
+    if run.get("schema") != SCHEMA:
+        raise DocumentError(f"{folder}: has schema {run.get('schema')}, this version reads {SCHEMA}; judge it again")
+    return run
+
+
 def read_rows(folder: str | Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Read the table of a run, finished or not.
 
@@ -146,10 +158,7 @@ def read_rows(folder: str | Path, columns: Sequence[str] | None = None) -> Itera
         DocumentError: the folder has no run, one of another version, or a damaged part.
     """
     folder = Path(folder)
-    run = read_json(folder / RUN, where=f"{folder}: {RUN}", remedy="name the folder that depictqa judge wrote")
-    if run.get("schema") != SCHEMA:
-        raise DocumentError(f"{folder}: has schema {run.get('schema')}, this version reads {SCHEMA}; judge it again")
-    parts = Parts(folder, FORMATS.get(str(run.get("format")), JsonlFormat)())
+    parts = Parts(folder, FORMATS.get(str(read_run(folder).get("format")), JsonlFormat)())
     number = 0
     while rows := parts.read(number, columns):
         yield from rows

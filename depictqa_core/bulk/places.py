@@ -128,7 +128,9 @@ def place_of(source: str) -> tuple[Place, str]:
 
         system, path = url_to_fs(source)
     except (ImportError, ValueError) as error:
-        raise PackageError(f"{source}: cannot be opened ({quoted(error)}); install the package that it names") from error
+        raise PackageError(
+            f"{source}: cannot be opened ({quoted(error)}); install the package that it names"
+        ) from error
     return RemotePlace(system), path
 
 

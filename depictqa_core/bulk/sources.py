@@ -1,7 +1,7 @@
 """What a large run judges: the images that folders, patterns, tar shards, Parquet files and lists name, in fixed order.
 
-Nothing is loaded here: an ``Item`` is a name and a function, so a million images can be counted or skipped for the price
-of a listing. Memory does not depend on how many there are.
+Nothing is loaded here: an ``Item`` is a name and a function, so a million images can be counted or skipped for the
+price of a listing. Memory does not depend on how many there are.
 """
 
 import csv

@@ -67,7 +67,9 @@ class Rows:
             return "bytes"
         if types.is_struct(found) and found.get_field_index("bytes") >= 0:
             return "struct"
-        raise DocumentError(f"{self._path}: column {column} holds {found}; paths or the bytes of image files are needed")
+        raise DocumentError(
+            f"{self._path}: column {column} holds {found}; paths or the bytes of image files are needed"
+        )
 
     def values(self, column: str) -> Iterator[Any]:
         """Yield all values of a column."""

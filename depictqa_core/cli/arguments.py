@@ -3,7 +3,9 @@
 import argparse
 
 from .. import __version__
+from .culling import add_culling
 from .large_runs import add_large_runs
+from .metrics import add_metrics
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
@@ -160,6 +162,8 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="write it as a picture (.png, .jpg or .webp)")
 
     add_large_runs(verbs, model)
+    add_culling(verbs)
+    add_metrics(verbs, [inputs, reference, output])
 
     verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
     verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the included one)")

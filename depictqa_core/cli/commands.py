@@ -21,7 +21,9 @@ from ..results import Failure
 from ..runtime.stopping import interrupted_by_signals
 from ..runtime.streams import library_messages
 from .arguments import COUNTS, parse
+from .culling import cull, report
 from .large_runs import judge_all
+from .metrics import measure
 from .outputs import check_outputs, complain, notify, outputs_of, save_picture, write_answers
 
 
@@ -335,6 +337,9 @@ def _self_test(options, show) -> None:
 
 VERBS = {
     "judge": lambda options: judge_all(options, _judge),
+    "cull": cull,
+    "report": report,
+    "metrics": lambda options: measure(options, _find(options), _reference(options)),
     "identify": _identify,
     "describe": _describe,
     "score": _score,

@@ -1,6 +1,7 @@
 """``depictqa judge``: every image of folders, shards and lists, into a table that survives any interruption."""
 
 import argparse
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from ..bulk.parts import FORMATS, default_format
 from ..bulk.run import PART_ROWS, Plan, Progress, run
 from ..bulk.schema import VERBS
+from ..errors import DepictQAError
 from .outputs import complain, notify
 
 NAMED_FAILURES = 20
@@ -17,7 +19,7 @@ NAMED_FAILURES = 20
 
 def add_large_runs(verbs, model: argparse.ArgumentParser) -> None:
     """Add the commands for large runs to those of ``depictqa``."""
-    more = "The same command resumes a run that was stopped. Each row of the table is one image; docs/scale.md has the columns."
+    more = "The same command resumes a run that was stopped. A row is an image; docs/scale.md has the columns."
     verb = verbs.add_parser(
         "judge", help="judge any number of images into a table; can be resumed", parents=[model], epilog=more
     )
@@ -40,7 +42,9 @@ def add_large_runs(verbs, model: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--format", choices=tuple(FORMATS), help="of the table (default: parquet where pyarrow is installed, or jsonl)"
     )
-    verb.add_argument("--rows", type=_rows, default=PART_ROWS, metavar="N", help=f"rows of a file (default: {PART_ROWS})")
+    verb.add_argument(
+        "--rows", type=_rows, default=PART_ROWS, metavar="N", help=f"rows of a file (default: {PART_ROWS})"
+    )
     verb.add_argument("--quiet", action="store_true", help="no progress bar, no notices, no summary")
 
 
@@ -122,7 +126,9 @@ class _Shown:
 
     def _count(self, plan: Plan) -> None:
         count = 0
-        for count, _ in enumerate(plan.items(), 1):
-            if self._stopped.is_set():
-                return
-        self._bar.total = count
+        with contextlib.suppress(DepictQAError, OSError):  # the run itself reports it
+            for _ in plan.items():
+                count += 1
+                if self._stopped.is_set():
+                    return
+            self._bar.total = count

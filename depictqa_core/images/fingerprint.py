@@ -65,7 +65,7 @@ def difference_hash(rgb: Image.Image) -> str:
 
 
 class HashIndex:
-    """Hashes of ```difference_hash``` by name, in which the first one within some bits of another is found, exactly.
+    """Hashes of ``difference_hash`` by name, in which the first one within some bits of another is found, exactly.
 
     Hashes are cut into ``PARTS`` parts. Of two that differ in at most ``bits`` bits, at least one part differs in at
     most ``bits // PARTS``: only hashes that share such a part are compared (multi-index hashing, Norouzi et al. 2012).

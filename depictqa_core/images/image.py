@@ -79,8 +79,9 @@ def as_picture(source, name: str = "picture") -> Picture:
 
     Args:
         source: a path (``str`` or ``PathLike``), the content of an image file (``bytes``), a PIL image, a ``Picture``
-            (returned as it is), or a numpy array or torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
-            3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
+            (returned as it is), or a numpy array or torch tensor of shape ``[H, W]``, ``[H, W, C]`` or
+            ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) and dtype uint8,
+            uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
         name: how errors and reports call it; a path that is given no name is called by its file name.
 

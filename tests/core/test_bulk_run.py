@@ -105,7 +105,8 @@ class Slow(FakeJudge):
     def score(self, images, **options):
         time.sleep(0.004)
         return super().score(images)
-run.run(Slow(), run.Plan(["pics"], Path(sys.argv[1]), part_rows=10, stored=sys.argv[2]), lambda now: print(now.done, flush=True))
+plan = run.Plan(["pics"], Path(sys.argv[1]), part_rows=10, stored=sys.argv[2])
+run.run(Slow(), plan, lambda now: print(now.done, flush=True))
 """
 
 

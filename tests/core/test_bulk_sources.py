@@ -121,7 +121,9 @@ def test_parquet_holds_paths_or_images(here):
     images = [encoded(n) for n in range(50)]
     pq.write_table(pa.table({"image": [*images, None, b"no image"]}), "bytes.parquet", row_group_size=20)
     found = greys(["bytes.parquet"])
-    assert [*found.values()][:50] == [*range(50)] and found["bytes.parquet#50"] == "the row holds no image. Leave it out."
+    assert [*found.values()][:50] == [*range(50)] and found[
+        "bytes.parquet#50"
+    ] == "the row holds no image. Leave it out."
     structs = [{"bytes": image, "path": f"{n}.png"} for n, image in enumerate(images)]
     pq.write_table(pa.table({"image": structs}), "structs.parquet")
     assert [*greys(["structs.parquet"]).values()] == [*range(50)]

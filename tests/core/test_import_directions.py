@@ -15,6 +15,7 @@ CORE = (
     "confidence",
     "checks",
     "images",
+    "metrics",
     "storage",
     "prompts",
     "network",
@@ -28,6 +29,7 @@ CORE = (
     "judge",
     "reports",
     "bulk",
+    "culling",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""
