@@ -11,7 +11,7 @@ BLANK_SHARE, BLANK_LEVELS = 0.995, 6
 """A frame is blank where this share of it is within so many grey levels of the median."""
 CUT_SHARE, CUT_LEVELS = 1 / 16, 2
 """A frame is cut where this share of its height, at its lower end, has one colour within so many levels."""
-SIDE = 256
+SIDE = 64
 """Side in pixels of the reduced image that blank and cut frames are told by."""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_judge import FakeJudge
+from core.fake_judge import FakeJudge
 from PIL import Image
 
 from depictqa_core.bulk import loading, run
@@ -98,7 +98,7 @@ def test_a_run_that_stopped_anywhere_resumes_and_equals_one_that_did_not(here, s
 CHILD = """
 import sys, time
 from pathlib import Path
-from fake_judge import FakeJudge
+from core.fake_judge import FakeJudge
 from depictqa_core.bulk import loading, run
 loading.AT_ONCE, run.STORE_SECONDS = 4, 0.0
 class Slow(FakeJudge):
@@ -113,7 +113,7 @@ run.run(Slow(), plan, lambda now: print(now.done, flush=True))
 @pytest.mark.parametrize("stored", FORMATS)
 def test_ten_kills_lose_and_double_nothing(here, stored):
     make("pics", 300, damaged=(5, 77))
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'core'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command, chance, kills = [sys.executable, "-c", CHILD, "out", stored], random.Random(0), 0
     while True:
         child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
