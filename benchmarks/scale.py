@@ -79,7 +79,7 @@ def whole(folder: str, repeats: int) -> dict:
 
 
 def duplicates(count: int) -> dict:
-    """Near duplicates among hashes: random ones, those with the long even stretches of real images, and a tenth copies."""
+    """Near duplicates among hashes: random ones, some with the long even stretches of real images, a tenth copies."""
     from depictqa_core.culling.selection import NEAR_BITS
     from depictqa_core.images.fingerprint import HashIndex
 

@@ -105,8 +105,9 @@ class RemotePlace:
         return lambda: self._system.cat_file(path)
 
     def join(self, listing: str, name: str) -> str:
-        path = self._system._strip_protocol(name)
-        return name if path.startswith("/") else f"{listing.rpartition('/')[0]}/{name}"
+        if "://" in name:  # another protocol than that of the list is no file here
+            return str(self._system._strip_protocol(name))
+        return name if name.startswith("/") else f"{listing.rpartition('/')[0]}/{name}"
 
 
 def place_of(source: str) -> tuple[Place, str]:
