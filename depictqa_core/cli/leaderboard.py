@@ -7,8 +7,8 @@ from functools import partial
 from ..confidence import coverage_notices
 from ..errors import DepictQAError, ImageError, NothingToCompare, TaskError
 from ..images.equal_names import equal_names
-from ..images.files import load_pictures
 from ..images.image import notices_of
+from ..images.image_files import load_pictures
 from ..images.search import Found, LeftOut, left_out_lines, search
 from ..reports import text as reports
 from .inputs import open_judge, progress_bar, report_failures, skipped, without_lost

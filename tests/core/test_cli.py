@@ -18,7 +18,8 @@ from tiny import make_tiny_checkpoint
 from depictqa_core import load_judge
 from depictqa_core.cli import commands as cli
 from depictqa_core.cli import outputs
-from depictqa_core.images import files, search
+from depictqa_core.images import image_files as files
+from depictqa_core.images import search
 from depictqa_core.judge import Judge
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.reports import json_csv, progress, text_table

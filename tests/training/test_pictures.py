@@ -12,7 +12,7 @@ from PIL import Image
 
 from training.sources import prepare as pictures
 from training.sources import qt_resources
-from training.sources.checks import (
+from training.sources.image_checks import (
     HashIndex,
     difference_hash,
     hash_distance,

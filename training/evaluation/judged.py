@@ -5,7 +5,7 @@ import re
 from depictqa_core import tasks
 
 from ..endpoint import Client
-from .answers import Source, endpoint_answers
+from .answer_files import Source, endpoint_answers
 from .metrics import mean
 from .sets import DETAILED, TestSet
 

@@ -12,8 +12,8 @@ from depictqa_core.images.image import Picture
 from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import record_problem
-from ..trainer.loader import picture_paths, read_records
+from ..dataset.records.record_models import record_problem
+from ..trainer.record_files import picture_paths, read_records
 
 DOUBLE = "two distortions"
 OTHER = "other"
@@ -65,7 +65,7 @@ class TestSet:
         for (task_type, query), members in groups.items():
             yield task_type, query, members
 
-    def shown(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
+    def readable(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
         """The records whose pictures can be read, those pictures by role, and why the others cannot be read."""
         kept, sets, failures = [], [], {}
         read = {}  # pairs of one reference share pictures
