@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from .errors import TaskError
 from .runtime.byte_cache import ByteCache
 from .tasks import Task
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value may be: ``allowed`` in words, and the test for it."""
+
+    allowed: str
+    fits: Callable[[object], bool]
 
 
 def check(**arguments) -> None:
@@ -19,10 +28,10 @@ def check(**arguments) -> None:
         TaskError: the first value that is not allowed; the message names the argument and what may be given.
     """
     for name, value in arguments.items():
-        allowed, wanted = RULES[name]
-        if not allowed(value):
+        rule = RULES[name]
+        if not rule.fits(value):
             shown = repr(value) if isinstance(value, (Real, str)) else f"a {type(value).__name__}"
-            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {wanted}")
+            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {rule.allowed}")
 
 
 def is_whole(value, low: int = 1) -> bool:
@@ -53,7 +62,7 @@ _FLAG = (lambda value: type(value).__name__ in ("bool", "bool_"), "True or False
 _FUNCTION = (_or_none(callable), "a function, or None")
 _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fspath__")), "a folder, or None")
 
-RULES: dict[str, tuple[Callable, str]] = {
+_ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "anchors": _FOLDER,
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
@@ -84,3 +93,4 @@ RULES: dict[str, tuple[Callable, str]] = {
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }
 """Whether a value is allowed, and what may be given, by the name of the argument."""
+RULES = {name: Rule(allowed, fits) for name, (fits, allowed) in _ARGUMENTS.items()}

@@ -7,20 +7,19 @@ from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report, stream
+from .ui import Table, node_output, percent, report, report_output, stream
 
 DETAILS = ["detailed", "brief"]
 COUNTS = {"any": None, "1": 1, "2": 2}
@@ -39,15 +38,15 @@ class IdentifyDistortions(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "count",
                     options=list(COUNTS),
                     default="any",
                     tooltip="How many distortions to name: the one or the two most critical, or as many as it finds.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 names_input(),
             ],
             outputs=[
@@ -82,7 +81,7 @@ class IdentifyDistortions(io.ComfyNode):
                     tooltip="How severe each named distortion is, 1 (slight) to 5 (catastrophic), such as 'noise 3.2'; "
                     "empty where the checkpoint was not taught to tell.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -127,8 +126,8 @@ class DescribeImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "detail",
                     options=DETAILS,
@@ -148,7 +147,7 @@ class DescribeImages(io.ComfyNode):
                     max=2048,
                     tooltip="Longest answer (detailed only), in tokens of about three quarters of a word each.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -161,7 +160,7 @@ class DescribeImages(io.ComfyNode):
                     tooltip="Mean probability of the words that matter, 0 to 1: it orders answers, and is not "
                     "calibrated. NaN where there is none.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -202,9 +201,9 @@ class ScoreImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                model_input(),
+                images_input(),
+                reference_input(),
                 names_input(),
             ],
             outputs=[
@@ -224,7 +223,7 @@ class ScoreImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Probability 0 to 1 that the true quality is within 10 points of the score.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
                 io.Float.Output(
                     "lows",
                     display_name="lows",

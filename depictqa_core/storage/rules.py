@@ -1,18 +1,9 @@
 """Small declarative checks: what a value that was read from disk may be, in words and as a test."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..checks import Rule
 from .documents import describe
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a value may be: ``allowed`` in words, and the test for it."""
-
-    allowed: str
-    fits: Callable[[object], bool]
 
 
 def is_number(value) -> bool:

@@ -1,12 +1,12 @@
 """Everything that shapes a scene at native resolution."""
 
-import math
 from dataclasses import dataclass
 
 from training import drawn
 
 from . import measures
 from .delivery import missing_formats
+from .option_checks import freeze_lists, is_distribution, require_shares
 
 SPATIAL = ("blur", "noise", "compression", "oversharpen", "pixelate", "quantization")
 """Categories whose visible severity changes when the image is scaled down; the others change tones alone."""
@@ -67,33 +67,19 @@ class NativeOptions:
     png_level: int = 1
 
     def __post_init__(self):
-        for name, value in vars(self).items():  # a YAML recipe gives lists and mappings
-            if isinstance(value, dict):
-                value = list(value.items())
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(tuple(v) if isinstance(v, list) else v for v in value))
+        freeze_lists(self)
         kinds = (self.single, self.double, self.ladder, self.local, self.fault)
-        if min(kinds) < 0 or not math.isclose(sum(kinds), 1, abs_tol=1e-6):
+        if not is_distribution(kinds):
             raise ValueError(f"single, double, ladder, local and fault must be shares with the sum 1, got {kinds}")
-        for name in (
-            "pristine",
-            "drawn",
-            "looks",
-            "delivered",
-            "resized",
-            "second_fault",
-            "fault_and_distortion",
-            "dithered",
-        ):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
+        require_shares(self, "pristine", "drawn", "looks", "delivered", "resized")
+        require_shares(self, "second_fault", "fault_and_distortion", "dithered")
         if self.variants < 1 or self.second_fault + self.fault_and_distortion > 1:
             raise ValueError("variants must be at least 1, second_fault + fault_and_distortion at most 1")
         if any(not measures.MIN_SIDE <= low <= high <= drawn.MAX_SIDE or share < 0 for low, high, share in self.sizes):
             raise ValueError(
                 f"sizes must be (low, high, share) with {measures.MIN_SIDE} <= low <= high, got {self.sizes}"
             )
-        if not math.isclose(sum(share for *_, share in self.sizes), 1, abs_tol=1e-6):
+        if not is_distribution([share for *_, share in self.sizes]):
             raise ValueError(f"the shares of sizes must have the sum 1, got {self.sizes}")
         if not 0.3 <= self.factors[0] <= self.factors[1] <= 1:
             raise ValueError(f"factors must be a rising range within 0.3..1, got {self.factors}")
