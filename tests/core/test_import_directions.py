@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
+from trees import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CORE = (
     "errors",
     "runtime",
