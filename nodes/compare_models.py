@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
 from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaired
+from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
@@ -110,7 +111,7 @@ class CompareModels(io.ComfyNode):
             [standing.strength for standing in ranked],
             chart,
             table,
-            reports.csv_text(standings),
+            json_csv.csv_text(standings),
             report("compare_models", model, standings, notices, **facts, pairs=comparisons),
             images=[chart],
             text="\n".join([*notices, table]),

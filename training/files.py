@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from depictqa_core.errors import StorageError
+from depictqa_core.storage import appending
 from depictqa_core.storage import files as storing
 
 
@@ -27,7 +28,7 @@ def append_text(file: str | Path, text: str) -> None:
         StorageError: they cannot be written.
     """
     with writing(file):
-        storing.append_text(file, text)
+        appending.append_text(file, text)
 
 
 def write_file(file: Path, write: Callable[[Path], object]) -> None:

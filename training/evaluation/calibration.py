@@ -22,6 +22,7 @@ from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection
 from depictqa_core.storage.documents import read_json
 from depictqa_core.tasks import RATING, SCORE
 
@@ -181,7 +182,7 @@ def ranked_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[Ranked]
             for reference, members, pairs in asked:
                 place = {key: number for number, key in enumerate(members)}
                 known = [(place[a], place[b]) for a, b in pairs if a in place and b in place]
-                compared = ranking.all_pairs(len(members))
+                compared = pair_selection.all_pairs(len(members))
                 answers = judge.compare_many(
                     [(shown[members[i]], shown[members[j]]) for i, j in compared],
                     [shown.get(reference)] * len(compared),

@@ -122,7 +122,7 @@ def _headline(result: dict) -> dict:
 
 def _calibrate(arguments) -> None:
     from depictqa_core.judge import load_judge
-    from depictqa_core.loading.checkpoint import checkpoint_folder
+    from depictqa_core.loading.checkpoint_folder import checkpoint_folder
 
     from . import calibration
     from .sets import read_set

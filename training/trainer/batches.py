@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.image import WHOLE
-from depictqa_core.storage.files import csv_line
+from depictqa_core.images.size_policy import WHOLE
+from depictqa_core.storage.appending import csv_line
 
 from ..files import append_text
 from .examples import Example, collate, make_example

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from depictqa_core.images.image import WHOLE
+from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN
 from depictqa_core.network.vision import Prepared
 from depictqa_core.prompts import REFERENCE, Slot, answer_ids, description_layout, encode, layout, next_turn, text_ids

@@ -15,8 +15,9 @@ from PIL import Image
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, DocumentError, ImageError
 from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS
-from depictqa_core.images.image import WHOLE, Picture, SizePolicy
-from depictqa_core.loading.checkpoint import file_hash
+from depictqa_core.images.image import Picture
+from depictqa_core.images.size_policy import WHOLE, SizePolicy
+from depictqa_core.loading.checkpoint_folder import file_hash
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
 from depictqa_core.network.model import DepictQAModel

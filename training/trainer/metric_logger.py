@@ -4,7 +4,8 @@ import csv
 import time
 from pathlib import Path
 
-from depictqa_core.storage.files import csv_line, replacing
+from depictqa_core.storage.appending import csv_line
+from depictqa_core.storage.files import replacing
 
 from ..files import append_text, write_text, writing
 

@@ -13,8 +13,9 @@ from torch import nn
 from transformers import AutoConfig, CLIPVisionConfig
 
 from depictqa_core.errors import CheckpointError, DepictQAError, DocumentError, quoted
-from depictqa_core.images.image import SizePolicy
-from depictqa_core.loading.checkpoint import checkpoint_folder, describe_checkpoint, load_checkpoint
+from depictqa_core.images.size_policy import SizePolicy
+from depictqa_core.loading.checkpoint import load_checkpoint
+from depictqa_core.loading.checkpoint_folder import checkpoint_folder, describe_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
 from depictqa_core.network.model import DepictQAModel

@@ -6,11 +6,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from depictqa_core.loading.checkpoint import describe_checkpoint
+from depictqa_core.loading.checkpoint_folder import describe_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import statistics_width
-from depictqa_core.published.importer import full_size_config
+from depictqa_core.published.conversion import full_size_config
 
 from .loader import LivePictures, read_parts
 from .network import own_config, start_folder

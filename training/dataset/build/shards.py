@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from depictqa_core.loading.checkpoint import file_hash
+from depictqa_core.loading.checkpoint_folder import file_hash
 from depictqa_core.storage.documents import parse_json, read_json
 from depictqa_core.errors import DepictQAError
 from training.files import write_file, write_text, writing

@@ -11,7 +11,7 @@ from typing_extensions import NotRequired, TypedDict  # pydantic brings it; typi
 from depictqa_core import tasks
 from depictqa_core.errors import StorageError
 from depictqa_core.storage.documents import describe, read_json
-from depictqa_core.storage.files import below
+from depictqa_core.storage.file_names import below
 
 DESCRIPTION = "description"
 """Task type of records about what a picture shows; they are for training only and name their picture ``image``."""
