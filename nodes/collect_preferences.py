@@ -162,15 +162,20 @@ class CollectPreferences(io.ComfyNode):
         command = _command(folder)
         if result.total:
             install = f'"{sys.executable}" -m pip install --editable "{PACK}[training]"'
-            lines += [f"To tune a personal judge, in a terminal on this machine (once before: {install}):", command]
+            lines += [
+                f"To fine-tune a personal judge, run in a terminal on this machine (the first time, also {install}):",
+                command,
+            ]
         if stale:
             lines.insert(
                 0,
-                f"Nothing recorded: picked ({one(picked)}) was not chosen from these images (picked_on {code}). Look at"
-                " them, then enter your pick in 'picked'.",
+                f"Nothing recorded: picked ({one(picked)}) was made on other images (picked_on {code}). Look at"
+                " these images, then enter your pick in 'picked'.",
             )
         elif not decided:
-            lines.insert(0, "Nothing recorded: no image is preferred yet. Give the numbers of the best in 'picked'.")
+            lines.insert(
+                0, "Nothing recorded: no image is picked yet. Enter the numbers of the best images in 'picked'."
+            )
         return drawn_output(
             cls,
             branch(best),
@@ -231,7 +236,7 @@ def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, 
     if ratings is None:
         raise TaskError("ratings: nothing is linked; link one rating per image, or choose another preference.")
     if len(ratings) != count:
-        raise TaskError(f"ratings: {len(ratings)} arrived for {count} images; link one per image.")
+        raise TaskError(f"ratings: {len(ratings)} values for {count} images; link one per image.")
     return levels(ratings, margin)
 
 

@@ -139,7 +139,7 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
         if len(lines) == len(sizes) > 1:
             return [label for label, size in zip(lines, sizes, strict=True) for _ in range(size)]
     per_input = f", or {len(inputs)}, one per linked input of images" if len(inputs) > 1 else ""
-    raise TaskError(f"labels: {len(lines)} arrived for {count} images; give {count}, one per image{per_input}.")
+    raise TaskError(f"labels: {len(lines)} values for {count} images; give {count}, one per image{per_input}.")
 
 
 def _pairs(labels: list[str], groups: list[str] | None) -> list:
@@ -148,8 +148,8 @@ def _pairs(labels: list[str], groups: list[str] | None) -> list:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
         raise TaskError(
-            f"{error}; link what is equal for images of one prompt and seed: of Load Images From Folder "
-            f"base_names, not names, in which the folder stands (here the first group is {groups[0]!r})"
+            f"{error}; link values that are equal for images of the same prompt and seed: of Load Images From Folder "
+            f"base_names, not names, which contain the folder (here the first group is {groups[0]!r})"
         ) from None
 
 
@@ -159,12 +159,13 @@ def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures:
     if not alone:
         return []
     names = [f"{pictures[i].name} ({labels[i]}{'' if groups is None else f', {groups[i]}'})" for i in alone]
-    notices = [f"Without a partner of the same prompt and seed, so not compared: {', '.join(names)}."]
+    notices = [f"Not compared, because no other label has an image of the same prompt and seed: {', '.join(names)}."]
     if groups is None:
         counts = ", ".join(f"{label} {number}" for label, number in Counter(labels).items())
         notices.append(
-            f"Not as many images of every label ({counts}), and they met by position: if one is missing in the "
-            "middle, unlike ones met. Link groups (base_names of Load Images From Folder) to be sure."
+            f"The labels have different numbers of images ({counts}), so images were paired by position: if one is "
+            "missing in the middle, images of different prompts were compared. Link groups (base_names of Load Images "
+            "From Folder)."
         )
     return notices
 
@@ -189,5 +190,5 @@ def _table(board, labels, pictures, notices) -> Table:
         for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
     ]
     first = [(pictures[labels.index(standing.label)],) for standing in board.standings]
-    columns = ["", "rank", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    columns = ["", "rank", "win rate", "won-tied-lost", "strength", "95 % interval"]
     return Table(columns, rows, first, [*notices, *reports.leaderboard_notes(board)])

@@ -66,7 +66,7 @@ def to_pictures(
     if names is None:
         names = [f"{name} {i}" if number else name for i in range(1, len(singles) + 1)]
     if len(names) != len(singles):
-        raise TaskError(f"names: {len(names)} arrived for {len(singles)} images; link one per image.")
+        raise TaskError(f"names: {len(names)} values for {len(singles)} images; link one per image.")
     return [as_picture(single, str(called)) for single, called in zip(singles, names, strict=True)]
 
 
@@ -85,14 +85,14 @@ def to_reference(
 
     Raises:
         TaskError: neither one image for all nor one per judged image.
-        ImageError: an image cannot be judged, or has another shape than the one that it is the reference of.
+        ImageError: an image cannot be judged, or has another aspect ratio than the one that it is the reference of.
     """
     singles = flatten(images)
     if not singles:
         return None, []
     if len(singles) not in (1, len(judged)):
         raise TaskError(
-            f"reference: {len(singles)} images arrived for {len(judged)} to judge; link one for all, or one per image."
+            f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
     references, fitted = [], {}

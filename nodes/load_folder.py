@@ -160,13 +160,13 @@ def _resolve(folder: str) -> Path:
     parts = PurePosixPath(below(folder, "folder", "ComfyUI's input or output folder")).parts
     if not parts or parts[0] not in ROOTS:
         raise TaskError(
-            f"folder: {folder!r} is neither below input nor below output; give a path such as input/pictures."
+            f"folder: {folder!r} is not in ComfyUI's input or output folder; give a path such as input/images."
         )
     path = Path(ROOTS[parts[0]]())
     for part in parts[1:]:
         path = _inside(path, part)
     if not path.is_dir():
-        raise TaskError(f"folder: there is no folder {folder!r}; put your images below ComfyUI's input folder.")
+        raise TaskError(f"folder: there is no folder {folder!r}; put your images into ComfyUI's input folder.")
     return path
 
 

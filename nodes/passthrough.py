@@ -74,7 +74,7 @@ def _each(count: int, name: str, items: list | None) -> list | None:
     if items is None:
         return None
     if len(items) not in (1, count):
-        raise TaskError(f"{name}: {len(items)} arrived for {count} images; link one per image, or one for all.")
+        raise TaskError(f"{name}: {len(items)} values for {count} images; link one per image, or one for all.")
     return items * count if len(items) < count else items
 
 

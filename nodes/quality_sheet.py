@@ -93,7 +93,7 @@ class QualitySheet(io.ComfyNode):
             names = [picture.name for picture in pictures]
             if captions is not None:
                 if len(captions) not in (1, len(pictures)):
-                    raise TaskError(f"captions: {len(captions)} arrived for {len(pictures)} images; link as many.")
+                    raise TaskError(f"captions: {len(captions)} values for {len(pictures)} images; link as many.")
                 names = repeat([str(caption) for caption in captions], len(pictures))
             references, notices = to_reference(reference, pictures)
             known = model.tasks

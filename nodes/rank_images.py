@@ -156,7 +156,9 @@ class RankImages(io.ComfyNode):
         model = one(model)
         with readable_errors():
             if one(top_k) < 0:
-                raise TaskError(f"top_k: {one(top_k)} is less than 0; give how many to pass on, or 0 for all.")
+                raise TaskError(
+                    f"top_k: {one(top_k)} is less than 0; give the number of images to pass on, or 0 for all."
+                )
             options = {
                 "method": choice(one(method), METHODS, "method"),
                 "reasons": bool(one(with_reasons)),
@@ -202,7 +204,9 @@ def _table(ranking, pictures, notices) -> Table:
     ]
     notes = [*notices]
     if ranking.comparisons:
-        notes.append(f"{pairs_asked(ranking)}, mean disagreement of the two orders {percent(ranking.disagreement)}")
+        notes.append(
+            f"{pairs_asked(ranking)}, mean difference of the two orders (A/B and B/A) {percent(ranking.disagreement)}"
+        )
     notes += not_calibrated([ranking])
     shown = [(pictures[place.index],) for place in ranking.pictures]
     return Table(["", "score", "strength", ""], rows, shown, notes)

@@ -128,7 +128,7 @@ def _rows(facts: dict, count: int) -> list[dict]:
     for name in FACTS:
         values = facts.get(name)
         if values is not None and len(values) not in (1, count):
-            raise TaskError(f"{name}: {len(values)} arrived for {count} images; link one per image, or one for all.")
+            raise TaskError(f"{name}: {len(values)} values for {count} images; link one per image, or one for all.")
         columns[name] = [None] * count if values is None else repeat(values, count)
     scores = [None if score is None or math.isnan(score) else score for score in columns["scores"]]
     if facts.get("ranks") is None:
@@ -180,7 +180,7 @@ def _words(row: dict) -> dict[str, str]:
         "rank": f"{row['rank']:03}",
         "score": "unscored" if row["score"] is None else f"{row['score']:05.1f}",
         "confidence": "unknown" if row["confidence"] is None else f"{row['confidence']:.2f}",
-        "label": str(row["label"] or "picture"),
+        "label": str(row["label"] or "image"),
         "verdict": str(row["verdict"] or "unjudged"),
     }
 

@@ -51,7 +51,7 @@ class Table:
         ]
         notes = list(self.notes)
         if len(self.rows) > SHOWN_ROWS:
-            notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has them all.")
+            notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has all of them.")
         return {"columns": list(self.columns), "rows": rows, "notes": notes, "folder": THUMBNAIL_FOLDER}
 
     def to_text(self) -> str:
