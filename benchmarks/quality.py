@@ -259,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="data root with test records")
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
-    only = "measure these alone, by the beginnings of their names, such as certainty, pairs (with the baseline)"
+    only = "measure only those whose names start with one of these, such as certainty, or pairs (with the baseline)"
     parser.add_argument("--only", nargs="+", metavar="NAME", help=only)
     parser.add_argument("--limit", type=int, default=1000, help="most records per set")
     parser.add_argument("--resaved", action="store_true")

@@ -157,7 +157,7 @@ class _Strict(_Loader):
                 continue
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise ValueError(f"the key {describe(name)} is no text{key.start_mark}")
+                raise ValueError(f"the key {describe(name)} is not text{key.start_mark}")
             if name in seen:
                 raise ValueError(f"the key {describe(name)} occurs twice{key.start_mark}")
             seen.add(name)

@@ -156,7 +156,7 @@ def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, t
 def test_impossible_numbers_are_refused_before_anything_runs(tmp_path, pictures, what, option, capsys):
     with pytest.raises(SystemExit):
         main(["build", str(pictures), str(tmp_path / "out"), *what, *option])
-    assert f"argument {option[0]}: '{option[1]}' is no whole number from 0" in capsys.readouterr().err
+    assert f"argument {option[0]}: '{option[1]}' is not a whole number from 0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

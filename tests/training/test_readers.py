@@ -454,7 +454,7 @@ def test_published_files(tmp_path, capsys):
         "it was there before", "an image that is not there", "an unknown task type (quality_both)", "no image_B",
         "conversations must alternate", "no record", "1 left out: test form (query); --form test reads it",
         "1 left out: an image path that leads out of the folder",
-        "1 left out: image_A is no path below the data root", "1 left out: image_B is no path below the data root",
+        "1 left out: image_A is not a path in the data root", "1 left out: image_B is no path below the data root",
     ):  # fmt: skip
         assert reason in said.out
     assert "1 images are not there: gone.png" in said.err

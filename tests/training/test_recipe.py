@@ -120,7 +120,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in z
         ("[" * 100_000, "nested more than 64"),
         ("{a: " * 100 + "}" * 100, "nested more than 64"),
         ("a: 1\na: 2", "the key 'a' stands twice"),
-        ("1: 2", "the key 1 is no text"),
+        ("1: 2", "the key 1 is not text"),
         ("? [a]\n: 2", "no text"),
         ("a: .inf", "a is inf, which is not a finite number"),
         ("a: 2001-13-45", "month"),

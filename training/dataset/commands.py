@@ -17,7 +17,7 @@ def _from(least: int) -> Callable[[str], int]:
 
     def whole(text: str) -> int:
         if not text.lstrip("-").isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
         return int(text)
 
     return whole

@@ -104,7 +104,7 @@ def values_of(
             try:
                 value = peer.measure(pixels, beside)
                 if not np.isfinite(value):
-                    raise ValueError("the value is not finite")
+                    raise ValueError("the value is NaN or Inf")
                 row["values"][peer.name] = round(value, 6)
             except (ValueError, AssertionError, RuntimeError, DepictQAError) as error:
                 row["reasons"][peer.name] = str(error)

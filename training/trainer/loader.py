@@ -73,7 +73,7 @@ def _record_files(root: Path, name: str) -> list[Path]:
         try:
             found = [folder / name] if (folder / name).is_file() else sorted(folder.glob(name))
         except (ValueError, NotImplementedError) as error:
-            raise DocumentError(f"parts: {name!r} is no file name or pattern below {root} ({error})") from None
+            raise DocumentError(f"parts: {name!r} is not a file name or pattern in {root} ({error})") from None
         if files := [file for file in found if file.is_file()]:
             return files
     there = ", ".join(sorted(path.relative_to(root).as_posix() for path in root.glob("**/*.json"))[:20])

@@ -185,7 +185,7 @@ class Recipe:
     def check(self) -> None:
         """Raise RecipeError for values that do not go together."""
         problems = [
-            (bool(self.start) == bool(self.network), "give either start (weights to go on from) or network"),
+            (bool(self.start) == bool(self.network), "give either start (weights to start from) or network"),
             ((self.steps is None) == (self.epochs is None), "give either steps or epochs"),
             (self.epochs and self.sampling != "repeat", "epochs needs sampling: repeat; shares are drawn without end"),
             (

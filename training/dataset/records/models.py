@@ -105,5 +105,5 @@ def training_problem(record) -> str | None:
         try:
             below(record[field], field)
         except (StorageError, TypeError):
-            return f"{field} is no path below the data root"
+            return f"{field} is not a path in the data root"
     return record_problem(record, "train")
