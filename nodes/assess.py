@@ -1,4 +1,4 @@
-"""The nodes that judge every image for itself: by the names of its distortions, in words, in points."""
+"""The nodes that judge single images: Identify Distortions, Describe Image Quality, Score Images."""
 
 import json
 import math
@@ -280,13 +280,13 @@ class ScoreImages(io.ComfyNode):
 
 
 def _severities(answer) -> str:
-    """How severe each named distortion is, such as ``"noise 3.2, blur 1.0"``; empty where the model does not tell."""
+    """Format the severity of each named distortion, such as ``"noise 3.2, blur 1.0"``; empty if not supported."""
     pairs = zip(answer.labels, answer.severities or (), strict=False)
     return ", ".join(f"{label} {severity:.1f}" for label, severity in pairs)
 
 
 def _grades(answer) -> str:
-    """The same without the names, for a table that has them."""
+    """Format the severities without the names, for a table with a column of names."""
     return ", ".join(f"{severity:.1f}" for severity in answer.severities or ())
 
 

@@ -1,4 +1,4 @@
-"""The node that compares what made the images: models, LoRAs, samplers, prompts."""
+"""The node that compares models, LoRAs, samplers or prompts by their images."""
 
 from collections import Counter
 
@@ -121,15 +121,15 @@ class CompareModels(io.ComfyNode):
 
 
 def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
-    """One label per image, from one per image, per linked input or per batch.
+    """Return one label per image, from one label per image, per linked input or per batch.
 
     Args:
-        labels: what arrived, any number of lines in each.
-        linked: the batches of every linked input of images.
-        count: how many images these are together.
+        labels: the texts of the input, with any number of lines each.
+        linked: the batches of every linked image input.
+        count: the total number of images.
 
     Raises:
-        TaskError: as many labels as none of them.
+        TaskError: the number of labels fits none of them.
     """
     lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
     if len(lines) == count:
@@ -143,7 +143,7 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
 
 
 def _pairs(labels: list[str], groups: list[str] | None) -> list:
-    """``fair_pairs``; where nothing meets, the error also says what to link."""
+    """Return ``fair_pairs``; if there are no pairs, the error also says what to link."""
     try:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
@@ -154,7 +154,7 @@ def _pairs(labels: list[str], groups: list[str] | None) -> list:
 
 
 def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures: list) -> list[str]:
-    """Which images were not compared; and a warning where images met by position, but some seem to be missing."""
+    """List images that were not compared, and warn if images were paired by position but some seem to be missing."""
     alone = unpaired(len(pictures), pairs)
     if not alone:
         return []
@@ -171,7 +171,7 @@ def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures:
 
 
 def _per_pair(reference, pairs, count: int):
-    """One reference per pair, from one per image or per group; otherwise what arrived: one for all, or refused."""
+    """Return one reference per pair, from one per image or per group; otherwise the input as it is."""
     singles = flatten(reference)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     if len(singles) == count:

@@ -1,4 +1,4 @@
-"""The node that parts images into those that are good enough and the rest."""
+"""The node that splits images into passed and rejected ones."""
 
 import math
 
@@ -188,7 +188,7 @@ class FilterImages(io.ComfyNode):
 
 
 def _branch_outputs(name: str) -> list:
-    """The outputs of one branch: images, scores, indexes and what follows them."""
+    """Return the outputs of one branch: images, scores, indexes, latents, masks and texts."""
     return [
         io.Image.Output(
             f"{name}_images",

@@ -1,4 +1,4 @@
-"""The node that saves images with what was found in them: in their names, their metadata and a list beside them."""
+"""The node that saves images with their scores and verdicts in file name, metadata and a list."""
 
 import json
 import math
@@ -101,7 +101,7 @@ class SaveScoredImages(io.ComfyNode):
             try:
                 saved.append(_save(single, pattern, row, _graph(cls), now))
                 _append(saved[-1], row, kinds, now)
-            except DepictQAError as error:  # the others are saved all the same
+            except DepictQAError as error:  # the others are saved
                 failed.append(readable(str(error)))
             bar.update(1)
         if failed:
@@ -119,10 +119,10 @@ class SaveScoredImages(io.ComfyNode):
 
 
 def _rows(facts: dict, count: int) -> list[dict]:
-    """What is known of each image: one dict per image, with None where nothing is linked.
+    """Return the linked facts of each image: one dict per image, with None if an input is not linked.
 
     Raises:
-        TaskError: a list that is neither as long as there are images nor one for all.
+        TaskError: a list has neither one item per image nor one for all.
     """
     columns = {}
     for name in FACTS:
@@ -154,7 +154,7 @@ def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time) -
     """Save one image under a new name.
 
     Raises:
-        DepictQAError: the file cannot be written, or would hold another image than the one that arrived.
+        DepictQAError: the file cannot be written, or its pixels would differ from the input.
     """
     as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
     levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
@@ -167,14 +167,14 @@ def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time) -
 
 
 def _append(path: Path, row: dict, kinds: tuple[str, ...], now: time.struct_time) -> None:
-    """Add a line about a saved image to the lists in its folder."""
+    """Append a row about a saved image to the lists in its folder."""
     line = {"file": path.name, "time": time.strftime("%Y-%m-%dT%H:%M:%S", now), **row}
     for kind in kinds:
         (append_csv if kind == "csv" else append_jsonl)(path.with_name(f"scores.{kind}"), line)
 
 
 def _words(row: dict) -> dict[str, str]:
-    """What the words between percent signs stand for; numbers of equal width, so that names sort."""
+    """Return the values of the placeholders; numbers have a fixed width, so that names sort."""
     return {
         "index": f"{row['index']:03}",
         "rank": f"{row['rank']:03}",
@@ -186,13 +186,13 @@ def _words(row: dict) -> dict[str, str]:
 
 
 def _metadata(row: dict) -> dict[str, str]:
-    """Text chunks of a PNG: each fact for itself, readable in any viewer, and all of them as JSON."""
+    """Return the text chunks of a PNG: each fact separately, readable in any viewer, and all of them as JSON."""
     known = {key: value for key, value in row.items() if value is not None and key != "index"}
     texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in known.items()}
     return {f"depictqa_{key}": text for key, text in texts.items()} | {"depictqa": json.dumps(known)}
 
 
 def _graph(cls) -> dict[str, str]:
-    """ComfyUI's own metadata, by which an image that is dropped on the canvas brings its graph back."""
+    """Return ComfyUI's metadata, which restore the graph when the image is dropped on the canvas."""
     chunks = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}
     return {key: json.dumps(value) for key, value in {**chunks, **(cls.hidden.extra_pnginfo or {})}.items()}

@@ -33,7 +33,7 @@ LEFT_OUT = {  # pattern: what to write instead. A word with other honest uses is
     r"\bparts (?:images|them)\b|\bto parts? of\b|\ba part of (?:it|an image|the image)\b": "split; region",
     r"\bhand(?:s|ed)? on\b|\bput(?:s)? away\b|\blet go\b": "pass on, store, unload",
     r"\b(?:ma[dk]e|needs?|ha[sv]e?) (?:the |no )?room\b": "memory, space",
-    r"(?<!there )\bis no (?:image|file|folder|number|text|name|list|object|path|row|whole|regular|valid|weight)\b": "is not a",
+    r"(?<!there )\bis no (?:image|file|folder|number|text|name|list|object|path|row|whole|valid|weight)\b": "is not a",
     r"\bshall\b": "should, will",
 }
 
