@@ -99,7 +99,7 @@ class LoadedJudge:
 
         Args:
             verb: name of the method.
-            images: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
+            pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
             on_text: for ``describe``: called with (index, text so far) while answers are generated.
             options: its keyword arguments, all hashable.
 

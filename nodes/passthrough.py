@@ -79,7 +79,7 @@ def _each(count: int, name: str, items: list | None) -> list | None:
 
 
 def _single_latents(latents: list[dict]) -> list[dict]:
-    """Split batches ``{"samples": [B, ...], ...}`` into latents of single images; all values with B entries are split."""
+    """Split batches ``{"samples": [B, ...], ...}`` into latents of single images; values with B entries are split."""
     singles = []
     for latent in latents:
         count = len(latent["samples"])

@@ -34,7 +34,7 @@ class Table:
     Attributes:
         columns: headings of the text columns; the first is the name of the image, a column may have no heading.
         rows: texts, one per column.
-        images: the images in front of each row.
+        pictures: the images in front of each row.
         notes: lines above the table.
     """
 

@@ -46,7 +46,7 @@ class Picture:
     def __post_init__(self):
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
-            raise ImageError(f"{self.name}: a Image holds a uint8 array [H, W, 3]; make one with as_picture().")
+            raise ImageError(f"{self.name}: Picture(rgb) takes a uint8 array [H, W, 3]; use as_picture().")
         if rgb.flags.writeable or rgb.base is not None or not rgb.flags.c_contiguous:
             rgb = np.array(rgb, order="C", copy=True, subok=False)
             rgb.flags.writeable = False

@@ -22,7 +22,7 @@ class Needs:
         weights: all weights.
         words: keys and values of the language model over the longest question and answer: two images and a reference
             of the largest size.
-        image: what the vision tower holds at once for the largest image, about.
+        picture: what the vision tower holds at once for the largest image, about.
     """
 
     dtype: str

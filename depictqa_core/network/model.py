@@ -177,7 +177,7 @@ class DepictQAModel(PreTrainedModel):
             pooled: outputs of ``encode`` for all images, in the order of their slots over the batch.
             labels: [B, L], ``IGNORE`` where no loss is taken.
             references: for each of ``pooled``, the index in it of the image's reference, or None.
-            images: instead of ``pooled``, the images themselves, for the vision tower to see now.
+            pictures: instead of ``pooled``, the images themselves, for the vision tower to see now.
             comparisons: for each of ``pooled``, ``vision.prepare_comparison`` with its reference, or None.
 
         Returns:

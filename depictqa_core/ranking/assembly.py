@@ -38,7 +38,7 @@ def assemble(
     """A Ranking from the order and what is known of each image.
 
     Args:
-        images: the judged Images, in input order.
+        pictures: the judged images, in input order.
         places: their indexes, best first.
         tied: whether two images, by index, are tied; ranks are made of it by ``bradley_terry.ranks``.
         bounds: (strength, low, high) per place.

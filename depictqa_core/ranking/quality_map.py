@@ -44,7 +44,7 @@ class QualityMap:
     """Where one image is how good.
 
     Attributes:
-        image: name of the image.
+        picture: name of the image.
         grid: the tiles.
         tiles: score of every tile in points 0..100, float64 ``[rows, columns]``.
         points: the score at every pixel, float32 ``[H, W]``: the mean of the tiles over it, nearer ones counting more.

@@ -35,7 +35,7 @@ def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
 
     Args:
         ranking: what ``Judge.rank`` answered.
-        images: all images that were ranked, in the order in which they were given to it.
+        pictures: all images that were ranked, in the order in which they were given to it.
 
     Returns:
         An RGB image, one card per image, best first, read line by line.

@@ -1,4 +1,4 @@
-"""Files written safely: whole files by replacement, rows at the end of shared files, names below a folder, new PNGs."""
+"""Write files safely: replace whole files, append rows to shared files, check names, save new PNGs."""
 
 from __future__ import annotations
 
@@ -39,18 +39,17 @@ _MODIFIERS = re.compile("[\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")  # skin 
 _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+$")
 FORMULA = ("=", "+", "-", "@", "\t", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
-"""What begins a formula in a spreadsheet."""
+"""First characters of a formula in a spreadsheet."""
 
 # ---------------------------------------------------------------------- whole files
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Write a whole file: others see the old one or the new one, never a part, and a failure leaves the old one.
+    """Replace a whole file atomically: others see the old or the new one, and a failure leaves the old one.
 
-    Two processes may write the same file at the same time. A link is followed, the permissions of an existing file are
-    kept (a new one gets those that the umask gives, whatever library writes it), and what is not a regular file (a
-    pipe, a device) is written to directly.
+    Two processes may write the same file at the same time. Links are followed. An existing file keeps its permissions;
+    a new one gets those of the umask, whatever library writes it. A pipe or device is written to directly.
 
     Args:
         path: the file; its folder exists.
@@ -65,7 +64,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    part = path.with_name(f".{uuid.uuid4().hex}.part")  # not made of the name, which may be as long as names can be
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # without the name, which may already have the maximum length
     try:
         yield part
         flush(part)
@@ -83,16 +82,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Write a whole folder that is not there yet: others see all of it or nothing, and a failure leaves nothing.
+    """Create a whole folder atomically: others see all of it or nothing, and a failure leaves nothing.
 
     Args:
-        path: the folder; it does not exist or is empty. Parent folders that are missing are made.
+        path: the folder; it does not exist or is empty. Missing parent folders are created.
 
     Yields:
-        the folder to write to, next to it; one that a killed process left there is removed.
+        The temporary folder to write to, next to it; a leftover of a killed process is removed.
 
     Raises:
-        OSError: the folder cannot be made, or ``path`` holds something by now.
+        OSError: the folder cannot be created, or ``path`` is not empty any more.
     """
     path = Path(path).absolute()
     part = path.with_name(path.name + ".partial")
@@ -108,7 +107,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         part.rename(path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        with contextlib.suppress(OSError):  # somebody else has put something there
+        with contextlib.suppress(OSError):  # another process has written there
             for parent in made:
                 parent.rmdir()
         raise
@@ -117,7 +116,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def settle(folder: Path) -> None:
-    """Give all files below a folder that is ready the permissions of the umask, and have them written to the disk."""
+    """Give all files of a finished folder the permissions of the umask, and flush them to the disk."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     use_umask(folder, files)
     for file in files:
@@ -125,8 +124,9 @@ def settle(folder: Path) -> None:
 
 
 def use_umask(folder: Path, files: Iterable[Path]) -> None:
-    """Give files the permissions of a new file: safetensors, for one, makes files that only their owner can read."""
-    probe = folder / f".{uuid.uuid4().hex}.part"  # asking for the umask itself would change it for other threads
+    """Give files the permissions of a new file: safetensors, for example, creates files that only their owner can
+    read."""
+    probe = folder / f".{uuid.uuid4().hex}.part"  # reading the umask itself would change it for other threads
     try:
         probe.touch(exist_ok=False)
         mode = stat.S_IMODE(probe.stat().st_mode)
@@ -139,7 +139,7 @@ def use_umask(folder: Path, files: Iterable[Path]) -> None:
 
 
 def refuse_full_disk(path: str | Path, size: int) -> None:
-    """Raise StorageError unless the disk that a new file or folder will lie on has room for ``size`` bytes."""
+    """Raise StorageError unless the disk of a new file or folder has ``size`` bytes of free space."""
     path = Path(path).absolute()
     free = shutil.disk_usage(next(parent for parent in path.parents if parent.is_dir())).free
     if free < size:
@@ -167,7 +167,7 @@ def write_file(path: str | Path, content: str | bytes | memoryview | Callable[[P
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file or the names in a folder to the disk, where a power failure cannot undo it."""
+    """Flush a file, or the names in a folder, to the disk, so that it survives a power failure."""
     number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(number)
@@ -181,15 +181,15 @@ def _encoded(text: str) -> bytes:
 
 @contextmanager
 def rewriting(path: str | Path, default) -> Iterator:
-    """Change a JSON file: what the body does to the value that it gets is written, unless it raises.
+    """Modify a JSON file in place: the body changes the yielded value, which is written unless the body raises.
 
-    One process at a time; readers see the old file or the new one, never a part.
+    One process at a time; readers see the old file or the new one.
 
     Args:
-        path: the file; where there is none, the body gets ``default``.
+        path: the file; if it does not exist, the body gets ``default``.
 
     Raises:
-        StorageError: the file cannot be read or written, or does not hold a value of the kind of ``default``.
+        StorageError: the file cannot be read or written, or its value has another type than ``default``.
     """
     path = Path(path)
     with contextlib.ExitStack() as lock:
@@ -212,9 +212,9 @@ def _read_json(path: Path, default):
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[None]:
-    """Hold a file for this process and thread alone; waits for whoever has it, and lets go if this process dies.
+    """Lock a file for this process and thread; waits for the current owner, and is released if this process dies.
 
-    The lock is a file of its own next to it, because the file itself may be replaced.
+    The lock is a separate file next to it, because the file itself may be replaced.
 
     Raises:
         OSError: the lock cannot be made.
@@ -232,13 +232,13 @@ def locked(path: str | Path) -> Iterator[None]:
 
 
 def append_text(path: str | Path, text: str, closing: Callable[[bytes], str] | None = None) -> None:
-    """Add whole lines at the end of a file; never mixed with those of another run, all of them or none.
+    """Append whole lines to a file: all of them or none, never mixed with those of another run.
 
     Args:
-        path: the file; made where there is none.
-        text: lines, each with its end.
-        closing: given what the file holds, what must be added before; by default the end of a last line that lacks it
-            (its writer was killed).
+        path: the file; created if it does not exist.
+        text: lines, each with its line end.
+        closing: maps the content of the file to the text to add first; by default the line end that the last line lacks
+            if its writer was killed.
 
     Raises:
         OSError: the file cannot be written; it is as it was.
@@ -276,11 +276,11 @@ def append_csv(path: str | Path, row: Mapping) -> None:
     """Append one row to a CSV file as ``append_text`` does, with the header before the first.
 
     Args:
-        path: the file; made where there is none.
+        path: the file; created if it does not exist.
         row: column -> value; None is an empty cell.
 
     Raises:
-        StorageError: the file cannot be written, or has other columns; it is as it was.
+        StorageError: the file cannot be written, or has other columns; it is unchanged.
     """
     header = csv_line(row)
 
@@ -297,7 +297,7 @@ def append_csv(path: str | Path, row: Mapping) -> None:
 
 
 def _closing_csv(content: bytes) -> str:
-    """What ends the last row of a CSV file: nothing, a line's end, or also the quotes of a row that broke off."""
+    """Return the text that completes the last row of a CSV file: nothing, a line end, or the missing quotes too."""
     if content.endswith(b"\n") and content.count(b'"') % 2 == 0:
         return ""
     for end in ("", "\n", '"\n'):
@@ -310,15 +310,15 @@ def _closing_csv(content: bytes) -> str:
 
 
 def csv_line(values: Iterable) -> str:
-    """One row of a CSV file, with its end."""
+    """Format one row of a CSV file, with its line end."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(map(csv_cell, values))
     return text.getvalue()
 
 
 def csv_cell(value):
-    """What stands for a value in a CSV file: None is empty, and text that a spreadsheet would run as a formula gets an
-    apostrophe in front, which spreadsheets take for "this is text".
+    """Format a value for a CSV file: None is empty, and text that a spreadsheet would run as a formula starts with an
+    apostrophe, which marks text in spreadsheets.
 
     >>> csv_cell("=1+1"), csv_cell("a-b"), csv_cell(-1.5), csv_cell(None)
     ("'=1+1", 'a-b', -1.5, '')
@@ -327,7 +327,7 @@ def csv_cell(value):
         return ""
     if not isinstance(value, str):
         return value
-    # the csv module of older Pythons cannot write a NUL, and writes CR without the quotes that it needs
+    # the csv module of older Pythons cannot write a NUL, and does not quote a CR
     value = value.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("\r", "\n")
     return f"'{value}" if value.startswith(FORMULA) else value
 
@@ -346,15 +346,15 @@ def readable_file_errors(path: str | Path):
 
 
 def below(name: str, what: str, root: str = "ComfyUI's output folder") -> str:
-    """A path that came with a graph, if it stays below the folder that it is relative to.
+    """Check a relative path from a graph: it must stay in its folder.
 
     Args:
-        name: folders and a name, parted by / or \\.
-        what: which input it came from.
-        root: the folder, as messages call it.
+        name: folders and a name, separated by / or \\.
+        what: the name of the input.
+        root: the name of the folder in messages.
 
     Raises:
-        StorageError: it is absolute or leads upwards.
+        StorageError: the path is absolute or leads out of the folder.
     """
     parts = re.split(r"[/\\]", name)
     if not parts[0] and len(parts) > 1 or re.match(r"[A-Za-z]:", name) or name.startswith("~"):
@@ -367,12 +367,12 @@ def below(name: str, what: str, root: str = "ComfyUI's output folder") -> str:
 
 
 def shortened(text: str, length: int, most: int | None = None) -> str:
-    """Cut a text to at most ``length`` bytes of UTF-8, not inside what people see as one character.
+    """Cut a text to at most ``length`` bytes of UTF-8, not inside a grapheme.
 
     Args:
-        text: what UTF-8 can hold.
-        length: bytes.
-        most: code points, None for any number.
+        text: a text that UTF-8 can encode.
+        length: maximum number of bytes.
+        most: maximum number of code points, None for no limit.
 
     >>> shortened("e\u0301e\u0301", 5), shortened("abc", 2)
     ('e\u0301', 'ab')
@@ -384,7 +384,7 @@ def shortened(text: str, length: int, most: int | None = None) -> str:
 
 
 def _joined(text: str, place: int) -> bool:
-    """Whether the code points before and behind a place are one character: accents, emoji of several parts, flags."""
+    """Return whether the code points around a position form one grapheme: accents, composed emoji, flags."""
     before, behind = text[place - 1], text[place]
     if _JOINER in (before, behind) or unicodedata.category(behind).startswith("M") or _MODIFIERS.match(behind):
         return True
@@ -393,11 +393,11 @@ def _joined(text: str, place: int) -> bool:
 
 
 def file_part(text: str, length: int = LONGEST_NAME) -> str:
-    """A label as a part of a file name that every system takes; it makes no folders.
+    """Convert a label to a part of a file name that is valid on every system; it makes no folders.
 
     Args:
         text: the label; at most ``LONGEST_PART`` code points of it are used.
-        length: bytes of UTF-8 that the part may have.
+        length: maximum number of bytes of UTF-8.
 
     >>> file_part('SDXL 1.0/"best"'), file_part("..")
     ('SDXL 1.0__best_', '__')
@@ -409,12 +409,12 @@ def file_part(text: str, length: int = LONGEST_NAME) -> str:
 
 
 def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
-    """Put values into a file-name pattern.
+    """Fill in the placeholders of a file-name pattern.
 
     ``%name%`` becomes the value of that name; ``%date%`` and ``%time%`` the local date and time, and
-    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay. Every
-    name in the result is short enough for a file system, also with the counter of ``save_png``: first the values are
-    shortened, then what the pattern itself holds.
+    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any format, as in ComfyUI's own nodes. Unknown placeholders stay. Every
+    name in the result is short enough for a file system, including the counter of ``save_png``: first the values are
+    shortened, then the text of the pattern.
     """
     formats = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
     values = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now), **values}
@@ -443,14 +443,14 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
 
 
 def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, texts: Mapping[str, str]) -> Path:
-    """Write a PNG under the first free name ``<stem>_<counter>_.png``; an existing file is never written over.
+    """Write a PNG under the first free name ``<stem>_<counter>_.png``; existing files are never overwritten.
 
     Args:
         counter: the first number to try.
-        texts: what to write into the file's text chunks.
+        texts: the text chunks of the file.
 
     Raises:
-        StorageError: the file cannot be written; nothing of it is left.
+        StorageError: the file cannot be written; nothing of it remains.
     """
     chunks = PngImagePlugin.PngInfo()
     for key, text in texts.items():
@@ -462,7 +462,7 @@ def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, te
         path = Path(folder) / f"{stem}_{counter:05}_.png"
         with readable_file_errors(path):
             try:
-                open(path, "xb").close()  # the name is ours from now on
+                open(path, "xb").close()  # reserves the name
             except FileExistsError:
                 counter += 1
                 continue

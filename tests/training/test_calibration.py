@@ -199,7 +199,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
     only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
     assert sorted(only) == ["score_error_fr", "score_error_nr"]
     assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
-    with pytest.raises(TaskError, match="of use for scores"):
+    with pytest.raises(TaskError, match="usable for scores"):
         calibrate_all(judge, sets[:1], parts=("scores",))
     printed = table(fits)
     assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))

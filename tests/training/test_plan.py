@@ -138,7 +138,7 @@ def test_shipped_plans_have_the_published_counts():
         ("{name: x, seed: 1, drawing: {short: 800}, sets: {rating_single: 3}}", "short must not be above long"),
         ("[" * 9999, "nested more than 64"),
         ("{name: x, seed: 1}", "nothing would be made"),
-        ("{name: x, seed: [", "is no YAML file of settings"),
+        ("{name: x, seed: [", "is not a valid YAML file"),
     ],
 )
 def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, text, said, capsys):
@@ -523,7 +523,7 @@ def test_other_settings_are_refused_and_more_samples_are_added(pictures, tmp_pat
     more = replace(plan, sets={"identification_single": Wanted(10)})
     assert build_samples(more, sources, tmp_path, shard_samples=4).made == 6  # the short shard is made again
     for changed in (replace(plan, seed=4), replace(plan, drawing=Drawing(pristine=0.5))):
-        with pytest.raises(BuildError, match="begun with other (seed|drawing)"):
+        with pytest.raises(BuildError, match="started with other (seed|drawing)"):
             build_samples(changed, sources, tmp_path, shard_samples=4)
 
 

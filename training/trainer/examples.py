@@ -22,7 +22,7 @@ class Example:
     Attributes:
         parts: ids of the prompt up to the first answer, with Slots for images.
         turns: ids of the first answer, then of further questions and answers in turn.
-        images: paths in the order of the slots.
+        pictures: paths in the order of the slots.
         references: for each of ``pictures``, the path of the reference that it is seen beside, or None.
         keep: shares of height and width that are kept of every image.
     """

@@ -41,7 +41,7 @@ class Rehearsal:
 
     Attributes:
         share: share of the samples that are rehearsal.
-        images: how many images are distorted and asked about.
+        pictures: how many images are distorted and asked about.
     """
 
     share: field_of(float, above(0, 0.95)) = 0.5

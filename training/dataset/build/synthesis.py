@@ -144,7 +144,7 @@ def make_scene(picture: np.ndarray, rng: np.random.Generator, options: SceneOpti
     """Makes the scene that `rng` draws; the same state, image and options give the same scene.
 
     Args:
-        image: pristine uint8 [H, W, 3], both sides at least `options.short`.
+        picture: pristine uint8 [H, W, 3], both sides at least `options.short`.
         rng: source of all randomness.
 
     Raises:

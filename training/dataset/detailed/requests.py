@@ -33,7 +33,7 @@ class Expected:
     """What a true answer may and must say.
 
     Attributes:
-        images: one entry per image (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
+        pictures: one entry per image (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
         words: most words.
         reference: whether the reference may be mentioned.
         winner: "A" or "B" where the better image is known, None where it is not; of no meaning for one image.
