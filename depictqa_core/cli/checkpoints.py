@@ -65,7 +65,7 @@ def _self_test(options, show) -> None:
     from ..judge import load_judge
     from ..loading.saving import record_self_test
 
-    show("self-test: asking about shipped images")
+    show("self-test on the sample images")
     try:
         found = load_judge(options.out).self_test()
     except (DepictQAError, MemoryError, RuntimeError) as error:

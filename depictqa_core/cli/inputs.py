@@ -40,7 +40,7 @@ def skipped(found: Found) -> dict:
 
 
 def without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
-    """The indexes of the pictures that can still be read, after one of them could not while it was judged.
+    """The indexes of the images that can still be read, after one of them could not while it was judged.
 
     The others are added to ``failures`` and named. Raises ``error`` where there are none, or nothing is left.
     """
@@ -65,8 +65,8 @@ def report_failures(failures: list[Failure], total: int) -> None:
         complain(f"{failure.picture}: {failure.error}")
     if failures and len(failures) == total:
         if all(OTHER_SHAPE in failure.error for failure in failures):
-            raise ImageError("no picture has the shape of the reference")
-        raise ImageError("none of the pictures could be judged" if total > 1 else "the picture could not be judged")
+            raise ImageError("no image has the aspect ratio of the reference")
+        raise ImageError("none of the images could be judged" if total > 1 else "the image could not be judged")
 
 
 def open_judge(options, bar: progress.ProgressBar):
@@ -86,7 +86,7 @@ def open_judge(options, bar: progress.ProgressBar):
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
-        raise DepictQAError(f"the model cannot be put on device '{options.device}': {quoted(error)}") from error
+        raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
 
 
 def progress_bar(options, unit: str) -> progress.ProgressBar:

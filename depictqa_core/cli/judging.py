@@ -49,7 +49,7 @@ SHOW_EACH = {
 
 
 def _judge_each(options, ask) -> int:
-    """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
+    """A verb that judges every image on its own: few are in memory at a time, however many there are."""
     found = find_images(options)
     names, reference = found.names, open_reference(options)
     results, failures, odd, stopped = [], [], [], None
@@ -99,7 +99,7 @@ def rank(options) -> int:
     with progress_bar(options, "answers") as bar:
         judge = open_judge(options, bar)
         for readable, beside, unreadable in load_with_reference(names, reference):
-            bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
+            bar.note(f"reading the images ... {len(pictures) + len(failures)}/{len(names)}")
             judge.look(readable, beside)  # while their pixels are in memory
             pictures += readable
             references += beside or []
@@ -118,7 +118,7 @@ def rank(options) -> int:
     notices += coverage_notices([ranking.coverage])
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
-        notices.append(f"{' and '.join(unused)} can only save comparisons; with --method score there are none")
+        notices.append(f"{' and '.join(unused)} works only with --method pairs")
     facts = ranking.to_dict()
     results = facts.pop("pictures")
     shown = partial(reports.ranking_table, ranking)

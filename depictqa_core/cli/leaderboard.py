@@ -72,14 +72,14 @@ def compare_models(options) -> int:
 
 
 def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
-    """The picture files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
+    """The image files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
     found: dict[str, str] = {}
     left_out: list[LeftOut] = []
     known: dict[str, str] = {}
     for folder in folders:
         label = folder.rstrip("/\\") or folder
         if not os.path.isdir(folder):
-            raise ImageError(f"{folder}: is no folder; give the folder of the pictures of one model")
+            raise ImageError(f"{folder}: is not a folder; give the folder with the images of one model")
         first = known.setdefault(os.path.realpath(folder), label)
         if first is not label:
             left_out.append(LeftOut(label, f"is the same folder as {first}"))

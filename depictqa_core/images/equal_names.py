@@ -9,7 +9,7 @@ from .search import LeftOut
 
 
 def equal_names(folders: Sequence[str], names: Sequence[str]) -> tuple[list[str | None], list[LeftOut]]:
-    """Which files of different folders have the same name, so that their pictures are compared.
+    """Which files of different folders have the same name, so that their images are compared.
 
     Names are the same without their extensions, whatever their capitals and Unicode normal form. Where a folder then
     has two files of one name, extensions count for that name; if these are the same too, capitals count; if there are

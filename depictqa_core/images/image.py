@@ -24,7 +24,7 @@ _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program, or dra
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One checked picture.
+    """One checked image.
 
     Attributes:
         rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
@@ -42,7 +42,7 @@ class Picture:
     def __post_init__(self):
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
-            raise ImageError(f"{self.name}: a Picture holds a uint8 array [H, W, 3]; make one with as_picture().")
+            raise ImageError(f"{self.name}: Picture(rgb) takes a uint8 array [H, W, 3]; use as_picture().")
         if rgb.flags.writeable or rgb.base is not None or not rgb.flags.c_contiguous:
             rgb = np.array(rgb, order="C", copy=True, subok=False)
             rgb.flags.writeable = False
@@ -65,13 +65,13 @@ class Picture:
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
-    """The notices about the files of pictures, each once and with the name of its picture."""
+    """The notices about the files of images, each once and with the name of its image."""
     lines = (f"{picture.name}: {notice}" for picture in pictures if picture for notice in picture.notices)
     return [*dict.fromkeys(lines)]
 
 
 def as_picture(source, name: str = "picture") -> Picture:
-    """Check one picture and bring it to 8-bit RGB.
+    """Check one image and bring it to 8-bit RGB.
 
     Args:
         source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
@@ -96,10 +96,10 @@ def as_picture(source, name: str = "picture") -> Picture:
     if isinstance(source, Picture):
         return source
     if isinstance(source, (list, tuple)):
-        raise ImageError(f"{name}: one picture is needed here, not a {type(source).__name__}; give one of them.")
+        raise ImageError(f"{name}: one image is needed here, not a {type(source).__name__}; give one of them.")
     planes = _split(source, name)
     if len(planes) != 1:
-        raise ImageError(f"{name}: one picture is needed here, but this is a batch of {len(planes)}; pick one of them.")
+        raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
@@ -107,18 +107,18 @@ def as_picture(source, name: str = "picture") -> Picture:
 
 
 def as_pictures(source, name: str = "pictures") -> list[Picture]:
-    """Check one or many pictures.
+    """Check one or many images.
 
     Args:
         source: anything ``as_picture`` takes, a batch ``[B, H, W, C]``, or a list or tuple of these, kinds mixed.
-        name: pictures are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
+        name: images are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
             path is called by its file name (by its whole path where files of two folders have the same name).
 
     Returns:
-        The pictures in the order of the input; an empty list gives an empty list.
+        The images in the order of the input; an empty list gives an empty list.
 
     Raises:
-        ImageError: as ``as_picture``; the message names the picture by its number. An empty batch is refused.
+        ImageError: as ``as_picture``; the message names the image by its number. An empty batch is refused.
     """
     items = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
@@ -139,7 +139,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
 
 
 def _split(source, label: str) -> list:
-    """The pictures in one source, unread: the planes of a batch, or the source itself."""
+    """The images in one source, unread: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
         return [source]
     torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
@@ -152,27 +152,27 @@ def _split(source, label: str) -> list:
             raise ImageError(f"{label}: cannot be read ({quoted(error)}); give a dense tensor [H, W, C].") from error
     if not isinstance(source, np.ndarray):
         wanted = "a path, a PIL image, a numpy array or a torch tensor"
-        raise ImageError(f"{label}: a {type(source).__name__} is not a picture; give {wanted}.")
+        raise ImageError(f"{label}: a {type(source).__name__} is not an image; give {wanted}.")
     shape = source.shape
     text = "[" + ", ".join(map(str, shape)) + "]"
     if source.ndim not in (2, 3, 4):
-        raise ImageError(f"{label}: shape {text} is not a picture; [H, W], [H, W, C] or [B, H, W, C] is needed.")
+        raise ImageError(f"{label}: shape {text} is not an image; [H, W], [H, W, C] or [B, H, W, C] is needed.")
     if 0 in shape:
-        raise ImageError(f"{label}: has no pixels (shape {text}); give a picture of at least 1 x 1.")
+        raise ImageError(f"{label}: has no pixels (shape {text}); give an image of at least 1 x 1.")
     if source.ndim > 2 and shape[-1] > 4:
         advice = "the last axis must be the 1, 2, 3 or 4 channels"
         if shape[-3] <= 4:
             order = "1, 2, 0" if source.ndim == 3 else "0, 2, 3, 1"
             advice += f", here they seem to come first: use .permute({order}) (torch) or .transpose({order}) (numpy)"
         elif source.ndim == 3:
-            advice += "; a batch of masks or grey pictures [B, H, W] needs a channel axis: [B, H, W, 1]"
-        raise ImageError(f"{label}: shape {text} is not a picture; {advice}.")
+            advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
+        raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
     check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
     return list(source) if source.ndim == 4 else [source]
 
 
 def _checked(source, label: str) -> Picture:
-    """A Picture of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    """A Image of a PIL image or of a numpy array [H, W] or [H, W, C]."""
     if isinstance(source, Image.Image):
         rgb, notices = rgb_of_pil(source, label)
         return Picture(rgb, label, notices)
@@ -180,17 +180,17 @@ def _checked(source, label: str) -> Picture:
 
 
 def _load(path: Path, label: str, name: str) -> Picture:
-    """The first frame of a picture file."""
+    """The first frame of an image file."""
     try:
         if path.is_dir():
-            raise ImageError(f"{label}: is a folder; give the picture files in it.")
+            raise ImageError(f"{label}: is a folder; give an image file.")
         if not path.exists():
             raise ImageError(f"{label}: no such file; check the path.")
         if not path.is_file():  # a pipe would block for ever
             raise ImageError(f"{label}: is not a regular file.")
         with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
-                raise ImageError(f"{label}: {image.format} drawings are not read; save it as PNG.")
+                raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
             rgb, more = rgb_of_pil(image, label)
         return Picture(rgb, name, (*notices, *more))
     except DamagedFile as error:
@@ -199,9 +199,7 @@ def _load(path: Path, label: str, name: str) -> Picture:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         if is_bomb(error):
-            raise ImageError(f"{label}: is over the {MAX_PIXELS} pixels allowed; make it smaller first.") from error
+            raise ImageError(f"{label}: exceeds the limit of {MAX_PIXELS} pixels; make it smaller first.") from error
         if type(error).__name__ == "UnidentifiedImageError":  # its text names an object of Python, not the file
-            raise ImageError(
-                f"{label}: cannot be read, as it is no image of a known format; save it as PNG or JPEG."
-            ) from error
-        raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
+            raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
+        raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error

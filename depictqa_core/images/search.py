@@ -61,7 +61,7 @@ class Found:
 
 
 class NoPictures(ImageError):
-    """A folder without picture files; ``left_out`` is what it has instead."""
+    """A folder without image files; ``left_out`` is what it has instead."""
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]):
         super().__init__(message)
@@ -93,10 +93,10 @@ def find_pictures(sources: list[str], recursive: bool = False, leave_out: Iterab
 
 
 def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> Found:
-    """Paths of pictures, as the user would write them. Every file is taken once, however often it is named.
+    """Paths of images, as the user would write them. Every file is taken once, however often it is named.
 
     Args:
-        sources: files, taken in this order whatever they are; folders, which give their picture files (by extension,
+        sources: files, taken in this order whatever they are; folders, which give their image files (by extension,
             hidden ones left out) in natural order; and patterns such as ``*.png``, where the shell does not expand
             them, for files: ``**`` stands for any number of folders (links to a folder around them are not followed),
             and a name that exists is never a pattern.
@@ -105,7 +105,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
         leave_out: files that are not taken from folders (this run's own outputs).
 
     Raises:
-        ImageError: a folder without pictures, or a pattern that fits nothing.
+        ImageError: a folder without images, or a pattern that fits nothing.
         OSError: a folder that is named cannot be opened.
     """
     names: dict[str, str] = {}  # by real path
@@ -121,14 +121,18 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
         if os.path.isdir(source):
             inside, others = _search_folder(source, recursive)
             # What this run writes is not listed either: the same command must say the same when it is repeated.
-            own = [LeftOut(path, "is written now", True) for path in inside if os.path.realpath(path) in outputs]
+            own = [
+                LeftOut(path, "is an output of this command", True)
+                for path in inside
+                if os.path.realpath(path) in outputs
+            ]
             inside = [path for path in inside if os.path.realpath(path) not in outputs]
             others = [one for one in others if os.path.realpath(one.path) not in outputs]
             if not inside:
-                hint = "" if recursive else "; --recursive looks into its folders as well"
+                hint = "" if recursive else "; --recursive also searches subfolders"
                 lines = "".join(f"; {line}" for line in left_out_lines(others + own))
                 raise NoPictures(
-                    f"{source}: no pictures in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
+                    f"{source}: no images in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )
             left_out += others
         elif not os.path.lexists(source) and glob.has_magic(source):
@@ -146,7 +150,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
 
 
 def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]:
-    """The picture files of a folder, and what else is in it. Folders that are links come last, so that files are found
+    """The image files of a folder, and what else is in it. Folders that are links come last, so that files are found
     under the names without links where they have one."""
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
@@ -159,7 +163,7 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
             left_out.append(LeftOut(folder, f"is the same folder as {searched[real]}"))
             continue
         if folder is not top and leads_around(folder):
-            left_out.append(LeftOut(folder, "is a link to a folder around it"))
+            left_out.append(LeftOut(folder, "is a circular link"))
             continue
         searched[real] = folder
         try:
@@ -181,10 +185,10 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
             elif kind.endswith(EXTENSIONS):
                 found.setdefault(folder, []).append(path)
             elif kind.endswith(OTHER_EXTENSIONS):
-                reason = "folders are not searched for this format; save it as PNG or JPEG, or name the file itself"
+                reason = "this format is not searched for in folders; save it as PNG or JPEG, or give the file itself"
                 left_out.append(LeftOut(path, reason))
             else:
-                left_out.append(LeftOut(path, "is no image by its name", True))
+                left_out.append(LeftOut(path, "has no image extension", True))
     order = sorted(found, key=lambda folder: [natural_key(part) for part in Path(os.path.relpath(folder, top)).parts])
     return [path for folder in order for path in found[folder]], left_out
 

@@ -13,7 +13,7 @@ from .image import Picture
 
 @dataclass(frozen=True)
 class SizePolicy:
-    """How large the network sees a picture (facts section 1.1): only ever smaller, aspect kept, then padded with black.
+    """How large the network sees an image (facts section 1.1): only ever smaller, aspect kept, then padded with black.
 
     Attributes:
         short: bound for the shorter side in pixels.
@@ -45,14 +45,14 @@ class SizePolicy:
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """The final size of a picture of this size; the same for an original and for its ``resized`` size."""
+        """The final size of an image of this size; the same for an original and for its ``resized`` size."""
         sides = (max(self.min, side) for side in self.resized(height, width))
         return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
-        """The size of a resized picture after a crop to these shares of its height and width (facts 7.3).
+        """The size of a resized image after a crop to these shares of its height and width (facts 7.3).
 
-        A picture whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
+        An image whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
         """
         if min(height, width) <= self.min:
             return height, width
@@ -70,7 +70,7 @@ def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE)
         keep: shares of height and width in a centred crop, for training only.
 
     Returns:
-        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(picture.height, picture.width)``.
+        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(image.height, image.width)``.
     """
     height, width = policy.resized(picture.height, picture.width)
     rgb = picture.rgb

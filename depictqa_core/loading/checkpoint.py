@@ -70,7 +70,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             model.to(device)
         except Exception as error:
             raise CheckpointError(
-                f"checkpoint '{folder.name}' cannot be put on device '{device}' ({quoted(error)}); choose auto or cpu"
+                f"checkpoint '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
             ) from error
     return Checkpoint(model, tokenizer, card)
 
@@ -137,7 +137,7 @@ def _refuse_geometry(folder: Path, model) -> None:
             statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
             pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
             if not pooled.numel():
-                raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
+                raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)
     except Exception as error:  # whatever a wrong stride or size makes the libraries raise
         raise damaged(folder, f"no image fits through the network of config.json ({quoted(error)})") from error

@@ -46,7 +46,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
     if not os.path.isdir(folder):
         own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
-        remedy = "it comes with the package: install or clone it again" if folder == BUNDLED else own
+        remedy = "it is part of the package: install or clone it again" if folder == BUNDLED else own
         raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
     if not os.path.isfile(folder / CARD):
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
@@ -70,7 +70,9 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
     config = read_folder_json(folder / "config.json")
     # Checked here: from a foreign or empty config transformers would build a network of default size, 7 billion weights
     if config.get("model_type") != "depictqa":
-        raise CheckpointError(f"checkpoint '{folder.name}' is not one of DepictQA: its config.json is of another model")
+        raise CheckpointError(
+            f"checkpoint '{folder.name}' is not a DepictQA checkpoint: its config.json belongs to another model"
+        )
     if wrong := config_problem(config):
         raise damaged(folder, f"config.json: {wrong}")
     read_folder_json(folder / "tokenizer_config.json")
@@ -111,7 +113,7 @@ def self_test_notices(card: dict) -> list[str]:
     found, name = card.get(SELF_TEST), card.get("name")
     if not isinstance(found, dict):
         remedy = "run depictqa info --self-test on its folder"
-        return [f"{name}: imported, and its answers were never tested; {remedy}"] if "sources" in card else []
+        return [f"{name}: imported without a self-test; {remedy}"] if "sources" in card else []
     low = {task: share for task, share in found.items() if share < LOW_COVERAGE}
     if not low:
         return []

@@ -57,7 +57,7 @@ def import_published(
         out: the folder to write, which must be new or empty; None only checks the files.
         dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" as they are in their files.
         merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
-        short, long: other bounds of the picture's sides in pixels than the ones of the training.
+        short, long: other bounds of the image's sides in pixels than the ones of the training.
         report: called with a line about every step.
         short_questions: whether the delta has also learned short questions of other kinds (``tasks.QUESTION``), as the
             one trained with Q-Instruct has; the files do not tell.
@@ -76,7 +76,9 @@ def import_published(
     report("reading names and shapes")
     settings = language_settings(Path(llm))
     if (called := settings.pop("_name_or_path", None)) and "vicuna" not in str(called).lower():
-        report(f"notice: the config of '{llm}' calls the model '{called}': the published deltas are for Vicuna-7B-v1.5")
+        report(
+            f"notice: the config of '{llm}' names the model '{called}', but the published deltas are for Vicuna-7B-v1.5"
+        )
     check_llama_tokenizer(llm, settings["vocab_size"])
     llm_sizes = language_sizes(settings)
     clip_files, clip_parts = open_clip(Path(clip))
@@ -85,7 +87,7 @@ def import_published(
     clip_sizes, sizes = layout.published_sizes(found_clip, llm_sizes, layout.delta_sizes(parts.shapes))
     shards = model_files(llm, "language model")
     conversion = Conversion(clip_sizes, llm_sizes, sizes, openai, merge)
-    remedy = "this is not a delta of this language model and CLIP, or not a whole one: get it again"
+    remedy = "this is not a delta of this language model and CLIP, or an incomplete one: download it again"
     layout.refuse_misfits(f"delta '{parts.path}'", parts.shapes, conversion.delta, remedy)
     layout.refuse_misfits(
         f"CLIP '{clip}'", all_shapes(clip_parts), conversion.clip, "use OpenAI's ViT-L/14 at 224 px", False
@@ -109,7 +111,9 @@ def import_published(
     size += written_bytes(parts, conversion.written_delta, target)
     size += sum(written_bytes(open_tensors(shard), conversion.language, target) for shard in shards)
     if out is None:
-        report(f"the files fit and are whole; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written")
+        report(
+            f"the files are complete and fit together; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written"
+        )
         return _card("unwritten", conversion, {}, merge, dtype)
 
     refuse_full_disk(out, size + REST_BYTES)

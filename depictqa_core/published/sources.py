@@ -29,7 +29,7 @@ def language_settings(folder: Path) -> dict:
     if not isinstance(raw, dict) or raw.get("model_type") != "llama":
         raise CheckpointError(f"language model '{folder}' is not a LLaMA: use the folder of Vicuna-7B-v1.5")
     if raw.get("tie_word_embeddings") or raw.get("attention_bias") or raw.get("mlp_bias"):
-        raise CheckpointError(f"language model '{folder}' is no LLaMA of the kind of Vicuna-7B-v1.5: use that one")
+        raise CheckpointError(f"language model '{folder}' is not a LLaMA like Vicuna-7B-v1.5: use that one")
     settings = {name: raw[name] for name in _LANGUAGE_SETTINGS if raw.get(name) is not None}
     missing = [
         name
@@ -92,7 +92,7 @@ def written_bytes(tensors: Tensors, table: Table, dtype: torch.dtype | None) -> 
     stored = {name: found for name, found in refuse_infinite(tensors).items() if name in table}
     for name, found in stored.items():
         if not found.is_floating_point:
-            raise CheckpointError(f"'{tensors.path}' holds {name} as {found}, which is no weight; download it again")
+            raise CheckpointError(f"'{tensors.path}' has {name} as {found}, which is not a weight; download it again")
     return sum(value_count(table[name].shape) * (dtype or found).itemsize for name, found in stored.items())
 
 

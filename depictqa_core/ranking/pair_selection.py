@@ -171,7 +171,7 @@ def rank_pairs(
             chosen = choose_pairs(n, pairs, strengths, min(batch, total - len(pairs)), top)
         answers = [float(answer) for answer in ask(list(chosen))]
         if len(answers) != len(chosen):
-            raise ValueError(f"{len(chosen)} pairs were asked, but {len(answers)} answers came back")
+            raise ValueError(f"{len(chosen)} pairs were compared, but {len(answers)} answers were returned")
         pairs += chosen
         wins += answers
         if not todo or len(pairs) == total:

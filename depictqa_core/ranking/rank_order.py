@@ -16,7 +16,7 @@ def order(strengths: Strengths, scores: Sequence[float] | None = None) -> list[i
 
 
 def tied(strengths: Strengths, i: int, j: int, level: float = 0.95) -> bool:
-    """Whether the two cannot be told apart: the interval of their difference at this level (in 0..1) contains 0."""
+    """Whether the two are tied: the interval of their difference at this level (in 0..1) contains 0."""
     return 2 * abs(strengths.probability(i, j) - 0.5) < level
 
 
@@ -44,12 +44,12 @@ def told_apart(strengths: Strengths) -> np.ndarray:
 def ranks(places: Sequence[int], tied: Callable[[int, int], bool]) -> list[int]:
     """The ranks, from 1, of items that stand in this order: one more than how many items are surely better.
 
-    So items that share a rank cannot be told apart, and small steps do not add up to one long tie. An item that is less
+    So items that share a rank are tied, and small steps do not add up to one long tie. An item that is less
     sure than its neighbours (it was asked about less) never gets a better rank than one above it.
 
     Args:
         places: items, best first.
-        tied: whether two items cannot be told apart.
+        tied: whether two items are tied.
 
     >>> ranks([0, 1, 2], lambda i, j: abs(i - j) < 2)
     [1, 1, 2]

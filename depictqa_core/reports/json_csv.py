@@ -17,7 +17,7 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
         task: the verb.
         checkpoint: name of the checkpoint that answered.
         results: the answers as dicts.
-        failures: pictures that could not be judged.
+        failures: images that could not be judged.
         facts: what else is worth knowing about the whole; None values are left out.
     """
     facts = {key: value for key, value in facts.items() if value is not None}
@@ -28,9 +28,9 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
 
 def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Sequence[dict] = ()) -> str:
     """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone (the first is
-    added where the answers are not about single pictures).
+    added where the answers are not about single images).
 
-    Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
+    Probabilities get a column per label; several labels, and their severities, are joined by " and "; an image without
     distortions has the label "none". None is an empty cell, and text that would be a formula is marked as text
     (``storing.csv_cell``). Without answers, those ``left_out`` say the columns.
     """
