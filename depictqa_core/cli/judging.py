@@ -53,7 +53,7 @@ def _judge_each(options, ask) -> int:
     found = find_images(options)
     names, reference = found.names, open_reference(options)
     results, failures, odd, stopped = [], [], [], None
-    with progress_bar(options, "pictures") as bar:
+    with progress_bar(options, "images") as bar:
         judge = open_judge(options, bar)
         try:
             bar.total = len(names)

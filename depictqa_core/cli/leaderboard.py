@@ -31,7 +31,7 @@ def compare_models(options) -> int:
         while True:
             labels = [found[picture.name] for picture in pictures]
             if len(set(labels)) < 2:
-                raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
+                raise DepictQAError(f"{labels[0]} is the only folder with images: give at least two, one for each model")
             groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
             named = [index for index, group in enumerate(groups) if group is not None]
             try:
@@ -55,10 +55,10 @@ def compare_models(options) -> int:
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:
-            listed = f"{', '.join(names)} (no other folder has a readable picture of this name)"
+            listed = f"{', '.join(names)} (no other folder has a readable image of this name)"
             notices.append(f"{label}: {'no rank, ' * (label in board.uncompared)}not compared: {listed}")
     unread = dict.fromkeys(label for label in found.values() if label not in labels)
-    notices += [f"{label}: not compared, as none of its pictures could be read" for label in unread]
+    notices += [f"{label}: not compared, because none of its images could be read" for label in unread]
     facts = board.to_dict()
     standings = facts.pop("standings")
     shown = partial(reports.leaderboard_table, board)

@@ -140,7 +140,7 @@ def _refuse_geometry(folder: Path, model) -> None:
                 raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)
     except Exception as error:  # whatever a wrong stride or size makes the libraries raise
-        raise damaged(folder, f"no image fits through the network of config.json ({quoted(error)})") from error
+        raise damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
 
 def _check_tokenizer(folder: Path, tokenizer, config) -> None:
@@ -157,6 +157,6 @@ def _check_tokenizer(folder: Path, tokenizer, config) -> None:
         ids = text_ids(answer, tokenizer)
         known |= {*ids, *answer_ids(answer, tokenizer)}
         if tokenizer.decode(ids).strip() != answer:
-            raise damaged(folder, f"its tokenizer does not give back the answer {answer!r}")
+            raise damaged(folder, f"its tokenizer does not reproduce the answer {answer!r}")
     if wrong := [token for token in known if token is None or not 0 <= token < words]:
         raise damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")

@@ -61,7 +61,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
     for name, facts in files.items():
         plain = isinstance(facts, dict) and {"bytes", "sha256"} <= facts.keys() and Path(name).name == name
         if not plain or not name.endswith(".safetensors"):
-            raise damaged(folder, f"{CARD} says nothing useful of {describe(name)}")
+            raise damaged(folder, f"{CARD} has no valid entry for {describe(name)}")
         path = folder / name
         if not os.path.isfile(path):
             raise _missing(path)

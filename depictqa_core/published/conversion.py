@@ -87,7 +87,7 @@ def network_config(conversion: Conversion, settings: dict, short: int | None, lo
     bounds = layout.BOUNDS[conversion.sizes.abstractor is not None]
     size = {"short": short or bounds[0], "long": long or bounds[1], "min": 70, "multiple": conversion.clip_sizes.patch}
     if not 0 < size["short"] <= size["long"]:
-        raise CheckpointError(f"bounds of {size['short']} (short side) and {size['long']} (long side) make no sense")
+        raise CheckpointError(f"bounds of {size['short']} (short side) and {size['long']} (long side) are not possible")
     lora = {
         "r": conversion.sizes.rank,
         "lora_alpha": layout.LORA_ALPHA,
