@@ -1,4 +1,4 @@
-"""The node that compares models, LoRAs, samplers or prompts by their images."""
+"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
 
 from collections import Counter
 
@@ -10,7 +10,15 @@ from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
-from .inputs import MODEL_TOOLTIP, DepictQAModel, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import (
+    flatten,
+    model_input,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -31,7 +39,7 @@ class CompareModels(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                model_input(),
                 io.Image.Input("images", tooltip="Images of the first model, or of all models: a batch, or a list."),
                 io.String.Input(
                     "labels",

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from ..errors import DepictQAError, ImageError, quoted
-from ..images.files import load_pictures, lost
 from ..images.image import Picture, as_picture
+from ..images.image_files import load_pictures, lost
 from ..images.references import OTHER_SHAPE, Fitted
 from ..images.search import Found, search
 from ..reports import progress

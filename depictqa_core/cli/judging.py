@@ -4,8 +4,8 @@ from functools import partial
 
 from ..confidence import coverage_notices, reliable
 from ..errors import DepictQAError, ImageError, OutOfMemory
-from ..images.files import FilePicture
 from ..images.image import notices_of
+from ..images.image_files import FilePicture
 from ..images.references import common_size
 from ..images.search import left_out_lines
 from ..reports import text as reports

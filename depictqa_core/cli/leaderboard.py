@@ -7,8 +7,8 @@ from functools import partial
 from ..confidence import coverage_notices
 from ..errors import DepictQAError, ImageError, NothingToCompare, TaskError
 from ..images.equal_names import equal_names
-from ..images.files import load_pictures
 from ..images.image import notices_of
+from ..images.image_files import load_pictures
 from ..images.search import Found, LeftOut, left_out_lines, search
 from ..reports import text as reports
 from .inputs import open_judge, progress_bar, report_failures, skipped, without_lost
@@ -31,7 +31,7 @@ def compare_models(options) -> int:
         while True:
             labels = [found[picture.name] for picture in pictures]
             if len(set(labels)) < 2:
-                raise DepictQAError(f"{labels[0]} is the only folder with images: give at least two, one for each model")
+                raise DepictQAError(f"only {labels[0]} has images: give at least two folders, one for each model")
             groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
             named = [index for index, group in enumerate(groups) if group is not None]
             try:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DamagedFile, ImageError, quoted
-from .decode import opened
+from .damage_checks import opened
 from .pillow import MAX_PIXELS, is_bomb
 from .pixels import check_size, rgb_of_array, rgb_of_pil
 

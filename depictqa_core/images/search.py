@@ -87,11 +87,6 @@ def left_out_lines(left_out: Iterable[LeftOut], expected: bool = False) -> list[
     return lines
 
 
-def find_pictures(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> list[str]:
-    """``search`` without what was left out."""
-    return [*search(sources, recursive, leave_out).names]
-
-
 def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> Found:
     """Paths of images, as the user would write them. Every file is taken once, however often it is named.
 

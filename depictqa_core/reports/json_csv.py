@@ -3,9 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from ..results import (
-    Failure,
-)
+from ..results import Failure
 from ..storage.appending import csv_line
 from ..tasks import LABELS, LEVELS, NONE
 

@@ -5,16 +5,7 @@ from collections.abc import Sequence
 from ..calibration import CALIBRATED
 from ..confidence import reliable, uncovered
 from ..ranking.pair_selection import BUDGET, TOP_DECIDED, default_budget
-from ..results import (
-    Comparison,
-    Description,
-    Identification,
-    Leaderboard,
-    RankedPicture,
-    Ranking,
-    Score,
-    Standing,
-)
+from ..results import Comparison, Description, Identification, Leaderboard, RankedPicture, Ranking, Score, Standing
 from ..tasks import NONE
 from .text_table import common_folder, indented, printable, table, text_width
 

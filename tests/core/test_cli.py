@@ -18,7 +18,8 @@ from tiny import make_tiny_checkpoint
 from depictqa_core import load_judge
 from depictqa_core.cli import commands as cli
 from depictqa_core.cli import outputs
-from depictqa_core.images import files, search
+from depictqa_core.images import image_files as files
+from depictqa_core.images import search
 from depictqa_core.judge import Judge
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.reports import json_csv, progress, text_table
@@ -76,7 +77,7 @@ def test_ranked_pictures_need_not_stay_in_memory(depictqa, folder, monkeypatch):
 
 
 def test_rank_says_what_the_judge_says(depictqa, folder, checkpoint):
-    names = search.find_pictures([folder])
+    names = [*search.search([folder]).names]
     ranking = load_judge(checkpoint, "cpu").rank(names)
     facts = json.loads(depictqa("rank", folder, "--json")[1])
     assert [place["index"] for place in facts["results"]] == list(ranking.order)
@@ -177,11 +178,11 @@ def test_quiet_prints_nothing(depictqa, folder):
 
 
 def test_folders_are_searched_in_natural_order(folder):
-    assert search.find_pictures([folder]) == ["pics/X1.jpg", "pics/x2.png", "pics/x10.png"]
-    assert search.find_pictures([folder], recursive=True)[-1] == "pics/inner/deep.png"
-    assert search.find_pictures(["pics/x2.png", "absent.png"]) == ["pics/x2.png", "absent.png"]
-    assert search.find_pictures(["pics/x*.png"]) == ["pics/x2.png", "pics/x10.png"]
-    assert search.find_pictures([folder], leave_out=["./pics/x2.png"]) == ["pics/X1.jpg", "pics/x10.png"]
+    assert [*search.search([folder]).names] == ["pics/X1.jpg", "pics/x2.png", "pics/x10.png"]
+    assert [*search.search([folder], recursive=True).names][-1] == "pics/inner/deep.png"
+    assert [*search.search(["pics/x2.png", "absent.png"]).names] == ["pics/x2.png", "absent.png"]
+    assert [*search.search(["pics/x*.png"]).names] == ["pics/x2.png", "pics/x10.png"]
+    assert [*search.search([folder], leave_out=["./pics/x2.png"]).names] == ["pics/X1.jpg", "pics/x10.png"]
 
 
 def test_a_bad_picture_is_reported_and_the_rest_is_judged(depictqa, folder):

@@ -5,7 +5,7 @@ import re
 from depictqa_core import tasks
 
 from ..endpoint import Client
-from .answers import Source, endpoint_answers
+from .answer_files import Source, endpoint_answers
 from .metrics import mean
 from .sets import DETAILED, TestSet
 
@@ -32,7 +32,6 @@ KNOWN = (
     *("distortion_name", "severity", "distortion_names", "severities", "distortions_A", "distortions_B"),
 )
 """Fields of a record that say what is known of its images."""
-VERSIONS = ("v2", "v1")
 
 
 def detailed(test_set: TestSet) -> list[int]:

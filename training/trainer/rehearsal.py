@@ -19,7 +19,7 @@ from depictqa_core.storage.documents import read_json
 
 from ..dataset.records.descriptions import assessment
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import RECORD_BYTES
+from ..dataset.records.record_models import RECORD_BYTES
 from ..distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
 from .state import digest, replaced
 

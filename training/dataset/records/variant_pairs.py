@@ -1,4 +1,4 @@
-"""Chooses which two variants are compared: decided pairs of one scene, and pairs of different images."""
+"""Chooses which two variants are compared: decided pairs of one scene, and pairs of different pictures."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from . import labels
 
 
 @dataclass(frozen=True)
-class Shown:
+class SceneVariant:
     """A variant of scenes.jsonl with what its scene says about it (scene number, source image, reference file)."""
 
     scene: int
@@ -46,11 +46,11 @@ class Shown:
         return tuple(names) if len(names) <= 2 else None
 
 
-Decided = tuple[Shown, Shown, bool]
+Decided = tuple[SceneVariant, SceneVariant, bool]
 """Image A, Image B, and whether A is the better one."""
 
 
-def decided(shown: list[Shown], most: int, rng: np.random.Generator) -> list[Decided]:
+def decided(shown: list[SceneVariant], most: int, rng: np.random.Generator) -> list[Decided]:
     """Up to ``most`` decided pairs of a scene in random order, each side first in half of the cases."""
     found: list[Decided] = []
     pairs = list(combinations(shown, 2))
@@ -75,12 +75,12 @@ class CrossPairs:
 
     def __init__(self, pool: int):
         self._most = pool
-        self._pool: list[Shown] = []
+        self._pool: list[SceneVariant] = []
         self._seen = 0
         self._owed = 0
         self._made: set[frozenset[str]] = set()
 
-    def of(self, shown: list[Shown], count: int, rng: np.random.Generator) -> Iterator[Decided]:
+    def of(self, shown: list[SceneVariant], count: int, rng: np.random.Generator) -> Iterator[Decided]:
         """Pairs for one scene: ``count`` and what earlier scenes could not give, as far as partners are found."""
         self._owed += count
         yield from self._draw(shown, 10 * self._owed, rng)
@@ -95,7 +95,7 @@ class CrossPairs:
         """What is still missing after the last scene, if there are enough images of different sources."""
         yield from self._draw(self._pool, 50 * self._owed, rng)
 
-    def _draw(self, shown: list[Shown], tries: int, rng: np.random.Generator) -> Iterator[Decided]:
+    def _draw(self, shown: list[SceneVariant], tries: int, rng: np.random.Generator) -> Iterator[Decided]:
         for _ in range(tries if self._pool else 0):
             if not self._owed:
                 return

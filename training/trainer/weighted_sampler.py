@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 
-class Deck:
+class WeightedSampler:
     """The records of every step: a function of the step alone, the same on every process.
 
     Args:

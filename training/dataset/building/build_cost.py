@@ -8,14 +8,14 @@ from pathlib import Path
 from .factory import Sources
 from .plan import Plan
 from .samples import SampleMaker
-from .shards import one_thread
+from .shard import one_thread
 
 BYTES_PER_RECORD = 900
 """About what a line of samples and its records take in text files."""
 
 
 @dataclass(frozen=True)
-class Row:
+class SetCost:
     """One set (or the references): how many, seconds for each on one core, bytes on disk for each."""
 
     name: str
@@ -28,7 +28,7 @@ TRIAL, TRIAL_SECONDS = 16, 2.0
 """Samples that are tried of each set, and more until so much time went by: times of samples differ by a factor."""
 
 
-def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = TRIAL_SECONDS) -> list[Row]:
+def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = TRIAL_SECONDS) -> list[SetCost]:
     """Make some samples of every set in a temporary folder and take the mean processor time, on one core.
 
     Processor time, so that other work on the machine does not make the build look longer than it would be alone.
@@ -57,11 +57,11 @@ def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = T
             reference_bytes += now[1] - known[1]
             reference_seconds += max(0.0, first - again)
             _, written = _size(Path(folder) / set_name)
-            rows.append(Row(set_name, wanted.samples, again / made, written / (made + 1) + BYTES_PER_RECORD))
+            rows.append(SetCost(set_name, wanted.samples, again / made, written / (made + 1) + BYTES_PER_RECORD))
     if references:
         total = sum(row.count for row in rows)
         drawn = round(len(sources.names) * (1 - (1 - 1 / len(sources.names)) ** total))  # each at least once
-        rows.append(Row("references", drawn, reference_seconds / references, reference_bytes / references))
+        rows.append(SetCost("references", drawn, reference_seconds / references, reference_bytes / references))
     return rows
 
 
@@ -71,7 +71,7 @@ def _seconds(maker: SampleMaker, index: int) -> float:
     return time.process_time() - start
 
 
-def table(plan: Plan, rows: list[Row], workers: int) -> str:
+def table(plan: Plan, rows: list[SetCost], workers: int) -> str:
     """The planning table as text, one line for every set, with the rating sets and the total."""
     lines = [f"{'part':<24}{'samples':>10}{'ms each':>10}{f'time ({workers} cores)':>18}{'disk':>12}"]
     seconds = sum(row.count * row.seconds for row in rows)

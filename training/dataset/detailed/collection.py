@@ -12,10 +12,10 @@ from depictqa_core.errors import ImageError
 from depictqa_core.storage.documents import parse_json
 from training.concurrent_requests import Failure, ask_all
 from training.endpoint import Client, Reply, RequestRejected, request_body
-from training.files import append_text, writing
+from training.output_files import append_text, writing
 
-from ..build.plan import Plan
-from ..build.samples import KINDS, Kind, sample_store
+from ..building.plan import Plan
+from ..building.samples import KINDS, Kind, sample_store
 from .answer_checks import one_line, problem
 from .requests import TEMPERATURE, Expected, digest, expected, max_tokens, messages, request_text
 

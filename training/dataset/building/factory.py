@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from depictqa_core.storage.documents import named, read_json
-from training.dataset.records.models import RECORD_BYTES
-from training.files import write_text
+from training.dataset.records.record_models import RECORD_BYTES
+from training.output_files import write_text
 
+from .engines import run_shards
+from .ledger import Ledger, contents_digest, names_digest
 from .plan import Plan, PlanError
 from .samples import SampleMaker, sample_store
 from .scenes import find_sources
-from .shards import Ledger, Shard, contents_digest, names_digest, run_shards
+from .shard import Shard
 
 SHARD_SAMPLES = 100
 _SETTINGS = "dataset.json"

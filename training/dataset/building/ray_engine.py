@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 
-from .shards import BuildError, Shard, make_shard, one_thread
+from .shard import BuildError, Shard, make_shard, one_thread
 
 
 def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]]:

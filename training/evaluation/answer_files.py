@@ -15,7 +15,7 @@ from depictqa_core.tasks import RATING
 
 from ..concurrent_requests import ask_all
 from ..endpoint import Client
-from ..files import append_text, write_text
+from ..output_files import append_text, write_text
 from .sets import TestSet
 
 CHUNK = 64
@@ -104,7 +104,7 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
         for task_type, query, members in test_set.groups(indexes):
             task = tasks.task_of(query, tasks.setting(task_type).pair)
             for start in range(0, len(members), CHUNK):
-                kept, pictures, failures = test_set.shown(members[start : start + CHUNK])
+                kept, pictures, failures = test_set.readable(members[start : start + CHUNK])
                 ids = [test_set.records[index]["id"] for index in kept]
                 keep([failed(test_set.records[index]["id"], error) for index, error in failures.items()])
                 if not kept:

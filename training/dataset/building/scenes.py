@@ -10,11 +10,14 @@ from PIL import Image
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.images.image import as_picture
-from training.files import write_file
+from training.output_files import write_file
 
 from .delivery import SUFFIXES as SUFFIXES_OF
-from .native import NativeOptions, drawn_scene, photograph_scene
-from .shards import Ledger, Shard, Store, contents_digest, names_digest, run_shards
+from .engines import run_shards
+from .ledger import Ledger, contents_digest, names_digest
+from .native import drawn_scene, photograph_scene
+from .native_options import NativeOptions
+from .shard import Shard, Store
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
 __all__ = ["BuildReport", "Scene", "SceneError", "SceneOptions", "Variant", "build_scenes", "make_scene", "read_scenes"]
@@ -33,7 +36,7 @@ class BuildReport:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _SceneBuild:
     pictures: str
     out: str
     files: tuple[str, ...]
@@ -83,11 +86,11 @@ def build_scenes(
     folder = folder / split if (folder / split).is_dir() else folder
     only_drawn = isinstance(options, NativeOptions) and options.drawn == 1
     files = () if only_drawn else find_sources(folder)
-    plan = _Plan(str(folder), str(out_dir), files, int(seed), split, options or SceneOptions(), shard_scenes)
-    if not (ledger := Ledger(Path(plan.out) / _SETTINGS)).file.exists() and any(Path(out_dir).glob("scenes-*.jsonl")):
-        raise SceneError(f"{plan.out} holds scenes but no {_SETTINGS}; choose an empty folder")
-    ledger.open(_settings(plan))
-    missing = [Shard(plan.store, span, partial(_make_scene, plan)) for span in plan.store.missing(count)]
+    build = _SceneBuild(str(folder), str(out_dir), files, int(seed), split, options or SceneOptions(), shard_scenes)
+    if not (ledger := Ledger(Path(build.out) / _SETTINGS)).file.exists() and any(Path(out_dir).glob("scenes-*.jsonl")):
+        raise SceneError(f"{build.out} holds scenes but no {_SETTINGS}; choose an empty folder")
+    ledger.open(_settings(build))
+    missing = [Shard(build.store, span, partial(_make_scene, build)) for span in build.store.missing(count)]
     made = sum(len(shard.span) for shard in missing)
     done = count - made
     if progress:
@@ -123,37 +126,37 @@ def find_sources(folder: Path) -> tuple[str, ...]:
     return files
 
 
-def _make_scene(plan: _Plan, index: int, skipped: dict[str, str]) -> dict:
-    return _save(*_make(plan, index, skipped), index, plan, Path(plan.out))
+def _make_scene(build: _SceneBuild, index: int, skipped: dict[str, str]) -> dict:
+    return _save(*_make(build, index, skipped), index, build, Path(build.out))
 
 
-def _make(plan: _Plan, index: int, skipped: dict[str, str]) -> tuple[Scene, str]:
+def _make(build: _SceneBuild, index: int, skipped: dict[str, str]) -> tuple[Scene, str]:
     for attempt in range(1000):
         # A fresh generator per attempt: how far a failed one got must not matter for the next.
-        rng = np.random.default_rng([plan.seed, index, attempt] if attempt else [plan.seed, index])
-        native = isinstance(plan.options, NativeOptions)
-        if native and rng.random() < plan.options.drawn:
+        rng = np.random.default_rng([build.seed, index, attempt] if attempt else [build.seed, index])
+        native = isinstance(build.options, NativeOptions)
+        if native and rng.random() < build.options.drawn:
             try:
-                scene = drawn_scene(rng, plan.options)
+                scene = drawn_scene(rng, build.options)
                 return scene, f"drawn/{scene.kind}/{index:06d}"
             except SceneError:
                 continue
-        source = plan.files[int(rng.integers(len(plan.files)))]
+        source = build.files[int(rng.integers(len(build.files)))]
         try:
-            picture = as_picture(Path(plan.pictures) / source, name=source).rgb
-            return (photograph_scene if native else make_scene)(picture, rng, plan.options), source
+            picture = as_picture(Path(build.pictures) / source, name=source).rgb
+            return (photograph_scene if native else make_scene)(picture, rng, build.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
-    reason = next(iter(skipped.values()), "almost no damage is visible in the drawings")
-    raise SceneError(f"none of the images in {plan.pictures} can be used; the first was skipped because: {reason}")
+    reason = next(iter(skipped.values()), "nearly no damage changes the drawings")
+    raise SceneError(f"none of the pictures in {build.pictures} can be used; the first was skipped because: {reason}")
 
 
-def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict:
+def _save(scene: Scene, source: str, index: int, build: _SceneBuild, out: Path) -> dict:
     stem = f"images/{index // 1000:02d}/{index:06d}"
 
     def write(name: str, rgb: np.ndarray) -> str:
         def save(part: Path) -> None:
-            Image.fromarray(rgb).save(part, "PNG", compress_level=plan.options.png_level)
+            Image.fromarray(rgb).save(part, "PNG", compress_level=build.options.png_level)
 
         write_file(out / name, save)
         return name
@@ -176,10 +179,10 @@ def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict
             found["region"] = {"kind": region.kind, "area": region.area, "place": region.place, "mask": mask}
         return found
 
-    native = {"look": scene.look, "drawn": scene.kind} if isinstance(plan.options, NativeOptions) else {}
+    native = {"look": scene.look, "drawn": scene.kind} if isinstance(build.options, NativeOptions) else {}
     height, width = scene.reference.shape[:2]
     return {
-        "scene": index, "source": source, "split": plan.split,
+        "scene": index, "source": source, "split": build.split,
         "reference": write(f"{stem}_ref.png", scene.reference), "height": height, "width": width,
         **native,
         "variants": [
@@ -194,12 +197,12 @@ def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict
     }  # fmt: skip
 
 
-def _settings(plan: _Plan) -> dict:
+def _settings(build: _SceneBuild) -> dict:
     return {
-        "seed": plan.seed,
-        "split": plan.split,
-        "pictures": names_digest(plan.files),
-        "contents": contents_digest(plan.pictures, plan.files),
-        "shard_scenes": plan.shard_scenes,
-        "options": asdict(plan.options),
+        "seed": build.seed,
+        "split": build.split,
+        "pictures": names_digest(build.files),
+        "contents": contents_digest(build.pictures, build.files),
+        "shard_scenes": build.shard_scenes,
+        "options": asdict(build.options),
     }

@@ -17,13 +17,13 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.images.image import as_picture
 from depictqa_core.storage.rules import SWITCH, number, whole
 from training import distortions as catalogue
-from training.documents import data_model, field_of
-from training.files import write_file
+from training.output_files import write_file
+from training.validation import data_model, field_of
 
 from ..records import labels
 from . import measures
 from .measures import MIN_SIDE
-from .shards import Store
+from .shard import Store
 from .synthesis import SceneError, distort
 
 TRIES = 200

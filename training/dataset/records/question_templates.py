@@ -15,7 +15,7 @@ FORMS = ("open", "one", "two")
 
 
 @dataclass(frozen=True)
-class Identification:
+class IdentificationQuestion:
     """An identification question with its answer frames.
 
     Attributes:
@@ -60,150 +60,150 @@ class Rating:
 
 
 _SHARED = (
-    Identification(
+    IdentificationQuestion(
         "What {be} the {n}most critical image quality {x} in the evaluated image?", "issue",
         "The most critical quality issue in the image is {}.", "The most critical quality issues are {} and {}.",
         plain=True,
     ),
-    Identification(
+    IdentificationQuestion(
         "Which {n}{x} {be} most apparent in the evaluated image?", "distortion",
         "The most apparent distortion is {}.", "The most apparent distortions are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Name the {n}primary {x} of the evaluated image.", "degradation",
         "The primary degradation is {}.", "The primary degradations are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Identify the {n}main {x} that harm{s} the evaluated image.", "distortion",
         "{} is the main distortion that harms the image.", "{} and {} are the main distortions that harm the image.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Looking at the evaluated image, which {n}{x} stand{s} out the most?", "quality issue",
         "{} stands out the most.", "{} and {} stand out the most.",
     ),
-    Identification(
+    IdentificationQuestion(
         "In the evaluated image, what {be} the {n}leading {x}?", "quality problem",
         "The leading quality problem is {}.", "The leading quality problems are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Please tell me the {n}most severe {x} found in the evaluated image.", "degradation",
         "The most severe degradation in the image is {}.", "The most severe degradations are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Which {n}{x} lower{s} the quality of the evaluated image the most?", "distortion",
         "{} lowers the quality the most.", "{} and {} lower the quality the most.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Point out the {n}most noticeable {x} in the evaluated image.", "quality issue",
         "The most noticeable quality issue is {}.", "The most noticeable quality issues are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "What {be} the {n}key {x} present in the evaluated image?", "degradation",
         "The image has {} as its key degradation.", "The image has {} and {} as its key degradations.",
     ),
-    Identification(
+    IdentificationQuestion(
         "State the {n}{x} that affect{s} the evaluated image most strongly.", "distortion",
         "The image is affected by {} most strongly.", "The image is affected by {} and {} most strongly.",
     ),
-    Identification(
+    IdentificationQuestion(
         "From the viewer's side, what {be} the {n}most disturbing {x} in the evaluated image?", "quality problem",
         "The most disturbing problem to a viewer is {}.", "The most disturbing problems to a viewer are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Select the {n}{x} that best describe{s} the damage of the evaluated image.", "distortion",
         "The damage is best described as {}.", "The damage is best described as {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "What {be} the {n}dominant {x} that you can see in the evaluated image?", "quality issue",
         "I can see {} as the dominant quality issue.", "I can see {} and {} as the dominant quality issues.",
     ),
 )  # fmt: skip
 
 _WITH_REFERENCE = (
-    Identification(
+    IdentificationQuestion(
         "Compared to the reference, what {be} the {n}most critical {x} in the evaluated image?", "distortion",
         "The most critical distortion is {}.", "The most critical distortions are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Given the reference image, name the {n}most apparent {x} of the evaluated image.", "quality issue",
         "The most apparent quality issue is {}.", "The most apparent quality issues are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "With the reference as a guide, which {n}{x} {be} strongest in the evaluated image?", "degradation",
         "The strongest degradation is {}.", "The strongest degradations are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Set the evaluated image against the reference: what {be} the {n}main {x}?", "quality problem",
         "The main quality problem is {}.", "The main quality problems are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Relative to the reference image, which {n}{x} {be} present in the evaluated image?", "distortion",
         "The distortion present in the image is {}.", "The distortions present in the image are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Which {n}{x} make{s} the evaluated image differ most from the reference?", "degradation",
         "{} makes the largest difference.", "{} and {} make the largest difference.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Use the reference to find the {n}primary {x} of the evaluated image.", "quality issue",
         "The primary quality issue is {}.", "The primary quality issues are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "When the evaluated image is viewed next to the reference, what {be} the {n}clearest {x}?", "distortion",
         "The clearest distortion is {}.", "The clearest distortions are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "The reference is flawless. Which {n}{x} {be} added in the evaluated image?", "degradation",
         "The added degradation is {}.", "The added degradations are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Judging by the reference image, what {be} the {n}gravest {x} of the evaluated image?", "quality problem",
         "The gravest quality problem is {}.", "The gravest quality problems are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Report the {n}most obvious {x} of the evaluated image with respect to the reference.", "distortion",
         "The most obvious distortion is {}.", "The most obvious distortions are {} and {}.",
     ),
 )  # fmt: skip
 
 _WITHOUT_REFERENCE = (
-    Identification(
+    IdentificationQuestion(
         "Judging from the evaluated image alone, what {be} the {n}most critical {x}?", "distortion",
         "The most critical distortion is {}.", "The most critical distortions are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Examine the evaluated image and name its {n}most apparent {x}.", "quality issue",
         "Its most apparent quality issue is {}.", "Its most apparent quality issues are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Which {n}{x} would you repair first in the evaluated image?", "degradation",
         "I would repair {} first.", "I would repair {} and {} first.",
     ),
-    Identification(
+    IdentificationQuestion(
         "What {be} the {n}strongest {x} in the evaluated image?", "quality problem",
         "The strongest quality problem is {}.", "The strongest quality problems are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "The evaluated image may be damaged. Which {n}{x} can you recognize?", "distortion",
         "I can recognize {}.", "I can recognize {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Give the {n}most visible {x} of the evaluated image.", "degradation",
         "The most visible degradation is {}.", "The most visible degradations are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Considering only what is shown, which {n}{x} {be} present in the evaluated image?", "quality issue",
         "The quality issue present in the image is {}.", "The quality issues present in the image are {} and {}.",
     ),
-    Identification(
+    IdentificationQuestion(
         "What {be} the {n}principal {x} that you notice in the evaluated image?", "distortion",
         "I notice {} as the principal distortion.", "I notice {} and {} as the principal distortions.",
     ),
-    Identification(
+    IdentificationQuestion(
         "Determine the {n}{x} that hurt{s} the evaluated image most.", "quality problem",
         "{} hurts the image most.", "{} and {} hurt the image most.",
     ),
-    Identification(
+    IdentificationQuestion(
         "How is the evaluated image degraded? List the {n}top {x}.", "degradation",
         "The top degradation is {}.", "The top degradations are {} and {}.",
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.dataset.records.image_paths import image_path
-from training.dataset.records.models import read_record_list, record_problem, training_problem
+from training.dataset.records.record_models import read_record_list, record_problem, training_problem
 
 from . import ReaderError
 

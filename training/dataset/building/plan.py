@@ -3,10 +3,10 @@
 from dataclasses import field, fields, replace
 from pathlib import Path
 
-from depictqa_core.storage.documents import named, nearest
 from depictqa_core.errors import DepictQAError
+from depictqa_core.storage.documents import named, nearest
 from depictqa_core.storage.rules import Rule, number, one_of, whole
-from training.documents import NAME, checked, data_model, field_of, instance_of, optional, read_yaml
+from training.validation import NAME, checked, data_model, field_of, instance_of, optional, read_yaml
 
 from ..readers import READERS
 from ..records.format import FORMS, PUBLISHED_EXCLUDE, Mix

@@ -26,7 +26,7 @@ from depictqa_core.published.tensors import Tensors
 from depictqa_core.storage.documents import describe, nearest, read_text
 from depictqa_core.storage.rules import Rule, problem, whole
 
-from ..files import write_text
+from ..output_files import write_text
 from .state import digest
 from .tokenizer import train_tokenizer
 

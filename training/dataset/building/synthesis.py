@@ -13,6 +13,7 @@ from training import distortions as catalogue
 
 from ..records import labels
 from . import measures
+from .option_checks import freeze_lists, is_distribution, require_shares
 
 if TYPE_CHECKING:
     from .regions import Region
@@ -72,21 +73,15 @@ class SceneOptions:
     png_level: int = 1
 
     def __post_init__(self):
-        for name, value in vars(self).items():  # a YAML recipe gives lists and mappings
-            if isinstance(value, dict):
-                value = list(value.items())
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(tuple(v) if isinstance(v, list) else v for v in value))
+        freeze_lists(self)
         kinds = (self.pristine, self.single, self.double, self.ladder)
-        if min(kinds) < 0 or not math.isclose(sum(kinds), 1, abs_tol=1e-6):
+        if not is_distribution(kinds):
             raise ValueError(f"pristine, single, double and ladder must be shares with the sum 1, got {kinds}")
         if self.variants < 1 or self.pristine * self.variants > 1 + 1e-9:
             raise ValueError(
                 "variants must be at least 1 and pristine * variants at most 1 (one pristine copy per scene)"
             )
-        for name in ("resaved", "resaved_jpeg", "wide", "fixed_short"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, got {getattr(self, name)}")
+        require_shares(self, "resaved", "resaved_jpeg", "wide", "fixed_short")
         for name, low, high in (
             ("jpeg_quality", 1, 100),
             ("resize_factor", 0.1, 1),
@@ -104,7 +99,7 @@ class SceneOptions:
         if self.max_aspect < max(high, 1 / low):
             raise ValueError(f"max_aspect {self.max_aspect} is below the crop aspects {low:.3g}..{high:.3g}")
         unknown = [name for name, _ in self.filters if name not in _FILTERS]
-        if unknown or not math.isclose(sum(share for _, share in self.filters), 1, abs_tol=1e-6):
+        if unknown or not is_distribution([share for _, share in self.filters]):
             raise ValueError(f"filters must be shares with the sum 1 of {', '.join(_FILTERS)}, got {self.filters}")
 
 
