@@ -25,9 +25,9 @@ from .outputs import check_outputs, complain, notify, outputs_of, save_picture, 
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status (see the top of this file). A wrong command line is SystemExit(2)."""
+    """Run one command and return the exit status (see the module). A wrong command line raises SystemExit(2)."""
     options = parse(argv)
-    for stream in (sys.stdout, sys.stderr):  # file names and model answers may hold anything
+    for stream in (sys.stdout, sys.stderr):  # file names and model answers may contain any character
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except DepictQAError as error:
@@ -77,7 +77,7 @@ SHOW_EACH = {
 
 
 def _judge_each(options, ask) -> int:
-    """A verb that judges every image on its own: few are in memory at a time, however many there are."""
+    """Run a verb for single images; only a few images are in memory at a time."""
     found = _find(options)
     names, reference = found.names, _reference(options)
     results, failures, odd, stopped = [], [], [], None
@@ -91,7 +91,7 @@ def _judge_each(options, ask) -> int:
                 bar.offset = len(results) + len(failures)
                 try:
                     results += ask(judge, pictures, references, progress=bar)
-                except (OutOfMemory, ImageError):  # one is too large or gone; what was found of the others is known
+                except (OutOfMemory, ImageError):  # one is too large or was removed
                     for number, picture in enumerate(pictures):
                         try:
                             results += ask(judge, [picture], references and references[number])
@@ -100,7 +100,7 @@ def _judge_each(options, ask) -> int:
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise
-            stopped = error  # what was judged is written first
+            stopped = error  # the finished answers are written first
     _report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)
@@ -120,7 +120,7 @@ def _judge_each(options, ask) -> int:
 
 
 def _load(names: list[str], reference: Fitted) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
-    """``load_pictures`` with the reference of each image; one of another shape than that cannot be judged either."""
+    """Load images with the reference of each; images with another aspect ratio than the reference are failures."""
     for pictures, failures in load_pictures(names):
         fitting, references = [], []
         for picture in pictures:
@@ -318,7 +318,7 @@ def _import(options) -> int:
 
 
 def _self_test(options, show) -> None:
-    """Ask a new checkpoint about shipped images, and record in its card what its answers cover."""
+    """Test a new checkpoint on the sample images and store the coverage of its answers in its card."""
     from ..judge import load_judge
     from ..loading.checkpoint import record_self_test
 
@@ -348,7 +348,7 @@ VERBS = {
 
 
 def _flat(value, key: str = ""):
-    """The leaves of nested dicts and lists as (dotted key, value); lists of plain values stay one line."""
+    """Yield the leaves of nested dicts and lists as (dotted key, value); lists of plain values are one leaf."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _flat(item, f"{key}.{name}" if key else str(name))
@@ -371,7 +371,7 @@ def _find(options) -> Found:
 
 
 def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
-    """The image files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
+    """Find the image files of a leaderboard: file -> label (its folder as given), and the files left out."""
     found: dict[str, str] = {}
     left_out: list[LeftOut] = []
     known: dict[str, str] = {}
@@ -390,14 +390,14 @@ def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
 
 
 def _skipped(found: Found) -> dict:
-    """What is left out, for the JSON; nothing where everything is judged."""
+    """Return the files left out for the JSON; an empty dict if there are none."""
     return {"skipped": [one.to_dict() for one in found.left_out] or None}
 
 
 def _without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
-    """The indexes of the images that can still be read, after one of them could not while it was judged.
+    """Return the indexes of the images that can still be read, after one of them could not be read again.
 
-    The others are added to ``failures`` and named. Raises ``error`` where there are none, or nothing is left.
+    The others are added to ``failures`` and reported. Raise ``error`` if all can be read, or none.
     """
     gone = {failure.picture: failure for failure in lost(pictures)}
     kept = [index for index, picture in enumerate(pictures) if picture.name not in gone]
@@ -414,7 +414,7 @@ def _reference(options) -> Fitted:
 
 
 def _report_failures(failures: list[Failure], total: int) -> None:
-    """Name what cannot be judged; raises ImageError, with what is true of all of it, where nothing is left."""
+    """Report the images that cannot be judged; raise ImageError, with their common cause, if none can."""
     for failure in failures:
         complain(f"{failure.picture}: {failure.error}")
     if failures and len(failures) == total:
@@ -437,7 +437,7 @@ def _judge(options, bar: reports.ProgressBar):
         if options.cache is not None:
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
-    except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
+    except (RuntimeError, AssertionError) as error:  # raised by torch for an unusable device
         raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
 
 

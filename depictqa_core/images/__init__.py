@@ -1,4 +1,4 @@
-"""Images as the judge takes them: anything image-like becomes checked RGB; files, references, statistics of pixels."""
+"""Input images: anything image-like becomes checked RGB; files, references, pixel statistics."""
 
 from .image import WHOLE, Picture, SizePolicy, as_picture, as_pictures, centre, fit, notices_of, to_pixels
 

@@ -1,5 +1,4 @@
-"""Image files as a command line names them: files, folders, patterns, in natural order; which of them have the same
-name; reading those that can be."""
+"""Image files of a command line: files, folders and patterns in natural order; equal names; loading."""
 
 import fnmatch
 import glob
@@ -23,7 +22,7 @@ EXTENSIONS = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".mpo"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
-"""What a folder is searched for; files that are named one by one may end in anything."""
+"""Extensions that are searched for in folders; a file that is given by name may have any."""
 OTHER_EXTENSIONS = (
     *(".avci", ".avcs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".jxr", ".wdp", ".hdp", ".jls", ".jxs"),
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf"),
@@ -31,22 +30,22 @@ OTHER_EXTENSIONS = (
     *(".bpg", ".dds", ".fit", ".fits", ".flif", ".icns", ".ico", ".pcx", ".pic", ".pict", ".qoi", ".ras", ".sgi"),
     *(".svg", ".svgz", ".eps", ".wmf", ".emf", ".xbm", ".xpm", ".jpf", ".j2c", ".jpc", ".tiff64", ".cin", ".dpx"),
 )
-"""What images end in that a folder is not searched for."""
+"""Extensions of images that are not searched for in folders."""
 AT_ONCE = 32
-"""Most files that are read before they are judged."""
+"""Maximum number of files that are loaded before they are judged."""
 NAMED = 20
-"""Most files that one line about files that are left out names."""
+"""Maximum number of file names in a line about files that are left out."""
 PIXELS = ByteCache(192 * 2**20)
-"""Pixels of image files that were read lately."""
+"""LRU cache of the pixels of image files."""
 
 
 def natural_key(text: str) -> list:
-    """Sort key under which "x2" comes before "x10" and capitals do not matter."""
+    """Return a sort key under which "x2" comes before "x10" and case does not matter."""
     parts = re.split(r"(\d+)", text)
     return [(int(p), "") if i % 2 else (0, p.casefold()) for i, p in enumerate(parts)] + [(0, text)]
 
 
-# ---------------------------------------------------------------------- what files, folders and patterns name
+# ---------------------------------------------------------------------- searching files, folders and patterns
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ class LeftOut:
     """A file or folder that was found and is not judged.
 
     Attributes:
-        path: as the user would write it.
-        reason: why, as what is said of it: "is hidden".
-        expected: whether that is the ordinary rule for such files (hidden, no image, in a folder inside the folder).
+        path: the path as the user would write it.
+        reason: the reason as a predicate: "is hidden".
+        expected: whether it is left out by the normal rules (hidden, not an image, in a subfolder).
     """
 
     path: str
@@ -64,20 +63,20 @@ class LeftOut:
     expected: bool = False
 
     def to_dict(self) -> dict:
-        """Both as JSON values."""
+        """Return path and reason as JSON values."""
         return {"path": self.path, "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found: the image files to judge, in order, and everything that was left out."""
+    """The result of a search: the image files to judge, in order, and everything that was left out."""
 
     names: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
 
 
 class NoPictures(ImageError):
-    """A folder without image files; ``left_out`` is what it has instead."""
+    """A folder without image files; ``left_out`` has its other files."""
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]):
         super().__init__(message)
@@ -85,11 +84,11 @@ class NoPictures(ImageError):
 
 
 def left_out_lines(left_out: Iterable[LeftOut], expected: bool = False) -> list[str]:
-    """One line for every reason and folder: "photos: left out: 2.heic, 3.heic (reason)".
+    """Format one line per reason and folder: "photos: left out: 2.heic, 3.heic (reason)".
 
     Args:
-        left_out: what a search left out.
-        expected: whether what the ordinary rule leaves out is listed as well.
+        left_out: the files that a search left out.
+        expected: whether files that are left out by the normal rules are listed, too.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for one in left_out:
@@ -104,25 +103,27 @@ def left_out_lines(left_out: Iterable[LeftOut], expected: bool = False) -> list[
 
 
 def find_pictures(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> list[str]:
-    """``search`` without what was left out."""
+    """Return the paths found by ``search``."""
     return [*search(sources, recursive, leave_out).names]
 
 
 def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> Found:
-    """Paths of images, as the user would write them. Every file is taken once, however often it is named.
+    """Search for image files; every file is found once, even if it is given several times.
 
     Args:
-        sources: files, taken in this order whatever they are; folders, which give their image files (by extension,
-            hidden ones left out) in natural order; and patterns such as ``*.png``, where the shell does not expand
-            them, for files: ``**`` stands for any number of folders (links to a folder around them are not followed),
-            and a name that exists is never a pattern.
-        recursive: whether folders inside folders count, those that are links too; none is searched twice, so links may
-            go in circles.
-        leave_out: files that are not taken from folders (this run's own outputs).
+        sources: files with any extension, in this order; folders, with their image files (by extension, without hidden
+            ones) in natural order; and patterns such as ``*.png``, which match files: ``**`` matches any number of
+            folders (circular links are not followed). An existing name is never a pattern.
+        recursive: whether subfolders are searched, including links; no folder is searched twice, so circular links are
+            safe.
+        leave_out: files that are not found in folders (the outputs of this run).
+
+    Returns:
+        The paths as the user would write them, and everything that was left out.
 
     Raises:
-        ImageError: a folder without images, or a pattern that fits nothing.
-        OSError: a folder that is named cannot be opened.
+        ImageError: a folder has no images, or a pattern matches nothing.
+        OSError: a given folder cannot be opened.
     """
     names: dict[str, str] = {}  # by real path
     left_out: list[LeftOut] = []
@@ -136,7 +137,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
     for source in sources:
         if os.path.isdir(source):
             inside, others = _search_folder(source, recursive)
-            # What this run writes is not listed either: the same command must say the same when it is repeated.
+            # Outputs of this run are not listed either: a repeated command must print the same.
             own = [
                 LeftOut(path, "is an output of this command", True)
                 for path in inside
@@ -166,8 +167,10 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
 
 
 def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]:
-    """The image files of a folder, and what else is in it. Folders that are links come last, so that files are found
-    under the names without links where they have one."""
+    """Return the image files of a folder and its other contents.
+
+    Links to folders are searched last, so that files are found under names without links if possible.
+    """
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
     searched: dict[str, str] = {}  # by real path
@@ -210,13 +213,13 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
 
 
 def leads_around(folder: str) -> bool:
-    """Whether a folder is a link to one that it is in itself, so that following it would go in a circle."""
+    """Return whether a folder is a circular link: a link to a folder that contains it."""
     around = os.path.join(os.path.realpath(os.path.dirname(folder)), "")
     return os.path.islink(folder) and around.startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _expand(pattern: str) -> list[str]:
-    """What a pattern fits, in natural order; a part of it that exists as it stands is a name."""
+    """Return the matches of a pattern in natural order; a path component that exists literally is a name."""
     drive, rest = os.path.splitdrive(pattern)
     parts = re.split(r"[/\\]+" if os.altsep else "/+", rest)
     places = [drive + os.sep] if not parts[0] else [drive]
@@ -226,7 +229,7 @@ def _expand(pattern: str) -> list[str]:
 
 
 def _fitting(place: str, part: str) -> list[str]:
-    """What of a folder ("" is the working directory) fits one part of a pattern."""
+    """Return the entries of a folder ("" is the working directory) that match one component of a pattern."""
     literal = os.path.join(place, part)
     if os.path.lexists(literal):
         return [literal]
@@ -240,7 +243,7 @@ def _fitting(place: str, part: str) -> list[str]:
         return list(dict.fromkeys(folders))
     try:
         names = sorted(os.listdir(place or "."), key=natural_key)
-    except OSError:  # a file, or not ours to open
+    except OSError:  # a file, or without permission
         return []
     hidden = part.startswith(".")
     return [os.path.join(place, name) for name in fnmatch.filter(names, part) if hidden or not name.startswith(".")]
@@ -250,19 +253,17 @@ def _fitting(place: str, part: str) -> list[str]:
 
 
 def equal_names(folders: Sequence[str], names: Sequence[str]) -> tuple[list[str | None], list[LeftOut]]:
-    """Which files of different folders have the same name, so that their images are compared.
+    """Find files of different folders with the same name, whose images are compared.
 
-    Names are the same without their extensions, whatever their capitals and Unicode normal form. Where a folder then
-    has two files of one name, extensions count for that name; if these are the same too, capitals count; if there are
-    still two, both are left out.
+    Names are compared without extension, case and Unicode normal form. If a folder then has two files with one name,
+    the extension counts for that name; if it is the same too, case counts; if there are still two, both are left out.
 
     Args:
-        folders: of each file.
-        names: of each file, without folder.
+        folders: the folder of each file.
+        names: the name of each file, without folder.
 
     Returns:
-        for each file what it shares with those of the same name (the name as the first of them writes it), or None if
-        it is left out; and what is left out.
+        For each file its group (the name of the first file in it), or None if it is left out; and the files left out.
 
     >>> equal_names(["m1", "m1", "m2"], ["a.png", "b.png", "A.jpg"])[0]
     ['a', 'b', 'a']
@@ -305,21 +306,21 @@ RULES = (
     _folded,
     lambda name: unicodedata.normalize("NFC", name),
 )
-"""What must be equal for two names to be the same, from the loosest rule to the strictest."""
+"""Return the keys by which two names are equal, from the loosest rule to the strictest."""
 
 
 # ---------------------------------------------------------------------- reading
 
 
 class FilePicture(Picture):
-    """An image file that was read and checked once. Its pixels are read again when they are needed and gone: all
-    images of a run share ``PIXELS``, so a folder of any size fits into memory.
+    """A checked image file. Its pixels are in the cache ``PIXELS`` and are loaded again if needed, so that a folder of
+    any size fits into memory.
 
     Attributes:
-        name: the path, as the user wrote it.
+        name: the path as the user wrote it.
 
     Raises:
-        ImageError: by ``rgb`` as well, when the file was changed or removed in the meantime.
+        ImageError: the image cannot be judged; also raised by ``rgb`` if the file was changed or removed.
     """
 
     def __init__(self, name: str):
@@ -349,7 +350,7 @@ class FilePicture(Picture):
 
 
 def lost(pictures: Iterable[Picture]) -> list[Failure]:
-    """Which of some images that were read once cannot be read again, and why."""
+    """Return the images that cannot be read again, with the reason."""
     failures = []
     for picture in pictures:
         try:
@@ -360,9 +361,9 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
 
 
 def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
-    """Read image files, a few at a time: yields the images that can be read, and why the others cannot.
+    """Load image files in groups; yield the images of each group, and its failures.
 
-    No group has more than ``AT_ONCE`` files or (but for one large image) half of the pixels that are kept.
+    No group has more than ``AT_ONCE`` files or (except for one large image) half of the pixels in the cache.
     """
     pictures, failures, size = [], [], 0
     for name in names:

@@ -21,9 +21,9 @@ from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .decode import opened
 from .pillow import MAX_PIXELS, is_bomb
 
-# Bicubic interpolation of a 0..1 image overshoots by at most 0.45; a -1..1 or 0..255 image lies further out.
+# Bicubic interpolation of a 0..1 image overshoots by at most 0.45; -1..1 and 0..255 images exceed this.
 FLOAT_TOLERANCE = 0.5
-_SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program, or draws; they are no photographs
+_SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program or draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +31,9 @@ class Picture:
     """One checked image.
 
     Attributes:
-        rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
-        name: how errors and reports call it.
-        notices: what is odd about its file though it can be judged, one line each, without the name.
+        rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, not shared.
+        name: the name in errors and reports.
+        notices: warnings about its file, one line each, without the name.
 
     Raises:
         ImageError: ``rgb`` is not a uint8 array ``[H, W, 3]`` of at least one pixel.
@@ -54,7 +54,7 @@ class Picture:
 
     @cached_property
     def key(self) -> str:
-        """Content hash (32 hex digits) over shape and bytes: equal for equal pixels, whatever the name."""
+        """Content hash (32 hex digits) of shape and bytes: equal for equal pixels, independent of the name."""
         digest = hashlib.blake2b(repr(self.rgb.shape).encode(), digest_size=16)
         digest.update(self.rgb)
         return digest.hexdigest()
@@ -69,33 +69,33 @@ class Picture:
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
-    """The notices about the files of images, each once and with the name of its image."""
+    """Return the notices of images, each once and with the name of its image."""
     lines = (f"{picture.name}: {notice}" for picture in pictures if picture for notice in picture.notices)
     return [*dict.fromkeys(lines)]
 
 
 def as_picture(source, name: str = "picture") -> Picture:
-    """Check one image and bring it to 8-bit RGB.
+    """Check one image and convert it to 8-bit RGB.
 
     Args:
         source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
             torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
             3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
-        name: how errors and reports call it; a path that is given no name is called by its file name.
+        name: the name in errors and reports; a path without a name gets its file name.
 
-    Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped.
-    Alpha is laid over white. The EXIF orientation is applied, and colours are converted from the embedded profile, or
-    what the file says instead of one (PNG: cICP, gAMA and cHRM; AVIF: nclx; EXIF: Adobe RGB), to sRGB
-    (``colour_profiles``); arrays and tensors are taken as sRGB. Of an animated or many-page file the first frame
-    is taken, of an open PIL image the current one. A PIL image of mode ``I`` is read as 16 bit (older Pillow opens
-    16-bit grey PNGs so), mode ``F`` as floats in 0..1; 16-bit colour files are cut to their high bytes by Pillow. The
-    caller's data is neither kept nor changed, and files are decoded in any thread, whatever the process has set for
-    Pillow. Metadata that are damaged do not matter; a profile that is damaged is ignored and named in ``notices``.
+    Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped. Alpha
+    is blended onto white. The EXIF orientation is applied, and colours are converted to sRGB (``colour_profiles``) from
+    the embedded profile or its substitutes (PNG: cICP, gAMA and cHRM; AVIF: nclx; EXIF: Adobe RGB); arrays and tensors
+    are sRGB. The first frame of an animated or multi-page file is used, or the current frame of an open PIL image. A
+    PIL image of mode ``I`` is read as 16 bit (older Pillow opens 16-bit grey PNGs in this mode), mode ``F`` as floats
+    in 0..1; Pillow reduces 16-bit colour files to their high bytes. The caller's data are neither stored nor changed,
+    and decoding does not depend on the thread or on Pillow's process-wide settings. Damaged metadata do not matter; a
+    damaged profile is ignored and listed in ``notices``.
 
     Raises:
-        ImageError: missing, unreadable, truncated, damaged, empty, not finite, out of range, more than ``MAX_PIXELS``
-            (found before decoding), or of another shape or type.
+        ImageError: the image is missing, unreadable, truncated, damaged, empty, has NaN or Inf, is out of range, has
+            more than ``MAX_PIXELS`` (found before decoding), or has an invalid shape or type.
     """
     if isinstance(source, Picture):
         return source
@@ -114,15 +114,15 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     """Check one or many images.
 
     Args:
-        source: anything ``as_picture`` takes, a batch ``[B, H, W, C]``, or a list or tuple of these, kinds mixed.
-        name: images are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
-            path is called by its file name (by its whole path where files of two folders have the same name).
+        source: any source of ``as_picture``, a batch ``[B, H, W, C]``, or a list or tuple of these, also mixed.
+        name: images are named "name 1", "name 2", ... in the order of the input. A ``Picture`` keeps its name, and a
+            path is named by its file name (by its whole path if files of two folders have the same name).
 
     Returns:
         The images in the order of the input; an empty list gives an empty list.
 
     Raises:
-        ImageError: as ``as_picture``; the message names the image by its number. An empty batch is refused.
+        ImageError: as ``as_picture``, with the number of the image; or a batch is empty.
     """
     items = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
@@ -144,12 +144,12 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
 
 @dataclass(frozen=True)
 class SizePolicy:
-    """How large the network sees an image (facts section 1.1): only ever smaller, aspect kept, then padded with black.
+    """The input size of an image (facts section 1.1): downscaled only, with its aspect ratio, then padded with black.
 
     Attributes:
-        short: bound for the shorter side in pixels.
-        long: bound for the longer side in pixels.
-        min: smallest padded side in pixels.
+        short: maximum shorter side in pixels.
+        long: maximum longer side in pixels.
+        min: minimum padded side in pixels.
         multiple: padded sides are multiples of this (the patch size) in pixels.
 
     >>> SizePolicy().resized(1080, 1920), SizePolicy().padded(1080, 1920)
@@ -168,7 +168,8 @@ class SizePolicy:
                 raise ValueError(f"SizePolicy.{field} must be a whole number of pixels from 1, not {value!r}.")
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """The size before padding; never larger than the input, never below 1 (extreme aspects would round to 0)."""
+        """Return the size before padding; at most the input size, at least 1 (extreme aspect ratios would round to
+        0)."""
         low, high = min(height, width), max(height, width)
         if low < self.short and high < self.long:
             return height, width
@@ -176,14 +177,14 @@ class SizePolicy:
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """The final size of an image of this size; the same for an original and for its ``resized`` size."""
+        """Return the padded size of an image of this size; the same for an original and for its ``resized`` size."""
         sides = (max(self.min, side) for side in self.resized(height, width))
         return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
-        """The size of a resized image after a crop to these shares of its height and width (facts 7.3).
+        """Return the size of a resized image after a crop to these shares of its height and width (facts 7.3).
 
-        An image whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
+        An image with a shorter side of at most ``min`` is not cropped, and no side is cropped below ``min``.
         """
         if min(height, width) <= self.min:
             return height, width
@@ -191,11 +192,11 @@ class SizePolicy:
 
 
 WHOLE = (1.0, 1.0)
-"""Shares of height and width that are kept when nothing is cropped."""
+"""The shares of height and width of no crop."""
 
 
 def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE) -> np.ndarray:
-    """Resize (Pillow bicubic, antialiased), crop, pad with centred black; an odd pixel goes to the bottom or right.
+    """Resize (Pillow bicubic, antialiased), crop, and center on black padding; an odd pixel is at the bottom or right.
 
     Args:
         keep: shares of height and width in a centred crop, for training only.
@@ -217,13 +218,13 @@ def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE)
 
 
 def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle ``[height, width, 3]`` of an array ``[H, W, 3]``, as a view."""
+    """Return the center ``[height, width, 3]`` of an array ``[H, W, 3]`` as a view."""
     top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
     return rgb[top : top + height, left : left + width]
 
 
 def to_pixels(rgb_uint8: np.ndarray, mean, std):
-    """uint8 ``[H, W, 3]`` to a torch.float32 tensor ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
+    """Convert uint8 ``[H, W, 3]`` to float32 ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
     import torch
 
     pixels = (rgb_uint8 / 255.0 - np.asarray(mean, np.float64)) / np.asarray(std, np.float64)
@@ -231,14 +232,14 @@ def to_pixels(rgb_uint8: np.ndarray, mean, std):
 
 
 def _split(source, label: str) -> list:
-    """The images in one source, unread: the planes of a batch, or the source itself."""
+    """Split a source into single images without loading them: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
         return [source]
-    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    torch = sys.modules.get("torch")  # a tensor exists only if torch is imported
     if torch is not None and isinstance(source, torch.Tensor):
         try:
             source = source.detach().cpu()
-            # numpy has neither bfloat16 nor the 8-bit floats
+            # numpy has neither bfloat16 nor 8-bit floats
             source = (source.float() if source.is_floating_point() and source.element_size() < 4 else source).numpy()
         except Exception as error:
             raise ImageError(f"{label}: cannot be read ({quoted(error)}); give a dense tensor [H, W, C].") from error
@@ -264,7 +265,7 @@ def _split(source, label: str) -> list:
 
 
 def _checked(source, label: str) -> Picture:
-    """A Image of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    """Convert a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
     if isinstance(source, Image.Image):
         rgb, notices = _pil_to_rgb(source, label)
         return Picture(rgb, label, notices)
@@ -272,7 +273,7 @@ def _checked(source, label: str) -> Picture:
 
 
 def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
-    """A new uint8 [H, W, 3] of a numpy array [H, W] or [H, W, C].
+    """Convert a numpy array [H, W] or [H, W, C] to a new uint8 [H, W, 3].
 
     Raises:
         ProfileError: the profile cannot be used.
@@ -297,7 +298,7 @@ def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.
 
 
 def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
-    """Any allowed dtype to uint8 of the same shape (maybe the caller's own array, which is only read)."""
+    """Convert any allowed dtype to uint8 of the same shape (possibly the caller's array, which is only read)."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if array.dtype == np.uint8:
         return array
@@ -322,13 +323,13 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
 
 
 def _load(path: Path, label: str, name: str) -> Picture:
-    """The first frame of an image file."""
+    """Load the first frame of an image file."""
     try:
         if path.is_dir():
             raise ImageError(f"{label}: is a folder; give an image file.")
         if not path.exists():
             raise ImageError(f"{label}: no such file; check the path.")
-        if not path.is_file():  # a pipe would block for ever
+        if not path.is_file():  # a pipe would block forever
             raise ImageError(f"{label}: is not a regular file.")
         with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
@@ -339,21 +340,21 @@ def _load(path: Path, label: str, name: str) -> Picture:
         raise ImageError(f"{label}: {error}; save or download it again.") from error
     except ImageError:
         raise
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+    except Exception as error:  # Pillow may raise any exception for damaged files
         if is_bomb(error):
             raise ImageError(f"{label}: exceeds the limit of {MAX_PIXELS} pixels; make it smaller first.") from error
-        if type(error).__name__ == "UnidentifiedImageError":  # its text names an object of Python, not the file
+        if type(error).__name__ == "UnidentifiedImageError":  # its text has a Python object, not the file
             raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
         raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
 def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels of a PIL image as uint8 [H, W, 3], and what is odd about it."""
+    """Convert a PIL image to uint8 [H, W, 3], and return notices about it."""
     _check_size(image.height, image.width, label)
     try:
         image.load()
-        _check_size(image.height, image.width, label)  # what is in an icon may be larger than the icon says
-        with contextlib.suppress(Exception):  # an orientation that nobody can read turns nothing
+        _check_size(image.height, image.width, label)  # the image in an icon may be larger than the header says
+        with contextlib.suppress(Exception):  # an invalid orientation is ignored
             image = ImageOps.exif_transpose(image)
         profile, notices = image.info.get("icc_profile"), []
         if "icc_profile" in image.info and not profile:
@@ -373,7 +374,7 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _is_adobe_rgb(image) -> bool:
-    """Whether EXIF says that the colours are Adobe RGB, as cameras do that embed no profile."""
+    """Return whether EXIF declares Adobe RGB, as cameras do that embed no profile."""
     with contextlib.suppress(Exception):  # damaged metadata do not matter
         exif = image.getexif()
         space = exif.get_ifd(0x8769).get(0xA001)
@@ -382,7 +383,7 @@ def _is_adobe_rgb(image) -> bool:
 
 
 def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
-    """The arguments of ``_to_rgb`` for a PIL image."""
+    """Return the arguments of ``_to_rgb`` for a PIL image."""
     transparent = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.array(image)
