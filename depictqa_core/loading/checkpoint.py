@@ -1,7 +1,7 @@
-"""The checkpoint folder: one format for every judge, written whole and read strictly.
+"""The checkpoint folder: one format for every judge, saved completely and loaded strictly.
 
-A folder holds ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json`` (name,
-version, licence, what it was trained on, size and SHA-256 of each weight file, and SHA-256 of the tokenizer's files).
+A folder has ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json``, the card:
+name, version, licence, training data, size and SHA-256 of each weight file, and SHA-256 of the tokenizer's files.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from .device_placement import QUANTISED, check_device, loading_options
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
-"""What the included model is called wherever a checkpoint is taken, unless there is a folder of that name."""
+"""Names of the bundled model wherever a checkpoint is expected, unless there is a folder of that name."""
 CARD = "depictqa.json"
 SELF_TEST = "self_test"
 """Entry of a card: task -> coverage 0..1 of the self-test."""
@@ -44,22 +44,23 @@ class Checkpoint:
 
 
 def checkpoint_folder(name: str | Path | None) -> Path:
-    """The folder of a checkpoint: the included one for None and ``BUNDLED_NAMES``, else what was given, unchecked."""
+    """Return the folder of a checkpoint: the bundled one for None and ``BUNDLED_NAMES``, else the given one,
+    unchecked."""
     bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
     return BUNDLED if bundled else Path(name)
 
 
 def describe_checkpoint(folder: str | Path | None) -> dict:
-    """The card of a checkpoint folder, checked: every weight file is there in its full size.
+    """Return the checked card of a checkpoint folder: every weight file exists with its full size.
 
     Args:
-        folder: as ``checkpoint_folder`` takes it.
+        folder: as in ``checkpoint_folder``.
 
     Raises:
-        CheckpointError: the folder is no checkpoint, or a file of it is missing or cut short.
+        CheckpointError: the folder is not a checkpoint, or a file of it is missing or truncated.
     """
     folder = checkpoint_folder(folder)
-    if os.path.isfile(folder):  # of os.path, which says no where pathlib raises: a name too long, a NUL in it
+    if os.path.isfile(folder):  # os.path returns False where pathlib raises: a name too long, a NUL in it
         pickled = any(folder.match(pattern) for pattern in PICKLES)
         hint = f"a pickle, {_import_hint(folder, folder.with_suffix(''))}" if pickled else "a file"
         raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
@@ -87,7 +88,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         if path.stat().st_size != facts["bytes"]:
             raise _damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {describe(facts['bytes'])}")
     config = _read_json(folder / "config.json")
-    # Checked here: from a foreign or empty config transformers would build a network of default size, 7 billion weights
+    # Checked here: transformers would build a default network, 7 billion weights, from a foreign or empty config
     if config.get("model_type") != "depictqa":
         raise CheckpointError(
             f"checkpoint '{folder.name}' is not a DepictQA checkpoint: its config.json belongs to another model"
@@ -99,7 +100,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
 
 
 def _import_hint(pickle: Path, name: Path) -> str:
-    """What to do with a pickle that stands where a checkpoint named ``name`` should."""
+    """Return the advice for a pickle at the place of a checkpoint named ``name``."""
     if not pickle.name.startswith("ckpt"):
         return "which is never loaded directly"
     return (
@@ -114,13 +115,13 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
 
     Args:
         folder: a checkpoint folder, or one of ``BUNDLED_NAMES``.
-        device: torch device; "balanced" or "sequential" for all of them together; or a device map (module -> device).
+        device: torch device; "balanced" or "sequential" for all devices; or a device map (module -> device).
         dtype: "float32", "float16" or "bfloat16"; or "int8" or "int4", which quantise the language model (they need
             the package bitsandbytes).
 
     Raises:
-        CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
-            that cannot be had.
+        CheckpointError: the folder is missing, incomplete or damaged, its weights do not fit the configuration, or the
+            device or dtype is not available.
         PackageError: a package that this checkpoint needs is missing or too old.
     """
     folder = checkpoint_folder(folder)
@@ -134,26 +135,26 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
 
         from ..network.config import DepictQAConfig
         from ..network.model import DepictQAModel
-    except Exception as error:  # transformers raises whatever its own imports raised
+    except Exception as error:  # transformers raises any error of its own imports
         raise mismatch(error) from error
     try:
-        with quiet(), torch.device("cpu"):  # whatever device is the default of the process
+        with quiet(), torch.device("cpu"):  # independent of the default device of the process
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
             _refuse_misfits(folder, config, card["files"])
             options = loading_options(config, device, dtype)
             model = DepictQAModel.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
-            # Never run code that lies beside the weights, nor ask the terminal whether to.
+            # Never run code in the folder of the weights, and never ask the user whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
             _check_tokenizer(folder, tokenizer, config)
     except DepictQAError:
         raise
-    except Exception as error:  # whatever the libraries raise, the person gets one clear line
-        # bitsandbytes is no package that is always needed: the message about its formats names it
+    except Exception as error:  # any error of the libraries becomes one clear line
+        # bitsandbytes is optional: the message about its formats names it
         broken = import_failed(error) and "bitsandbytes" not in str(error)
         raise (mismatch(error) if broken else _unreadable(folder, device, dtype, error)) from error
     wanted = options["torch_dtype"]
     if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
-        model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
+        model.to(wanted)  # transformers 4 does not convert all tensors of a folder with mixed dtypes
     model.eval()
     if "device_map" not in options:
         try:
@@ -177,9 +178,9 @@ def _unreadable(folder: Path, device, dtype: str, error: Exception) -> Checkpoin
 
 
 def _refuse_misfits(folder: Path, config, files) -> None:
-    """Weights that are missing, left over or of another shape would leave parts of the network random.
+    """Reject missing, unexpected or wrongly shaped weights, which would leave parts of the network random.
 
-    Told from the headers of the files, because what the libraries report depends on version and device.
+    This reads the headers of the files, because the reports of the libraries depend on version and device.
     """
     import torch
     from safetensors import safe_open
@@ -193,7 +194,7 @@ def _refuse_misfits(folder: Path, config, files) -> None:
     with torch.device("meta"):
         model = DepictQAModel(config)
     network = model.state_dict(keep_vars=True)
-    same = {}  # tied weights are one tensor of several names, any of which will do
+    same = {}  # tied weights are one tensor with several names, any of which is enough
     for name, tensor in network.items():
         same.setdefault(id(tensor), []).append(name)
     misfits = {
@@ -212,9 +213,9 @@ def _refuse_misfits(folder: Path, config, files) -> None:
 
 
 def _refuse_geometry(folder: Path, model) -> None:
-    """The tower and the connector must get the smallest image through.
+    """Check that the smallest image fits through tower and connector.
 
-    Strides, paddings and sizes of inputs leave no trace in the weights. On the meta device this costs nothing.
+    Strides, paddings and input sizes cannot be checked by the weights. On the meta device this costs nothing.
     """
     import torch
 
@@ -229,12 +230,12 @@ def _refuse_geometry(folder: Path, model) -> None:
             if not pooled.numel():
                 raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)
-    except Exception as error:  # whatever a wrong stride or size makes the libraries raise
+    except Exception as error:  # a wrong stride or size may raise any error
         raise _damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
 
 def _check_tokenizer_files(folder: Path, card: dict) -> None:
-    """Refuse changed files of the tokenizer: one wrong byte in a special token makes prompts that no model has seen."""
+    """Reject changed files of the tokenizer: one wrong byte in a special token makes prompts unlike the training's."""
     for name, digest in card.get("tokenizer", {}).items():
         path = folder / name
         if Path(name).name != name or not os.path.isfile(path):
@@ -244,7 +245,7 @@ def _check_tokenizer_files(folder: Path, card: dict) -> None:
 
 
 def _check_tokenizer(folder: Path, tokenizer, config) -> None:
-    """Refuse a tokenizer that cannot write the prompts and answers, or has ids beyond the words of the network."""
+    """Reject a tokenizer that cannot encode the prompts and answers, or has ids beyond the network's vocabulary."""
     from .. import tasks
     from ..prompts import answer_ids, fixed_strings, text_ids
 
@@ -271,7 +272,7 @@ def _damaged(folder: Path, what: str) -> CheckpointError:
 
 
 def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
-    """Write a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
+    """Save a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
@@ -283,7 +284,7 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
 
 
 def _name_tokenizer_class(path: Path) -> None:
-    """Name the class as every supported transformers knows it: 4.x and 5.x each write one that the other lacks."""
+    """Set the class name that all versions of transformers have: 4.x and 5.x each write one that the other lacks."""
     settings = _read_json(path)
     if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -291,7 +292,7 @@ def _name_tokenizer_class(path: Path) -> None:
 
 
 def write_card(folder: Path, card: dict) -> dict:
-    """Write the card of a folder whose weights are in place, with their file facts; returns the whole card."""
+    """Write the card of a folder with weights, with their file facts, and return the whole card."""
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
@@ -302,7 +303,7 @@ def write_card(folder: Path, card: dict) -> dict:
 
 
 def record_self_test(folder: str | Path, coverage: dict[str, float]) -> dict:
-    """Write the coverage of a self-test (``Judge.self_test``) into the card of a folder; returns the whole card."""
+    """Store the coverage of a self-test (``Judge.self_test``) in the card of a folder, and return the whole card."""
     path = Path(folder) / CARD
     card = {**_read_json(path), SELF_TEST: {task: float(f"{share:.3g}") for task, share in coverage.items()}}
     write_file(path, json.dumps(card, indent=1) + "\n")
@@ -310,7 +311,7 @@ def record_self_test(folder: str | Path, coverage: dict[str, float]) -> dict:
 
 
 def self_test_notices(card: dict) -> list[str]:
-    """What a checkpoint's recorded self-test warns of; an imported one that has none is named as well."""
+    """Return warnings about a checkpoint's stored self-test, or about an imported one without it."""
     found, name = card.get(SELF_TEST), card.get("name")
     if not isinstance(found, dict):
         remedy = "run depictqa info --self-test on its folder"
@@ -327,7 +328,7 @@ def self_test_notices(card: dict) -> list[str]:
 
 
 def supported(folder: str | Path | None) -> str:
-    """What questions a checkpoint states that it supports, in words."""
+    """Describe the questions that a checkpoint supports, in words."""
     config = _read_json(checkpoint_folder(folder) / "config.json")
     names = config.get("tasks") or ("identification", "assessment", "rating", "comparison")
     own = "in any words" if config.get("free_questions", True) else "only in the words of its training questions"
@@ -336,7 +337,8 @@ def supported(folder: str | Path | None) -> str:
 
 
 def verify_checkpoint(folder: str | Path | None) -> dict:
-    """``describe_checkpoint``, and the SHA-256 of all files that the card names; CheckpointError if one differs."""
+    """Return ``describe_checkpoint`` after comparing the SHA-256 of all files in the card; raise CheckpointError if one
+    differs."""
     folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
     for name, facts in card["files"].items():
@@ -347,7 +349,7 @@ def verify_checkpoint(folder: str | Path | None) -> dict:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -356,16 +358,16 @@ def file_hash(path: Path) -> str:
 
 
 def text_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex, with line ends as LF: tools such as Git change those of text files."""
+    """Return the SHA-256 of a file, in hex, with LF line ends: tools such as Git change those of text files."""
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 @contextmanager
 def quiet():
-    """Load without transformers' own progress bars and notices: the person sees ours.
+    """Turn off the progress bars and notices of transformers while loading.
 
-    A panic in the Rust code of tokenizers or safetensors is raised as RuntimeError: its own class is no Exception, so
-    nobody would catch it.
+    A panic in the Rust code of tokenizers or safetensors is raised as RuntimeError: its class is not a subclass of
+    Exception, so it would not be caught.
     """
     from transformers.utils import logging
 

@@ -1,7 +1,7 @@
-"""Importer of the published DepictQA-Wild weights: CLIP, Vicuna and a delta become one ordinary checkpoint folder.
+"""Convert the published DepictQA-Wild weights (CLIP, Vicuna and a delta) to one checkpoint folder.
 
-Nothing is loaded whole: tensors go from the files they were published in to new safetensors shards one by one, so the
-import needs little more memory than one shard. Source: facts 2.
+Tensors are converted one at a time to new safetensors shards, so the import needs little more memory than one shard.
+Source: facts 2.
 """
 
 import json
@@ -27,9 +27,9 @@ from .tensors import Tensors, model_files, open_tensors, refuse_damaged, refuse_
 
 SHARD_BYTES = 2**29
 REST_BYTES = 2**24
-"""Room for what a checkpoint holds beside its weights: tokenizer, configuration, card."""
+"""Disk space for the other files of a checkpoint: tokenizer, configuration, card."""
 STORED = "stored"
-"""Keep every tensor in the number format of its file."""
+"""Keep the dtype of every tensor."""
 LICENCES = {
     "clip": "MIT (OpenAI CLIP)",
     "llm": "Llama 2 Community License (Vicuna-7B-v1.5, built on LLaMA 2)",
@@ -60,27 +60,27 @@ def import_published(
     report: Report = lambda line: None,
     short_questions: bool = False,
 ) -> dict:
-    """Write a checkpoint folder from published weights.
+    """Convert published weights to a checkpoint folder.
 
     Args:
         clip: OpenAI's ``ViT-L-14.pt``, a plain state dict or safetensors file of it, or a ``CLIPVisionModel`` folder.
         llm: the folder of Vicuna-7B-v1.5 (shards of safetensors or pickles, config, tokenizer).
-        delta: a published ``ckpt.pt``, or the folder that holds it; a function makes one for the sizes of the others.
+        delta: a published ``ckpt.pt``, or its folder; or a function that makes one for the sizes of the others.
         out: the folder to write, which must be new or empty; None only checks the files.
-        dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" as they are in their files.
-        merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
-        short, long: other bounds of the image's sides in pixels than the ones of the training.
+        dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" to keep them as they are.
+        merge: merge LoRA into the weights of the language model (in fp32).
+        short, long: maximum sides of images in pixels, if different from the training.
         report: called with a line about every step.
-        short_questions: whether the delta has also learned short questions of other kinds (``tasks.QUESTION``), as the
-            one trained with Q-Instruct has; the files do not tell.
+        short_questions: whether the delta supports short questions of other kinds (``tasks.QUESTION``), like the one
+            trained with Q-Instruct; the files do not show this.
 
     Returns:
-        the card of the checkpoint.
+        The card of the checkpoint.
 
     Raises:
-        CheckpointError: a file that is missing, damaged (its checksums do not match, or a tensor contains NaN or Inf),
-            unsafe, or does not fit, with the names of its misfits.
-        StorageError: the disk has too little room, or cannot be written.
+        CheckpointError: a file is missing, damaged (its checksums do not match, or a tensor contains NaN or Inf),
+            unsafe, or does not fit; the message has the tensors.
+        StorageError: there is not enough free disk space, or the folder cannot be written.
     """
     if dtype not in (STORED, *DTYPES):
         raise CheckpointError(f"unknown dtype '{dtype}': choose one of {STORED}, {', '.join(DTYPES)}")
@@ -146,7 +146,7 @@ def import_published(
         return write_card(work, _card(out.name, plan, sources, merge, dtype))
 
 
-# ---------------------------------------------------------------------- what goes where
+# ---------------------------------------------------------------------- tables of tensors
 
 
 class _Plan:
@@ -160,16 +160,16 @@ class _Plan:
         self.written_delta = {name: e for name, e in self.delta.items() if not (merge and ".lora_" in name)}
 
     def targets(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor of our network, and its shape."""
+        """Return the shape of every tensor of our network by name."""
         entries = [*self.clip.values(), *self.language.values(), *self.written_delta.values()]
         return {target: entry.target_shape for entry in entries for target in entry.targets}
 
 
 def check_network(config: DepictQAConfig, plan: _Plan) -> int:
-    """Build the network without memory and compare it with the tables; returns the number of its tensors.
+    """Build the network on the meta device, compare it with the tables, and return the number of its tensors.
 
     Raises:
-        CheckpointError: the tables and the network differ, which is a fault of this program or of a library version.
+        CheckpointError: the tables and the network differ, which is a bug in this program or in a library.
     """
     from ..network.model import DepictQAModel
 
@@ -182,7 +182,7 @@ def check_network(config: DepictQAConfig, plan: _Plan) -> int:
 
 
 def full_size_config(abstractor: bool) -> DepictQAConfig:
-    """The configuration of a published checkpoint at full size, LoRA kept apart."""
+    """Return the configuration of a published checkpoint at full size, with separate LoRA weights."""
     return _config(_full_plan(Abstractor() if abstractor else None, True, False), FULL_SIZE, None, None)
 
 
@@ -191,10 +191,10 @@ def _full_plan(abstractor: Abstractor | None, openai: bool, merge: bool) -> _Pla
 
 
 def check_layout() -> list[str]:
-    """Compare the published layouts with our network at full size, from configuration alone.
+    """Compare the published layouts with our network at full size, from the configuration alone.
 
     Returns:
-        one line for each layout and way to import it.
+        One line for each layout and way to import it.
 
     Raises:
         CheckpointError: names or shapes differ.
@@ -244,7 +244,8 @@ def _config(plan: _Plan, settings: dict, short: int | None, long: int | None) ->
 
 
 def _language_settings(folder: Path) -> dict:
-    """The settings of a LLaMA config that shape the network, in words that all versions of transformers know."""
+    """Return the settings of a LLaMA config that define the network, with names that all versions of transformers
+    have."""
     if not folder.is_dir():
         raise CheckpointError(f"language model '{folder}' is not a folder: give the whole folder of Vicuna-7B-v1.5")
     try:
@@ -308,7 +309,7 @@ def _open_clip(path: Path) -> tuple[list[Path], list[Tensors]]:
 
 
 def _without_rotary(tensors: Tensors) -> Tensors:
-    """Vicuna's files also hold rotary frequencies, which every version of transformers computes itself."""
+    """Remove the rotary frequencies in Vicuna's files, which every version of transformers computes itself."""
     kept = {name: shape for name, shape in tensors.shapes.items() if not name.endswith(".rotary_emb.inv_freq")}
     return Tensors(tensors.path, kept, tensors.read)
 
@@ -324,7 +325,7 @@ def _shapes(parts) -> dict[str, tuple[int, ...]]:
 
 
 def _written_bytes(tensors: Tensors, table: Table, dtype: torch.dtype | None) -> int:
-    """Check the values of all tensors of a file; returns how many bytes those that a table names will take."""
+    """Check the values of all tensors of a file, and return the total size in bytes of those in a table."""
     stored = {name: found for name, found in refuse_infinite(tensors).items() if name in table}
     for name, found in stored.items():
         if not found.is_floating_point:
@@ -336,7 +337,7 @@ def _written_bytes(tensors: Tensors, table: Table, dtype: torch.dtype | None) ->
 
 
 class _Writer:
-    """Writes tensors to safetensors shards of limited size as they come."""
+    """Writes a stream of tensors to safetensors shards of limited size."""
 
     def __init__(self, folder: Path, dtype: torch.dtype | None):
         self.folder, self.dtype = folder, dtype
@@ -345,7 +346,7 @@ class _Writer:
         self.shards: list[list[str]] = []
 
     def convert(self, source: Tensors, table: Table, change: Callable | None = None) -> None:
-        """Write all tensors of a file that a table names."""
+        """Write all tensors of a file that are in a table."""
         for name in source.shapes:
             if name not in table:
                 continue
@@ -359,7 +360,7 @@ class _Writer:
                 self.add(target, row, dtype)
 
     def add(self, name: str, tensor: torch.Tensor, dtype: torch.dtype) -> None:
-        # Always a copy: a view into a mapped file would keep that file in memory, and be written with its neighbours.
+        # Always a copy: a view into a mapped file would keep that file in memory, and be written as a whole.
         tensor = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name} has values that {dtype} cannot hold: import as float32 or bfloat16")
@@ -374,14 +375,14 @@ class _Writer:
             with readable_file_errors(path):
                 try:
                     save_file(self.held, str(path), metadata={"format": "pt"})
-                except SafetensorError as error:  # so it reports a full disk
+                except SafetensorError as error:  # raised for a full disk
                     raise OSError(quoted(error)) from None
             self.shards.append(list(self.held))
             self.total += self.bytes
             self.held, self.bytes = {}, 0
 
     def finish(self, wanted: dict[str, tuple[int, ...]]) -> None:
-        """Name the shards and write their index; every wanted tensor must have come."""
+        """Name the shards and write their index; check that every tensor was written."""
         self.flush()
         written = {name for shard in self.shards for name in shard}
         if written != set(wanted):
@@ -398,7 +399,7 @@ class _Writer:
 
 
 def _merger(delta: Tensors, plan: _Plan) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """Adds what LoRA learned to a weight of the language model, in fp32."""
+    """Return a function that adds the LoRA update to a weight of the language model, in fp32."""
     scale = layout.LORA_ALPHA / plan.sizes.rank
 
     def merge(name: str, weight: torch.Tensor) -> torch.Tensor:

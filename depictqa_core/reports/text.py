@@ -1,4 +1,4 @@
-"""What the command line shows and writes: aligned tables, JSON, CSV rows and a progress bar."""
+"""Text output of the command line: aligned tables, JSON, CSV rows and a progress bar."""
 
 import json
 import shutil
@@ -28,14 +28,14 @@ from ..tasks import LABELS, LEVELS, NONE
 
 
 def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
-    """One JSON document, the same layout for every verb; equal answers give equal bytes.
+    """Return one JSON document with the same layout for every verb; equal answers give equal bytes.
 
     Args:
         task: the verb.
         checkpoint: name of the checkpoint that answered.
         results: the answers as dicts.
         failures: images that could not be judged.
-        facts: what else is worth knowing about the whole; None values are left out.
+        facts: additional entries; None values are left out.
     """
     facts = {key: value for key, value in facts.items() if value is not None}
     content = {"task": task, "checkpoint": checkpoint, **facts, "results": results}
@@ -44,12 +44,11 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
 
 
 def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Sequence[dict] = ()) -> str:
-    """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone (the first is
-    added where the answers are not about single images).
+    """Return CSV with one row per answer, then one per failure with only the columns ``picture`` and ``error``.
 
     Probabilities get a column per label; several labels, and their severities, are joined by " and "; an image without
     distortions has the label "none". None is an empty cell, and text that would be a formula is marked as text
-    (``storing.csv_cell``). Without answers, those ``left_out`` say the columns.
+    (``csv_cell``). Without answers, ``left_out`` determines the columns.
     """
     rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
     columns = next((list(_row(answer)) for answer in (*results, *left_out)), [])
@@ -77,8 +76,7 @@ def _row(result: dict) -> dict:
 
 NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
-"""Stand before what has less confidence than asked for, and before what has too little coverage at any confidence; such
-answers are shown all the same."""
+"""Marks of answers below the requested confidence, and of answers with too little coverage; they are still shown."""
 
 
 def _marked(text: str, confidence: float | None, minimum: float, coverage: float | None = None) -> str:
@@ -88,9 +86,9 @@ def _marked(text: str, confidence: float | None, minimum: float, coverage: float
 
 
 def identification_table(results: Sequence[Identification], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per image: the distortions, how sure that is, and the likeliest other one.
+    """Return a table with one row per image: the distortions, the confidence, and the most probable alternative.
 
-    ``minimum``, here and below, is the confidence under which answers are marked as uncertain.
+    ``minimum``, here and below, is the confidence below which answers are marked as uncertain.
     """
     rows = []
     for result in results:
@@ -101,7 +99,7 @@ def identification_table(results: Sequence[Identification], width: int | None = 
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per image: the score with its interval, and the most probable level."""
+    """Return a table with one row per image: the score with its interval, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
@@ -112,17 +110,17 @@ def score_table(results: Sequence[Score], width: int | None = None, minimum: flo
 
 
 def _certainty(results: Sequence[Identification | Score]) -> str:
-    """What the confidences of a table are: the heading of their column."""
+    """Return the heading of the column of confidences: calibrated or not."""
     return "consistency" if not_calibrated(results) else "confidence"
 
 
 def not_calibrated(results: Sequence) -> list[str]:
-    """A line that says so where the certainty of a result was not measured on held-out images; else none."""
+    """Return a line if a result is not calibrated on held-out images, else none."""
     return [NOT_CALIBRATED] * any(result.certainty != CALIBRATED for result in results)
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
-    """One paragraph per image."""
+    """Return one paragraph per image."""
     parts = []
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
@@ -132,14 +130,14 @@ def description_text(results: Sequence[Description], width: int | None = None, m
 
 
 def comparison_text(result: Comparison, width: int | None = None, minimum: float = 0.0) -> str:
-    """The two images with their probabilities, the verdict, and the words if there are any."""
+    """Return the two images with their probabilities, the verdict, and the explanation if there is one."""
     rows = [
         ["A", result.picture_a, f"{result.probability_a:.2f}"],
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
     verdict = _marked(verdict, result.confidence, minimum, result.coverage)
-    # the averaged probability is apart from each order's own by half of what these differ by
+    # the mean differs from the probability of each order by half of their difference
     contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
     orders = "name different winners and differ" if contradict else "differ"
     lines = [
@@ -152,12 +150,12 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
 
 
 def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per image, best first; "2=" marks images that share a rank.
+    """Return a table with one row per image, best first; "2=" marks images that share a rank.
 
-    ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say.
+    ``minimum`` applies to the distortions in the reasons; the intervals show the certainty of the order.
 
-    A terminal that is too narrow (``width`` in characters) gets names without the folder that all share, and if need be
-    no intervals and no spreads.
+    For a narrow terminal (``width`` in characters), names have no common folder, and if necessary intervals and spreads
+    are left out.
     """
     places = ranking.pictures
     folder = common_folder([place.picture for place in places]) if width is not None else ""
@@ -188,7 +186,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
 
 
 def pairs_asked(ranking: Ranking) -> str:
-    """How many pairs a ranking compared and why no more: "153 of 325 pairs compared, chosen automatically"."""
+    """Describe the number of comparisons: "153 of 325 pairs compared, chosen automatically"."""
     count = len(ranking.pictures)
     full = count * (count - 1) // 2
     why = {
@@ -205,7 +203,7 @@ def _interval(place: RankedPicture | Standing) -> str:
 
 
 def map_text(found) -> str:
-    """Where one image is worst and where it is best, in pixels."""
+    """Describe the worst and the best tile of one image, in pixels."""
     lines = [f"{printable(found.picture)}: {len(found.grid.boxes)} tiles of {found.grid.side} pixels"]
     for name, best in (("worst", False), ("best", True)):
         (left, top, right, bottom), score = found.tile(best)
@@ -214,9 +212,9 @@ def map_text(found) -> str:
 
 
 def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
-    """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is.
+    """Return a table with one row per label, best first, with notes; "2=" marks labels that share a rank.
 
-    Labels that were compared with no other stand last, with "-" for a rank.
+    Labels that were not compared are last, with "-" as rank.
     """
     rows = [
         [mark, s.label, f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}", _interval(s)]
@@ -229,7 +227,7 @@ def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """Notes for the reader of a leaderboard: its base, its intervals, and which labels are tied."""
+    """Return notes about a leaderboard: its comparisons, its intervals, and its ties."""
     count, groups = board.comparisons, board.groups
     notes = [
         f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
@@ -249,32 +247,32 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
 
 
 def common_folder(names: Sequence[str]) -> str:
-    """The folder part (with its last slash) that all names begin with."""
+    """Return the common folder (with its last slash) of all names."""
     first, last = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
 
 
 def _confidence(place: RankedPicture) -> float | None:
-    """That of its distortions; certain where none were asked for, as then nothing is claimed."""
+    """Return the confidence of its distortions; 1 if they were not requested, because then nothing is claimed."""
     return 1.0 if place.labels is None else place.confidence
 
 
 def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
-    """The ranks as text, "2=" where a rank is shared, "-" for what has none."""
+    """Format ranks: "2=" for a shared rank, "-" for none."""
     ranks = [place.rank for place in places]
     return ["-" if rank is None else f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]
 
 
 def table(columns: list[str], rows: list[list[str]], align: str, width: int | None = None, shrink: int = 0) -> str:
-    """Aligned text.
+    """Format an aligned table.
 
     Args:
         columns: headings.
         rows: cells, as many as columns in each row.
         align: "<" or ">" for each column.
         width: of the terminal in characters; None never shortens anything.
-        shrink: the column that is shortened, in the middle, when a line would be wider than that.
+        shrink: the column that is shortened, in the middle, if a line is too wide.
     """
     lines = [list(columns), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(_width, column)) for column in zip(*lines)]
@@ -287,12 +285,12 @@ def table(columns: list[str], rows: list[list[str]], align: str, width: int | No
 
 
 def printable(text: str) -> str:
-    """``text`` on one line and without control characters, which a file name may hold."""
+    """Return ``text`` on one line and without control characters, which file names may have."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _width(text: str) -> int:
-    """Columns that a terminal needs: East Asian wide characters take two, combining marks none."""
+    """Return the width in terminal columns: East Asian wide characters take two, combining marks none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -320,7 +318,7 @@ def _indented(text: str, width: int | None) -> str:
 
 
 def terminal_width() -> int | None:
-    """Width of the terminal that stdout is; None when stdout is a file or a pipe, where nothing is shortened."""
+    """Return the width of the terminal; None if stdout is a file or a pipe, where nothing is shortened."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -328,15 +326,15 @@ def terminal_width() -> int | None:
 
 
 class ProgressBar:
-    """A bar on stderr, drawn on a terminal only; usable as a ``progress`` callback and as a context manager.
+    """A progress bar on stderr, drawn on terminals only; usable as ``progress`` callback and as context manager.
 
     Args:
-        label: what is being done.
-        unit: what is counted.
-        quiet: draw nothing at all.
+        label: the activity.
+        unit: the unit of the count.
+        quiet: draw nothing.
 
     Attributes:
-        offset, total: set these to show calls that count only a part of the work as a part of it.
+        offset, total: set these to combine several calls in one bar.
     """
 
     def __init__(self, label: str, unit: str, quiet: bool = False):
@@ -346,7 +344,7 @@ class ProgressBar:
         self._line = ""
 
     def note(self, text: str) -> None:
-        """Show a text in place of the bar."""
+        """Show a text instead of the bar."""
         self._draw(text)
 
     def __call__(self, done: int, total: int) -> None:
