@@ -35,7 +35,7 @@ MINIMUM = 100
 """Fewer answers than this do not fix a temperature."""
 BOUNDS = (0.1, 10.0)
 LARGEST, RANKINGS = 12, 150
-"""Images in a ranking that the order is calibrated on (so many are compared in full), and most rankings a setting."""
+"""Maximum number of images per ranking for the calibration of orders, and maximum number of rankings per setting."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What training reads: files of records, and images as the vision tower takes them or as it saw them."""
+"""Inputs of training: record files, and images as pixels or as stored features of a frozen tower."""
 
 import hashlib
 import json
@@ -96,8 +96,8 @@ def picture_paths(record: dict, task_type: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Shown:
-    """What the network sees in one image (pixels, or what a frozen tower made of them), and the tokens it takes;
-    ``comparison`` is what the image shows beside its reference, for connectors that take it."""
+    """The inputs of the network for one image (pixels, or features of a frozen tower), and its number of tokens;
+    ``comparison`` has the comparison statistics with its reference, for connectors that use them."""
 
     content: Prepared | torch.Tensor
     tokens: int
@@ -105,7 +105,7 @@ class Shown:
 
 
 class LivePictures:
-    """Images as the vision tower takes them, read when they are asked for.
+    """Images as inputs of the vision tower, loaded on demand.
 
     Args:
         root: folder that the image paths of records are relative to.
@@ -133,7 +133,7 @@ class LivePictures:
         self._size = lru_cache(maxsize=2**20)(self._read_size)
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
-        """How many tokens an image will take; only its header is read. 0 for one that cannot be read."""
+        """Return the number of tokens of an image from its header; 0 for one that cannot be read."""
         try:
             resized = self.policy.resized(*self._size(path))
         except Exception:  # whatever Pillow makes of a damaged file; show() says what is wrong
@@ -141,19 +141,21 @@ class LivePictures:
         return self.count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
-        """Read one image (paths relative to the root), perhaps beside its reference; raises ImageError."""
+        """Load one image (paths relative to the root), optionally with its reference; raise ImageError if
+        unreadable."""
         prepared = prepare(self._read(path), self.config, keep)
         comparison = self.compare(path, reference, keep) if reference else None
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
 
     def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
-        """What an image shows beside its reference, or None where the connector takes nothing of that."""
+        """Return the comparison statistics of an image and its reference, or None if the connector does not use
+        them."""
         if not self.config.connector.get("comparison"):
             return None
         return prepare_comparison(self._read(path), self._read(reference), self.config, keep)
 
     def blank(self) -> Shown:
-        """Stands in for an image that cannot be read, where the record's loss does not count."""
+        """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
         prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]))
 
@@ -173,15 +175,15 @@ class LivePictures:
 
 
 class FeatureStore:
-    """What a frozen tower saw in every image, and images beside their references, computed once and kept in files.
+    """Features of a frozen tower and comparison statistics, computed once and stored in files.
 
-    Only for connectors whose pooled features are one vector per image. Interrupted work goes on where it stopped. A
-    row is found again by the bytes of its image files, in files that are named after the tower, its settings and the
-    version of preprocessing: whatever of these is another one is computed again.
+    Only for connectors whose pooled features are one vector per image. Interrupted work is resumed. The key of a row is
+    the bytes of its image files; the file name depends on the tower, its settings and the version of preprocessing. If
+    any of these changes, the features are computed again.
 
     Attributes:
         index: readable path -> key of its row.
-        unreadable: path -> what is wrong with it.
+        unreadable: path -> the reason.
     """
 
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
@@ -231,20 +233,20 @@ class FeatureStore:
         return self._seen[self.index[path]]
 
     def compare(self, path: str, reference: str) -> torch.Tensor:
-        """Statistics of an image beside its reference."""
+        """Return the comparison statistics of an image and its reference."""
         return self._compared[self._pair(path, reference)]
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
-        """How many tokens an image takes: the same for every image."""
+        """Return the number of tokens of an image: the same for every image."""
         return self._tokens
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
-        """What the tower saw; raises ImageError for an image that could not be read."""
+        """Return the stored features; raise ImageError for an image that could not be read."""
         compared = self.compare(path, reference) if reference and self.live.compares else None
         return Shown(self[path], self._tokens, compared)
 
     def blank(self) -> Shown:
-        """Stands in for an image that cannot be read, where the record's loss does not count."""
+        """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
         return Shown(torch.zeros(self._seen.width), self._tokens)
 
 

@@ -32,9 +32,9 @@ from .state import digest, goes_on, load_state, mend, save_state, save_whole
 from .warmup import warm_up, warm_up_comparison
 
 INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
-"""What of a batch goes into the network."""
+"""Keys of a batch that are inputs of the network."""
 PATIENCE = 50
-"""So many steps in a row may be skipped because gradients overflowed under fp16."""
+"""Maximum number of steps in a row that are skipped because gradients overflowed under fp16."""
 LEAST_RATE = 1e-8
 """Where "warmup_decay" starts and ends."""
 
@@ -46,17 +46,17 @@ class Stopped(KeyboardInterrupt):
 def train(recipe: Recipe, resume: bool = True) -> Path:
     """Run a recipe and return the checkpoint folder.
 
-    A run that was interrupted goes on from its last saved state, with the same samples as if it had never stopped.
+    An interrupted run resumes from its last saved state, with the same samples as an uninterrupted one.
 
     Args:
-        resume: False begins anew, with nothing that an earlier run of this recipe has computed.
+        resume: False starts from the beginning, without anything that an earlier run of this recipe has computed.
 
     Raises:
         RecipeError, ValueError, FileNotFoundError: bad recipe, missing or bad records.
         CheckpointError: the weights to start from are missing, damaged or do not fit.
         ImageError: too many images cannot be read.
-        FloatingPointError: the loss or its gradient is not finite, under fp16 many times; the state before is saved.
-        OSError: a state or the checkpoint could not be written; the one before is left as it was.
+        FloatingPointError: the loss or its gradient has NaN or Inf, under fp16 many times; the previous state is saved.
+        OSError: a state or the checkpoint could not be written; the previous one is unchanged.
         Stopped: Ctrl-C or a termination signal; the state was saved.
     """
     set_seed(recipe.seed)
@@ -179,7 +179,7 @@ class Loop:
         self.optimiser = accelerator.prepare(optimiser)
 
     def go(self, run: Path, resume: bool) -> None:
-        """Do all steps that are left."""
+        """Run all remaining steps."""
         accelerator, state = self.accelerator, run / "state"
         first, window = 0, None
         if resume:
@@ -228,7 +228,7 @@ class Loop:
         """One optimiser step over all passes of all processes.
 
         Raises:
-            FloatingPointError: the loss or its gradient is not finite; no weight has changed yet.
+            FloatingPointError: the loss or its gradient has NaN or Inf; no weight has changed yet.
         """
         accelerator, recipe = self.accelerator, self.recipe
         self.optimiser.zero_grad()

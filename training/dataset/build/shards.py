@@ -1,4 +1,4 @@
-"""Runs a build in shards, on processes or on a Ray cluster, so that a stop at any moment loses and doubles nothing."""
+"""Run a build in shards, on processes or on a Ray cluster, resumably after an interruption at any moment."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ ENGINES = ("processes", "ray")
 
 
 class BuildError(DepictQAError):
-    """A build that cannot go on; the message says why and what to do. What is finished stays, and is not made again."""
+    """A build that cannot continue; the message has cause and remedy. Finished shards stay and are not made again."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Store:
         return Path(self.folder) / f"{self.prefix}-{shard.start // self.size:05d}.jsonl"
 
     def missing(self, count: int) -> list[range]:
-        """The shards that a build of ``count`` lines still has to make: those without a file, or with a shorter one."""
+        """Return the shards that a build of ``count`` lines still has to make: those without a file, or with a shorter one."""
         shards = (range(start, min(start + self.size, count)) for start in range(0, count, self.size))
         return [shard for shard in shards if _lines(self.file(shard)) < len(shard)]
 
@@ -68,15 +68,15 @@ class Shard:
 
 
 class Ledger:
-    """A file beside the shards that says what a build depends on, so that nobody goes on with other settings, and which
-    sources were skipped (``skipped``: name -> reason, of all runs so far)."""
+    """A file next to the shards with everything that a build depends on, so that it is not resumed with other settings,
+    and the skipped sources (``skipped``: name -> reason, of all runs so far)."""
 
     def __init__(self, file: Path):
         self.file = file
         self.skipped: dict[str, str] = {}
 
     def open(self, settings: dict) -> None:
-        """Begin a build, or go on with one; what a killed run had begun to write is removed.
+        """Start or resume a build; unfinished files of a killed run are removed.
 
         Raises:
             BuildError: the build was started with other settings, or the file is damaged.
@@ -98,13 +98,13 @@ class Ledger:
         self.skipped = before.get("skipped", {})
 
     def note(self, skipped: dict[str, str]) -> None:
-        """Remember sources that could not be used."""
+        """Store sources that could not be used."""
         if skipped.keys() - self.skipped.keys():
             self.skipped.update(skipped)
             self._write()
 
     def close(self) -> None:
-        """End a build: what a worker that died had begun to write, before another made its shard, is removed."""
+        """Finish a build: remove unfinished files of workers that died."""
         _remove_parts(self.file.parent)
 
     def _write(self) -> None:
