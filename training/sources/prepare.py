@@ -2,7 +2,7 @@
 
 The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
 `fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
-near-duplicates -> split -> files + images.json.
+near-duplicates -> split -> files + pictures.json.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEFAULT_MANIFEST = Path(__file__).parents[1] / "recipes" / "mini" / "pictures.ya
 
 @dataclass(frozen=True)
 class Entry:
-    """One accepted image as in images.json; `file` is relative to the output folder, sizes are pixels."""
+    """One accepted image as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
 
     file: str
     split: str
@@ -90,7 +90,7 @@ def prepare(
     Returns:
         {"images": {split: count}, "sources": {id: {split: count}}, "missing": [id],
         "dropped": [{"source", "original", "reason"}]}.
-        The same dictionary and the list of entries stand in images.json.
+        The same dictionary and the list of entries stand in pictures.json.
 
     Raises:
         ManifestError: the manifest is unusable, or not one listed source is in the folders.
