@@ -196,10 +196,10 @@ class Ranking(_Result):
         stopped: why the comparisons ended: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with
             method "score".
         coverage: the lowest one of all answers that it was made of, as in ``Identification``.
-        certainty: of ranks and intervals. ``"calibrated"``: of the orders that are certain by 95 %, so many are right,
-            as measured on held-out pairs of known order (``calibration.OrderCalibration``). ``"self-consistency"``: the
-            judge would give this order again, whether it is right or not; so from checkpoints without a calibration of
-            the order. With method "score", that of the scores' intervals.
+        certainty: of ranks and intervals. ``"calibrated"``: 95 % of the orders with 95 % certainty are right, as
+            measured on held-out pairs of known order (``calibration.OrderCalibration``). ``"self-consistency"``: the
+            judge would give this order again, whether it is right or not; for checkpoints without a calibration of
+            orders. With method "score", that of the scores' intervals.
     """
 
     pictures: tuple[RankedPicture, ...]

@@ -15,7 +15,7 @@ from .trainer.averaging import add_average
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. Expected failures end in one line on standard error."""
+    """Run one command and return the exit status. Expected errors are one line on stderr."""
     open_streams()
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the data, train and evaluate judges.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,7 +1,7 @@
-"""Reads YAML with the limits of ``depictqa_core.storage.documents``, and checks what it holds against a data model.
+"""Read YAML with the limits of ``depictqa_core.storage.documents``, and validate it with a data model.
 
-``checked`` names the first thing that is wrong in one line: an unknown key with the known one that is most like it, a
-missing key, or a value with what is allowed in its place.
+``checked`` reports the first problem in one line: an unknown key with the closest known one, a missing key, or an
+invalid value with the allowed ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,9 +28,9 @@ from depictqa_core.storage.documents import (
 from depictqa_core.storage.rules import Rule, is_number
 
 MAX_YAML_BYTES = 2**18
-"""Largest YAML file: people write them."""
+"""Maximum size of a YAML file; people write them."""
 MAX_NODES = 20_000
-"""Most values of a YAML file, counted each time that an alias repeats them."""
+"""Maximum number of values of a YAML file, with repetitions by aliases."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # ---------------------------------------------------------------------- data models

@@ -35,14 +35,14 @@ def find_images(options) -> Found:
 
 
 def skipped(found: Found) -> dict:
-    """What is left out, for the JSON; nothing where everything is judged."""
+    """Return the files left out for the JSON; an empty dict if there are none."""
     return {"skipped": [one.to_dict() for one in found.left_out] or None}
 
 
 def without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
-    """The indexes of the images that can still be read, after one of them could not while it was judged.
+    """Return the indexes of the images that can still be read, after one of them could not be read again.
 
-    The others are added to ``failures`` and named. Raises ``error`` where there are none, or nothing is left.
+    The others are added to ``failures`` and reported. Raise ``error`` if all can be read, or none.
     """
     gone = {failure.picture: failure for failure in lost(pictures)}
     kept = [index for index, picture in enumerate(pictures) if picture.name not in gone]
@@ -60,7 +60,7 @@ def open_reference(options) -> Fitted:
 
 
 def report_failures(failures: list[Failure], total: int) -> None:
-    """Name what cannot be judged; raises ImageError, with what is true of all of it, where nothing is left."""
+    """Report the images that cannot be judged; raise ImageError, with their common cause, if none can."""
     for failure in failures:
         complain(f"{failure.picture}: {failure.error}")
     if failures and len(failures) == total:
@@ -85,7 +85,7 @@ def open_judge(options, bar: progress.ProgressBar):
         if options.cache is not None:
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
-    except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
+    except (RuntimeError, AssertionError) as error:  # raised by torch for an unusable device
         raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
 
 

@@ -49,7 +49,7 @@ SHOW_EACH = {
 
 
 def _judge_each(options, ask) -> int:
-    """A verb that judges every image on its own: few are in memory at a time, however many there are."""
+    """Run a verb for single images; only a few images are in memory at a time."""
     found = find_images(options)
     names, reference = found.names, open_reference(options)
     results, failures, odd, stopped = [], [], [], None
@@ -63,7 +63,7 @@ def _judge_each(options, ask) -> int:
                 bar.offset = len(results) + len(failures)
                 try:
                     results += ask(judge, pictures, references, progress=bar)
-                except (OutOfMemory, ImageError):  # one is too large or gone; what was found of the others is known
+                except (OutOfMemory, ImageError):  # one is too large or was removed
                     for number, picture in enumerate(pictures):
                         try:
                             results += ask(judge, [picture], references and references[number])
@@ -72,7 +72,7 @@ def _judge_each(options, ask) -> int:
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise
-            stopped = error  # what was judged is written first
+            stopped = error  # the finished answers are written first
     report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)

@@ -72,7 +72,7 @@ def compare_models(options) -> int:
 
 
 def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
-    """The image files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
+    """Find the image files of a leaderboard: file -> label (its folder as given), and the files left out."""
     found: dict[str, str] = {}
     left_out: list[LeftOut] = []
     known: dict[str, str] = {}

@@ -12,20 +12,20 @@ from ..runtime.byte_cache import ByteCache
 from .image import Picture, as_picture
 
 AT_ONCE = 32
-"""Most files that are read before they are judged."""
+"""Maximum number of files that are loaded before they are judged."""
 PIXELS = ByteCache(192 * 2**20)
-"""Pixels of image files that were read lately."""
+"""LRU cache of the pixels of image files."""
 
 
 class FilePicture(Picture):
-    """An image file that was read and checked once. Its pixels are read again when they are needed and gone: all
-    images of a run share ``PIXELS``, so a folder of any size fits into memory.
+    """A checked image file. Its pixels are in the cache ``PIXELS`` and are loaded again if needed, so that a folder of
+    any size fits into memory.
 
     Attributes:
-        name: the path, as the user wrote it.
+        name: the path as the user wrote it.
 
     Raises:
-        ImageError: by ``rgb`` as well, when the file was changed or removed in the meantime.
+        ImageError: the image cannot be judged; also raised by ``rgb`` if the file was changed or removed.
     """
 
     def __init__(self, name: str):
@@ -55,7 +55,7 @@ class FilePicture(Picture):
 
 
 def lost(pictures: Iterable[Picture]) -> list[Failure]:
-    """Which of some images that were read once cannot be read again, and why."""
+    """Return the images that cannot be read again, with the reason."""
     failures = []
     for picture in pictures:
         try:
@@ -66,9 +66,9 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
 
 
 def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
-    """Read image files, a few at a time: yields the images that can be read, and why the others cannot.
+    """Load image files in groups; yield the images of each group, and its failures.
 
-    No group has more than ``AT_ONCE`` files or (but for one large image) half of the pixels that are kept.
+    No group has more than ``AT_ONCE`` files or (except for one large image) half of the pixels in the cache.
     """
     pictures, failures, size = [], [], 0
     for name in names:

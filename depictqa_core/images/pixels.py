@@ -17,7 +17,7 @@ FLOAT_TOLERANCE = 0.5
 
 
 def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
-    """A new uint8 [H, W, 3] of a numpy array [H, W] or [H, W, C].
+    """Convert a numpy array [H, W] or [H, W, C] to a new uint8 [H, W, 3].
 
     Raises:
         ProfileError: the profile cannot be used.
@@ -42,7 +42,7 @@ def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -
 
 
 def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
-    """Any allowed dtype to uint8 of the same shape (maybe the caller's own array, which is only read)."""
+    """Convert any allowed dtype to uint8 of the same shape (possibly the caller's array, which is only read)."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if array.dtype == np.uint8:
         return array
@@ -67,7 +67,7 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
 
 
 def rgb_of_pil(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels of a PIL image as uint8 [H, W, 3], and what is odd about it."""
+    """Convert a PIL image to uint8 [H, W, 3], and return notices about it."""
     check_size(image.height, image.width, label)
     try:
         image.load()
@@ -92,7 +92,7 @@ def rgb_of_pil(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _is_adobe_rgb(image) -> bool:
-    """Whether EXIF says that the colours are Adobe RGB, as cameras do that embed no profile."""
+    """Return whether EXIF declares Adobe RGB, as cameras do that embed no profile."""
     with contextlib.suppress(Exception):  # damaged metadata do not matter
         exif = image.getexif()
         space = exif.get_ifd(0x8769).get(0xA001)

@@ -11,8 +11,7 @@ from .text_table import common_folder, indented, printable, table, text_width
 
 NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
-"""Stand before what has less confidence than asked for, and before what has too little coverage at any confidence; such
-answers are shown all the same."""
+"""Marks of answers below the requested confidence, and of answers with too little coverage; they are still shown."""
 
 
 def _marked(text: str, confidence: float | None, minimum: float, coverage: float | None = None) -> str:
@@ -22,9 +21,9 @@ def _marked(text: str, confidence: float | None, minimum: float, coverage: float
 
 
 def identification_table(results: Sequence[Identification], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per image: the distortions, how sure that is, and the likeliest other one.
+    """Return a table with one row per image: the distortions, the confidence, and the most probable alternative.
 
-    ``minimum``, here and below, is the confidence under which answers are marked as uncertain.
+    ``minimum``, here and below, is the confidence below which answers are marked as uncertain.
     """
     rows = []
     for result in results:
@@ -35,7 +34,7 @@ def identification_table(results: Sequence[Identification], width: int | None = 
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per image: the score with its interval, and the most probable level."""
+    """Return a table with one row per image: the score with its interval, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
@@ -46,17 +45,17 @@ def score_table(results: Sequence[Score], width: int | None = None, minimum: flo
 
 
 def _certainty(results: Sequence[Identification | Score]) -> str:
-    """What the confidences of a table are: the heading of their column."""
+    """Return the heading of the column of confidences: calibrated or not."""
     return "consistency" if not_calibrated(results) else "confidence"
 
 
 def not_calibrated(results: Sequence) -> list[str]:
-    """A line that says so where the certainty of a result was not measured on held-out images; else none."""
+    """Return a line if a result is not calibrated on held-out images, else none."""
     return [NOT_CALIBRATED] * any(result.certainty != CALIBRATED for result in results)
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
-    """One paragraph per image."""
+    """Return one paragraph per image."""
     parts = []
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
@@ -66,14 +65,14 @@ def description_text(results: Sequence[Description], width: int | None = None, m
 
 
 def comparison_text(result: Comparison, width: int | None = None, minimum: float = 0.0) -> str:
-    """The two images with their probabilities, the verdict, and the words if there are any."""
+    """Return the two images with their probabilities, the verdict, and the explanation if there is one."""
     rows = [
         ["A", result.picture_a, f"{result.probability_a:.2f}"],
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
     verdict = _marked(verdict, result.confidence, minimum, result.coverage)
-    # the averaged probability is apart from each order's own by half of what these differ by
+    # the mean differs from the probability of each order by half of their difference
     contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
     orders = "name different winners and differ" if contradict else "differ"
     lines = [
@@ -86,12 +85,12 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
 
 
 def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per image, best first; "2=" marks images that share a rank.
+    """Return a table with one row per image, best first; "2=" marks images that share a rank.
 
-    ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say.
+    ``minimum`` applies to the distortions in the reasons; the intervals show the certainty of the order.
 
-    A terminal that is too narrow (``width`` in characters) gets names without the folder that all share, and if need be
-    no intervals and no spreads.
+    For a narrow terminal (``width`` in characters), names have no common folder, and if necessary intervals and spreads
+    are left out.
     """
     places = ranking.pictures
     folder = common_folder([place.picture for place in places]) if width is not None else ""
@@ -122,7 +121,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
 
 
 def pairs_asked(ranking: Ranking) -> str:
-    """How many pairs a ranking compared and why no more: "153 of 325 pairs compared, chosen automatically"."""
+    """Describe the number of comparisons: "153 of 325 pairs compared, chosen automatically"."""
     count = len(ranking.pictures)
     full = count * (count - 1) // 2
     why = {
@@ -139,7 +138,7 @@ def _interval(place: RankedPicture | Standing) -> str:
 
 
 def map_text(found) -> str:
-    """Where one image is worst and where it is best, in pixels."""
+    """Describe the worst and the best tile of one image, in pixels."""
     lines = [f"{printable(found.picture)}: {len(found.grid.boxes)} tiles of {found.grid.side} pixels"]
     for name, best in (("worst", False), ("best", True)):
         (left, top, right, bottom), score = found.tile(best)
@@ -148,9 +147,9 @@ def map_text(found) -> str:
 
 
 def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
-    """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is.
+    """Return a table with one row per label, best first, with notes; "2=" marks labels that share a rank.
 
-    Labels that were compared with no other stand last, with "-" for a rank.
+    Labels that were not compared are last, with "-" as rank.
     """
     rows = [
         [mark, s.label, f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}", _interval(s)]
@@ -163,7 +162,7 @@ def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """Notes for the reader of a leaderboard: its base, its intervals, and which labels are tied."""
+    """Return notes about a leaderboard: its comparisons, its intervals, and its ties."""
     count, groups = board.comparisons, board.groups
     notes = [
         f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
@@ -183,11 +182,11 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
 
 
 def _confidence(place: RankedPicture) -> float | None:
-    """That of its distortions; certain where none were asked for, as then nothing is claimed."""
+    """Return the confidence of its distortions; 1 if they were not requested, because then nothing is claimed."""
     return 1.0 if place.labels is None else place.confidence
 
 
 def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
-    """The ranks as text, "2=" where a rank is shared, "-" for what has none."""
+    """Format ranks: "2=" for a shared rank, "-" for none."""
     ranks = [place.rank for place in places]
     return ["-" if rank is None else f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]

@@ -415,7 +415,7 @@ def test_a_narrow_terminal_shows_less_of_a_ranking():
     )
     other = dataclasses.replace(place, rank=2, index=1, picture="some/folder/picture two.png")
     ranking = Ranking((place, other), "pairs", 1, 0.1, 1, "all pairs")
-    everything = ["rank", "score", "spread", "strength", "95 % interval", "picture", "why"]
+    everything = ["rank", "score", "spread", "strength", "95 % interval", "image", "why"]
     for width, missing in ((None, []), (120, []), (79, ["95 % interval"]), (63, ["spread", "95 % interval"])):
         lines = reports.ranking_table(ranking, width).splitlines()
         assert [name for name in everything if name not in lines[0]] == missing

@@ -1,4 +1,4 @@
-"""Asks a judge about test sets and keeps the answers in JSON lines, from which interrupted work goes on."""
+"""Answer test sets with a judge and store the answers in JSON lines, from which interrupted work is resumed."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence

@@ -94,7 +94,7 @@ def _evaluate(arguments) -> int:
 
 
 def _taught(judge, sets: list) -> list:
-    """The sets that the checkpoint was taught to answer; the others are named on stderr."""
+    """Return the sets that the checkpoint supports; report the others on stderr."""
     known, kept = set(judge.model.config.tasks), []
     for test_set in sets:
         if unknown := sorted(test_set.tasks - known):

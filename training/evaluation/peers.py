@@ -84,7 +84,7 @@ def values_of(
 ) -> dict[ImageAndReference, dict[str, float | None]]:
     """Every peer's value for every image, None where it has none (another size than the reference, too small ...).
 
-    The values are kept in the JSON lines ``path`` with the reasons where there is none; interrupted work goes on, and
+    The values are stored in the JSON lines ``path``, or the reasons if there is none; interrupted work is resumed, and
     images that have changed are measured again.
     """
     wanted = list(dict.fromkeys(shown))
@@ -126,7 +126,7 @@ def shown_in(test_set: TestSet) -> list[ImageAndReference]:
 
 
 def _scored(test_set: TestSet):
-    """(record, kind, its images beside their reference) of the records with a true rating or an opinion."""
+    """Yield (record, kind, its images with their reference) of the records with a true rating or an opinion."""
     for record, task_type in zip(test_set.records, test_set.task_types):
         setting = tasks.setting(task_type)
         kind = kind_of(record, task_type)

@@ -1,4 +1,4 @@
-"""Makes the anchor images of ``depictqa_core/anchor_pictures``: two scenes, clean and with one distortion each.
+"""Make the anchor images in ``depictqa_core/anchor_pictures``: two scenes, clean and with one distortion each.
 
     python -m training.sources.anchor_images data/pictures/validation depictqa_core/anchor_pictures
 

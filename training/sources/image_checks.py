@@ -1,4 +1,4 @@
-"""Decides from pixels whether a file is a natural, pristine image, and hashes it perceptually."""
+"""Check by its pixels whether a file is a natural, pristine image, and compute its perceptual hash."""
 
 from __future__ import annotations
 

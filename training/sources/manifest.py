@@ -1,4 +1,4 @@
-"""The list of packages that images come from: versions, licences, files, split and thresholds, read from YAML."""
+"""The manifest of image packages in YAML: versions, licences, files, split and thresholds."""
 
 import hashlib
 import re

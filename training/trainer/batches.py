@@ -123,7 +123,7 @@ class Batches:
         return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
 
     def _show(self, example: Example) -> list[ImageFeatures] | None:
-        """What the network sees in an example's images; None if one of them cannot be read."""
+        """Return the image features of an example; None if one of its images cannot be read."""
         shown = []
         for path, reference in zip(example.pictures, example.references):
             self.unreadable.read += 1

@@ -24,7 +24,7 @@ class Example:
         parts: ids of the prompt up to the first answer, with Slots for images.
         turns: ids of the first answer, then of further questions and answers in turn.
         pictures: paths in the order of the slots.
-        references: for each of ``pictures``, the path of the reference that it is seen beside, or None.
+        references: for each of ``pictures``, the path of its reference, or None.
         keep: shares of height and width that are kept of every image.
     """
 
@@ -87,7 +87,7 @@ def collate(
     """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
 
     Args:
-        shown: for each example, what the network sees in its images, in the order of its slots.
+        shown: for each example, the features of its images, in the order of its slots.
         hide_separators: mask every ``</s>`` of questions and answers, as the training of the published checkpoints did
             (facts 1.6); answering never hides them.
     """

@@ -23,9 +23,9 @@ from .recipe import Recipe, RecipeError
 from .state import load_state, save_state
 
 INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
-"""What of a batch goes into the network."""
+"""Keys of a batch that are inputs of the network."""
 PATIENCE = 50
-"""So many steps in a row may be skipped because gradients overflowed under fp16."""
+"""Maximum number of steps in a row that are skipped because gradients overflowed under fp16."""
 LEAST_RATE = 1e-8
 """Where "warmup_decay" starts and ends."""
 
@@ -70,7 +70,7 @@ class Loop:
         self.optimiser = accelerator.prepare(optimiser)
 
     def go(self, run: Path, resume: bool) -> None:
-        """Do all steps that are left."""
+        """Run all remaining steps."""
         accelerator, state = self.accelerator, run / "state"
         first, window = 0, None
         if resume:
@@ -119,7 +119,7 @@ class Loop:
         """One optimiser step over all passes of all processes.
 
         Raises:
-            FloatingPointError: the loss or its gradient is not finite; no weight has changed yet.
+            FloatingPointError: the loss or its gradient has NaN or Inf; no weight has changed yet.
         """
         accelerator, recipe = self.accelerator, self.recipe
         self.optimiser.zero_grad()

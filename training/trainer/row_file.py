@@ -1,4 +1,4 @@
-"""Rows of numbers by name in one growing file, so that work on thousands of images goes on where it stopped."""
+"""Rows of numbers by name in one growing file, so that work on thousands of images can be resumed."""
 
 import json
 import os

@@ -57,7 +57,7 @@ def start_network(recipe, texts: Iterable[str]):
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
             model = _changed(model, recipe.changes)
-        if recipe.rehearsal is None:  # what is held to the answers of the start is about as sure as the start
+        if recipe.rehearsal is None:  # with rehearsal, confidences stay close to those of the start
             model.config.calibration = {}
         elif model.config.personal:  # whose ratings are another person's, and with them orders and scores by anchors
             learned = ("rating", "order", "score_error")

@@ -29,13 +29,14 @@ TRIAL, TRIAL_SECONDS = 16, 2.0
 
 
 def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = TRIAL_SECONDS) -> list[SetCost]:
-    """Make some samples of every set in a temporary folder and take the mean processor time, on one core.
+    """Make some samples of every set in a temporary folder and measure the mean CPU time, on one core.
 
-    Processor time, so that other work on the machine does not make the build look longer than it would be alone.
-    References are measured apart, as each source image is read and scaled once, however many samples show it.
+    CPU time does not include other work on the machine. References are measured separately, because each source image is
+    loaded and scaled once, however many samples use it.
 
     Args:
-        trial, seconds: at least so many samples of each set, and more until so much processor time is spent.
+        trial: minimum number of samples of each set.
+        seconds: minimum CPU time in total per set.
 
     Raises:
         SceneError: none of the source images can be used.

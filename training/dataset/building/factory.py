@@ -101,7 +101,7 @@ def build_samples(
     progress: Callable[[int, int], None] | None = None,
     shard_samples: int = SHARD_SAMPLES,
 ) -> BuiltPlan:
-    """Make the samples of all sets of a plan; called again, it goes on after a stop, or makes more where counts rose.
+    """Make the samples of all sets of a plan; called again, it resumes, or makes more samples if counts were increased.
 
     Args:
         root: data root; receives samples/, references/, one folder of images per set, and dataset.json.

@@ -14,15 +14,15 @@ from .shard import BuildError
 
 
 class Ledger:
-    """A file beside the shards that says what a build depends on, so that nobody goes on with other settings, and which
-    sources were skipped (``skipped``: name -> reason, of all runs so far)."""
+    """A file next to the shards with everything that a build depends on, so that it is not resumed with other settings,
+    and the skipped sources (``skipped``: name -> reason, of all runs so far)."""
 
     def __init__(self, file: Path):
         self.file = file
         self.skipped: dict[str, str] = {}
 
     def open(self, settings: dict) -> None:
-        """Begin a build, or go on with one; what a killed run had begun to write is removed.
+        """Start or resume a build; unfinished files of a killed run are removed.
 
         Raises:
             BuildError: the build was started with other settings, or the file is damaged.
@@ -44,13 +44,13 @@ class Ledger:
         self.skipped = before.get("skipped", {})
 
     def note(self, skipped: dict[str, str]) -> None:
-        """Remember sources that could not be used."""
+        """Store sources that could not be used."""
         if skipped.keys() - self.skipped.keys():
             self.skipped.update(skipped)
             self._write()
 
     def close(self) -> None:
-        """End a build: what a worker that died had begun to write, before another made its shard, is removed."""
+        """Finish a build: remove unfinished files of workers that died."""
         _remove_parts(self.file.parent)
 
     def _write(self) -> None:

@@ -28,7 +28,7 @@ MASK_SHARES = (
     0.06,
     0.85,
 )  # ... and if it covers this share of the image, so that "the rest" and it both mean something
-FAINT = 0.75  # mean error in grey levels below which nothing is said about its place
+FAINT = 0.75  # mean error in grey levels below which no location is given
 
 
 def metrics(distorted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -68,8 +68,8 @@ def where(distorted: np.ndarray, reference: np.ndarray) -> dict[str, str | None]
 
 
 def where_seen(distorted: np.ndarray, reference: np.ndarray, short: int = 448) -> dict[str, str | None]:
-    """Say the same as ``where`` of a larger image: the error is taken at full size and then averaged down to a short
-    side of ``short`` pixels, where tones and textures are told apart as in an image of that size."""
+    """Return the same as ``where`` for a larger image: the error is computed at full size and then averaged down to a
+    short side of ``short`` pixels, at which tones and textures are classified."""
     scale = short / min(reference.shape[:2])
     if scale >= 1:
         return where(distorted, reference)

@@ -62,7 +62,7 @@ def _short(rng: np.random.Generator, options: NativeOptions) -> int:
 
 
 def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -> np.ndarray:
-    """A part of an image at a drawn size, never enlarged."""
+    """Crop an image at a random size, without upscaling."""
     height, width = image.shape[:2]
     for _ in range(_TRIES):
         area = rng.uniform(*options.crop_area) * height * width

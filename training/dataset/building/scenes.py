@@ -1,4 +1,4 @@
-"""Builds a folder of scenes in parallel, from where it stopped, and reads it again: scenes-*.jsonl beside images/."""
+"""Build a folder of scenes (scenes-*.jsonl and images/) in parallel, resumably, and read it again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -62,17 +62,17 @@ def build_scenes(
     shard_scenes: int = 100,
     engine: str = "processes",
 ) -> BuildReport:
-    """Makes scenes 0..count-1 of one split; called again, it goes on after a stop, or with a higher count makes more.
+    """Make scenes 0..count-1 of one split; called again, it resumes, or makes more scenes for a higher count.
 
-    Scene i depends on (seed, i), the images and the options alone, not on workers or stops. Scenes are written in
-    shards: a shard file appears when all its images are there; a shard without its file is made again.
+    Scene i depends only on (seed, i), the images and the options, not on workers or interruptions. Scenes are written in
+    shards: the file of a shard is written after all its images; a shard without its file is made again.
 
     Args:
         pictures_dir: pristine images, or a folder with a subfolder of the split's name that holds them (searched
             recursively).
         out_dir: data root that receives images/, scenes-00000.jsonl, ... and build.json; one root per split.
-        count: scenes that the root shall have; those beyond it are left alone.
-        options: what the scenes are like; ``NativeOptions`` makes scenes at native resolution (``native``).
+        count: number of scenes in the root; existing ones beyond it are not changed.
+        options: properties of the scenes; ``NativeOptions`` makes scenes at native resolution (``native``).
         workers, engine: how the shards are made, see ``shards.run_shards``.
         progress: called with (scenes done, count) at the start and after every shard; an exception in it stops the
             build and passes through.

@@ -48,7 +48,7 @@ class SceneOptions:
             has the pixels.
         filters: shares of the filters of the downscaling that reference and variants share.
         min_change: root mean square difference, in grey levels, that every single distortion must make; otherwise it
-            is drawn anew.
+            is drawn again.
         png_level: zlib level of the PNG files, 0..9.
     """
 

@@ -31,7 +31,7 @@ LEFT_OUT, WRONG_DEGREE, QUALITY = "leaves a distortion out", "wrong degree", "wr
 NO_WINNER, WRONG_WINNER = "names no winner", "names the wrong winner"
 """Why answers are dropped."""
 
-# what is said of one image must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
+# statements about one image must not be assigned to the other: "Image A shows no distortion, and Image B shows blur"
 _CLAUSES = re.compile(
     r"[.;:!?]|,?\s\b(?:but|yet|however|while|whereas|although|though)\b"
     r"|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
