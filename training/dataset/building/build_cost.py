@@ -31,7 +31,7 @@ TRIAL, TRIAL_SECONDS = 16, 2.0
 def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = TRIAL_SECONDS) -> list[SetCost]:
     """Make some samples of every set in a temporary folder and measure the mean CPU time, on one core.
 
-    CPU time does not include other work on the machine. References are measured separately, because each source image is
+    CPU time does not include other work on the machine. References are measured separately: each source image is
     loaded and scaled once, however many samples use it.
 
     Args:

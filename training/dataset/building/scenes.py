@@ -64,7 +64,7 @@ def build_scenes(
 ) -> BuildReport:
     """Make scenes 0..count-1 of one split; called again, it resumes, or makes more scenes for a higher count.
 
-    Scene i depends only on (seed, i), the images and the options, not on workers or interruptions. Scenes are written in
+    Scene i depends only on (seed, i), images and options, not on workers or interruptions. Scenes are written in
     shards: the file of a shard is written after all its images; a shard without its file is made again.
 
     Args:

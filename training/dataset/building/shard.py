@@ -29,7 +29,7 @@ class Store:
         return Path(self.folder) / f"{self.prefix}-{shard.start // self.size:05d}.jsonl"
 
     def missing(self, count: int) -> list[range]:
-        """Return the shards that a build of ``count`` lines still has to make: those without a file, or with a shorter one."""
+        """Return the shards that a build of ``count`` lines still has to make."""
         shards = (range(start, min(start + self.size, count)) for start in range(0, count, self.size))
         return [shard for shard in shards if _lines(self.file(shard)) < len(shard)]
 
