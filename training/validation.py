@@ -1,7 +1,7 @@
-"""Reads YAML with the limits of ``depictqa_core.storage.documents``, and checks what it holds against a data model.
+"""Read YAML with the limits of ``depictqa_core.storage.documents``, and validate it with a data model.
 
-``checked`` names the first thing that is wrong in one line: an unknown key with the known one that is most like it, a
-missing key, or a value with what is allowed in its place.
+``checked`` reports the first problem in one line: an unknown key with the closest known one, a missing key, or an
+invalid value with the allowed ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,9 +28,9 @@ from depictqa_core.storage.documents import (
 from depictqa_core.storage.rules import Rule, is_number
 
 MAX_YAML_BYTES = 2**18
-"""Largest YAML file: people write them."""
+"""Maximum size of a YAML file; people write them."""
 MAX_NODES = 20_000
-"""Most values of a YAML file, counted each time that an alias repeats them."""
+"""Maximum number of values of a YAML file, with repetitions by aliases."""
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # ---------------------------------------------------------------------- data models
@@ -139,11 +139,11 @@ def read_yaml(
         _check_nodes(text)
         content = yaml.load(text, Loader=_Strict)  # a SafeLoader
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as cause:
-        raise error(f"{where} is no YAML file of settings: {' '.join(str(cause).split())}; {remedy}") from cause
+        raise error(f"{where} is not a valid YAML file: {' '.join(str(cause).split())}; {remedy}") from cause
     if wrong := next(filter(None, map(_wrong, _values(content, ""))), None):
         raise error(f"{where}: {wrong}; {remedy}")
     if not isinstance(content, dict):
-        raise error(f"{where} is no file of settings: it must hold keys and values, not {describe(content)}")
+        raise error(f"{where} is not a valid recipe file: it must have keys and values, not {describe(content)}")
     return content
 
 
@@ -157,9 +157,9 @@ class _Strict(_Loader):
                 continue
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise ValueError(f"the key {describe(name)} is no text{key.start_mark}")
+                raise ValueError(f"the key {describe(name)} is not text{key.start_mark}")
             if name in seen:
-                raise ValueError(f"the key {describe(name)} stands twice{key.start_mark}")
+                raise ValueError(f"the key {describe(name)} occurs twice{key.start_mark}")
             seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -179,7 +179,7 @@ def _check_nodes(text: str) -> None:
             anchor, size = event.anchor, 1
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"the alias *{event.anchor} stands for nothing, or for what it is part of")
+                raise ValueError(f"the alias *{event.anchor} is undefined or contains itself")
             anchor, size = None, sizes[event.anchor]
         else:
             continue
@@ -198,7 +198,7 @@ def _wrong(named_value: tuple[str, object]) -> str | None:
     if isinstance(value, float) and not is_number(value):
         return f"{where} is {value}, which is not a finite number"
     if isinstance(value, str) and not holds_text(value):
-        return f"{where} is {describe(value)}, which UTF-8 cannot hold"
+        return f"{where} is {describe(value)}, which UTF-8 cannot encode"
     if not isinstance(value, (int, float, str, type(None), dict, list)):
         return f"{where} is a {type(value).__name__}, {describe(str(value))}; put it in quotes"
     return None

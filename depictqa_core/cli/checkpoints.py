@@ -61,11 +61,11 @@ def import_weights(options) -> int:
 
 
 def _self_test(options, show) -> None:
-    """Ask a new checkpoint about shipped images, and record in its card what its answers cover."""
+    """Test a new checkpoint on the sample images and store the coverage of its answers in its card."""
     from ..judge import load_judge
     from ..loading.saving import record_self_test
 
-    show("self-test: asking about shipped images")
+    show("self-test on the sample images")
     try:
         found = load_judge(options.out).self_test()
     except (DepictQAError, MemoryError, RuntimeError) as error:
@@ -78,7 +78,7 @@ def _self_test(options, show) -> None:
 
 
 def _flat(value, key: str = ""):
-    """The leaves of nested dicts and lists as (dotted key, value); lists of plain values stay one line."""
+    """Yield the leaves of nested dicts and lists as (dotted key, value); lists of plain values are one leaf."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _flat(item, f"{key}.{name}" if key else str(name))

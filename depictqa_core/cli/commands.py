@@ -18,9 +18,9 @@ from .outputs import complain
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status (see the top of this file). A wrong command line is SystemExit(2)."""
+    """Run one command and return the exit status (see the module). A wrong command line raises SystemExit(2)."""
     options = parse(argv)
-    for stream in (sys.stdout, sys.stderr):  # file names and model answers may hold anything
+    for stream in (sys.stdout, sys.stderr):  # file names and model answers may contain any character
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except DepictQAError as error:

@@ -15,7 +15,7 @@ from .outputs import check_outputs, complain, outputs_of
 def load_with_reference(
     names: list[str], reference: Fitted
 ) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
-    """``load_pictures`` with the reference of each picture; one of another shape than that cannot be judged either."""
+    """``load_pictures`` with the reference of each image; one of another shape than that cannot be judged either."""
     for pictures, failures in load_pictures(names):
         fitting, references = [], []
         for picture in pictures:
@@ -35,14 +35,14 @@ def find_images(options) -> Found:
 
 
 def skipped(found: Found) -> dict:
-    """What is left out, for the JSON; nothing where everything is judged."""
+    """Return the files left out for the JSON; an empty dict if there are none."""
     return {"skipped": [one.to_dict() for one in found.left_out] or None}
 
 
 def without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
-    """The indexes of the pictures that can still be read, after one of them could not while it was judged.
+    """Return the indexes of the images that can still be read, after one of them could not be read again.
 
-    The others are added to ``failures`` and named. Raises ``error`` where there are none, or nothing is left.
+    The others are added to ``failures`` and reported. Raise ``error`` if all can be read, or none.
     """
     gone = {failure.picture: failure for failure in lost(pictures)}
     kept = [index for index, picture in enumerate(pictures) if picture.name not in gone]
@@ -60,13 +60,13 @@ def open_reference(options) -> Fitted:
 
 
 def report_failures(failures: list[Failure], total: int) -> None:
-    """Name what cannot be judged; raises ImageError, with what is true of all of it, where nothing is left."""
+    """Report the images that cannot be judged; raise ImageError, with their common cause, if none can."""
     for failure in failures:
         complain(f"{failure.picture}: {failure.error}")
     if failures and len(failures) == total:
         if all(OTHER_SHAPE in failure.error for failure in failures):
-            raise ImageError("no picture has the shape of the reference")
-        raise ImageError("none of the pictures could be judged" if total > 1 else "the picture could not be judged")
+            raise ImageError("no image has the aspect ratio of the reference")
+        raise ImageError("none of the images could be judged" if total > 1 else "the image could not be judged")
 
 
 def open_judge(options, bar: progress.ProgressBar):
@@ -85,8 +85,8 @@ def open_judge(options, bar: progress.ProgressBar):
         if options.cache is not None:
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
-    except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
-        raise DepictQAError(f"the model cannot be put on device '{options.device}': {quoted(error)}") from error
+    except (RuntimeError, AssertionError) as error:  # raised by torch for an unusable device
+        raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
 
 
 def progress_bar(options, unit: str) -> progress.ProgressBar:

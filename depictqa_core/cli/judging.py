@@ -49,11 +49,11 @@ SHOW_EACH = {
 
 
 def _judge_each(options, ask) -> int:
-    """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
+    """Run a verb for single images; only a few images are in memory at a time."""
     found = find_images(options)
     names, reference = found.names, open_reference(options)
     results, failures, odd, stopped = [], [], [], None
-    with progress_bar(options, "pictures") as bar:
+    with progress_bar(options, "images") as bar:
         judge = open_judge(options, bar)
         try:
             bar.total = len(names)
@@ -63,7 +63,7 @@ def _judge_each(options, ask) -> int:
                 bar.offset = len(results) + len(failures)
                 try:
                     results += ask(judge, pictures, references, progress=bar)
-                except (OutOfMemory, ImageError):  # one is too large or gone; what was found of the others is known
+                except (OutOfMemory, ImageError):  # one is too large or was removed
                     for number, picture in enumerate(pictures):
                         try:
                             results += ask(judge, [picture], references and references[number])
@@ -72,7 +72,7 @@ def _judge_each(options, ask) -> int:
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise
-            stopped = error  # what was judged is written first
+            stopped = error  # the finished answers are written first
     report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)
@@ -99,7 +99,7 @@ def rank(options) -> int:
     with progress_bar(options, "answers") as bar:
         judge = open_judge(options, bar)
         for readable, beside, unreadable in load_with_reference(names, reference):
-            bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
+            bar.note(f"reading the images ... {len(pictures) + len(failures)}/{len(names)}")
             judge.look(readable, beside)  # while their pixels are in memory
             pictures += readable
             references += beside or []
@@ -118,7 +118,7 @@ def rank(options) -> int:
     notices += coverage_notices([ranking.coverage])
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
-        notices.append(f"{' and '.join(unused)} can only save comparisons; with --method score there are none")
+        notices.append(f"{' and '.join(unused)} works only with --method pairs")
     facts = ranking.to_dict()
     results = facts.pop("pictures")
     shown = partial(reports.ranking_table, ranking)

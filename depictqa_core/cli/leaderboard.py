@@ -31,7 +31,7 @@ def compare_models(options) -> int:
         while True:
             labels = [found[picture.name] for picture in pictures]
             if len(set(labels)) < 2:
-                raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
+                raise DepictQAError(f"only {labels[0]} has images: give at least two folders, one for each model")
             groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
             named = [index for index, group in enumerate(groups) if group is not None]
             try:
@@ -55,10 +55,10 @@ def compare_models(options) -> int:
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:
-            listed = f"{', '.join(names)} (no other folder has a readable picture of this name)"
+            listed = f"{', '.join(names)} (no other folder has a readable image of this name)"
             notices.append(f"{label}: {'no rank, ' * (label in board.uncompared)}not compared: {listed}")
     unread = dict.fromkeys(label for label in found.values() if label not in labels)
-    notices += [f"{label}: not compared, as none of its pictures could be read" for label in unread]
+    notices += [f"{label}: not compared, because none of its images could be read" for label in unread]
     facts = board.to_dict()
     standings = facts.pop("standings")
     shown = partial(reports.leaderboard_table, board)
@@ -72,14 +72,14 @@ def compare_models(options) -> int:
 
 
 def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
-    """The picture files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
+    """Find the image files of a leaderboard: file -> label (its folder as given), and the files left out."""
     found: dict[str, str] = {}
     left_out: list[LeftOut] = []
     known: dict[str, str] = {}
     for folder in folders:
         label = folder.rstrip("/\\") or folder
         if not os.path.isdir(folder):
-            raise ImageError(f"{folder}: is no folder; give the folder of the pictures of one model")
+            raise ImageError(f"{folder}: is not a folder; give the folder with the images of one model")
         first = known.setdefault(os.path.realpath(folder), label)
         if first is not label:
             left_out.append(LeftOut(label, f"is the same folder as {first}"))

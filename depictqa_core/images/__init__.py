@@ -1,4 +1,4 @@
-"""Images as the judge takes them: anything image-like becomes checked RGB; files, references, statistics of pixels."""
+"""Input images: anything image-like becomes checked RGB; files, references, pixel statistics."""
 
 from .image import Picture, as_picture, as_pictures, notices_of
 from .size_policy import WHOLE, SizePolicy, centre, fit, to_pixels

@@ -1,4 +1,4 @@
-"""Image files: opened in any thread, and checked for damage that Pillow does not report."""
+"""Opening image files: thread-safe, with checks for damage that Pillow does not report."""
 
 import io
 import os
@@ -14,23 +14,23 @@ from .colour_profiles import ProfileError, coded_profile
 from .pillow import MAX_PIXELS, instance, open_image
 
 MAX_BYTES = 8 * MAX_PIXELS + 2**26
-"""Most bytes of a PNG or JPEG file, which are read as a whole: enough for 4 channels of 16 bits."""
+"""Maximum size of a PNG or JPEG file in bytes, which is read as a whole: enough for 4 channels of 16 bits."""
 
 _HEAD = 2**16
-"""Bytes at the beginning of a file in which its boxes are looked for."""
+"""Number of bytes at the start of a file that are searched for its boxes."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
     """Open an image file.
 
-    Returns:
-        in a ``with`` statement, a lazy Pillow image, whose pixels are not decoded yet, and what is odd about the file
-        though it can be judged, one line each. Images of more than ``MAX_PIXELS`` are not checked.
+    Yields:
+        A lazy Pillow image, whose pixels are not decoded yet, and notices about the file, one line each. Images of more
+        than ``MAX_PIXELS`` are not checked.
 
     Raises:
-        DamagedFile: truncated or damaged data.
-        Exception: nearly anything, by Pillow's readers of damaged files.
+        DamagedFile: the data are truncated or damaged.
+        Exception: any exception of Pillow's readers for damaged files.
     """
     with path.open("rb") as stream:
         head = stream.read(8)
@@ -53,7 +53,7 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
 
 
 def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
-    """Give an AVIF image the profile of its code points (a box ``colr`` of type ``nclx``), which Pillow leaves out."""
+    """Add the profile of an AVIF image's code points (a box ``colr`` of type ``nclx``), which Pillow ignores."""
     place = stream.tell()
     stream.seek(0)
     _, box, codes = stream.read(_HEAD).partition(b"colrnclx")
@@ -73,7 +73,7 @@ def _whole(stream: io.BufferedReader) -> bytes:
 
 
 def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
-    """``decode`` of ``jpeg_data.check``."""
+    """Decode a JPEG for ``jpeg.check``."""
     image = instance().JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     if coarse:
         image.draft("L", (1, 1))

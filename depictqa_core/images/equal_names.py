@@ -9,19 +9,17 @@ from .search import LeftOut
 
 
 def equal_names(folders: Sequence[str], names: Sequence[str]) -> tuple[list[str | None], list[LeftOut]]:
-    """Which files of different folders have the same name, so that their pictures are compared.
+    """Find files of different folders with the same name, whose images are compared.
 
-    Names are the same without their extensions, whatever their capitals and Unicode normal form. Where a folder then
-    has two files of one name, extensions count for that name; if these are the same too, capitals count; if there are
-    still two, both are left out.
+    Names are compared without extension, case and Unicode normal form. If a folder then has two files with one name,
+    the extension counts for that name; if it is the same too, case counts; if there are still two, both are left out.
 
     Args:
-        folders: of each file.
-        names: of each file, without folder.
+        folders: the folder of each file.
+        names: the name of each file, without folder.
 
     Returns:
-        for each file what it shares with those of the same name (the name as the first of them writes it), or None if
-        it is left out; and what is left out.
+        For each file its group (the name of the first file in it), or None if it is left out; and the files left out.
 
     >>> equal_names(["m1", "m1", "m2"], ["a.png", "b.png", "A.jpg"])[0]
     ['a', 'b', 'a']
@@ -64,4 +62,4 @@ RULES = (
     _folded,
     lambda name: unicodedata.normalize("NFC", name),
 )
-"""What must be equal for two names to be the same, from the loosest rule to the strictest."""
+"""Return the keys by which two names are equal, from the loosest rule to the strictest."""

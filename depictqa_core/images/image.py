@@ -19,17 +19,17 @@ from .damage_checks import opened
 from .pillow import MAX_PIXELS, is_bomb
 from .pixels import check_size, rgb_of_array, rgb_of_pil
 
-_SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program, or draws; they are no photographs
+_SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program or draws
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One checked picture.
+    """One checked image.
 
     Attributes:
-        rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
-        name: how errors and reports call it.
-        notices: what is odd about its file though it can be judged, one line each, without the name.
+        rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, not shared.
+        name: the name in errors and reports.
+        notices: warnings about its file, one line each, without the name.
 
     Raises:
         ImageError: ``rgb`` is not a uint8 array ``[H, W, 3]`` of at least one pixel.
@@ -42,7 +42,7 @@ class Picture:
     def __post_init__(self):
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
-            raise ImageError(f"{self.name}: a Picture holds a uint8 array [H, W, 3]; make one with as_picture().")
+            raise ImageError(f"{self.name}: Picture(rgb) takes a uint8 array [H, W, 3]; use as_picture().")
         if rgb.flags.writeable or rgb.base is not None or not rgb.flags.c_contiguous:
             rgb = np.array(rgb, order="C", copy=True, subok=False)
             rgb.flags.writeable = False
@@ -50,7 +50,7 @@ class Picture:
 
     @cached_property
     def key(self) -> str:
-        """Content hash (32 hex digits) over shape and bytes: equal for equal pixels, whatever the name."""
+        """Content hash (32 hex digits) of shape and bytes: equal for equal pixels, independent of the name."""
         digest = hashlib.blake2b(repr(self.rgb.shape).encode(), digest_size=16)
         digest.update(self.rgb)
         return digest.hexdigest()
@@ -65,41 +65,41 @@ class Picture:
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
-    """The notices about the files of pictures, each once and with the name of its picture."""
+    """Return the notices of images, each once and with the name of its image."""
     lines = (f"{picture.name}: {notice}" for picture in pictures if picture for notice in picture.notices)
     return [*dict.fromkeys(lines)]
 
 
 def as_picture(source, name: str = "picture") -> Picture:
-    """Check one picture and bring it to 8-bit RGB.
+    """Check one image and convert it to 8-bit RGB.
 
     Args:
         source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
             torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
             3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
-        name: how errors and reports call it; a path that is given no name is called by its file name.
+        name: the name in errors and reports; a path without a name gets its file name.
 
-    Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped.
-    Alpha is laid over white. The EXIF orientation is applied, and colours are converted from the embedded profile, or
-    what the file says instead of one (PNG: cICP, gAMA and cHRM; AVIF: nclx; EXIF: Adobe RGB), to sRGB
-    (``colour_profiles``); arrays and tensors are taken as sRGB. Of an animated or many-page file the first frame
-    is taken, of an open PIL image the current one. A PIL image of mode ``I`` is read as 16 bit (older Pillow opens
-    16-bit grey PNGs so), mode ``F`` as floats in 0..1; 16-bit colour files are cut to their high bytes by Pillow. The
-    caller's data is neither kept nor changed, and files are decoded in any thread, whatever the process has set for
-    Pillow. Metadata that are damaged do not matter; a profile that is damaged is ignored and named in ``notices``.
+    Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped. Alpha
+    is blended onto white. The EXIF orientation is applied, and colours are converted to sRGB (``colour_profiles``) from
+    the embedded profile or its substitutes (PNG: cICP, gAMA and cHRM; AVIF: nclx; EXIF: Adobe RGB); arrays and tensors
+    are sRGB. The first frame of an animated or multi-page file is used, or the current frame of an open PIL image. A
+    PIL image of mode ``I`` is read as 16 bit (older Pillow opens 16-bit grey PNGs in this mode), mode ``F`` as floats
+    in 0..1; Pillow reduces 16-bit colour files to their high bytes. The caller's data are neither stored nor changed,
+    and decoding does not depend on the thread or on Pillow's process-wide settings. Damaged metadata do not matter; a
+    damaged profile is ignored and listed in ``notices``.
 
     Raises:
-        ImageError: missing, unreadable, truncated, damaged, empty, not finite, out of range, more than ``MAX_PIXELS``
-            (found before decoding), or of another shape or type.
+        ImageError: the image is missing, unreadable, truncated, damaged, empty, has NaN or Inf, is out of range, has
+            more than ``MAX_PIXELS`` (found before decoding), or has an invalid shape or type.
     """
     if isinstance(source, Picture):
         return source
     if isinstance(source, (list, tuple)):
-        raise ImageError(f"{name}: one picture is needed here, not a {type(source).__name__}; give one of them.")
+        raise ImageError(f"{name}: one image is needed here, not a {type(source).__name__}; give one of them.")
     planes = _split(source, name)
     if len(planes) != 1:
-        raise ImageError(f"{name}: one picture is needed here, but this is a batch of {len(planes)}; pick one of them.")
+        raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
@@ -107,18 +107,18 @@ def as_picture(source, name: str = "picture") -> Picture:
 
 
 def as_pictures(source, name: str = "pictures") -> list[Picture]:
-    """Check one or many pictures.
+    """Check one or many images.
 
     Args:
-        source: anything ``as_picture`` takes, a batch ``[B, H, W, C]``, or a list or tuple of these, kinds mixed.
-        name: pictures are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
-            path is called by its file name (by its whole path where files of two folders have the same name).
+        source: any source of ``as_picture``, a batch ``[B, H, W, C]``, or a list or tuple of these, also mixed.
+        name: images are named "name 1", "name 2", ... in the order of the input. A ``Picture`` keeps its name, and a
+            path is named by its file name (by its whole path if files of two folders have the same name).
 
     Returns:
-        The pictures in the order of the input; an empty list gives an empty list.
+        The images in the order of the input; an empty list gives an empty list.
 
     Raises:
-        ImageError: as ``as_picture``; the message names the picture by its number. An empty batch is refused.
+        ImageError: as ``as_picture``, with the number of the image; or a batch is empty.
     """
     items = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
@@ -139,40 +139,40 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
 
 
 def _split(source, label: str) -> list:
-    """The pictures in one source, unread: the planes of a batch, or the source itself."""
+    """Split a source into single images without loading them: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
         return [source]
-    torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
+    torch = sys.modules.get("torch")  # a tensor exists only if torch is imported
     if torch is not None and isinstance(source, torch.Tensor):
         try:
             source = source.detach().cpu()
-            # numpy has neither bfloat16 nor the 8-bit floats
+            # numpy has neither bfloat16 nor 8-bit floats
             source = (source.float() if source.is_floating_point() and source.element_size() < 4 else source).numpy()
         except Exception as error:
             raise ImageError(f"{label}: cannot be read ({quoted(error)}); give a dense tensor [H, W, C].") from error
     if not isinstance(source, np.ndarray):
         wanted = "a path, a PIL image, a numpy array or a torch tensor"
-        raise ImageError(f"{label}: a {type(source).__name__} is not a picture; give {wanted}.")
+        raise ImageError(f"{label}: a {type(source).__name__} is not an image; give {wanted}.")
     shape = source.shape
     text = "[" + ", ".join(map(str, shape)) + "]"
     if source.ndim not in (2, 3, 4):
-        raise ImageError(f"{label}: shape {text} is not a picture; [H, W], [H, W, C] or [B, H, W, C] is needed.")
+        raise ImageError(f"{label}: shape {text} is not an image; [H, W], [H, W, C] or [B, H, W, C] is needed.")
     if 0 in shape:
-        raise ImageError(f"{label}: has no pixels (shape {text}); give a picture of at least 1 x 1.")
+        raise ImageError(f"{label}: has no pixels (shape {text}); give an image of at least 1 x 1.")
     if source.ndim > 2 and shape[-1] > 4:
         advice = "the last axis must be the 1, 2, 3 or 4 channels"
         if shape[-3] <= 4:
             order = "1, 2, 0" if source.ndim == 3 else "0, 2, 3, 1"
             advice += f", here they seem to come first: use .permute({order}) (torch) or .transpose({order}) (numpy)"
         elif source.ndim == 3:
-            advice += "; a batch of masks or grey pictures [B, H, W] needs a channel axis: [B, H, W, 1]"
-        raise ImageError(f"{label}: shape {text} is not a picture; {advice}.")
+            advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
+        raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
     check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
     return list(source) if source.ndim == 4 else [source]
 
 
 def _checked(source, label: str) -> Picture:
-    """A Picture of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    """Convert a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
     if isinstance(source, Image.Image):
         rgb, notices = rgb_of_pil(source, label)
         return Picture(rgb, label, notices)
@@ -180,28 +180,26 @@ def _checked(source, label: str) -> Picture:
 
 
 def _load(path: Path, label: str, name: str) -> Picture:
-    """The first frame of a picture file."""
+    """Load the first frame of an image file."""
     try:
         if path.is_dir():
-            raise ImageError(f"{label}: is a folder; give the picture files in it.")
+            raise ImageError(f"{label}: is a folder; give an image file.")
         if not path.exists():
             raise ImageError(f"{label}: no such file; check the path.")
-        if not path.is_file():  # a pipe would block for ever
+        if not path.is_file():  # a pipe would block forever
             raise ImageError(f"{label}: is not a regular file.")
         with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
-                raise ImageError(f"{label}: {image.format} drawings are not read; save it as PNG.")
+                raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
             rgb, more = rgb_of_pil(image, label)
         return Picture(rgb, name, (*notices, *more))
     except DamagedFile as error:
         raise ImageError(f"{label}: {error}; save or download it again.") from error
     except ImageError:
         raise
-    except Exception as error:  # Pillow's readers raise nearly anything on damaged files
+    except Exception as error:  # Pillow may raise any exception for damaged files
         if is_bomb(error):
-            raise ImageError(f"{label}: is over the {MAX_PIXELS} pixels allowed; make it smaller first.") from error
-        if type(error).__name__ == "UnidentifiedImageError":  # its text names an object of Python, not the file
-            raise ImageError(
-                f"{label}: cannot be read, as it is no image of a known format; save it as PNG or JPEG."
-            ) from error
-        raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
+            raise ImageError(f"{label}: exceeds the limit of {MAX_PIXELS} pixels; make it smaller first.") from error
+        if type(error).__name__ == "UnidentifiedImageError":  # its text has a Python object, not the file
+            raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
+        raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error

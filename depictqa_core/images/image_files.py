@@ -12,20 +12,20 @@ from ..runtime.byte_cache import ByteCache
 from .image import Picture, as_picture
 
 AT_ONCE = 32
-"""Most files that are read before they are judged."""
+"""Maximum number of files that are loaded before they are judged."""
 PIXELS = ByteCache(192 * 2**20)
-"""Pixels of picture files that were read lately."""
+"""LRU cache of the pixels of image files."""
 
 
 class FilePicture(Picture):
-    """A picture file that was read and checked once. Its pixels are read again when they are needed and gone: all
-    pictures of a run share ``PIXELS``, so a folder of any size fits into memory.
+    """A checked image file. Its pixels are in the cache ``PIXELS`` and are loaded again if needed, so that a folder of
+    any size fits into memory.
 
     Attributes:
-        name: the path, as the user wrote it.
+        name: the path as the user wrote it.
 
     Raises:
-        ImageError: by ``rgb`` as well, when the file was changed or removed in the meantime.
+        ImageError: the image cannot be judged; also raised by ``rgb`` if the file was changed or removed.
     """
 
     def __init__(self, name: str):
@@ -40,7 +40,7 @@ class FilePicture(Picture):
         if rgb is None:
             picture = as_picture(self.name)
             if picture.key != self.key:
-                raise ImageError(f"{self.name}: was changed while it was judged; judge it again")
+                raise ImageError(f"{self.name}: was changed during the run; judge it again")
             rgb = picture.rgb
             PIXELS.put(self.key, rgb, rgb.nbytes)
         return rgb
@@ -55,7 +55,7 @@ class FilePicture(Picture):
 
 
 def lost(pictures: Iterable[Picture]) -> list[Failure]:
-    """Which of some pictures that were read once cannot be read again, and why."""
+    """Return the images that cannot be read again, with the reason."""
     failures = []
     for picture in pictures:
         try:
@@ -66,9 +66,9 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
 
 
 def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
-    """Read picture files, a few at a time: yields the pictures that can be read, and why the others cannot.
+    """Load image files in groups; yield the images of each group, and its failures.
 
-    No group has more than ``AT_ONCE`` files or (but for one large picture) half of the pixels that are kept.
+    No group has more than ``AT_ONCE`` files or (except for one large image) half of the pixels in the cache.
     """
     pictures, failures, size = [], [], 0
     for name in names:
@@ -76,7 +76,7 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
             pictures.append(FilePicture(name))
             size += math.prod(pictures[-1]._shape)
         except ImageError as error:
-            failures.append(Failure(name, str(error).removeprefix(f"picture ({Path(name)}): ")))
+            failures.append(Failure(name, str(error).removeprefix(f"image ({Path(name)}): ")))
         if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:
             yield pictures, failures
             pictures, failures, size = [], [], 0

@@ -17,7 +17,7 @@ FLOAT_TOLERANCE = 0.5
 
 
 def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
-    """A new uint8 [H, W, 3] of a numpy array [H, W] or [H, W, C].
+    """Convert a numpy array [H, W] or [H, W, C] to a new uint8 [H, W, 3].
 
     Raises:
         ProfileError: the profile cannot be used.
@@ -30,7 +30,7 @@ def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -
     colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
     colour = colour if profile is None else to_srgb(colour, profile)
     if channels % 2 == 0:
-        # in place on one 16-bit copy: 255 * 255 + 127 still fits, and a picture may have 10^8 pixels
+        # in place on one 16-bit copy: 255 * 255 + 127 still fits, and an image may have 10^8 pixels
         alpha = levels[:, :, -1:].astype(np.uint16)
         mixed = colour * alpha
         mixed += 255 * (255 - alpha) + 127
@@ -42,7 +42,7 @@ def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -
 
 
 def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
-    """Any allowed dtype to uint8 of the same shape (maybe the caller's own array, which is only read)."""
+    """Convert any allowed dtype to uint8 of the same shape (possibly the caller's array, which is only read)."""
     kind, size = array.dtype.kind, array.dtype.itemsize
     if array.dtype == np.uint8:
         return array
@@ -52,22 +52,22 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
     if kind != "f":
         wanted = "uint8 (0..255), uint16, bool or floats in 0..1"
-        raise ImageError(f"{label}: dtype {array.dtype} is not a picture's; give {wanted}.")
+        raise ImageError(f"{label}: dtype {array.dtype} is not an image's; give {wanted}.")
     low, high = float(array.min()), float(array.max())  # a NaN anywhere makes both NaN
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError(f"{label}: has NaN or infinite values; look at the step that made it (a half-precision VAE?).")
+        raise ImageError(f"{label}: has NaN or infinite values; check the step that made it (a half-precision VAE?).")
     if low < -FLOAT_TOLERANCE or high > 1 + FLOAT_TOLERANCE:
-        advice = "divide by 255 or convert to uint8" if low >= 0 and 1.5 < high <= 255.5 else "bring them to 0..1"
+        advice = "divide by 255 or convert to uint8" if low >= 0 and 1.5 < high <= 255.5 else "scale them to 0..1"
         if -1.1 <= low < 0 and high <= 1.1:
             advice = "it seems to be scaled to -1..1, use (x + 1) / 2"
-        raise ImageError(f"{label}: floats must lie in 0..1, these reach from {low:.4g} to {high:.4g}; {advice}.")
+        raise ImageError(f"{label}: floats must be in 0..1, these range from {low:.4g} to {high:.4g}; {advice}.")
     scaled = np.multiply(array, 255, dtype=np.result_type(array.dtype, np.float32))
     np.rint(scaled, out=scaled)
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 def rgb_of_pil(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels of a PIL image as uint8 [H, W, 3], and what is odd about it."""
+    """Convert a PIL image to uint8 [H, W, 3], and return notices about it."""
     check_size(image.height, image.width, label)
     try:
         image.load()
@@ -92,7 +92,7 @@ def rgb_of_pil(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _is_adobe_rgb(image) -> bool:
-    """Whether EXIF says that the colours are Adobe RGB, as cameras do that embed no profile."""
+    """Return whether EXIF declares Adobe RGB, as cameras do that embed no profile."""
     with contextlib.suppress(Exception):  # damaged metadata do not matter
         exif = image.getexif()
         space = exif.get_ifd(0x8769).get(0xA001)
@@ -122,6 +122,8 @@ def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray,
 
 def check_size(height: int, width: int, label: str) -> None:
     if height < 1 or width < 1:
-        raise ImageError(f"{label}: has no pixels ({width} x {height}); give a picture of at least 1 x 1.")
+        raise ImageError(f"{label}: has no pixels ({width} x {height}); give an image of at least 1 x 1.")
     if height * width > MAX_PIXELS:
-        raise ImageError(f"{label}: {width} x {height} is over the {MAX_PIXELS} pixels allowed; make it smaller first.")
+        raise ImageError(
+            f"{label}: {width} x {height} exceeds the limit of {MAX_PIXELS} pixels; make it smaller first."
+        )

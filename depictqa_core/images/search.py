@@ -14,7 +14,7 @@ EXTENSIONS = (
     *(".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".mpo"),
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
-"""What a folder is searched for; files that are named one by one may end in anything."""
+"""Extensions that are searched for in folders; a file that is given by name may have any."""
 OTHER_EXTENSIONS = (
     *(".avci", ".avcs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".jxr", ".wdp", ".hdp", ".jls", ".jxs"),
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf"),
@@ -22,13 +22,13 @@ OTHER_EXTENSIONS = (
     *(".bpg", ".dds", ".fit", ".fits", ".flif", ".icns", ".ico", ".pcx", ".pic", ".pict", ".qoi", ".ras", ".sgi"),
     *(".svg", ".svgz", ".eps", ".wmf", ".emf", ".xbm", ".xpm", ".jpf", ".j2c", ".jpc", ".tiff64", ".cin", ".dpx"),
 )
-"""What images end in that a folder is not searched for."""
+"""Extensions of images that are not searched for in folders."""
 NAMED = 20
-"""Most files that one line about files that are left out names."""
+"""Maximum number of file names in a line about files that are left out."""
 
 
 def natural_key(text: str) -> list:
-    """Sort key under which "x2" comes before "x10" and capitals do not matter."""
+    """Return a sort key under which "x2" comes before "x10" and case does not matter."""
     parts = re.split(r"(\d+)", text)
     return [(int(p), "") if i % 2 else (0, p.casefold()) for i, p in enumerate(parts)] + [(0, text)]
 
@@ -38,9 +38,9 @@ class LeftOut:
     """A file or folder that was found and is not judged.
 
     Attributes:
-        path: as the user would write it.
-        reason: why, as what is said of it: "is hidden".
-        expected: whether that is the ordinary rule for such files (hidden, no image, in a folder inside the folder).
+        path: the path as the user would write it.
+        reason: the reason as a predicate: "is hidden".
+        expected: whether it is left out by the normal rules (hidden, not an image, in a subfolder).
     """
 
     path: str
@@ -48,20 +48,20 @@ class LeftOut:
     expected: bool = False
 
     def to_dict(self) -> dict:
-        """Both as JSON values."""
+        """Return path and reason as JSON values."""
         return {"path": self.path, "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found: the image files to judge, in order, and everything that was left out."""
+    """The result of a search: the image files to judge, in order, and everything that was left out."""
 
     names: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
 
 
 class NoPictures(ImageError):
-    """A folder without picture files; ``left_out`` is what it has instead."""
+    """A folder without image files; ``left_out`` has its other files."""
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]):
         super().__init__(message)
@@ -69,11 +69,11 @@ class NoPictures(ImageError):
 
 
 def left_out_lines(left_out: Iterable[LeftOut], expected: bool = False) -> list[str]:
-    """One line for every reason and folder: "photos: left out: 2.heic, 3.heic (reason)".
+    """Format one line per reason and folder: "photos: left out: 2.heic, 3.heic (reason)".
 
     Args:
-        left_out: what a search left out.
-        expected: whether what the ordinary rule leaves out is listed as well.
+        left_out: the files that a search left out.
+        expected: whether files that are left out by the normal rules are listed, too.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for one in left_out:
@@ -88,20 +88,22 @@ def left_out_lines(left_out: Iterable[LeftOut], expected: bool = False) -> list[
 
 
 def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> Found:
-    """Paths of pictures, as the user would write them. Every file is taken once, however often it is named.
+    """Search for image files; every file is found once, even if it is given several times.
 
     Args:
-        sources: files, taken in this order whatever they are; folders, which give their picture files (by extension,
-            hidden ones left out) in natural order; and patterns such as ``*.png``, where the shell does not expand
-            them, for files: ``**`` stands for any number of folders (links to a folder around them are not followed),
-            and a name that exists is never a pattern.
-        recursive: whether folders inside folders count, those that are links too; none is searched twice, so links may
-            go in circles.
-        leave_out: files that are not taken from folders (this run's own outputs).
+        sources: files with any extension, in this order; folders, with their image files (by extension, without hidden
+            ones) in natural order; and patterns such as ``*.png``, which match files: ``**`` matches any number of
+            folders (circular links are not followed). An existing name is never a pattern.
+        recursive: whether subfolders are searched, including links; no folder is searched twice, so circular links are
+            safe.
+        leave_out: files that are not found in folders (the outputs of this run).
+
+    Returns:
+        The paths as the user would write them, and everything that was left out.
 
     Raises:
-        ImageError: a folder without pictures, or a pattern that fits nothing.
-        OSError: a folder that is named cannot be opened.
+        ImageError: a folder has no images, or a pattern matches nothing.
+        OSError: a given folder cannot be opened.
     """
     names: dict[str, str] = {}  # by real path
     left_out: list[LeftOut] = []
@@ -115,15 +117,19 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
     for source in sources:
         if os.path.isdir(source):
             inside, others = _search_folder(source, recursive)
-            # What this run writes is not listed either: the same command must say the same when it is repeated.
-            own = [LeftOut(path, "is written now", True) for path in inside if os.path.realpath(path) in outputs]
+            # Outputs of this run are not listed either: a repeated command must print the same.
+            own = [
+                LeftOut(path, "is an output of this command", True)
+                for path in inside
+                if os.path.realpath(path) in outputs
+            ]
             inside = [path for path in inside if os.path.realpath(path) not in outputs]
             others = [one for one in others if os.path.realpath(one.path) not in outputs]
             if not inside:
-                hint = "" if recursive else "; --recursive looks into its folders as well"
+                hint = "" if recursive else "; --recursive also searches subfolders"
                 lines = "".join(f"; {line}" for line in left_out_lines(others + own))
                 raise NoPictures(
-                    f"{source}: no pictures in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
+                    f"{source}: no images in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )
             left_out += others
         elif not os.path.lexists(source) and glob.has_magic(source):
@@ -141,8 +147,10 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
 
 
 def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]:
-    """The picture files of a folder, and what else is in it. Folders that are links come last, so that files are found
-    under the names without links where they have one."""
+    """Return the image files of a folder and its other contents.
+
+    Links to folders are searched last, so that files are found under names without links if possible.
+    """
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
     searched: dict[str, str] = {}  # by real path
@@ -154,7 +162,7 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
             left_out.append(LeftOut(folder, f"is the same folder as {searched[real]}"))
             continue
         if folder is not top and leads_around(folder):
-            left_out.append(LeftOut(folder, "is a link to a folder around it"))
+            left_out.append(LeftOut(folder, "is a circular link"))
             continue
         searched[real] = folder
         try:
@@ -176,22 +184,22 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
             elif kind.endswith(EXTENSIONS):
                 found.setdefault(folder, []).append(path)
             elif kind.endswith(OTHER_EXTENSIONS):
-                reason = "folders are not searched for this format; save it as PNG or JPEG, or name the file itself"
+                reason = "this format is not searched for in folders; save it as PNG or JPEG, or give the file itself"
                 left_out.append(LeftOut(path, reason))
             else:
-                left_out.append(LeftOut(path, "is no image by its name", True))
+                left_out.append(LeftOut(path, "has no image extension", True))
     order = sorted(found, key=lambda folder: [natural_key(part) for part in Path(os.path.relpath(folder, top)).parts])
     return [path for folder in order for path in found[folder]], left_out
 
 
 def leads_around(folder: str) -> bool:
-    """Whether a folder is a link to one that it is in itself, so that following it would go in a circle."""
+    """Return whether a folder is a circular link: a link to a folder that contains it."""
     around = os.path.join(os.path.realpath(os.path.dirname(folder)), "")
     return os.path.islink(folder) and around.startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def _expand(pattern: str) -> list[str]:
-    """What a pattern fits, in natural order; a part of it that exists as it stands is a name."""
+    """Return the matches of a pattern in natural order; a path component that exists literally is a name."""
     drive, rest = os.path.splitdrive(pattern)
     parts = re.split(r"[/\\]+" if os.altsep else "/+", rest)
     places = [drive + os.sep] if not parts[0] else [drive]
@@ -201,7 +209,7 @@ def _expand(pattern: str) -> list[str]:
 
 
 def _fitting(place: str, part: str) -> list[str]:
-    """What of a folder ("" is the working directory) fits one part of a pattern."""
+    """Return the entries of a folder ("" is the working directory) that match one component of a pattern."""
     literal = os.path.join(place, part)
     if os.path.lexists(literal):
         return [literal]
@@ -215,7 +223,7 @@ def _fitting(place: str, part: str) -> list[str]:
         return list(dict.fromkeys(folders))
     try:
         names = sorted(os.listdir(place or "."), key=natural_key)
-    except OSError:  # a file, or not ours to open
+    except OSError:  # a file, or without permission
         return []
     hidden = part.startswith(".")
     return [os.path.join(place, name) for name in fnmatch.filter(names, part) if hidden or not name.startswith(".")]

@@ -13,12 +13,12 @@ from .image import Picture
 
 @dataclass(frozen=True)
 class SizePolicy:
-    """How large the network sees a picture (facts section 1.1): only ever smaller, aspect kept, then padded with black.
+    """The input size of an image (facts section 1.1): downscaled only, with its aspect ratio, then padded with black.
 
     Attributes:
-        short: bound for the shorter side in pixels.
-        long: bound for the longer side in pixels.
-        min: smallest padded side in pixels.
+        short: maximum shorter side in pixels.
+        long: maximum longer side in pixels.
+        min: minimum padded side in pixels.
         multiple: padded sides are multiples of this (the patch size) in pixels.
 
     >>> SizePolicy().resized(1080, 1920), SizePolicy().padded(1080, 1920)
@@ -37,7 +37,8 @@ class SizePolicy:
                 raise ValueError(f"SizePolicy.{field} must be a whole number of pixels from 1, not {value!r}.")
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """The size before padding; never larger than the input, never below 1 (extreme aspects would round to 0)."""
+        """Return the size before padding; at most the input size, at least 1 (extreme aspect ratios would round to
+        0)."""
         low, high = min(height, width), max(height, width)
         if low < self.short and high < self.long:
             return height, width
@@ -45,14 +46,14 @@ class SizePolicy:
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """The final size of a picture of this size; the same for an original and for its ``resized`` size."""
+        """Return the padded size of an image of this size; the same for an original and for its ``resized`` size."""
         sides = (max(self.min, side) for side in self.resized(height, width))
         return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
-        """The size of a resized picture after a crop to these shares of its height and width (facts 7.3).
+        """Return the size of a resized image after a crop to these shares of its height and width (facts 7.3).
 
-        A picture whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
+        An image with a shorter side of at most ``min`` is not cropped, and no side is cropped below ``min``.
         """
         if min(height, width) <= self.min:
             return height, width
@@ -60,17 +61,17 @@ class SizePolicy:
 
 
 WHOLE = (1.0, 1.0)
-"""Shares of height and width that are kept when nothing is cropped."""
+"""The shares of height and width of no crop."""
 
 
 def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE) -> np.ndarray:
-    """Resize (Pillow bicubic, antialiased), crop, pad with centred black; an odd pixel goes to the bottom or right.
+    """Resize (Pillow bicubic, antialiased), crop, and center on black padding; an odd pixel is at the bottom or right.
 
     Args:
         keep: shares of height and width in a centred crop, for training only.
 
     Returns:
-        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(picture.height, picture.width)``.
+        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(image.height, image.width)``.
     """
     height, width = policy.resized(picture.height, picture.width)
     rgb = picture.rgb
@@ -86,13 +87,13 @@ def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE)
 
 
 def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle ``[height, width, 3]`` of an array ``[H, W, 3]``, as a view."""
+    """Return the center ``[height, width, 3]`` of an array ``[H, W, 3]`` as a view."""
     top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
     return rgb[top : top + height, left : left + width]
 
 
 def to_pixels(rgb_uint8: np.ndarray, mean, std):
-    """uint8 ``[H, W, 3]`` to a torch.float32 tensor ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
+    """Convert uint8 ``[H, W, 3]`` to float32 ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
     import torch
 
     pixels = (rgb_uint8 / 255.0 - np.asarray(mean, np.float64)) / np.asarray(std, np.float64)

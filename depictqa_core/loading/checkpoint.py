@@ -24,13 +24,13 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
 
     Args:
         folder: a checkpoint folder, or one of ``BUNDLED_NAMES``.
-        device: torch device; "balanced" or "sequential" for all of them together; or a device map (module -> device).
+        device: torch device; "balanced" or "sequential" for all devices; or a device map (module -> device).
         dtype: "float32", "float16" or "bfloat16"; or "int8" or "int4", which quantise the language model (they need
             the package bitsandbytes).
 
     Raises:
-        CheckpointError: missing, incomplete, damaged, weights that do not fit the configuration, or a device or dtype
-            that cannot be had.
+        CheckpointError: the folder is missing, incomplete or damaged, its weights do not fit the configuration, or the
+            device or dtype is not available.
         PackageError: a package that this checkpoint needs is missing or too old.
     """
     folder = checkpoint_folder(folder)
@@ -44,33 +44,33 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
 
         from ..network.config import DepictQAConfig
         from ..network.model import DepictQAModel
-    except Exception as error:  # transformers raises whatever its own imports raised
+    except Exception as error:  # transformers raises any error of its own imports
         raise mismatch(error) from error
     try:
-        with quiet(), torch.device("cpu"):  # whatever device is the default of the process
+        with quiet(), torch.device("cpu"):  # independent of the default device of the process
             config = DepictQAConfig.from_pretrained(str(folder), local_files_only=True)
             _refuse_misfits(folder, config, card["files"])
             options = loading_options(config, device, dtype)
             model = DepictQAModel.from_pretrained(str(folder), use_safetensors=True, local_files_only=True, **options)
-            # Never run code that lies beside the weights, nor ask the terminal whether to.
+            # Never run code in the folder of the weights, and never ask the user whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
             _check_tokenizer(folder, tokenizer, config)
     except DepictQAError:
         raise
-    except Exception as error:  # whatever the libraries raise, the person gets one clear line
-        # bitsandbytes is no package that is always needed: the message about its formats names it
+    except Exception as error:  # any error of the libraries becomes one clear line
+        # bitsandbytes is optional: the message about its formats names it
         broken = import_failed(error) and "bitsandbytes" not in str(error)
         raise (mismatch(error) if broken else _unreadable(folder, device, dtype, error)) from error
     wanted = options["torch_dtype"]
     if dtype not in QUANTISED and any(p.dtype != wanted for p in model.parameters() if p.is_floating_point()):
-        model.to(wanted)  # transformers 4 leaves some of a folder's number formats as they are when it mixes them
+        model.to(wanted)  # transformers 4 does not convert all tensors of a folder with mixed dtypes
     model.eval()
     if "device_map" not in options:
         try:
             model.to(device)
         except Exception as error:
             raise CheckpointError(
-                f"checkpoint '{folder.name}' cannot be put on device '{device}' ({quoted(error)}); choose auto or cpu"
+                f"checkpoint '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
             ) from error
     return Checkpoint(model, tokenizer, card)
 
@@ -87,9 +87,9 @@ def _unreadable(folder: Path, device, dtype: str, error: Exception) -> Checkpoin
 
 
 def _refuse_misfits(folder: Path, config, files) -> None:
-    """Weights that are missing, left over or of another shape would leave parts of the network random.
+    """Reject missing, unexpected or wrongly shaped weights, which would leave parts of the network random.
 
-    Told from the headers of the files, because what the libraries report depends on version and device.
+    This reads the headers of the files, because the reports of the libraries depend on version and device.
     """
     import torch
     from safetensors import safe_open
@@ -103,7 +103,7 @@ def _refuse_misfits(folder: Path, config, files) -> None:
     with torch.device("meta"):
         model = DepictQAModel(config)
     network = model.state_dict(keep_vars=True)
-    same = {}  # tied weights are one tensor of several names, any of which will do
+    same = {}  # tied weights are one tensor with several names, any of which is enough
     for name, tensor in network.items():
         same.setdefault(id(tensor), []).append(name)
     misfits = {
@@ -122,9 +122,9 @@ def _refuse_misfits(folder: Path, config, files) -> None:
 
 
 def _refuse_geometry(folder: Path, model) -> None:
-    """The tower and the connector must get the smallest image through.
+    """Check that the smallest image fits through tower and connector.
 
-    Strides, paddings and sizes of inputs leave no trace in the weights. On the meta device this costs nothing.
+    Strides, paddings and input sizes cannot be checked by the weights. On the meta device this costs nothing.
     """
     import torch
 
@@ -137,14 +137,14 @@ def _refuse_geometry(folder: Path, model) -> None:
             statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
             pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
             if not pooled.numel():
-                raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
+                raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)
-    except Exception as error:  # whatever a wrong stride or size makes the libraries raise
-        raise damaged(folder, f"no image fits through the network of config.json ({quoted(error)})") from error
+    except Exception as error:  # a wrong stride or size may raise any error
+        raise damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
 
 def _check_tokenizer(folder: Path, tokenizer, config) -> None:
-    """Refuse a tokenizer that cannot write the prompts and answers, or has ids beyond the words of the network."""
+    """Reject a tokenizer that cannot encode the prompts and answers, or has ids beyond the network's vocabulary."""
     from .. import tasks
     from ..prompts import answer_ids, fixed_strings, text_ids
 
@@ -157,6 +157,6 @@ def _check_tokenizer(folder: Path, tokenizer, config) -> None:
         ids = text_ids(answer, tokenizer)
         known |= {*ids, *answer_ids(answer, tokenizer)}
         if tokenizer.decode(ids).strip() != answer:
-            raise damaged(folder, f"its tokenizer does not give back the answer {answer!r}")
+            raise damaged(folder, f"its tokenizer does not reproduce the answer {answer!r}")
     if wrong := [token for token in known if token is None or not 0 <= token < words]:
         raise damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")

@@ -12,7 +12,7 @@ from ..storage.documents import describe, named, read_json
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
-"""What the included model is called wherever a checkpoint is taken, unless there is a folder of that name."""
+"""Names of the bundled model wherever a checkpoint is expected, unless there is a folder of that name."""
 CARD = "depictqa.json"
 SELF_TEST = "self_test"
 """Entry of a card: task -> coverage 0..1 of the self-test."""
@@ -25,28 +25,29 @@ PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 
 
 def checkpoint_folder(name: str | Path | None) -> Path:
-    """The folder of a checkpoint: the included one for None and ``BUNDLED_NAMES``, else what was given, unchecked."""
+    """Return the folder of a checkpoint: the bundled one for None and ``BUNDLED_NAMES``, else the given one,
+    unchecked."""
     bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
     return BUNDLED if bundled else Path(name)
 
 
 def describe_checkpoint(folder: str | Path | None) -> dict:
-    """The card of a checkpoint folder, checked: every weight file is there in its full size.
+    """Return the checked card of a checkpoint folder: every weight file exists with its full size.
 
     Args:
-        folder: as ``checkpoint_folder`` takes it.
+        folder: as in ``checkpoint_folder``.
 
     Raises:
-        CheckpointError: the folder is no checkpoint, or a file of it is missing or cut short.
+        CheckpointError: the folder is not a checkpoint, or a file of it is missing or truncated.
     """
     folder = checkpoint_folder(folder)
-    if os.path.isfile(folder):  # of os.path, which says no where pathlib raises: a name too long, a NUL in it
+    if os.path.isfile(folder):  # os.path returns False where pathlib raises: a name too long, a NUL in it
         pickled = any(folder.match(pattern) for pattern in PICKLES)
         hint = f"a pickle, {_import_hint(folder, folder.with_suffix(''))}" if pickled else "a file"
         raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
     if not os.path.isdir(folder):
         own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
-        remedy = "it comes with the package: install or clone it again" if folder == BUNDLED else own
+        remedy = "it is part of the package: install or clone it again" if folder == BUNDLED else own
         raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
     if not os.path.isfile(folder / CARD):
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
@@ -61,16 +62,18 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
     for name, facts in files.items():
         plain = isinstance(facts, dict) and {"bytes", "sha256"} <= facts.keys() and Path(name).name == name
         if not plain or not name.endswith(".safetensors"):
-            raise damaged(folder, f"{CARD} says nothing useful of {describe(name)}")
+            raise damaged(folder, f"{CARD} has no valid entry for {describe(name)}")
         path = folder / name
         if not os.path.isfile(path):
             raise _missing(path)
         if path.stat().st_size != facts["bytes"]:
             raise damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {describe(facts['bytes'])}")
     config = read_folder_json(folder / "config.json")
-    # Checked here: from a foreign or empty config transformers would build a network of default size, 7 billion weights
+    # Checked here: transformers would build a default network, 7 billion weights, from a foreign or empty config
     if config.get("model_type") != "depictqa":
-        raise CheckpointError(f"checkpoint '{folder.name}' is not one of DepictQA: its config.json is of another model")
+        raise CheckpointError(
+            f"checkpoint '{folder.name}' is not a DepictQA checkpoint: its config.json belongs to another model"
+        )
     if wrong := config_problem(config):
         raise damaged(folder, f"config.json: {wrong}")
     read_folder_json(folder / "tokenizer_config.json")
@@ -78,7 +81,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
 
 
 def _import_hint(pickle: Path, name: Path) -> str:
-    """What to do with a pickle that stands where a checkpoint named ``name`` should."""
+    """Return the advice for a pickle at the place of a checkpoint named ``name``."""
     if not pickle.name.startswith("ckpt"):
         return "which is never loaded directly"
     return (
@@ -89,7 +92,7 @@ def _import_hint(pickle: Path, name: Path) -> str:
 
 
 def check_tokenizer_files(folder: Path, card: dict) -> None:
-    """Refuse changed files of the tokenizer: one wrong byte in a special token makes prompts that no model has seen."""
+    """Reject changed files of the tokenizer: one wrong byte in a special token makes prompts unlike the training's."""
     for name, digest in card.get("tokenizer", {}).items():
         path = folder / name
         if Path(name).name != name or not os.path.isfile(path):
@@ -107,11 +110,11 @@ def damaged(folder: Path, what: str) -> CheckpointError:
 
 
 def self_test_notices(card: dict) -> list[str]:
-    """What a checkpoint's recorded self-test warns of; an imported one that has none is named as well."""
+    """Return warnings about a checkpoint's stored self-test, or about an imported one without it."""
     found, name = card.get(SELF_TEST), card.get("name")
     if not isinstance(found, dict):
         remedy = "run depictqa info --self-test on its folder"
-        return [f"{name}: imported, and its answers were never tested; {remedy}"] if "sources" in card else []
+        return [f"{name}: imported without a self-test; {remedy}"] if "sources" in card else []
     low = {task: share for task, share in found.items() if share < LOW_COVERAGE}
     if not low:
         return []
@@ -124,7 +127,7 @@ def self_test_notices(card: dict) -> list[str]:
 
 
 def supported(folder: str | Path | None) -> str:
-    """What questions a checkpoint states that it supports, in words."""
+    """Describe the questions that a checkpoint supports, in words."""
     config = read_folder_json(checkpoint_folder(folder) / "config.json")
     names = config.get("tasks") or ("identification", "assessment", "rating", "comparison")
     own = "in any words" if config.get("free_questions", True) else "only in the words of its training questions"
@@ -133,7 +136,8 @@ def supported(folder: str | Path | None) -> str:
 
 
 def verify_checkpoint(folder: str | Path | None) -> dict:
-    """``describe_checkpoint``, and the SHA-256 of all files that the card names; CheckpointError if one differs."""
+    """Return ``describe_checkpoint`` after comparing the SHA-256 of all files in the card; raise CheckpointError if one
+    differs."""
     folder = checkpoint_folder(folder)
     card = describe_checkpoint(folder)
     for name, facts in card["files"].items():
@@ -144,7 +148,7 @@ def verify_checkpoint(folder: str | Path | None) -> dict:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -153,7 +157,7 @@ def file_hash(path: Path) -> str:
 
 
 def text_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex, with line ends as LF: tools such as Git change those of text files."""
+    """Return the SHA-256 of a file, in hex, with LF line ends: tools such as Git change those of text files."""
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 

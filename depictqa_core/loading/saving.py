@@ -9,7 +9,7 @@ from .checkpoint_folder import CARD, SELF_TEST, TOKENIZER_FILES, file_hash, read
 
 
 def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
-    """Write a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
+    """Save a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
@@ -21,7 +21,7 @@ def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_
 
 
 def _name_tokenizer_class(path: Path) -> None:
-    """Name the class as every supported transformers knows it: 4.x and 5.x each write one that the other lacks."""
+    """Set the class name that all versions of transformers have: 4.x and 5.x each write one that the other lacks."""
     settings = read_folder_json(path)
     if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
@@ -29,7 +29,7 @@ def _name_tokenizer_class(path: Path) -> None:
 
 
 def write_card(folder: Path, card: dict) -> dict:
-    """Write the card of a folder whose weights are in place, with their file facts; returns the whole card."""
+    """Write the card of a folder with weights, with their file facts, and return the whole card."""
     files = {}
     for path in sorted(folder.glob("*.safetensors")):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
@@ -40,7 +40,7 @@ def write_card(folder: Path, card: dict) -> dict:
 
 
 def record_self_test(folder: str | Path, coverage: dict[str, float]) -> dict:
-    """Write the coverage of a self-test (``Judge.self_test``) into the card of a folder; returns the whole card."""
+    """Store the coverage of a self-test (``Judge.self_test``) in the card of a folder, and return the whole card."""
     path = Path(folder) / CARD
     card = {**read_folder_json(path), SELF_TEST: {task: float(f"{share:.3g}") for task, share in coverage.items()}}
     write_file(path, json.dumps(card, indent=1) + "\n")

@@ -31,10 +31,10 @@ class Conversion:
 
 
 def check_network(config: DepictQAConfig, conversion: Conversion) -> int:
-    """Build the network without memory and compare it with the tables; returns the number of its tensors.
+    """Build the network on the meta device, compare it with the tables, and return the number of its tensors.
 
     Raises:
-        CheckpointError: the tables and the network differ, which is a fault of this program or of a library version.
+        CheckpointError: the tables and the network differ, which is a bug in this program or in a library.
     """
     from ..network.model import DepictQAModel
 
@@ -47,7 +47,7 @@ def check_network(config: DepictQAConfig, conversion: Conversion) -> int:
 
 
 def full_size_config(abstractor: bool) -> DepictQAConfig:
-    """The configuration of a published checkpoint at full size, LoRA kept apart."""
+    """Return the configuration of a published checkpoint at full size, with separate LoRA weights."""
     return network_config(_full_size(Abstractor() if abstractor else None, True, False), FULL_SIZE, None, None)
 
 
@@ -56,10 +56,10 @@ def _full_size(abstractor: Abstractor | None, openai: bool, merge: bool) -> Conv
 
 
 def check_layout() -> list[str]:
-    """Compare the published layouts with our network at full size, from configuration alone.
+    """Compare the published layouts with our network at full size, from the configuration alone.
 
     Returns:
-        one line for each layout and way to import it.
+        One line for each layout and way to import it.
 
     Raises:
         CheckpointError: names or shapes differ.
@@ -87,7 +87,7 @@ def network_config(conversion: Conversion, settings: dict, short: int | None, lo
     bounds = layout.BOUNDS[conversion.sizes.abstractor is not None]
     size = {"short": short or bounds[0], "long": long or bounds[1], "min": 70, "multiple": conversion.clip_sizes.patch}
     if not 0 < size["short"] <= size["long"]:
-        raise CheckpointError(f"bounds of {size['short']} (short side) and {size['long']} (long side) make no sense")
+        raise CheckpointError(f"bounds of {size['short']} (short side) and {size['long']} (long side) are not possible")
     lora = {
         "r": conversion.sizes.rank,
         "lora_alpha": layout.LORA_ALPHA,

@@ -24,9 +24,9 @@ from .tensors import Tensors, model_files, open_tensors, refuse_damaged
 from .writer import ShardWriter, lora_merger
 
 REST_BYTES = 2**24
-"""Room for what a checkpoint holds beside its weights: tokenizer, configuration, card."""
+"""Disk space for the other files of a checkpoint: tokenizer, configuration, card."""
 STORED = "stored"
-"""Keep every tensor in the number format of its file."""
+"""Keep the dtype of every tensor."""
 LICENCES = {
     "clip": "MIT (OpenAI CLIP)",
     "llm": "Llama 2 Community License (Vicuna-7B-v1.5, built on LLaMA 2)",
@@ -48,27 +48,27 @@ def import_published(
     report: Report = lambda line: None,
     short_questions: bool = False,
 ) -> dict:
-    """Write a checkpoint folder from published weights.
+    """Convert published weights to a checkpoint folder.
 
     Args:
         clip: OpenAI's ``ViT-L-14.pt``, a plain state dict or safetensors file of it, or a ``CLIPVisionModel`` folder.
         llm: the folder of Vicuna-7B-v1.5 (shards of safetensors or pickles, config, tokenizer).
-        delta: a published ``ckpt.pt``, or the folder that holds it; a function makes one for the sizes of the others.
+        delta: a published ``ckpt.pt``, or its folder; or a function that makes one for the sizes of the others.
         out: the folder to write, which must be new or empty; None only checks the files.
-        dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" as they are in their files.
-        merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
-        short, long: other bounds of the picture's sides in pixels than the ones of the training.
+        dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" to keep them as they are.
+        merge: merge LoRA into the weights of the language model (in fp32).
+        short, long: maximum sides of images in pixels, if different from the training.
         report: called with a line about every step.
-        short_questions: whether the delta has also learned short questions of other kinds (``tasks.QUESTION``), as the
-            one trained with Q-Instruct has; the files do not tell.
+        short_questions: whether the delta supports short questions of other kinds (``tasks.QUESTION``), like the one
+            trained with Q-Instruct; the files do not show this.
 
     Returns:
-        the card of the checkpoint.
+        The card of the checkpoint.
 
     Raises:
-        CheckpointError: a file that is missing, damaged (its checksums do not match, or a tensor contains NaN or Inf),
-            unsafe, or does not fit, with the names of its misfits.
-        StorageError: the disk has too little room, or cannot be written.
+        CheckpointError: a file is missing, damaged (its checksums do not match, or a tensor contains NaN or Inf),
+            unsafe, or does not fit; the message has the tensors.
+        StorageError: there is not enough free disk space, or the folder cannot be written.
     """
     if dtype not in (STORED, *DTYPES):
         raise CheckpointError(f"unknown dtype '{dtype}': choose one of {STORED}, {', '.join(DTYPES)}")
@@ -76,7 +76,9 @@ def import_published(
     report("reading names and shapes")
     settings = language_settings(Path(llm))
     if (called := settings.pop("_name_or_path", None)) and "vicuna" not in str(called).lower():
-        report(f"notice: the config of '{llm}' calls the model '{called}': the published deltas are for Vicuna-7B-v1.5")
+        report(
+            f"notice: the config of '{llm}' names the model '{called}', but the published deltas are for Vicuna-7B-v1.5"
+        )
     check_llama_tokenizer(llm, settings["vocab_size"])
     llm_sizes = language_sizes(settings)
     clip_files, clip_parts = open_clip(Path(clip))
@@ -85,7 +87,7 @@ def import_published(
     clip_sizes, sizes = layout.published_sizes(found_clip, llm_sizes, layout.delta_sizes(parts.shapes))
     shards = model_files(llm, "language model")
     conversion = Conversion(clip_sizes, llm_sizes, sizes, openai, merge)
-    remedy = "this is not a delta of this language model and CLIP, or not a whole one: get it again"
+    remedy = "this is not a delta of this language model and CLIP, or an incomplete one: download it again"
     layout.refuse_misfits(f"delta '{parts.path}'", parts.shapes, conversion.delta, remedy)
     layout.refuse_misfits(
         f"CLIP '{clip}'", all_shapes(clip_parts), conversion.clip, "use OpenAI's ViT-L/14 at 224 px", False
@@ -109,7 +111,9 @@ def import_published(
     size += written_bytes(parts, conversion.written_delta, target)
     size += sum(written_bytes(open_tensors(shard), conversion.language, target) for shard in shards)
     if out is None:
-        report(f"the files fit and are whole; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written")
+        report(
+            f"the files are complete and fit together; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written"
+        )
         return _card("unwritten", conversion, {}, merge, dtype)
 
     refuse_full_disk(out, size + REST_BYTES)

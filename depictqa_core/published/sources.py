@@ -19,7 +19,8 @@ _LANGUAGE_SETTINGS = (
 
 
 def language_settings(folder: Path) -> dict:
-    """The settings of a LLaMA config that shape the network, in words that all versions of transformers know."""
+    """Return the settings of a LLaMA config that define the network, with names that all versions of transformers
+    have."""
     if not folder.is_dir():
         raise CheckpointError(f"language model '{folder}' is not a folder: give the whole folder of Vicuna-7B-v1.5")
     try:
@@ -29,7 +30,7 @@ def language_settings(folder: Path) -> dict:
     if not isinstance(raw, dict) or raw.get("model_type") != "llama":
         raise CheckpointError(f"language model '{folder}' is not a LLaMA: use the folder of Vicuna-7B-v1.5")
     if raw.get("tie_word_embeddings") or raw.get("attention_bias") or raw.get("mlp_bias"):
-        raise CheckpointError(f"language model '{folder}' is no LLaMA of the kind of Vicuna-7B-v1.5: use that one")
+        raise CheckpointError(f"language model '{folder}' is not a LLaMA like Vicuna-7B-v1.5: use that one")
     settings = {name: raw[name] for name in _LANGUAGE_SETTINGS if raw.get(name) is not None}
     missing = [
         name
@@ -72,7 +73,7 @@ def open_clip(path: Path) -> tuple[list[Path], list[Tensors]]:
 
 
 def without_rotary(tensors: Tensors) -> Tensors:
-    """Vicuna's files also hold rotary frequencies, which every version of transformers computes itself."""
+    """Remove the rotary frequencies in Vicuna's files, which every version of transformers computes itself."""
     kept = {name: shape for name, shape in tensors.shapes.items() if not name.endswith(".rotary_emb.inv_freq")}
     return Tensors(tensors.path, kept, tensors.read)
 
@@ -88,11 +89,11 @@ def all_shapes(parts) -> dict[str, tuple[int, ...]]:
 
 
 def written_bytes(tensors: Tensors, table: Table, dtype: torch.dtype | None) -> int:
-    """Check the values of all tensors of a file; returns how many bytes those that a table names will take."""
+    """Check the values of all tensors of a file, and return the total size in bytes of those in a table."""
     stored = {name: found for name, found in refuse_infinite(tensors).items() if name in table}
     for name, found in stored.items():
         if not found.is_floating_point:
-            raise CheckpointError(f"'{tensors.path}' holds {name} as {found}, which is no weight; download it again")
+            raise CheckpointError(f"'{tensors.path}' has {name} as {found}, which is not a weight; download it again")
     return sum(value_count(table[name].shape) * (dtype or found).itemsize for name, found in stored.items())
 
 

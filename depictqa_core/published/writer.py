@@ -19,7 +19,7 @@ SHARD_BYTES = 2**29
 
 
 class ShardWriter:
-    """Writes tensors to safetensors shards of limited size as they come."""
+    """Writes a stream of tensors to safetensors shards of limited size."""
 
     def __init__(self, folder: Path, dtype: torch.dtype | None):
         self.folder, self.dtype = folder, dtype
@@ -28,7 +28,7 @@ class ShardWriter:
         self.shards: list[list[str]] = []
 
     def convert(self, source: Tensors, table: Table, change: Callable | None = None) -> None:
-        """Write all tensors of a file that a table names."""
+        """Write all tensors of a file that are in a table."""
         for name in source.shapes:
             if name not in table:
                 continue
@@ -42,7 +42,7 @@ class ShardWriter:
                 self.add(target, row, dtype)
 
     def add(self, name: str, tensor: torch.Tensor, dtype: torch.dtype) -> None:
-        # Always a copy: a view into a mapped file would keep that file in memory, and be written with its neighbours.
+        # Always a copy: a view into a mapped file would keep that file in memory, and be written as a whole.
         tensor = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{name} has values that {dtype} cannot hold: import as float32 or bfloat16")
@@ -57,14 +57,14 @@ class ShardWriter:
             with readable_file_errors(path):
                 try:
                     save_file(self.held, str(path), metadata={"format": "pt"})
-                except SafetensorError as error:  # so it reports a full disk
+                except SafetensorError as error:  # raised for a full disk
                     raise OSError(quoted(error)) from None
             self.shards.append(list(self.held))
             self.total += self.bytes
             self.held, self.bytes = {}, 0
 
     def finish(self, wanted: dict[str, tuple[int, ...]]) -> None:
-        """Name the shards and write their index; every wanted tensor must have come."""
+        """Name the shards and write their index; check that every tensor was written."""
         self.flush()
         written = {name for shard in self.shards for name in shard}
         if written != set(wanted):
@@ -81,7 +81,7 @@ class ShardWriter:
 
 
 def lora_merger(delta: Tensors, conversion: Conversion) -> Callable[[str, torch.Tensor], torch.Tensor]:
-    """Adds what LoRA learned to a weight of the language model, in fp32."""
+    """Return a function that adds the LoRA update to a weight of the language model, in fp32."""
     scale = layout.LORA_ALPHA / conversion.sizes.rank
 
     def merge(name: str, weight: torch.Tensor) -> torch.Tensor:

@@ -23,15 +23,15 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Strengths:
-    """Posterior of the strengths: its maximum, and its curvature there (Laplace approximation).
+    """The posterior of the strengths: its maximum and its curvature there (Laplace approximation).
 
     Attributes:
         values: float64 ``[n]``, logits, mean 0, larger is better.
         covariance: float64 ``[n, n]`` of the centred values.
-        weight: mean number of votes that one answer counted for.
-        answers: what was fitted: first and second items, answers, weights (each one per pair), prior precision.
-        calibration: how far the strengths can be trusted; None where that was never measured: then ``probability`` is
-            the judge's self-consistency.
+        weight: mean number of votes per answer.
+        answers: the fitted data: first and second items, answers, weights (each one per pair), prior precision.
+        calibration: the calibration of orders; None if it was not measured: then ``probability`` is the judge's
+            self-consistency.
     """
 
     values: np.ndarray
@@ -42,7 +42,8 @@ class Strengths:
 
     @property
     def deviations(self) -> np.ndarray:
-        """Standard deviation of every value, ``[n]``; with a calibration, the error of the judge is part of it."""
+        """Standard deviation of every value, ``[n]``; with a calibration, including the systematic error of the
+        judge."""
         own = 0.0 if self.calibration is None else self.calibration.variance
         return np.sqrt(np.maximum(np.diag(self.covariance), 0) + own)
 
@@ -57,19 +58,20 @@ class Strengths:
         return self.values + _Z95 * self.deviations
 
     def probabilities(self) -> np.ndarray:
-        """``probability`` of every pair ``[n, n]``; with a calibration only."""
+        """Return ``probability`` of every pair, ``[n, n]``; only with a calibration."""
         variances = np.diag(self.covariance)
         spread = variances[:, None] + variances - 2 * self.covariance
         return self.calibration.probability(self.values[:, None] - self.values, spread)
 
     def probability(self, i: int, j: int) -> float:
-        """Probability that i is better than j (not that i wins the next vote).
+        """Return the probability that i is better than j (not that i wins the next vote).
 
         With a calibration it is that of the true order. Without one it is the posterior probability that the judge
-        would put i above j after very many answers: how consistent it is with itself, whether it is right or not.
+        would
+        rank i above j after very many answers: its self-consistency, whether it is right or not.
 
-        The latter by the signed root of the deviance against the best fit with both equal. The curvature alone would
-        call answers near 0 and 1 uncertain, because the likelihood is flat there.
+        The latter uses the signed root of the deviance against the best fit with both equal. The curvature alone would
+        make answers near 0 and 1 uncertain, because the likelihood is flat there.
         """
         gap = float(self.values[i] - self.values[j])
         if i == j or gap == 0:
@@ -81,7 +83,7 @@ class Strengths:
         precisions = np.full(len(self.values), precision)
         precisions[i] *= 2  # j, now without answers, goes to its prior mean
         direction = self.covariance[i] - self.covariance[j]
-        # for a Gaussian posterior this start would be the answer
+        # for a Gaussian posterior this start would be the solution
         start = self.values - direction * (gap / max(direction[i] - direction[j], 1e-12))
         start[j] = 0
         equal = _minimise((first, second, wins, weights, precisions), start, 1e-10)
@@ -99,25 +101,25 @@ def bradley_terry(
     start: np.ndarray | None = None,
     calibration: OrderCalibration | None = None,
 ) -> Strengths:
-    """Maximum a posteriori Bradley-Terry strengths, by Newton's method with step halving.
+    """Fit maximum a posteriori Bradley-Terry strengths, by Newton's method with step halving.
 
     Args:
         n: number of items, 0 or more.
-        pairs: asked pairs, in any order and direction; repeats count again. They need not connect all items: items of
-            separate groups are then compared by the prior only, and their differences have wide intervals.
+        pairs: compared pairs, in any order and direction; repeats count again. They need not connect all items: items
+            of separate groups are then compared by the prior only, and their differences have wide intervals.
         wins: ``wins[k]`` in 0..1 is the probability that ``pairs[k][0]`` is better.
-        weight: how many independent votes one answer counts for, a number or one per pair. 1 is right for single votes
-            (0 or 1), m for shares of m votes; see ``estimate_weight`` for the soft answers of a model.
+        weight: number of independent votes per answer, one number or one per pair. 1 is right for single votes (0 or
+            1), m for shares of m votes; see ``estimate_weight`` for the soft answers of a model.
         prior: standard deviation in logits of the Gaussian prior (mean 0) on every strength.
-        start: values near the answer, such as those of fewer pairs: they save time and change nothing.
-        calibration: of the judge that answered, for the Strengths; its weight belongs into ``weight``.
+        start: values near the solution, such as those of fewer pairs: they save time and do not change the result.
+        calibration: the calibration of the judge, for the Strengths; pass its weight as ``weight``.
 
     Returns:
         The strengths, centred, with their covariance from the Hessian; with a calibration, from the mean curvature of
         the likelihood between a tie and the fit, as answers near 0 and 1 lie where the likelihood is flat.
 
     Raises:
-        ValueError: an item out of range or paired with itself, or wins, weights or prior out of range.
+        ValueError: an item is out of range or paired with itself, or wins, weights or prior are out of range.
     """
     answers = _checked(n, pairs, wins, weight, prior)
     problem = (*answers[:4], np.full(n, answers[4]))
@@ -125,7 +127,7 @@ def bradley_terry(
     mean_weight = float(answers[3].mean()) if len(answers[3]) else PRIOR_WEIGHT
     if n == 0:
         return Strengths(values, np.zeros((0, 0)), mean_weight, answers, calibration)
-    # The prior's pull sums to 0 at the optimum, so the values are centred already, up to rounding.
+    # The gradient of the prior sums to 0 at the optimum, so the values are already centered, up to rounding.
     curvature = _curvature if calibration is None else _mean_curvature
     covariance = np.linalg.inv(_hessian(problem, curvature(values[answers[0]] - values[answers[1]])))
     covariance = covariance - covariance.mean(0)
@@ -136,11 +138,11 @@ def bradley_terry(
 def estimate_weight(
     n: int, pairs: Sequence[Pair], wins, prior: float = PRIOR, start: np.ndarray | None = None
 ) -> float:
-    """How many votes one soft answer is worth, from how well the answers agree with one common order.
+    """Estimate the number of votes that one soft answer is worth, from the agreement of the answers with one order.
 
-    The inverse of the Pearson dispersion of the answers around the fitted strengths, with one degree of freedom of
-    prior belief in ``PRIOR_WEIGHT``. Many coin-like votes give about 1, consistent probabilities far more; a tree of
-    pairs, where nothing can contradict, gives about ``PRIOR_WEIGHT``. Always within 0.05..1000. ``start`` as in
+    This is the inverse of the Pearson dispersion of the answers around the fitted strengths, with a prior of one degree
+    of freedom at ``PRIOR_WEIGHT``. Random votes give about 1, consistent probabilities far more; a tree of pairs, which
+    cannot contradict each other, gives about ``PRIOR_WEIGHT``. Always within 0.05..1000. ``start`` as in
     ``bradley_terry``.
     """
     weight = PRIOR_WEIGHT
@@ -149,10 +151,10 @@ def estimate_weight(
     values = np.zeros(n) if start is None else start
     first, second, wins, _, precision = _checked(n, pairs, wins, weight, prior)
     freedom = max(len(pairs) - _rank(n, first, second), 0)
-    for _ in range(4):  # the prior's pull shrinks as the weight grows; this settles quickly
+    for _ in range(4):  # the effect of the prior shrinks as the weight grows; this converges quickly
         values = _minimise((first, second, wins, np.full(len(wins), weight), np.full(n, precision)), values, 1e-18)
         expected = sigmoid(values[first] - values[second])
-        # the floor keeps one flat contradiction of a near-certain answer from deciding alone
+        # the lower limit keeps a single contradiction of a near-certain answer from dominating
         residuals = (wins - expected) ** 2 / np.maximum(expected * (1 - expected), 0.01)
         weight = float(np.clip((freedom + 1) / (residuals.sum() + 1 / PRIOR_WEIGHT), 0.05, 1000.0))
     return weight
@@ -180,14 +182,14 @@ def _checked(n, pairs, wins, weight, prior):
 
 
 def _loss(problem, values) -> float:
-    """Negative log posterior of the strengths, up to a constant."""
+    """Compute the negative log posterior of the strengths, up to a constant."""
     first, second, wins, weights, precisions = problem
     margin = values[first] - values[second]
     return float(weights @ (np.logaddexp(0, margin) - wins * margin) + 0.5 * precisions @ values**2)
 
 
 def _derivatives(problem, values):
-    """Gradient ``[n]`` and Hessian ``[n, n]`` of the loss."""
+    """Compute gradient ``[n]`` and Hessian ``[n, n]`` of the loss."""
     first, second, wins, weights, precisions = problem
     n = len(values)
     margin = values[first] - values[second]
@@ -197,31 +199,34 @@ def _derivatives(problem, values):
 
 
 def _hessian(problem, curvature):
-    """Hessian ``[n, n]`` of the loss from the curvature of every answer at weight 1."""
+    """Compute the Hessian ``[n, n]`` of the loss from the curvature of every answer at weight 1."""
     first, second, _, weights, precisions = problem
     hessian = np.zeros((len(precisions), len(precisions)))
     np.add.at(hessian, (first, second), -weights * curvature)
     hessian += hessian.T
-    np.fill_diagonal(hessian, 0)  # an item against itself, of two merged ones, tells nothing
+    np.fill_diagonal(hessian, 0)  # an item against itself, from two merged ones, has no information
     np.fill_diagonal(hessian, precisions - hessian.sum(1))
     return hessian
 
 
 def _curvature(margin):
-    """Second derivative of -log sigmoid at a difference of strengths."""
+    """Compute the second derivative of -log sigmoid at a difference of strengths."""
     expected = sigmoid(margin)
     return expected * (1 - expected)
 
 
 def _mean_curvature(margin):
-    """The curvature whose parabola costs as much from the margin to a tie as the likelihood of an answer that fits it:
-    twice the relative entropy of sigmoid(margin) and 1/2, over the squared margin; 1/4 at 0."""
+    """Compute the mean curvature between a margin and a tie.
+
+    Its parabola has the same difference as the likelihood: twice the relative entropy of sigmoid(margin) and 1/2, over
+    the squared margin; 1/4 at 0.
+    """
     size = np.maximum(np.abs(margin), 1e-3)
     return 2 * (size * sigmoid(size) - np.logaddexp(0, size) + math.log(2)) / size**2
 
 
 def _minimise(problem, values, tolerance):
-    """Newton with step halving; the loss is strictly convex. ``tolerance`` bounds twice its distance to the minimum."""
+    """Minimize the strictly convex loss by Newton with step halving; ``tolerance`` bounds twice the remaining error."""
     current = _loss(problem, values)
     for _ in range(200 if len(values) else 0):
         gradient, hessian = _derivatives(problem, values)
@@ -230,7 +235,7 @@ def _minimise(problem, values, tolerance):
         size = 1.0
         while size > 1e-6 and _loss(problem, values - size * step) > current - 0.25 * size * decrement:
             size /= 2
-        if decrement < tolerance or size <= 1e-6:  # at the minimum, rounding hides any further fall
+        if decrement < tolerance or size <= 1e-6:  # at the minimum, a further decrease is below rounding
             return values - step
         values = values - size * step
         current = _loss(problem, values)
@@ -238,7 +243,7 @@ def _minimise(problem, values, tolerance):
 
 
 def _rank(n, first, second) -> int:
-    """Strength differences that the pairs determine: items minus connected groups."""
+    """Return the number of determined strength differences: items minus connected groups."""
     group = np.arange(n)
     for a, b in zip(first, second, strict=True):
         if group[a] != group[b]:

@@ -13,34 +13,35 @@ from .bradley_terry import PRIOR, Pair, Strengths, bradley_terry, estimate_weigh
 from .rank_order import order
 
 ALL_PAIRS, BUDGET, TOP_DECIDED = "all pairs", "budget", "top-k decided"
-ALL_PAIRS_UP_TO = 12  # so few items are compared in full, at most 66 pairs
+ALL_PAIRS_UP_TO = 12  # up to this many items all pairs are compared, at most 66
 
 
 def all_pairs(n: int) -> list[Pair]:
-    """All n (n - 1) / 2 pairs (i, j) with i < j, in lexical order."""
+    """Return all n (n - 1) / 2 pairs (i, j) with i < j, in lexical order."""
     return [(i, j) for i in range(n) for j in range(i + 1, n)]
 
 
 def choose_pairs(
     n: int, asked: Sequence[Pair], strengths: Strengths | None, batch: int, top: int | None = None
 ) -> list[Pair]:
-    """The next pairs to ask: those whose order is least certain and whose answer would tell most.
+    """Choose the next pairs to compare: those with the least certain order and the most informative answer.
 
-    Greedy: a pair scores (chance that the present order is wrong) * log(1 + information of an answer * variance of the
-    difference); the covariance is updated as if it had been answered before the next is taken. So a batch spreads over
-    the items like a round of a Swiss tournament, joins separate groups first, and then works on close neighbours. An
-    answer only ever lowers the scores of the other pairs, so only the best of before are scored again.
+    Greedy: the value of a pair is (probability that the current order is wrong) * log(1 + information of an answer *
+    variance of the difference); the covariance is updated as if it had been answered before the next pair is chosen. So
+    a batch spreads over the items like a round of a Swiss tournament, connects separate groups first, and then compares
+    close items. An answer only lowers the values of the other pairs, so only the best previous ones are computed again.
 
     Args:
         n: number of items.
-        asked: pairs that were asked, in either direction; they are never chosen again.
-        strengths: present strengths; None before the first answer.
-        batch: how many pairs are wanted.
-        top: only the best ``top`` items are wanted as a set: pairs of items that surely belong to it or surely do not
-            count for little.
+        asked: compared pairs, in either direction; they are never chosen again.
+        strengths: current strengths; None before the first answer.
+        batch: maximum number of pairs.
+        top: only the best ``top`` items are needed as a set: pairs of items that certainly belong to it, or certainly
+            do not, have a low value.
 
     Returns:
-        At most ``batch`` distinct pairs (i, j), i < j, most useful first, equals by index; fewer when all are asked.
+        At most ``batch`` distinct pairs (i, j), i < j, most informative first, then by index; fewer if all are
+        compared.
     """
     strengths = bradley_terry(n, [], []) if strengths is None else strengths
     if len(strengths.values) != n:
@@ -66,7 +67,8 @@ def choose_pairs(
             doubt = 1 - strengths.calibration.probability(gap[of], variance)
         return np.where(free[of], np.round(worth[of] * doubt * np.log1p(information[of] * variance), 12), -1.0)
 
-    chosen, likely, bound = [], np.zeros(0, np.intp), np.inf  # no pair that is not likely scores above the bound
+    # the bound limits the value of all pairs that are not likely
+    chosen, likely, bound = [], np.zeros(0, np.intp), np.inf
     for _ in range(min(batch, len(rows))):
         scores = score(likely)
         if not len(likely) or scores.max() <= bound:
@@ -85,7 +87,7 @@ def choose_pairs(
 
 
 def _stake(strengths: Strengths, top: int | None) -> np.ndarray:
-    """How unsure it is whether each item belongs to the best ``top``, 0..1/2 each; all alike without a ``top``."""
+    """Return the uncertainty whether each item belongs to the best ``top``, 0..1/2; constant without a ``top``."""
     if top is None or top >= len(strengths.values):
         return np.full(len(strengths.values), 0.5)
     ranked = np.sort(strengths.values)[::-1]
@@ -94,24 +96,25 @@ def _stake(strengths: Strengths, top: int | None) -> np.ndarray:
 
 
 def default_budget(n: int) -> int:
-    """Pairs that ``rank_pairs`` asks: all up to ``ALL_PAIRS_UP_TO`` items, then 1.25 n log2 n (24 % at n = 64)."""
+    """Return the default number of comparisons: all pairs up to ``ALL_PAIRS_UP_TO`` items, then 1.25 n log2 n (24 % at
+    n = 64)."""
     full = n * (n - 1) // 2
     return full if n <= ALL_PAIRS_UP_TO else min(full, math.ceil(1.25 * n * math.log2(n)))
 
 
 def within_budget(n: int, budget: int | None) -> int:
-    """Pairs that may be asked: the budget (None means ``default_budget``), but never more than there are."""
+    """Return the maximum number of comparisons: the budget (None: ``default_budget``), at most all pairs."""
     return min(n * (n - 1) // 2, default_budget(n) if budget is None else max(0, budget))
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of asking pairs.
+    """The result of ``rank_pairs``.
 
     Attributes:
-        strengths: fitted to all answers.
-        pairs, wins: the asked pairs and their answers, in the order of asking.
-        stopped: why no more were asked: ``ALL_PAIRS``, ``BUDGET`` or ``TOP_DECIDED``.
+        strengths: strengths fitted to all answers.
+        pairs, wins: the compared pairs and their answers, in order.
+        stopped: why the comparisons ended: ``ALL_PAIRS``, ``BUDGET`` or ``TOP_DECIDED``.
     """
 
     strengths: Strengths
@@ -133,24 +136,23 @@ def rank_pairs(
     prior: float = PRIOR,
     calibration: OrderCalibration | None = None,
 ) -> Outcome:
-    """Ask pairs, batch by batch, until the top is decided or the budget is used, and fit strengths to all answers.
+    """Compare pairs in batches until the top is decided or the budget is used, and fit strengths to all answers.
 
     Args:
         n: number of items.
         ask: takes a list of pairs and returns, for each, the probability in 0..1 that its first item is better.
-        budget: most pairs to ask; None means ``default_budget(n)``. Never more than all pairs.
-        batch: pairs per call of ``ask``; None means n, or n / 2 with a ``top``, which may be decided any time.
-        top: only which items are the best ``top`` is wanted: pairs that can tell are asked, and no more once it is
-            decided. None, or n and more, wants the whole order.
+        budget: maximum number of comparisons; None: ``default_budget(n)``. At most all pairs.
+        batch: pairs per call of ``ask``; None: n, or n / 2 with a ``top``, which may be decided at any time.
+        top: only the best ``top`` items are needed: informative pairs are compared until it is decided. None, or n and
+            more: the whole order.
         confidence: in 0..1, the probability of the right top (as a set) at which it is decided.
-        progress: called as ``progress(done, total)`` in pairs after every batch; what it raises passes through.
+        progress: called as ``progress(done, total)`` in pairs after every batch; its exceptions are passed on.
         weight: votes per answer as in ``bradley_terry``; None estimates it from the answers (``estimate_weight``).
         prior: as in ``bradley_terry``.
-        calibration: of the judge; its weight takes the place of ``weight``, and the top is decided when its calibrated
-            probability says so.
+        calibration: the calibration of the judge; its weight replaces ``weight``, and its probabilities decide the top.
 
     Raises:
-        ValueError: ``ask`` returned a wrong number of answers, or one outside 0..1; ``top`` is below 1.
+        ValueError: ``ask`` returned a wrong number of answers, or one outside 0..1; or ``top`` is below 1.
     """
     full = n * (n - 1) // 2
     total = within_budget(n, budget)
@@ -171,7 +173,7 @@ def rank_pairs(
             chosen = choose_pairs(n, pairs, strengths, min(batch, total - len(pairs)), top)
         answers = [float(answer) for answer in ask(list(chosen))]
         if len(answers) != len(chosen):
-            raise ValueError(f"{len(chosen)} pairs were asked, but {len(answers)} answers came back")
+            raise ValueError(f"{len(chosen)} pairs were compared, but {len(answers)} answers were returned")
         pairs += chosen
         wins += answers
         if not todo or len(pairs) == total:
@@ -186,9 +188,9 @@ def rank_pairs(
 
 
 def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
-    """Whether the best ``top`` items are, as a set, the right ones with at least this probability.
+    """Return whether the best ``top`` items are, as a set, the right ones with at least this probability.
 
-    By the union bound: the doubts that an item inside stands above one outside may sum to ``1 - confidence``.
+    By the union bound: the probabilities that an item inside is worse than one outside may sum to ``1 - confidence``.
     """
     places = order(strengths)
     inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
@@ -201,7 +203,7 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     allowed = 1 - confidence
     negligible = allowed / max(1, rough.size) / 100
     doubt = float(rough[rough <= negligible].sum())
-    for flat in np.argsort(-rough, axis=None):  # the most doubtful first: most tops are undecided
+    for flat in np.argsort(-rough, axis=None):  # the least certain first: most tops are undecided
         if doubt > allowed:
             return False
         i, j = np.unravel_index(flat, rough.shape)
@@ -212,11 +214,11 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
 
 
 def _calibrated_doubt(strengths: Strengths, inside: np.ndarray, outside: np.ndarray) -> float:
-    """The doubts of ``top_decided`` under a calibration.
+    """Return the error probability of ``top_decided`` with a calibration.
 
-    Lapses are those of items, not of pairs: an item inside about which the strengths tell nothing is in doubt once, and
-    one outside, which then could stand anywhere, belongs inside as rarely as any item does. So they do not add up
-    over all pairs.
+    Lapses belong to items, not to pairs: an item inside for which the strengths have no information counts once, and
+    one outside, which then could have any rank, belongs inside as rarely as any item. So they do not add up over all
+    pairs.
     """
     lapse = strengths.calibration.lapse
     pairs = 1 - strengths.probabilities()[np.ix_(inside, outside)] - lapse  # without the lapses

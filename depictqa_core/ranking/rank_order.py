@@ -10,21 +10,21 @@ from .bradley_terry import _Z95, Strengths
 
 
 def order(strengths: Strengths, scores: Sequence[float] | None = None) -> list[int]:
-    """Items best first; of equal strengths (to 1e-9) the better ``scores`` first, then those of the input."""
+    """Sort items, best first; equal strengths (to 1e-9) are sorted by ``scores``, then by index."""
     then = np.zeros(len(strengths.values)) if scores is None else np.round(np.asarray(scores, np.float64), 6)
     return np.lexsort((-then, -np.round(strengths.values, 9))).tolist()  # the last key counts first; stable
 
 
 def tied(strengths: Strengths, i: int, j: int, level: float = 0.95) -> bool:
-    """Whether the two cannot be told apart: the interval of their difference at this level (in 0..1) contains 0."""
+    """Return whether two items are tied: the interval of their difference at this level (in 0..1) contains 0."""
     return 2 * abs(strengths.probability(i, j) - 0.5) < level
 
 
 def told_apart(strengths: Strengths) -> np.ndarray:
-    """Bool ``[n, n]``: which two items are not ``tied``.
+    """Return which pairs of items are not ``tied``, bool ``[n, n]``.
 
-    Asks for few of the exact probabilities: where the curvature alone is sure of an order they are as well, and of the
-    other items above one, those of which it is most nearly sure are looked at until one is tied with it.
+    Few exact probabilities are computed: if the curvature alone is certain of an order, they are as well. Of the other
+    items above one, the most certain ones are checked until one is tied with it.
     """
     if strengths.calibration is not None:
         return 2 * np.abs(strengths.probabilities() - 0.5) >= 0.95
@@ -42,14 +42,14 @@ def told_apart(strengths: Strengths) -> np.ndarray:
 
 
 def ranks(places: Sequence[int], tied: Callable[[int, int], bool]) -> list[int]:
-    """The ranks, from 1, of items that stand in this order: one more than how many items are surely better.
+    """Return the ranks of sorted items: 1 + the number of significantly better items.
 
-    So items that share a rank cannot be told apart, and small steps do not add up to one long tie. An item that is less
-    sure than its neighbours (it was asked about less) never gets a better rank than one above it.
+    So items that share a rank are tied, and small steps do not add up to one long tie. An item with fewer comparisons
+    than its neighbors never gets a better rank than one above it.
 
     Args:
         places: items, best first.
-        tied: whether two items cannot be told apart.
+        tied: whether two items are tied.
 
     >>> ranks([0, 1, 2], lambda i, j: abs(i - j) < 2)
     [1, 1, 2]

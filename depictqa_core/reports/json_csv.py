@@ -9,14 +9,14 @@ from ..tasks import LABELS, LEVELS, NONE
 
 
 def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
-    """One JSON document, the same layout for every verb; equal answers give equal bytes.
+    """Return one JSON document with the same layout for every verb; equal answers give equal bytes.
 
     Args:
         task: the verb.
         checkpoint: name of the checkpoint that answered.
         results: the answers as dicts.
-        failures: pictures that could not be judged.
-        facts: what else is worth knowing about the whole; None values are left out.
+        failures: images that could not be judged.
+        facts: additional entries; None values are left out.
     """
     facts = {key: value for key, value in facts.items() if value is not None}
     content = {"task": task, "checkpoint": checkpoint, **facts, "results": results}
@@ -25,12 +25,11 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
 
 
 def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Sequence[dict] = ()) -> str:
-    """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone (the first is
-    added where the answers are not about single pictures).
+    """Return CSV with one row per answer, then one per failure with only the columns ``picture`` and ``error``.
 
-    Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
+    Probabilities get a column per label; several labels, and their severities, are joined by " and "; an image without
     distortions has the label "none". None is an empty cell, and text that would be a formula is marked as text
-    (``storing.csv_cell``). Without answers, those ``left_out`` say the columns.
+    (``csv_cell``). Without answers, ``left_out`` determines the columns.
     """
     rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
     columns = next((list(_row(answer)) for answer in (*results, *left_out)), [])

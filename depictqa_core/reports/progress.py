@@ -5,15 +5,15 @@ import sys
 
 
 class ProgressBar:
-    """A bar on stderr, drawn on a terminal only; usable as a ``progress`` callback and as a context manager.
+    """A progress bar on stderr, drawn on terminals only; usable as ``progress`` callback and as context manager.
 
     Args:
-        label: what is being done.
-        unit: what is counted.
-        quiet: draw nothing at all.
+        label: the activity.
+        unit: the unit of the count.
+        quiet: draw nothing.
 
     Attributes:
-        offset, total: set these to show calls that count only a part of the work as a part of it.
+        offset, total: set these to combine several calls in one bar.
     """
 
     def __init__(self, label: str, unit: str, quiet: bool = False):
@@ -23,7 +23,7 @@ class ProgressBar:
         self._line = ""
 
     def note(self, text: str) -> None:
-        """Show a text in place of the bar."""
+        """Show a text instead of the bar."""
         self._draw(text)
 
     def __call__(self, done: int, total: int) -> None:

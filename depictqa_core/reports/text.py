@@ -11,8 +11,7 @@ from .text_table import common_folder, indented, printable, table, text_width
 
 NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
-"""Stand before what has less confidence than asked for, and before what has too little coverage at any confidence; such
-answers are shown all the same."""
+"""Marks of answers below the requested confidence, and of answers with too little coverage; they are still shown."""
 
 
 def _marked(text: str, confidence: float | None, minimum: float, coverage: float | None = None) -> str:
@@ -22,41 +21,41 @@ def _marked(text: str, confidence: float | None, minimum: float, coverage: float
 
 
 def identification_table(results: Sequence[Identification], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture: the distortions, how sure that is, and the likeliest other one.
+    """Return a table with one row per image: the distortions, the confidence, and the most probable alternative.
 
-    ``minimum``, here and below, is the confidence under which answers are marked as uncertain.
+    ``minimum``, here and below, is the confidence below which answers are marked as uncertain.
     """
     rows = []
     for result in results:
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
         labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage)
         rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
-    return table(["picture", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
+    return table(["image", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture: the score with its interval, and the most probable level."""
+    """Return a table with one row per image: the score with its interval, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
         level = _marked(level, result.confidence, minimum, result.coverage)
         interval = f"{result.low:.0f} .. {result.high:.0f}"
         rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
-    return table(["picture", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
+    return table(["image", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
 
 
 def _certainty(results: Sequence[Identification | Score]) -> str:
-    """What the confidences of a table are: the heading of their column."""
+    """Return the heading of the column of confidences: calibrated or not."""
     return "consistency" if not_calibrated(results) else "confidence"
 
 
 def not_calibrated(results: Sequence) -> list[str]:
-    """A line that says so where the certainty of a result was not measured on held-out images; else none."""
+    """Return a line if a result is not calibrated on held-out images, else none."""
     return [NOT_CALIBRATED] * any(result.certainty != CALIBRATED for result in results)
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
-    """One paragraph per picture."""
+    """Return one paragraph per image."""
     parts = []
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
@@ -66,19 +65,19 @@ def description_text(results: Sequence[Description], width: int | None = None, m
 
 
 def comparison_text(result: Comparison, width: int | None = None, minimum: float = 0.0) -> str:
-    """The two pictures with their probabilities, the verdict, and the words if there are any."""
+    """Return the two images with their probabilities, the verdict, and the explanation if there is one."""
     rows = [
         ["A", result.picture_a, f"{result.probability_a:.2f}"],
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
     verdict = _marked(verdict, result.confidence, minimum, result.coverage)
-    # the averaged probability is apart from each order's own by half of what these differ by
+    # the mean differs from the probability of each order by half of their difference
     contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
     orders = "name different winners and differ" if contradict else "differ"
     lines = [
-        table(["", "picture", "better"], rows, "<<>", width, shrink=1),
-        f"{verdict}; the two orders of asking {orders} by {result.disagreement:.2f}",
+        table(["", "image", "better"], rows, "<<>", width, shrink=1),
+        f"{verdict}; the two orders (A/B and B/A) {orders} by {result.disagreement:.2f}",
     ]
     if result.text is not None:
         lines += ["", indented(result.text, width)]
@@ -86,12 +85,12 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
 
 
 def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture, best first; "2=" marks pictures that share a rank.
+    """Return a table with one row per image, best first; "2=" marks images that share a rank.
 
-    ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say.
+    ``minimum`` applies to the distortions in the reasons; the intervals show the certainty of the order.
 
-    A terminal that is too narrow (``width`` in characters) gets names without the folder that all share, and if need be
-    no intervals and no spreads.
+    For a narrow terminal (``width`` in characters), names have no common folder, and if necessary intervals and spreads
+    are left out.
     """
     places = ranking.pictures
     folder = common_folder([place.picture for place in places]) if width is not None else ""
@@ -101,7 +100,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         "spread": (">", ["-" if place.spread is None else f"±{place.spread:.1f}" for place in places]),
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
         "95 % interval": (">", [_interval(place) if ranking.comparisons else "-" for place in places]),
-        "picture": ("<", [printable(place.picture[len(folder) :]) for place in places]),
+        "image": ("<", [printable(place.picture[len(folder) :]) for place in places]),
         "why": ("<", [_marked(place.reason, _confidence(place), minimum) for place in places]),
     }
     if ranking.method == "score":
@@ -112,15 +111,17 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
             shown.pop(column, None)
     align = "".join(side for side, _ in shown.values())
     rows = list(zip(*(cells for _, cells in shown.values())))
-    foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
+    foot = f"{len(places)} image{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
-        foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
+        foot += (
+            f", {pairs_asked(ranking)}; the two orders (A/B and B/A) differ by {ranking.disagreement:.2f} on average"
+        )
         foot += "; ranks by self-consistency, not calibrated" * bool(not_calibrated([ranking]))
-    return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
+    return f"{table(list(shown), rows, align, width, list(shown).index('image'))}\n\n{foot}"
 
 
 def pairs_asked(ranking: Ranking) -> str:
-    """How many pairs a ranking compared and why no more: "153 of 325 pairs compared, chosen automatically"."""
+    """Describe the number of comparisons: "153 of 325 pairs compared, chosen automatically"."""
     count = len(ranking.pictures)
     full = count * (count - 1) // 2
     why = {
@@ -137,7 +138,7 @@ def _interval(place: RankedPicture | Standing) -> str:
 
 
 def map_text(found) -> str:
-    """Where one picture is worst and where it is best, in pixels."""
+    """Describe the worst and the best tile of one image, in pixels."""
     lines = [f"{printable(found.picture)}: {len(found.grid.boxes)} tiles of {found.grid.side} pixels"]
     for name, best in (("worst", False), ("best", True)):
         (left, top, right, bottom), score = found.tile(best)
@@ -146,9 +147,9 @@ def map_text(found) -> str:
 
 
 def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
-    """One line per label, best first; "2=" marks labels that share a rank, and the foot says how sure all that is.
+    """Return a table with one row per label, best first, with notes; "2=" marks labels that share a rank.
 
-    Labels that were compared with no other stand last, with "-" for a rank.
+    Labels that were not compared are last, with "-" as rank.
     """
     rows = [
         [mark, s.label, f"{s.win_share:.0%}", f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}", _interval(s)]
@@ -156,36 +157,36 @@ def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
         else [mark, s.label, "-", "not compared", "-", "-"]
         for s, mark in zip(board.standings, rank_marks(board.standings))
     ]
-    columns = ["rank", "label", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    columns = ["rank", "label", "win rate", "won-tied-lost", "strength", "95 % interval"]
     return f"{table(columns, rows, '><>>>>', width, shrink=1)}\n\n" + "\n".join(leaderboard_notes(board))
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """What a reader of a leaderboard must know: its base, its intervals, and which labels cannot be told apart."""
+    """Return notes about a leaderboard: its comparisons, its intervals, and its ties."""
     count, groups = board.comparisons, board.groups
     notes = [
         f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
-        f"the two orders of asking differ by {board.disagreement:.2f} on average.",
+        f"the two orders (A/B and B/A) differ by {board.disagreement:.2f} on average.",
         {
-            "bootstrap": "Intervals: 95 %, one vote per comparison, at least as wide as resampled groups make them.",
-            "posterior": "Intervals: 95 %, one vote per comparison; too few groups to resample them.",
+            "bootstrap": "Intervals: 95 %, one vote per comparison, at least as wide as from a bootstrap over groups.",
+            "posterior": "Intervals: 95 %, one vote per comparison; too few groups for a bootstrap.",
         }[board.intervals],
         *not_calibrated([board]),
     ]
     if any(standing.tied_with_next for standing in board.standings):
-        notes.append('Labels with the same rank (such as "2=") cannot be told apart.')
+        notes.append('Labels with the same rank (such as "2=") are tied.')
     if board.uncompared:
         alone = ", ".join(board.uncompared)
-        notes.append(f"Not compared, as no picture has a partner of the same prompt and seed: {alone}.")
+        notes.append(f"Not compared, because no other label has an image of the same prompt and seed: {alone}.")
     return notes
 
 
 def _confidence(place: RankedPicture) -> float | None:
-    """That of its distortions; certain where none were asked for, as then nothing is claimed."""
+    """Return the confidence of its distortions; 1 if they were not requested, because then nothing is claimed."""
     return 1.0 if place.labels is None else place.confidence
 
 
 def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
-    """The ranks as text, "2=" where a rank is shared, "-" for what has none."""
+    """Format ranks: "2=" for a shared rank, "-" for none."""
     ranks = [place.rank for place in places]
     return ["-" if rank is None else f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]

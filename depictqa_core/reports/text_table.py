@@ -8,21 +8,21 @@ from collections.abc import Sequence
 
 
 def common_folder(names: Sequence[str]) -> str:
-    """The folder part (with its last slash) that all names begin with."""
+    """Return the common folder (with its last slash) of all names."""
     first, last = min(names), max(names)
     same = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
     return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
 
 
 def table(columns: list[str], rows: list[list[str]], align: str, width: int | None = None, shrink: int = 0) -> str:
-    """Aligned text.
+    """Format an aligned table.
 
     Args:
         columns: headings.
         rows: cells, as many as columns in each row.
         align: "<" or ">" for each column.
         width: of the terminal in characters; None never shortens anything.
-        shrink: the column that is shortened, in the middle, when a line would be wider than that.
+        shrink: the column that is shortened, in the middle, if a line is too wide.
     """
     lines = [list(columns), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(text_width, column)) for column in zip(*lines)]
@@ -35,7 +35,7 @@ def table(columns: list[str], rows: list[list[str]], align: str, width: int | No
 
 
 def printable(text: str) -> str:
-    """``text`` on one line and without control characters, which a file name may hold."""
+    """Return ``text`` on one line and without control characters, which file names may have."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
@@ -68,5 +68,5 @@ def indented(text: str, width: int | None) -> str:
 
 
 def terminal_width() -> int | None:
-    """Width of the terminal that stdout is; None when stdout is a file or a pipe, where nothing is shortened."""
+    """Return the width of the terminal; None if stdout is a file or a pipe, where nothing is shortened."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

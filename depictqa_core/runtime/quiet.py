@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet():
-    """Load without transformers' own progress bars and notices: the person sees ours.
+    """Turn off the progress bars and notices of transformers while loading.
 
-    A panic in the Rust code of tokenizers or safetensors is raised as RuntimeError: its own class is no Exception, so
-    nobody would catch it.
+    A panic in the Rust code of tokenizers or safetensors is raised as RuntimeError: its class is not a subclass of
+    Exception, so it would not be caught.
     """
     from transformers.utils import logging
 

@@ -19,13 +19,13 @@ FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
 
 
 def append_text(path: str | Path, text: str, closing: Callable[[bytes], str] | None = None) -> None:
-    """Add whole lines at the end of a file; never mixed with those of another run, all of them or none.
+    """Append whole lines to a file: all of them or none, never mixed with those of another run.
 
     Args:
-        path: the file; made where there is none.
-        text: lines, each with its end.
-        closing: given what the file holds, what must be added before; by default the end of a last line that lacks it
-            (its writer was killed).
+        path: the file; created if it does not exist.
+        text: lines, each with its line end.
+        closing: maps the content of the file to the text to add first; by default the line end that the last line lacks
+            if its writer was killed.
 
     Raises:
         OSError: the file cannot be written; it is as it was.
@@ -63,11 +63,11 @@ def append_csv(path: str | Path, row: Mapping) -> None:
     """Append one row to a CSV file as ``append_text`` does, with the header before the first.
 
     Args:
-        path: the file; made where there is none.
+        path: the file; created if it does not exist.
         row: column -> value; None is an empty cell.
 
     Raises:
-        StorageError: the file cannot be written, or has other columns; it is as it was.
+        StorageError: the file cannot be written, or has other columns; it is unchanged.
     """
     header = csv_line(row)
 
@@ -76,9 +76,7 @@ def append_csv(path: str | Path, row: Mapping) -> None:
             return header
         first = content.split(b"\n", 1)[0].decode("utf-8-sig", "replace").rstrip("\r") + "\n"
         if first != header:
-            raise StorageError(
-                f"{path}: has other columns than this version writes; move it away or choose another name"
-            )
+            raise StorageError(f"{path}: has other columns than this version writes; move it or choose another name")
         return _closing_csv(content)
 
     with readable_file_errors(path):
@@ -86,7 +84,7 @@ def append_csv(path: str | Path, row: Mapping) -> None:
 
 
 def _closing_csv(content: bytes) -> str:
-    """What ends the last row of a CSV file: nothing, a line's end, or also the quotes of a row that broke off."""
+    """Return the text that completes the last row of a CSV file: nothing, a line end, or the missing quotes too."""
     if content.endswith(b"\n") and content.count(b'"') % 2 == 0:
         return ""
     for end in ("", "\n", '"\n'):
@@ -99,15 +97,15 @@ def _closing_csv(content: bytes) -> str:
 
 
 def csv_line(values: Iterable) -> str:
-    """One row of a CSV file, with its end."""
+    """Format one row of a CSV file, with its line end."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(map(csv_cell, values))
     return text.getvalue()
 
 
 def csv_cell(value):
-    """What stands for a value in a CSV file: None is empty, and text that a spreadsheet would run as a formula gets an
-    apostrophe in front, which spreadsheets take for "this is text".
+    """Format a value for a CSV file: None is empty, and text that a spreadsheet would run as a formula starts with an
+    apostrophe, which marks text in spreadsheets.
 
     >>> csv_cell("=1+1"), csv_cell("a-b"), csv_cell(-1.5), csv_cell(None)
     ("'=1+1", 'a-b', -1.5, '')
@@ -116,6 +114,6 @@ def csv_cell(value):
         return ""
     if not isinstance(value, str):
         return value
-    # the csv module of older Pythons cannot write a NUL, and writes CR without the quotes that it needs
+    # the csv module of older Pythons cannot write a NUL, and does not quote a CR
     value = value.replace("\0", "\N{REPLACEMENT CHARACTER}").replace("\r", "\n")
     return f"'{value}" if value.startswith(FORMULA) else value

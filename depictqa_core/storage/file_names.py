@@ -29,33 +29,33 @@ _FLAG_LETTERS = re.compile("[\U0001f1e6-\U0001f1ff]+$")
 
 
 def below(name: str, what: str, root: str = "ComfyUI's output folder") -> str:
-    """A path that came with a graph, if it stays below the folder that it is relative to.
+    """Check a relative path from a graph: it must stay in its folder.
 
     Args:
-        name: folders and a name, parted by / or \\.
-        what: which input it came from.
-        root: the folder, as messages call it.
+        name: folders and a name, separated by / or \\.
+        what: the name of the input.
+        root: the name of the folder in messages.
 
     Raises:
-        StorageError: it is absolute or leads upwards.
+        StorageError: the path is absolute or leads out of the folder.
     """
     parts = re.split(r"[/\\]", name)
     if not parts[0] and len(parts) > 1 or re.match(r"[A-Za-z]:", name) or name.startswith("~"):
         raise StorageError(f"{what}: {name!r} is an absolute path; give one below {root}")
     if ".." in parts:
-        raise StorageError(f"{what}: {name!r} leads upwards; give a path below {root}, without '..'")
+        raise StorageError(f"{what}: {name!r} leads out of the folder; give a path below {root}, without '..'")
     if "\0" in name:
-        raise StorageError(f"{what}: {name!r} holds a character that no file name can hold")
+        raise StorageError(f"{what}: {name!r} has a character that is not allowed in file names")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
 def shortened(text: str, length: int, most: int | None = None) -> str:
-    """Cut a text to at most ``length`` bytes of UTF-8, not inside what people see as one character.
+    """Cut a text to at most ``length`` bytes of UTF-8, not inside a grapheme.
 
     Args:
-        text: what UTF-8 can hold.
-        length: bytes.
-        most: code points, None for any number.
+        text: a text that UTF-8 can encode.
+        length: maximum number of bytes.
+        most: maximum number of code points, None for no limit.
 
     >>> shortened("e\u0301e\u0301", 5), shortened("abc", 2)
     ('e\u0301', 'ab')
@@ -67,7 +67,7 @@ def shortened(text: str, length: int, most: int | None = None) -> str:
 
 
 def _joined(text: str, place: int) -> bool:
-    """Whether the code points before and behind a place are one character: accents, emoji of several parts, flags."""
+    """Return whether the code points around a position form one grapheme: accents, composed emoji, flags."""
     before, behind = text[place - 1], text[place]
     if _JOINER in (before, behind) or unicodedata.category(behind).startswith("M") or _MODIFIERS.match(behind):
         return True
@@ -76,11 +76,11 @@ def _joined(text: str, place: int) -> bool:
 
 
 def file_part(text: str, length: int = LONGEST_NAME) -> str:
-    """A label as a part of a file name that every system takes; it makes no folders.
+    """Convert a label to a part of a file name that is valid on every system; it makes no folders.
 
     Args:
         text: the label; at most ``LONGEST_PART`` code points of it are used.
-        length: bytes of UTF-8 that the part may have.
+        length: maximum number of bytes of UTF-8.
 
     >>> file_part('SDXL 1.0/"best"'), file_part("..")
     ('SDXL 1.0__best_', '__')
@@ -92,12 +92,12 @@ def file_part(text: str, length: int = LONGEST_NAME) -> str:
 
 
 def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
-    """Put values into a file-name pattern.
+    """Fill in the placeholders of a file-name pattern.
 
     ``%name%`` becomes the value of that name; ``%date%`` and ``%time%`` the local date and time, and
-    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay. Every
-    name in the result is short enough for a file system, also with the counter of ``save_png``: first the values are
-    shortened, then what the pattern itself holds.
+    ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any format, as in ComfyUI's own nodes. Unknown placeholders stay. Every
+    name in the result is short enough for a file system, including the counter of ``save_png``: first the values are
+    shortened, then the text of the pattern.
     """
     formats = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
     values = {"date": time.strftime("%Y-%m-%d", now), "time": time.strftime("%H-%M-%S", now), **values}
@@ -123,14 +123,14 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
 
 
 def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, texts: Mapping[str, str]) -> Path:
-    """Write a PNG under the first free name ``<stem>_<counter>_.png``; an existing file is never written over.
+    """Write a PNG under the first free name ``<stem>_<counter>_.png``; existing files are never overwritten.
 
     Args:
         counter: the first number to try.
-        texts: what to write into the file's text chunks.
+        texts: the text chunks of the file.
 
     Raises:
-        StorageError: the file cannot be written; nothing of it is left.
+        StorageError: the file cannot be written; nothing of it remains.
     """
     chunks = PngImagePlugin.PngInfo()
     for key, text in texts.items():
@@ -142,7 +142,7 @@ def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, te
         path = Path(folder) / f"{stem}_{counter:05}_.png"
         with readable_file_errors(path):
             try:
-                open(path, "xb").close()  # the name is ours from now on
+                open(path, "xb").close()  # reserves the name
             except FileExistsError:
                 counter += 1
                 continue

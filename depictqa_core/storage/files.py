@@ -23,11 +23,10 @@ REWRITTEN_BYTES = 2**29
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Write a whole file: others see the old one or the new one, never a part, and a failure leaves the old one.
+    """Replace a whole file atomically: others see the old or the new one, and a failure leaves the old one.
 
-    Two processes may write the same file at the same time. A link is followed, the permissions of an existing file are
-    kept (a new one gets those that the umask gives, whatever library writes it), and what is not a regular file (a
-    pipe, a device) is written to directly.
+    Two processes may write the same file at the same time. Links are followed. An existing file keeps its permissions;
+    a new one gets those of the umask, whatever library writes it. A pipe or device is written to directly.
 
     Args:
         path: the file; its folder exists.
@@ -42,7 +41,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
-    part = path.with_name(f".{uuid.uuid4().hex}.part")  # not made of the name, which may be as long as names can be
+    part = path.with_name(f".{uuid.uuid4().hex}.part")  # without the name, which may already have the maximum length
     try:
         yield part
         flush(part)
@@ -60,16 +59,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Write a whole folder that is not there yet: others see all of it or nothing, and a failure leaves nothing.
+    """Create a whole folder atomically: others see all of it or nothing, and a failure leaves nothing.
 
     Args:
-        path: the folder; it does not exist or is empty. Parent folders that are missing are made.
+        path: the folder; it does not exist or is empty. Missing parent folders are created.
 
     Yields:
-        the folder to write to, next to it; one that a killed process left there is removed.
+        The temporary folder to write to, next to it; a leftover of a killed process is removed.
 
     Raises:
-        OSError: the folder cannot be made, or ``path`` holds something by now.
+        OSError: the folder cannot be created, or ``path`` is not empty any more.
     """
     path = Path(path).absolute()
     part = path.with_name(path.name + ".partial")
@@ -85,7 +84,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         part.rename(path)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
-        with contextlib.suppress(OSError):  # somebody else has put something there
+        with contextlib.suppress(OSError):  # another process has written there
             for parent in made:
                 parent.rmdir()
         raise
@@ -94,7 +93,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def settle(folder: Path) -> None:
-    """Give all files below a folder that is ready the permissions of the umask, and have them written to the disk."""
+    """Give all files of a finished folder the permissions of the umask, and flush them to the disk."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     use_umask(folder, files)
     for file in files:
@@ -102,8 +101,9 @@ def settle(folder: Path) -> None:
 
 
 def use_umask(folder: Path, files: Iterable[Path]) -> None:
-    """Give files the permissions of a new file: safetensors, for one, makes files that only their owner can read."""
-    probe = folder / f".{uuid.uuid4().hex}.part"  # asking for the umask itself would change it for other threads
+    """Give files the permissions of a new file: safetensors, for example, creates files that only their owner can
+    read."""
+    probe = folder / f".{uuid.uuid4().hex}.part"  # reading the umask itself would change it for other threads
     try:
         probe.touch(exist_ok=False)
         mode = stat.S_IMODE(probe.stat().st_mode)
@@ -116,13 +116,13 @@ def use_umask(folder: Path, files: Iterable[Path]) -> None:
 
 
 def refuse_full_disk(path: str | Path, size: int) -> None:
-    """Raise StorageError unless the disk that a new file or folder will lie on has room for ``size`` bytes."""
+    """Raise StorageError unless the disk of a new file or folder has ``size`` bytes of free space."""
     path = Path(path).absolute()
     free = shutil.disk_usage(next(parent for parent in path.parents if parent.is_dir())).free
     if free < size:
         raise StorageError(
-            f"{path}: needs {size / 2**30:.2f} GiB, but the disk has {free / 2**30:.2f} GiB free; make room or choose"
-            " another disk"
+            f"{path}: needs {size / 2**30:.2f} GiB, but the disk has {free / 2**30:.2f} GiB free; free some space or "
+            "choose another disk"
         )
 
 
@@ -144,7 +144,7 @@ def write_file(path: str | Path, content: str | bytes | memoryview | Callable[[P
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file or the names in a folder to the disk, where a power failure cannot undo it."""
+    """Flush a file, or the names in a folder, to the disk, so that it survives a power failure."""
     number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(number)
@@ -158,15 +158,15 @@ def encoded(text: str) -> bytes:
 
 @contextmanager
 def rewriting(path: str | Path, default) -> Iterator:
-    """Change a JSON file: what the body does to the value that it gets is written, unless it raises.
+    """Modify a JSON file in place: the body changes the yielded value, which is written unless the body raises.
 
-    One process at a time; readers see the old file or the new one, never a part.
+    One process at a time; readers see the old file or the new one.
 
     Args:
-        path: the file; where there is none, the body gets ``default``.
+        path: the file; if it does not exist, the body gets ``default``.
 
     Raises:
-        StorageError: the file cannot be read or written, or does not hold a value of the kind of ``default``.
+        StorageError: the file cannot be read or written, or its value has another type than ``default``.
     """
     path = Path(path)
     with contextlib.ExitStack() as lock:
@@ -181,14 +181,14 @@ def rewriting(path: str | Path, default) -> Iterator:
 def _read_json(path: Path, default):
     if not path.exists():
         return default
-    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it away", error=StorageError)
+    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it", error=StorageError)
 
 
 @contextmanager
 def locked(path: str | Path) -> Iterator[None]:
-    """Hold a file for this process and thread alone; waits for whoever has it, and lets go if this process dies.
+    """Lock a file for this process and thread; waits for the current owner, and is released if this process dies.
 
-    The lock is a file of its own next to it, because the file itself may be replaced.
+    The lock is a separate file next to it, because the file itself may be replaced.
 
     Raises:
         OSError: the lock cannot be made.

@@ -11,7 +11,7 @@ def whole_number_from(least: int) -> Callable[[str], int]:
 
     def whole(text: str) -> int:
         if not text.lstrip("-").isdigit() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
         return int(text)
 
     return whole
@@ -38,4 +38,4 @@ def report_skipped(skipped: dict[str, str]) -> None:
     for picture, reason in skipped.items():
         print(f"skipped {picture}: {reason}", file=sys.stderr)
     if skipped:
-        print(f"{len(skipped)} pictures were skipped", file=sys.stderr)
+        print(f"{len(skipped)} images were skipped", file=sys.stderr)

@@ -57,7 +57,7 @@ def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM,
             fits |= calibrate_scores(judge, sets, minimum)
     if not fits:
         raise TaskError(
-            f"calibrate: no record is of use for {', '.join(parts)}; give test records with answer and a short "
+            f"calibrate: no record is usable for {', '.join(parts)}; give test records with answer and a short "
             "question, for scores with quality"
         )
     return fits

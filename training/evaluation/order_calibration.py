@@ -19,7 +19,7 @@ from .sets import TestSet
 from .temperatures import MINIMUM
 
 LARGEST, RANKINGS = 12, 150
-"""Images in a ranking that the order is calibrated on (so many are compared in full), and most rankings a setting."""
+"""Maximum number of images per ranking for the calibration of orders, and maximum number of rankings per setting."""
 
 
 @dataclass(frozen=True)

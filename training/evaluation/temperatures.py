@@ -76,12 +76,12 @@ def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> 
 
     Records must be ones that the checkpoint was not trained on, or it comes out overconfident. The judge's present
     temperatures play no part. Score questions are passed over: the probabilities of their levels say where between two
-    levels a picture lies, not how likely it is to be at either, and a temperature would move the scores; see
+    levels an image lies, not how likely it is to be at either, and a temperature would move the scores; see
     ``calibrate_scores``.
 
     Args:
         judge: the judge to calibrate; it is not changed.
-        sets: validation sets whose records carry ``answer``. Detailed questions and records whose picture cannot be
+        sets: validation sets whose records carry ``answer``. Detailed questions and records whose image cannot be
             read are passed over.
         minimum: fewest records to fit on.
 

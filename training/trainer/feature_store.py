@@ -20,15 +20,15 @@ from .row_file import RowFile
 
 
 class FeatureStore:
-    """What a frozen tower saw in every picture, and pictures beside their references, computed once and kept in files.
+    """Features of a frozen tower and comparison statistics, computed once and stored in files.
 
-    Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped. A
-    row is found again by the bytes of its image files, in files that are named after the tower, its settings and the
-    version of preprocessing: whatever of these is another one is computed again.
+    Only for connectors whose pooled features are one vector per image. Interrupted work is resumed. The key of a row is
+    the bytes of its image files; the file name depends on the tower, its settings and the version of preprocessing. If
+    any of these changes, the features are computed again.
 
     Attributes:
         index: readable path -> key of its row.
-        unreadable: path -> what is wrong with it.
+        unreadable: path -> the reason.
     """
 
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
@@ -78,20 +78,20 @@ class FeatureStore:
         return self._seen[self.index[path]]
 
     def compare(self, path: str, reference: str) -> torch.Tensor:
-        """Statistics of a picture beside its reference."""
+        """Return the comparison statistics of an image and its reference."""
         return self._compared[self._pair(path, reference)]
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
-        """How many tokens a picture takes: the same for every picture."""
+        """Return the number of tokens of an image: the same for every image."""
         return self._tokens
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> ImageFeatures:
-        """What the tower saw; raises ImageError for a picture that could not be read."""
+        """Return the stored features; raise ImageError for an image that could not be read."""
         compared = self.compare(path, reference) if reference and self.live.compares else None
         return ImageFeatures(self[path], self._tokens, compared)
 
     def blank(self) -> ImageFeatures:
-        """Stands in for a picture that cannot be read, where the record's loss does not count."""
+        """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
         return ImageFeatures(torch.zeros(self._seen.width), self._tokens)
 
 

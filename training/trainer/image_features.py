@@ -24,8 +24,8 @@ from ..dataset.records.image_paths import image_path, read_image
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What the network sees in one picture (pixels, or what a frozen tower made of them), and the tokens it takes;
-    ``comparison`` is what the picture shows beside its reference, for connectors that take it."""
+    """The inputs of the network for one image (pixels, or features of a frozen tower), and its number of tokens;
+    ``comparison`` has the comparison statistics with its reference, for connectors that use them."""
 
     content: Prepared | torch.Tensor
     tokens: int
@@ -33,7 +33,7 @@ class ImageFeatures:
 
 
 class LiveImages:
-    """Pictures as the vision tower takes them, read when they are asked for.
+    """Images as inputs of the vision tower, loaded on demand.
 
     Args:
         root: folder that the image paths of records are relative to.
@@ -44,7 +44,7 @@ class LiveImages:
         self.config, self.policy = config, SizePolicy(**config.size)
         self._roots = Path(root), also
         self.compares = bool(config.connector.get("comparison"))
-        # The tower and the connector without weights say how many tokens a picture of some size becomes.
+        # The tower and the connector without weights say how many tokens an image of some size becomes.
         with torch.device("meta"):
             tower = TOWERS[config.vision["kind"]](config)
             connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
@@ -57,11 +57,11 @@ class LiveImages:
                 return connector.token_count(connector.pool(tower(pixels, statistics))[0])
 
         self.count = count
-        """Tokens of a padded picture of some height and width."""
+        """Tokens of a padded image of some height and width."""
         self._size = lru_cache(maxsize=2**20)(self._read_size)
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
-        """How many tokens a picture will take; only its header is read. 0 for one that cannot be read."""
+        """Return the number of tokens of an image from its header; 0 for one that cannot be read."""
         try:
             resized = self.policy.resized(*self._size(path))
         except Exception:  # whatever Pillow makes of a damaged file; show() says what is wrong
@@ -69,13 +69,15 @@ class LiveImages:
         return self.count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> ImageFeatures:
-        """Read one picture (paths relative to the root), perhaps beside its reference; raises ImageError."""
+        """Load one image (paths relative to the root), optionally with its reference; raise ImageError if
+        unreadable."""
         prepared = prepare(self._read(path), self.config, keep)
         comparison = self.compare(path, reference, keep) if reference else None
         return ImageFeatures(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
 
     def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
-        """What a picture shows beside its reference, or None where the connector takes nothing of that."""
+        """Return the comparison statistics of an image and its reference, or None if the connector does not use
+        them."""
         if not self.config.connector.get("comparison"):
             return None
         return prepare_comparison(self._read(path), self._read(reference), self.config, keep)

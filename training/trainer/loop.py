@@ -23,9 +23,9 @@ from .recipe import Recipe, RecipeError
 from .state import load_state, save_state
 
 INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
-"""What of a batch goes into the network."""
+"""Keys of a batch that are inputs of the network."""
 PATIENCE = 50
-"""So many steps in a row may be skipped because gradients overflowed under fp16."""
+"""Maximum number of steps in a row that are skipped because gradients overflowed under fp16."""
 LEAST_RATE = 1e-8
 """Where "warmup_decay" starts and ends."""
 
@@ -70,7 +70,7 @@ class Loop:
         self.optimiser = accelerator.prepare(optimiser)
 
     def go(self, run: Path, resume: bool) -> None:
-        """Do all steps that are left."""
+        """Run all remaining steps."""
         accelerator, state = self.accelerator, run / "state"
         first, window = 0, None
         if resume:
@@ -112,14 +112,14 @@ class Loop:
         self._save(state, step, window)
         return (
             f"the state before this step is saved in {state}: the same command tries again from there. If that fails, "
-            "begin anew with a smaller learning_rate (--restart)"
+            "start again with a smaller learning_rate (--restart)"
         )
 
     def step(self, step: int, batches: list[dict], stop: bool) -> Done:
         """One optimiser step over all passes of all processes.
 
         Raises:
-            FloatingPointError: the loss or its gradient is not finite; no weight has changed yet.
+            FloatingPointError: the loss or its gradient has NaN or Inf; no weight has changed yet.
         """
         accelerator, recipe = self.accelerator, self.recipe
         self.optimiser.zero_grad()
@@ -205,7 +205,7 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Spread all weights of a model over the processes (FSDP).
 
     A layer of the language model is whole on a device only while it works, all else during a whole pass: the tower runs
-    as often as a batch has sizes of pictures, so processes could not gather its layers in step.
+    as often as a batch has sizes of images, so processes could not gather its layers in step.
     """
     if accelerator.num_processes < 2:
         raise RecipeError("sharding is full, but there is one process: launch several, or set sharding: none")

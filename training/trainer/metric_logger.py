@@ -68,7 +68,7 @@ def read_log(path: Path) -> list[dict]:
 
 
 def plot(log: Path) -> Path | None:
-    """Draw loss and learning rate over the steps beside a log; None without matplotlib or with less than two lines."""
+    """Plot loss and learning rate next to a log; None without matplotlib or with less than two lines."""
     rows = read_log(log)
     try:
         from matplotlib.figure import Figure

@@ -52,7 +52,7 @@ def _record_files(root: Path, name: str) -> list[Path]:
         try:
             found = [folder / name] if (folder / name).is_file() else sorted(folder.glob(name))
         except (ValueError, NotImplementedError) as error:
-            raise DocumentError(f"parts: {name!r} is no file name or pattern below {root} ({error})") from None
+            raise DocumentError(f"parts: {name!r} is not a file name or pattern in {root} ({error})") from None
         if files := [file for file in found if file.is_file()]:
             return files
     there = ", ".join(sorted(path.relative_to(root).as_posix() for path in root.glob("**/*.json"))[:20])
@@ -62,7 +62,7 @@ def _record_files(root: Path, name: str) -> list[Path]:
 
 
 def picture_paths(record: dict, task_type: str) -> dict[str, str]:
-    """The picture path behind each prompt role of a record; single tasks show their picture in role A."""
+    """The image path behind each prompt role of a record; single tasks show their image in role A."""
     if task_type == DESCRIPTION:
         return {A: record["image"]}
     known = tasks.setting(task_type)

@@ -57,7 +57,7 @@ def start_network(recipe, texts: Iterable[str]):
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
             model = _changed(model, recipe.changes)
-        if recipe.rehearsal is None:  # what is held to the answers of the start is about as sure as the start
+        if recipe.rehearsal is None:  # with rehearsal, confidences stay close to those of the start
             model.config.calibration = {}
         elif model.config.personal:  # whose ratings are another person's, and with them orders and scores by anchors
             learned = ("rating", "order", "score_error")
@@ -263,7 +263,7 @@ def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
         source = torch.load(path, map_location="cpu", weights_only=True)
         _fold(tower, source)
     except Exception as error:  # whatever a file of something else makes torch raise, whose advice is unsafe
-        what = f"network.cnn_weights: '{path}' holds no weights of EfficientNet-Lite0 ({type(error).__name__})"
+        what = f"network.cnn_weights: '{path}' has no weights of EfficientNet-Lite0 ({type(error).__name__})"
         raise CheckpointError(f"{what}; see the recipe's README for the file") from error
 
 

@@ -26,17 +26,17 @@ from .weighted_sampler import WeightedSampler
 def train(recipe: Recipe, resume: bool = True) -> Path:
     """Run a recipe and return the checkpoint folder.
 
-    A run that was interrupted goes on from its last saved state, with the same samples as if it had never stopped.
+    An interrupted run resumes from its last saved state, with the same samples as an uninterrupted one.
 
     Args:
-        resume: False begins anew, with nothing that an earlier run of this recipe has computed.
+        resume: False starts from the beginning, without anything that an earlier run of this recipe has computed.
 
     Raises:
         RecipeError, ValueError, FileNotFoundError: bad recipe, missing or bad records.
         CheckpointError: the weights to start from are missing, damaged or do not fit.
-        ImageError: too many pictures cannot be read.
-        FloatingPointError: the loss or its gradient is not finite, under fp16 many times; the state before is saved.
-        OSError: a state or the checkpoint could not be written; the one before is left as it was.
+        ImageError: too many images cannot be read.
+        FloatingPointError: the loss or its gradient has NaN or Inf, under fp16 many times; the previous state is saved.
+        OSError: a state or the checkpoint could not be written; the previous one is unchanged.
         Stopped: Ctrl-C or a termination signal; the state was saved.
     """
     set_seed(recipe.seed)
@@ -89,7 +89,7 @@ def _rehearse(accelerator, recipe: Recipe, model, parts: list[list[dict]], weigh
 
 
 def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dict]], weights: list[float]) -> Batches:
-    """What the run learns from, in order; pictures that the feature store could not read are counted at once."""
+    """What the run learns from, in order; images that the feature store could not read are counted at once."""
     data, run = Path(recipe.data), recipe.run
     shown = [picture_paths(record, record["task_type"]) for part in parts for record in part]
     paths = sorted({path for pictures in shown for path in pictures.values()})

@@ -12,7 +12,7 @@ class WeightedSampler:
         sizes: number of records in each part.
         weights: what each part's weight is.
         sampling: "shares" draws parts by weight and their records uniformly, without end; "repeat" goes through every
-            record ``weight`` times per epoch, in an order shuffled anew. The last step of an epoch may be smaller.
+            record ``weight`` times per epoch, in newly shuffled order. The last step of an epoch may be smaller.
         batch: records in a step.
         seed: seed of the order.
     """

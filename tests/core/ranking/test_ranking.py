@@ -338,7 +338,7 @@ def test_what_the_callbacks_raise_passes_through_and_wrong_answers_are_refused()
         rank_pairs(4, lambda pairs: [0.5] * len(pairs), progress=cancel)
     with pytest.raises(KeyboardInterrupt):
         rank_pairs(4, cancel)
-    with pytest.raises(ValueError, match="answers came back"):
+    with pytest.raises(ValueError, match="answers were returned"):
         rank_pairs(4, lambda pairs: [0.5])
     with pytest.raises(ValueError):
         rank_pairs(4, lambda pairs: [2.0] * len(pairs))

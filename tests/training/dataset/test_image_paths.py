@@ -173,6 +173,6 @@ def test_training_reads_nothing_from_outside(root, tmp_path):
         record = {"id": "r", "task_type": "quality_single_A_noref", "image_A": bad, "conversations": talk}
         (root / "records.json").write_text(json.dumps([record]))
         with pytest.raises(
-            ValueError, match=r"records.json, record 0 \(id r\): image_A is no path below the data root"
+            ValueError, match=r"records.json, record 0 \(id r\): image_A is not a path in the data root"
         ):
             read_parts(root, {"records.json": 1})

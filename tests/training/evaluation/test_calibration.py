@@ -160,7 +160,7 @@ def test_training_records_and_detailed_ones_are_refused(folder):
 
 @pytest.fixture
 def rated(folder):
-    """Record files of pairs of known order and of pictures of known quality, with and without a reference."""
+    """Record files of pairs of known order and of images of known quality, with and without a reference."""
     rows = {"rating": [], "score": []}
     for n in range(1, 8):
         for reference in (None, "0.png"):
@@ -191,7 +191,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
     only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
     assert sorted(only) == ["score_error_fr", "score_error_nr"]
     assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
-    with pytest.raises(TaskError, match="of use for scores"):
+    with pytest.raises(TaskError, match="usable for scores"):
         calibrate_all(judge, sets[:1], parts=("scores",))
     printed = table(fits)
     assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))

@@ -12,12 +12,12 @@ EPILOGUE = "docs/dataset.md has the commands in order."
 def add_build(parser: argparse.ArgumentParser) -> None:
     """``build``: scenes of the mini recipe (--scenes), or a whole data set by its plan (--plan)."""
     parser.epilog = EPILOGUE
-    parser.add_argument("pictures", help="folder of pristine pictures")
-    parser.add_argument("out", help="data root: pictures, samples or scenes, and records are written here")
+    parser.add_argument("pictures", metavar="IMAGES", help="folder of pristine images")
+    parser.add_argument("out", help="data root: images, samples or scenes, and records are written here")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--scenes", type=whole_number_from(1), help="how many scenes (each a reference and its variants)")
     what.add_argument("--plan", help="plan file (YAML), such as training/recipes/dq495k/plan.yaml")
-    parser.add_argument("--split", default="train", help="name of the split that the pictures belong to")
+    parser.add_argument("--split", default="train", help="name of the split that the images belong to")
     parser.add_argument("--seed", type=whole_number_from(0), help="instead of the plan's, or of 131")
     parser.add_argument(
         "--workers",
@@ -33,7 +33,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     )
     scenes = parser.add_argument_group("with --scenes")
     scenes.add_argument(
-        "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized (default: 0.25)"
+        "--resaved", type=float, help="share of the images that are saved again as JPEG or resized (default: 0.25)"
     )
     native = parser.add_argument_group(
         "with --scenes at native resolution (256 to 4096 px; see docs/native_scenes.md)",
@@ -41,26 +41,26 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     )
     native.add_argument("--native", action="store_true", help="with all of these at their defaults")
     native.add_argument("--pristine", type=float, help="share of images without damage (default: 0.5)")
-    native.add_argument("--drawn", type=float, help="share of scenes that are drawn by program (default: 0.35)")
+    native.add_argument("--drawn", type=float, help="share of procedurally drawn scenes (default: 0.35)")
     native.add_argument("--looks", type=float, help="share of scenes with a look such as greyscale (default: 0.3)")
-    native.add_argument("--local", type=float, help="share of damaged images with damage to a part (default: 0.22)")
+    native.add_argument(
+        "--local", type=float, help="share of damaged images with damage in one region only (default: 0.22)"
+    )
     native.add_argument("--faults", type=float, help="share of damaged images with faults (default: 0.22)")
     native.add_argument(
         "--short", help="bands of short sides, such as 256-512:0.6,512-1024:0.4 (shares with the sum 1)"
     )
     native.add_argument(
-        "--held-out", action="store_true", help="faults and drawings of the kinds that training never uses"
+        "--held-out", action="store_true", help="held-out faults and drawings, which training never uses"
     )
     plans = parser.add_argument_group("with --plan")
-    plans.add_argument("--splits", help="JSON with lists of picture names by split (see the command split)")
-    plans.add_argument("--parts", nargs="+", default=[], help="only these parts, such as identification rating_single")
-    plans.add_argument("--scale", type=float, default=1.0, help="make a smaller set of the same shape, such as 0.001")
+    plans.add_argument("--splits", help="JSON with lists of image names by split (see the command split)")
+    plans.add_argument("--parts", nargs="+", default=[], help="only these sets, such as identification rating_single")
+    plans.add_argument("--scale", type=float, default=1.0, help="scale the size of the set, such as 0.001")
     plans.add_argument(
-        "--decided-ratings", action="store_true", help="pairs of distorted pictures in the place of human rating sets"
+        "--decided-ratings", action="store_true", help="pairs of distorted images instead of human rating sets"
     )
-    plans.add_argument(
-        "--plan-only", action="store_true", help="print time and disk from a measured rate, make nothing"
-    )
+    plans.add_argument("--plan-only", action="store_true", help="only measure and print the time and disk space needed")
     parser.set_defaults(run=lambda arguments: (_build_plan if arguments.plan else _build_scenes)(arguments))
 
 
@@ -128,7 +128,7 @@ def _build_plan(arguments: argparse.Namespace) -> None:
     plan = named_plan(arguments)
     sources = find_split(arguments.pictures, arguments.split, arguments.splits)
     if arguments.plan_only:
-        print(f"{plan.name}: {len(sources.names)} pictures; processor time, measured on one core\n")
+        print(f"{plan.name}: {len(sources.names)} images; CPU time, measured on one core\n")
         print(table(plan, measure(plan, sources), _workers(arguments) or os.cpu_count()))
         return
     written = write_ratings(plan, arguments.out)  # first: a set that is not there should not be found after days
@@ -152,10 +152,10 @@ def _workers(arguments: argparse.Namespace) -> int:
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
-    """``split``: divide the pristine pictures at random."""
-    parser.add_argument("pictures", help="folder of pristine pictures")
+    """``split``: divide the pristine images at random."""
+    parser.add_argument("pictures", metavar="IMAGES", help="folder of pristine images")
     parser.add_argument("out", help="JSON file that receives the names under 'train' and 'test'")
-    parser.add_argument("--test", type=float, default=0.05, help="test pictures: a share below 1, or a number")
+    parser.add_argument("--test", type=float, default=0.05, help="test images: a share below 1, or a number")
     parser.add_argument("--seed", type=whole_number_from(0), default=132)
 
     def run(arguments):

@@ -72,7 +72,7 @@ def _run_in_processes(shards: list[Shard], workers: int) -> Iterator[tuple[Shard
     except BrokenProcessPool as error:
         raise BuildError(
             "a worker process died (killed, or out of memory): run the same command again, with fewer workers if "
-            "memory was short; it goes on where it stopped"
+            "memory was short; it resumes where it stopped"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -14,18 +14,18 @@ from .shard import BuildError
 
 
 class Ledger:
-    """A file beside the shards that says what a build depends on, so that nobody goes on with other settings, and which
-    sources were skipped (``skipped``: name -> reason, of all runs so far)."""
+    """A file next to the shards with everything that a build depends on, so that it is not resumed with other settings,
+    and the skipped sources (``skipped``: name -> reason, of all runs so far)."""
 
     def __init__(self, file: Path):
         self.file = file
         self.skipped: dict[str, str] = {}
 
     def open(self, settings: dict) -> None:
-        """Begin a build, or go on with one; what a killed run had begun to write is removed.
+        """Start or resume a build; unfinished files of a killed run are removed.
 
         Raises:
-            BuildError: the build was begun with other settings, or the file is damaged.
+            BuildError: the build was started with other settings, or the file is damaged.
         StorageError: it cannot be written.
         """
         self._settings = json.loads(json.dumps(settings))  # tuples become lists, as they are read back
@@ -38,19 +38,19 @@ class Ledger:
         changed = [name for name, value in self._settings.items() if before.get(name) != value]
         if changed:
             raise BuildError(
-                f"{self.file.parent} was begun with other {' and '.join(changed)}; choose an empty folder or the same "
+                f"{self.file.parent} began with other {' and '.join(changed)}; choose an empty folder or the same "
                 "arguments"
             )
         self.skipped = before.get("skipped", {})
 
     def note(self, skipped: dict[str, str]) -> None:
-        """Remember sources that could not be used."""
+        """Store sources that could not be used."""
         if skipped.keys() - self.skipped.keys():
             self.skipped.update(skipped)
             self._write()
 
     def close(self) -> None:
-        """End a build: what a worker that died had begun to write, before another made its shard, is removed."""
+        """Finish a build: remove unfinished files of workers that died."""
         _remove_parts(self.file.parent)
 
     def _write(self) -> None:
@@ -64,7 +64,7 @@ def names_digest(names: tuple[str, ...]) -> str:
 
 
 def contents_digest(folder: str | Path, names: tuple[str, ...]) -> str:
-    """What the settings of a build keep of what its sources hold: another picture under an old name is another one."""
+    """What the settings of a build keep of what its sources hold: another image under an old name is another one."""
 
     def hashed(name: str) -> str:
         try:

@@ -62,7 +62,7 @@ def _short(rng: np.random.Generator, options: NativeOptions) -> int:
 
 
 def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -> np.ndarray:
-    """A part of an image at a drawn size, never enlarged."""
+    """Crop an image at a random size, without upscaling."""
     height, width = image.shape[:2]
     for _ in range(_TRIES):
         area = rng.uniform(*options.crop_area) * height * width
@@ -178,7 +178,7 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
             where = measures.where_seen(rgb, clean)
         quality = labels.quality(items, metrics, found)
         return Variant(rgb, items, delivery.words, metrics, where, quality, faults=found, region=region, file=file)
-    raise SceneError("nearly no damage changes it visibly; it has too little contrast and colour")
+    raise SceneError("almost no damage is visible in it; it has too little contrast and colour")
 
 
 def _distorted(name, image, severity, rng, options) -> np.ndarray:

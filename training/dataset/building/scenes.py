@@ -1,4 +1,4 @@
-"""Builds a folder of scenes in parallel, from where it stopped, and reads it again: scenes-*.jsonl beside images/."""
+"""Build a folder of scenes (scenes-*.jsonl and images/) in parallel, resumably, and read it again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ _SETTINGS = "build.json"
 
 @dataclass(frozen=True)
 class BuildReport:
-    """scenes: in the folder; made: by this call; skipped: unusable source picture -> reason (of all calls so far)."""
+    """scenes: in the folder; made: by this call; skipped: unusable source image -> reason (of all calls so far)."""
 
     scenes: int
     made: int
@@ -62,25 +62,25 @@ def build_scenes(
     shard_scenes: int = 100,
     engine: str = "processes",
 ) -> BuildReport:
-    """Makes scenes 0..count-1 of one split; called again, it goes on after a stop, or with a higher count makes more.
+    """Make scenes 0..count-1 of one split; called again, it resumes, or makes more scenes for a higher count.
 
-    Scene i depends on (seed, i), the pictures and the options alone, not on workers or stops. Scenes are written in
-    shards: a shard file appears when all its pictures are there; a shard without its file is made again.
+    Scene i depends only on (seed, i), images and options, not on workers or interruptions. Scenes are written in
+    shards: the file of a shard is written after all its images; a shard without its file is made again.
 
     Args:
-        pictures_dir: pristine pictures, or a folder with a subfolder of the split's name that holds them (searched
+        pictures_dir: pristine images, or a folder with a subfolder of the split's name that holds them (searched
             recursively).
         out_dir: data root that receives images/, scenes-00000.jsonl, ... and build.json; one root per split.
-        count: scenes that the root shall have; those beyond it are left alone.
-        options: what the scenes are like; ``NativeOptions`` makes scenes at native resolution (``native``).
+        count: number of scenes in the root; existing ones beyond it are not changed.
+        options: properties of the scenes; ``NativeOptions`` makes scenes at native resolution (``native``).
         workers, engine: how the shards are made, see ``shards.run_shards``.
         progress: called with (scenes done, count) at the start and after every shard; an exception in it stops the
             build and passes through.
         shard_scenes: scenes per shard; fixed for a root.
 
     Raises:
-        SceneError: no pictures, or none that can be used.
-        BuildError: `out_dir` was begun with other arguments, a file could not be written, or a worker process died.
+        SceneError: no images, or none that can be used.
+        BuildError: `out_dir` was started with other arguments, a file could not be written, or a worker process died.
     """
     folder = Path(pictures_dir)
     folder = folder / split if (folder / split).is_dir() else folder
@@ -105,7 +105,7 @@ def build_scenes(
 
 
 def read_scenes(root: str | Path) -> Iterator[dict]:
-    """The scenes of a data root in order, as dictionaries; their picture paths are relative to the root.
+    """The scenes of a data root in order, as dictionaries; their image paths are relative to the root.
 
     Raises:
         SceneError: there are no scenes, or a line is damaged.
@@ -119,10 +119,10 @@ def read_scenes(root: str | Path) -> Iterator[dict]:
 
 
 def find_sources(folder: Path) -> tuple[str, ...]:
-    """Names of the picture files below a folder, sorted, relative to it; raises SceneError if there are none."""
+    """Names of the image files below a folder, sorted, relative to it; raises SceneError if there are none."""
     files = tuple(sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES))
     if not files:
-        raise SceneError(f"no pictures ({', '.join(SUFFIXES)}) in {folder}")
+        raise SceneError(f"no images ({', '.join(SUFFIXES)}) in {folder}")
     return files
 
 

@@ -14,7 +14,7 @@ from training.output_files import write_file, writing
 
 
 class BuildError(DepictQAError):
-    """A build that cannot go on; the message says why and what to do. What is finished stays, and is not made again."""
+    """A build that cannot continue; the message has cause and remedy. Finished shards stay and are not made again."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Store:
         return Path(self.folder) / f"{self.prefix}-{shard.start // self.size:05d}.jsonl"
 
     def missing(self, count: int) -> list[range]:
-        """The shards that a build of ``count`` lines still has to make: those without a file, or with a shorter one."""
+        """Return the shards that a build of ``count`` lines still has to make."""
         shards = (range(start, min(start + self.size, count)) for start in range(0, count, self.size))
         return [shard for shard in shards if _lines(self.file(shard)) < len(shard)]
 

@@ -16,7 +16,7 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("root", help="data root that build --plan has filled")
     parser.add_argument("--plan", required=True, help="the plan file")
-    parser.add_argument("--parts", nargs="+", default=[], help="only these parts")
+    parser.add_argument("--parts", nargs="+", default=[], help="only these sets")
     parser.add_argument("--scale", type=float, default=1.0, help="as given to build")
     parser.add_argument("--limit", type=whole_number_from(1), help="at most so many requests in this run")
     parser.add_argument("--again", action="store_true", help="ask once more where an answer was dropped")

@@ -103,7 +103,7 @@ def _read_published(arguments: argparse.Namespace) -> None:
 def _say_missing(missing: list[str]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        print(f"{len(missing)} pictures are not there: {shown}", file=sys.stderr)
+        print(f"{len(missing)} images are not there: {shown}", file=sys.stderr)
 
 
 def _write_json(path: str, content) -> None:

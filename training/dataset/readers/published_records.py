@@ -145,7 +145,7 @@ def _problem(record, form: str) -> str | None:
         return training_problem(record)
     fields = {name for name in ("image_ref", "image_A", "image_B") if record.get(name)}
     if not all(isinstance(record[name], str) for name in ("query", *fields) if name in record):
-        return "a query or an image path that is no text"
+        return "a query or an image path that is not text"
     if "query" not in record or not any(fields == set(s.fields) for s in tasks.SETTINGS.values()):
         return "no query or image"
     return _odd(record, form)
