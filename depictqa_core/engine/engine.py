@@ -397,8 +397,8 @@ class Engine:
 
     def _damaged(self, pictures: dict[str, Picture]) -> CheckpointError:
         return CheckpointError(
-            f"{_names(pictures)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large for"
-            " half precision (then load it as float32)"
+            f"{_names(pictures)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            " for half precision (then load it as float32)"
         )
 
     def _prompts(self, parts, shown: list[dict[str, Picture]], report: Counter) -> list:
