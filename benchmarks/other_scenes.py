@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from depictqa_core.images.references import SAME_SCENE, scene_correlation
-from training.dataset.build.scenes import read_scenes
+from training.dataset.building.scenes import read_scenes
 from training.dataset.records.image_paths import read_image
 
 PARTNERS = 13

@@ -1,12 +1,21 @@
-"""Checks of the judge's arguments: one rule per name."""
+"""What the arguments of the judge may be: one rule for each name, wherever it occurs."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from .errors import TaskError
 from .runtime.byte_cache import ByteCache
 from .tasks import Task
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The allowed values in words (``allowed``) and as a test."""
+
+    allowed: str
+    fits: Callable[[object], bool]
 
 
 def check(**arguments) -> None:
@@ -19,10 +28,10 @@ def check(**arguments) -> None:
         TaskError: a value is not allowed; the message has the argument and the allowed values.
     """
     for name, value in arguments.items():
-        allowed, wanted = RULES[name]
-        if not allowed(value):
+        rule = RULES[name]
+        if not rule.fits(value):
             shown = repr(value) if isinstance(value, (Real, str)) else f"a {type(value).__name__}"
-            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {wanted}")
+            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {rule.allowed}")
 
 
 def is_whole(value, low: int = 1) -> bool:
@@ -53,7 +62,7 @@ _FLAG = (lambda value: type(value).__name__ in ("bool", "bool_"), "True or False
 _FUNCTION = (_or_none(callable), "a function, or None")
 _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fspath__")), "a folder, or None")
 
-RULES: dict[str, tuple[Callable, str]] = {
+_ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "anchors": _FOLDER,
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
@@ -83,4 +92,5 @@ RULES: dict[str, tuple[Callable, str]] = {
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }
-"""The test and the allowed values in words, by argument name."""
+"""Whether a value is allowed, and what may be given, by the name of the argument."""
+RULES = {name: Rule(allowed, fits) for name, (fits, allowed) in _ARGUMENTS.items()}

@@ -35,6 +35,8 @@ GRADES = ("slight", "moderate", "obvious", "serious", "catastrophic")
 """The words for severities 1 to 5 of a distortion."""
 
 WINNERS = ("Image A", "Image B")
+BETTER, WORSE = "better|superior|preferable|preferred", "worse|inferior|poorer"
+"""Words of a verdict, as alternatives of a pattern."""
 
 FAULTS = (
     "seams",

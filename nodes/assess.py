@@ -7,20 +7,19 @@ from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report, stream
+from .ui import Table, node_output, percent, report, report_output, stream
 
 DETAILS = ["detailed", "brief"]
 COUNTS = {"any": None, "1": 1, "2": 2}
@@ -39,15 +38,15 @@ class IdentifyDistortions(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "count",
                     options=list(COUNTS),
                     default="any",
                     tooltip="How many distortions to name: the one or two most critical, or as many as are found.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 names_input(),
             ],
             outputs=[
@@ -84,7 +83,7 @@ class IdentifyDistortions(io.ComfyNode):
                         "'noise 3.2'. Empty if the checkpoint does not support it."
                     ),
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -132,8 +131,8 @@ class DescribeImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "detail",
                     options=DETAILS,
@@ -156,7 +155,7 @@ class DescribeImages(io.ComfyNode):
                         "quarters of a word."
                     ),
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -171,7 +170,7 @@ class DescribeImages(io.ComfyNode):
                         "answers; it is not calibrated. NaN if there is none."
                     ),
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -212,9 +211,9 @@ class ScoreImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                model_input(),
+                images_input(),
+                reference_input(),
                 names_input(),
             ],
             outputs=[
@@ -236,7 +235,7 @@ class ScoreImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Probability that the true quality is within 10 points of the score, 0 to 1.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
                 io.Float.Output(
                     "lows",
                     display_name="lows",

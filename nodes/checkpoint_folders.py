@@ -9,8 +9,8 @@ import torch
 from comfy import model_management
 
 from ..depictqa_core.errors import CheckpointError
-from ..depictqa_core.loading.checkpoint import BUNDLED as BUNDLED_FOLDER
-from ..depictqa_core.loading.checkpoint import CARD, PICKLES, describe_checkpoint
+from ..depictqa_core.loading.checkpoint_folder import BUNDLED as BUNDLED_FOLDER
+from ..depictqa_core.loading.checkpoint_folder import CARD, PICKLES, describe_checkpoint
 from ..depictqa_core.loading.device_placement import QUANTISED
 from .loaded_judge import LoadedJudge, answers_of
 from .ui import plain

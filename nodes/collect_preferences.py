@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.sheets import Judged, quality_sheets
-from ..depictqa_core.storage.files import below
+from ..depictqa_core.storage.file_names import below
 from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
 from .image_outputs import drawn_output, to_batch
 from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference

@@ -1,12 +1,11 @@
-"""The node that compares two images."""
+"""The node that tells which of two pictures is better."""
 
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from .inputs import (
-    MODEL_TOOLTIP,
-    DepictQAModel,
     flatten,
+    model_input,
     one,
     readable_errors,
     repeat,
@@ -14,7 +13,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report
+from .ui import Table, node_output, percent, report, report_output
 
 
 class CompareImages(io.ComfyNode):
@@ -33,7 +32,7 @@ class CompareImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                model_input(),
                 io.Image.Input("image_a", tooltip="Image A; one for all pairs, or one per pair."),
                 io.Image.Input("image_b", tooltip="Image B; one for all pairs, or one per pair."),
                 io.Boolean.Input(
@@ -99,7 +98,7 @@ class CompareImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip="The explanation of each verdict. Empty if explain is off.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )

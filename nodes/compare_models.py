@@ -1,4 +1,4 @@
-"""The node that compares models, LoRAs, samplers or prompts by their images."""
+"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
 
 from collections import Counter
 
@@ -6,10 +6,19 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
 from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaired
+from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
-from .inputs import MODEL_TOOLTIP, DepictQAModel, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import (
+    flatten,
+    model_input,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -30,7 +39,7 @@ class CompareModels(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                model_input(),
                 io.Image.Input("images", tooltip="Images of the first model, or of all models: a batch, or a list."),
                 io.String.Input(
                     "labels",
@@ -112,7 +121,7 @@ class CompareModels(io.ComfyNode):
             [standing.strength for standing in ranked],
             chart,
             table,
-            reports.csv_text(standings),
+            json_csv.csv_text(standings),
             report("compare_models", model, standings, notices, **facts, pairs=comparisons),
             images=[chart],
             text="\n".join([*notices, table]),

@@ -7,15 +7,14 @@ from comfy_api.latest import io
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
 from ..depictqa_core.tasks import DISTORTIONS, NONE
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
@@ -40,8 +39,8 @@ class FilterImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Float.Input(
                     "min_score",
                     default=50.0,
@@ -95,7 +94,7 @@ class FilterImages(io.ComfyNode):
                         "exactly these are right. 0: off."
                     ),
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 *follower_inputs(),
                 names_input(),
                 io.Combo.Input(

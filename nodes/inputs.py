@@ -47,6 +47,21 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
     return singles
 
 
+def model_input():
+    """The input ``model``, which every judging node has first."""
+    return DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP)
+
+
+def images_input() -> io.Image.Input:
+    """The input ``images``, what is judged."""
+    return io.Image.Input("images", tooltip=IMAGES_TOOLTIP)
+
+
+def reference_input() -> io.Image.Input:
+    """The optional input ``reference``, the undistorted originals."""
+    return io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP)
+
+
 def names_input() -> io.String.Input:
     """Return the optional input ``names`` with the names of the images."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)

@@ -12,9 +12,10 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
-from ..depictqa_core.images.files import Found, NoPictures, equal_names, leads_around, left_out_lines, search
+from ..depictqa_core.images.equal_names import equal_names
 from ..depictqa_core.images.image import as_picture, notices_of
-from ..depictqa_core.storage.files import below
+from ..depictqa_core.images.search import Found, NoPictures, leads_around, left_out_lines, search
+from ..depictqa_core.storage.file_names import below
 from .image_outputs import to_image
 from .inputs import readable, readable_errors, schema
 from .ui import Table, node_output, plain

@@ -8,19 +8,18 @@ from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, cut, grid, quali
 from ..depictqa_core.reports.heat_map import heat_picture
 from .image_outputs import drawn_output, to_image
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, report
+from .ui import report, report_output
 
 SCALES = ["absolute", "relative"]
 
@@ -40,8 +39,8 @@ class QualityMap(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Int.Input(
                     "tile",
                     default=TILE,
@@ -70,7 +69,7 @@ class QualityMap(io.ComfyNode):
                     default=True,
                     tooltip="Add a color legend below the image. Off: the heat map has the size of the image.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -103,7 +102,7 @@ class QualityMap(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Score of the worst tile of each image, 0 to 100.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -8,14 +8,13 @@ from ..depictqa_core.reports.charts import quality_charts
 from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
 from .image_outputs import drawn_output, to_batch
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     one,
     readable_errors,
+    reference_input,
     repeat,
     schema,
     to_pictures,
@@ -41,8 +40,8 @@ class QualitySheet(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "style",
                     options=list(STYLES),
@@ -70,7 +69,7 @@ class QualitySheet(io.ComfyNode):
                     force_input=True,
                     tooltip="Optional: a caption for each image, such as its file name. One per image.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
                 io.Image.Output(

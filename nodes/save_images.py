@@ -15,7 +15,9 @@ from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
 from ..depictqa_core.images.image import as_picture
-from ..depictqa_core.storage.files import append_csv, append_jsonl, below, fill, readable_file_errors, save_png
+from ..depictqa_core.storage.appending import append_csv, append_jsonl
+from ..depictqa_core.storage.file_names import below, fill, save_png
+from ..depictqa_core.storage.files import readable_file_errors
 from .inputs import choice, flatten, one, readable, readable_errors, repeat, schema
 from .ui import Table, node_output
 

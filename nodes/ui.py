@@ -27,6 +27,11 @@ BRACKETS = str.maketrans("<>", "‹›")
 WORD_JOINER = "\N{WORD JOINER}"
 
 
+def report_output() -> io.String.Output:
+    """The output ``report``, which every judging node has."""
+    return io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP)
+
+
 @dataclass(frozen=True)
 class Table:
     """A table that web/depictqa.js draws on a node.

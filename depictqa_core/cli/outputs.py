@@ -1,4 +1,4 @@
-"""Outputs of the command line: files, stdout, and messages on stderr."""
+"""Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..confidence import reliable, uncovered
 from ..errors import DepictQAError
-from ..reports import text as reports
+from ..reports import json_csv, text_table
 from ..results import Failure
 from ..storage.files import write_file
 
@@ -19,7 +19,7 @@ from ..storage.files import write_file
 def complain(line: str) -> None:
     """Print an error line on stderr."""
     with contextlib.suppress(OSError):  # a closed stderr must not lose the answers
-        print(f"depictqa: {reports.printable(line)}", file=sys.stderr, flush=True)
+        print(f"depictqa: {text_table.printable(line)}", file=sys.stderr, flush=True)
 
 
 def notify(options, notices: list[str]) -> None:
@@ -69,11 +69,11 @@ def write_answers(
         note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
         facts["min_confidence"] = minimum
     facts["notices"] = list(notices) or None
-    document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
+    document = json_csv.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
     # lone surrogates of undecodable file names become escapes, which are valid JSON
     files = {}
     if getattr(options, "csv", None):
-        files[options.csv] = reports.csv_text(results, failures, left_out)
+        files[options.csv] = json_csv.csv_text(results, failures, left_out)
     if options.json not in (None, "-"):
         files[options.json] = document
     written, failed = [], None
@@ -90,7 +90,7 @@ def write_answers(
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         sys.stdout.write(document)
     elif not options.quiet:
-        print(text(reports.terminal_width(), minimum) + note)
+        print(text(text_table.terminal_width(), minimum) + note)
     _say_written(options, written)
     if failed:
         raise failed
@@ -126,7 +126,7 @@ def _say_written(options, paths: list[str]) -> None:
     if not options.quiet:
         for path in paths:
             with contextlib.suppress(OSError):
-                print(f"written: {reports.printable(path)}", file=sys.stderr, flush=True)
+                print(f"written: {text_table.printable(path)}", file=sys.stderr, flush=True)
 
 
 def _reliable(result: dict, minimum: float) -> bool | None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import tasks
 from ..errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
-from ..images.image import Picture, SizePolicy
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
 from ..loading.checkpoint import Checkpoint
 from ..prompts import Slot, answer_ids, encode, layout, text_ids
 from ..runtime.byte_cache import ByteCache

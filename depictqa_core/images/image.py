@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
 import os
 import sys
 from collections import Counter
@@ -14,15 +12,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import DamagedFile, ImageError, quoted
-from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
-from .decode import opened
+from .damage_checks import opened
 from .pillow import MAX_PIXELS, is_bomb
+from .pixels import check_size, rgb_of_array, rgb_of_pil
 
-# Bicubic interpolation of a 0..1 image overshoots by at most 0.45; -1..1 and 0..255 images exceed this.
-FLOAT_TOLERANCE = 0.5
 _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program or draws
 
 
@@ -142,95 +138,6 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     return pictures
 
 
-@dataclass(frozen=True)
-class SizePolicy:
-    """The input size of an image (facts section 1.1): downscaled only, with its aspect ratio, then padded with black.
-
-    Attributes:
-        short: maximum shorter side in pixels.
-        long: maximum longer side in pixels.
-        min: minimum padded side in pixels.
-        multiple: padded sides are multiples of this (the patch size) in pixels.
-
-    >>> SizePolicy().resized(1080, 1920), SizePolicy().padded(1080, 1920)
-    ((224, 398), (224, 406))
-    """
-
-    short: int = 224
-    long: int = 672
-    min: int = 70
-    multiple: int = 14
-
-    def __post_init__(self):
-        for field in ("short", "long", "min", "multiple"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"SizePolicy.{field} must be a whole number of pixels from 1, not {value!r}.")
-
-    def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size before padding; at most the input size, at least 1 (extreme aspect ratios would round to
-        0)."""
-        low, high = min(height, width), max(height, width)
-        if low < self.short and high < self.long:
-            return height, width
-        ratio = min(self.short / low, self.long / high)
-        return max(1, round(height * ratio)), max(1, round(width * ratio))
-
-    def padded(self, height: int, width: int) -> tuple[int, int]:
-        """Return the padded size of an image of this size; the same for an original and for its ``resized`` size."""
-        sides = (max(self.min, side) for side in self.resized(height, width))
-        return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
-
-    def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
-        """Return the size of a resized image after a crop to these shares of its height and width (facts 7.3).
-
-        An image with a shorter side of at most ``min`` is not cropped, and no side is cropped below ``min``.
-        """
-        if min(height, width) <= self.min:
-            return height, width
-        return tuple(max(self.min, round(side * share)) for side, share in zip((height, width), keep))
-
-
-WHOLE = (1.0, 1.0)
-"""The shares of height and width of no crop."""
-
-
-def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE) -> np.ndarray:
-    """Resize (Pillow bicubic, antialiased), crop, and center on black padding; an odd pixel is at the bottom or right.
-
-    Args:
-        keep: shares of height and width in a centred crop, for training only.
-
-    Returns:
-        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(image.height, image.width)``.
-    """
-    height, width = policy.resized(picture.height, picture.width)
-    rgb = picture.rgb
-    if (height, width) != rgb.shape[:2]:
-        rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
-    height, width = policy.cropped(height, width, keep)
-    rgb = centre(rgb, height, width)
-    full_height, full_width = policy.padded(height, width)
-    top, left = (full_height - height) // 2, (full_width - width) // 2
-    canvas = np.zeros((full_height, full_width, 3), np.uint8)
-    canvas[top : top + height, left : left + width] = rgb
-    return canvas
-
-
-def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Return the center ``[height, width, 3]`` of an array ``[H, W, 3]`` as a view."""
-    top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2
-    return rgb[top : top + height, left : left + width]
-
-
-def to_pixels(rgb_uint8: np.ndarray, mean, std):
-    """Convert uint8 ``[H, W, 3]`` to float32 ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
-    import torch
-
-    pixels = (rgb_uint8 / 255.0 - np.asarray(mean, np.float64)) / np.asarray(std, np.float64)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32))
-
-
 def _split(source, label: str) -> list:
     """Split a source into single images without loading them: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
@@ -260,66 +167,16 @@ def _split(source, label: str) -> list:
         elif source.ndim == 3:
             advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
         raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
-    _check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
+    check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
     return list(source) if source.ndim == 4 else [source]
 
 
 def _checked(source, label: str) -> Picture:
     """Convert a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
     if isinstance(source, Image.Image):
-        rgb, notices = _pil_to_rgb(source, label)
+        rgb, notices = rgb_of_pil(source, label)
         return Picture(rgb, label, notices)
-    return Picture(_to_rgb(source, label), label)
-
-
-def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
-    """Convert a numpy array [H, W] or [H, W, C] to a new uint8 [H, W, 3].
-
-    Raises:
-        ProfileError: the profile cannot be used.
-        ImageError: the array cannot be used.
-    """
-    levels = _to_levels(source, label)
-    if levels.ndim == 2:
-        levels = levels[:, :, None]
-    channels = levels.shape[2]
-    colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
-    colour = colour if profile is None else to_srgb(colour, profile)
-    if channels % 2 == 0:
-        # in place on one 16-bit copy: 255 * 255 + 127 still fits, and an image may have 10^8 pixels
-        alpha = levels[:, :, -1:].astype(np.uint16)
-        mixed = colour * alpha
-        mixed += 255 * (255 - alpha) + 127
-        mixed //= 255
-        colour = mixed.astype(np.uint8)
-    rgb = np.array(np.broadcast_to(colour, (*levels.shape[:2], 3)), order="C")
-    rgb.flags.writeable = False
-    return rgb
-
-
-def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
-    """Convert any allowed dtype to uint8 of the same shape (possibly the caller's array, which is only read)."""
-    kind, size = array.dtype.kind, array.dtype.itemsize
-    if array.dtype == np.uint8:
-        return array
-    if kind == "b":
-        return array.astype(np.uint8) * np.uint8(255)
-    if kind == "u" and size == 2:
-        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
-    if kind != "f":
-        wanted = "uint8 (0..255), uint16, bool or floats in 0..1"
-        raise ImageError(f"{label}: dtype {array.dtype} is not an image's; give {wanted}.")
-    low, high = float(array.min()), float(array.max())  # a NaN anywhere makes both NaN
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError(f"{label}: has NaN or infinite values; check the step that made it (a half-precision VAE?).")
-    if low < -FLOAT_TOLERANCE or high > 1 + FLOAT_TOLERANCE:
-        advice = "divide by 255 or convert to uint8" if low >= 0 and 1.5 < high <= 255.5 else "scale them to 0..1"
-        if -1.1 <= low < 0 and high <= 1.1:
-            advice = "it seems to be scaled to -1..1, use (x + 1) / 2"
-        raise ImageError(f"{label}: floats must be in 0..1, these range from {low:.4g} to {high:.4g}; {advice}.")
-    scaled = np.multiply(array, 255, dtype=np.result_type(array.dtype, np.float32))
-    np.rint(scaled, out=scaled)
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    return Picture(rgb_of_array(source, label), label)
 
 
 def _load(path: Path, label: str, name: str) -> Picture:
@@ -334,7 +191,7 @@ def _load(path: Path, label: str, name: str) -> Picture:
         with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
-            rgb, more = _pil_to_rgb(image, label)
+            rgb, more = rgb_of_pil(image, label)
         return Picture(rgb, name, (*notices, *more))
     except DamagedFile as error:
         raise ImageError(f"{label}: {error}; save or download it again.") from error
@@ -346,66 +203,3 @@ def _load(path: Path, label: str, name: str) -> Picture:
         if type(error).__name__ == "UnidentifiedImageError":  # its text has a Python object, not the file
             raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
         raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error
-
-
-def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Convert a PIL image to uint8 [H, W, 3], and return notices about it."""
-    _check_size(image.height, image.width, label)
-    try:
-        image.load()
-        _check_size(image.height, image.width, label)  # the image in an icon may be larger than the header says
-        with contextlib.suppress(Exception):  # an invalid orientation is ignored
-            image = ImageOps.exif_transpose(image)
-        profile, notices = image.info.get("icc_profile"), []
-        if "icc_profile" in image.info and not profile:
-            notices = ["its colour profile is damaged; it was ignored"]
-        elif not profile and _is_adobe_rgb(image):
-            profile = profile_of(*ADOBE_RGB)
-        try:
-            rgb = _to_rgb(*_pil_to_array(image, label, profile))
-        except ProfileError as error:
-            notices.append(f"{error}; it was ignored")
-            rgb = _to_rgb(*_pil_to_array(image, label, None))
-        return rgb, tuple(notices)
-    except ImageError:
-        raise
-    except Exception as error:
-        raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
-
-
-def _is_adobe_rgb(image) -> bool:
-    """Return whether EXIF declares Adobe RGB, as cameras do that embed no profile."""
-    with contextlib.suppress(Exception):  # damaged metadata do not matter
-        exif = image.getexif()
-        space = exif.get_ifd(0x8769).get(0xA001)
-        return space == 2 or space == 0xFFFF and str(exif.get_ifd(0xA005).get(1, "")).startswith("R03")
-    return False
-
-
-def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
-    """Return the arguments of ``_to_rgb`` for a PIL image."""
-    transparent = image.info.get("transparency")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.array(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"{label}: has values {values.min()} to {values.max()}; save it with 8 or 16 bits.")
-        array = values.astype(np.uint16)
-        if isinstance(transparent, int):
-            array[values == transparent] = 65535  # alpha 0 over white
-        return array, label, profile
-    if image.mode == "F":
-        return np.array(image), label, profile
-    if image.mode == "CMYK":
-        return (np.array(image.convert("RGB")) if profile is None else to_srgb(np.array(image), profile)), label, None
-    image = image.convert("LA") if image.mode == "La" else image
-    alpha = "A" if transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa") else ""
-    return np.array(image.convert(("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha)), label, profile
-
-
-def _check_size(height: int, width: int, label: str) -> None:
-    if height < 1 or width < 1:
-        raise ImageError(f"{label}: has no pixels ({width} x {height}); give an image of at least 1 x 1.")
-    if height * width > MAX_PIXELS:
-        raise ImageError(
-            f"{label}: {width} x {height} exceeds the limit of {MAX_PIXELS} pixels; make it smaller first."
-        )

@@ -1,37 +1,13 @@
-"""The checkpoint folder: one format for every judge, saved completely and loaded strictly.
+"""Loads a checkpoint folder for inference: network, tokenizer and card, everything checked before it is used."""
 
-A folder has ``config.json`` (network), safetensors weights, the tokenizer's files and ``depictqa.json``, the card:
-name, version, licence, training data, size and SHA-256 of each weight file, and SHA-256 of the tokenizer's files.
-"""
-
-import hashlib
-import json
-import os
-import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..confidence import LOW_COVERAGE
 from ..errors import CheckpointError, DepictQAError, quoted
-from ..network.checkpoint_rules import card_problem, config_problem
+from ..runtime.quiet import quiet
 from ..runtime.versions import ALWAYS, import_failed, mismatch, require
-from ..storage.documents import describe, named, read_json
-from ..storage.files import use_umask, write_file
+from .checkpoint_folder import AGAIN, check_tokenizer_files, checkpoint_folder, damaged, describe_checkpoint
 from .device_placement import QUANTISED, check_device, loading_options
-
-BUNDLED = Path(__file__).parents[1] / "checkpoints" / "depictqa-mini"
-BUNDLED_NAMES = ("bundled", BUNDLED.name)
-"""Names of the bundled model wherever a checkpoint is expected, unless there is a folder of that name."""
-CARD = "depictqa.json"
-SELF_TEST = "self_test"
-"""Entry of a card: task -> coverage 0..1 of the self-test."""
-TOKENIZER_FILES = (
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("tokenizer.model", "vocab.json", "merges.txt"),
-)
-AGAIN = "download the folder again"
-PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 
 
 @dataclass
@@ -41,73 +17,6 @@ class Checkpoint:
     model: object
     tokenizer: object
     card: dict
-
-
-def checkpoint_folder(name: str | Path | None) -> Path:
-    """Return the folder of a checkpoint: the bundled one for None and ``BUNDLED_NAMES``, else the given one,
-    unchecked."""
-    bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
-    return BUNDLED if bundled else Path(name)
-
-
-def describe_checkpoint(folder: str | Path | None) -> dict:
-    """Return the checked card of a checkpoint folder: every weight file exists with its full size.
-
-    Args:
-        folder: as in ``checkpoint_folder``.
-
-    Raises:
-        CheckpointError: the folder is not a checkpoint, or a file of it is missing or truncated.
-    """
-    folder = checkpoint_folder(folder)
-    if os.path.isfile(folder):  # os.path returns False where pathlib raises: a name too long, a NUL in it
-        pickled = any(folder.match(pattern) for pattern in PICKLES)
-        hint = f"a pickle, {_import_hint(folder, folder.with_suffix(''))}" if pickled else "a file"
-        raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
-    if not os.path.isdir(folder):
-        own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
-        remedy = "it is part of the package: install or clone it again" if folder == BUNDLED else own
-        raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
-    if not os.path.isfile(folder / CARD):
-        pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
-        hint = f"; it holds the pickle {pickles[0].name}, {_import_hint(pickles[0], folder)}" if pickles else ""
-        raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
-    card = _read_json(folder / CARD)
-    if wrong := card_problem(card):
-        raise _damaged(folder, f"{CARD}: {wrong}")
-    files = card.get("files")
-    if not isinstance(files, dict) or not files:
-        raise _damaged(folder, f"{CARD} lists no weight files")
-    for name, facts in files.items():
-        plain = isinstance(facts, dict) and {"bytes", "sha256"} <= facts.keys() and Path(name).name == name
-        if not plain or not name.endswith(".safetensors"):
-            raise _damaged(folder, f"{CARD} has no valid entry for {describe(name)}")
-        path = folder / name
-        if not os.path.isfile(path):
-            raise _missing(path)
-        if path.stat().st_size != facts["bytes"]:
-            raise _damaged(folder, f"{name} has {path.stat().st_size} bytes instead of {describe(facts['bytes'])}")
-    config = _read_json(folder / "config.json")
-    # Checked here: transformers would build a default network, 7 billion weights, from a foreign or empty config
-    if config.get("model_type") != "depictqa":
-        raise CheckpointError(
-            f"checkpoint '{folder.name}' is not a DepictQA checkpoint: its config.json belongs to another model"
-        )
-    if wrong := config_problem(config):
-        raise _damaged(folder, f"config.json: {wrong}")
-    _read_json(folder / "tokenizer_config.json")
-    return card
-
-
-def _import_hint(pickle: Path, name: Path) -> str:
-    """Return the advice for a pickle at the place of a checkpoint named ``name``."""
-    if not pickle.name.startswith("ckpt"):
-        return "which is never loaded directly"
-    return (
-        "a published delta, which must first be joined with CLIP and the language model:"
-        f' cd "{Path(__file__).absolute().parents[2]}" && "{sys.executable}" -m depictqa_core import --clip ViT-L-14.pt'
-        f' --llm VICUNA_FOLDER --delta "{pickle.absolute()}" --out "{name.absolute()}-imported"'
-    )
 
 
 def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype: str = "float32") -> Checkpoint:
@@ -128,7 +37,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     card = describe_checkpoint(folder)
     require(*ALWAYS)
     check_device(device)
-    _check_tokenizer_files(folder, card)
+    check_tokenizer_files(folder, card)
     try:
         import torch
         from transformers import AutoTokenizer
@@ -219,7 +128,7 @@ def _refuse_geometry(folder: Path, model) -> None:
     """
     import torch
 
-    from ..images.image import SizePolicy
+    from ..images.size_policy import SizePolicy
     from ..network.vision import statistics_width
 
     height, width = SizePolicy(**model.config.size).padded(1, 1)
@@ -231,17 +140,7 @@ def _refuse_geometry(folder: Path, model) -> None:
                 raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)
     except Exception as error:  # a wrong stride or size may raise any error
-        raise _damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
-
-
-def _check_tokenizer_files(folder: Path, card: dict) -> None:
-    """Reject changed files of the tokenizer: one wrong byte in a special token makes prompts unlike the training's."""
-    for name, digest in card.get("tokenizer", {}).items():
-        path = folder / name
-        if Path(name).name != name or not os.path.isfile(path):
-            raise _missing(path)
-        if text_hash(path) != digest:
-            raise _damaged(folder, f"the contents of {name} have changed")
+        raise damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
 
 def _check_tokenizer(folder: Path, tokenizer, config) -> None:
@@ -251,143 +150,13 @@ def _check_tokenizer(folder: Path, tokenizer, config) -> None:
 
     words = config.language_config().vocab_size
     if tokenizer.eos_token_id is None:
-        raise _damaged(folder, "its tokenizer has no end token")
+        raise damaged(folder, "its tokenizer has no end token")
     known = set(tokenizer.all_special_ids) | {token for text in fixed_strings() for token in text_ids(text, tokenizer)}
     brief = (task for task in tasks.TASKS.values() if task.brief)
     for answer in dict.fromkeys(answer for task in brief for answer in tasks.answers(task, task.question)):
         ids = text_ids(answer, tokenizer)
         known |= {*ids, *answer_ids(answer, tokenizer)}
         if tokenizer.decode(ids).strip() != answer:
-            raise _damaged(folder, f"its tokenizer does not reproduce the answer {answer!r}")
+            raise damaged(folder, f"its tokenizer does not reproduce the answer {answer!r}")
     if wrong := [token for token in known if token is None or not 0 <= token < words]:
-        raise _damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")
-
-
-def _missing(path: Path) -> CheckpointError:
-    return CheckpointError(f"checkpoint '{path.parent.name}' is incomplete: {named(path.name)} is missing; {AGAIN}")
-
-
-def _damaged(folder: Path, what: str) -> CheckpointError:
-    return CheckpointError(f"checkpoint '{folder.name}' is damaged: {what}; {AGAIN}")
-
-
-def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
-    """Save a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with quiet():
-        model.save_pretrained(str(folder), safe_serialization=True, max_shard_size=max_shard_size)
-    tokenizer.save_pretrained(str(folder))
-    _name_tokenizer_class(folder / "tokenizer_config.json")
-    write_card(folder, card)
-    use_umask(folder, folder.glob("*.safetensors"))
-
-
-def _name_tokenizer_class(path: Path) -> None:
-    """Set the class name that all versions of transformers have: 4.x and 5.x each write one that the other lacks."""
-    settings = _read_json(path)
-    if settings.get("tokenizer_class") in ("TokenizersBackend", "PreTrainedTokenizer"):
-        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-        write_file(path, json.dumps(settings, indent=2) + "\n")
-
-
-def write_card(folder: Path, card: dict) -> dict:
-    """Write the card of a folder with weights, with their file facts, and return the whole card."""
-    files = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
-    tokenizer = {name: text_hash(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
-    card = {**card, "files": files, "tokenizer": tokenizer}
-    write_file(folder / CARD, json.dumps(card, indent=1) + "\n")
-    return card
-
-
-def record_self_test(folder: str | Path, coverage: dict[str, float]) -> dict:
-    """Store the coverage of a self-test (``Judge.self_test``) in the card of a folder, and return the whole card."""
-    path = Path(folder) / CARD
-    card = {**_read_json(path), SELF_TEST: {task: float(f"{share:.3g}") for task, share in coverage.items()}}
-    write_file(path, json.dumps(card, indent=1) + "\n")
-    return card
-
-
-def self_test_notices(card: dict) -> list[str]:
-    """Return warnings about a checkpoint's stored self-test, or about an imported one without it."""
-    found, name = card.get(SELF_TEST), card.get("name")
-    if not isinstance(found, dict):
-        remedy = "run depictqa info --self-test on its folder"
-        return [f"{name}: imported without a self-test; {remedy}"] if "sources" in card else []
-    low = {task: share for task, share in found.items() if share < LOW_COVERAGE}
-    if not low:
-        return []
-    listed = ", ".join(f"{task} {share:.2g}" for task, share in low.items())
-    return [
-        f"{name}: the self-test failed. Coverage, the share of probability that allowed answers get, should be near 1"
-        f" and is {listed}. Its parts do not belong together, or one is damaged: compare the SHA-256 of its sources"
-        " (depictqa info) with where they were published, and import it again"
-    ]
-
-
-def supported(folder: str | Path | None) -> str:
-    """Describe the questions that a checkpoint supports, in words."""
-    config = _read_json(checkpoint_folder(folder) / "config.json")
-    names = config.get("tasks") or ("identification", "assessment", "rating", "comparison")
-    own = "in any words" if config.get("free_questions", True) else "only in the words of its training questions"
-    scores = "; scores by comparison, as its preferences are personal" if config.get("personal") else ""
-    return f"{', '.join(map(str, names))}; own questions {own}{scores}"
-
-
-def verify_checkpoint(folder: str | Path | None) -> dict:
-    """Return ``describe_checkpoint`` after comparing the SHA-256 of all files in the card; raise CheckpointError if one
-    differs."""
-    folder = checkpoint_folder(folder)
-    card = describe_checkpoint(folder)
-    for name, facts in card["files"].items():
-        if file_hash(folder / name) != facts["sha256"]:
-            raise _damaged(folder, f"the contents of {name} have changed")
-    _check_tokenizer_files(folder, card)
-    return card
-
-
-def file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def text_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex, with LF line ends: tools such as Git change those of text files."""
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
-
-
-@contextmanager
-def quiet():
-    """Turn off the progress bars and notices of transformers while loading.
-
-    A panic in the Rust code of tokenizers or safetensors is raised as RuntimeError: its class is not a subclass of
-    Exception, so it would not be caught.
-    """
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise RuntimeError(str(error)) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _read_json(path: Path) -> dict:
-    if not path.is_file():
-        raise _missing(path)
-    where = f"checkpoint '{path.parent.name}' is damaged: {path.name}"
-    return read_json(path, where=where, remedy=AGAIN, error=CheckpointError)
+        raise damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..images.image import SizePolicy
+from ..images.size_policy import SizePolicy
 from .device_placement import DTYPES, QUANTISED, UNTOUCHED
 
 GIB = 2**30

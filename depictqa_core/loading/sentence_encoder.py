@@ -40,7 +40,7 @@ class SentenceEncoder:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        from .checkpoint import quiet
+        from ..runtime.quiet import quiet
 
         safe = {"local_files_only": True, "trust_remote_code": False}
         try:

@@ -8,8 +8,9 @@ from torch import nn
 from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 
 from ..images.comparison_statistics import comparison_statistics
-from ..images.image import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
+from ..images.image import Picture
 from ..images.pixel_statistics import STATISTICS, pixel_statistics
+from ..images.size_policy import WHOLE, SizePolicy, centre, fit, to_pixels
 from .config import DepictQAConfig
 
 PREPROCESSING = 2

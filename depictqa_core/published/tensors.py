@@ -1,8 +1,8 @@
-"""Load tensors from foreign files without running code in them.
+"""Tensors out of files that others wrote, read so that nothing in the file can run.
 
-safetensors files have no code. Pickled state dicts are loaded by ``torch.load(weights_only=True)``. TorchScript
-archives are not run either: ``torch.jit.load`` executes the archive's ``__setstate__`` methods, which may write files,
-so only the tensors of its object tree are read here.
+safetensors files hold no code. Pickled state dicts go through ``torch.load(weights_only=True)``. TorchScript archives
+are not run either: ``torch.jit.load`` executes the archive's own ``__setstate__`` methods, which may write files, so
+only the tensors of its object tree are picked out here.
 """
 
 import pickle
@@ -141,8 +141,8 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-class _Node:
-    """Replaces any object of a TorchScript archive: its attributes without its code."""
+class _ArchiveObject:
+    """Stands in for any object of a TorchScript archive: its attributes, none of its code."""
 
     def __setstate__(self, state):
         if not isinstance(state, dict):
@@ -195,7 +195,7 @@ class _TreeUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str):
         if module.split(".")[0] == "__torch__":
-            return _Node
+            return _ArchiveObject
         if (module, name) not in _HARMLESS:
             raise pickle.UnpicklingError(f"it requests {module}.{name}, which weights do not need")
         return _HARMLESS[module, name]
@@ -226,7 +226,7 @@ def _torchscript(path: Path) -> Tensors:
 
 
 def _walk(node, prefix: str, seen: set[int]):
-    if not isinstance(node, _Node) or id(node) in seen:
+    if not isinstance(node, _ArchiveObject) or id(node) in seen:
         return
     seen.add(id(node))
     for name, value in node.__dict__.items():

@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import TaskError
-from ..images.image import Picture, SizePolicy, as_picture
+from ..images.image import Picture, as_picture
 from ..images.pillow import open_image
+from ..images.size_policy import SizePolicy
 from ..storage.documents import named, read_json
 from ..storage.rules import Rule, number, problem
 from ..tasks import LEVEL_SCORES

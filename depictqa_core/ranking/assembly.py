@@ -3,7 +3,7 @@
 from ..calibration import SELF_CONSISTENCY
 from ..confidence import lowest
 from ..results import Identification, RankedPicture, Ranking, Score
-from .bradley_terry import ranks
+from .rank_order import ranks
 
 TIE_POINTS = 1.0
 """Two scores that differ by less than this are tied."""

@@ -1,27 +1,21 @@
-"""From pairwise answers to an order: Bradley-Terry strengths with intervals, and the selection of pairs.
-
-Items are the numbers 0..n-1. An answer to pair (i, j) is the probability in 0..1 that i is better than j. Strengths are
-in logits: under the model, i beats j with probability sigmoid(strength[i] - strength[j]).
-"""
+"""Bradley-Terry strengths with intervals, fitted to pairwise answers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..calibration import OrderCalibration
 
-# Standard deviation of the Gaussian prior on every strength, in logits: wide enough to change a strength of 3 only
-# slightly, narrow enough that items that always win, or were never compared, have finite strengths and wide intervals.
+# Standard deviation of the Gaussian prior on every strength, in logits: wide enough to pull a strength of 3 by little,
+# narrow enough that items which win always, or were never asked, have finite strengths and honest, wide intervals.
 PRIOR = 5.0
-# Prior weight of one answer, before answers can be checked against each other. Two items compared only once, with the
-# answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
+# Weight that one answer is believed to have before answers can be checked against each other. Two items compared only
+# once, with the answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
 PRIOR_WEIGHT = 4.0
-ALL_PAIRS, BUDGET, TOP_DECIDED = "all pairs", "budget", "top-k decided"
-ALL_PAIRS_UP_TO = 12  # up to this many items all pairs are compared, at most 66
 _Z95 = 1.959963984540054
 
 Pair = tuple[int, int]
@@ -98,11 +92,6 @@ class Strengths:
         return 0.5 * math.erfc(-math.copysign(root, gap) / math.sqrt(2))
 
 
-def all_pairs(n: int) -> list[Pair]:
-    """Return all n (n - 1) / 2 pairs (i, j) with i < j, in lexical order."""
-    return [(i, j) for i in range(n) for j in range(i + 1, n)]
-
-
 def bradley_terry(
     n: int,
     pairs: Sequence[Pair],
@@ -164,271 +153,14 @@ def estimate_weight(
     freedom = max(len(pairs) - _rank(n, first, second), 0)
     for _ in range(4):  # the effect of the prior shrinks as the weight grows; this converges quickly
         values = _minimise((first, second, wins, np.full(len(wins), weight), np.full(n, precision)), values, 1e-18)
-        expected = _sigmoid(values[first] - values[second])
+        expected = sigmoid(values[first] - values[second])
         # the lower limit keeps a single contradiction of a near-certain answer from dominating
         residuals = (wins - expected) ** 2 / np.maximum(expected * (1 - expected), 0.01)
         weight = float(np.clip((freedom + 1) / (residuals.sum() + 1 / PRIOR_WEIGHT), 0.05, 1000.0))
     return weight
 
 
-def choose_pairs(
-    n: int, asked: Sequence[Pair], strengths: Strengths | None, batch: int, top: int | None = None
-) -> list[Pair]:
-    """Choose the next pairs to compare: those with the least certain order and the most informative answer.
-
-    Greedy: the value of a pair is (probability that the current order is wrong) * log(1 + information of an answer *
-    variance of the difference); the covariance is updated as if it had been answered before the next pair is chosen. So
-    a batch spreads over the items like a round of a Swiss tournament, connects separate groups first, and then compares
-    close items. An answer only lowers the values of the other pairs, so only the best previous ones are computed again.
-
-    Args:
-        n: number of items.
-        asked: compared pairs, in either direction; they are never chosen again.
-        strengths: current strengths; None before the first answer.
-        batch: maximum number of pairs.
-        top: only the best ``top`` items are needed as a set: pairs of items that certainly belong to it, or certainly
-            do not, have a low value.
-
-    Returns:
-        At most ``batch`` distinct pairs (i, j), i < j, most informative first, then by index; fewer if all are
-        compared.
-    """
-    strengths = bradley_terry(n, [], []) if strengths is None else strengths
-    if len(strengths.values) != n:
-        raise ValueError(f"strengths of {len(strengths.values)} items do not fit n = {n}")
-    open_pairs = np.triu(np.ones((n, n), bool), 1)
-    for i, j in asked:
-        open_pairs[min(i, j), max(i, j)] = False
-    rows, columns = np.nonzero(open_pairs)  # [P], lexical order, so that argmax takes the first of equals
-    gap = np.abs(strengths.values[rows] - strengths.values[columns])
-    chance = _sigmoid(gap)
-    information = strengths.weight * chance * (1 - chance)
-    stake = _stake(strengths, top)
-    worth = stake[rows] + stake[columns]
-    covariance = strengths.covariance.copy()
-    free = np.ones(len(rows), bool)
-
-    def score(of):
-        i, j = rows[of], columns[of]
-        variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 1e-12)
-        if strengths.calibration is None:
-            doubt = _sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # approximates the normal tail within 0.01
-        else:
-            doubt = 1 - strengths.calibration.probability(gap[of], variance)
-        return np.where(free[of], np.round(worth[of] * doubt * np.log1p(information[of] * variance), 12), -1.0)
-
-    # the bound limits the value of all pairs that are not likely
-    chosen, likely, bound = [], np.zeros(0, np.intp), np.inf
-    for _ in range(min(batch, len(rows))):
-        scores = score(likely)
-        if not len(likely) or scores.max() <= bound:
-            scores = score(np.arange(len(rows)))
-            falling = np.argsort(-scores, kind="stable")
-            likely, beyond = np.sort(falling[: 4 * batch]), falling[4 * batch :]
-            bound, scores = scores[beyond[0]] if len(beyond) else -np.inf, scores[likely]
-        best = int(likely[np.argmax(scores)])
-        free[best] = False
-        i, j = int(rows[best]), int(columns[best])
-        chosen.append((i, j))
-        direction = covariance[i] - covariance[j]
-        variance = max(float(direction[i] - direction[j]), 1e-12)
-        covariance -= np.outer(direction, direction) * (information[best] / (1 + information[best] * variance))
-    return chosen
-
-
-def _stake(strengths: Strengths, top: int | None) -> np.ndarray:
-    """Return the uncertainty whether each item belongs to the best ``top``, 0..1/2; constant without a ``top``."""
-    if top is None or top >= len(strengths.values):
-        return np.full(len(strengths.values), 0.5)
-    ranked = np.sort(strengths.values)[::-1]
-    border = (ranked[top - 1] + ranked[top]) / 2
-    return _sigmoid(-1.702 * np.abs(strengths.values - border) / np.maximum(strengths.deviations, 1e-6))
-
-
-def default_budget(n: int) -> int:
-    """Return the default number of comparisons: all pairs up to ``ALL_PAIRS_UP_TO`` items, then 1.25 n log2 n (24 % at
-    n = 64)."""
-    full = n * (n - 1) // 2
-    return full if n <= ALL_PAIRS_UP_TO else min(full, math.ceil(1.25 * n * math.log2(n)))
-
-
-def within_budget(n: int, budget: int | None) -> int:
-    """Return the maximum number of comparisons: the budget (None: ``default_budget``), at most all pairs."""
-    return min(n * (n - 1) // 2, default_budget(n) if budget is None else max(0, budget))
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The result of ``rank_pairs``.
-
-    Attributes:
-        strengths: strengths fitted to all answers.
-        pairs, wins: the compared pairs and their answers, in order.
-        stopped: why the comparisons ended: ``ALL_PAIRS``, ``BUDGET`` or ``TOP_DECIDED``.
-    """
-
-    strengths: Strengths
-    pairs: list[Pair]
-    wins: list[float]
-    stopped: str
-
-
-def rank_pairs(
-    n: int,
-    ask: Callable[[list[Pair]], Sequence[float]],
-    *,
-    budget: int | None = None,
-    batch: int | None = None,
-    top: int | None = None,
-    confidence: float = 0.95,
-    progress: Callable[[int, int], None] | None = None,
-    weight: float | None = None,
-    prior: float = PRIOR,
-    calibration: OrderCalibration | None = None,
-) -> Outcome:
-    """Compare pairs in batches until the top is decided or the budget is used, and fit strengths to all answers.
-
-    Args:
-        n: number of items.
-        ask: takes a list of pairs and returns, for each, the probability in 0..1 that its first item is better.
-        budget: maximum number of comparisons; None: ``default_budget(n)``. At most all pairs.
-        batch: pairs per call of ``ask``; None: n, or n / 2 with a ``top``, which may be decided at any time.
-        top: only the best ``top`` items are needed: informative pairs are compared until it is decided. None, or n and
-            more: the whole order.
-        confidence: in 0..1, the probability of the right top (as a set) at which it is decided.
-        progress: called as ``progress(done, total)`` in pairs after every batch; its exceptions are passed on.
-        weight: votes per answer as in ``bradley_terry``; None estimates it from the answers (``estimate_weight``).
-        prior: as in ``bradley_terry``.
-        calibration: the calibration of the judge; its weight replaces ``weight``, and its probabilities decide the top.
-
-    Raises:
-        ValueError: ``ask`` returned a wrong number of answers, or one outside 0..1; or ``top`` is below 1.
-    """
-    full = n * (n - 1) // 2
-    total = within_budget(n, budget)
-    if top is not None and top < 1:
-        raise ValueError("top must be at least 1")
-    top = None if top is None or top >= n else top
-    pairs: list[Pair] = []
-    wins: list[float] = []
-    weight = weight if calibration is None else calibration.weight
-    strengths = bradley_terry(n, [], [], prior=prior, calibration=calibration)
-    todo = all_pairs(n) if total == full and top is None else []
-    stopped = ALL_PAIRS if total == full else BUDGET
-    batch = batch or (n if top is None else max(1, n // 2))
-    while len(pairs) < total:
-        if todo:
-            chosen = todo[len(pairs) : len(pairs) + min(batch, total - len(pairs))]
-        else:
-            chosen = choose_pairs(n, pairs, strengths, min(batch, total - len(pairs)), top)
-        answers = [float(answer) for answer in ask(list(chosen))]
-        if len(answers) != len(chosen):
-            raise ValueError(f"{len(chosen)} pairs were compared, but {len(answers)} answers were returned")
-        pairs += chosen
-        wins += answers
-        if not todo or len(pairs) == total:
-            votes = estimate_weight(n, pairs, wins, prior, strengths.values) if weight is None else weight
-            strengths = bradley_terry(n, pairs, wins, votes, prior, strengths.values, calibration)
-        if progress is not None:
-            progress(len(pairs), total)
-        if top is not None and len(pairs) < total and top_decided(strengths, top, confidence):
-            stopped = TOP_DECIDED
-            break
-    return Outcome(strengths, pairs, wins, stopped)
-
-
-def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
-    """Return whether the best ``top`` items are, as a set, the right ones with at least this probability.
-
-    By the union bound: the probabilities that an item inside is worse than one outside may sum to ``1 - confidence``.
-    """
-    places = order(strengths)
-    inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
-    if strengths.calibration is not None:
-        return _calibrated_doubt(strengths, inside, outside) <= 1 - confidence
-    gaps = strengths.values[inside][:, None] - strengths.values[outside]  # [top, n - top]
-    variances = np.diag(strengths.covariance)
-    spread = variances[inside][:, None] + variances[outside] - 2 * strengths.covariance[np.ix_(inside, outside)]
-    rough = _sigmoid(-1.702 * gaps / np.sqrt(np.maximum(spread, 1e-12)))
-    allowed = 1 - confidence
-    negligible = allowed / max(1, rough.size) / 100
-    doubt = float(rough[rough <= negligible].sum())
-    for flat in np.argsort(-rough, axis=None):  # the least certain first: most tops are undecided
-        if doubt > allowed:
-            return False
-        i, j = np.unravel_index(flat, rough.shape)
-        if rough[i, j] <= negligible:
-            break
-        doubt += 1 - strengths.probability(int(inside[i]), int(outside[j]))
-    return doubt <= allowed
-
-
-def _calibrated_doubt(strengths: Strengths, inside: np.ndarray, outside: np.ndarray) -> float:
-    """Return the error probability of ``top_decided`` with a calibration.
-
-    Lapses belong to items, not to pairs: an item inside for which the strengths have no information counts once, and
-    one outside, which then could have any rank, belongs inside as rarely as any item. So they do not add up over all
-    pairs.
-    """
-    lapse = strengths.calibration.lapse
-    pairs = 1 - strengths.probabilities()[np.ix_(inside, outside)] - lapse  # without the lapses
-    return float(pairs.sum()) + lapse * min(2 * min(len(inside), len(outside)), pairs.size)
-
-
-def order(strengths: Strengths, scores: Sequence[float] | None = None) -> list[int]:
-    """Sort items, best first; equal strengths (to 1e-9) are sorted by ``scores``, then by index."""
-    then = np.zeros(len(strengths.values)) if scores is None else np.round(np.asarray(scores, np.float64), 6)
-    return np.lexsort((-then, -np.round(strengths.values, 9))).tolist()  # the last key counts first; stable
-
-
-def tied(strengths: Strengths, i: int, j: int, level: float = 0.95) -> bool:
-    """Return whether two items are tied: the interval of their difference at this level (in 0..1) contains 0."""
-    return 2 * abs(strengths.probability(i, j) - 0.5) < level
-
-
-def told_apart(strengths: Strengths) -> np.ndarray:
-    """Return which pairs of items are not ``tied``, bool ``[n, n]``.
-
-    Few exact probabilities are computed: if the curvature alone is certain of an order, they are as well. Of the other
-    items above one, the most certain ones are checked until one is tied with it.
-    """
-    if strengths.calibration is not None:
-        return 2 * np.abs(strengths.probabilities() - 0.5) >= 0.95
-    variances = np.diag(strengths.covariance)
-    spread = np.sqrt(np.maximum(variances[:, None] + variances - 2 * strengths.covariance, 1e-12))
-    gaps = (strengths.values[:, None] - strengths.values) / spread  # [n, n], in standard deviations
-    apart = np.abs(gaps) >= _Z95
-    for item in range(len(gaps)):
-        above = np.flatnonzero((gaps[:, item] > 0) & ~apart[:, item])
-        for other in above[np.argsort(-gaps[above, item], kind="stable")]:
-            if tied(strengths, int(other), item):
-                break
-            apart[other, item] = apart[item, other] = True
-    return apart
-
-
-def ranks(places: Sequence[int], tied: Callable[[int, int], bool]) -> list[int]:
-    """Return the ranks of sorted items: 1 + the number of significantly better items.
-
-    So items that share a rank are tied, and small steps do not add up to one long tie. An item with fewer comparisons
-    than its neighbors never gets a better rank than one above it.
-
-    Args:
-        places: items, best first.
-        tied: whether two items are tied.
-
-    >>> ranks([0, 1, 2], lambda i, j: abs(i - j) < 2)
-    [1, 1, 2]
-    """
-    found: list[int] = []
-    for place, item in enumerate(places):
-        better = [other for other in range(place) if not tied(places[other], item)]
-        least = [1 + len(better), *(1 + found[other] for other in better[-1:]), *found[-1:]]
-        found.append(max(least))
-    return found
-
-
-def _sigmoid(x):
+def sigmoid(x):
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
@@ -461,7 +193,7 @@ def _derivatives(problem, values):
     first, second, wins, weights, precisions = problem
     n = len(values)
     margin = values[first] - values[second]
-    pull = weights * (_sigmoid(margin) - wins)
+    pull = weights * (sigmoid(margin) - wins)
     gradient = np.bincount(first, pull, n) - np.bincount(second, pull, n) + precisions * values
     return gradient, _hessian(problem, _curvature(margin))
 
@@ -479,7 +211,7 @@ def _hessian(problem, curvature):
 
 def _curvature(margin):
     """Compute the second derivative of -log sigmoid at a difference of strengths."""
-    expected = _sigmoid(margin)
+    expected = sigmoid(margin)
     return expected * (1 - expected)
 
 
@@ -490,7 +222,7 @@ def _mean_curvature(margin):
     the squared margin; 1/4 at 0.
     """
     size = np.maximum(np.abs(margin), 1e-3)
-    return 2 * (size * _sigmoid(size) - np.logaddexp(0, size) + math.log(2)) / size**2
+    return 2 * (size * sigmoid(size) - np.logaddexp(0, size) + math.log(2)) / size**2
 
 
 def _minimise(problem, values, tolerance):

@@ -17,6 +17,7 @@ from ..checks import check
 from ..errors import NothingToCompare, TaskError
 from ..results import TIE, Comparison, Leaderboard, Standing
 from . import bradley_terry as ranking
+from . import rank_order
 
 RESAMPLES = 1000
 FEWEST_GROUPS = 5
@@ -137,7 +138,7 @@ def leaderboard(
     def tied(i: int, j: int) -> bool:
         if abs(1 / (1 + math.exp(strengths.values[j] - strengths.values[i])) - 0.5) < TIE:
             return True
-        if ranking.tied(strengths, i, j):
+        if rank_order.tied(strengths, i, j):
             return True
         if not resampled:
             return False
@@ -145,9 +146,9 @@ def leaderboard(
         return bool(0.025 < np.mean(gaps > 0) + np.mean(gaps == 0) / 2 < 0.975)
 
     shares, counts = _shares(len(names), items, wins)
-    order = ranking.order(strengths)
+    order = rank_order.order(strengths)
     standings = []
-    for place, (item, rank) in enumerate(zip(order, ranking.ranks(order, tied))):
+    for place, (item, rank) in enumerate(zip(order, rank_order.ranks(order, tied))):
         met = counts[item] > 0
         standings.append(
             Standing(

@@ -12,7 +12,8 @@ from ..results import Leaderboard, Standing
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, shortened, write
 from .sheets import Judged
-from .text import leaderboard_notes, printable, rank_marks
+from .text import leaderboard_notes, rank_marks
+from .text_table import printable
 
 ROW, PLOT, NAME_WIDTH, THUMBNAIL, MARK, GAP, CELL = 44, 460, 260, 60, 48, 18, 74
 MOST_MATRIX = 12

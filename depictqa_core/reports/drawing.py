@@ -10,7 +10,7 @@ from ..errors import ImageError
 from ..images.image import Picture
 from ..images.pillow import instance
 from .fonts import font
-from .text import printable
+from .text_table import printable
 
 PAPER, CARD, EDGE, WELL = "#f2f4f7", "#ffffff", "#dadee5", "#e8ebf0"
 INK, SOFT, TRACK = "#18202b", "#5d6876", "#e3e7ed"

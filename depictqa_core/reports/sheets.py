@@ -14,7 +14,8 @@ from ..images.image import Picture
 from ..results import Identification, RankedPicture, Ranking, Score
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
-from .text import common_folder, pairs_asked, printable, rank_marks
+from .text import pairs_asked, rank_marks
+from .text_table import common_folder, printable
 
 MOST_SHOWN = 200
 """Maximum number of images on a sheet; of a longer ranking the best are shown, with a note."""

@@ -1,78 +1,13 @@
-"""Text output of the command line: aligned tables, JSON, CSV rows and a progress bar."""
+"""Answers as text for a terminal."""
 
-import json
-import shutil
-import sys
-import textwrap
-import unicodedata
 from collections.abc import Sequence
 
 from ..calibration import CALIBRATED
 from ..confidence import reliable, uncovered
-from ..ranking.bradley_terry import BUDGET, TOP_DECIDED, default_budget
-from ..results import (
-    Comparison,
-    Description,
-    Failure,
-    Identification,
-    Leaderboard,
-    RankedPicture,
-    Ranking,
-    Score,
-    Standing,
-)
-from ..storage.files import csv_line
-from ..tasks import LABELS, LEVELS, NONE
-
-# ---------------------------------------------------------------------- JSON and CSV
-
-
-def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
-    """Return one JSON document with the same layout for every verb; equal answers give equal bytes.
-
-    Args:
-        task: the verb.
-        checkpoint: name of the checkpoint that answered.
-        results: the answers as dicts.
-        failures: images that could not be judged.
-        facts: additional entries; None values are left out.
-    """
-    facts = {key: value for key, value in facts.items() if value is not None}
-    content = {"task": task, "checkpoint": checkpoint, **facts, "results": results}
-    content["failures"] = [failure.to_dict() for failure in failures]
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Sequence[dict] = ()) -> str:
-    """Return CSV with one row per answer, then one per failure with only the columns ``picture`` and ``error``.
-
-    Probabilities get a column per label; several labels, and their severities, are joined by " and "; an image without
-    distortions has the label "none". None is an empty cell, and text that would be a formula is marked as text
-    (``csv_cell``). Without answers, ``left_out`` determines the columns.
-    """
-    rows = [_row(result) for result in results] + [_row(failure.to_dict()) for failure in failures]
-    columns = next((list(_row(answer)) for answer in (*results, *left_out)), [])
-    if "picture" not in columns and (failures or not columns):
-        columns.append("picture")
-    columns = [*columns, "error"]
-    return csv_line(columns) + "".join(csv_line(row.get(column) for column in columns) for row in rows)
-
-
-def _row(result: dict) -> dict:
-    row = {}
-    for key, value in result.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            probability = {item["label"]: item["probability"] for item in value}
-            row |= {label: probability[label] for label in (*LABELS, *LEVELS) if label in probability}
-        elif isinstance(value, list):
-            row[key] = " and ".join(map(str, value)) or (NONE if key == "labels" else None)
-        else:
-            row[key] = value
-    return row
-
-
-# ---------------------------------------------------------------------- tables
-
+from ..ranking.pair_selection import BUDGET, TOP_DECIDED, default_budget
+from ..results import Comparison, Description, Identification, Leaderboard, RankedPicture, Ranking, Score, Standing
+from ..tasks import NONE
+from .text_table import common_folder, indented, printable, table, text_width
 
 NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
@@ -125,7 +60,7 @@ def description_text(results: Sequence[Description], width: int | None = None, m
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
         sure = _marked(sure, result.confidence, minimum, result.coverage)
-        parts.append(f"{printable(result.picture)} ({sure})\n{_indented(result.text, width)}")
+        parts.append(f"{printable(result.picture)} ({sure})\n{indented(result.text, width)}")
     return "\n\n".join(parts)
 
 
@@ -145,7 +80,7 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
         f"{verdict}; the two orders (A/B and B/A) {orders} by {result.disagreement:.2f}",
     ]
     if result.text is not None:
-        lines += ["", _indented(result.text, width)]
+        lines += ["", indented(result.text, width)]
     return "\n".join(lines)
 
 
@@ -171,7 +106,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
     if ranking.method == "score":
         del shown["strength"], shown["95 % interval"]
     for column in ("95 % interval", "spread"):
-        needed = sum(max(map(_width, [name, *cells])) + 2 for name, (_, cells) in shown.items()) - 2
+        needed = sum(max(map(text_width, [name, *cells])) + 2 for name, (_, cells) in shown.items()) - 2
         if width is not None and needed > width:
             shown.pop(column, None)
     align = "".join(side for side, _ in shown.values())
@@ -246,13 +181,6 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     return notes
 
 
-def common_folder(names: Sequence[str]) -> str:
-    """Return the common folder (with its last slash) of all names."""
-    first, last = min(names), max(names)
-    same = next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), min(len(first), len(last)))
-    return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
-
-
 def _confidence(place: RankedPicture) -> float | None:
     """Return the confidence of its distortions; 1 if they were not requested, because then nothing is claimed."""
     return 1.0 if place.labels is None else place.confidence
@@ -262,106 +190,3 @@ def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
     """Format ranks: "2=" for a shared rank, "-" for none."""
     ranks = [place.rank for place in places]
     return ["-" if rank is None else f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]
-
-
-def table(columns: list[str], rows: list[list[str]], align: str, width: int | None = None, shrink: int = 0) -> str:
-    """Format an aligned table.
-
-    Args:
-        columns: headings.
-        rows: cells, as many as columns in each row.
-        align: "<" or ">" for each column.
-        width: of the terminal in characters; None never shortens anything.
-        shrink: the column that is shortened, in the middle, if a line is too wide.
-    """
-    lines = [list(columns), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*lines)]
-    if width is not None and (over := sum(widths) + 2 * (len(widths) - 1) - width) > 0:
-        widths[shrink] = max(min(widths[shrink], 16), widths[shrink] - over)
-        for line in lines:
-            line[shrink] = _shortened(line[shrink], widths[shrink])
-    lines.insert(1, ["-" * size for size in widths])
-    return "\n".join("  ".join(map(_padded, line, widths, align)).rstrip() for line in lines)
-
-
-def printable(text: str) -> str:
-    """Return ``text`` on one line and without control characters, which file names may have."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def _width(text: str) -> int:
-    """Return the width in terminal columns: East Asian wide characters take two, combining marks none."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def _padded(text: str, width: int, align: str) -> str:
-    space = " " * (width - _width(text))
-    return text + space if align == "<" else space + text
-
-
-def _shortened(text: str, width: int) -> str:
-    if _width(text) <= width:
-        return text
-    head, tail = text[: len(text) // 3], text[len(text) // 3 :]
-    while _width(head) > (width - 1) // 3:
-        head = head[:-1]
-    while _width(tail) > width - 1 - _width(head):
-        tail = tail[1:]
-    return f"{head}…{tail}"
-
-
-def _indented(text: str, width: int | None) -> str:
-    lines = [printable(line) for line in text.splitlines()]
-    if width is not None:
-        lines = [part for line in lines for part in textwrap.wrap(line, max(20, min(width, 110) - 2)) or [""]]
-    return "\n".join(f"  {line}".rstrip() for line in lines)
-
-
-def terminal_width() -> int | None:
-    """Return the width of the terminal; None if stdout is a file or a pipe, where nothing is shortened."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-# ---------------------------------------------------------------------- progress
-
-
-class ProgressBar:
-    """A progress bar on stderr, drawn on terminals only; usable as ``progress`` callback and as context manager.
-
-    Args:
-        label: the activity.
-        unit: the unit of the count.
-        quiet: draw nothing.
-
-    Attributes:
-        offset, total: set these to combine several calls in one bar.
-    """
-
-    def __init__(self, label: str, unit: str, quiet: bool = False):
-        self.label, self.unit = label, unit
-        self.shown = not quiet and sys.stderr.isatty()
-        self.offset, self.total = 0, None
-        self._line = ""
-
-    def note(self, text: str) -> None:
-        """Show a text instead of the bar."""
-        self._draw(text)
-
-    def __call__(self, done: int, total: int) -> None:
-        done, total = self.offset + done, self.total or total
-        share = done / total if total else 1.0
-        filled = round(24 * share)
-        self._draw(f"{self.label} [{'#' * filled}{'-' * (24 - filled)}] {done}/{total} {self.unit}")
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._draw("")
-
-    def _draw(self, line: str) -> None:
-        if self.shown and line != self._line:
-            line = line[: shutil.get_terminal_size().columns - 1]
-            sys.stderr.write("\r" + line.ljust(len(self._line)) + ("" if line else "\r"))
-            sys.stderr.flush()
-            self._line = line

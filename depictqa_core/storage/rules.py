@@ -1,18 +1,9 @@
-"""Declarative checks of values from disk: the allowed values in words and as a test."""
+"""Small declarative checks: what a value that was read from disk may be, in words and as a test."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..checks import Rule
 from .documents import describe
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The allowed values in words (``allowed``) and as a test."""
-
-    allowed: str
-    fits: Callable[[object], bool]
 
 
 def is_number(value) -> bool:

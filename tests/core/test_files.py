@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images import files
-from depictqa_core.images.files import FilePicture, equal_names, left_out_lines, load_pictures, search
+from depictqa_core.images import image_files as files
+from depictqa_core.images.equal_names import equal_names
 from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.images.image_files import FilePicture, load_pictures
+from depictqa_core.images.search import left_out_lines, search
 from depictqa_core.runtime.byte_cache import ByteCache
 
 

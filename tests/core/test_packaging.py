@@ -9,7 +9,7 @@ from PIL import Image
 
 from depictqa_core import __version__
 from depictqa_core.cli import commands as cli
-from depictqa_core.loading.checkpoint import BUNDLED
+from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.runtime.versions import OLDEST
 
 ROOT = Path(__file__).resolve().parents[2]

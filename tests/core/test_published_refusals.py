@@ -321,7 +321,7 @@ def test_other_towers_are_named_beside_a_small_language_model_too(
 def test_a_disk_that_is_too_full_is_refused_before_anything_is_written(published_files, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=published.REST_BYTES + 1000))
-    monkeypatch.setattr(published, "_Writer", None)
+    monkeypatch.setattr(published, "ShardWriter", None)
     with pytest.raises(StorageError, match="needs 0.[0-9]+ GiB, but the disk has 0.02 GiB free"):
         import_published(**parts(published_files), out=tmp_path / "new" / "out")
     assert not list(tmp_path.iterdir())

@@ -6,8 +6,8 @@ from golden import SAMPLES
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.files import FilePicture
 from depictqa_core.images.image import as_picture
+from depictqa_core.images.image_files import FilePicture
 from depictqa_core.images.references import (
     ASPECT_TOLERANCE,
     SAME_SCENE,

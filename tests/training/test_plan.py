@@ -22,14 +22,15 @@ from depictqa_core.errors import StorageError
 from tests.trees import contents
 from training import distortions
 from training.__main__ import main
-from training.dataset.build import measures
-from training.dataset.build.cost import TRIAL, measure
-from training.dataset.build.factory import build_samples, find_split, write_splits
-from training.dataset.build.plan import Plan, PlanError, Wanted, read_plan
-from training.dataset.build.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
-from training.dataset.build.shards import BuildError, Store
-from training.dataset.build.synthesis import SceneError
-from training.dataset.records import labels, questions
+from training.dataset.building import measures
+from training.dataset.building.build_cost import TRIAL, measure
+from training.dataset.building.factory import build_samples, find_split, write_splits
+from training.dataset.building.plan import Plan, PlanError, Wanted, read_plan
+from training.dataset.building.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
+from training.dataset.building.shard import BuildError, Store
+from training.dataset.building.synthesis import SceneError
+from training.dataset.records import labels
+from training.dataset.records import question_templates as questions
 from training.dataset.records.descriptions import named
 from training.dataset.records.format import PUBLISHED_EXCLUDE
 from training.dataset.records.plan_records import write_plan_records
@@ -417,8 +418,8 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 CODE = """
 import sys
-from training.dataset.build.factory import build_samples, find_split
-from training.dataset.build.plan import Plan, Wanted
+from training.dataset.building.factory import build_samples, find_split
+from training.dataset.building.plan import Plan, Wanted
 plan = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 print("ready", flush=True)
 build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples=4)

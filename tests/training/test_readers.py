@@ -13,12 +13,12 @@ from scipy.io import savemat
 
 from depictqa_core import tasks
 from training.__main__ import main
-from training.dataset.build.plan import Plan, RatingSet
+from training.dataset.building.plan import Plan, RatingSet
 from training.dataset.readers import READERS, Preferred, Rated, ReaderError, read_set
 from training.dataset.records.format import Mix, Part
 from training.dataset.records.ratings import draw_pairs, in_split, rating_records, voting_files, write_ratings
 from training.evaluation.voting import read_truth
-from training.trainer.loader import read_parts
+from training.trainer.record_files import read_parts
 
 
 def picture(file):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from depictqa_core.errors import CheckpointError
-from training.dataset.records.models import record_problem
+from training.dataset.records.record_models import record_problem
 from training.trainer.recipe import RecipeError, read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
@@ -155,7 +155,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
 
 
 def test_weights_of_the_tower_that_are_something_else(tmp_path):
-    from training.trainer.network import load_efficientnet_lite0
+    from training.trainer.start_network import load_efficientnet_lite0
 
     with pytest.raises(CheckpointError, match="has no weights of EfficientNet-Lite0") as caught:
         load_efficientnet_lite0(None, "/etc/passwd")

@@ -13,9 +13,9 @@ from depictqa_core.judge import Judge
 from depictqa_core.network.vision import PREPROCESSING
 
 from ..endpoint import Client
-from ..files import write_text
+from ..output_files import write_text
 from . import judged, peers, voting
-from .answers import AnswerFile, judge_answers
+from .answer_files import AnswerFile, judge_answers
 from .peer_vlm import vlm_answers
 from .report import html
 from .scoring import score

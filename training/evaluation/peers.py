@@ -1,4 +1,4 @@
-"""Classical metrics as peers of the judge: they decide ratings by the difference of their values, and score images."""
+"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score pictures."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from depictqa_core.tasks import RATING, SCORE
 
 from ..dataset.records.image_paths import read_image
 from . import naturalness
-from .answers import AnswerFile, Keep
+from .answer_files import AnswerFile, Keep
 from .correlation import correlations, mean_correlations
 from .metrics import mean
 from .scoring import opinion_of
@@ -29,9 +29,9 @@ class Peer:
     """A metric.
 
     Attributes:
-        name: name in tables.
-        reference: whether it needs the reference.
-        sign: 1 if higher is better, -1 if lower is better.
+        name: as tables show it.
+        reference: whether it compares with the reference.
+        sign: 1 where more is better, -1 where less is.
         measure: (image, reference or None), uint8 RGB [H, W, 3] each -> value.
     """
 
@@ -67,7 +67,7 @@ PEERS = (
 
 
 def usable() -> tuple[list[Peer], dict[str, str]]:
-    """Return the peers that can be computed here, and the reasons for the others."""
+    """The peers that can be computed here, and why the others cannot."""
     try:
         naturalness.brisque_parameters()
     except DepictQAError as error:
@@ -75,15 +75,14 @@ def usable() -> tuple[list[Peer], dict[str, str]]:
     return list(PEERS), {}
 
 
-Shown = tuple[str, str | None]
+ImageAndReference = tuple[str, str | None]
 """An image's path and its reference's, or None."""
 
 
 def values_of(
-    shown: Iterable[Shown], root: str | Path, path: str | Path, peers: Sequence[Peer]
-) -> dict[Shown, dict[str, float | None]]:
-    """Compute every peer's value for every image, None if there is none (another size than the reference, too small
-    ...).
+    shown: Iterable[ImageAndReference], root: str | Path, path: str | Path, peers: Sequence[Peer]
+) -> dict[ImageAndReference, dict[str, float | None]]:
+    """Every peer's value for every image, None where it has none (another size than the reference, too small ...).
 
     The values are stored in the JSON lines ``path``, or the reasons if there is none; interrupted work is resumed, and
     images that have changed are measured again.
@@ -121,7 +120,7 @@ def values_of(
     return {pair: {peer.name: row["values"].get(peer.name) for peer in peers} for pair, row in zip(wanted, rows)}
 
 
-def shown_in(test_set: TestSet) -> list[Shown]:
+def shown_in(test_set: TestSet) -> list[ImageAndReference]:
     """The images of the ratings and scores of a test set that peers can be compared on."""
     return [pair for *_, pairs in _scored(test_set) for pair in pairs]
 
@@ -136,8 +135,8 @@ def _scored(test_set: TestSet):
             yield record, kind, [(record[field], reference) for field in setting.fields if field != "image_ref"]
 
 
-def compare(test_set: TestSet, values: dict[Shown, dict[str, float | None]], peers: Sequence[Peer]) -> dict:
-    """Evaluate each peer on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
+def compare(test_set: TestSet, values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Peer]) -> dict:
+    """How each peer does on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
 
     Ratings: accuracy, count, failed (a value is missing) and ties (equal values, worth one half). Scores: srcc and plcc
     with the record's opinion, count and failed.
@@ -178,7 +177,7 @@ def compare(test_set: TestSet, values: dict[Shown, dict[str, float | None]], pee
 
 
 def follow_opinions(
-    truth: dict[str, dict[str, float]], values: dict[Shown, dict[str, float | None]], peers: Sequence[Peer]
+    truth: dict[str, dict[str, float]], values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Peer]
 ) -> dict:
     """SRCC and PLCC of each peer with the opinions of a voting file, per reference and on average."""
     results = {}

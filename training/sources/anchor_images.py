@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..dataset.build.measures import metrics
+from ..dataset.building.measures import metrics
 from ..dataset.records.labels import quality
 from ..distortions import apply
-from ..files import write_text
+from ..output_files import write_text
 
 SIDE = 224
 """Pixels: at this size no published checkpoint resizes an image."""

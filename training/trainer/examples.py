@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from depictqa_core.images.image import WHOLE
+from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN
 from depictqa_core.network.vision import Prepared
 from depictqa_core.prompts import REFERENCE, Slot, answer_ids, description_layout, encode, layout, next_turn, text_ids
 from depictqa_core.tasks import setting
 
-from ..dataset.records.models import DESCRIPTION
-from .loader import Shown, picture_paths
+from ..dataset.records.record_models import DESCRIPTION
+from .image_features import ImageFeatures
+from .record_files import picture_paths
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: t
 
 
 def collate(
-    examples: list[Example], shown: Sequence[Sequence[Shown]], pad_id: int, hide_separators: bool = False
+    examples: list[Example], shown: Sequence[Sequence[ImageFeatures]], pad_id: int, hide_separators: bool = False
 ) -> dict:
     """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
 

@@ -8,8 +8,8 @@ from depictqa_core.network.model import PARTS
 from depictqa_core.storage.documents import named
 from depictqa_core.storage.rules import OBJECT, SWITCH, Rule, above, is_number, list_of, number, one_of, whole
 
-from ..documents import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
-from .network import check_changes, check_network
+from ..validation import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
+from .start_network import check_changes, check_network
 
 FREE = {
     *("name", "version", "license", "trained_on", "output", "data"),  # the records are compared by what they hold

@@ -13,13 +13,13 @@ from PIL import Image
 
 from depictqa_core import tasks
 from depictqa_core.errors import DocumentError, ImageError
-from depictqa_core.images.image import SizePolicy, fit
-from depictqa_core.loading.checkpoint import file_hash
+from depictqa_core.images.size_policy import SizePolicy, fit
+from depictqa_core.loading.checkpoint_folder import file_hash
 from depictqa_core.storage.documents import read_json
 
 from ..dataset.records.descriptions import assessment
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import RECORD_BYTES
+from ..dataset.records.record_models import RECORD_BYTES
 from ..distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
 from .state import digest, replaced
 

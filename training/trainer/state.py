@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from depictqa_core.errors import DocumentError, quoted
-from depictqa_core.loading.checkpoint import save_checkpoint
+from depictqa_core.loading.saving import save_checkpoint
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import settle, write_file

@@ -9,7 +9,7 @@ from training.dataset.records.image_paths import read_image
 from training.distortions import ANSWER
 from training.endpoint import image_part
 
-from ..build.samples import Kind
+from ..building.samples import Kind
 from ..records import labels
 from ..records.descriptions import DOUBLE_GRADES, GRADES
 

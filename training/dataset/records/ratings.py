@@ -15,7 +15,7 @@ from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.dataset.records.image_paths import image_path
 
-from ..build.plan import Plan
+from ..building.plan import Plan
 from ..readers import READERS, Preferred, Rated, ReaderError, read_set
 from .format import ListFile, Part, make_record, record_rng
 from .scene_records import rating_turn
