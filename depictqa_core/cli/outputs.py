@@ -1,4 +1,4 @@
-"""Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
+"""Outputs of the command line: files, stdout, and messages on stderr."""
 
 import contextlib
 import io

@@ -51,7 +51,7 @@ NOT_PROSE = {  # strings that a network was trained on or is asked, and patterns
     "training/dataset/detailed/requests.py",
     "training/dataset/records/descriptions.py",
     "training/dataset/records/fr_to_nr.py",
-    "training/dataset/records/questions.py",
+    "training/dataset/records/question_templates.py",
     "training/evaluation/judged.py",
     "training/evaluation/peer_vlm.py",
 }
