@@ -7,9 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..errors import DepictQAError, ImageError, quoted
-from ..images.files import AT_ONCE
 from ..images.fingerprint import Fingerprint, fingerprint
 from ..images.image import Picture, as_picture
+from ..images.image_files import AT_ONCE
 from .sources import Item
 
 BATCH_PIXELS = 32 * 2**20

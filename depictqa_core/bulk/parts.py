@@ -138,7 +138,10 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     Raises:
         DocumentError: the folder has no run, or one of another version.
     """
-    run = read_json(Path(folder) / RUN, where=f"{folder}: {RUN}", remedy="name the folder that depictqa judge wrote")
+    path = Path(folder) / RUN
+    if not path.is_file():
+        raise DocumentError(f"{folder}: has no {RUN}; name the folder that depictqa judge wrote")
+    run = read_json(path)
     if run.get("schema") != SCHEMA:
         raise DocumentError(f"{folder}: has schema {run.get('schema')}, this version reads {SCHEMA}; judge it again")
     return run

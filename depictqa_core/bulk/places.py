@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ..errors import ImageError, PackageError, quoted
-from ..images.files import leads_around, natural_key, search
+from ..images.search import leads_around, natural_key, search
 
 
 class Place(Protocol):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DocumentError, ImageError, quoted
-from ..images.decode import MAX_BYTES
-from ..images.files import EXTENSIONS
+from ..images.damage_checks import MAX_BYTES
+from ..images.search import EXTENSIONS
 from ..storage.documents import parse_json
 from .places import Place, place_of, walk
 

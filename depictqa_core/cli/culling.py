@@ -3,13 +3,14 @@
 import argparse
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..bulk.parts import read_rows, read_run
 from ..culling.moves import COPY, MOVE, Step, apply, steps_to, undo
 from ..culling.ratings import rating_steps
 from ..culling.selection import COLUMNS, NEAR_BITS, Rejected, Rules, best, select
-from ..reports.text import printable
+from ..reports.text_table import printable
 from .outputs import complain
 
 SHOWN = 20
@@ -41,6 +42,7 @@ def add_culling(verbs) -> None:
     group.add_argument("--best", metavar="FOLDER", help="where the best are copied to")
     group.add_argument("--ratings", action="store_true", help="write 0 to 5 stars into XMP sidecars (IMAGE.xmp)")
     group.add_argument("--apply", action="store_true", help="make the changes")
+    group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--undo", metavar="LIST", help="take back the changes of this undo list, and do nothing else")
     verb.set_defaults(refuse=verb.error)
 
@@ -56,24 +58,29 @@ def add_culling(verbs) -> None:
 def cull(options) -> int:
     """Run ``depictqa cull``."""
     if options.undo:
-        return _changed(undo(options.undo), "taken back")
+        return _changed(options, undo(options.undo), "taken back")
     if options.results is None:
         options.refuse("name the folder that depictqa judge wrote, or --undo LIST")
     if bool(options.copy_best) != bool(options.best):
         options.refuse("--copy-best N and --best FOLDER belong together")
     kept, rejected = select(_rows(options.results), _rules(options))
     steps = _steps(options, kept, rejected)
-    _print_plan(kept, rejected)
+    lines = _plan(kept, rejected)
     counts = Counter(step.action for step in steps)
-    print("changes: " + (", ".join(f"{count} to {action}" for action, count in counts.items()) or "none"))
+    lines.append("changes: " + (", ".join(f"{count} to {action}" for action, count in counts.items()) or "none"))
     if not options.apply:
-        print("nothing was changed; add --apply to do it" if steps else "nothing to do")
-        return 0
-    if not steps:
+        lines.append("nothing was changed; add --apply to do it" if steps else "nothing to do")
+    _say(options, lines)
+    if not options.apply or not steps:
         return 0
     journal = _journal(options.results)
-    print(f"take it back: depictqa cull --undo {printable(str(journal))}")
-    return _changed(apply(steps, journal), "made")
+    _say(options, [f"take it back: depictqa cull --undo {journal}"])
+    return _changed(options, apply(steps, journal), "made")
+
+
+def _say(options, lines: list[str]) -> None:
+    if not options.quiet:
+        print("\n".join(map(printable, lines)))
 
 
 def _rules(options) -> Rules:
@@ -109,20 +116,20 @@ def _steps(options, kept: list[dict], rejected: list[Rejected]) -> list[Step]:
     return steps
 
 
-def _print_plan(kept: list[dict], rejected: list[Rejected]) -> None:
+def _plan(kept: list[dict], rejected: list[Rejected]) -> list[str]:
+    lines = []
     kinds: dict[str, list[Rejected]] = {}
     for one in rejected:
         kinds.setdefault(one.kind, []).append(one)
     for kind, some in kinds.items():
-        print(f"{kind}: {len(some)}")
-        for one in some[:SHOWN]:
-            print(f"  {printable(one.image)}: {printable(one.reason)}")
+        lines.append(f"{kind}: {len(some)}")
+        lines += [f"  {one.image}: {one.reason}" for one in some[:SHOWN]]
         if len(some) > SHOWN:
-            print(f"  and {len(some) - SHOWN} more")
-    print(f"{len(kept)} images kept, {len(rejected)} rejected")
+            lines.append(f"  and {len(some) - SHOWN} more")
+    return [*lines, f"{len(kept)} images kept, {len(rejected)} rejected"]
 
 
-def _changed(steps, word: str) -> int:
+def _changed(options, steps: Iterator[tuple[Step, str | None]], word: str) -> int:
     done, failed = 0, 0
     for _, error in steps:
         if error is None:
@@ -130,7 +137,7 @@ def _changed(steps, word: str) -> int:
         else:
             failed += 1
             complain(error)
-    print(f"{done} changes {word}" + (f", {failed} failed" if failed else ""))
+    _say(options, [f"{done} changes {word}" + (f", {failed} failed" if failed else "")])
     return 3 if failed else 0
 
 

@@ -4,13 +4,13 @@ import argparse
 import contextlib
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from ..bulk.parts import FORMATS, default_format
 from ..bulk.run import PART_ROWS, Plan, Progress, run
 from ..bulk.schema import VERBS
 from ..errors import DepictQAError
+from .inputs import open_judge, progress_bar
 from .outputs import complain, notify
 
 NAMED_FAILURES = 20
@@ -62,10 +62,8 @@ def _rows(text: str) -> int:
     return int(text)
 
 
-def judge_all(options, load: Callable) -> int:
-    """Run ``depictqa judge``; ``load`` gives the judge of the options and shows on a bar that it does."""
-    from ..reports.text import ProgressBar
-
+def judge_all(options) -> int:
+    """Run ``depictqa judge``."""
     plan = Plan(
         tuple(options.sources),
         options.out,
@@ -76,8 +74,8 @@ def judge_all(options, load: Callable) -> int:
         options.rows,
     )
     next(plan.items(), None)  # what does not exist is refused before the model is loaded
-    with ProgressBar("judging", "images", options.quiet) as bar:
-        judge = load(options, bar)
+    with progress_bar(options, "images") as bar:
+        judge = open_judge(options, bar)
     notify(options, judge.notices)
     with _Shown(plan, options.quiet) as shown:
         progress = run(judge, plan, shown)

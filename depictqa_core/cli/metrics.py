@@ -6,10 +6,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DepictQAError, ImageError
-from ..images.files import Found, left_out_lines, load_pictures
+from ..images.image_files import load_pictures
 from ..images.references import Fitted
-from ..reports.text import ProgressBar, table
+from ..images.search import left_out_lines
+from ..reports.progress import ProgressBar
+from ..reports.text_table import table
 from ..results import Failure
+from .inputs import find_images, open_reference
 from .outputs import complain, write_answers
 
 if TYPE_CHECKING:
@@ -26,10 +29,11 @@ def add_metrics(verbs, parents: Sequence[argparse.ArgumentParser]) -> None:
     verb.add_argument("--csv", metavar="FILE", type=_csv, help="write the values as rows to FILE (.csv)")
 
 
-def measure(options, found: Found, reference: Fitted) -> int:
-    """Run ``depictqa metrics`` on the images that were found."""
+def measure(options) -> int:
+    """Run ``depictqa metrics``."""
     from ..metrics.registry import chosen
 
+    found, reference = find_images(options), open_reference(options)
     metrics = chosen(options.metrics, reference.reference is not None)
     rows: list[dict[str, Any]] = []
     failures: list[Failure] = []

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import StorageError
+from ..storage.appending import append_jsonl
 from ..storage.documents import parse_json
-from ..storage.files import append_jsonl, replacing, write_file
+from ..storage.files import replacing, write_file
 
 MOVE, COPY, WRITE = "move", "copy", "write"
 

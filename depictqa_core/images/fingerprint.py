@@ -109,8 +109,3 @@ class HashIndex:
 
     def _parts(self, number: int) -> list[int]:
         return [number >> (self.WIDTH * place) & 0xFFFF for place in range(self.PARTS)]
-
-
-def hash_distance(a: str, b: str) -> int:
-    """Number of differing bits (0..128) of two hashes of ``difference_hash``."""
-    return (int(a, 16) ^ int(b, 16)).bit_count()

@@ -111,7 +111,7 @@ charts();
 update();
 byId('filters').addEventListener('input', update);
 byId('filters').addEventListener('submit', (event) => event.preventDefault());
-byId('reset').addEventListener('click', () => { byId('filters').reset(); update(); });
+byId('clear').addEventListener('click', () => { byId('filters').reset(); update(); });
 new IntersectionObserver(([entry]) => {
   if (entry.isIntersecting && drawn < shown.length) drawMore();
 }, {rootMargin: '1500px'}).observe(byId('end'));

@@ -21,7 +21,7 @@ def plugins(group: str) -> dict[str, EntryPoint]:
         PackageError: two packages use one name.
     """
     found: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
+    for entry in sorted(entry_points(group=group), key=lambda entry: (entry.name, entry.value)):
         other = found.setdefault(entry.name, entry)
         if other.value != entry.value:
             raise PackageError(

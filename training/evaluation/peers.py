@@ -1,4 +1,4 @@
-"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score pictures."""
+"""Classical metrics as peers of the judge: they decide ratings by the difference of their values, and score images."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,23 +11,26 @@ from depictqa_core.metrics.registry import Metric
 from depictqa_core.tasks import RATING, SCORE
 
 from ..dataset.records.image_paths import read_image
-from .answers import AnswerFile, Keep
+from .answer_files import AnswerFile, Keep
 from .correlation import correlations, mean_correlations
 from .metrics import mean
 from .scoring import opinion_of
 from .sets import TestSet, kind_of, seal
 
-Shown = tuple[str, str | None]
-"""A picture's path and its reference's, or None."""
+ImageAndReference = tuple[str, str | None]
+"""An image's path and its reference's, or None."""
+Values = dict[ImageAndReference, dict[str, float | None]]
+"""Each metric's value for each image, None if there is none."""
 
 
 def values_of(
-    shown: Iterable[Shown], root: str | Path, path: str | Path, peers: Sequence[Metric]
-) -> dict[Shown, dict[str, float | None]]:
-    """Every peer's value for every picture, None where it has none (another size than the reference, too small ...).
+    shown: Iterable[ImageAndReference], root: str | Path, path: str | Path, peers: Sequence[Metric]
+) -> Values:
+    """Compute every peer's value for every image, None if there is none (another size than the reference, too small
+    ...).
 
-    The values are kept in the JSON lines ``path`` with the reasons where there is none; interrupted work goes on, and
-    pictures that have changed are measured again.
+    The values are stored in the JSON lines ``path``, or the reasons if there is none; interrupted work is resumed, and
+    images that have changed are measured again.
     """
     wanted = list(dict.fromkeys(shown))
     ids = [repr([(name, *seal(Path(root), name)) for name in pair if name]) for pair in wanted]
@@ -59,13 +62,13 @@ def values_of(
     return {pair: {peer.name: row["values"].get(peer.name) for peer in peers} for pair, row in zip(wanted, rows)}
 
 
-def shown_in(test_set: TestSet) -> list[Shown]:
-    """The pictures of the ratings and scores of a test set that peers can be compared on."""
+def shown_in(test_set: TestSet) -> list[ImageAndReference]:
+    """The images of the ratings and scores of a test set that peers can be compared on."""
     return [pair for *_, pairs in _scored(test_set) for pair in pairs]
 
 
 def _scored(test_set: TestSet):
-    """(record, kind, its pictures beside their reference) of the records with a true rating or an opinion."""
+    """Yield (record, kind, its images with their reference) of the records with a true rating or an opinion."""
     for record, task_type in zip(test_set.records, test_set.task_types):
         setting = tasks.setting(task_type)
         kind = kind_of(record, task_type)
@@ -74,8 +77,10 @@ def _scored(test_set: TestSet):
             yield record, kind, [(record[field], reference) for field in setting.fields if field != "image_ref"]
 
 
-def compare(test_set: TestSet, values: dict[Shown, dict[str, float | None]], peers: Sequence[Metric]) -> dict:
-    """How each peer does on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
+def compare(
+    test_set: TestSet, values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Metric]
+) -> dict:
+    """Evaluate each peer on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
 
     Ratings: accuracy, count, failed (a value is missing) and ties (equal values, worth one half). Scores: srcc and plcc
     with the record's opinion, count and failed.
@@ -116,7 +121,9 @@ def compare(test_set: TestSet, values: dict[Shown, dict[str, float | None]], pee
 
 
 def follow_opinions(
-    truth: dict[str, dict[str, float]], values: dict[Shown, dict[str, float | None]], peers: Sequence[Metric]
+    truth: dict[str, dict[str, float]],
+    values: dict[ImageAndReference, dict[str, float | None]],
+    peers: Sequence[Metric],
 ) -> dict:
     """SRCC and PLCC of each peer with the opinions of a voting file, per reference and on average."""
     results = {}
