@@ -147,7 +147,7 @@ def _csv(place: Place, path: str, column: str | None) -> Iterator[Item]:
             for number, row in enumerate(rows, 1):
                 yield _listed(place, path, f"row {number}", row[named])
         except csv.Error as error:
-            raise DocumentError(f"{path}: is no CSV after line {rows.line_num} ({error}); repair it") from error
+            raise DocumentError(f"{path}: is not valid CSV after line {rows.line_num} ({error}); repair it") from error
 
 
 def _jsonl(place: Place, path: str, column: str | None) -> Iterator[Item]:

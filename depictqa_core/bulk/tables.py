@@ -34,7 +34,7 @@ class Rows:
         path: how messages call it.
 
     Raises:
-        DocumentError: it is no Parquet file.
+        DocumentError: it is not a Parquet file.
         PackageError: pyarrow is not installed.
     """
 
@@ -43,7 +43,7 @@ class Rows:
         try:
             self._file = arrow.parquet.ParquetFile(stream)
         except (arrow.ArrowException, OSError) as error:
-            raise DocumentError(f"{path} is no Parquet file ({quoted(error)}); write it again") from error
+            raise DocumentError(f"{path} is not a Parquet file ({quoted(error)}); write it again") from error
         self._arrow, self._path = arrow, path
         self._lock = threading.Lock()
         self._batches: Iterator[Any] = iter(())

@@ -44,7 +44,7 @@ def rating_steps(scores: Iterable[tuple[str, float]]) -> tuple[list[Step], list[
     steps, notices = [], []
     for image, score in scores:
         if not os.path.isfile(image):
-            notices.append(f"{image}: is no file of its own; no rating is written")
+            notices.append(f"{image}: is not a separate file; no rating is written")
             continue
         target = os.path.abspath(f"{image}.xmp")
         try:
@@ -79,5 +79,5 @@ def rated(sidecar: str | None, rating: int, name: str = "the sidecar") -> str:
         added = f'<rdf:Description{declared} xmp:Rating="{rating}"'
         text, count = _DESCRIPTION.subn(added, sidecar, count=1)
     if not count:
-        raise StorageError(f"{name}: is no XMP sidecar")
+        raise StorageError(f"{name}: is not an XMP sidecar")
     return text

@@ -46,7 +46,7 @@ class Metric:
         except (ValueError, AssertionError, RuntimeError) as error:
             raise ImageError(f"{self.name}: {error}") from error
         if not np.isfinite(value):
-            raise ImageError(f"{self.name}: the value is {value}, not finite")
+            raise ImageError(f"{self.name}: the value is {value}; it has no meaning here")
         return value
 
 

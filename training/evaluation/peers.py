@@ -77,9 +77,7 @@ def _scored(test_set: TestSet):
             yield record, kind, [(record[field], reference) for field in setting.fields if field != "image_ref"]
 
 
-def compare(
-    test_set: TestSet, values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Metric]
-) -> dict:
+def compare(test_set: TestSet, values: Values, peers: Sequence[Metric]) -> dict:
     """Evaluate each peer on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
 
     Ratings: accuracy, count, failed (a value is missing) and ties (equal values, worth one half). Scores: srcc and plcc
@@ -122,7 +120,7 @@ def compare(
 
 def follow_opinions(
     truth: dict[str, dict[str, float]],
-    values: dict[ImageAndReference, dict[str, float | None]],
+    values: Values,
     peers: Sequence[Metric],
 ) -> dict:
     """SRCC and PLCC of each peer with the opinions of a voting file, per reference and on average."""

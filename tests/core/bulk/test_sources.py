@@ -133,7 +133,7 @@ def test_parquet_holds_paths_or_images(here):
     with pytest.raises(DocumentError, match="column n holds int64"):
         greys(["paths.parquet"], column="n")
     Path("no.parquet").write_bytes(b"PAR1")
-    with pytest.raises(DocumentError, match="no.parquet is no Parquet file"):
+    with pytest.raises(DocumentError, match="no.parquet is not a Parquet file"):
         greys(["no.parquet"])
 
 

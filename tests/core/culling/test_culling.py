@@ -160,7 +160,7 @@ def test_what_cannot_be_moved_is_reported_and_the_rest_is_moved(here):
     errors = [error for _, error in apply(steps, "undo.jsonl")]
     assert "gone.png: No such file" in errors[0] and errors[1] is None
     Path("bad.jsonl").write_text('{"a": 1}\n')
-    with pytest.raises(StorageError, match="bad.jsonl, line 1: is no step"):
+    with pytest.raises(StorageError, match="bad.jsonl, line 1: is not a step"):
         list(undo("bad.jsonl"))
 
 
@@ -195,7 +195,7 @@ def test_ratings_are_xmp_and_keep_what_a_sidecar_holds():
         after = rated(before, 5)
         assert rating_in(after) == 5 and "edits</darktable:history>" in after and 'history_end="3"' in after
         assert rated(after, 5) == after
-    with pytest.raises(StorageError, match="no XMP"):
+    with pytest.raises(StorageError, match="not an XMP"):
         rated("<html/>", 3)
 
 
