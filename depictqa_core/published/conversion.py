@@ -4,7 +4,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..network.config import DepictQAConfig
-from . import layout as layout
+from . import layout
 from .layout import Abstractor, Clip, Delta, Language, Table
 
 FULL_SIZE = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32} | {
