@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .tasks import DISTORTIONS, LEVELS
 
 LOW_COVERAGE, LEAST_COVERAGE = 0.5, 0.1
 """Answers whose coverage (``decoding.answer_probabilities``) is below the first are reported as doubtful; those below
 the second are unreliable, whatever their confidence. Models give questions that they were trained on 0.97 and more."""
+CALIBRATED_COVERAGE = 0.9
+"""Calibrations are measured on answers with 0.97 and more: with less than this, an answer is not like those."""
 TOP_TOKENS = 30
 """Detailed answers: only this many tokens that matter most count."""
 
@@ -122,3 +125,19 @@ def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
 def lowest(coverages) -> float | None:
     """The lowest of some coverages, without those that are unknown (None); None if all are."""
     return min((float(coverage) for coverage in coverages if coverage is not None), default=None)
+
+
+def certainty_at(coverage: float | None, certainty: str) -> str:
+    """What the confidence of an answer is: ``certainty``, but never calibrated below ``CALIBRATED_COVERAGE``.
+
+    Args:
+        coverage: 0..1, of the answer; None if it is unknown.
+        certainty: ``CALIBRATED`` where the checkpoint is calibrated for the question, else ``SELF_CONSISTENCY``.
+    """
+    low = coverage is not None and coverage < CALIBRATED_COVERAGE
+    return SELF_CONSISTENCY if low else certainty
+
+
+def least_certainty(certainties: Iterable[str]) -> str:
+    """The certainty of what several answers together say: calibrated only where each of them is."""
+    return SELF_CONSISTENCY if SELF_CONSISTENCY in certainties else CALIBRATED

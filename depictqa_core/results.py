@@ -166,6 +166,7 @@ class RankedPicture(_Result):
         reason: one sentence on why it stands here.
         tied_with_next: True when the next picture cannot be told apart from this one.
         confidence: 0..1, that of ``labels``; None if they were not asked for.
+        coverage: the lowest one of all answers about it, as in ``Identification``.
     """
 
     rank: int
@@ -180,6 +181,7 @@ class RankedPicture(_Result):
     reason: str
     tied_with_next: bool
     confidence: float | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,8 @@ class Leaderboard(_Result):
         disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
         shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
             None where the two never met.
-        certainty: that of the comparisons (``Comparison.certainty``).
+        certainty: ``"calibrated"`` where each comparison counts with the probability that its first image is truly the
+            better one, as measured on held-out pairs (``calibration.OrderCalibration``), else ``"self-consistency"``.
     """
 
     standings: tuple[Standing, ...]

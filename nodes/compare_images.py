@@ -43,7 +43,7 @@ class CompareImages(io.ComfyNode):
                     default="",
                     multiline=True,
                     tooltip="Your own wording of which is better. Empty: the question that the judge was trained on. "
-                    "The bundled model takes no other words than those of its training questions.",
+                    "The bundled model takes its training questions only.",
                 ),
                 io.Image.Input(
                     "reference",

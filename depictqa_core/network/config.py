@@ -28,7 +28,7 @@ class DepictQAConfig(PretrainedConfig):
         names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
             identification decides this opening, so that both answers name the same. Comparisons then open with what
             each image shows, in the same way.
-        free_questions: whether assessments and ratings may be asked for in any words; False takes only the words of the
+        free_questions: whether assessments and ratings may be asked for in any words; False takes only the
             training questions (``questions.require_trained``). Short questions of other kinds are a task of their own,
             "question" in ``tasks``.
         personal: whether ratings follow one person's preferences; then scores are placed by them among anchors, because

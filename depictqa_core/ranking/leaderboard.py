@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..calibration import SELF_CONSISTENCY, OrderCalibration
 from ..checks import check
+from ..confidence import least_certainty
 from ..errors import NothingToCompare, TaskError
 from ..results import TIE, Comparison, Leaderboard, Standing
 from . import bradley_terry as ranking
@@ -100,10 +101,13 @@ def leaderboard(
     answers: Sequence[Comparison],
     resamples: int = RESAMPLES,
     seed: int = 0,
+    calibration: OrderCalibration | None = None,
 ) -> Leaderboard:
     """Order labels by the comparisons of their pictures.
 
-    Bradley-Terry strengths over the labels, to whose fit every comparison contributes one vote. Their 95 % intervals
+    Bradley-Terry strengths over the labels, to whose fit every comparison contributes one vote: with a calibration, the
+    probability that its first picture is truly better (``bradley_terry.pair_probability``), as ``rank`` has it. Errors
+    of the judge about single pictures are part of that, and of what resampling shows. Their 95 % intervals
     are the wider of two: those of the fit, and those of refits on groups resampled with replacement (another batch of
     pictures would have other groups), where there are ``FEWEST_GROUPS``. Two labels tie when either leaves their order
     open: the fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 %
@@ -116,13 +120,15 @@ def leaderboard(
         answers: one per pair.
         resamples: how often the groups are drawn.
         seed: of the draws; the same input gives the same leaderboard.
+        calibration: of the judge that answered (``config.order_calibration``); without one, or where an answer is not
+            calibrated, the leaderboard is as good as the judge's self-consistency.
     """
     check(resamples=resamples, seed=seed)
     compared = {labels[index] for pair in pairs for index in (pair.a, pair.b)}
     names = [label for label in dict.fromkeys(labels) if label in compared]
     number = {name: place for place, name in enumerate(names)}
     items = [(number[labels[pair.a]], number[labels[pair.b]]) for pair in pairs]
-    wins = np.array([answer.probability_a for answer in answers])
+    wins = np.array([ranking.pair_probability(answer.probability_a, calibration) for answer in answers])
     strengths = ranking.bradley_terry(len(names), items, wins, VOTE, PRIOR)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     resampled = len(groups) >= FEWEST_GROUPS
@@ -172,7 +178,7 @@ def leaderboard(
         intervals="bootstrap" if resampled else "posterior",
         disagreement=float(np.mean([answer.disagreement for answer in answers])),
         shares=tuple(table),
-        certainty=min((answer.certainty for answer in answers), key=(SELF_CONSISTENCY, CALIBRATED).index),
+        certainty=SELF_CONSISTENCY if calibration is None else least_certainty(one.certainty for one in answers),
     )
 
 

@@ -75,7 +75,10 @@ def _row(result: dict) -> dict:
 # ---------------------------------------------------------------------- tables
 
 
-NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
+NOT_CALIBRATED = (
+    "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question, or its answers "
+    "have too little coverage."
+)
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
 """Stand before what has less confidence than asked for, and before what has too little coverage at any confidence; such
 answers are shown all the same."""
@@ -154,7 +157,8 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
 def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
     """One line per picture, best first; "2=" marks pictures that share a rank.
 
-    ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say.
+    ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say. An image
+    any of whose answers has too little coverage is marked as unreliable.
 
     A terminal that is too narrow (``width`` in characters) gets names without the folder that all share, and if need be
     no intervals and no spreads.
@@ -168,7 +172,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
         "95 % interval": (">", [_interval(place) if ranking.comparisons else "-" for place in places]),
         "picture": ("<", [printable(place.picture[len(folder) :]) for place in places]),
-        "why": ("<", [_marked(place.reason, _confidence(place), minimum) for place in places]),
+        "why": ("<", [_marked(place.reason, _confidence(place), minimum, place.coverage) for place in places]),
     }
     if ranking.method == "score":
         del shown["strength"], shown["95 % interval"]
