@@ -107,7 +107,7 @@ def parts(tags) -> Parts | None:
 
 
 def _check_deflate(data: bytes, size: int, longest: int) -> None:
-    """Refuse a part that unpacks to fewer bytes than ``size`` or more than ``longest``: the last one may be filled up."""
+    """Refuse a part that unpacks to less than ``size`` or more than ``longest`` bytes: the last may be filled up."""
     unpacker = zlib.decompressobj()
     try:
         unpacked = unpacker.decompress(data, longest + 1)
