@@ -310,7 +310,7 @@ def test_the_path_of_the_url_is_in_no_message_and_no_log(status, caplog, capfd):
         client = Client(Endpoint(f"{base}/{SECRET}/v1", "m"), attempts=1)
         said = told(lambda: client.complete(HELLO, 5))
         assert server.requests[0]["path"] == f"/{SECRET}/v1/chat/completions" and base in said
-    assert ("HTTP Request" in caplog.text) == (status is not None)
+    assert (f"HTTP Request: POST {base}" in caplog.text) == (status is not None)
     shown = [said, caplog.text, repr(client), repr(client.endpoint), client.endpoint.identity, *capfd.readouterr()]
     for text in shown:
         assert SECRET not in text and SECRET[:8] not in text

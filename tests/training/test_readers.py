@@ -289,8 +289,8 @@ SHEET_DAMAGE = {
     "cut": lambda xml: xml[: len(xml) * 2 // 3],
     "no XML": lambda xml: xml.replace(b"</row><row", b"</row><<row"),
     "another cell type": lambda xml: xml.replace(b't="n"', b't="d"'),
-    "a number of no string": lambda xml: xml.replace(b"<v>1</v>", b"<v>999</v>"),
-    "no number": lambda xml: xml.replace(b"<v>65.4</v>", b"<v>x</v>"),
+    "the number of no string": lambda xml: xml.replace(b't="n"><v>12.5', b't="s"><v>999'),
+    "no number": lambda xml: xml.replace(b"<v>12.5<", b"<v>x<"),
     "a missing cell": lambda xml: re.sub(rb'<c r="B2".*?</c>', b"", xml),
 }
 
