@@ -12,7 +12,7 @@ import numpy as np
 
 Span = tuple[int, int]
 """(start, end) of bytes in a file."""
-_TAIL = np.random.default_rng(0).integers(0, 255, 16, np.uint8).tobytes()
+_TAIL = np.random.default_rng(0).integers(0, 255, 8, np.uint8).tobytes()
 """Stands in place of the last bytes. Whole data end in a byte or two of padding."""
 _SHORTEST = 64
 """Bytes of data below which the code of an even image may mean the same with another end."""
