@@ -12,9 +12,9 @@ import numpy as np
 
 Span = tuple[int, int]
 """(start, end) of bytes in a file."""
-_TAIL = np.random.default_rng(0).integers(0, 255, 8, np.uint8).tobytes()
-"""Stands in place of the last bytes. Whole data end in a byte or two of padding."""
-_SHORTEST = 64
+_TAIL = np.random.default_rng(0).integers(0, 255, 32, np.uint8).tobytes()
+"""Stands in place of the last bytes. Fewer could be padding, or pixels of the last block that lie outside the image."""
+_SHORTEST = 128
 """Bytes of data below which the code of an even image may mean the same with another end."""
 _SEQUENCE_HEADER, _TILE_GROUP, _FRAME = 1, 4, 6
 
