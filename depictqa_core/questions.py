@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import cache
 
 from .errors import TaskError
-from .tasks import Task
+from .tasks import WORSE, Task
 from .wordings import trained_questions
 
 _EMPTY = frozenset("a an the this that these those it image evaluated and or of please".split())
@@ -23,7 +23,7 @@ _DAMAGE = (
     r"|severe)"
 )
 _WORSE = re.compile(
-    rf"\b(?:worse|worst|inferior|poorer|poorest|noisier|blurrier|grainier)\b|\b(?:more|most|stronger|higher) {_DAMAGE}"
+    rf"\b(?:{WORSE}|worst|poorest|noisier|blurrier|grainier)\b|\b(?:more|most|stronger|higher) {_DAMAGE}"
     rf"|\b(?:lower|lowest)\b(?! {_DAMAGE})|\b(?:less|least|fewer|fewest)\b(?! {_DAMAGE})|\b(?:not|never)\b|n't\b",
     re.IGNORECASE,
 )

@@ -14,7 +14,7 @@ AGAIN = "download it again"
 
 
 def _csiq(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    # DMOS from 0 (as the reference) to 1 (worst); pictures are called <image>.<type>.<level>.png
+    # DMOS from 0 (as the reference) to 1 (worst); images are called <image>.<type>.<level>.png
     file = find_file(folder, "csiq.DMOS.xlsx")
     distorted, references = Pictures(folder, missing, "dst_imgs"), Pictures(folder, missing, "src_imgs")
     for row in _sheet(file, "all_by_image", "image", "dst_type", "dst_lev", "dmos"):
@@ -52,7 +52,7 @@ def _livemd(folder: Path, missing: list[str]) -> Iterator[Rated]:
         indexes = lists["ref4dist"].ravel()
         if not len(names) == len(opinions) == len(indexes):
             raise ReaderError(
-                f"{file} lists {len(names)} pictures and {len(indexes)} numbers of references, {scores.name} has "
+                f"{file} lists {len(names)} images and {len(indexes)} numbers of references, {scores.name} has "
                 f"{len(opinions)} scores; {AGAIN}"
             )
         for name, index, opinion in zip(names, indexes, opinions):
@@ -66,7 +66,7 @@ def _livemd(folder: Path, missing: list[str]) -> Iterator[Rated]:
 
 
 def _mdid2013(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    # img001.png to img324.png are the pictures, 27 of each of org001.png to org012.png; a lower DMOS is better
+    # img001.png to img324.png are the images, 27 of each of org001.png to org012.png; a lower DMOS is better
     file = find_file(folder, "MDID_dmos.mat", "dmos.mat", "MDID2013/MDID_dmos.mat")
     pictures = Pictures(folder, missing, "MDID2013", ".")
     for index, dmos in enumerate(_matlab(file, "MDID_dmos")["MDID_dmos"].ravel()):
