@@ -40,7 +40,7 @@ def ends_early(data: bytes, span: Span | None, decode: Callable[[bytes], bytes])
         changed = decode(data[: end - len(_TAIL)] + _TAIL + data[end:]) != pixels
     except Exception:  # the decoder needed these bytes
         changed = True
-    return None if changed else "the file is probably damaged: its image data go on after the image is complete"
+    return None if changed else "the file is probably damaged: its image data continue after the image is complete"
 
 
 def webp_span(data: bytes) -> Span | None:

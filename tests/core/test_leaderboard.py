@@ -12,6 +12,7 @@ from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY, OrderCalibra
 from depictqa_core.errors import TaskError
 from depictqa_core.ranking import bradley_terry as ranking
 from depictqa_core.ranking.leaderboard import PRIOR, VOTE, fair_pairs, leaderboard, unpaired
+from depictqa_core.ranking.pair_selection import rank_pairs
 from depictqa_core.reports import text as reports
 from depictqa_core.reports.charts import leaderboard_chart
 
@@ -176,7 +177,7 @@ def test_a_comparison_counts_with_the_probability_that_rank_gives_the_order():
     given = [comparison("x", "y", p, p) for p in (0.999, 0.9, 0.7, 0.4, 0.5, 1.0)]
     board = leaderboard(labels, fair_pairs(labels), given, calibration=ORDER)
     ranked = [
-        ranking.rank_pairs(2, lambda _, p=p: [p], calibration=ORDER).strengths.probability(0, 1)
+        rank_pairs(2, lambda _, p=p: [p], calibration=ORDER).strengths.probability(0, 1)
         for p in (answer.probability_a for answer in given)
     ]
     assert board.shares[0][1] == pytest.approx(np.mean(ranked)) and max(ranked) < 1 - ORDER.lapse
