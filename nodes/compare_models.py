@@ -95,7 +95,7 @@ class CompareModels(io.ComfyNode):
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
             answers = model.ask("compare_many", asked, references)
-            board = leaderboard(labels, pairs, answers)
+            board = leaderboard(labels, pairs, answers, calibration=model.order_calibration(references is not None))
         notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [

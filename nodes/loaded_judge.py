@@ -23,7 +23,7 @@ class Answers:
     Attributes:
         calls: the last ``KEPT_ANSWERS`` answers of verbs.
         questions: the answers to single questions, from which a cancelled or failed run resumes.
-        facts: info, tasks and notices of the checkpoint, None until it is loaded.
+        facts: info, tasks, notices and order calibrations of the checkpoint, None until it is loaded.
     """
 
     def __init__(self):
@@ -81,8 +81,10 @@ class LoadedJudge:
         self._answers = answers = answers or Answers()
         if answers.facts is None:
             judge = self.judge
-            answers.facts = judge.info, tuple(judge.model.config.tasks), tuple(judge.notices)
-        self.info, self.tasks, self.notices = answers.facts
+            config = judge.model.config
+            orders = {reference: config.order_calibration(reference) for reference in (False, True)}
+            answers.facts = judge.info, tuple(config.tasks), tuple(judge.notices), orders
+        self.info, self.tasks, self.notices, self._orders = answers.facts
 
     @property
     def judge(self):
@@ -123,6 +125,10 @@ class LoadedJudge:
     def doubts(self, answers) -> list[str]:
         """Return warnings: the notices of the checkpoint, and one on answers with low coverage."""
         return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
+
+    def order_calibration(self, reference: bool):
+        """What is known of the judge's errors about orders, with or without references; None if nothing is."""
+        return self._orders[reference]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge

@@ -21,6 +21,7 @@ CORE = (
     "loading",
     "published",
     "engine",
+    "wordings",
     "questions",
     "claims",
     "ranking",

@@ -127,7 +127,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         folder = output / "peers" / re.sub(r"[^\w.-]+", "_", name)
         by_set = {}
         for test_set in sets:
-            depends = {"base": client.endpoint.base, "model": name, **test_set.stamp()}
+            depends = {"base": client.endpoint.identity, "model": name, **test_set.stamp()}
             file = AnswerFile(folder / f"{test_set.name}.jsonl", depends)
             by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
         results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
@@ -158,7 +158,7 @@ def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path
 def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client, version: str) -> dict:
     ids, source = judged.judged_answers(grader, test_set, answers, version)
     texts = hashlib.sha256(repr([(answer["id"], answer["text"]) for answer in answers]).encode()).hexdigest()
-    where = {"base": grader.endpoint.base, "model": grader.endpoint.model, "version": version}
+    where = {"base": grader.endpoint.identity, "model": grader.endpoint.model, "version": version}
     file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **test_set.stamp()})
     rows = file.fill(ids, source, f"scores of {test_set.name}")
     return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
