@@ -18,7 +18,7 @@ from trees import ROOT
 
 from depictqa_core import load_judge
 from depictqa_core.cli import commands as cli
-from depictqa_core.cli import outputs
+from depictqa_core.cli import inputs, outputs
 from depictqa_core.images import image_files as files
 from depictqa_core.images import search
 from depictqa_core.judge import Judge
@@ -313,7 +313,7 @@ def test_unforeseen_errors_are_one_line_too(depictqa, folder, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("line one\nline two")
 
-    monkeypatch.setattr(cli, "load_pictures", fail)
+    monkeypatch.setattr(inputs, "load_pictures", fail)
     status, out, err = depictqa("rank", folder)
     assert (status, out) == (1, "") and one_line(err) and "MemoryError: line one" in err
     monkeypatch.setenv("DEPICTQA_TRACEBACK", "1")

@@ -19,6 +19,7 @@ from trees import ROOT
 
 from depictqa_core.errors import CheckpointError, StorageError
 from depictqa_core.published import importer as published
+from depictqa_core.published import layout, writer
 from depictqa_core.published.importer import import_published
 from depictqa_core.published.tensors import open_tensors
 
@@ -64,10 +65,10 @@ def test_abstractors_that_do_not_fit_are_refused(published_files, tmp_path, name
 
 
 def test_at_full_size_the_published_depth_is_required():
-    found = published.layout.published_sizes(
-        published.Clip(layers=23), published.Language(), published.Delta(8, published.Abstractor(layers=3))
+    found = layout.published_sizes(
+        layout.Clip(layers=23), layout.Language(), layout.Delta(8, layout.Abstractor(layers=3))
     )
-    assert found == (published.Clip(), published.Delta(16, published.Abstractor()))
+    assert found == (layout.Clip(), layout.Delta(16, layout.Abstractor()))
 
 
 def test_language_models_that_do_not_fit_are_refused(published_files, tmp_path):
@@ -330,7 +331,7 @@ def test_a_disk_that_fills_meanwhile_leaves_nothing(published_files, tmp_path, m
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(published, "save_file", full)
+    monkeypatch.setattr(writer, "save_file", full)
     with pytest.raises(StorageError, match="cannot be written .*No space left"):
         import_published(**parts(published_files), out=tmp_path / "new" / "out")
     assert not list(tmp_path.iterdir())
@@ -338,7 +339,8 @@ def test_a_disk_that_fills_meanwhile_leaves_nothing(published_files, tmp_path, m
 
 STOPPED = """
 import os, signal, sys
-from depictqa_core import cli, published
+from depictqa_core.cli import commands as cli
+from depictqa_core.published import importer as published
 shown = published.write_card
 def stopped(*given):
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
