@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LEFT_OUT = {  # pattern: what to write instead. A word with other honest uses is matched in its private sense only.
-    r"\bpictures?\b": "image",
+    r"\bpictures?\b(?!\()": "image",
     r"\b(?:un)?taught\b": "supported, trained",
     r"\b(?:go|goes|going|went) on\b(?! top)": "resume, continue",
     r"\bbeside\b": "next to, relative to, with",
