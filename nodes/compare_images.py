@@ -3,16 +3,7 @@
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from .inputs import (
-    flatten,
-    model_input,
-    one,
-    readable_errors,
-    repeat,
-    schema,
-    to_pictures,
-    to_reference,
-)
+from .inputs import flatten, model_input, one, readable_errors, repeat, schema, to_pictures, to_reference
 from .ui import Table, node_output, percent, report, report_output
 
 
