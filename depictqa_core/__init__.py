@@ -1,10 +1,10 @@
 """The judge of picture quality: ``from depictqa_core import load_judge``."""
 
-__version__ = "0.1.0"
+__version__ = "0.5.0"
 __all__ = ["load_judge"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     # Brought in when first used, so that importing the package stays free.
     if name == "load_judge":
         from .judge import load_judge
