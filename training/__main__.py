@@ -10,6 +10,7 @@ from depictqa_core.runtime.streams import open_streams
 from .dataset.commands import add_build, add_describe, add_read, add_split
 from .evaluation.command import add_calibrate, add_evaluate
 from .trainer.averaging import add_average
+from .trainer.storage_format import add_convert
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     add_average(commands.add_parser("average", help="average two checkpoints, one of which was tuned from the other"))
+    add_convert(commands.add_parser("convert", help="store the weights of a checkpoint in another number format"))
     add_evaluate(commands.add_parser("evaluate", help="answer test files in the published format and score them"))
     add_calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))
     arguments = parser.parse_args(argv)
