@@ -319,11 +319,11 @@ def test_an_interrupted_evaluation_goes_on_and_another_judge_starts_anew(checkpo
     whole, asked = evaluate(judge, *arguments), []
     lines = arguments[-1].read_text()
 
-    def counting(sets, task, question, progress=None, ask=judge.ask):
+    def counting(sets, task, question, progress=None, choose=judge.choose):
         asked.extend(sets)
-        return ask(sets, task, question)
+        return choose(sets, task, question)
 
-    judge.ask = counting
+    judge.choose = counting
     arguments[-1].write_text(lines[: len(lines) - 20])  # stopped in the middle of the last line
     assert evaluate(judge, *arguments) == whole and len(asked) == 1
     assert arguments[-1].read_text() == lines
