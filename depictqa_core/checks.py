@@ -27,12 +27,14 @@ def check(**arguments) -> None:
 
 def is_whole(value, low: int = 1) -> bool:
     """Whether a value is a whole number (of Python or numpy; True and 1.0 are none) of at least ``low``."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
 def is_number(value, low: float = -math.inf, high: float = math.inf) -> bool:
     """Whether a value is a finite number (of Python or numpy; True is none) from ``low`` to ``high``."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and low <= float(value) <= high
 
 
 def is_text(value) -> bool:

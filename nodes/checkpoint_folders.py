@@ -37,7 +37,7 @@ def checkpoint_folders() -> dict[str, Path]:
 def _entries(kind: str, files: tuple[str, ...] = ()) -> dict[str, Path]:
     """The folders, and files of some patterns, directly under every model folder of a kind, by name; of two with one
     name the first path wins. Names are plain text: the menu of a widget can take a name for HTML."""
-    found = {}
+    found: dict[str, Path] = {}
     for root in folder_paths.get_folder_paths(kind):
         if os.path.isdir(root):
             for entry in sorted(os.scandir(root), key=lambda entry: entry.name.lower()):

@@ -228,7 +228,8 @@ def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[i
     Of equal pictures only the one that stands best is: neither is better than the other, and a third picture could
     otherwise be worse than the one and better than the other.
     """
-    kept, same = {}, []
+    kept: dict[str, int] = {}
+    same = []
     for index in sorted(range(len(found)), key=lambda index: found[index]):
         best = kept.setdefault(pictures[index].key, index)
         if best != index:

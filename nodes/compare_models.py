@@ -145,6 +145,8 @@ def _pairs(labels: list[str], groups: list[str] | None) -> list:
     try:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
+        if groups is None:
+            raise
         raise TaskError(
             f"{error}; link what is equal for pictures of one prompt and seed: of Load Pictures From Folder "
             f"base_names, not names, in which the folder stands (here the first group is {groups[0]!r})"

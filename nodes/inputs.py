@@ -96,7 +96,8 @@ def to_reference(
             "link one for all, or one per picture."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references, fitted = [], {}
+    references: list[Picture] = []
+    fitted: dict[str, Fitted] = {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
         one = fitted.setdefault(reference.key, Fitted(reference))  # one for a whole batch is resized once

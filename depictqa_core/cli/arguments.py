@@ -58,7 +58,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
-    model = _Parser(add_help=False)
+    model = _VerbParser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
         "--checkpoint",
@@ -85,14 +85,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--compile", action="store_true", help="compile the language model first, about a minute: for long runs"
     )
 
-    output = _Parser(add_help=False)
+    output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
     group.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
     )
     group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
-    rows = _Parser(add_help=False)
+    rows = _VerbParser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
     rows.add_argument(
         "--min-confidence",
@@ -103,15 +103,15 @@ def build_parser() -> argparse.ArgumentParser:
         "probability that the answer is right (a score: within 10 points)",
     )
 
-    sure = _Parser(add_help=False)
+    sure = _VerbParser(add_help=False)
     sure.add_argument(
         "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out, everywhere"
     )
 
-    reference = _Parser(add_help=False)
+    reference = _VerbParser(add_help=False)
     reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
 
-    inputs = _Parser(add_help=False)
+    inputs = _VerbParser(add_help=False)
     inputs.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files and folders of pictures")
     inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
 
@@ -119,16 +119,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     shared = [inputs, reference, model, output, rows]
-    each = {"parents": [*shared, sure]}
+    each = [*shared, sure]
 
-    verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)
+    verb = verbs.add_parser("identify", help="name the distortions of each picture", parents=each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
 
-    verb = verbs.add_parser("describe", help="say in words what is wrong with each picture", **each)
+    verb = verbs.add_parser("describe", help="say in words what is wrong with each picture", parents=each)
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
+    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", parents=each)
 
     more = "The rank of a picture is 1 + the number of pictures that are better with 95 % certainty."
     verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, parents=shared)

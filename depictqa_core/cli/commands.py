@@ -6,9 +6,10 @@ be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ..confidence import coverage_notices, reliable
 from ..errors import DepictQAError, ImageError, NothingToCompare, OutOfMemory, TaskError, quoted
@@ -69,7 +70,7 @@ def _score(options) -> int:
     return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **more))
 
 
-SHOW_EACH = {
+SHOW_EACH: dict[str, Callable[..., str]] = {
     "identify": reports.identification_table,
     "describe": reports.description_text,
     "score": reports.score_table,
@@ -80,7 +81,8 @@ def _judge_each(options, ask) -> int:
     """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
     found = _find(options)
     names, reference = found.names, _reference(options)
-    results, failures, odd, stopped = [], [], [], None
+    results: list[Any] = []  # of the verb's kind
+    failures, odd, stopped = [], [], None
     with _bar(options, "pictures") as bar:
         judge = _judge(options, bar)
         try:
@@ -119,7 +121,9 @@ def _judge_each(options, ask) -> int:
     return 3 if failures else 0
 
 
-def _load(names: list[str], reference: Fitted) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
+def _load(
+    names: Sequence[str], reference: Fitted
+) -> Iterator[tuple[list[Picture], list[Picture | None] | None, list[Failure]]]:
     """``load_pictures`` with the reference of each picture; one of another shape than that cannot be judged either."""
     for pictures, failures in load_pictures(names):
         fitting, references = [], []
@@ -135,7 +139,9 @@ def _load(names: list[str], reference: Fitted) -> Iterator[tuple[list[Picture], 
 def _rank(options) -> int:
     found = _find(options)
     names, reference = found.names, _reference(options)
-    pictures, references, failures = [], [], []
+    pictures: list[Picture] = []
+    failures: list[Failure] = []
+    references: list[Picture | None] = []
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         for readable, beside, unreadable in _load(names, reference):
@@ -188,7 +194,8 @@ def _map(options) -> int:
     from ..reports.heat_map import heat_picture
 
     check_outputs(options, [options.picture])
-    picture, reference = FilePicture(options.picture), _reference(options)
+    picture: Picture = FilePicture(options.picture)
+    reference = _reference(options)
     notices, whole = notices_of([picture]), reference.beside(picture)
     if whole:
         (picture,), _ = common_size((picture,), whole)
@@ -226,14 +233,15 @@ def _leaderboard(options) -> int:
             if len(set(labels)) < 2:
                 raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
             groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
-            named = [index for index, group in enumerate(groups) if group is not None]
+            named = {index: group for index, group in enumerate(groups) if group is not None}
+            places = list(named)
             try:
-                pairs = fair_pairs([labels[index] for index in named], [groups[index] for index in named])
+                pairs = fair_pairs([labels[index] for index in places], list(named.values()))
             except (NothingToCompare, TaskError):
                 raise DepictQAError(
                     "no file name occurs in two of the folders, so there is nothing to compare"
                 ) from None
-            pairs = [replace(pair, a=named[pair.a], b=named[pair.b]) for pair in pairs]
+            pairs = [replace(pair, a=places[pair.a], b=places[pair.b]) for pair in pairs]
             judge = judge or _judge(options, bar)
             try:
                 answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)

@@ -1,5 +1,29 @@
 """Images as the judge takes them: anything image-like becomes checked RGB; files, references, statistics of pixels."""
 
-from .image import WHOLE, Picture, SizePolicy, as_picture, as_pictures, centre, fit, notices_of, to_pixels
+from .image import (
+    WHOLE,
+    ImageLike,
+    ImagesLike,
+    Picture,
+    SizePolicy,
+    as_picture,
+    as_pictures,
+    centre,
+    fit,
+    notices_of,
+    to_pixels,
+)
 
-__all__ = ["WHOLE", "Picture", "SizePolicy", "as_picture", "as_pictures", "centre", "fit", "notices_of", "to_pixels"]
+__all__ = [
+    "WHOLE",
+    "ImageLike",
+    "ImagesLike",
+    "Picture",
+    "SizePolicy",
+    "as_picture",
+    "as_pictures",
+    "centre",
+    "fit",
+    "notices_of",
+    "to_pixels",
+]

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 from ..errors import DamagedFile
 from . import jpeg as jpeg_data
 from . import png as png_chunks
@@ -21,7 +23,7 @@ _HEAD = 2**16
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
+def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
     """Open an image file.
 
     Returns:
@@ -52,7 +54,7 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
         yield image, notices
 
 
-def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _add_coded_profile(image: Image.Image, stream: io.BufferedReader, notices: list[str]) -> None:
     """Give an AVIF image the profile of its code points (a box ``colr`` of type ``nclx``), which Pillow leaves out."""
     place = stream.tell()
     stream.seek(0)
@@ -78,4 +80,5 @@ def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
     if coarse:
         image.draft("L", (1, 1))
     image.load()
-    return image.tobytes()
+    pixels: bytes = image.tobytes()
+    return pixels

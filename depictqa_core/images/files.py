@@ -40,7 +40,7 @@ PIXELS = ByteCache(192 * 2**20)
 """Pixels of picture files that were read lately."""
 
 
-def natural_key(text: str) -> list:
+def natural_key(text: str) -> list[tuple[int, str]]:
     """Sort key under which "x2" comes before "x10" and capitals do not matter."""
     parts = re.split(r"(\d+)", text)
     return [(int(p), "") if i % 2 else (0, p.casefold()) for i, p in enumerate(parts)] + [(0, text)]
@@ -63,7 +63,7 @@ class LeftOut:
     reason: str
     expected: bool = False
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, str]:
         """Both as JSON values."""
         return {"path": self.path, "reason": self.reason}
 
@@ -167,7 +167,8 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
     searched: dict[str, str] = {}  # by real path
-    waiting, links = [top], []
+    waiting = [top]
+    links: list[str] = []
     while waiting or links:
         folder = waiting.pop(0) if waiting else links.pop(0)
         real = os.path.realpath(folder)
@@ -318,6 +319,8 @@ class FilePicture(Picture):
         ImageError: by ``rgb`` as well, when the file was changed or removed in the meantime.
     """
 
+    _shape: tuple[int, int, int]
+
     def __init__(self, name: str):
         picture = as_picture(name)
         facts = {"name": name, "key": picture.key, "notices": picture.notices, "_shape": picture.rgb.shape}
@@ -326,7 +329,7 @@ class FilePicture(Picture):
 
     @property
     def rgb(self) -> np.ndarray:
-        rgb = PIXELS.get(self.key)
+        rgb: np.ndarray | None = PIXELS.get(self.key)
         if rgb is None:
             picture = as_picture(self.name)
             if picture.key != self.key:
@@ -360,11 +363,14 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
 
     No group has more than ``AT_ONCE`` files or (but for one large picture) half of the pixels that are kept.
     """
-    pictures, failures, size = [], [], 0
+    pictures: list[Picture] = []
+    failures: list[Failure] = []
+    size = 0
     for name in names:
         try:
-            pictures.append(FilePicture(name))
-            size += math.prod(pictures[-1]._shape)
+            picture = FilePicture(name)
+            pictures.append(picture)
+            size += math.prod(picture._shape)
         except ImageError as error:
             failures.append(Failure(name, str(error).removeprefix(f"picture ({Path(name)}): ")))
         if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:

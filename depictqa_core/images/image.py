@@ -8,10 +8,11 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +21,14 @@ from ..errors import DamagedFile, ImageError, quoted
 from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .decode import opened
 from .pillow import MAX_PIXELS, is_bomb
+
+if TYPE_CHECKING:
+    import torch
+
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "Picture"]
+"""What ``as_picture`` takes."""
+ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
+"""What ``as_pictures`` takes: one image or batch, or several."""
 
 # Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
 FLOAT_TOLERANCE = 0.5
@@ -43,7 +52,7 @@ class Picture:
     name: str
     notices: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
             raise ImageError(f"{self.name}: a Picture holds a uint8 array [H, W, 3]; make one with as_picture().")
@@ -56,16 +65,16 @@ class Picture:
     def key(self) -> str:
         """Content hash (32 hex digits) over shape and bytes: equal for equal pixels, whatever the name."""
         digest = hashlib.blake2b(repr(self.rgb.shape).encode(), digest_size=16)
-        digest.update(self.rgb)
+        digest.update(self.rgb.data)
         return digest.hexdigest()
 
     @property
     def height(self) -> int:
-        return self.rgb.shape[0]
+        return int(self.rgb.shape[0])
 
     @property
     def width(self) -> int:
-        return self.rgb.shape[1]
+        return int(self.rgb.shape[1])
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
@@ -74,7 +83,7 @@ def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source, name: str = "picture") -> Picture:
+def as_picture(source: ImageLike, name: str = "picture") -> Picture:
     """Check one picture and bring it to 8-bit RGB.
 
     Args:
@@ -110,7 +119,7 @@ def as_picture(source, name: str = "picture") -> Picture:
     return _checked(planes[0], name)
 
 
-def as_pictures(source, name: str = "pictures") -> list[Picture]:
+def as_pictures(source: ImagesLike, name: str = "pictures") -> list[Picture]:
     """Check one or many pictures.
 
     Args:
@@ -124,7 +133,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     Raises:
         ImageError: as ``as_picture``; the message names the picture by its number. An empty batch is refused.
     """
-    items = source if isinstance(source, (list, tuple)) else [source]
+    items: Sequence[Any] = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
     same_name = Counter(Path(path).name for path in paths)
     pictures: list[Picture] = []
@@ -161,7 +170,7 @@ class SizePolicy:
     min: int = 70
     multiple: int = 14
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("short", "long", "min", "multiple"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
@@ -177,8 +186,11 @@ class SizePolicy:
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
         """The final size of a picture of this size; the same for an original and for its ``resized`` size."""
-        sides = (max(self.min, side) for side in self.resized(height, width))
-        return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
+        height, width = self.resized(height, width)
+        return self._whole(max(self.min, height)), self._whole(max(self.min, width))
+
+    def _whole(self, side: int) -> int:
+        return self.multiple * math.ceil(side / self.multiple)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
         """The size of a resized picture after a crop to these shares of its height and width (facts 7.3).
@@ -187,7 +199,7 @@ class SizePolicy:
         """
         if min(height, width) <= self.min:
             return height, width
-        return tuple(max(self.min, round(side * share)) for side, share in zip((height, width), keep))
+        return max(self.min, round(height * keep[0])), max(self.min, round(width * keep[1]))
 
 
 WHOLE = (1.0, 1.0)
@@ -222,7 +234,7 @@ def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     return rgb[top : top + height, left : left + width]
 
 
-def to_pixels(rgb_uint8: np.ndarray, mean, std):
+def to_pixels(rgb_uint8: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """uint8 ``[H, W, 3]`` to a torch.float32 tensor ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
     import torch
 
@@ -230,7 +242,7 @@ def to_pixels(rgb_uint8: np.ndarray, mean, std):
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32))
 
 
-def _split(source, label: str) -> list:
+def _split(source: Any, label: str) -> list[Any]:
     """The pictures in one source, unread: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
         return [source]
@@ -259,11 +271,12 @@ def _split(source, label: str) -> list:
         elif source.ndim == 3:
             advice += "; a batch of masks or grey pictures [B, H, W] needs a channel axis: [B, H, W, 1]"
         raise ImageError(f"{label}: shape {text} is not a picture; {advice}.")
-    _check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
+    height, width = shape[:2] if source.ndim < 4 else shape[1:3]
+    _check_size(height, width, label)
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source, label: str) -> Picture:
+def _checked(source: Image.Image | np.ndarray, label: str) -> Picture:
     """A Picture of a PIL image or of a numpy array [H, W] or [H, W, C]."""
     if isinstance(source, Image.Image):
         rgb, notices = _pil_to_rgb(source, label)
@@ -318,7 +331,8 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
         raise ImageError(f"{label}: floats must lie in 0..1, these reach from {low:.4g} to {high:.4g}; {advice}.")
     scaled = np.multiply(array, 255, dtype=np.result_type(array.dtype, np.float32))
     np.rint(scaled, out=scaled)
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    levels: np.ndarray = np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    return levels
 
 
 def _load(path: Path, label: str, name: str) -> Picture:
@@ -349,7 +363,7 @@ def _load(path: Path, label: str, name: str) -> Picture:
         raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
-def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _pil_to_rgb(image: Image.Image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """The pixels of a PIL image as uint8 [H, W, 3], and what is odd about it."""
     _check_size(image.height, image.width, label)
     try:
@@ -357,7 +371,8 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
         _check_size(image.height, image.width, label)  # what is in an icon may be larger than the icon says
         with contextlib.suppress(Exception):  # an orientation that nobody can read turns nothing
             image = ImageOps.exif_transpose(image)
-        profile, notices = image.info.get("icc_profile"), []
+        profile: bytes | None = image.info.get("icc_profile")
+        notices: list[str] = []
         if "icc_profile" in image.info and not profile:
             notices = ["its colour profile is damaged; it was ignored"]
         elif not profile and _is_adobe_rgb(image):
@@ -374,7 +389,7 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
         raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
 
 
-def _is_adobe_rgb(image) -> bool:
+def _is_adobe_rgb(image: Image.Image) -> bool:
     """Whether EXIF says that the colours are Adobe RGB, as cameras do that embed no profile."""
     with contextlib.suppress(Exception):  # damaged metadata do not matter
         exif = image.getexif()
@@ -383,7 +398,7 @@ def _is_adobe_rgb(image) -> bool:
     return False
 
 
-def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
+def _pil_to_array(image: Image.Image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
     """The arguments of ``_to_rgb`` for a PIL image."""
     transparent = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode == "I":

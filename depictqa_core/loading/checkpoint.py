@@ -11,6 +11,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..confidence import LOW_COVERAGE
 from ..errors import CheckpointError, DepictQAError, quoted
@@ -19,6 +20,11 @@ from ..runtime.versions import ALWAYS, import_failed, mismatch, require
 from ..storage.documents import describe, named, read_json
 from ..storage.files import use_umask, write_file
 from .device_placement import QUANTISED, check_device, loading_options
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..network.model import DepictQAModel
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
@@ -38,15 +44,16 @@ PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 class Checkpoint:
     """A loaded checkpoint: the network, its tokenizer, and the card of its folder."""
 
-    model: object
-    tokenizer: object
+    model: "DepictQAModel"
+    tokenizer: "PreTrainedTokenizerBase"
     card: dict
 
 
 def checkpoint_folder(name: str | Path | None) -> Path:
     """The folder of a checkpoint: the included one for None and ``BUNDLED_NAMES``, else what was given, unchecked."""
-    bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
-    return BUNDLED if bundled else Path(name)
+    if name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name)):
+        return BUNDLED
+    return Path(name)
 
 
 def describe_checkpoint(folder: str | Path | None) -> dict:
@@ -155,7 +162,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     model.eval()
     if "device_map" not in options:
         try:
-            model.to(device)
+            torch.nn.Module.to(model, str(device))  # transformers wraps ``to`` in a type that no device fits
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint '{folder.name}' cannot be put on device '{device}' ({quoted(error)}); choose auto or cpu"
@@ -184,14 +191,14 @@ def _refuse_misfits(folder: Path, config, files) -> None:
 
     from ..network.model import DepictQAModel
 
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name in files:
         with safe_open(str(folder / name), framework="pt") as file:
             found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
     with torch.device("meta"):
         model = DepictQAModel(config)
     network = model.state_dict(keep_vars=True)
-    same = {}  # tied weights are one tensor of several names, any of which will do
+    same: dict[int, list[str]] = {}  # tied weights are one tensor of several names, any of which will do
     for name, tensor in network.items():
         same.setdefault(id(tensor), []).append(name)
     misfits = {

@@ -7,6 +7,7 @@ import needs little more memory than one shard. Source: facts 2.
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -225,7 +226,7 @@ def _config(plan: _Plan, settings: dict, short: int | None, long: int | None) ->
         "lora_dropout": layout.LORA_DROPOUT,
         "target_modules": list(layout.LORA_MODULES),
     }
-    more = {} if plan.merge else {"lora": lora}
+    more: dict[str, Any] = {} if plan.merge else {"lora": lora}
     return DepictQAConfig(
         vision=plan.clip_sizes.config,
         connector=plan.sizes.connector,
@@ -296,7 +297,7 @@ def _open_clip(path: Path) -> tuple[list[Path], list[Tensors]]:
         names = {name.removeprefix("vision_model."): name for name in tensors.shapes}
         read = tensors.read
         shapes = {short: tensors.shapes[name] for short, name in names.items()}
-        parts.append(Tensors(file, shapes, lambda short, read=read, names=names: read(names[short])))
+        parts.append(Tensors(file, shapes, _renamed(read, names)))
     width = _shapes(parts).get("embeddings.class_embedding", (0,))[0]
     if width != heads * layout.HEAD_WIDTH:
         raise CheckpointError(f"CLIP '{path}' has {heads} heads at width {width}: use OpenAI's ViT-L/14 at 224 px")
@@ -309,8 +310,12 @@ def _without_rotary(tensors: Tensors) -> Tensors:
     return Tensors(tensors.path, kept, tensors.read)
 
 
+def _renamed(read: Callable[[str], torch.Tensor], names: dict[str, str]) -> Callable[[str], torch.Tensor]:
+    return lambda short: read(names[short])
+
+
 def _shapes(parts) -> dict[str, tuple[int, ...]]:
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for part in parts:
         twice = shapes.keys() & part.shapes.keys()
         if twice:
@@ -382,7 +387,8 @@ class _Writer:
         written = {name for shard in self.shards for name in shard}
         if written != set(wanted):
             raise CheckpointError(f"not written: {', '.join(sorted(set(wanted) ^ written)[:12])}")
-        count, places = len(self.shards), {}
+        count = len(self.shards)
+        places: dict[str, str] = {}
         for number, names in enumerate(self.shards, start=1):
             final = f"model-{number:05}-of-{count:05}.safetensors" if count > 1 else "model.safetensors"
             (self.folder / f"{number - 1}.safetensors").rename(self.folder / final)

@@ -64,6 +64,8 @@ class Strengths:
 
     def probabilities(self) -> np.ndarray:
         """``probability`` of every pair ``[n, n]``; with a calibration only."""
+        if self.calibration is None:
+            raise ValueError("these strengths have no calibration")
         variances = np.diag(self.covariance)
         spread = variances[:, None] + variances - 2 * self.covariance
         return self.calibration.probability(self.values[:, None] - self.values, spread)
@@ -341,7 +343,7 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     places = order(strengths)
     inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
     if strengths.calibration is not None:
-        return _calibrated_doubt(strengths, inside, outside) <= 1 - confidence
+        return _calibrated_doubt(strengths, strengths.calibration.lapse, inside, outside) <= 1 - confidence
     gaps = strengths.values[inside][:, None] - strengths.values[outside]  # [top, n - top]
     variances = np.diag(strengths.covariance)
     spread = variances[inside][:, None] + variances[outside] - 2 * strengths.covariance[np.ix_(inside, outside)]
@@ -359,14 +361,13 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     return doubt <= allowed
 
 
-def _calibrated_doubt(strengths: Strengths, inside: np.ndarray, outside: np.ndarray) -> float:
+def _calibrated_doubt(strengths: Strengths, lapse: float, inside: np.ndarray, outside: np.ndarray) -> float:
     """The doubts of ``top_decided`` under a calibration.
 
     Lapses are those of items, not of pairs: an item inside about which the strengths tell nothing is in doubt once, and
     one outside, which then could stand anywhere, belongs inside as rarely as any item does. So they do not add up
     over all pairs.
     """
-    lapse = strengths.calibration.lapse
     pairs = 1 - strengths.probabilities()[np.ix_(inside, outside)] - lapse  # without the lapses
     return float(pairs.sum()) + lapse * min(2 * min(len(inside), len(outside)), pairs.size)
 

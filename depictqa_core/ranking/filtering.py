@@ -90,7 +90,7 @@ class Criteria:
             order_coverage: 0..1, the lowest one of the answers that the order was made of (``Ranking.coverage``): an
                 unreliable order passes no image.
         """
-        faults = [[] for _ in range(count)]
+        faults: list[list[str]] = [[] for _ in range(count)]
         if scores and order is None:
             order = sorted(range(count), key=lambda index: -scores[index].score)  # ties in the order of the input
         if order is not None:
@@ -112,12 +112,13 @@ class Criteria:
         if uncovered(order_coverage):
             for fault in faults:
                 fault.append(f"unreliable order: coverage {order_coverage:.2g} is below {LEAST_COVERAGE:g}")
-        for answers in (scores, found):
-            for fault, answer in zip(faults, answers or (), strict=False):
-                if uncovered(answer.coverage):
-                    fault.append(f"unreliable: coverage {answer.coverage:.2g} is below {LEAST_COVERAGE:g}")
-                elif not reliable(answer.confidence, self.min_confidence):
-                    fault.append(f"confidence {answer.confidence:.2f} is below {self.min_confidence:g}")
+        judged: tuple[Sequence[Score | Identification] | None, ...] = (scores, found)
+        for answers in judged:
+            for fault, one in zip(faults, answers or (), strict=False):
+                if uncovered(one.coverage):
+                    fault.append(f"unreliable: coverage {one.coverage:.2g} is below {LEAST_COVERAGE:g}")
+                elif not reliable(one.confidence, self.min_confidence):
+                    fault.append(f"confidence {one.confidence:.2f} is below {self.min_confidence:g}")
         return faults
 
 

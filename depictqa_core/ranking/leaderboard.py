@@ -63,7 +63,9 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
     if len(set(labels)) < 2:
         known = f"all pictures are labelled {labels[0]!r}" if labels else "there are no pictures"
         raise TaskError(f"labels: {known}; at least two different labels are needed to compare them")
-    turns, members, repeated = Counter(), {}, set()
+    turns: Counter[tuple[str, str]] = Counter()
+    members: dict[tuple[str, int], list[int]] = {}
+    repeated = set()
     for index, label in enumerate(labels):
         group = "" if groups is None else groups[index]
         turns[label, group] += 1
@@ -178,10 +180,19 @@ def leaderboard(
 
 def _not_compared(label: str, labels: Sequence[str]) -> Standing:
     """What is known of a label none of whose pictures has a partner: how many they are."""
-    nothing = dict.fromkeys(("strength", "low", "high", "win_share"), math.nan)
-    record = dict.fromkeys(("wins", "ties", "losses"), 0)
-    pictures = sum(other == label for other in labels)
-    return Standing(rank=None, label=label, **nothing, **record, pictures=pictures, tied_with_next=False)
+    return Standing(
+        rank=None,
+        label=label,
+        strength=math.nan,
+        low=math.nan,
+        high=math.nan,
+        win_share=math.nan,
+        wins=0,
+        ties=0,
+        losses=0,
+        pictures=sum(other == label for other in labels),
+        tied_with_next=False,
+    )
 
 
 def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:

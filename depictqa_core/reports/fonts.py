@@ -35,7 +35,7 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
     characters stay boxes.
     """
     wanted = frozenset(char for char in text if not char.isascii())
-    return _face(_best(wanted) if wanted else "", size)
+    return _face(_best(wanted) if wanted else "", size) or _built_in(size)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -61,11 +61,15 @@ def _glyph(face: ImageFont.FreeTypeFont, char: str) -> tuple:
     return mask.size, bytes(mask)
 
 
+def _built_in(size: int) -> ImageFont.FreeTypeFont:
+    return instance().ImageFont.load_default(size)
+
+
 @functools.lru_cache(maxsize=64)
 def _face(name: str, size: int) -> ImageFont.FreeTypeFont | None:
     """The built-in face for "", else the one of a file or a name that the system knows; None where it has none."""
     if not name:
-        return instance().ImageFont.load_default(size)
+        return _built_in(size)
     try:
         return instance().ImageFont.truetype(name, size)
     except OSError:

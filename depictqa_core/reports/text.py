@@ -27,7 +27,7 @@ from ..tasks import LABELS, LEVELS, NONE
 # ---------------------------------------------------------------------- JSON and CSV
 
 
-def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
+def json_text(task: str, checkpoint: str | None, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
     """One JSON document, the same layout for every verb; equal answers give equal bytes.
 
     Args:
@@ -60,7 +60,7 @@ def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Se
 
 
 def _row(result: dict) -> dict:
-    row = {}
+    row: dict[str, object] = {}
     for key, value in result.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             probability = {item["label"]: item["probability"] for item in value}
@@ -177,7 +177,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         if width is not None and needed > width:
             shown.pop(column, None)
     align = "".join(side for side, _ in shown.values())
-    rows = list(zip(*(cells for _, cells in shown.values())))
+    rows = [list(row) for row in zip(*(cells for _, cells in shown.values()))]
     foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
@@ -340,7 +340,8 @@ class ProgressBar:
     def __init__(self, label: str, unit: str, quiet: bool = False):
         self.label, self.unit = label, unit
         self.shown = not quiet and sys.stderr.isatty()
-        self.offset, self.total = 0, None
+        self.offset = 0
+        self.total: int | None = None
         self._line = ""
 
     def note(self, text: str) -> None:

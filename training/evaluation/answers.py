@@ -110,13 +110,13 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
                 if not kept:
                     continue
                 if not task.brief:
-                    said = judge.ask(pictures, task, query)
+                    said = judge.write(pictures, task, query)
                     keep([{"id": i, "text": one.text, "confidence": one.confidence} for i, one in zip(ids, said)])
                     continue
-                options, rows = judge.ask(pictures, task, query)
+                options, rows = judge.choose(pictures, task, query)
                 answers = [_brief(identity, options, row) for identity, row in zip(ids, rows)]
                 if swap and task is RATING:
-                    _, turned = judge.ask([{**shown, A: shown[B], B: shown[A]} for shown in pictures], task, query)
+                    _, turned = judge.choose([{**shown, A: shown[B], B: shown[A]} for shown in pictures], task, query)
                     for answer, row in zip(answers, turned):
                         answer["swapped"] = {option: round(float(p), 6) for option, p in zip(options, row[::-1])}
                 keep(answers)
@@ -136,8 +136,10 @@ def endpoint_answers(client: Client, ids: Sequence, answer: Callable[[int], dict
 
     def source(indexes: list[int], keep: Keep) -> None:
         def keep_one(index: int, outcome: dict | Exception) -> None:
-            error = isinstance(outcome, Exception)
-            keep([failed(ids[index], outcome) if error else {"id": ids[index], **outcome}])
+            if isinstance(outcome, Exception):
+                keep([failed(ids[index], outcome)])
+            else:
+                keep([{"id": ids[index], **outcome}])
 
         ask_all(client, indexes, answer, keep_one)
 

@@ -315,7 +315,7 @@ def _answers(judge: Judge, test_set: TestSet):
             place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}
             for start in range(0, len(members), CHUNK):
                 kept, pictures, _ = test_set.shown(members[start : start + CHUNK])
-                _, probabilities = judge.ask(pictures, task, query) if kept else (None, [])
+                _, probabilities = judge.choose(pictures, task, query) if kept else (None, [])
                 for index, row in zip(kept, probabilities):
                     truth = place.get(test_set.records[index]["answer"].strip())
                     if truth is not None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -142,9 +143,13 @@ class LivePictures:
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
         """Read one picture (paths relative to the root), perhaps beside its reference; raises ImageError."""
-        prepared = prepare(self._read(path), self.config, keep)
+        prepared = self.prepared(path, keep)
         comparison = self.compare(path, reference, keep) if reference else None
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
+
+    def prepared(self, path: str, keep: tuple[float, float] = WHOLE) -> Prepared:
+        """One image as the tower takes it; raises ImageError."""
+        return prepare(self._read(path), self.config, keep)
 
     def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
         """What a picture shows beside its reference, or None where the connector takes nothing of that."""
@@ -186,28 +191,36 @@ class FeatureStore:
 
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
         self.model, self.live = model, LivePictures(model.config, root, also)
-        stamp = tower_stamp(model)
-        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.mean.numel())
+        stamp, mean = tower_stamp(model), model.connector.get_buffer("mean")
+        self._seen = RowFile(Path(folder), f"features-{stamp}", mean.numel())
         self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
-        self._tokens = model.connector.token_count(model.connector.mean)
+        self._tokens = model.connector.token_count(mean)
         self.index: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
-    def fill(self, paths: list[str], pairs: list[tuple[str, str]] = ()) -> "FeatureStore":
+    def fill(self, paths: list[str], pairs: Sequence[tuple[str, str]] = ()) -> "FeatureStore":
         """Make sure that every readable path has its features, and every (path, reference) its comparison.
 
         Comparisons are made only for a connector that takes them.
         """
         keys = dict(zip(paths, self._keys(paths)))
         shown = {key: path for path, key in reversed(keys.items())}
-        self._seen.fill(
-            list(shown), lambda key: self.model.encode([self.live.show(shown[key]).content])[0], "vision features"
-        )
+
+        def features(key: str) -> torch.Tensor:
+            return self.model.encode([self.live.prepared(shown[key])])[0]
+
+        self._seen.fill(list(shown), features, "vision features")
         self.index |= {path: key for path, key in keys.items() if key in self._seen.index}
         self.unreadable |= {path: self._seen.failed[key] for path, key in keys.items() if key in self._seen.failed}
         if self.live.compares:
             beside = {self._pair(*pair): pair for pair in pairs if all(path in self.index for path in pair)}
-            self._compared.fill(list(beside), lambda key: self.live.compare(*beside[key]), "comparisons")
+
+            def comparison(key: str) -> torch.Tensor:
+                found = self.live.compare(*beside[key])
+                assert found is not None  # this connector takes them
+                return found
+
+            self._compared.fill(list(beside), comparison, "comparisons")
         return self
 
     def _keys(self, paths: list[str]) -> list[str]:
@@ -256,5 +269,5 @@ def tower_stamp(model: DepictQAModel) -> str:
     found.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.vision.state_dict().items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()[:16]

@@ -205,8 +205,9 @@ def _draw(
     """[(picture, variant without its file name)], drawn until every distortion can be seen and a pair is decided."""
     for _ in range(TRIES):
         steps = draw_steps(kind, drawing.pristine, rng)
-        pictures = [distort(reference, one, rng, drawing.min_change) for one in steps]
-        if any(picture is None for picture in pictures):
+        made = [distort(reference, one, rng, drawing.min_change) for one in steps]
+        pictures = [picture for picture in made if picture is not None]
+        if len(pictures) < len(made):
             continue
         variants = [_variant(picture, reference, one, kind.measured) for picture, one in zip(pictures, steps)]
         if kind.pair and drawing.decided and labels.better(*variants) is None:

@@ -131,17 +131,19 @@ def _make(plan: _Plan, index: int, skipped: dict[str, str]) -> tuple[Scene, str]
     for attempt in range(1000):
         # A fresh generator per attempt: how far a failed one got must not matter for the next.
         rng = np.random.default_rng([plan.seed, index, attempt] if attempt else [plan.seed, index])
-        native = isinstance(plan.options, NativeOptions)
-        if native and rng.random() < plan.options.drawn:
+        options = plan.options
+        if isinstance(options, NativeOptions) and rng.random() < options.drawn:
             try:
-                scene = drawn_scene(rng, plan.options)
+                scene = drawn_scene(rng, options)
                 return scene, f"drawn/{scene.kind}/{index:06d}"
             except SceneError:
                 continue
         source = plan.files[int(rng.integers(len(plan.files)))]
         try:
             picture = as_picture(Path(plan.pictures) / source, name=source).rgb
-            return (photograph_scene if native else make_scene)(picture, rng, plan.options), source
+            if isinstance(options, NativeOptions):
+                return photograph_scene(picture, rng, options), source
+            return make_scene(picture, rng, options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
     reason = next(iter(skipped.values()), "nearly no damage changes the drawings")
@@ -159,17 +161,18 @@ def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict
         return name
 
     def write_variant(number: int, variant: Variant) -> str:
-        if variant.file is None:
+        data = variant.file
+        if data is None or variant.resaved is None:
             return write(f"{stem}_{number}.png", variant.rgb)
         name = f"{stem}_{number}{SUFFIXES_OF[variant.resaved.split()[-2]]}"
-        write_file(out / name, lambda part: part.write_bytes(variant.file))
+        write_file(out / name, lambda part: part.write_bytes(data))
         return name
 
     def more(number: int, variant: Variant) -> dict:
         """Fields of variants at native resolution."""
         if variant.faults is None:
             return {}
-        found = {"faults": list(variant.faults)}
+        found: dict[str, object] = {"faults": list(variant.faults)}
         if variant.region:
             mask = write(f"{stem}_{number}_mask.png", np.rint(variant.region.mask * 255).astype(np.uint8))
             region = variant.region
