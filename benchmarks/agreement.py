@@ -26,7 +26,7 @@ def probabilities(judge: Judge, test_set: TestSet, indexes: list[int]) -> list[n
         task = tasks.task_of(query, tasks.setting(task_type).pair)
         for start in range(0, len(members), CHUNK):
             _, shown, _ = test_set.shown(members[start : start + CHUNK])
-            rows += [np.asarray(row, dtype=np.float64) for row in judge.choose(shown, task, query)[1]]
+            rows += [np.asarray(row, dtype=np.float64) for row in judge.ask(shown, task, query)[1]]
     return rows
 
 

@@ -10,7 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depictqa_core.errors import CheckpointError
-from depictqa_core.loading.checkpoint import describe_checkpoint, write_card
+from depictqa_core.loading.checkpoint_folder import describe_checkpoint
+from depictqa_core.loading.saving import write_card
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import new_folder, write_file
 
