@@ -50,11 +50,11 @@ def identification(
     best = int(row.argmax())
     mass = dict.fromkeys(tasks.LABELS, 0.0)
     for option, probability in zip(options, row):
-        labels = tasks.parse_labels(option) or (tasks.NONE,)
-        for label in labels:
-            mass[label] += float(probability) / len(labels)
+        named = tasks.parse_labels(option) or (tasks.NONE,)
+        for label in named:
+            mass[label] += float(probability) / len(named)
     ordered = sorted(mass.items(), key=lambda item: -item[1])
-    labels = tasks.parse_labels(options[best])
+    labels = tasks.parse_labels(options[best]) or ()
     probabilities = tuple(LabelProbability(*item) for item in ordered)
     certainty = certainty_at(coverage, certainty)
     return Identification(

@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .calibration import SELF_CONSISTENCY
 
 
+@dataclass(frozen=True)
 class _Result:
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return this result as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN."""
-        return _plain(asdict(self))
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

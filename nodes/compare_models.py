@@ -148,6 +148,8 @@ def _pairs(labels: list[str], groups: list[str] | None) -> list:
     try:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
+        if groups is None:
+            raise
         raise TaskError(
             f"{error}; link values that are equal for images of the same prompt and seed: of Load Images From Folder "
             f"base_names, not names, which contain the folder (here the first group is {groups[0]!r})"

@@ -110,7 +110,8 @@ def to_reference(
             f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references, fitted = [], {}
+    references: list[Picture] = []
+    fitted: dict[str, Fitted] = {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
         one = fitted.setdefault(reference.key, Fitted(reference))  # a reference for a whole batch is resized once

@@ -423,7 +423,7 @@ def _api(endpoint: Endpoint, timeout: float):
         import httpx2
         import openai
     except ImportError as error:
-        raise EndpointError(f'endpoints need the package openai: pip install "depictqa[endpoint]" ({error})') from None
+        raise EndpointError(f'endpoints need the package openai: pip install "openai>=3.57" ({error})') from None
 
     class Bounded(httpx2.AsyncByteStream):
         def __init__(self, stream):

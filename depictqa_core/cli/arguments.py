@@ -89,14 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="compile the language model with torch.compile first; takes about a minute, for long runs",
     )
 
-    output = _Parser(add_help=False)
+    output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
     group.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
     )
     group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
-    rows = _Parser(add_help=False)
+    rows = _VerbParser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
     rows.add_argument(
         "--min-confidence",
@@ -107,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         "is the probability that the answer is right (a score: within 10 points)",
     )
 
-    sure = _Parser(add_help=False)
+    sure = _VerbParser(add_help=False)
     sure.add_argument(
         "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out of all outputs"
     )
@@ -123,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     shared = [inputs, reference, model, output, rows]
-    each = {"parents": [*shared, sure]}
+    each = [*shared, sure]
 
     verb = verbs.add_parser("identify", help="name the distortions of each image", **each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")

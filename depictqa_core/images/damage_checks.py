@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 from ..errors import DamagedFile
 from . import coded_data, tiff
 from . import jpeg as jpeg_data
@@ -22,7 +24,7 @@ _HEAD = 2**16
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
+def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
     """Open an image file.
 
     Yields:
@@ -103,4 +105,5 @@ def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
     if coarse:
         image.draft("L", (1, 1))
     image.load()
-    return image.tobytes()
+    pixels: bytes = image.tobytes()
+    return pixels

@@ -1,5 +1,7 @@
 """Which published tensor becomes which tensor of our network, at the sizes of the files or at full size."""
 
+from typing import Any
+
 import torch
 
 from ..errors import CheckpointError
@@ -94,7 +96,7 @@ def network_config(conversion: Conversion, settings: dict, short: int | None, lo
         "lora_dropout": layout.LORA_DROPOUT,
         "target_modules": list(layout.LORA_MODULES),
     }
-    more = {} if conversion.merge else {"lora": lora}
+    more: dict[str, Any] = {} if conversion.merge else {"lora": lora}
     return DepictQAConfig(
         vision=conversion.clip_sizes.config,
         connector=conversion.sizes.connector,

@@ -65,7 +65,9 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
     if len(set(labels)) < 2:
         known = f"all images are labelled {labels[0]!r}" if labels else "there are no images"
         raise TaskError(f"labels: {known}; at least two different labels are needed to compare them")
-    turns, members, repeated = Counter(), {}, set()
+    turns: Counter[tuple[str, str]] = Counter()
+    members: dict[tuple[str, int], list[int]] = {}
+    repeated = set()
     for index, label in enumerate(labels):
         group = "" if groups is None else groups[index]
         turns[label, group] += 1

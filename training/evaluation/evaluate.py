@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
@@ -166,7 +167,9 @@ def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client
 
 def _metric_peers(usable: Sequence[peers.Peer], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
     """Peer name -> ``{"kind": "metric", "reference", "sets": {set: {"rating", "score"}}, "voting": {file: {...}}}``."""
-    results = {peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable}
+    results: dict[str, dict[str, Any]] = {
+        peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable
+    }
     root = sets[0].root
     rated = {
         name: [(path, reference) for reference, opinions in truth.items() for path in opinions]
