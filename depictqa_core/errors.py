@@ -30,7 +30,7 @@ class CheckpointError(DepictQAError):
 
 
 class TaskError(DepictQAError):
-    """A question that the judge cannot ask: unknown task, missing picture, a task the checkpoint was never taught."""
+    """A question that the judge cannot ask: unknown task, missing picture, a task that is not supported."""
 
 
 class NothingToCompare(TaskError):

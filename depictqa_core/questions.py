@@ -1,8 +1,8 @@
 """The questions that models of this project are trained on, and the rule by which other words count as one of them.
 
-A checkpoint whose configuration says ``free_questions: false`` has learned sentence patterns, not language: asked for a
-cat, it names a distortion. It is asked only what consists of words of its training questions. The published checkpoints
-are built on a language model that understands other words, and take any question.
+A checkpoint with ``free_questions: false`` in its configuration has learned sentence patterns, not language: asked for
+a cat, it names a distortion. It supports only questions in the words of its training questions. The published
+checkpoints build on a language model that understands other words, and support any question.
 """
 
 import re

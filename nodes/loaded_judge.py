@@ -8,8 +8,8 @@ import comfy.utils
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.confidence import coverage_notices
-from ..depictqa_core.engine.engine import ANSWER_BYTES
 from ..depictqa_core.images.image import Picture
 from ..depictqa_core.runtime.byte_cache import ByteCache
 
@@ -55,7 +55,7 @@ class LoadedJudge:
 
     Attributes:
         info: name, version, licence and training data of the checkpoint.
-        tasks: what it was taught, by the names in ``depictqa_core.tasks``.
+        tasks: what it supports, by the names in ``depictqa_core.tasks``.
         notices: lines about the checkpoint, such as a failed self-test.
     """
 
@@ -81,7 +81,7 @@ class LoadedJudge:
         self._answers = answers = answers or Answers()
         if answers.facts is None:
             judge = self.judge
-            answers.facts = judge.info, tuple(judge.model.config.tasks), tuple(judge.notices)
+            answers.facts = judge.info, judge.backend.capabilities.tasks, tuple(judge.notices)
         self.info, self.tasks, self.notices = answers.facts
 
     @property

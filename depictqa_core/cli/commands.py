@@ -140,7 +140,7 @@ def _rank(options) -> int:
         judge = _judge(options, bar)
         for readable, beside, unreadable in _load(names, reference):
             bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
-            judge.look(readable, beside)  # while their pixels are in memory
+            judge.encode(readable, beside)  # while their pixels are in memory
             pictures += readable
             references += beside or []
             failures += unreadable

@@ -1,10 +1,8 @@
 """The configuration of a judge network: one ``transformers`` config that nests the language model's own."""
 
-from collections.abc import Sequence
-
 from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
 
-from ..calibration import OrderCalibration, ScoreCalibration
+from ..calibration import Calibration
 from .checkpoint_rules import CONFIG, config_problem
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -21,10 +19,8 @@ class DepictQAConfig(PretrainedConfig):
         language: config of any causal language model, as a ``PretrainedConfig`` or its dict with ``model_type``.
         size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
         mean, std: normalisation of RGB values in 0..1.
-        tasks: names of the tasks that the weights were taught; the judge refuses the others.
-        calibration: what is known of the judge's errors: temperatures by question, see ``answer_temperature``; and the
-            settings of an ``OrderCalibration`` (``order_fr`` with a reference, ``order_nr`` without) and of a
-            ``ScoreCalibration`` (``score_error_fr``, ``score_error_nr``).
+        tasks: names of the tasks that the weights support; the judge refuses the others.
+        calibration: what is known of the judge's errors, the settings of a ``calibration.Calibration``.
         names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
             identification decides this opening, so that both answers name the same. Comparisons then open with what
             each image shows, in the same way.
@@ -69,39 +65,9 @@ class DepictQAConfig(PretrainedConfig):
         settings = {key: getattr(self, key) for key in CONFIG if hasattr(self, key)}
         if wrong := config_problem({**settings, "lora": kwargs.get("lora")}):
             raise ValueError(wrong)
-        for reference in (False, True):  # a damaged one is noticed now
-            self.order_calibration(reference), self.score_calibration(reference)
+        Calibration(self.calibration)  # a damaged one is noticed now
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
-
-    def answer_temperature(self, names: Sequence[str]) -> float:
-        """What the log-probabilities of a brief question's answers are divided by.
-
-        Args:
-            names: of ``tasks.temperature_names``; the first that ``calibration`` holds counts, and 1 if it holds none.
-        """
-        return float(next((self.calibration[name] for name in names if name in self.calibration), 1.0))
-
-    def has_temperature(self, names: Sequence[str]) -> bool:
-        """Whether ``answer_temperature`` of these names was fitted."""
-        return any(name in self.calibration for name in names)
-
-    def order_calibration(self, reference: bool) -> OrderCalibration | None:
-        """The calibration of orders of images with or without a reference; None if there is none."""
-        return self._calibration(OrderCalibration, "order", reference)
-
-    def score_calibration(self, reference: bool) -> ScoreCalibration | None:
-        """The calibration of scores with or without a reference; None if there is none."""
-        return self._calibration(ScoreCalibration, "score_error", reference)
-
-    def _calibration(self, kind, name: str, reference: bool):
-        settings = self.calibration.get(f"{name}_{'fr' if reference else 'nr'}")
-        if settings is None:
-            return None
-        try:
-            return kind(**settings)
-        except TypeError as error:
-            raise ValueError(f"calibration of {name}: {error}") from error
 
     def language_config(self) -> PretrainedConfig:
         """The language model's own config object."""

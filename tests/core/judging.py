@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.images.image import as_picture, as_pictures
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
@@ -10,7 +11,7 @@ from depictqa_core.loading.checkpoint import Checkpoint
 
 def fresh(judge):
     """The same network with empty caches."""
-    return Judge(Checkpoint(judge.model, judge.tokenizer, judge.info))
+    return Judge(NativeBackend(Checkpoint(judge.model, judge.backend.tokenizer, judge.info)))
 
 
 SIZES = [(40, 60), (60, 40), (90, 90), (33, 150)]

@@ -8,6 +8,7 @@ import torch
 from core.published_set import parts, tiny_set
 from safetensors.torch import load_file, save_file
 
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.cli import commands as cli
 from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import as_picture
@@ -47,7 +48,7 @@ def test_the_folder_is_whole_and_says_where_it_comes_from(published_files, proje
 
 
 def test_a_judge_answers_with_it(projector_folder):
-    judge = Judge(load_checkpoint(projector_folder))
+    judge = Judge(NativeBackend(load_checkpoint(projector_folder)))
     found = judge.identify([tiny_set.picture("a_tiny"), tiny_set.picture("a_odd")])
     assert len(found) == 2 and all(0 <= one.confidence <= 1 for one in found)
     assert 0 < judge.compare(tiny_set.picture("a_tiny"), tiny_set.picture("a_odd")).probability_a < 1
@@ -201,8 +202,8 @@ def test_the_command_imports_and_checks(published_files, projector_folder, tmp_p
     found = json.loads((tmp_path / "out" / "depictqa.json").read_text())["self_test"]
     assert found.keys() == {"identification", "rating"} and all(share < 0.01 for share in found.values())
     assert "self-test: coverage identification" in out and "out: the self-test failed" in err  # random weights
-    assert "the self-test failed" in Judge(load_checkpoint(tmp_path / "out")).notices[0]
-    assert "never tested" in Judge(load_checkpoint(projector_folder)).notices[0]
+    assert "the self-test failed" in Judge(NativeBackend(load_checkpoint(tmp_path / "out"))).notices[0]
+    assert "never tested" in Judge(NativeBackend(load_checkpoint(projector_folder))).notices[0]
     assert {t.dtype for t in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
     status, out, err = run(capsys, *words, "--out", tmp_path / "out")
     assert status == 1 and err.startswith("depictqa: ") and err.count("\n") == 1

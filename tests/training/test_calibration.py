@@ -63,7 +63,7 @@ def test_a_question_has_its_own_temperature_and_falls_back_to_setting_and_task()
     config = DepictQAConfig(calibration={"rating": 2.0, "rating_fr": 3.0, "identification_two_nr": 1.5})
 
     def heat(task, question):
-        return [config.answer_temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
+        return [config.temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
 
     assert heat(tasks.RATING, WHICH) == [3.0, 2.0]
     assert heat(tasks.RATING, "Which of these TWO is better?") == [3.0, 2.0]

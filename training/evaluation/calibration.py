@@ -17,7 +17,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from depictqa_core import tasks
-from depictqa_core.calibration import WITHIN, OrderCalibration, ScoreCalibration
+from depictqa_core.calibration import WITHIN, Calibration, OrderCalibration, ScoreCalibration
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import REFERENCE, A, B
@@ -309,7 +309,7 @@ def _answers(judge: Judge, test_set: TestSet):
         for task_type, query, members in test_set.groups(chosen):
             setting = tasks.setting(task_type)
             task = tasks.task_of(query, setting.pair)
-            if task is SCORE or not task.brief or task.name not in judge.model.config.tasks:
+            if task is SCORE or not task.brief or task.name not in judge.backend.capabilities.tasks:
                 bar.update(len(members))
                 continue
             place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}
@@ -334,12 +334,12 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
 @contextmanager
 def calibrated(judge: Judge, calibration: dict):
     """The judge with another calibration than its own."""
-    stored = judge.model.config.calibration
-    judge.model.config.calibration = calibration
+    stored = judge.backend.calibration
+    judge.backend.calibration = Calibration(calibration)
     try:
         yield judge
     finally:
-        judge.model.config.calibration = stored
+        judge.backend.calibration = stored
 
 
 Fits = dict[str, Fit | OrderFit | ScoreFit]
@@ -360,14 +360,14 @@ def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM,
         TaskError: the records cover none of it.
     """
     fits: Fits = {}
-    known = judge.model.config.tasks
+    known = judge.backend.capabilities.tasks
     if TEMPERATURES in parts:
         try:
             fits |= calibrate(judge, sets, minimum)
         except TaskError:
             if parts == (TEMPERATURES,):
                 raise
-    with calibrated(judge, {**judge.model.config.calibration, **fitted(fits)}):
+    with calibrated(judge, {**judge.backend.calibration.settings, **fitted(fits)}):
         if ORDERS in parts and RATING.name in known:
             fits |= calibrate_order(judge, sets, minimum)
         if SCORES in parts and (SCORE.name in known or RATING.name in known):

@@ -78,7 +78,7 @@ def _evaluate(arguments) -> int:
         swap=not arguments.no_swap,
     )
     judge = load_judge(arguments.checkpoint, arguments.device)
-    sets = _taught(judge, sets)
+    sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
     except KeyboardInterrupt:
@@ -89,16 +89,16 @@ def _evaluate(arguments) -> int:
     return 0
 
 
-def _taught(judge, sets: list) -> list:
-    """The sets that the checkpoint was taught to answer; the others are named on stderr."""
-    known, kept = set(judge.model.config.tasks), []
+def _supported(judge, sets: list) -> list:
+    """The sets that the checkpoint supports; the others are named on stderr."""
+    known, kept = set(judge.backend.capabilities.tasks), []
     for test_set in sets:
         if unknown := sorted(test_set.tasks - known):
             print(f"left out {test_set.name}: not supported by the checkpoint: {', '.join(unknown)}", file=sys.stderr)
         else:
             kept.append(test_set)
     if not kept:
-        raise TaskError(f"the checkpoint was taught none of these tasks; it knows {', '.join(sorted(known))}")
+        raise TaskError(f"none of these tasks is supported by the checkpoint; it supports {', '.join(sorted(known))}")
     return kept
 
 

@@ -1,0 +1,63 @@
+"""What users give: images, references and questions, checked and brought together."""
+
+from collections.abc import Sequence
+
+from .. import questions, tasks
+from ..backends.base import Backend, ImageSet
+from ..errors import TaskError
+from ..images.image import Picture, as_picture, as_pictures
+from ..images.references import common_size
+from ..tasks import RATING, Task
+
+
+def images_with_references(images, reference) -> tuple[list[Picture], list[Picture | None]]:
+    """Check images and their references, one for all or one each, and bring them to common sizes."""
+    images = as_pictures(images)
+    if reference is None:
+        return images, [None] * len(images)
+    references = as_pictures(reference, "reference")
+    if len(references) == 1:
+        references = references * len(images)
+    if len(references) != len(images):
+        raise TaskError(
+            f"{len(references)} references for {len(images)} pictures: give one for all, or one for each picture"
+        )
+    image_sets = fitted([((image,), reference) for image, reference in zip(images, references)])
+    return [image for (image,), _ in image_sets], [reference for _, reference in image_sets]
+
+
+def pairs_with_references(pairs, references) -> list[ImageSet]:
+    """Check pairs (A, B) and their references, None or one for each pair, and bring them to common sizes."""
+    try:
+        pairs, references = [(a, b) for a, b in pairs], [] if references is None else list(references)
+    except (TypeError, ValueError):
+        raise TaskError("pairs and references: give a list of pairs (A, B), and a list of references") from None
+    pairs = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in pairs]
+    references = references or [None] * len(pairs)
+    if len(references) != len(pairs):
+        raise TaskError(f"{len(references)} references for {len(pairs)} pairs: give one for each pair, or none")
+    references = [None if r is None else as_picture(r, "reference") for r in references]
+    return [(*pair, reference) for pair, reference in fitted(list(zip(pairs, references)))]
+
+
+def fitted(asked: Sequence[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
+    """Bring images and their references to common sizes."""
+    return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
+
+
+def worded(question: str | None, task: Task, backend: Backend) -> str | None:
+    """Return the user's wording of a question, None for none.
+
+    Raises:
+        TaskError: the backend does not support it.
+    """
+    question = (question or "").strip() or None
+    if question and not backend.capabilities.free_questions:
+        questions.require_trained(question, task, backend.name)
+    if question and task is RATING:
+        if tasks.task_of(task.ask(question), True) is not RATING:
+            raise TaskError(
+                f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
+            )
+        questions.require_better(question)
+    return question

@@ -1,0 +1,77 @@
+"""Rank: the order of many images, by comparisons or by scores."""
+
+from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..errors import TaskError
+from ..images.image import Picture
+from ..ranking import assembly
+from ..ranking import bradley_terry as ranking
+from ..results import Comparison, Ranking
+from ..runtime.progress import Progress, ProgressCounter
+from ..tasks import IDENTIFICATION, RATING
+from .asking import Asker
+from .compare import compare
+from .identify import identify
+from .inputs import fitted
+from .score import Scorer
+
+METHODS = ("pairs", "score")
+
+
+def rank(
+    asker: Asker,
+    scorer: Scorer,
+    images: list[Picture],
+    references: list[Picture | None],
+    progress: Progress | None,
+    *,
+    method: str,
+    reasons: bool,
+    top_k: int | None,
+    confidence: float,
+    budget: int | None,
+) -> Ranking:
+    """Order images from best to worst; see ``Judge.rank``."""
+    if method not in METHODS:
+        raise TaskError(f"unknown ranking method '{method}': choose pairs or score")
+    if not images:
+        raise TaskError("there are no pictures to rank")
+    if method == "pairs":
+        asker.backend.require(RATING)
+    scored = method == "score" or asker.rates  # by anchors it would cost more than the ranking
+    named = reasons and asker.supports(IDENTIFICATION)
+    pairs = ranking.within_budget(len(images), budget) if method == "pairs" else 0
+    questions = scored * scorer.questions(references) + named * len(images) + 2 * pairs
+    counter = ProgressCounter(progress, questions)
+    scores = scorer.score(images, references, counter) if scored else None
+    found = identify(asker, 1, list(zip(images, references)), counter) if named else None
+    if method == "score":
+        facts = (scores, found, "score", [])
+        return assembly.assemble(images, *assembly.order_by_score(scores), *facts, certainty=scores[0].certainty)
+    asked: list[Comparison] = []
+    prefixes = asker.backend.prefix_cache()  # every image comes again in later rounds
+
+    def ask(chosen: list[tuple[int, int]]) -> list[float]:
+        some = [((images[i], images[j]), _larger(references[i], references[j])) for i, j in chosen]
+        image_sets = [(*pair, reference) for pair, reference in fitted(some)]
+        new = compare(asker, None, image_sets, counter, prefixes)
+        asked.extend(new)
+        return [answer.probability_a for answer in new]
+
+    calibration = asker.backend.calibration.order(references[0] is not None)
+    limits = {"budget": pairs, "top": top_k, "confidence": confidence}
+    outcome = ranking.rank_pairs(len(images), ask, **limits, calibration=calibration)
+    counter.finish()
+    strengths = outcome.strengths
+    places = ranking.order(strengths, [score.score for score in scores] if scores else None)
+    apart = ranking.told_apart(strengths)
+    bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
+    certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
+    facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
+    return assembly.assemble(images, places, lambda i, j: not apart[i, j], bounds, *facts)
+
+
+def _larger(a: Picture | None, b: Picture | None) -> Picture | None:
+    """Of the references of two images that are compared, the one to which neither image must be enlarged."""
+    if a is None or b is None:
+        return a
+    return b if b.height * b.width > a.height * a.width else a
