@@ -6,7 +6,8 @@ backend is one file with one subclass, and ``judge.load_judge`` that opens it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -49,6 +50,18 @@ class Capabilities:
     personal: bool = False
     openings: bool = True
     streaming: bool = True
+
+
+class Criterion(NamedTuple):
+    """What images are judged by, in place of their quality.
+
+    Attributes:
+        kind: "criterion" for a quality of an image ("sharpness of the eyes"), "prompt" for what it should show.
+        text: in the user's words.
+    """
+
+    kind: str
+    text: str
 
 
 class AnswerProbabilities(NamedTuple):
@@ -156,6 +169,14 @@ class Backend(ABC):
                 " these, or load another checkpoint"
             )
 
+    def require_criterion(self, about: Criterion | None) -> None:
+        """Raise TaskError for a user's own criterion or prompt where these are not supported."""
+        if about is not None and not self.capabilities.criteria:
+            raise TaskError(
+                f"{about.kind} is not supported by {self.name}, which judges image quality alone: leave it out, or load"
+                " a vision-language model (docs/judges.md)"
+            )
+
     def forget_answers(self) -> None:
         """Drop all stored answers, but not the vision features: for a network whose weights have changed."""
         self.answers = ByteCache(ANSWER_BYTES)
@@ -166,6 +187,11 @@ class Backend(ABC):
         A backend without such a cache does nothing.
         """
         counter.add(len(image_sets))
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keep what the questions of one verb share (such as KV caches on the device) until it ends."""
+        yield
 
     def prefix_cache(self) -> ByteCache | None:
         """Make an empty cache for ``choose``: with it, calls that show the same images in other pairs share work.
@@ -183,6 +209,7 @@ class Backend(ABC):
         counter: ProgressCounter,
         prefixes: ByteCache | None = None,
         options: Sequence[str] | None = None,
+        about: Criterion | None = None,
     ) -> AnswerProbabilities:
         """Compute how probable the closed answers to one question are.
 
@@ -192,6 +219,7 @@ class Backend(ABC):
             counter: counts every answered question.
             prefixes: from ``prefix_cache()``, the same one for all calls that belong together.
             options: the allowed answers, None for those of the task (``tasks.answers``).
+            about: what ratings and scores are about, None for quality; only with ``capabilities.criteria``.
 
         Raises:
             TaskError: the task is not supported.

@@ -21,6 +21,7 @@ from .base import (
     AnswerProbabilities,
     Backend,
     Capabilities,
+    Criterion,
     ImageSet,
     Opening,
     Store,
@@ -98,10 +99,12 @@ class NativeBackend(Backend):
         counter: ProgressCounter,
         prefixes: ByteCache | None = None,
         options: Sequence[str] | None = None,
+        about: Criterion | None = None,
     ) -> AnswerProbabilities:
         from ..engine.decoding import answer_probabilities, forced_prefix, token_embeddings
 
         self.require(task)
+        self.require_criterion(about)
         options = tasks.answers(task, question or task.question) if options is None else options
         ids = [answer_ids(option, self.tokenizer) for option in options]
         forced = token_embeddings(self.model.language, forced_prefix(ids))

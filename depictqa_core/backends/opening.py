@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from ..errors import CheckpointError
 from ..loading.checkpoint import checkpoint_folder, load_checkpoint
 from ..runtime.byte_cache import ByteCache
 from ..runtime.versions import ALWAYS, require
 from .base import Backend
+from .vlm_loading import is_vlm_folder, load_vlm, vlm_dtype
 
 LARGE = 2**30
 """Bytes of weights from which half precision is worth its rounding."""
@@ -23,6 +25,8 @@ def open_backend(
     require(*ALWAYS)
     folder = checkpoint_folder(checkpoint)
     device = _device(device)
+    if is_vlm_folder(folder):
+        return _open_vlm(folder, device, dtype, cache_bytes, compiled, answers)
     return _open_native(folder, device, _dtype(folder, device, dtype), cache_bytes, compiled, answers)
 
 
@@ -39,6 +43,18 @@ def _open_native(
 
         compile_language(checkpoint.model.language)
     return NativeBackend(checkpoint, cache_bytes, answers)
+
+
+def _open_vlm(
+    folder: Path, device: str, dtype: str, cache_bytes: int | None, compiled: bool, answers: ByteCache | None
+) -> Backend:
+    from .vlm import VlmBackend
+
+    if compiled:
+        raise CheckpointError(f"model '{folder.name}': compiling is for checkpoints of DepictQA; leave it out")
+    if dtype == "auto":  # the format that the model was trained in: float16 is too narrow for some
+        dtype = "float32" if str(device).startswith("cpu") else vlm_dtype(folder)
+    return VlmBackend(load_vlm(folder, device, dtype), cache_bytes, answers)
 
 
 def _device(device: str) -> str:
