@@ -5,24 +5,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import tasks
-from .backends.base import Backend
 from .backends.opening import open_backend
-from .checks import check
+from .checks import check as check_arguments
 from .errors import TaskError
 from .images.image import Picture, as_picture
-from .prompts import REFERENCE, A, B
-from .ranking.anchors import Anchor, load_anchors
-from .results import Comparison, Description, Identification, Ranking, Score
+from .ranking.anchors import load_anchors
+from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
 from .runtime.progress import OnText, Progress, ProgressCounter
-from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
-from .verbs.asking import Asker
+from .tasks import ASSESSMENT, COMPARISON, QUESTION, RATING, Task
+from .verbs.base import JudgeBase
+from .verbs.check import check, check_answers, pass_answer, require_checks
 from .verbs.compare import compare
-from .verbs.describe import EXPLANATION_TOKENS, Describer
+from .verbs.describe import EXPLANATION_TOKENS
 from .verbs.identify import QUESTIONS, grade, identify
-from .verbs.inputs import images_with_references, pairs_with_references, worded
+from .verbs.inputs import criterion as own_criterion
+from .verbs.inputs import images_with_references, pairs_with_references, sets_by_role, worded
 from .verbs.rank import rank
-from .verbs.score import Scorer
 
 
 def load_judge(
@@ -60,8 +59,8 @@ def load_judge(
             nothing can be compiled here.
         TaskError, ImageError: the anchors cannot be used.
     """
-    check(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
-    check(compiled=compiled, answers=answers)
+    check_arguments(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
+    check_arguments(compiled=compiled, answers=answers)
     judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers))
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
@@ -72,7 +71,7 @@ def load_judge(
     return judge
 
 
-class Judge:
+class Judge(JudgeBase):
     """One loaded judge that answers questions about images.
 
     Images are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
@@ -90,50 +89,6 @@ class Judge:
         backend: answers the questions; knows device, capabilities and calibration.
     """
 
-    def __init__(self, backend: Backend):
-        self.backend = backend
-        self._asker = Asker(backend)
-        self._scorer = Scorer(self._asker)
-        self._describer = Describer(self._asker, self._scorer)
-
-    @property
-    def info(self) -> dict:
-        """Name, version, licence and training data of the checkpoint."""
-        return self.backend.info
-
-    @property
-    def notices(self) -> list[str]:
-        """Lines about the checkpoint that a user should read, such as a failed self-test."""
-        return self.backend.notices
-
-    @property
-    def device(self):
-        """Where the network is now; None for one that runs elsewhere."""
-        return self.backend.device
-
-    @property
-    def model(self):
-        """The network, which may be moved between devices from outside; None for one that runs elsewhere."""
-        return self.backend.network
-
-    @property
-    def anchors(self) -> tuple[Anchor, ...] | None:
-        """Images of known quality with which scores compare where rating levels are not supported."""
-        return self._scorer.anchors
-
-    @anchors.setter
-    def anchors(self, anchors: tuple[Anchor, ...] | None) -> None:
-        self._scorer.anchors = anchors
-
-    @property
-    def encoder(self):
-        """Texts -> unit vectors [N, D], for the confidence of detailed answers, or None."""
-        return self._describer.encoder
-
-    @encoder.setter
-    def encoder(self, encoder) -> None:
-        self._describer.encoder = encoder
-
     # ------------------------------------------------------------------ verbs
 
     def identify(
@@ -149,11 +104,12 @@ class Judge:
             one Identification per image, in order. The 13 label probabilities are exact for the question asked. A
             checkpoint that supports severities also grades each distortion that it names.
         """
-        check(count=count, progress=progress)
+        check_arguments(count=count, progress=progress)
         _check_count(count)
         image_sets = list(zip(*images_with_references(pictures, reference)))
         counter = ProgressCounter(progress, len(image_sets))
-        return grade(self._asker, identify(self._asker, count, image_sets, counter), image_sets, counter)
+        with self.backend.session():
+            return grade(self._asker, identify(self._asker, count, image_sets, counter), image_sets, counter)
 
     def describe(
         self,
@@ -181,7 +137,9 @@ class Judge:
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
             on_text: called as ``on_text(index of the image, its text so far)`` after every token.
         """
-        check(question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text)
+        check_arguments(
+            question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text
+        )
         _check_count(count)
         if count is not None and not self._asker.names_first:
             raise TaskError(f"{self.backend.name} decides itself how many distortions it describes: leave count out")
@@ -191,19 +149,66 @@ class Judge:
         task = tasks.task_of(question or ASSESSMENT.question, pair=False)
         if task is not ASSESSMENT:
             return self._describer.answer_briefly(task, question, image_sets, counter)
-        return self._describer.describe(task, question, image_sets, max_new_tokens, counter, on_text, count)
+        with self.backend.session():
+            return self._describer.describe(task, question, image_sets, max_new_tokens, counter, on_text, count)
 
-    def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
+    def score(
+        self,
+        pictures,
+        reference=None,
+        *,
+        criterion: str | None = None,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[Score]:
         """Rate each image from 0 (worst) to 100 (flawless).
 
         The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0)
         under the probabilities that the model gives them, and the spread their standard deviation. A model that does
         not support the levels, or whose comparisons follow personal preferences, compares each image with anchor
         images of known quality, or with its reference and degraded copies of that (``anchors``).
+
+        Args:
+            criterion: what to rate in place of the quality, such as "sharpness of the eyes".
+            prompt: rate how well each image shows this. Vision-language models support these two; nothing is
+                calibrated about them.
         """
-        check(progress=progress)
+        check_arguments(criterion=criterion, prompt=prompt, progress=progress)
+        about = own_criterion(criterion, prompt, self.backend)
         images, references = images_with_references(pictures, reference)
-        return self._scorer.score(images, references, ProgressCounter(progress, self._scorer.questions(references)))
+        counter = ProgressCounter(progress, self._scorer.questions(references))
+        with self.backend.session():
+            return self._scorer.score(images, references, counter, about)
+
+    def check(
+        self,
+        pictures,
+        question: str,
+        answers: Sequence[str] = ("yes", "no"),
+        reference=None,
+        *,
+        accept: str | None = None,
+        threshold: float = 0.5,
+        progress: Progress | None = None,
+    ) -> list[Check]:
+        """Ask your own question about each image, such as "Are the hands anatomically correct?".
+
+        Args:
+            question: in any words; asked once in each of two orders of the answers.
+            answers: the answers to choose from, 2 to 32.
+            accept: one of the answers: images to which it has at least the probability ``threshold`` (0..1) pass.
+
+        Returns:
+            one Check per image, with the exact probability of every answer. They are not calibrated.
+        """
+        check_arguments(question=question, accept=accept, threshold=threshold, progress=progress)
+        require_checks(self.backend)
+        answers, question = check_answers(answers), " ".join((question or "").split())
+        if not question:
+            raise TaskError("question: it is empty; ask something that the answers answer")
+        image_sets = list(zip(*images_with_references(pictures, reference)))
+        counter, accept = ProgressCounter(progress, len(image_sets)), pass_answer(accept, answers)
+        return check(self.backend, question, answers, image_sets, counter, accept, threshold)
 
     def compare(
         self,
@@ -213,6 +218,8 @@ class Judge:
         *,
         explain: bool = False,
         question: str | None = None,
+        criterion: str | None = None,
+        prompt: str | None = None,
         progress: Progress | None = None,
     ) -> Comparison:
         """Decide which of two images is better.
@@ -223,10 +230,12 @@ class Judge:
             explain: also have the model explain its verdict in words. They agree with it: the text is continued from
                 every word that names another winner, and what still contradicts is left out. A tie names no winner.
             question: another wording of the question, as in ``describe``. It must ask for the better image.
+            criterion, prompt: as in ``score``.
         """
+        options = {"explain": explain, "question": question, "criterion": criterion, "prompt": prompt}
         pair = (as_picture(a, "image A"), as_picture(b, "image B"))
         reference = None if reference is None else as_picture(reference, "reference")
-        return self.compare_many([pair], [reference], explain=explain, question=question, progress=progress)[0]
+        return self.compare_many([pair], [reference], progress=progress, **options)[0]
 
     def compare_many(
         self,
@@ -235,19 +244,24 @@ class Judge:
         *,
         explain: bool = False,
         question: str | None = None,
+        criterion: str | None = None,
+        prompt: str | None = None,
         progress: Progress | None = None,
     ) -> list[Comparison]:
         """``compare`` for many pairs at once; ``references`` has one image or None per pair."""
-        check(explain=explain, question=question, progress=progress)
+        check_arguments(explain=explain, question=question, criterion=criterion, prompt=prompt, progress=progress)
+        about = own_criterion(criterion, prompt, self.backend)
+        if about and (question or explain):
+            raise TaskError(f"{about.kind} comes without a question or an explanation of its own: leave these out")
         image_sets = pairs_with_references(pairs, references)
         question = worded(question, RATING, self.backend)
         counter = ProgressCounter(progress, len(image_sets) * (3 if explain else 2))
-        compared = compare(self._asker, question, image_sets, counter)
-        if explain:
-            texts = self._describer.describe(
-                COMPARISON, None, image_sets, EXPLANATION_TOKENS, counter, compared=compared
-            )
-            compared = [replace(one, text=words.text) for one, words in zip(compared, texts)]
+        with self.backend.session():
+            compared = compare(self._asker, question, image_sets, counter, about=about)
+            if explain:
+                more = {"compared": compared}
+                texts = self._describer.describe(COMPARISON, None, image_sets, EXPLANATION_TOKENS, counter, **more)
+                compared = [replace(one, text=words.text) for one, words in zip(compared, texts)]
         return compared
 
     def rank(
@@ -260,6 +274,8 @@ class Judge:
         top_k: int | None = None,
         confidence: float = 0.95,
         budget: int | None = None,
+        criterion: str | None = None,
+        prompt: str | None = None,
         progress: Progress | None = None,
     ) -> Ranking:
         """Order images from best to worst. The rank of an image is 1 + the number of significantly (95 %) better ones.
@@ -273,24 +289,17 @@ class Judge:
             confidence: 0.5..1, the probability of the right best ``top_k`` at which they are decided.
             budget: maximum number of pairs to compare, each in both orders; None is all of up to 12 images and
                 1.25 n log2 n of n. The Ranking says how many were asked, and why no more were.
+            criterion, prompt: as in ``score``; then no distortions are named.
         """
-        check(method=method, reasons=reasons, top_k=top_k, confidence=confidence, budget=budget, progress=progress)
-        limits = {"top_k": top_k, "confidence": confidence, "budget": budget}
+        check_arguments(
+            method=method, reasons=reasons, top_k=top_k, confidence=confidence, budget=budget, progress=progress
+        )
+        check_arguments(criterion=criterion, prompt=prompt)
+        options = {"method": method, "reasons": reasons, "top_k": top_k, "confidence": confidence, "budget": budget}
+        options["about"] = own_criterion(criterion, prompt, self.backend)
         images, references = images_with_references(pictures, reference)
-        return rank(self._asker, self._scorer, images, references, progress, method=method, reasons=reasons, **limits)
-
-    def encode(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
-        """Compute vision features ahead, so that pixels may be released while images are judged.
-
-        The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
-        can be read again (``files.FilePicture``): then not all of them are in memory together.
-        """
-        check(progress=progress)
-        image_sets = list(zip(*images_with_references(pictures, reference)))
-        self.backend.encode_images(image_sets, ProgressCounter(progress, len(image_sets)))
-
-    look = encode
-    """The old name of ``encode``, for scripts."""
+        with self.backend.session():
+            return rank(self._asker, self._scorer, images, references, progress, **options)
 
     # ------------------------------------------------------------------ single questions
 
@@ -302,12 +311,8 @@ class Judge:
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
         """
-        check(task=task, question=question, progress=progress)
-        if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
-            raise TaskError("picture_roles: give a list of sets of pictures, each a dict by role")
-        image_sets = [
-            tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
-        ]
+        check_arguments(task=task, question=question, progress=progress)
+        image_sets = sets_by_role(picture_roles, task)
         counter = ProgressCounter(progress, len(image_sets))
         if task.brief:
             found = self.backend.choose(task, question, image_sets, counter)
@@ -315,24 +320,6 @@ class Judge:
         if task.name == QUESTION.name:
             return self._describer.answer_briefly(task, question, image_sets, counter)
         return self._describer.describe(task, question, image_sets, EXPLANATION_TOKENS, counter)
-
-    def self_test(self) -> dict[str, float]:
-        """Ask every closed question that the checkpoint supports about shipped images.
-
-        Returns:
-            for each task the mean coverage, 0..1. A checkpoint in order has nearly 1; below
-            ``confidence.LOW_COVERAGE`` its weights, or the language model or vision tower below them, are others than
-            those that it was trained with.
-        """
-        shown = [anchor.picture for anchor in load_anchors()]
-        best, worst = shown[0], shown[-1]
-        found = {}
-        for task in (IDENTIFICATION, RATING, SCORE, SEVERITY):
-            if self._asker.supports(task):
-                image_sets = [(best, worst, None), (worst, best, None)] if task.pair else [(best, None), (worst, None)]
-                chosen = self.backend.choose(task, None, image_sets, ProgressCounter(None, 0))
-                found[task.name] = float(chosen.coverage.mean())
-        return found
 
 
 def _check_count(count: int | None) -> None:

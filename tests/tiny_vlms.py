@@ -22,12 +22,12 @@ CHATML = """{%- for m in messages %}<|im_start|>{{ m.role }}
 THINK{% endif %}"""
 GEMMA = """{{ bos_token }}{%- for m in messages %}{%- if m.role == 'system' %}{{ raise_exception('no system role') }}\
 {%- endif %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}
-{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{% if c.type == 'image' %}<start_of_image>\
-{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<end_of_turn>
+{% if m.content is string %}{{ m.content }}{% else %}{% for c in m.content %}{% if c.type == 'image' %}\
+<start_of_image>{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<end_of_turn>
 {% endfor %}{% if add_generation_prompt %}<start_of_turn>model
 {% endif %}"""
-IDEFICS = """<|im_start|>{% for m in messages %}{{ m.role | capitalize }}:{% for c in m.content %}{% if c.type == 'image' %}\
-<image>{% else %} {{ c.text }}{% endif %}{% endfor %}<end_of_utterance>
+IDEFICS = """<|im_start|>{% for m in messages %}{{ m.role | capitalize }}:{% for c in m.content %}\
+{% if c.type == 'image' %}<image>{% else %} {{ c.text }}{% endif %}{% endfor %}<end_of_utterance>
 {% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"""
 VICUNA = """{% for m in messages %}{{ 'USER: ' if m.role == 'user' else 'ASSISTANT: ' }}{% for c in m.content %}\
 {% if c.type == 'image' %}<image>

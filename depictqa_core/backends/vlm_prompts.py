@@ -7,7 +7,7 @@ from .. import tasks
 from ..errors import CheckpointError
 from ..images.image import Picture
 from ..prompts import REFERENCE, A, B
-from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
+from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, Task
 from .base import Criterion, ImageSet
 from .profiles import Profile
 
@@ -65,7 +65,7 @@ def closed_wording(
         text = text if question is None else f"{question} Answer with Image A or Image B only."
         return Wording((text,), "", tuple(options))
     spelled = tuple(options) if listed or task is FAULT else tuple(option.lower() for option in options)
-    kind, shown = _kind(task, question, spelled, listed)
+    kind, shown = _kind(task, question, spelled)
     rotations = min(profile.rotations, len(shown))
     steps = [place * len(shown) // rotations for place in range(rotations)]
     turned = [", ".join((*shown[step:], *shown[:step])) for step in steps]
@@ -73,14 +73,15 @@ def closed_wording(
     return Wording(tuple(dict.fromkeys(text for text, _ in made)), made[0][1], spelled)
 
 
-def _kind(task: Task, question: str | None, spelled: tuple[str, ...], listed: bool) -> tuple[str, tuple[str, ...]]:
+def _kind(task: Task, question: str | None, spelled: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """The kind of question in a profile, and the options that its text lists."""
     if task is IDENTIFICATION:
         count = tasks.issue_count(question or task.question)
         return "identification" + {1: "_one", 2: "_two", None: ""}[count], tasks.DISTORTIONS
-    if task is SEVERITY:
-        return "severity", spelled
-    return ("question_options" if listed and task.name == QUESTION.name else task.name), spelled
+    if task.name != QUESTION.name:
+        return task.name, spelled
+    lettered = any(len(spellings) > 1 for spellings in tasks.listed_answers(question or "").values())
+    return ("question" if lettered else "question_options"), spelled
 
 
 def open_wording(profile: Profile, task: Task, question: str | None) -> str:

@@ -63,7 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="checkpoint folder, or 'bundled' for the included depictqa-mini (default)",
+        help="checkpoint folder, or the folder of a vision-language model of transformers, or 'bundled' for the"
+        " included depictqa-mini (default)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)
@@ -111,6 +112,12 @@ def build_parser() -> argparse.ArgumentParser:
     reference = _Parser(add_help=False)
     reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
 
+    criterion = _Parser(add_help=False)
+    group = criterion.add_argument_group("criterion", "instead of image quality; needs a vision-language model")
+    group = group.add_mutually_exclusive_group()
+    group.add_argument("--criterion", metavar="TEXT", help="what to judge by, such as 'sharpness of the eyes'")
+    group.add_argument("--prompt", metavar="TEXT", help="judge how well the images show this")
+
     inputs = _Parser(add_help=False)
     inputs.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files and folders of pictures")
     inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
@@ -128,10 +135,22 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
+    own = {**each, "parents": [*each["parents"], criterion]}
+    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **own)
+
+    verb = verbs.add_parser("check", help="ask your own question about each image", **each)
+    verb.add_argument("--question", required=True, help="such as 'Are the hands anatomically correct?'")
+    verb.add_argument(
+        "--answers", type=_answers, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"
+    )
+    verb.add_argument("--accept", metavar="ANSWER", help="images with this answer pass")
+    verb.add_argument(
+        "--threshold", type=_share, default=0.5, metavar="X", help="probability of it from which they pass (0.5)"
+    )
 
     more = "The rank of a picture is 1 + the number of pictures that are better with 95 % certainty."
-    verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, parents=shared)
+    parents = [*shared, criterion]
+    verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, parents=parents)
     verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
     verb.add_argument(
         "--top-k", type=_count, metavar="K", help="only the best K matter: stop comparing once they are sure"
@@ -141,7 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write a picture sheet (.png, .jpg or .webp)")
 
-    common = [reference, model, output, rows]
+    common = [reference, model, output, rows, criterion]
     verb = verbs.add_parser("compare", help="decide which of two pictures is better", parents=common)
     verb.add_argument("a", metavar="A", help="a picture")
     verb.add_argument("b", metavar="B", help="another picture")
@@ -205,6 +224,10 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
     return value
+
+
+def _answers(text: str) -> tuple[str, ...]:
+    return tuple(answer.strip() for answer in text.split(","))
 
 
 def _count(text: str) -> int:

@@ -17,6 +17,7 @@ from ..images.image import Picture, as_picture, notices_of
 from ..images.references import OTHER_SHAPE, Fitted, common_size
 from ..loading.checkpoint import self_test_notices
 from ..reports import text as reports
+from ..reports.checks import check_table
 from ..results import Failure
 from ..runtime.stopping import interrupted_by_signals
 from ..runtime.streams import library_messages
@@ -66,10 +67,21 @@ def _describe(options) -> int:
 
 
 def _score(options) -> int:
-    return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **more))
+    asked = {"criterion": options.criterion, "prompt": options.prompt}
+    return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **asked, **more))
+
+
+def _check(options) -> int:
+    asked = {"question": options.question, "answers": options.answers, "accept": options.accept}
+    asked["threshold"] = options.threshold
+    return _judge_each(
+        options,
+        lambda judge, pictures, references=None, **more: judge.check(pictures, reference=references, **asked, **more),
+    )
 
 
 SHOW_EACH = {
+    "check": check_table,
     "identify": reports.identification_table,
     "describe": reports.description_text,
     "score": reports.score_table,
@@ -146,9 +158,12 @@ def _rank(options) -> int:
             failures += unreadable
         _report_failures(failures, len(names))
         limits = {"top_k": options.top_k, "budget": options.budget}
+        about = {"criterion": options.criterion, "prompt": options.prompt}
         while True:
             try:
-                ranking = judge.rank(pictures, references or None, method=options.method, **limits, progress=bar)
+                ranking = judge.rank(
+                    pictures, references or None, method=options.method, **limits, **about, progress=bar
+                )
                 break
             except ImageError as error:
                 kept = _without_lost(error, pictures, failures)
@@ -176,7 +191,8 @@ def _compare(options) -> int:
     beside = reference.beside(a, b)
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
-        result = judge.compare(a, b, beside, explain=options.explain, progress=bar)
+        about = {"criterion": options.criterion, "prompt": options.prompt}
+        result = judge.compare(a, b, beside, explain=options.explain, **about, progress=bar)
     shown = partial(reports.comparison_text, result)
     notices = [*judge.notices, *notices_of([a, b]), *reference.notices, *coverage_notices([result.coverage])]
     write_answers(options, judge.info, [result.to_dict()], [], shown, notices)
@@ -333,6 +349,7 @@ def _self_test(options, show) -> None:
 
 
 VERBS = {
+    "check": _check,
     "identify": _identify,
     "describe": _describe,
     "score": _score,

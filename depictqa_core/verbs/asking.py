@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import answers, tasks
-from ..backends.base import AnswerProbabilities, Backend, ImageSet
+from ..backends.base import AnswerProbabilities, Backend, Criterion, ImageSet
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
@@ -37,8 +37,12 @@ class Asker:
         """Whether descriptions open with the names that ``identify`` gives."""
         return self.backend.capabilities.names_first and self.supports(IDENTIFICATION)
 
-    def certainty(self, task: Task, question: str | None, reference: Picture | None) -> str:
+    def certainty(
+        self, task: Task, question: str | None, reference: Picture | None, about: Criterion | None = None
+    ) -> str:
         """What the confidence of a brief answer is: ``CALIBRATED`` or ``SELF_CONSISTENCY``."""
+        if about is not None:
+            return SELF_CONSISTENCY
         names = tasks.temperature_names(task, question or task.question, reference is not None)
         return CALIBRATED if self.backend.calibration.has_temperature(names) else SELF_CONSISTENCY
 
@@ -49,8 +53,11 @@ class Asker:
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
         prefixes: ByteCache | None = None,
+        about: Criterion | None = None,
     ) -> AnswerProbabilities:
         """``Backend.choose`` for all sets of images that ``answers.decided`` does not decide."""
+        if about is not None:  # an image that equals its reference need not be the best by every criterion
+            return self.backend.choose(task, question, image_sets, counter, prefixes, about=about)
         options = tasks.answers(task, question or task.question)
         rows = [answers.decided(task, options, images) for images in image_sets]
         left = [index for index, row in enumerate(rows) if row is None]

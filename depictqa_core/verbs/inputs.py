@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from .. import questions, tasks
-from ..backends.base import Backend, ImageSet
+from ..backends.base import Backend, Criterion, ImageSet
 from ..errors import TaskError
 from ..images.image import Picture, as_picture, as_pictures
 from ..images.references import common_size
+from ..prompts import REFERENCE, A, B
 from ..tasks import RATING, Task
 
 
@@ -40,9 +41,32 @@ def pairs_with_references(pairs, references) -> list[ImageSet]:
     return [(*pair, reference) for pair, reference in fitted(list(zip(pairs, references)))]
 
 
+def sets_by_role(picture_roles, task: Task) -> list[ImageSet]:
+    """Check sets of images by role, and bring them into the order (A, reference) or (A, B, reference)."""
+    if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
+        raise TaskError("picture_roles: give a list of sets of pictures, each a dict by role")
+    order = ((A, B) if task.pair else (A,)) + (REFERENCE,)
+    return [tuple(roles.get(role) for role in order) for roles in picture_roles]
+
+
 def fitted(asked: Sequence[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
     """Bring images and their references to common sizes."""
     return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
+
+
+def criterion(criterion: str | None, prompt: str | None, backend: Backend) -> Criterion | None:
+    """Return what images are judged by in place of their quality, None for quality.
+
+    Raises:
+        TaskError: both are given, or the backend does not support them.
+    """
+    given = [Criterion(kind, text.strip()) for kind, text in (("criterion", criterion), ("prompt", prompt)) if text]
+    given = [one for one in given if one.text]
+    if len(given) > 1:
+        raise TaskError("criterion and prompt: give one of them, since each is a judgement of its own")
+    about = given[0] if given else None
+    backend.require_criterion(about)
+    return about
 
 
 def worded(question: str | None, task: Task, backend: Backend) -> str | None:

@@ -1,5 +1,6 @@
 """Rank: the order of many images, by comparisons or by scores."""
 
+from ..backends.base import Criterion
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
 from ..errors import TaskError
 from ..images.image import Picture
@@ -29,6 +30,7 @@ def rank(
     top_k: int | None,
     confidence: float,
     budget: int | None,
+    about: Criterion | None,
 ) -> Ranking:
     """Order images from best to worst; see ``Judge.rank``."""
     if method not in METHODS:
@@ -38,11 +40,11 @@ def rank(
     if method == "pairs":
         asker.backend.require(RATING)
     scored = method == "score" or asker.rates  # by anchors it would cost more than the ranking
-    named = reasons and asker.supports(IDENTIFICATION)
+    named = reasons and about is None and asker.supports(IDENTIFICATION)
     pairs = ranking.within_budget(len(images), budget) if method == "pairs" else 0
     questions = scored * scorer.questions(references) + named * len(images) + 2 * pairs
     counter = ProgressCounter(progress, questions)
-    scores = scorer.score(images, references, counter) if scored else None
+    scores = scorer.score(images, references, counter, about) if scored else None
     found = identify(asker, 1, list(zip(images, references)), counter) if named else None
     if method == "score":
         facts = (scores, found, "score", [])
@@ -53,11 +55,11 @@ def rank(
     def ask(chosen: list[tuple[int, int]]) -> list[float]:
         some = [((images[i], images[j]), _larger(references[i], references[j])) for i, j in chosen]
         image_sets = [(*pair, reference) for pair, reference in fitted(some)]
-        new = compare(asker, None, image_sets, counter, prefixes)
+        new = compare(asker, None, image_sets, counter, prefixes, about)
         asked.extend(new)
         return [answer.probability_a for answer in new]
 
-    calibration = asker.backend.calibration.order(references[0] is not None)
+    calibration = None if about else asker.backend.calibration.order(references[0] is not None)
     limits = {"budget": pairs, "top": top_k, "confidence": confidence}
     outcome = ranking.rank_pairs(len(images), ask, **limits, calibration=calibration)
     counter.finish()

@@ -1,6 +1,7 @@
 """Score: how good an image is, by rating levels, or placed among anchors where the backend does not support them."""
 
 from ..answers import anchored_score, flawless, level_score
+from ..backends.base import Criterion
 from ..confidence import lowest
 from ..images.image import Picture
 from ..images.references import identical
@@ -40,8 +41,12 @@ class Scorer:
         self.asker.backend.require(RATING if self.asker.supports(RATING) else SCORE)
         return 2 * sum(LADDER_SIZE if reference else len(self._fixed_anchors()) for reference in references)
 
-    def score(self, images: list[Picture], references: References, counter: ProgressCounter) -> list[Score]:
-        """Score each image, with its reference or None."""
+    def score(
+        self, images: list[Picture], references: References, counter: ProgressCounter, about: Criterion | None = None
+    ) -> list[Score]:
+        """Score each image, with its reference or None; ``about`` as in ``Backend.choose``."""
+        if about is not None:
+            return self._by_criterion(images, references, counter, about)
         scores = (self._by_levels if self.asker.rates else self._by_anchors)(images, references, counter)
         pairs = zip(scores, images, references)
         return [flawless(score) if identical(image, reference) else score for score, image, reference in pairs]
@@ -53,6 +58,13 @@ class Scorer:
             level_score(image.name, row, float(coverage), calibration)
             for image, row, coverage, calibration in zip(images, *chosen, calibrations)
         ]
+
+    def _by_criterion(
+        self, images: list[Picture], references: References, counter: ProgressCounter, about: Criterion
+    ) -> list[Score]:
+        """Scores by levels about which nothing was measured."""
+        chosen = self.asker.choose(SCORE, None, list(zip(images, references)), counter, about=about)
+        return [level_score(image.name, row, float(coverage)) for image, row, coverage in zip(images, *chosen)]
 
     def _by_anchors(self, images: list[Picture], references: References, counter: ProgressCounter) -> list[Score]:
         ladders = self._ladders(references)
