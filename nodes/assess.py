@@ -12,6 +12,8 @@ from .inputs import (
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     names_input,
     one,
@@ -206,6 +208,7 @@ class ScoreImages(io.ComfyNode):
                 io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 names_input(),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Float.Output(
@@ -242,12 +245,12 @@ class ScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None, names=None) -> io.NodeOutput:
+    def execute(cls, model, images, reference=None, names=None, criterion=None, prompt=None) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
-            answers = model.ask("score", pictures, references)
+            answers = model.ask("score", pictures, references, **criterion_options(criterion, prompt))
         notices += model.doubts(answers)
         rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         return node_output(

@@ -8,6 +8,7 @@ import folder_paths
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.vlm_loading import is_vlm_folder, vlm_dtype
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.loading.checkpoint import BUNDLED as BUNDLED_FOLDER
 from ..depictqa_core.loading.checkpoint import CARD, PICKLES, describe_checkpoint
@@ -25,12 +26,15 @@ MEMORY = [KEEP, FREE]
 
 
 def checkpoint_folders() -> dict[str, Path]:
-    """The checkpoints under ``models/depictqa``; and pickles, bare or in a folder of their own, listed so that their
-    error can tell the way. What else lies there, such as the state of a training run, is not offered."""
+    """The checkpoints and vision-language models under ``models/depictqa``; and pickles, bare or in a folder of their
+    own, listed so that their error can tell the way. What else lies there, such as the state of a training run, is not offered."""
     return {
         name: path
         for name, path in _entries("depictqa", PICKLES).items()
-        if path.is_file() or (path / CARD).is_file() or any(any(path.glob(pattern)) for pattern in PICKLES)
+        if path.is_file()
+        or (path / CARD).is_file()
+        or is_vlm_folder(path)
+        or any(any(path.glob(pattern)) for pattern in PICKLES)
     }
 
 
@@ -136,7 +140,9 @@ def load(
     on_cpu = device == "cpu" or model_management.get_torch_device().type == "cpu"
     load_device = torch.device("cpu") if on_cpu else model_management.get_torch_device()
     offload_device = torch.device("cpu") if on_cpu else model_management.unet_offload_device()
-    if dtype == "auto":
+    if dtype == "auto" and folder is not None and is_vlm_folder(folder):
+        dtype = "float32" if on_cpu else vlm_dtype(folder)
+    elif dtype == "auto":
         dtype = "float32" if on_cpu or _weight_bytes(folder) < LARGE else _half(load_device)
     if dtype in QUANTISED:
         offload_device = load_device

@@ -6,6 +6,8 @@ from ..depictqa_core.errors import TaskError
 from .inputs import (
     MODEL_TOOLTIP,
     DepictQAModel,
+    criterion_inputs,
+    criterion_options,
     flatten,
     one,
     readable_errors,
@@ -50,6 +52,7 @@ class CompareImages(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted original; one picture for all pairs, or one per pair.",
                 ),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Image.Output(
@@ -97,7 +100,9 @@ class CompareImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, image_a, image_b, explain, question, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, image_a, image_b, explain, question, reference=None, criterion=None, prompt=None
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             singles_a, singles_b = flatten(image_a), flatten(image_b)
@@ -111,13 +116,9 @@ class CompareImages(io.ComfyNode):
                 )
             pairs = list(zip(repeat(pictures_a, count), repeat(pictures_b, count), strict=True))
             references, notices = to_reference(reference, pairs)
-            answers = model.ask(
-                "compare_many",
-                pairs,
-                references,
-                explain=bool(one(explain)),
-                question=(one(question) or "").strip() or None,
-            )
+            about = criterion_options(criterion, prompt)
+            options = {"explain": bool(one(explain)), "question": (one(question) or "").strip() or None}
+            answers = model.ask("compare_many", pairs, references, **(about or options))
         notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)

@@ -12,6 +12,8 @@ from .inputs import (
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     names_input,
     one,
@@ -99,6 +101,7 @@ class FilterImages(io.ComfyNode):
                     tooltip="How best_percent and top_k find the best. score: by the score of each picture. pairs: by "
                     "comparisons, as Rank Images does: finer, slower, and what a personal judge has learned.",
                 ),
+                *criterion_inputs(),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -134,6 +137,8 @@ class FilterImages(io.ComfyNode):
         texts=None,
         names=None,
         method=METHODS[:1],
+        criterion=None,
+        prompt=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -150,12 +155,13 @@ class FilterImages(io.ComfyNode):
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
-            scores = model.ask("score", pictures, references) if criteria.need_scores else None
+            about = criterion_options(criterion, prompt)
+            scores = model.ask("score", pictures, references, **about) if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))
-                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
+                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
                 order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
         faults = criteria.faults(len(pictures), scores, found, order, covered)
@@ -179,6 +185,22 @@ class FilterImages(io.ComfyNode):
 
 def _branch_outputs(name: str) -> list:
     """The outputs of one branch: pictures, scores, indexes and what follows them."""
+    images, indexes = branch_of_images(name)
+    return [
+        images,
+        io.Float.Output(
+            f"{name}_scores",
+            display_name=f"{name}_scores",
+            is_output_list=True,
+            tooltip=f"Scores of the {name} pictures, 0 to 100; NaN where no criterion needs them.",
+        ),
+        indexes,
+        *follower_outputs(name),
+    ]
+
+
+def branch_of_images(name: str) -> list:
+    """The outputs of the images of one branch and of their indexes."""
     return [
         io.Image.Output(
             f"{name}_images",
@@ -186,19 +208,12 @@ def _branch_outputs(name: str) -> list:
             is_output_list=True,
             tooltip=f"The {name} pictures, untouched, in the order of the input.",
         ),
-        io.Float.Output(
-            f"{name}_scores",
-            display_name=f"{name}_scores",
-            is_output_list=True,
-            tooltip=f"Scores of the {name} pictures, 0 to 100; NaN where no criterion needs them.",
-        ),
         io.Int.Output(
             f"{name}_indexes",
             display_name=f"{name}_indexes",
             is_output_list=True,
             tooltip=f"Places of the {name} pictures in the input, from 0.",
         ),
-        *follower_outputs(name),
     ]
 
 

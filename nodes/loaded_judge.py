@@ -99,7 +99,7 @@ class LoadedJudge:
 
         Args:
             verb: name of the method.
-            pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
+            pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, texts, or None.
             on_text: for ``describe``: called with (index, text so far) while answers are written.
             options: its keyword arguments, all hashable.
 

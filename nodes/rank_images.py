@@ -11,6 +11,8 @@ from .inputs import (
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     names_input,
     one,
@@ -72,6 +74,7 @@ class RankImages(io.ComfyNode):
                     "Faster for many pictures; the order below top_k stays rough.",
                 ),
                 names_input(),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Image.Output(
@@ -147,6 +150,8 @@ class RankImages(io.ComfyNode):
         budget=(0,),
         stop_when_decided=(False,),
         names=None,
+        criterion=None,
+        prompt=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -159,6 +164,7 @@ class RankImages(io.ComfyNode):
             }
             if one(stop_when_decided) and one(top_k):
                 options["top_k"] = one(top_k)
+            options |= criterion_options(criterion, prompt)
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
