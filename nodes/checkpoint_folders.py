@@ -27,7 +27,8 @@ MEMORY = [KEEP, FREE]
 
 def checkpoint_folders() -> dict[str, Path]:
     """The checkpoints and vision-language models under ``models/depictqa``; and pickles, bare or in a folder of their
-    own, listed so that their error can tell the way. What else lies there, such as the state of a training run, is not offered."""
+    own, listed so that their error can tell the way. What else lies there, such as the state of a training run, is not
+    offered."""
     return {
         name: path
         for name, path in _entries("depictqa", PICKLES).items()

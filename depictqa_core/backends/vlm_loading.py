@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..calibration import Calibration
 from ..errors import CheckpointError, PackageError, quoted
 from ..loading.checkpoint import CARD, quiet
 from ..loading.device_placement import check_device, loading_options
+from ..network.checkpoint_rules import config_problem
 from ..storage.documents import named, read_json
 from .profiles import Profile, choose_profile
 
@@ -52,6 +54,25 @@ def is_vlm_folder(folder: Path) -> bool:
         return False
 
 
+def calibration_file(folder: Path) -> Path:
+    """The file of a checkpoint or model folder that holds its calibration."""
+    return folder / (CALIBRATION if is_vlm_folder(folder) else CONFIG)
+
+
+def _calibration(folder: Path) -> dict[str, Any]:
+    path = folder / CALIBRATION
+    found = read_json(path, error=CheckpointError).get("calibration") if path.is_file() else {}
+    if wrong := config_problem({"calibration": found}):
+        raise CheckpointError(f"model '{folder.name}': {CALIBRATION}: {wrong}; delete the file, or calibrate again")
+    try:
+        Calibration(found)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"model '{folder.name}': {CALIBRATION}: {error}; delete the file, or calibrate again"
+        ) from error
+    return found
+
+
 def vlm_dtype(folder: Path) -> str:
     """The half-precision format in which the weights of a model folder are meant to run."""
     content = read_json(folder / CONFIG, error=CheckpointError)
@@ -78,8 +99,8 @@ def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
     profile = choose_profile(folder, config.model_type)
     processor = _processor(folder)
     model = _model(folder, device, dtype)
-    calibration = read_json(folder / CALIBRATION, error=CheckpointError) if (folder / CALIBRATION).is_file() else {}
-    return LoadedVlm(model, processor, profile, _card(folder, config, profile), _ends(model, processor), calibration)
+    card, ends = _card(folder, config, profile), _ends(model, processor)
+    return LoadedVlm(model, processor, profile, card, ends, _calibration(folder))
 
 
 def _check_files(folder: Path, content: dict) -> None:

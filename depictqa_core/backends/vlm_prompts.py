@@ -143,7 +143,7 @@ class ChatTemplate:
             shown += [(titles[A], judged[0]), (titles[B], judged[1])]
         else:
             shown.append((titles["single" if reference is None else "evaluated"], judged[0]))
-        text = self._rendered([title for title, _ in shown] + [question]) + stem
+        text = self._rendered([title for title, _ in shown] + [question]) + (stem and self.spacing + stem)
         return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown))
 
     def _rendered(self, texts: list[str]) -> str:

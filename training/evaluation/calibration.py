@@ -17,6 +17,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from depictqa_core import tasks
+from depictqa_core.backends.vlm_loading import calibration_file
 from depictqa_core.calibration import WITHIN, Calibration, OrderCalibration, ScoreCalibration
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
@@ -393,13 +394,15 @@ def fitted(fits: Fits) -> dict:
 
 
 def store(folder: str | Path, fits: Fits) -> dict:
-    """Write what was fitted into a checkpoint folder's config.json; returns all of its calibration then.
+    """Write what was fitted into a checkpoint folder; returns all of its calibration then.
+
+    It goes into ``config.json`` of a checkpoint of ours, and into ``depictqa_calibration.json`` of a vision-language model.
 
     What was not fitted stays, except that a new temperature of pairs drops the order that was fitted under the old one.
     The card of the folder stays valid: it vouches for the weights, which do not change.
     """
-    path = Path(folder) / "config.json"
-    config = read_json(path, error=CheckpointError)
+    path = calibration_file(Path(folder))
+    config = read_json(path, error=CheckpointError) if path.is_file() else {}
     new, old = fitted(fits), config.get("calibration", {})
     stale = {key.replace(RATING.name, "order") for key in new if key.startswith(RATING.name)}
     config["calibration"] = dict(sorted({**{k: v for k, v in old.items() if k not in stale}, **new}.items()))

@@ -134,4 +134,4 @@ def _calibrate(arguments) -> None:
     if not calibration.fitted(fits):
         print(f"nothing was fitted: every question has fewer than {calibration.MINIMUM} records; nothing was written")
     elif not arguments.dry_run:
-        print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")
+        print(f"written to {folder}: {json.dumps(calibration.store(folder, fits))}")
