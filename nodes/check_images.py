@@ -6,14 +6,13 @@ from comfy_api.latest import io
 
 from .filter_images import branch_of_images
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     flatten,
+    images_input,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
@@ -37,8 +36,8 @@ class CheckImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.String.Input(
                     "question",
                     default="Are the hands anatomically correct?",
@@ -58,7 +57,7 @@ class CheckImages(io.ComfyNode):
                     tooltip="Pass images to which pass_answer has at least this probability. It is not calibrated:"
                     " look at some images first.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 *follower_inputs(),
                 names_input(),
             ],

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..calibration import Calibration
 from ..errors import DepictQAError, TaskError
-from ..images.image import Picture, SizePolicy
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task

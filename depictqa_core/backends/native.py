@@ -10,8 +10,9 @@ from ..calibration import Calibration
 from ..engine.feature_keys import by_role
 from ..engine.runner import PromptRunner
 from ..errors import DepictQAError
-from ..images.image import SizePolicy
-from ..loading.checkpoint import Checkpoint, self_test_notices
+from ..images.size_policy import SizePolicy
+from ..loading.checkpoint import Checkpoint
+from ..loading.checkpoint_folder import self_test_notices
 from ..prompts import answer_ids, encode, layout, text_ids
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import OnText, ProgressCounter

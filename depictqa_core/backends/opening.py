@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..loading.checkpoint import checkpoint_folder, load_checkpoint
+from ..loading.checkpoint import load_checkpoint
+from ..loading.checkpoint_folder import checkpoint_folder
 from ..runtime.byte_cache import ByteCache
 from ..runtime.versions import ALWAYS, require
 from .base import Backend

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..calibration import Calibration
 from ..errors import CheckpointError, PackageError, quoted
-from ..loading.checkpoint import CARD, quiet
+from ..loading.checkpoint_folder import CARD
 from ..loading.device_placement import check_device, loading_options
 from ..network.checkpoint_rules import config_problem
+from ..runtime.quiet import quiet
 from ..storage.documents import named, read_json
 from .profiles import Profile, choose_profile
 

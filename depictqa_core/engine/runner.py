@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable
 
 from ..errors import CheckpointError, DepictQAError, OutOfMemory
-from ..images.image import Picture, SizePolicy
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
 from ..prompts import Slot
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import ProgressCounter

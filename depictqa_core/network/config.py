@@ -17,22 +17,22 @@ class DepictQAConfig(PretrainedConfig):
             transformers backbone, or ``{"kind": "cnn"}`` for the small CNN with pixel statistics.
         connector: the connector as a dict with ``kind`` ("linear", "abstractor" or "pooling") and its settings.
         language: config of any causal language model, as a ``PretrainedConfig`` or its dict with ``model_type``.
-        size: bounds of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
-        mean, std: normalisation of RGB values in 0..1.
-        tasks: names of the tasks that the weights support; the judge refuses the others.
-        calibration: what is known of the judge's errors, the settings of a ``calibration.Calibration``.
-        names_first: whether assessments open with the names of the distortions, as the brief answer spells them; then
-            identification decides this opening, so that both answers name the same. Comparisons then open with what
-            each image shows, in the same way.
-        free_questions: whether assessments and ratings may be asked for in any words; False takes only the words of the
-            training questions (``questions.require_trained``). Short questions of other kinds are a task of their own,
-            "question" in ``tasks``.
-        personal: whether ratings follow one person's preferences; then scores are placed by them among anchors, because
-            the rating levels do not follow these preferences.
-        lora (among ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
+        size: limits of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
+        mean, std: normalization of RGB values in 0..1.
+        tasks: names of the supported tasks; the judge rejects the others.
+        calibration: the settings of a ``calibration.Calibration``.
+        names_first: whether assessments start with the names of the distortions, spelled as in the brief answer; then
+            identification decides this prefix, so that both answers have the same names. Comparisons then start with
+            the distortions of each image, in the same way.
+        free_questions: whether assessments and ratings accept any wording; False accepts only words of the training
+            questions (``questions.require_trained``). Short questions of other kinds are a separate task, "question" in
+            ``tasks``.
+        personal: whether ratings follow one person's preferences; then scores are computed by comparison with anchors,
+            because the rating levels do not follow these preferences.
+        lora (in ``kwargs``): settings of ``peft.LoraConfig`` for adapters in the language model; none by default.
 
     Raises:
-        ValueError: a setting that no network can have (``checkpoint_rules.config_problem``).
+        ValueError: a setting is invalid (``checkpoint_rules.config_problem``).
     """
 
     model_type = "depictqa"
@@ -81,7 +81,7 @@ class DepictQAConfig(PretrainedConfig):
 
 
 def _plain(value):
-    """A tuple as the list that JSON makes of it; anything else as it is, for the check to refuse."""
+    """Convert a tuple to the list that JSON makes of it; anything else stays as it is and is checked later."""
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..confidence import uncovered
 from ..results import Check
-from .text import table
+from .text_table import table
 
 
 def check_table(results: Sequence[Check], width: int | None = None, minimum: float = 0.0) -> str:

@@ -21,7 +21,7 @@ def images_with_references(images, reference) -> tuple[list[Picture], list[Pictu
         references = references * len(images)
     if len(references) != len(images):
         raise TaskError(
-            f"{len(references)} references for {len(images)} pictures: give one for all, or one for each picture"
+            f"{len(references)} references for {len(images)} images: give one for all, or one for each image"
         )
     image_sets = fitted([((image,), reference) for image, reference in zip(images, references)])
     return [image for (image,), _ in image_sets], [reference for _, reference in image_sets]
@@ -44,7 +44,7 @@ def pairs_with_references(pairs, references) -> list[ImageSet]:
 def sets_by_role(picture_roles, task: Task) -> list[ImageSet]:
     """Check sets of images by role, and bring them into the order (A, reference) or (A, B, reference)."""
     if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
-        raise TaskError("picture_roles: give a list of sets of pictures, each a dict by role")
+        raise TaskError("picture_roles: give a list of sets of images, each a dict by role")
     order = ((A, B) if task.pair else (A,)) + (REFERENCE,)
     return [tuple(roles.get(role) for role in order) for roles in picture_roles]
 

@@ -4,8 +4,7 @@ from ..backends.base import Criterion
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
 from ..errors import TaskError
 from ..images.image import Picture
-from ..ranking import assembly
-from ..ranking import bradley_terry as ranking
+from ..ranking import assembly, pair_selection, rank_order
 from ..results import Comparison, Ranking
 from ..runtime.progress import Progress, ProgressCounter
 from ..tasks import IDENTIFICATION, RATING
@@ -36,12 +35,12 @@ def rank(
     if method not in METHODS:
         raise TaskError(f"unknown ranking method '{method}': choose pairs or score")
     if not images:
-        raise TaskError("there are no pictures to rank")
+        raise TaskError("there are no images to rank")
     if method == "pairs":
         asker.backend.require(RATING)
     scored = method == "score" or asker.rates  # by anchors it would cost more than the ranking
     named = reasons and about is None and asker.supports(IDENTIFICATION)
-    pairs = ranking.within_budget(len(images), budget) if method == "pairs" else 0
+    pairs = pair_selection.within_budget(len(images), budget) if method == "pairs" else 0
     questions = scored * scorer.questions(references) + named * len(images) + 2 * pairs
     counter = ProgressCounter(progress, questions)
     scores = scorer.score(images, references, counter, about) if scored else None
@@ -61,11 +60,11 @@ def rank(
 
     calibration = None if about else asker.backend.calibration.order(references[0] is not None)
     limits = {"budget": pairs, "top": top_k, "confidence": confidence}
-    outcome = ranking.rank_pairs(len(images), ask, **limits, calibration=calibration)
+    outcome = pair_selection.rank_pairs(len(images), ask, **limits, calibration=calibration)
     counter.finish()
     strengths = outcome.strengths
-    places = ranking.order(strengths, [score.score for score in scores] if scores else None)
-    apart = ranking.told_apart(strengths)
+    places = rank_order.order(strengths, [score.score for score in scores] if scores else None)
+    apart = rank_order.told_apart(strengths)
     bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
     certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
     facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)

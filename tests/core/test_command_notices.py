@@ -41,7 +41,7 @@ def large_reference():
 def test_a_reference_of_another_size_is_fitted_with_a_notice(depictqa, folder, verb):
     shown = {"compare": ["pics/x2.png", "pics/x10.png"], "map": ["pics/x2.png"]}.get(verb, [folder])
     status, out, err = depictqa(verb, *shown, "--reference", large_reference(), "--json")
-    notice = "reference: 180 x 140, judged as a copy of 90 x 70 beside "
+    notice = "reference: 180 x 140, resized to 90 x 70, the size of "
     assert status == 0 and err.count("judged as") == 1 and f"depictqa: notice: {notice}" in err  # one for all of a size
     assert json.loads(out)["notices"][0].startswith(notice)
     assert "judged as" not in depictqa(verb, *shown, "--reference", "pics/x2.png", "--json")[2]
@@ -63,7 +63,7 @@ def test_the_fitted_copy_is_what_is_judged_beside(depictqa, folder, checkpoint):
 def test_limits_that_change_nothing_are_said(depictqa, folder):
     words = ("rank", folder, "--method", "score")
     assert depictqa(*words)[2] == ""
-    notice = "depictqa: notice: --top-k and --budget can only save comparisons; with --method score there are none\n"
+    notice = "depictqa: notice: --top-k and --budget works only with --method pairs\n"
     assert depictqa(*words, "--top-k", "2", "--budget", "3")[2] == notice
     assert depictqa("rank", folder, "--top-k", "2")[2] == ""
 
@@ -71,7 +71,9 @@ def test_limits_that_change_nothing_are_said(depictqa, folder):
 def test_why_there_is_nothing_is_the_true_reason(depictqa, folder):
     Image.new("RGB", (90, 90)).save("square.png")
     status, out, err = depictqa("score", folder, "--reference", "square.png")
-    assert (status, out) == (1, "") and err.splitlines()[-1] == "depictqa: no picture has the shape of the reference"
+    assert (status, out) == (1, "") and err.splitlines()[
+        -1
+    ] == "depictqa: no image has the aspect ratio of the reference"
     assert err.count("another shape") == 3
     assert depictqa("score", folder, "none.png", "--reference", "square.png")[2].endswith(" could be judged\n")
 

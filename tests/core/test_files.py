@@ -1,4 +1,4 @@
-"""Picture files of a command line: read a few at a time, their pixels dropped and read again, changes noticed."""
+"""Image files of a command line: read a few at a time, their pixels dropped and read again, changes noticed."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images import files
-from depictqa_core.images.files import FilePicture, equal_names, left_out_lines, load_pictures, search
+from depictqa_core.images import image_files as files
+from depictqa_core.images.equal_names import equal_names
 from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.images.image_files import FilePicture, load_pictures
+from depictqa_core.images.search import left_out_lines, search
 from depictqa_core.runtime.byte_cache import ByteCache
 
 
@@ -25,7 +27,7 @@ def names(tmp_path):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """An empty cache of three pictures, and the list of files that were decoded."""
+    """An empty cache of three images, and the list of files that were decoded."""
     monkeypatch.setattr(files, "PIXELS", ByteCache(3 * 20 * 30 * 3))
     read = []
     monkeypatch.setattr(files, "as_picture", lambda name: read.append(name) or as_picture(name))
@@ -51,15 +53,15 @@ def test_pixels_are_dropped_and_read_again(names, decoded):
 def test_a_file_that_changes_meanwhile_is_refused(names, decoded):
     pictures = [FilePicture(name) for name in names]
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(names[0])
-    with pytest.raises(ImageError, match="p0.png: was changed while it was judged"):
+    with pytest.raises(ImageError, match="p0.png: was changed during the run"):
         _ = pictures[0].rgb
 
 
 def test_groups_are_bounded_in_number_and_pixels(names, decoded, monkeypatch, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     listed = [*names[:2], str(tmp_path / "broken.png"), *names[2:]]
     groups = list(load_pictures(listed))
-    assert [len(pictures) for pictures, _ in groups] == [2, 2, 2]  # half of three pictures is reached by the second
+    assert [len(pictures) for pictures, _ in groups] == [2, 2, 2]  # half of three images is reached by the second
     assert [p.name for pictures, _ in groups for p in pictures] == names
     assert [f.picture for _, failures in groups for f in failures] == [str(tmp_path / "broken.png")]
     monkeypatch.setattr(files, "AT_ONCE", 1)
@@ -113,7 +115,7 @@ def test_linked_folders_are_searched_once_and_never_in_circles(tree):
     assert found.names == ("p/near.png", "p/a/far.png", "p/z/x.png")
     assert reasons(found) == {
         "p/itself": "is the same folder as p",
-        "p/around": "is a link to a folder around it",
+        "p/around": "is a circular link",
         "p/a_link_to_z": "is the same folder as p/z",
         "p/b": "is the same folder as p/a",
         "p/a/up": "is the same folder as p",
@@ -128,7 +130,7 @@ def test_images_of_other_formats_are_named(tree, name):
     found = search(["p"])
     assert found.names == ("p/1.png",)
     (line,) = left_out_lines(found.left_out)
-    assert line.startswith(f"p: left out: {name} (folders are not searched for this format")
+    assert line.startswith(f"p: left out: {name} (this format is not searched for in folders")
     assert any("notes.txt" in line for line in left_out_lines(found.left_out, expected=True))
     os.remove("p/1.png")
     with pytest.raises(ImageError, match=name):

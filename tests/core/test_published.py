@@ -20,7 +20,7 @@ from depictqa_core.network.vision import prepare
 from depictqa_core.prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout
 from depictqa_core.tasks import setting
 from training.trainer.examples import collate, make_example
-from training.trainer.loader import LivePictures, Shown
+from training.trainer.image_features import ImageFeatures, LiveImages
 
 GOLDEN = json.loads((PARITY / "golden_projector.json").read_text(encoding="utf-8"))
 VALUES = load_file(PARITY / "golden_projector.safetensors")
@@ -37,7 +37,7 @@ def loaded(projector_folder):
 @pytest.fixture(scope="module")
 def features(published_files, loaded):
     """What the vision tower saw in every picture."""
-    live = LivePictures(loaded.model.config, published_files)
+    live = LiveImages(loaded.model.config, published_files)
     with torch.inference_mode():
         return {name: loaded.model.encode([live.show(f"images/{name}.png").content])[0] for name in tiny_set.PICTURES}
 
@@ -118,7 +118,7 @@ def test_greedy_ids_in_one_mixed_batch(loaded, tokens):
 
 def shown(examples, features):
     """What the network sees in the pictures of each example; the projector makes a token of every patch."""
-    return [[Shown(features[name], len(features[name])) for name in example.pictures] for example in examples]
+    return [[ImageFeatures(features[name], len(features[name])) for name in example.pictures] for example in examples]
 
 
 @pytest.mark.parametrize("name", GOLDEN["train"])

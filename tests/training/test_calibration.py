@@ -9,24 +9,16 @@ from scipy.special import log_softmax
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import tasks
-from depictqa_core.calibration import CALIBRATED
+from depictqa_core.calibration import CALIBRATED, Calibration
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
-from depictqa_core.loading.checkpoint import verify_checkpoint
+from depictqa_core.loading.checkpoint_folder import verify_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from training.__main__ import main as command
-from training.evaluation.calibration import (
-    BOUNDS,
-    calibrate,
-    calibrate_all,
-    fit_temperature,
-    fitted,
-    negative_log_likelihood,
-    ranked_sets,
-    store,
-    table,
-)
+from training.evaluation.calibration import calibrate_all, fitted, store, table
+from training.evaluation.order_calibration import ranked_sets
 from training.evaluation.sets import read_set
+from training.evaluation.temperatures import BOUNDS, calibrate, fit_temperature, negative_log_likelihood
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
 TWO = "What are the TWO issues?" + tasks.SHORT_TAIL
@@ -63,7 +55,8 @@ def test_a_question_has_its_own_temperature_and_falls_back_to_setting_and_task()
     config = DepictQAConfig(calibration={"rating": 2.0, "rating_fr": 3.0, "identification_two_nr": 1.5})
 
     def heat(task, question):
-        return [config.temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
+        calibration = Calibration(config.calibration)
+        return [calibration.temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
 
     assert heat(tasks.RATING, WHICH) == [3.0, 2.0]
     assert heat(tasks.RATING, "Which of these TWO is better?") == [3.0, 2.0]
@@ -168,7 +161,7 @@ def test_training_records_and_detailed_ones_are_refused(folder):
 
 @pytest.fixture
 def rated(folder):
-    """Record files of pairs of known order and of pictures of known quality, with and without a reference."""
+    """Record files of pairs of known order and of images of known quality, with and without a reference."""
     rows = {"rating": [], "score": []}
     for n in range(1, 8):
         for reference in (None, "0.png"):
@@ -199,7 +192,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
     only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
     assert sorted(only) == ["score_error_fr", "score_error_nr"]
     assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
-    with pytest.raises(TaskError, match="of use for scores"):
+    with pytest.raises(TaskError, match="usable for scores"):
         calibrate_all(judge, sets[:1], parts=("scores",))
     printed = table(fits)
     assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))
@@ -210,7 +203,10 @@ def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
     fits = calibrate_all(judge, [read_set(rated / f"{n}.json", rated) for n in ("rating", "score")], minimum=5)
     store(rated / "judge", fits)
     stored = load_judge(rated / "judge", "cpu").model.config
-    assert stored.calibration == fitted(fits) and stored.order_calibration(False) == fits["order_nr"].calibration
+    assert (
+        stored.calibration == fitted(fits)
+        and Calibration(stored.calibration).order(False) == fits["order_nr"].calibration
+    )
     verify_checkpoint(rated / "judge")
     left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
     assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one

@@ -18,11 +18,11 @@ from PIL import Image
 from depictqa_core.errors import StorageError
 from training import distortions
 from training.__main__ import main
-from training.dataset.build.plan import Plan, Wanted
-from training.dataset.build.samples import KINDS, sample_store
+from training.dataset.building.plan import Plan, Wanted
+from training.dataset.building.samples import KINDS, sample_store
 from training.dataset.detailed import answer_checks as checks
 from training.dataset.detailed.answer_checks import one_line, problem, stated_winner
-from training.dataset.detailed.answers import answers_file, collect, estimate, kept_answers, pending
+from training.dataset.detailed.collection import answers_file, collect, estimate, kept_answers, pending
 from training.dataset.detailed.requests import Expected, expected, messages, request_text
 from training.dataset.records import descriptions
 from training.dataset.records.fr_to_nr import without_reference
@@ -143,7 +143,7 @@ HIDES = "Catastrophic blur hides the boards"
 @pytest.mark.parametrize(
     "want, text, reason",
     [
-        # a pristine picture, and one that is dark, are called what they are not
+        # a pristine image, and one that is dark, are called what they are not
         (CLEAN, "It is quite blurred and noisy, of poor quality.", checks.FOREIGN_NAMED),
         (CLEAN, "Nothing is wrong with it, yet it is of poor quality.", checks.QUALITY),
         (CLEAN, "It has no people in it and is quite grainy.", checks.FOREIGN_NAMED),
@@ -381,8 +381,8 @@ def test_a_wrong_key_or_a_dead_endpoint_stops_the_run(root):
 
 CODE = """
 import sys
-from training.dataset.detailed.answers import collect, pending
-from training.dataset.build.plan import Plan, Wanted
+from training.dataset.detailed.collection import collect, pending
+from training.dataset.building.plan import Plan, Wanted
 from training.endpoint import Client, Endpoint
 plan = Plan("p", 1, sets={"assessment_single": Wanted(12), "comparison_double": Wanted(6)})
 todo = [one for name in plan.sets for one in pending(plan, sys.argv[1], name)]
@@ -466,7 +466,7 @@ def test_a_full_disk_is_said_to_be_so(root):
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
     try:
         with chat_server(lambda number, request: (200, {}, completion(truthful(request)))) as server:
-            with pytest.raises(StorageError, match="answers.*make room"):
+            with pytest.raises(StorageError, match="answers.*free some space"):
                 collect(todo(root), root, client_of(server), concurrency=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

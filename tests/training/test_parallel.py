@@ -19,17 +19,18 @@ from tiny import make_tiny_checkpoint  # noqa: E402
 
 from depictqa_core.judge import load_judge  # noqa: E402
 from depictqa_core.published import layout  # noqa: E402
+from training.trainer.loop import Loop, Stopped
 from training.trainer.metric_logger import read_log  # noqa: E402
-from training.trainer.network import fresh_delta  # noqa: E402
 from training.trainer.recipe import read_recipe  # noqa: E402
-from training.trainer.train import Loop, Stopped, train  # noqa: E402
+from training.trainer.start_network import fresh_delta  # noqa: E402
+from training.trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "Which ONE? Answer the question using a single word or phrase."
 
 
 def records():
-    """One record of every kind that training on the published layout knows, over pictures of five sizes."""
+    """One record of every kind that training on the published layout knows, over images of five sizes."""
 
     def turns(*said):
         return [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]
@@ -68,7 +69,7 @@ RECIPE = {
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The published set, with records about its pictures."""
+    """The published set, with records about its images."""
     root = tiny_set.write(tmp_path_factory.mktemp("parallel") / "set")
     (root / "records").mkdir()
     (root / "records" / "all.json").write_text(json.dumps(records()))

@@ -1,4 +1,4 @@
-"""Pristine pictures: manifest, checks, near-duplicates, splits, reserved pictures and Qt resource files."""
+"""Pristine images: manifest, checks, near-duplicates, splits, reserved images and Qt resource files."""
 
 import json
 import random
@@ -12,10 +12,9 @@ from PIL import Image
 
 from training.sources import prepare as pictures
 from training.sources import qt_resources
-from training.sources.checks import (
+from training.sources.image_checks import (
     HashIndex,
     difference_hash,
-    hash_distance,
     jpeg_quality,
     measure,
     open_checked,
@@ -27,7 +26,7 @@ RECIPE = pictures.DEFAULT_MANIFEST
 
 
 def scene(seed: int, height: int = 320, width: int = 400) -> Image.Image:
-    """A coloured picture with large shapes and fine texture that passes the checks and differs from seed to seed."""
+    """A coloured image with large shapes and fine texture that passes the checks and differs from seed to seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(20, 236, (7, 9, 3), dtype=np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
@@ -72,6 +71,11 @@ def raw(tmp_path):
     scene(50, 700, 2000).save(folder / "beta" / "wide.png")
     scene(51).save(folder / "beta" / "photo.jpg", quality=95)
     return folder
+
+
+def hash_distance(a: str, b: str) -> int:
+    """Number of differing bits (0..128) of two hashes, without the index."""
+    return (int(a, 16) ^ int(b, 16)).bit_count()
 
 
 def reasons(summary: dict) -> dict[str, str]:
@@ -127,7 +131,7 @@ def test_split_does_not_depend_on_the_other_pictures(raw, tmp_path):
         e["original"]: e["split"] for e in json.loads((tmp_path / "all" / "pictures.json").read_text())["pictures"]
     }
     assert all(after[name] == split for name, split in before.items() if name in after)
-    assert not list((tmp_path / "all").rglob("*view-3*")), "an earlier run's picture is left over"
+    assert not list((tmp_path / "all").rglob("*view-3*")), "an earlier run's image is left over"
 
 
 def test_near_duplicates_keep_the_larger(raw, tmp_path):
@@ -162,7 +166,7 @@ def test_reserved_pictures_never_reach_training(raw, tmp_path):
 
 def test_damaged_and_unfit_files_are_named_and_skipped(raw, tmp_path):
     folder = raw / "alpha"
-    (folder / "broken.jpg").write_bytes(b"not a picture")
+    (folder / "broken.jpg").write_bytes(b"not an image")
     whole = folder / "cut.png"
     scene(60).save(whole)
     whole.write_bytes(whole.read_bytes()[:2000])

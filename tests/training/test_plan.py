@@ -1,4 +1,4 @@
-"""DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad pictures."""
+"""DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad images."""
 
 import json
 import os
@@ -22,14 +22,15 @@ from depictqa_core.errors import StorageError
 from tests.trees import contents
 from training import distortions
 from training.__main__ import main
-from training.dataset.build import measures
-from training.dataset.build.cost import TRIAL, measure
-from training.dataset.build.factory import build_samples, find_split, write_splits
-from training.dataset.build.plan import Plan, PlanError, Wanted, read_plan
-from training.dataset.build.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
-from training.dataset.build.shards import BuildError, Store
-from training.dataset.build.synthesis import SceneError
-from training.dataset.records import labels, questions
+from training.dataset.building import measures
+from training.dataset.building.build_cost import TRIAL, measure
+from training.dataset.building.factory import build_samples, find_split, write_splits
+from training.dataset.building.plan import Plan, PlanError, Wanted, read_plan
+from training.dataset.building.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
+from training.dataset.building.shard import BuildError, Store
+from training.dataset.building.synthesis import SceneError
+from training.dataset.records import labels
+from training.dataset.records import question_templates as questions
 from training.dataset.records.descriptions import named
 from training.dataset.records.format import PUBLISHED_EXCLUDE
 from training.dataset.records.plan_records import write_plan_records
@@ -138,7 +139,7 @@ def test_shipped_plans_have_the_published_counts():
         ("{name: x, seed: 1, drawing: {short: 800}, sets: {rating_single: 3}}", "short must not be above long"),
         ("[" * 9999, "nested more than 64"),
         ("{name: x, seed: 1}", "nothing would be made"),
-        ("{name: x, seed: [", "is no YAML file of settings"),
+        ("{name: x, seed: [", "is not a valid YAML file"),
     ],
 )
 def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, text, said, capsys):
@@ -156,7 +157,7 @@ def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, t
 def test_impossible_numbers_are_refused_before_anything_runs(tmp_path, pictures, what, option, capsys):
     with pytest.raises(SystemExit):
         main(["build", str(pictures), str(tmp_path / "out"), *what, *option])
-    assert f"argument {option[0]}: '{option[1]}' is no whole number from 0" in capsys.readouterr().err
+    assert f"argument {option[0]}: '{option[1]}' is not a whole number from 0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -252,7 +253,7 @@ def test_a_sample_holds_what_its_line_says(pictures, tmp_path, name, cheap_metri
         assert len(line["variants"]) == 1 + KINDS[name].pair
         for one in line["variants"]:
             picture = np.asarray(Image.open(tmp_path / one["image"]))
-            assert picture.shape == reference.shape  # pristine pictures have been resized like the others
+            assert picture.shape == reference.shape  # pristine images have been resized like the others
             error = np.sqrt(np.mean((picture.astype(float) - reference) ** 2))
             assert (error == 0) if not one["distortions"] else (error >= 1)
             assert ("metrics" in one) == ("quality" in one) == (not name.startswith("identification"))
@@ -283,12 +284,12 @@ def test_splits(pictures, tmp_path):
     assert find_split(pictures, "test", tmp_path / "s.json").names == tuple(sorted(listed["test"]))
     write_splits(pictures, tmp_path / "t.json", 3, seed=1)
     assert len(json.loads((tmp_path / "t.json").read_text())["test"]) == 3
-    with pytest.raises(PlanError, match="without pictures"):
+    with pytest.raises(PlanError, match="without images"):
         write_splits(pictures, tmp_path / "u.json", 8, seed=1)
     with pytest.raises(PlanError, match="'validation'"):
         find_split(pictures, "validation", tmp_path / "s.json")
     (tmp_path / "v.json").write_text('{"train": ["gone.png"]}')
-    with pytest.raises(PlanError, match="1 pictures that are not in .*gone.png"):
+    with pytest.raises(PlanError, match="1 images that are not in .*gone.png"):
         find_split(pictures, "train", tmp_path / "v.json")
 
 
@@ -417,8 +418,8 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 CODE = """
 import sys
-from training.dataset.build.factory import build_samples, find_split
-from training.dataset.build.plan import Plan, Wanted
+from training.dataset.building.factory import build_samples, find_split
+from training.dataset.building.plan import Plan, Wanted
 plan = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 print("ready", flush=True)
 build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples=4)
@@ -490,7 +491,7 @@ def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, tmp_pat
     run = subprocess.run(
         [sys.executable, "-c", code, str(pictures), str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
     )
-    assert run.returncode == 1 and "StorageError: cannot write to" in run.stderr and "make room" in run.stderr
+    assert run.returncode == 1 and "StorageError: cannot write to" in run.stderr and "free some space" in run.stderr
     for file in (tmp_path / "out").rglob("*"):
         assert file.is_dir() or file.suffix in (".png", ".json", ".jsonl"), file
         if file.suffix == ".png":
@@ -508,7 +509,7 @@ def test_records_are_never_half_written_either(built, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
     try:
-        with pytest.raises(StorageError, match=r"cannot write to .*records/\w+\.json .*make room"):
+        with pytest.raises(StorageError, match=r"cannot write to .*records/\w+\.json .*free some space"):
             write_plan_records(SMALL, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -523,7 +524,7 @@ def test_other_settings_are_refused_and_more_samples_are_added(pictures, tmp_pat
     more = replace(plan, sets={"identification_single": Wanted(10)})
     assert build_samples(more, sources, tmp_path, shard_samples=4).made == 6  # the short shard is made again
     for changed in (replace(plan, seed=4), replace(plan, drawing=Drawing(pristine=0.5))):
-        with pytest.raises(BuildError, match="begun with other (seed|drawing)"):
+        with pytest.raises(BuildError, match="started with other (seed|drawing)"):
             build_samples(changed, sources, tmp_path, shard_samples=4)
 
 
@@ -562,6 +563,6 @@ def test_command(pictures, tmp_path, capsys):
     assert main(arguments) == 0
     said = capsys.readouterr()
     assert "identification_fr_single.json: 4 records" in said.out
-    assert "pictures were skipped" in said.err and "skipped " in said.err
+    assert "images were skipped" in said.err and "skipped " in said.err
     assert main(["split", str(pictures), str(tmp_path / "s.json"), "--test", "2"]) == 0
     assert "6 train, 2 test" in capsys.readouterr().out

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.trees import contents
-from training.dataset.build.factory import build_samples, find_split
-from training.dataset.build.plan import Plan, Wanted
-from training.dataset.build.shards import ENGINES, BuildError, run_shards
-from training.dataset.build.synthesis import SceneError
+from training.dataset.building.engines import ENGINES, run_shards
+from training.dataset.building.factory import build_samples, find_split
+from training.dataset.building.plan import Plan, Wanted
+from training.dataset.building.shard import BuildError
+from training.dataset.building.synthesis import SceneError
 
 ray = pytest.importorskip("ray")
 PLAN = Plan("identify", 3, sets={"identification_single": Wanted(24)})
@@ -32,7 +33,7 @@ def pictures(tmp_path_factory):
     for number in range(3):
         small = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
         small.resize((320, 240), Image.Resampling.BICUBIC).save(folder / f"p{number}.png")
-    (folder / "cut.png").write_bytes(b"no picture")
+    (folder / "cut.png").write_bytes(b"no image")
     return folder
 
 
@@ -60,8 +61,8 @@ def test_a_worker_killed_midway_loses_and_doubles_nothing(cluster, pictures, tmp
 
 def test_failures_end_the_build_with_their_reason(cluster, pictures, tmp_path):
     for file in pictures.glob("p*.png"):
-        (tmp_path / file.name).write_bytes(b"no picture")
-    with pytest.raises((BuildError, SceneError), match="none of the pictures"):
+        (tmp_path / file.name).write_bytes(b"no image")
+    with pytest.raises((BuildError, SceneError), match="none of the images"):
         build_samples(PLAN, find_split(tmp_path, "train"), tmp_path / "out", 2, "ray", shard_samples=24)
 
 
