@@ -165,10 +165,7 @@ class Backend(ABC):
         """Raise TaskError unless the task is supported."""
         known = self.capabilities.tasks
         if task.name not in known:
-            raise TaskError(
-                f"the task {task.name} is not supported by {self.name}; it supports {', '.join(known)}: use one of"
-                " these, or load another checkpoint"
-            )
+            raise TaskError(f"{self.name} does not support the task {task.name}; it supports {', '.join(known)}")
 
     def require_criterion(self, about: Criterion | None) -> None:
         """Raise TaskError for a user's own criterion or prompt where these are not supported."""

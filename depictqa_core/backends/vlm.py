@@ -287,8 +287,8 @@ class VlmBackend(Backend):
 
     def _damaged(self, images: ImageSet) -> CheckpointError:
         return CheckpointError(
-            f"{_names(images)}: {self.name} gave no finite probabilities: its weights are damaged, or too large for"
-            " half precision (then load it as bfloat16 or float32)"
+            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            " for half precision (then load it as bfloat16 or float32)"
         )
 
 

@@ -144,8 +144,8 @@ class PromptRunner:
 
     def _damaged(self, images: dict[str, Picture]) -> CheckpointError:
         return CheckpointError(
-            f"{_names(images)}: {self.name} gave no finite probabilities: its weights are damaged, or too large for"
-            " half precision (then load it as float32)"
+            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            " for half precision (then load it as float32)"
         )
 
     def _prompts(self, parts, shown: list[dict[str, Picture]], counter: ProgressCounter) -> list:

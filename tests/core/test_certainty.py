@@ -141,11 +141,6 @@ def test_a_damaged_calibration_is_refused(changed):
 
 def test_a_calibration_survives_the_configuration_file():
     config = DepictQAConfig(calibration=json.loads(json.dumps(CALIBRATION)))
-    assert (
-        Calibration(config.calibration).order(False) == OrderCalibration(**ORDER)
-        and Calibration(config.calibration).order(True) is None
-    )
-    assert (
-        Calibration(config.calibration).score(False) == ScoreCalibration(**SCORE)
-        and Calibration(config.calibration).score(True) is None
-    )
+    found = Calibration(config.calibration)
+    assert found.order(False) == OrderCalibration(**ORDER) and found.order(True) is None
+    assert found.score(False) == ScoreCalibration(**SCORE) and found.score(True) is None

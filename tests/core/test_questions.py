@@ -107,7 +107,7 @@ def test_short_questions_of_other_kinds(question, listed):
                 assert said.text in listed and 0 <= said.coverage <= 1 and said.confidence_method == "allowed answers"
             else:
                 assert said.coverage is None and 0 < said.confidence < 1
-        with pytest.raises(TaskError, match="question is not supported by tiny; it supports identification"):
+        with pytest.raises(TaskError, match="does not support the task question; it supports identification"):
             ask(unable)
 
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from trees import ROOT
 
 from depictqa_core.errors import StorageError
 from depictqa_core.storage.appending import append_csv, append_jsonl
 from depictqa_core.storage.file_names import below, file_part, fill, save_png, shortened
 from depictqa_core.storage.files import new_folder, rewriting, write_file
 
-ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
 import sys
 from depictqa_core.storage.appending import append_csv, append_jsonl
