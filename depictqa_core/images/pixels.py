@@ -115,6 +115,8 @@ def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray,
         return np.array(image), label, profile
     if image.mode == "CMYK":
         return (np.array(image.convert("RGB")) if profile is None else to_srgb(np.array(image), profile)), label, None
+    if image.mode == "LAB":  # its numbers are colours by themselves, whatever profile is stored with them
+        return np.array(image.convert("RGB")), label, None
     image = image.convert("LA") if image.mode == "La" else image
     alpha = "A" if transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa") else ""
     return np.array(image.convert(("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha)), label, profile

@@ -28,7 +28,8 @@ class Paragraphs:
     """Wrapped lines of text, ``height`` pixels in total."""
 
     def __init__(self, width: int):
-        self.width, self.lines, self.height = width, [], 0
+        self.width, self.height = width, 0
+        self.lines: list[tuple[int, str, int, str]] = []
 
     def add(self, text: str, size: int, colour: str) -> None:
         for line in wrapped(text, size, self.width, None):
