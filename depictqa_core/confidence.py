@@ -67,11 +67,11 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
 
 
 def brief_confidence(ids: list[int], probabilities: list[float], end: Sequence[int] = ()) -> float | None:
-    """Confidence of a freely written brief answer: the mean probability of its tokens.
+    """Compute the confidence of a freely generated brief answer: the mean probability of its tokens.
 
     Args:
-        ids, probabilities: the written tokens and the probability of each.
-        end: ids that close an answer; everything from their first occurrence on is dropped. None where it already is.
+        ids, probabilities: the generated tokens and the probability of each.
+        end: ids of end tokens; everything from their first occurrence is dropped. None where it already is.
 
     Returns:
         0..1, or None for an empty answer.

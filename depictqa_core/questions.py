@@ -47,7 +47,7 @@ def require_trained(question: str, task: Task, name: str) -> None:
     """Refuse a question that is not one of the training questions of a task.
 
     It is one if it has the same words in the same order; case, punctuation, endings of the plural, the short-answer
-    tail and words that change nothing (articles, "picture" for "image") make no difference.
+    tail and words that change nothing (articles, "image" for "image") make no difference.
 
     Args:
         question: as the user worded it.

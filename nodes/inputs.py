@@ -24,7 +24,6 @@ CRITERION_TOOLTIP = (
     "Judge by this, such as 'sharpness of the eyes'. Needs a vision-language model. Empty: image quality."
 )
 PROMPT_TOOLTIP = "Judge how well the images show this. Needs a vision-language model. Empty: image quality."
-NAMES_TOOLTIP = "Optional: what to call the pictures in tables, reports and errors, such as their file names; one each."
 NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 

@@ -156,12 +156,12 @@ def read_yaml(
     if wrong := next(filter(None, map(_wrong, _values(content, ""))), None):
         raise error(f"{where}: {wrong}; {remedy}")
     if not isinstance(content, dict):
-        raise error(f"{where} is not a valid recipe file: it must have keys and values, not {describe(content)}")
+        raise error(f"{where} is not a file of settings: it must hold keys and values, not {describe(content)}")
     return content
 
 
 class _Strict(_Loader):
-    """A safe loader that refuses a key that stands twice, and keys that are no text."""
+    """A safe loader that rejects duplicate keys and keys that are not text."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()

@@ -65,7 +65,7 @@ class DepictQAConfig(PretrainedConfig):
         settings = {key: getattr(self, key) for key in CONFIG if hasattr(self, key)}
         if wrong := config_problem({**settings, "lora": kwargs.get("lora")}):
             raise ValueError(wrong)
-        Calibration(self.calibration)  # a damaged one is noticed now
+        Calibration(self.calibration)  # find a damaged one now
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
 

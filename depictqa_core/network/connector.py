@@ -32,7 +32,7 @@ class Connector(nn.Module):
         raise NotImplementedError
 
     def token_count(self, pooled: torch.Tensor) -> int:
-        """How many language-model tokens one image's pooled features become."""
+        """Return the number of language model tokens of one image's pooled features."""
         raise NotImplementedError
 
 

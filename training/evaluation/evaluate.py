@@ -57,7 +57,7 @@ def evaluate(
 
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
-    """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
+    """Return the judge's answers to a test set, in the order of its records; see ``evaluate``."""
     depends = {**judge.backend.identity(), "preprocessing": PREPROCESSING, "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
     answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)

@@ -185,7 +185,7 @@ def test_a_comparison_counts_with_the_probability_that_rank_gives_the_order():
 
 
 def test_a_judge_that_errs_gives_calibrated_shares():
-    """Where its probabilities are too sure, the calibrated share is that of the pictures that are really better."""
+    """Where its probabilities are too sure, the calibrated share is that of the images that are really better."""
     rng, groups = np.random.default_rng(5), 400
     labels = ["a"] * groups + ["b"] * groups
     gaps = rng.normal(1.5, 2, groups)  # what the judge sees, in logits
