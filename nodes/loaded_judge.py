@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
 
 import comfy.model_patcher
 import comfy.utils
@@ -12,7 +11,6 @@ from comfy import model_management
 from ..depictqa_core.confidence import coverage_notices
 from ..depictqa_core.engine.engine import ANSWER_BYTES
 from ..depictqa_core.images.image import Picture
-from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
 
 KEPT_ANSWERS = 32
@@ -29,9 +27,7 @@ class Answers:
     """
 
     def __init__(self):
-        self.calls: OrderedDict[Hashable, Any] = OrderedDict()
-        self.questions = ByteCache(ANSWER_BYTES)
-        self.facts: tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]] | None = None
+        self.calls, self.questions, self.facts = OrderedDict(), ByteCache(ANSWER_BYTES), None
 
 
 _answers: OrderedDict[Hashable, Answers] = OrderedDict()
@@ -65,7 +61,7 @@ class LoadedJudge:
 
     def __init__(
         self,
-        read: Callable[[], Judge],
+        read: Callable[[], object],
         load_device: torch.device,
         offload_device: torch.device,
         keep: bool = True,
@@ -81,8 +77,7 @@ class LoadedJudge:
         """
         self._read, self._keep = read, keep
         self._devices = {"load_device": load_device, "offload_device": offload_device}
-        self._judge: Judge | None = None
-        self._patcher: comfy.model_patcher.ModelPatcher | None = None
+        self._judge = self._patcher = None
         self._answers = answers = answers or Answers()
         if answers.facts is None:
             judge = self.judge
@@ -93,12 +88,10 @@ class LoadedJudge:
     def judge(self):
         """The ``depictqa_core`` judge; loaded again if it was unloaded."""
         if self._judge is None:
-            self._judge = judge = self._read()
-            network = judge.model
-            if network is not None:
-                for layer in _layers(network.eval()):
-                    layer.register_forward_pre_hook(_stop_on_cancel)
-                self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(network), **self._devices)
+            self._judge = self._read()
+            for layer in _layers(self._judge.model.eval()):
+                layer.register_forward_pre_hook(_stop_on_cancel)
+            self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(self._judge.model), **self._devices)
         return self._judge
 
     def ask(self, verb: str, *pictures, on_text: Callable[[int, str], None] | None = None, **options):
@@ -142,8 +135,7 @@ class LoadedJudge:
             if loaded.model is self._patcher:
                 loaded.model_unload()
                 del model_management.current_loaded_models[index]
-        self._judge: Judge | None = None
-        self._patcher: comfy.model_patcher.ModelPatcher | None = None
+        self._judge = self._patcher = None
         model_management.soft_empty_cache()
 
 

@@ -54,7 +54,7 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
         yield image, notices
 
 
-def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _add_coded_profile(image: Image.Image, stream: io.BufferedReader, notices: list[str]) -> None:
     """Add the profile of an AVIF image's code points (a box ``colr`` of type ``nclx``), which Pillow ignores."""
     place = stream.tell()
     stream.seek(0)
