@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from . import tasks
 from .calibration import CALIBRATED, SELF_CONSISTENCY, ScoreCalibration, expected_points, judged_by_itself
+from .confidence import certainty_at
 from .images.references import identical
 from .ranking.anchors import Placement
 from .results import TIE, Comparison, Description, Identification, LabelProbability, Score
@@ -55,6 +56,7 @@ def identification(
     ordered = sorted(mass.items(), key=lambda item: -item[1])
     labels = tasks.parse_labels(options[best]) or ()
     probabilities = tuple(LabelProbability(*item) for item in ordered)
+    certainty = certainty_at(coverage, certainty)
     return Identification(
         name, labels, options[best], probabilities, float(row[best]), coverage=coverage, certainty=certainty
     )
@@ -90,10 +92,11 @@ def flawless(found: Score) -> Score:
 
 
 def _score(name, mean, spread, levels, method, coverage, calibration) -> Score:
-    calibrated = calibration is not None and calibration.method == method
-    confidence, low, high = calibration.judged(levels, mean) if calibrated else judged_by_itself(levels, mean)
+    known = calibration is not None and calibration.method == method
+    certainty = certainty_at(coverage, CALIBRATED if known else SELF_CONSISTENCY)
+    judged = calibration.judged if certainty == CALIBRATED else judged_by_itself
+    confidence, low, high = judged(levels, mean)
     levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    certainty = CALIBRATED if calibrated else SELF_CONSISTENCY
     return Score(name, mean, spread, confidence, levels, low, high, method, coverage, certainty)
 
 
@@ -114,7 +117,7 @@ def comparison(
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
-    confidence = max(probability, 1 - probability)
+    confidence, certainty = max(probability, 1 - probability), certainty_at(coverage, certainty)
     return Comparison(
         name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, coverage, certainty
     )

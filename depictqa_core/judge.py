@@ -11,7 +11,7 @@ from . import answers, questions, tasks
 from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .checks import check
 from .claims import Facts, Seen
-from .confidence import brief_confidence, detailed_confidence, lowest
+from .confidence import brief_confidence, detailed_confidence, least_certainty, lowest
 from .engine.engine import Chosen, Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
 from .images.image import Picture, as_picture, as_pictures
@@ -177,7 +177,7 @@ class Judge:
 
         Args:
             question: another wording of the question. A checkpoint that takes free questions answers what is asked for,
-                also in one word (``tasks.QUESTION``); others take only other words for the same
+                also in one word (``tasks.QUESTION``); others take only their training questions
                 (``questions.require_trained``).
             count: how many distortions are named, as in ``identify``: a checkpoint whose descriptions open with their
                 names (``names_first``) names exactly what ``identify`` names; others decide for themselves (None).
@@ -303,7 +303,8 @@ class Judge:
         found = self._identified(1, list(zip(pictures, references)), report) if named else None
         if method == "score":
             facts = (scores, found, "score", [])
-            return assembly.assemble(pictures, *assembly.order_by_score(scores), *facts, certainty=scores[0].certainty)
+            least = least_certainty(score.certainty for score in scores)
+            return assembly.assemble(pictures, *assembly.order_by_score(scores), *facts, certainty=least)
         asked: list[Comparison] = []
         beginnings = self.engine.beginnings()  # every image comes again in later rounds
 
@@ -323,7 +324,7 @@ class Judge:
         apart = rank_order.told_apart(strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
         certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
-        facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
+        facts = (scores, found, "pairs", asked, outcome.pairs, pairs, outcome.stopped, certainty)
         return assembly.assemble(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
@@ -345,6 +346,9 @@ class Judge:
 
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
+
+        Raises:
+            TaskError: the checkpoint does not support the task, or not this question (``questions.require_trained``).
         """
         check(task=task, question=question, progress=progress)
         if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
@@ -352,6 +356,7 @@ class Judge:
         asked = [
             tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
         ]
+        self.require_supported(task, question)
         report = Counter(progress, len(asked))
         if task.brief:
             return tasks.answers(task, question), self.engine.choose(task, question, asked, report).probabilities
@@ -380,8 +385,8 @@ class Judge:
     def _worded(self, question: str | None, task: Task) -> str | None:
         """The user's wording of a question, None for none; raises TaskError if the checkpoint does not support it."""
         question = (question or "").strip() or None
-        if question and not self.model.config.free_questions:
-            questions.require_trained(question, task, self.engine.name)
+        if question:
+            self._require_known(task, question)
         if question and task is RATING:
             if tasks.task_of(task.ask(question), True) is not RATING:
                 raise TaskError(
@@ -390,6 +395,15 @@ class Judge:
                 )
             questions.require_better(question)
         return question
+
+    def require_supported(self, task: Task, question: str) -> None:
+        """Raise TaskError if the checkpoint does not support a task, or a question of it (``questions``)."""
+        self.engine.require(task)
+        self._require_known(task, question)
+
+    def _require_known(self, task: Task, question: str) -> None:
+        if not self.model.config.free_questions:
+            questions.require_trained(question, task, self.engine.name)
 
     def _inputs(self, pictures, reference) -> tuple[list[Picture], list[Picture | None]]:
         pictures = as_pictures(pictures)

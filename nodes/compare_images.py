@@ -1,18 +1,9 @@
-"""The node that tells which of two pictures is better."""
+"""The node that compares two images."""
 
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from .inputs import (
-    flatten,
-    model_input,
-    one,
-    readable_errors,
-    repeat,
-    schema,
-    to_pictures,
-    to_reference,
-)
+from .inputs import flatten, model_input, one, readable_errors, repeat, schema, to_pictures, to_reference
 from .ui import Table, node_output, percent, report, report_output
 
 
@@ -46,7 +37,7 @@ class CompareImages(io.ComfyNode):
                     multiline=True,
                     tooltip=(
                         "Your own wording of the question which image is better. Empty: the default "
-                        "question. The bundled model supports only words from its training questions."
+                        "question. The bundled model supports only its training questions."
                     ),
                 ),
                 io.Image.Input(

@@ -1,4 +1,4 @@
-"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
+"""The node that compares models, LoRAs, samplers or prompts by their images."""
 
 from collections import Counter
 
@@ -10,15 +10,7 @@ from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
-from .inputs import (
-    flatten,
-    model_input,
-    one,
-    readable_errors,
-    schema,
-    to_pictures,
-    to_reference,
-)
+from .inputs import flatten, model_input, one, readable_errors, schema, to_pictures, to_reference
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -103,7 +95,7 @@ class CompareModels(io.ComfyNode):
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
             answers = model.ask("compare_many", asked, references)
-            board = leaderboard(labels, pairs, answers)
+            board = leaderboard(labels, pairs, answers, calibration=model.order_calibration(references is not None))
         notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [

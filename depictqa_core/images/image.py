@@ -78,7 +78,7 @@ def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source: ImageLike, name: str = "picture") -> Picture:
+def as_picture(source: ImageLike, name: str = "image") -> Picture:
     """Check one image and convert it to 8-bit RGB.
 
     Args:
@@ -110,11 +110,11 @@ def as_picture(source: ImageLike, name: str = "picture") -> Picture:
         raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
+        return _load(path, f"{name} ({path})", path.name if name == "image" else name)
     return _checked(planes[0], name)
 
 
-def as_pictures(source: ImagesLike, name: str = "pictures") -> list[Picture]:
+def as_pictures(source: ImagesLike, name: str = "images") -> list[Picture]:
     """Check one or many images.
 
     Args:

@@ -12,7 +12,7 @@ from ..errors import ImageError, quoted
 from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .pillow import MAX_PIXELS
 
-# Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
+# Bicubic interpolation of a 0..1 image overshoots by at most 0.45; -1..1 and 0..255 images exceed this.
 FLOAT_TOLERANCE = 0.5
 
 
@@ -71,8 +71,8 @@ def rgb_of_pil(image: Image.Image, label: str) -> tuple[np.ndarray, tuple[str, .
     check_size(image.height, image.width, label)
     try:
         image.load()
-        check_size(image.height, image.width, label)  # what is in an icon may be larger than the icon says
-        with contextlib.suppress(Exception):  # an orientation that nobody can read turns nothing
+        check_size(image.height, image.width, label)  # the image in an icon may be larger than the header says
+        with contextlib.suppress(Exception):  # an invalid orientation is ignored
             image = ImageOps.exif_transpose(image)
         profile, notices = image.info.get("icc_profile"), []
         if "icc_profile" in image.info and not profile:
@@ -115,6 +115,8 @@ def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray,
         return np.array(image), label, profile
     if image.mode == "CMYK":
         return (np.array(image.convert("RGB")) if profile is None else to_srgb(np.array(image), profile)), label, None
+    if image.mode == "LAB":  # its numbers are colours by themselves, whatever profile is stored with them
+        return np.array(image.convert("RGB")), label, None
     image = image.convert("LA") if image.mode == "La" else image
     alpha = "A" if transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa") else ""
     return np.array(image.convert(("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha)), label, profile

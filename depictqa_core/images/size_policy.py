@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from .image import Picture
+
 if TYPE_CHECKING:
     import torch
-
-from .image import Picture
 
 
 @dataclass(frozen=True)

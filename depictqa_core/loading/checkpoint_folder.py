@@ -131,7 +131,7 @@ def supported(folder: str | Path | None) -> str:
     """Describe the questions that a checkpoint supports, in words."""
     config = read_folder_json(checkpoint_folder(folder) / "config.json")
     names = config.get("tasks") or ("identification", "assessment", "rating", "comparison")
-    own = "in any words" if config.get("free_questions", True) else "only in the words of its training questions"
+    own = "in any words" if config.get("free_questions", True) else "only as worded in training"
     scores = "; scores by comparison, as its preferences are personal" if config.get("personal") else ""
     return f"{', '.join(map(str, names))}; own questions {own}{scores}"
 

@@ -28,7 +28,7 @@ class DepictQAConfig(PretrainedConfig):
         names_first: whether assessments start with the names of the distortions, spelled as in the brief answer; then
             identification decides this prefix, so that both answers have the same names. Comparisons then start with
             the distortions of each image, in the same way.
-        free_questions: whether assessments and ratings accept any wording; False accepts only words of the training
+        free_questions: whether assessments and ratings accept any wording; False accepts only the training
             questions (``questions.require_trained``). Short questions of other kinds are a separate task, "question" in
             ``tasks``.
         personal: whether ratings follow one person's preferences; then scores are computed by comparison with anchors,

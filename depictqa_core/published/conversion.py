@@ -6,7 +6,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..network.config import DepictQAConfig
-from . import layout as layout
+from . import layout
 from .layout import Abstractor, Clip, Delta, Language, Table
 
 FULL_SIZE = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32} | {
@@ -27,7 +27,7 @@ class Conversion:
         self.written_delta = {name: e for name, e in self.delta.items() if not (merge and ".lora_" in name)}
 
     def targets(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor of our network, and its shape."""
+        """Return the shape of every tensor of our network by name."""
         entries = [*self.clip.values(), *self.language.values(), *self.written_delta.values()]
         return {target: entry.target_shape for entry in entries for target in entry.targets}
 

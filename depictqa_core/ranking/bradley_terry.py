@@ -10,11 +10,11 @@ import numpy as np
 
 from ..calibration import OrderCalibration
 
-# Standard deviation of the Gaussian prior on every strength, in logits: wide enough to pull a strength of 3 by little,
-# narrow enough that items which win always, or were never asked, have finite strengths and honest, wide intervals.
+# Standard deviation of the Gaussian prior on every strength, in logits: wide enough to change a strength of 3 only
+# slightly, narrow enough that items that always win, or were never compared, have finite strengths and wide intervals.
 PRIOR = 5.0
-# Weight that one answer is believed to have before answers can be checked against each other. Two items compared only
-# once, with the answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
+# Prior weight of one answer, before answers can be checked against each other. Two items compared only once, with the
+# answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
 PRIOR_WEIGHT = 4.0
 _Z95 = 1.959963984540054
 
@@ -135,6 +135,18 @@ def bradley_terry(
     covariance = covariance - covariance.mean(0)
     covariance = covariance - covariance.mean(1, keepdims=True)
     return Strengths(values - values.mean(), (covariance + covariance.T) / 2, mean_weight, answers, calibration)
+
+
+def pair_probability(answer: float, calibration: OrderCalibration | None) -> float:
+    """Probability that the first of two items is truly better, from one answer about them, as ``rank_pairs`` has it.
+
+    Args:
+        answer: 0..1, the judge's probability that the first one is better.
+        calibration: of the judge; without one the answer is all that is known, and returned.
+    """
+    if calibration is None:
+        return answer
+    return bradley_terry(2, [(0, 1)], [answer], calibration.weight, calibration=calibration).probability(0, 1)
 
 
 def estimate_weight(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from depictqa_core.engine.engine import Chosen
 from depictqa_core.images.image import as_picture, as_pictures
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
@@ -59,3 +60,14 @@ def alike(a, b, tolerance=1e-4):
     if not isinstance(a, float):
         return a == b
     return a == pytest.approx(b, rel=1e-5, abs=tolerance if abs(a) <= 1 else 10 * tolerance)
+
+
+def give_coverage(monkeypatch, judge, coverage):
+    """Let all answers of a judge of random weights have this coverage."""
+    choose = judge.engine.choose
+
+    def covered(*asked, **options):
+        rows = choose(*asked, **options).probabilities
+        return Chosen(rows, np.full(len(rows), coverage))
+
+    monkeypatch.setattr(judge.engine, "choose", covered)
