@@ -58,7 +58,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs."""
-    model = _Parser(add_help=False)
+    model = _VerbParser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
         "--checkpoint",
@@ -112,10 +112,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out of all outputs"
     )
 
-    reference = _Parser(add_help=False)
+    reference = _VerbParser(add_help=False)
     reference.add_argument("--reference", metavar="IMAGE", help="the undistorted original")
 
-    inputs = _Parser(add_help=False)
+    inputs = _VerbParser(add_help=False)
     inputs.add_argument("pictures", nargs="+", metavar="IMAGE", help="image files and folders of images")
     inputs.add_argument("--recursive", action="store_true", help="also search subfolders")
 
@@ -125,14 +125,14 @@ def build_parser() -> argparse.ArgumentParser:
     shared = [inputs, reference, model, output, rows]
     each = [*shared, sure]
 
-    verb = verbs.add_parser("identify", help="name the distortions of each image", **each)
+    verb = verbs.add_parser("identify", help="name the distortions of each image", parents=each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
 
-    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", **each)
+    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", parents=each)
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    verb = verbs.add_parser("score", help="score each image from 0 to 100", **each)
+    verb = verbs.add_parser("score", help="score each image from 0 to 100", parents=each)
 
     more = "The rank of an image is 1 + the number of significantly better images (95 % certainty)."
     verb = verbs.add_parser("rank", help="sort images from best to worst", epilog=more, parents=shared)
