@@ -113,7 +113,7 @@ def certainty(judge: Judge, root: Path, records: Path) -> dict:
             "minimum confidence": by_minimum(confidences, errors <= WITHIN, **{"mean error": errors}),
         }
     for name, some in ranked_sets(judge, sets["rating"]).items():
-        stated, right = stated_orders(some, judge.model.config.order_calibration(name.endswith("fr")))
+        stated, right = stated_orders(some, judge.backend.calibration.order(name.endswith("fr")))
         found[name] = {"count": len(stated), "by stated certainty": {}}
         for low, high in zip(STATED, STATED[1:]):
             chosen = (stated >= low) & ((stated < high) | (high == 1))

@@ -1,4 +1,4 @@
-"""From probabilities to answers: what the model finds probable becomes the results that people read."""
+"""Turns probabilities into results: Identification, Score, Comparison and Description."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ IDENTICAL = "The image is identical to the reference: it has no distortion, and 
 
 
 def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list[float] | None:
-    """The probabilities of the answers where no network need be asked: an image that equals its reference is the best.
+    """Return the probabilities where no network is needed: an image that equals its reference is the best.
 
     Args:
         options: the allowed answers.
         pictures: (A, reference) or (A, B, reference); the reference may be None.
 
     Returns:
-        None where nothing is decided so.
+        None where the network must answer.
     """
     *judged, reference = pictures
     equal = [identical(picture, reference) for picture in judged]
@@ -69,7 +69,7 @@ def graded(found: Identification, grades: dict[str, tuple[float, float]]) -> Ide
     return replace(found, severities=severities, severity_coverage=coverage)
 
 
-def score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:
+def level_score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:
     """A Score from the probabilities of the five rating levels, best level first, and their coverage."""
     mean = expected_points(row)
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
@@ -79,7 +79,7 @@ def score(name: str, row, coverage: float | None = None, calibration: ScoreCalib
 def anchored_score(
     name: str, placement: Placement, coverage: float | None = None, calibration: ScoreCalibration | None = None
 ) -> Score:
-    """A Score from where an image stands among anchors, and the coverage of its comparisons."""
+    """A Score from the place of an image among anchors, and the coverage of its comparisons."""
     found = _score(name, placement.mean, placement.deviation, placement.levels, "anchors", coverage, calibration)
     if found.certainty == CALIBRATED:
         return found
@@ -111,8 +111,7 @@ def comparison(
 ) -> Comparison:
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
-    It is a tie unless both orders name the same winner: one that changes with the order of asking tells of the order,
-    not of the images.
+    It is a tie unless both orders name the same winner: a winner that changes with the order is position bias.
     """
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0

@@ -1,9 +1,9 @@
-"""Keeps free text in agreement with the closed answers: what a text claims about winner, level, distortions and grades.
+"""Finds what a text claims about winner, level, distortions and grades, and corrects what contradicts closed answers.
 
-A closed answer (``Facts``) is exact and calibrated, a text is what the model happens to write. Where a word of the text
-contradicts a fact, ``contradiction`` says which word must stand there instead, so that the model can go on from that
-word. What still contradicts is taken out by ``settle``, and the fact is stated in its place. A claim that is worded in
-a way which is not known here is left alone.
+A closed answer (``Facts``) is exact and calibrated, a text is what the model writes word by word. Where a word of the
+text contradicts a fact, ``contradiction`` gives the word that belongs there instead, from which the model can continue.
+``settle`` removes what still contradicts, and states the fact in its place. Claims in wordings that the patterns below
+do not cover are left alone.
 """
 
 import re
@@ -97,7 +97,7 @@ class Contradiction:
 
     Attributes:
         start, stop: where they are in the text.
-        word: what must stand there; None where no words will do.
+        word: what belongs there instead; None where no words fit.
         probability: 0..1, that of the fact.
     """
 
@@ -129,7 +129,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a text must agree with; None is not known, and the text is free to say anything about it.
+    """What a text must agree with; where a fact is None the text may claim anything.
 
     Attributes:
         winner: "A", "B" or "tie".
@@ -156,7 +156,7 @@ class Facts:
         return min(self._all(text), key=lambda found: found.start, default=None)
 
     def settle(self, text: str) -> str:
-        """Take out every clause that contradicts a fact; a verdict that the text then lacks is stated at its end."""
+        """Remove every clause that contradicts a fact; a verdict that the text then lacks is stated at its end."""
         lacks_names = any(self._wrong_names(text))
         while found := self.contradiction(text):
             start, stop = _clause(text, found.start)
@@ -200,8 +200,8 @@ class Facts:
     def _wrong_grades(self, text: str) -> Iterator[Contradiction]:
         """Grade words of the first sentence, one for each label in their order, as descriptions of ours have them.
 
-        What must stand there is the rest of the sentence, all of its grades right: a model that learned to grade two
-        distortions in fewer words would not find the way back from one of the others.
+        The correction is the rest of the sentence with all of its grades right: a model that learned to grade two
+        distortions in fewer words does not continue well from one corrected word.
         """
         if self.seen is None or not self.seen.grades:
             return
@@ -210,11 +210,11 @@ class Facts:
         said = [found[0].lower() for found in _GRADE.finditer(first)]
         if len(said) == len(self.seen.grades) and tuple(_labels(first)) == self.seen.labels:
             right = iter(self.seen.grades)
-            mended = _GRADE.sub(lambda found: next(right), first)
+            corrected = _GRADE.sub(lambda found: next(right), first)
             if said != list(self.seen.grades):
-                start = next(i for i, (a, b) in enumerate(zip(first, mended)) if a != b)
+                start = next(i for i, (a, b) in enumerate(zip(first, corrected)) if a != b)
                 start = next(found.start() for found in _GRADE.finditer(first) if found.end() > start)
-                yield Contradiction(start, len(first), mended[start:], self.seen.probability)
+                yield Contradiction(start, len(first), corrected[start:], self.seen.probability)
 
     def _wrong_names(self, text: str) -> Iterator[Contradiction]:
         """Names of distortions alone where none was found or only others, and praise where some were found."""
@@ -230,7 +230,7 @@ class Facts:
     def _wrong_damage(self, text: str) -> Iterator[Contradiction]:
         """Reasons that call an image of a pair damaged where nothing was found in it, or undamaged where something was.
 
-        No other words do in their place: a model that sees no damage of the loser has no reason that it could name.
+        Other words do not help: a model that sees no damage of the loser has no reason that it could name.
         """
         if self.pair is None:
             return

@@ -4,7 +4,7 @@ Source: facts, section 4 (DepictQA-Wild, "confidence estimation via key tokens")
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -66,17 +66,17 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
     ]
 
 
-def brief_confidence(ids: list[int], probabilities: list[float], end: list[int]) -> float | None:
-    """Compute the confidence of a freely generated brief answer: the mean probability of its tokens.
+def brief_confidence(ids: list[int], probabilities: list[float], end: Sequence[int] = ()) -> float | None:
+    """Confidence of a freely written brief answer: the mean probability of its tokens.
 
     Args:
-        ids, probabilities: the generated tokens and the probability of each.
-        end: ids of end tokens; everything from their first occurrence is dropped.
+        ids, probabilities: the written tokens and the probability of each.
+        end: ids that close an answer; everything from their first occurrence on is dropped. None where it already is.
 
     Returns:
         0..1, or None for an empty answer.
     """
-    stop = next((i for i in range(len(ids)) if ids[i : i + len(end)] == end), len(ids))
+    stop = next((i for i in range(len(ids)) if end and ids[i : i + len(end)] == end), len(ids))
     return float(np.mean(probabilities[:stop])) if stop else None
 
 

@@ -1,4 +1,4 @@
-"""One function lays out the text segments and image slots of a question; training and inference both use it.
+"""Lays out the text segments and image slots of a question, for training and inference alike.
 
 Source: facts of the published template (DepictQA-Wild): the spaces, newlines and the ``</s>`` separators below are part
 of what the published checkpoints were trained on. Each text segment is tokenised on its own.
@@ -67,7 +67,7 @@ def description_layout(question: str) -> list[str | Slot]:
 
 
 def next_turn(question: str) -> str:
-    """A further question of a conversation; it stands directly behind the end of the answer before (facts 1.6)."""
+    """A further question of a conversation; it follows the end of the answer before without a gap (facts 1.6)."""
     return USER + question + ASSISTANT
 
 

@@ -153,6 +153,35 @@ class Comparison(_Result):
 
 
 @dataclass(frozen=True)
+class Check(_Result):
+    """The answer to a user's own question about one image, out of the user's own answers.
+
+    Attributes:
+        picture: name of the image.
+        question: as the user worded it.
+        answer: the most probable answer.
+        probabilities: all answers in the order in which they were given; they sum to 1.
+        confidence: 0..1, the probability of ``answer``. It is not calibrated: nothing was measured about own questions.
+        coverage, certainty: as in ``Identification``.
+        passed: whether the answer that was asked for has at least the probability that was asked for; None where no
+            answer was.
+    """
+
+    picture: str
+    question: str
+    answer: str
+    probabilities: tuple[LabelProbability, ...]
+    confidence: float
+    coverage: float | None = None
+    certainty: str = SELF_CONSISTENCY
+    passed: bool | None = None
+
+    def probability(self, answer: str) -> float:
+        """Return the probability of one of the answers."""
+        return next(one.probability for one in self.probabilities if one.label == answer)
+
+
+@dataclass(frozen=True)
 class RankedPicture(_Result):
     """One place of a ranking.
 

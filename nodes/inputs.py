@@ -20,6 +20,11 @@ REFERENCE_TOOLTIP = (
     "Optional: the undistorted original. One image for all, or one per image in the same order. "
     "Leave it unlinked to judge without a reference."
 )
+CRITERION_TOOLTIP = (
+    "Judge by this, such as 'sharpness of the eyes'. Needs a vision-language model. Empty: image quality."
+)
+PROMPT_TOOLTIP = "Judge how well the images show this. Needs a vision-language model. Empty: image quality."
+NAMES_TOOLTIP = "Optional: what to call the pictures in tables, reports and errors, such as their file names; one each."
 NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 
@@ -65,6 +70,21 @@ def reference_input() -> io.Image.Input:
 def names_input() -> io.String.Input:
     """Return the optional input ``names`` with the names of the images."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
+
+
+def criterion_inputs() -> list:
+    """The optional inputs ``criterion`` and ``prompt``: what images are judged by in place of their quality."""
+    return [
+        io.String.Input("criterion", default="", optional=True, tooltip=CRITERION_TOOLTIP),
+        io.String.Input("prompt", default="", multiline=True, optional=True, tooltip=PROMPT_TOOLTIP),
+    ]
+
+
+def criterion_options(criterion, prompt) -> dict[str, str]:
+    """The values of ``criterion_inputs`` as arguments of the judge; empty ones are left out."""
+    given = {"criterion": criterion, "prompt": prompt}
+    texts = {name: (one(value) or "").strip() for name, value in given.items() if value}
+    return {name: text for name, text in texts.items() if text}
 
 
 def to_pictures(

@@ -9,8 +9,8 @@ import comfy.utils
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.confidence import coverage_notices
-from ..depictqa_core.engine.engine import ANSWER_BYTES
 from ..depictqa_core.images.image import Picture
 from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
@@ -86,9 +86,9 @@ class LoadedJudge:
         self._answers = answers = answers or Answers()
         if answers.facts is None:
             judge = self.judge
-            config = judge.model.config
-            orders = {reference: config.order_calibration(reference) for reference in (False, True)}
-            answers.facts = judge.info, tuple(config.tasks), tuple(judge.notices), orders
+            known = judge.backend.calibration
+            orders = {reference: known.order(reference) for reference in (False, True)}
+            answers.facts = judge.info, judge.backend.capabilities.tasks, tuple(judge.notices), orders
         self.info, self.tasks, self.notices, self._orders = answers.facts
 
     @property

@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="checkpoint folder, or 'bundled' for depictqa-mini (default)",
+        help="folder of a checkpoint or of a vision-language model, or 'bundled' for depictqa-mini (default)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)
@@ -115,6 +115,12 @@ def build_parser() -> argparse.ArgumentParser:
     reference = _VerbParser(add_help=False)
     reference.add_argument("--reference", metavar="IMAGE", help="the undistorted original")
 
+    criterion = _VerbParser(add_help=False)
+    group = criterion.add_argument_group("criterion", "instead of image quality; needs a vision-language model")
+    group = group.add_mutually_exclusive_group()
+    group.add_argument("--criterion", metavar="TEXT", help="what to judge by, such as 'sharpness of the eyes'")
+    group.add_argument("--prompt", metavar="TEXT", help="judge how well the images show this")
+
     inputs = _VerbParser(add_help=False)
     inputs.add_argument("pictures", nargs="+", metavar="IMAGE", help="image files and folders of images")
     inputs.add_argument("--recursive", action="store_true", help="also search subfolders")
@@ -132,10 +138,21 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    verb = verbs.add_parser("score", help="score each image from 0 to 100", parents=each)
+    own = [*each, criterion]
+    verb = verbs.add_parser("score", help="score each image from 0 to 100", parents=own)
+
+    verb = verbs.add_parser("check", help="ask your own question about each image", parents=each)
+    verb.add_argument("--question", required=True, help="such as 'Are the hands anatomically correct?'")
+    verb.add_argument(
+        "--answers", type=_answers, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"
+    )
+    verb.add_argument("--accept", metavar="ANSWER", help="images with this answer pass")
+    verb.add_argument(
+        "--threshold", type=_share, default=0.5, metavar="X", help="minimum probability of that answer (default: 0.5)"
+    )
 
     more = "The rank of an image is 1 + the number of significantly better images (95 % certainty)."
-    verb = verbs.add_parser("rank", help="sort images from best to worst", epilog=more, parents=shared)
+    verb = verbs.add_parser("rank", help="sort images from best to worst", epilog=more, parents=[*shared, criterion])
     verb.add_argument(
         "--method", default="pairs", choices=("pairs", "score"), help="default: pairs (more precise, slower)"
     )
@@ -150,7 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write an image sheet (.png, .jpg or .webp)")
 
-    common = [reference, model, output, rows]
+    common = [reference, model, output, rows, criterion]
     verb = verbs.add_parser("compare", help="compare two images: which one is better", parents=common)
     verb.add_argument("a", metavar="A", help="an image")
     verb.add_argument("b", metavar="B", help="another image")
@@ -222,6 +239,10 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
     return value
+
+
+def _answers(text: str) -> tuple[str, ...]:
+    return tuple(answer.strip() for answer in text.split(","))
 
 
 def _count(text: str) -> int:

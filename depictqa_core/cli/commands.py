@@ -12,7 +12,7 @@ from ..runtime.stopping import interrupted_by_signals
 from ..runtime.streams import library_messages
 from .arguments import parse
 from .checkpoints import import_weights, info
-from .judging import compare, describe, identify, map_tiles, rank, score
+from .judging import check, compare, describe, identify, map_tiles, rank, score
 from .leaderboard import compare_models
 from .outputs import complain
 
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 VERBS = {
+    "check": check,
     "identify": identify,
     "describe": describe,
     "score": score,

@@ -122,7 +122,7 @@ def leaderboard(
         answers: one per pair.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap; the same input gives the same leaderboard.
-        calibration: of the judge that answered (``config.order_calibration``); without one, or if an answer is not
+        calibration: of the judge that answered (``Backend.calibration``); without one, or if an answer is not
             calibrated, the certainty is self-consistency.
     """
     check(resamples=resamples, seed=seed)

@@ -6,19 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core.judging import give_coverage, pictures
+from depictqa_core.engine.engine import Chosen
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import answers
 from depictqa_core.calibration import (
     CALIBRATED,
     SELF_CONSISTENCY,
+    Calibration,
     OrderCalibration,
     ScoreCalibration,
     features,
     judged_by_itself,
 )
 from depictqa_core.confidence import CALIBRATED_COVERAGE
-from depictqa_core.engine.engine import Chosen
 from depictqa_core.judge import load_judge
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.ranking import bradley_terry as ranking
@@ -174,5 +175,6 @@ def test_a_damaged_calibration_is_refused(changed):
 
 def test_a_calibration_survives_the_configuration_file():
     config = DepictQAConfig(calibration=json.loads(json.dumps(CALIBRATION)))
-    assert config.order_calibration(False) == OrderCalibration(**ORDER) and config.order_calibration(True) is None
-    assert config.score_calibration(False) == ScoreCalibration(**SCORE) and config.score_calibration(True) is None
+    found = Calibration(config.calibration)
+    assert found.order(False) == OrderCalibration(**ORDER) and found.order(True) is None
+    assert found.score(False) == ScoreCalibration(**SCORE) and found.score(True) is None

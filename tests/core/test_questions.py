@@ -6,6 +6,7 @@ from core.judging import pictures
 from tiny import make_tiny_model
 
 from depictqa_core import tasks
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
@@ -21,7 +22,7 @@ TAIL = tasks.SHORT_TAIL
 
 def judge(**changes):
     model, tokenizer = make_tiny_model("cnn", **changes)
-    return Judge(Checkpoint(model, tokenizer, {"name": "tiny"}))
+    return Judge(NativeBackend(Checkpoint(model, tokenizer, {"name": "tiny"})))
 
 
 CLOSED = (
@@ -165,7 +166,7 @@ def test_short_questions_of_other_kinds(question, listed):
                 assert said.text in listed and 0 <= said.coverage <= 1 and said.confidence_method == "allowed answers"
             else:
                 assert said.coverage is None and 0 < said.confidence < 1
-        with pytest.raises(TaskError, match="question; it knows identification, assessment"):
+        with pytest.raises(TaskError, match="does not support the task question; it supports identification"):
             ask(unable)
 
 
@@ -207,9 +208,11 @@ def test_options_share_the_probability_of_all_their_spellings():
     question = "How is the light? A. dark B. bright" + TAIL
     spelled = [text for texts in tasks.listed_answers(question).values() for text in texts]
     assert "A" in spelled and "B. bright" in spelled
-    from depictqa_core.engine.engine import Counter
+    from depictqa_core.runtime.progress import ProgressCounter
 
-    rows = able.engine.choose(OTHER, question, [(one, None)], Counter(None, 1), options=spelled).probabilities[0]
+    rows = able.backend.choose(OTHER, question, [(one, None)], ProgressCounter(None, 1), options=spelled).probabilities[
+        0
+    ]
     (said,) = able.describe(one, question=question)
     dark = sum(p for text, p in zip(spelled, rows) if text in ("dark", "Dark", "A", "A.", "A. dark"))
     assert said.confidence == pytest.approx(max(dark, 1 - dark)) and said.text == ("dark" if dark > 0.5 else "bright")

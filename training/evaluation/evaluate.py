@@ -57,10 +57,8 @@ def evaluate(
 
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
-    """Return the judge's answers to a test set, in the order of its records; see ``evaluate``."""
-    weight = next(judge.model.parameters())
-    depends = {"judge": judge.info, "config": judge.model.config.to_dict(), "preprocessing": PREPROCESSING}
-    depends |= {"dtype": str(weight.dtype), "swap": swap, **test_set.stamp()}
+    """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
+    depends = {**judge.backend.identity(), "preprocessing": PREPROCESSING, "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
     answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
     if answers and all("error" in answer for answer in answers):
@@ -118,7 +116,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
     by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
     usable, unavailable = peers.usable() if extras.metrics else ([], {})
     results = {
-        "judge": {**judge.info, "calibration": judge.model.config.calibration},
+        "judge": {**judge.info, "calibration": judge.backend.calibration.settings},
         "sets": _scored(sets, by_set, output / "judged", extras),
         "peers": _metric_peers(usable, sets, output, extras),
         "unavailable": unavailable,
