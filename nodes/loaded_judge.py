@@ -92,7 +92,7 @@ class LoadedJudge:
         self.info, self.tasks, self.notices, self._orders = answers.facts
 
     @property
-    def judge(self):
+    def judge(self) -> Judge:
         """The ``depictqa_core`` judge; loaded again if it was unloaded."""
         if self._judge is None:
             self._judge = judge = self._read()
@@ -148,8 +148,7 @@ class LoadedJudge:
             if loaded.model is self._patcher:
                 loaded.model_unload()
                 del model_management.current_loaded_models[index]
-        self._judge: Judge | None = None
-        self._patcher: comfy.model_patcher.ModelPatcher | None = None
+        self._judge = self._patcher = None
         model_management.soft_empty_cache()
 
 

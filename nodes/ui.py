@@ -69,7 +69,7 @@ class Table:
         return "\n".join([*self.notes, *lines])
 
 
-def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:
+def report(task: str, model, results: list[dict], notices: Sequence[str] = (), **facts) -> str:
     """Return the JSON of a ``report`` output: the task, the checkpoint's name, further facts, and the answers."""
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:

@@ -89,7 +89,7 @@ def to_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray:
     return converted
 
 
-def profile_of(primaries, white, gamma: float | None) -> bytes:
+def profile_of(primaries: Sequence[Sequence[float]], white: Sequence[float], gamma: float | None) -> bytes:
     """Build the ICC profile of an RGB space.
 
     Args:
@@ -251,7 +251,7 @@ def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
     raise ValueError("a curve is of an unknown type")
 
 
-def _by_matrix(curves: list, matrix: np.ndarray) -> Colours:
+def _by_matrix(curves: Sequence[Callable[[np.ndarray], np.ndarray]], matrix: np.ndarray) -> Colours:
     """Build the conversion by a tone curve per channel and a matrix to linear sRGB [3, C]."""
     steps = np.clip(np.arange(255 * _FINE + 1) / (255 * _FINE), 0, 1)
     tables = [np.clip(curve(steps), 0, 1).astype(np.float32) for curve in curves]

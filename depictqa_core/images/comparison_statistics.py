@@ -138,7 +138,8 @@ def _errors(error: torch.Tensor) -> torch.Tensor:
 
 def _spectra(channels: torch.Tensor) -> torch.Tensor:
     """Compute the energy of error, image and reference in five octaves, and their correlation in each."""
-    level, parts = channels, []
+    level = channels
+    parts: list[torch.Tensor] = []
     for _ in range(5):
         if min(level.shape[2:]) < 2:
             parts.append(parts[-1])

@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
         yield image, notices
 
 
-def _check(image, stream: io.BufferedReader) -> str | None:
+def _check(image: Image.Image, stream: io.BufferedReader) -> str | None:
     """Refuse or doubt damaged data of a format that Pillow does not check: what is odd, or None."""
     if image.format == "TIFF":
         return tiff.check(stream, image.tag_v2, _jpeg_pixels)
@@ -79,7 +79,7 @@ def _pixels(data: bytes) -> bytes:
     return image.tobytes()
 
 
-def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _add_coded_profile(image: Image.Image, stream: io.BufferedReader, notices: list[str]) -> None:
     """Add the profile of an AVIF image's code points (a box ``colr`` of type ``nclx``), which Pillow ignores."""
     place = stream.tell()
     stream.seek(0)

@@ -175,7 +175,8 @@ def _split(source: Any, label: str) -> list[Any]:
         elif source.ndim == 3:
             advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
         raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
-    check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
+    height, width = shape[:2] if source.ndim < 4 else shape[1:3]
+    check_size(height, width, label)
     return list(source) if source.ndim == 4 else [source]
 
 

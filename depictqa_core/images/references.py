@@ -107,7 +107,7 @@ class Fitted:
 
     def __init__(self, reference: Picture | None):
         self.reference = reference
-        self._copies: dict[tuple[int, int], Picture] = {}
+        self._copies: dict[tuple[tuple[int, int], ...], Picture] = {}
         self._resized: list[str] = []
         self._strangers: dict[str, None] = {}
 

@@ -27,8 +27,9 @@ PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 def checkpoint_folder(name: str | Path | None) -> Path:
     """Return the folder of a checkpoint: the bundled one for None and ``BUNDLED_NAMES``, else the given one,
     unchecked."""
-    bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
-    return BUNDLED if bundled else Path(name)
+    if name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name)):
+        return BUNDLED
+    return Path(name)
 
 
 def describe_checkpoint(folder: str | Path | None) -> dict:

@@ -124,8 +124,8 @@ class PoolingConnector(Connector):
             self.register_buffer("comparison_deviation", torch.ones(COMPARISON_STATISTICS))
             # No dropout: each of these values is a measurement, with little redundancy.
             self.compared = _mixture(COMPARISON_STATISTICS, settings["hidden"], hidden * self.summary_tokens, 0.0)
-            nn.init.zeros_(self.compared[-1].weight)  # a judge that learns to compare starts unchanged
-            nn.init.zeros_(self.compared[-1].bias)
+            for last in self.compared[-1].parameters():  # a judge that learns to compare starts unchanged
+                nn.init.zeros_(last)
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
         self.norm = nn.LayerNorm(hidden)

@@ -59,6 +59,8 @@ class Strengths:
 
     def probabilities(self) -> np.ndarray:
         """Return ``probability`` of every pair, ``[n, n]``; only with a calibration."""
+        if self.calibration is None:
+            raise ValueError("these strengths have no calibration")
         variances = np.diag(self.covariance)
         spread = variances[:, None] + variances - 2 * self.covariance
         return self.calibration.probability(self.values[:, None] - self.values, spread)

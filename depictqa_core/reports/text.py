@@ -114,7 +114,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         if width is not None and needed > width:
             shown.pop(column, None)
     align = "".join(side for side, _ in shown.values())
-    rows = list(zip(*(cells for _, cells in shown.values())))
+    rows = [list(row) for row in zip(*(cells for _, cells in shown.values()))]
     foot = f"{len(places)} image{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += (

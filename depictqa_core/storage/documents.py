@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 300
 """Maximum digits of a whole number; more do not fit into a float."""
 REMEDY = "repair it, or replace it by a good copy"
-KINDS = {dict: "an object", list: "a list", str: "a text"}
+KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 LONGEST_VALUE = 120
 """Maximum characters of a value in a message."""
 _SHORT = reprlib.Repr()

@@ -108,7 +108,7 @@ def values_of(
                 value = peer.measure(pixels, beside)
                 if not np.isfinite(value):
                     raise ValueError("the value is NaN or Inf")
-                row["values"][peer.name] = round(value, 6)
+                values[peer.name] = round(value, 6)
             except (ValueError, AssertionError, RuntimeError, DepictQAError) as error:
                 reasons[peer.name] = str(error)
         return row

@@ -67,9 +67,9 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
             files = {kind: f"{mark}_{number}_{kind}.png" for kind in ("clean", "distorted")}
             Image.fromarray(clean).save(new / files["clean"])
             Image.fromarray(apply(name, clean, severity, rng)).save(new / files["distorted"])
-            paths = {kind: str((folder / file).absolute()) for kind, file in files.items()}
+            clean_path, distorted_path = (str((folder / file).absolute()) for file in files.values())
             found = [{"category": CATEGORY[name], "name": name, "severity": severity}]
-            made = _records(paths["clean"], paths["distorted"], found, rng)
+            made = _records(clean_path, distorted_path, found, rng)
             records += [r for task, r in made if task.name in known]
         if not records:
             raise ImageError(f"none of the {len(chosen)} images for rehearsal can be read; the first is {chosen[0]}")
