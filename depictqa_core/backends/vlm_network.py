@@ -164,13 +164,13 @@ class Network:
 
     def _last_segment(self, prompt: Prompt) -> tuple[tuple[str, ...], tuple[Picture, ...]]:
         """What of a prompt no other prompt shares: the question, for pairs with the last image in front of it."""
-        if len(prompt.images) > 1 and self.sharing == IMAGES:
+        if prompt.pair and self.sharing == IMAGES:
             return (prompt.texts[-2], prompt.texts[-1]), prompt.images[-1:]
         return prompt.texts[-1:], ()
 
     def _before_last(self, prompt: Prompt, check: Check) -> State:
         """The model behind all but the last segment, from stored states as far as there are any."""
-        segments = self._segments(prompt)[: -2 if len(prompt.images) > 1 and self.sharing == IMAGES else -1]
+        segments = self._segments(prompt)[: -2 if prompt.pair and self.sharing == IMAGES else -1]
         keys = [(texts, tuple(image.key for image in images)) for texts, images in segments]
         state, done = State(torch.empty(0, dtype=torch.int64)), 0
         for end in range(len(keys), 0, -1):
@@ -299,7 +299,7 @@ class Network:
         """Compare both paths on small random images, two in a prompt."""
         generator = np.random.default_rng(0)
         images = tuple(Picture(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
-        prompt = Prompt(self.layout, images)
+        prompt = Prompt(self.layout, images, pair=True)
         rows = [self.ids("yes"), self.ids("no better")]
         tolerance = TOLERANCE.get(self.model.dtype, 0.06)
         wanted = self.plain(prompt, rows, lambda: None)
