@@ -82,8 +82,11 @@ class Network:
     def sharing(self) -> str:
         """The widest sharing that agrees with the plain path: ``IMAGES``, ``SETS`` or ``NOTHING``."""
         if self._sharing is None:
-            self._sharing = NOTHING
-            self._sharing = self._widest()
+            found = None
+            try:
+                found = self._widest()
+            finally:  # Cancel leaves nothing behind that was not compared
+                self._sharing = found
         return self._sharing
 
     def open_states(self) -> None:
@@ -304,7 +307,7 @@ class Network:
         tolerance = TOLERANCE.get(self.model.dtype, 0.06)
         wanted = self.plain(prompt, rows, lambda: None)
         for sharing in (IMAGES, SETS):
-            self._sharing = sharing
+            self._sharing = sharing  # what ``shared`` tries
             try:
                 found = self.shared(prompt, rows, lambda: None, len(rows))
             except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
