@@ -95,16 +95,16 @@ def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
     """
     check_device(device)
     content = read_json(folder / CONFIG, error=CheckpointError)
-    _check_files(folder, content)
-    config = _config(folder, content)
+    check_files(folder, content)
+    config = read_config(folder, content)
     profile = choose_profile(folder, config.model_type)
     processor = _processor(folder)
     model = _model(folder, device, dtype)
-    card, ends = _card(folder, config, profile), _ends(model, processor)
+    card, ends = card_of(folder, config), _ends(model, processor)
     return LoadedVlm(model, processor, profile, card, ends, _calibration(folder))
 
 
-def _check_files(folder: Path, content: dict) -> None:
+def check_files(folder: Path, content: dict) -> None:
     """Refuse a folder that lacks what every judge needs."""
     weights = list(folder.glob("*.safetensors"))
     if not weights:
@@ -125,7 +125,7 @@ def _check_files(folder: Path, content: dict) -> None:
         )
 
 
-def _config(folder: Path, content: dict):
+def read_config(folder: Path, content: dict):
     """The configuration, of a class that takes images and text."""
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -273,8 +273,9 @@ def _ends(model, processor) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def _card(folder: Path, config, profile: Profile) -> dict[str, Any]:
+def card_of(folder: Path, config) -> dict[str, Any]:
     """What reports say of the model. The version tells apart folders of one name by their files."""
+    profile = choose_profile(folder, config.model_type)
     digest = hashlib.sha256((folder / CONFIG).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(json.dumps([path.name, path.stat().st_size]).encode())

@@ -82,8 +82,11 @@ class Network:
     def sharing(self) -> str:
         """The widest sharing that agrees with the plain path: ``IMAGES``, ``SETS`` or ``NOTHING``."""
         if self._sharing is None:
-            self._sharing = NOTHING
-            self._sharing = self._widest()
+            found = None
+            try:
+                found = self._widest()
+            finally:  # Cancel leaves nothing behind that was not compared
+                self._sharing = found
         return self._sharing
 
     def open_states(self) -> None:
@@ -164,13 +167,13 @@ class Network:
 
     def _last_segment(self, prompt: Prompt) -> tuple[tuple[str, ...], tuple[Picture, ...]]:
         """What of a prompt no other prompt shares: the question, for pairs with the last image in front of it."""
-        if len(prompt.images) > 1 and self.sharing == IMAGES:
+        if prompt.pair and self.sharing == IMAGES:
             return (prompt.texts[-2], prompt.texts[-1]), prompt.images[-1:]
         return prompt.texts[-1:], ()
 
     def _before_last(self, prompt: Prompt, check: Check) -> State:
         """The model behind all but the last segment, from stored states as far as there are any."""
-        segments = self._segments(prompt)[: -2 if len(prompt.images) > 1 and self.sharing == IMAGES else -1]
+        segments = self._segments(prompt)[: -2 if prompt.pair and self.sharing == IMAGES else -1]
         keys = [(texts, tuple(image.key for image in images)) for texts, images in segments]
         state, done = State(torch.empty(0, dtype=torch.int64)), 0
         for end in range(len(keys), 0, -1):
@@ -299,12 +302,12 @@ class Network:
         """Compare both paths on small random images, two in a prompt."""
         generator = np.random.default_rng(0)
         images = tuple(Picture(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
-        prompt = Prompt(self.layout, images)
+        prompt = Prompt(self.layout, images, pair=True)
         rows = [self.ids("yes"), self.ids("no better")]
         tolerance = TOLERANCE.get(self.model.dtype, 0.06)
         wanted = self.plain(prompt, rows, lambda: None)
         for sharing in (IMAGES, SETS):
-            self._sharing = sharing
+            self._sharing = sharing  # what ``shared`` tries
             try:
                 found = self.shared(prompt, rows, lambda: None, len(rows))
             except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):

@@ -7,6 +7,7 @@ from .. import tasks
 from ..errors import CheckpointError
 from ..images.image import Picture
 from ..prompts import REFERENCE, A, B
+from ..questions import RATINGS
 from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, Task
 from .base import Criterion, ImageSet
 from .profiles import Profile
@@ -23,10 +24,12 @@ class Prompt:
     Attributes:
         texts: the text before each image, and that behind the last one.
         images: one fewer than texts.
+        pair: whether it compares two images: then few other prompts have the last image in the same place.
     """
 
     texts: tuple[str, ...]
     images: tuple[Picture, ...]
+    pair: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def closed_wording(
     """Word a closed question.
 
     Args:
-        question: the user's or the task's own wording, None for the profile's.
+        question: the user's wording, None for the profile's; a training question that asks the same counts as none.
         options: the allowed answers.
         listed: whether the options are those of the question, to be spelled as they are.
         about: the user's own criterion or prompt.
@@ -62,7 +65,8 @@ def closed_wording(
         return Wording((text,), stem, tuple(profile.levels))
     if task is RATING:
         text, _ = profile.question(f"rating{suffix}", **values)
-        text = text if question is None else f"{question} Answer with Image A or Image B only."
+        own = question is not None and question.replace(tasks.SHORT_TAIL, "").strip() not in RATINGS
+        text = f"{question} Answer with Image A or Image B only." if own else text
         return Wording((text,), "", tuple(options))
     spelled = tuple(options) if listed or task is FAULT else tuple(option.lower() for option in options)
     kind, shown = _kind(task, question, spelled)
@@ -144,7 +148,7 @@ class ChatTemplate:
         else:
             shown.append((titles["single" if reference is None else "evaluated"], judged[0]))
         text = self._rendered([title for title, _ in shown] + [question]) + (stem and self.spacing + stem)
-        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown))
+        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=len(judged) == 2)
 
     def _rendered(self, texts: list[str]) -> str:
         """The whole prompt with ``MARK`` for every image, up to where the answer begins."""

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core.judging import give_coverage, pictures
-from depictqa_core.engine.engine import Chosen
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import answers
+from depictqa_core.backends.base import AnswerProbabilities
 from depictqa_core.calibration import (
     CALIBRATED,
     SELF_CONSISTENCY,
@@ -65,19 +65,21 @@ def test_a_ranking_is_as_certain_as_its_least_certain_answer(judge, monkeypatch)
     give_coverage(monkeypatch, judge, 1.0)
     scores = judge.score(shown)
     weak = [scores[0], scores[1], replace(scores[2], certainty=SELF_CONSISTENCY)]
-    monkeypatch.setattr(judge, "_scored", lambda *asked: weak)
+    monkeypatch.setattr(judge._scorer, "score", lambda *asked: weak)
     assert judge.rank(shown, method="score").certainty == SELF_CONSISTENCY
 
 
 def test_a_place_of_a_ranking_has_the_lowest_coverage_of_its_answers(judge, monkeypatch):
     """What has too little is marked in the table, as in all others."""
-    shown, choose = pictures(3), judge.engine.choose
+    shown, choose = pictures(3), judge.backend.choose
 
     def choose_badly_about_the_first(task, question, asked, *more, **options):
         rows = choose(task, question, asked, *more, **options).probabilities
-        return Chosen(rows, np.array([0.05 if any(one is shown[0] for one in images[:2]) else 1.0 for images in asked]))
+        return AnswerProbabilities(
+            rows, np.array([0.05 if any(one is shown[0] for one in images[:2]) else 1.0 for images in asked])
+        )
 
-    monkeypatch.setattr(judge.engine, "choose", choose_badly_about_the_first)
+    monkeypatch.setattr(judge.backend, "choose", choose_badly_about_the_first)
     for method, low in (("score", {0}), ("pairs", {0, 1, 2})):  # every image is compared with the first one
         ranking = judge.rank(shown, method=method)
         assert {place.index for place in ranking.pictures if place.coverage == 0.05} == low

@@ -10,6 +10,7 @@ from tiny_vlms import make_tiny_vlm
 from depictqa_core.backends.profiles import choose_profile
 from depictqa_core.backends.vlm_loading import is_vlm_folder, vlm_dtype
 from depictqa_core.calibration import Calibration
+from depictqa_core.cli.commands import main
 from depictqa_core.errors import CheckpointError, PackageError
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint_folder import BUNDLED
@@ -149,3 +150,11 @@ def test_a_folder_may_bring_its_own_profile_and_calibration(folder):
     assert judge.backend.calibration == Calibration({"score_nr": 2.0})
     assert judge.backend.profile.question("score", x="now") == ("Grade now it.", "")
     assert judge.backend.identity() != plain.backend.identity()
+
+
+def test_info_tells_what_a_folder_is(folder, capsys):
+    assert main(["info", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert "qwen2_5_vl" in told and "float32" in told and "identification" in told and "not measured here" in told
+    (folder / "model.safetensors").write_bytes(b"no weights")
+    assert main(["info", str(folder)]) == 1 and "model.safetensors is damaged" in capsys.readouterr().err
