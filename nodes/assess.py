@@ -8,6 +8,8 @@ from comfy_api.latest import io
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     images_input,
     model_input,
@@ -215,6 +217,7 @@ class ScoreImages(io.ComfyNode):
                 images_input(),
                 reference_input(),
                 names_input(),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Float.Output(
@@ -253,12 +256,12 @@ class ScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None, names=None) -> io.NodeOutput:
+    def execute(cls, model, images, reference=None, names=None, criterion=None, prompt=None) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
-            answers = model.ask("score", pictures, references)
+            answers = model.ask("score", pictures, references, **criterion_options(criterion, prompt))
         notices += model.doubts(answers)
         rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         return node_output(

@@ -3,7 +3,18 @@
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from .inputs import flatten, model_input, one, readable_errors, repeat, schema, to_pictures, to_reference
+from .inputs import (
+    criterion_inputs,
+    criterion_options,
+    flatten,
+    model_input,
+    one,
+    readable_errors,
+    repeat,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .ui import Table, node_output, percent, report, report_output
 
 
@@ -37,7 +48,7 @@ class CompareImages(io.ComfyNode):
                     multiline=True,
                     tooltip=(
                         "Your own wording of the question which image is better. Empty: the default "
-                        "question. The bundled model supports only words from its training questions."
+                        "question. The bundled model supports only its training questions."
                     ),
                 ),
                 io.Image.Input(
@@ -45,6 +56,7 @@ class CompareImages(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted original. One image for all pairs, or one per pair.",
                 ),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Image.Output(
@@ -95,7 +107,9 @@ class CompareImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, image_a, image_b, explain, question, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, image_a, image_b, explain, question, reference=None, criterion=None, prompt=None
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             singles_a, singles_b = flatten(image_a), flatten(image_b)
@@ -109,13 +123,9 @@ class CompareImages(io.ComfyNode):
                 )
             pairs = list(zip(repeat(pictures_a, count), repeat(pictures_b, count), strict=True))
             references, notices = to_reference(reference, pairs)
-            answers = model.ask(
-                "compare_many",
-                pairs,
-                references,
-                explain=bool(one(explain)),
-                question=(one(question) or "").strip() or None,
-            )
+            about = criterion_options(criterion, prompt)
+            options = {"explain": bool(one(explain)), "question": (one(question) or "").strip() or None}
+            answers = model.ask("compare_many", pairs, references, **(about or options))
         notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)

@@ -8,6 +8,8 @@ from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortio
 from ..depictqa_core.tasks import DISTORTIONS, NONE
 from .inputs import (
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     images_input,
     model_input,
@@ -108,6 +110,7 @@ class FilterImages(io.ComfyNode):
                         " precise."
                     ),
                 ),
+                *criterion_inputs(),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -143,6 +146,8 @@ class FilterImages(io.ComfyNode):
         texts=None,
         names=None,
         method=METHODS[:1],
+        criterion=None,
+        prompt=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -159,12 +164,13 @@ class FilterImages(io.ComfyNode):
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
-            scores = model.ask("score", pictures, references) if criteria.need_scores else None
+            about = criterion_options(criterion, prompt)
+            scores = model.ask("score", pictures, references, **about) if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))
-                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
+                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
                 order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
         faults = criteria.faults(len(pictures), scores, found, order, covered)
@@ -188,6 +194,22 @@ class FilterImages(io.ComfyNode):
 
 def _branch_outputs(name: str) -> list:
     """Return the outputs of one branch: images, scores, indexes, latents, masks and texts."""
+    images, indexes = branch_of_images(name)
+    return [
+        images,
+        io.Float.Output(
+            f"{name}_scores",
+            display_name=f"{name}_scores",
+            is_output_list=True,
+            tooltip=f"Scores of the {name} images, 0 to 100. NaN if no criterion needs them.",
+        ),
+        indexes,
+        *follower_outputs(name),
+    ]
+
+
+def branch_of_images(name: str) -> list:
+    """Return the outputs of the images of one branch and of their indexes."""
     return [
         io.Image.Output(
             f"{name}_images",
@@ -195,19 +217,12 @@ def _branch_outputs(name: str) -> list:
             is_output_list=True,
             tooltip=f"The {name} images, unchanged, in the order of the input.",
         ),
-        io.Float.Output(
-            f"{name}_scores",
-            display_name=f"{name}_scores",
-            is_output_list=True,
-            tooltip=f"Scores of the {name} images, 0 to 100. NaN if no criterion needs them.",
-        ),
         io.Int.Output(
             f"{name}_indexes",
             display_name=f"{name}_indexes",
             is_output_list=True,
             tooltip=f"Indexes of the {name} images in the input, from 0.",
         ),
-        *follower_outputs(name),
     ]
 
 

@@ -8,6 +8,8 @@ from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from .inputs import (
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     model_input,
     names_input,
@@ -75,6 +77,7 @@ class RankImages(io.ComfyNode):
                     ),
                 ),
                 names_input(),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Image.Output(
@@ -151,6 +154,8 @@ class RankImages(io.ComfyNode):
         budget=(0,),
         stop_when_decided=(False,),
         names=None,
+        criterion=None,
+        prompt=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -165,6 +170,7 @@ class RankImages(io.ComfyNode):
             }
             if one(stop_when_decided) and one(top_k):
                 options["top_k"] = one(top_k)
+            options |= criterion_options(criterion, prompt)
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)

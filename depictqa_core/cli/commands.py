@@ -13,7 +13,7 @@ from ..runtime.streams import library_messages
 from .arguments import parse
 from .checkpoints import import_weights, info
 from .culling import cull, report
-from .judging import compare, describe, identify, map_tiles, rank, score
+from .judging import check, compare, describe, identify, map_tiles, rank, score
 from .large_runs import judge_all
 from .leaderboard import compare_models
 from .metrics import measure
@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 VERBS = {
+    "check": check,
     "identify": identify,
     "describe": describe,
     "score": score,

@@ -95,7 +95,9 @@ def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
         try:
             step = Step(**parse_json(line, f"{journal}, line {number}", error=StorageError))
         except TypeError:
-            raise StorageError(f"{journal}, line {number}: is not a step of depictqa cull; name its undo list") from None
+            raise StorageError(
+                f"{journal}, line {number}: is not a step of depictqa cull; name its undo list"
+            ) from None
         yield step, _tried(lambda step=step: _take_back(step), step)
 
 

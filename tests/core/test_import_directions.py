@@ -1,6 +1,7 @@
 """Who may import whom: read from the source, so that imports inside functions count too."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ CORE = (
     "loading",
     "published",
     "engine",
+    "wordings",
     "questions",
     "claims",
+    "backends",
     "ranking",
     "answers",
+    "verbs",
     "judge",
     "reports",
     "bulk",
@@ -51,6 +55,7 @@ TRAINING = (
 FORBIDDEN = {"depictqa_core": {"nodes", "training", "comfy"}, "training": {"nodes", "comfy"}, "nodes": {"training"}}
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Absolute names of the modules that a file imports."""
     package, found = path.relative_to(ROOT).parts[:-1], set()

@@ -37,7 +37,9 @@ def values_of(
 
     def measured(index: int) -> dict:
         picture, reference = wanted[index]
-        row = {"id": ids[index], "values": {}, "reasons": {}}
+        values: dict[str, float] = {}
+        reasons: dict[str, str] = {}
+        row = {"id": ids[index], "values": values, "reasons": reasons}
         try:
             pixels = read_image(root, picture).rgb
             beside = None if reference is None else read_image(root, reference).rgb
@@ -47,9 +49,9 @@ def values_of(
             if peer.reference and beside is None:
                 continue
             try:
-                row["values"][peer.name] = round(peer(pixels, beside), 6)
+                values[peer.name] = round(peer(pixels, beside), 6)
             except DepictQAError as error:
-                row["reasons"][peer.name] = str(error)
+                reasons[peer.name] = str(error)
         return row
 
     def source(missing: list[int], keep: Keep) -> None:
@@ -91,8 +93,8 @@ def compare(test_set: TestSet, values: Values, peers: Sequence[Metric]) -> dict:
         for record, kind, pairs in rows:
             if peer.reference and pairs[0][1] is None:
                 continue
-            found = [values[pair][peer.name] for pair in pairs]
-            if None in found:
+            found = [value for value in (values[pair][peer.name] for pair in pairs) if value is not None]
+            if len(found) < len(pairs):
                 failed[kind] += 1
             elif kind == SCORE.name:
                 opinions.append((peer.sign * found[0], opinion_of(record)))
@@ -110,8 +112,8 @@ def compare(test_set: TestSet, values: Values, peers: Sequence[Metric]) -> dict:
                 "ties": ties,
             }
         if opinions or failed[SCORE.name]:
-            found = correlations(*zip(*opinions)) if opinions else None
-            agreement = {key: found and round(found[key], 6) for key in ("srcc", "plcc")}
+            fit = correlations(*zip(*opinions)) if opinions else None
+            agreement = {key: fit and round(fit[key], 6) for key in ("srcc", "plcc")}
             result["score"] = {**agreement, "count": len(opinions), "failed": failed[SCORE.name]}
         if result:
             results[peer.name] = result
@@ -126,14 +128,11 @@ def follow_opinions(
     """SRCC and PLCC of each peer with the opinions of a voting file, per reference and on average."""
     results = {}
     for peer in peers:
-        groups = {}
+        groups: dict[str, tuple[list[float], list[float]]] = {}
         for reference, opinions in truth.items():
-            known = [
-                (peer.sign * values[path, reference][peer.name], opinion)
-                for path, opinion in opinions.items()
-                if values[path, reference][peer.name] is not None
-            ]
+            seen = {path: values[path, reference][peer.name] for path in opinions}
+            known = [(peer.sign * value, opinions[path]) for path, value in seen.items() if value is not None]
             if known:
-                groups[reference] = tuple(map(list, zip(*known)))
+                groups[reference] = [value for value, _ in known], [opinion for _, opinion in known]
         results[peer.name] = mean_correlations(groups)
     return results
