@@ -112,9 +112,7 @@ def _steps(options, kept: list[dict], rejected: list[Rejected]) -> list[Step]:
             found, missing = steps_to(images, folder, action)
             steps += found
             if missing:
-                complain(
-                    f"notice: {len(missing)} images are not separate files (such as {missing[0]}) and stay where they are"
-                )
+                complain(f"notice: {len(missing)} images stay: they are not separate files (such as {missing[0]})")
     return steps
 
 
