@@ -1,4 +1,4 @@
-# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  make test-fast: core and training
+# make demo: rank the sample images.  make test: the whole suite, with a real ComfyUI.  make test-fast: core and training
 # without slow tests.  make bench: speed, naive against engine, on a machine that rests.  All set up .venv themselves.
 # PYTHON=python3.12 takes another Python (3.10 or newer); TORCH_INDEX=URL takes PyTorch from another package index,
 # such as one with CPU-only builds, which are far smaller.

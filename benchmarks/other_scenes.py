@@ -1,9 +1,9 @@
-"""How well a reference of another scene is told from the picture's own: shares of pictures that are doubted.
+"""How well a reference of another scene is told from the image's own: shares of images that are doubted.
 
     python -m benchmarks.other_scenes data/mini-pairs [--every 8]
 
-The data root comes from ``python -m training build``. Every distorted picture is held against its own reference, which
-must not be doubted, and references of different source pictures against each other, which should be.
+The data root comes from ``python -m training build``. Every distorted image is held against its own reference, which
+must not be doubted, and references of different source images against each other, which should be.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.quality data/reserved [--checkpoint DIR] [--output results.json] [--resaved]
 
-The data root comes from ``python -m training build PICTURES ROOT --scenes N --form test``. ``--resaved`` repeats the
-accuracies with every picture saved as JPEG quality 95, and scaled to 90 %. ``--blank`` shows black pictures instead:
+The data root comes from ``python -m training build IMAGES ROOT --scenes N --form test``. ``--resaved`` repeats the
+accuracies with every image saved as JPEG quality 95, and scaled to 90 %. ``--blank`` shows black images instead:
 what is left is chance.
 """
 
@@ -181,7 +181,7 @@ def reference_baseline(judge: Judge, root: Path, records: Path, limit: int) -> d
 
 
 def severity_order(judge: Judge, root: Path, reference: bool) -> float:
-    """Mean over scenes of the SRCC between score and effective quality of the scene's pictures."""
+    """Mean over scenes of the SRCC between score and effective quality of the scene's images."""
     values = []
     for scene in read_scenes(root):
         pictures = [read_image(root, v["image"]) for v in scene["variants"]]
@@ -232,7 +232,7 @@ def severity_error(judge: Judge, root: Path, records: Path, limit: int) -> dict:
 
 
 def changed_copy(root: Path, folder: Path, change) -> Path:
-    """The same data root with every distorted picture changed; references stay as they are."""
+    """The same data root with every distorted image changed; references stay as they are."""
     for scene in read_scenes(root):
         for path, altered in [(scene["reference"], False), *((v["image"], True) for v in scene["variants"])]:
             image = Image.fromarray(read_image(root, path).rgb)
@@ -263,8 +263,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help=only)
     parser.add_argument("--limit", type=int, default=1000, help="most records per set")
     parser.add_argument("--resaved", action="store_true")
-    parser.add_argument("--changed-limit", type=int, help="most records per set of changed pictures")
-    parser.add_argument("--answers", type=Path, help="folder in which the answers about the pictures as made are kept")
+    parser.add_argument("--changed-limit", type=int, help="most records per set of changed images")
+    parser.add_argument("--answers", type=Path, help="folder in which the answers about the images as made are kept")
     parser.add_argument("--blank", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -288,10 +288,10 @@ def main() -> None:
         if not arguments.only or any(name.startswith(wanted) for wanted in arguments.only):
             results[name] = measure()
             print(json.dumps({name: results[name]}, indent=1, default=float), flush=True)
-    if arguments.changed_limit:  # what the changed pictures are to be compared with
+    if arguments.changed_limit:  # what the changed images are to be compared with
         results[f"as made, first {arguments.changed_limit}"] = accuracies(judge, root, records, arguments.changed_limit)
     changes = {"JPEG 95": _jpeg, "scaled to 90 %": _smaller} if arguments.resaved else {}
-    changes |= {"black pictures": _black} if arguments.blank else {}
+    changes |= {"black images": _black} if arguments.blank else {}
     for name, change in changes.items():
         with tempfile.TemporaryDirectory() as folder:
             limit = arguments.changed_limit or arguments.limit

@@ -1,8 +1,8 @@
-"""How fast the engine is: naive against engine in pairs of runs, growth with the number of pictures, memory, formats.
+"""How fast the engine is: naive against engine in pairs of runs, growth with the number of images, memory, formats.
 
     python -m benchmarks.speed [--runs 5] [--part PART ...] [--output FILE]
 
-Naive is one call per question: every picture is encoded for every question, nothing is kept or batched, all pairs are
+Naive is one call per question: every image is encoded for every question, nothing is kept or batched, all pairs are
 asked in both orders. ``SAMPLE`` of its questions are timed, and the others counted alike. Both
 ways of a row are timed in turn, in one process, and must give the same answers. Parts: ratios, stages, growth, memory,
 products, formats. Other programs should rest meanwhile: the load before is printed with the machine.
@@ -33,7 +33,7 @@ from .speed_formats import FORMATS
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 COUNT = 16
-"""Pictures of the rows that judge each picture."""
+"""Images of the rows that judge each image."""
 SAMPLE = 4
 """Questions that the naive way is timed on; it would need the same time for each of the others."""
 WORDS = 60
@@ -168,10 +168,10 @@ def ratios(checkpoints: dict, runs: int) -> dict:
 
 
 def stages(model: str, checkpoint, runs: int) -> dict:
-    """What one picture of 512 x 512 costs on one thread, stage by stage, in milliseconds.
+    """What one image of 512 x 512 costs on one thread, stage by stage, in milliseconds.
 
-    Every way has to look at a picture once: to resize it, take its statistics, and run the tower. So "limit" is how
-    many times faster than naive one question per picture could be if nothing else cost any time.
+    Every way has to look at an image once: to resize it, take its statistics, and run the tower. So "limit" is how
+    many times faster than naive one question per image could be if nothing else cost any time.
     """
     made, original = setup.pictures(32)
     network = checkpoint.model
@@ -200,7 +200,7 @@ def stages(model: str, checkpoint, runs: int) -> dict:
                 "naive score": lambda: setup.choose_naively(checkpoint, tasks.SCORE, None, asked[:1]),
             }
             results = {}
-            show(f"\none picture on one thread, {model}", "ms")
+            show(f"\none image on one thread, {model}", "ms")
             for name, one in work.items():
                 took = statistics.median(seconds(one)[0] for _ in range(3 * runs))
                 results[name] = round(1000 * took / (len(asked) if one is answer else 1), 2)
@@ -217,7 +217,7 @@ def stages(model: str, checkpoint, runs: int) -> dict:
 
 
 def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: int) -> dict:
-    """Time per picture of ``identify`` + ``score``, and of ``rank``, for more and more pictures of 512 x 512."""
+    """Time per image of ``identify`` + ``score``, and of ``rank``, for more and more images of 512 x 512."""
     made, original = setup.pictures(max(*scored, *ranked))
     results = {"score": {}, "identify_and_score": {}, "rank_nr": {}, "rank_fr": {}}
 
@@ -226,7 +226,7 @@ def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: i
         judge.identify(made[:count])
         judge.score(made[:count])
 
-    show("\ngrowth", "pictures", "s", "ms a picture", "pictures/s", "pairs")
+    show("\ngrowth", "images", "s", "ms an image", "images/s", "pairs")
     for name, counts, work in (
         ("score", scored, lambda count: setup.judge(checkpoint).score(made[:count])),
         ("identify_and_score", scored[:-1], both),
@@ -247,9 +247,9 @@ def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: i
 
 
 def memory(counts: tuple[int, ...]) -> dict:
-    """Peak memory of whole runs of the command line over folders of many pictures of 3 megapixels."""
+    """Peak memory of whole runs of the command line over folders of many images of 3 megapixels."""
     results = {}
-    show("\npeak memory of the command line", "pictures", "MB")
+    show("\npeak memory of the command line", "images", "MB")
     with tempfile.TemporaryDirectory() as folder:
         made, _ = setup.pictures(8, 256)
         for index in range(max(counts)):
@@ -308,7 +308,7 @@ def products(model: str, checkpoint) -> dict:
                     lambda: judge.engine.choose(tasks.RATING, None, pairs, Counter(None, 0)),
                     shape,
                 ),
-                ("vision tower, 8 pictures", lambda: checkpoint.model.encode(prepared), (784, 480, 480)),
+                ("vision tower, 8 images", lambda: checkpoint.model.encode(prepared), (784, 480, 480)),
             ):
                 work()
                 judge.engine.forget_answers()

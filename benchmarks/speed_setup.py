@@ -1,4 +1,4 @@
-"""What the speed benchmark runs on: judges, pictures, the naive way of asking, and a description of the machine."""
+"""What the speed benchmark runs on: judges, images, the naive way of asking, and a description of the machine."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ REDUCED = {
     "size": {"short": 112, "long": 336, "min": 28, "multiple": 14},
 }
 REDUCED_NOTE = """reduced: a random model of the published layout (CLIP ViT, one linear layer, LLaMA with LoRA) with
-64 patches of 14 pixels for a square picture instead of 256, widths of 256 instead of 1024 and 4096, 6 and 4 layers
+64 patches of 14 pixels for a square image instead of 256, widths of 256 instead of 1024 and 4096, 6 and 4 layers
 instead of 24 and 32"""
 
 
@@ -80,7 +80,7 @@ def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[Picture],
         blurred = np.asarray(original.filter(ImageFilter.GaussianBlur(index % 8 / 2)), np.float32)
         grain = rng.integers(-40, 41, (side, side, 1), np.int8) * (index % 5 / 4)
         rgb = np.clip(blurred * rng.uniform(0.5, 1.3) + grain + rng.uniform(0, 3), 0, 255).astype(np.uint8)
-        made.append(as_picture(rgb, f"picture {index + 1}"))
+        made.append(as_picture(rgb, f"image {index + 1}"))
     return made, as_picture(np.asarray(original), "reference")
 
 
@@ -91,7 +91,7 @@ def judge(checkpoint: Checkpoint) -> Judge:
 
 @torch.inference_mode()
 def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Reading:
-    """One prompt by itself: every picture is encoded for it, nothing is shared or kept."""
+    """One prompt by itself: every image is encoded for it, nothing is shared or kept."""
     model = checkpoint.model
     pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
     beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}
@@ -118,7 +118,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
 
 
 def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> list[list[int]]:
-    """The tokens of detailed assessments, one call per picture."""
+    """The tokens of detailed assessments, one call per image."""
     task, end = tasks.ASSESSMENT, answer_ids("", checkpoint.tokenizer)
     readings = (read_naively(checkpoint, task, task.question, by_role(pictures), []) for pictures in asked)
     return [greedy(reading, end, length)[0].ids for reading in readings]

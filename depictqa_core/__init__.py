@@ -1,4 +1,4 @@
-"""The judge of picture quality: ``from depictqa_core import load_judge``."""
+"""The judge of image quality: ``from depictqa_core import load_judge``."""
 
 __version__ = "0.1.0"
 __all__ = ["load_judge"]

@@ -17,7 +17,7 @@ def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list
 
     Args:
         options: the allowed answers.
-        pictures: (A, reference) or (A, B, reference); the reference may be None.
+        images: (A, reference) or (A, B, reference); the reference may be None.
 
     Returns:
         None where nothing is decided so.
@@ -77,7 +77,7 @@ def score(name: str, row, coverage: float | None = None, calibration: ScoreCalib
 def anchored_score(
     name: str, placement: Placement, coverage: float | None = None, calibration: ScoreCalibration | None = None
 ) -> Score:
-    """A Score from where a picture stands among anchors, and the coverage of its comparisons."""
+    """A Score from where an image stands among anchors, and the coverage of its comparisons."""
     found = _score(name, placement.mean, placement.deviation, placement.levels, "anchors", coverage, calibration)
     if found.certainty == CALIBRATED:
         return found
@@ -109,7 +109,7 @@ def comparison(
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
     It is a tie unless both orders name the same winner: one that changes with the order of asking tells of the order,
-    not of the pictures.
+    not of the images.
     """
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0

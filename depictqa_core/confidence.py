@@ -57,8 +57,8 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
     unreliable = f"; below {LEAST_COVERAGE:g}, as for {refused}, answers are unreliable" if refused else ""
     return [
         f"coverage below {LOW_COVERAGE:g} in {len(low)} of {len(known)} answers (lowest {min(low):.2g}): the model "
-        f"would rather write something else than an allowed answer{unreliable}. It was not trained for this question, "
-        "or its weights or its base model are wrong: run depictqa info --self-test on its folder"
+        f"gives its probability to other words than the allowed answers{unreliable}. It was not trained for this "
+        "question, or its weights or its base model are wrong: run depictqa info --self-test on its folder"
     ]
 
 

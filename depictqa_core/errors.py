@@ -18,7 +18,7 @@ class DepictQAError(Exception):
 
 
 class ImageError(DepictQAError):
-    """A picture that cannot be judged: unreadable, truncated, empty, not finite, too large or of a wrong shape."""
+    """An image that cannot be judged: unreadable, truncated, empty, not finite, too large or of a wrong shape."""
 
 
 class DamagedFile(ImageError):
@@ -30,11 +30,11 @@ class CheckpointError(DepictQAError):
 
 
 class TaskError(DepictQAError):
-    """A question that the judge cannot ask: unknown task, missing picture, a task the checkpoint was never taught."""
+    """A question that the judge cannot ask: unknown task, missing image, a task the checkpoint was never taught."""
 
 
 class NothingToCompare(TaskError):
-    """Pictures of several labels, no two of which may be compared."""
+    """Images of several labels, no two of which may be compared."""
 
 
 class OutOfMemory(DepictQAError):

@@ -55,12 +55,12 @@ def load_judge(
         cache_bytes: memory budget for the vision features that are kept between calls; the least recently used go
             first. None is room for 256 images of the largest size that this checkpoint sees, at least 256 MiB and at
             most a quarter of the free memory; 0 keeps none.
-        anchors: a folder of anchor pictures (``anchors.load_anchors``) for the scores of a checkpoint that was never
+        anchors: a folder of anchor images (``anchors.load_anchors``) for the scores of a checkpoint that was never
             taught to score; None is the bundled set.
         encoder: the folder of a sentence encoder such as all-MiniLM-L6-v2, for the confidence of detailed answers; None
             has only the words of the verdict count.
         compiled: have ``torch.compile`` compile the language model at its first questions of each kind, which take
-            about a minute longer: of use where thousands of pictures come.
+            about a minute longer: of use where thousands of images come.
         answers: where answers are stored, for callers that keep them longer than the judge; it must hold those of this
             checkpoint, dtype and device alone. None makes one.
 
@@ -102,14 +102,14 @@ def load_judge(
 
 
 class Judge:
-    """One loaded checkpoint that answers questions about pictures.
+    """One loaded checkpoint that answers questions about images.
 
-    Pictures are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
-    them. A ``reference`` is one pristine picture for all, or one for each. Where the sizes differ, both are compared at
-    the smaller size (``references.common_size``), and a picture that then equals its reference is the best possible,
+    Images are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
+    them. A ``reference`` is one pristine image for all, or one for each. Where the sizes differ, both are compared at
+    the smaller size (``references.common_size``), and an image that then equals its reference is the best possible,
     without a question to the network. Ask ``references.require_shape`` first where a reference may be of another
     scene. ``progress(done, total)`` is called after every piece of work; what it raises stops the work and passes
-    through. Picture embeddings and answers are kept within memory budgets, so a call that was stopped or failed resumes
+    through. Image embeddings and answers are kept within memory budgets, so a call that was stopped or failed resumes
     where it was when it is repeated. Several threads may ask one judge at a time.
 
     Attributes:
@@ -117,7 +117,7 @@ class Judge:
         tokenizer: of its language model.
         info: name, version, licence and training data of the checkpoint.
         engine: asks the questions.
-        anchors: what pictures without a reference are compared with where the checkpoint was never taught to score.
+        anchors: what images without a reference are compared with where the checkpoint was never taught to score.
         encoder: texts -> unit vectors [N, D], for the confidence of detailed answers, or None.
         notices: lines about the checkpoint that a user should read, such as a failed self-test.
     """
@@ -139,14 +139,14 @@ class Judge:
     def identify(
         self, pictures, reference=None, *, count: int | None = 1, progress: Progress | None = None
     ) -> list[Identification]:
-        """Name the distortions of each picture.
+        """Name the distortions of each image.
 
         Args:
             count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model: it is
                 asked for two where it finds two more probable than one or none.
 
         Returns:
-            one Identification per picture, in order. The 13 label probabilities are exact for the question asked. A
+            one Identification per image, in order. The 13 label probabilities are exact for the question asked. A
             model that was taught to also grades each distortion that it names.
         """
         check(count=count, progress=progress)
@@ -168,7 +168,7 @@ class Judge:
         progress: Progress | None = None,
         on_text: OnText | None = None,
     ) -> list[Description]:
-        """Say in words what is wrong with each picture and how good it is overall.
+        """Say in words what is wrong with each image and how good it is overall.
 
         The words agree with ``identify`` and ``score`` of a checkpoint that supports these: where a description names
         only other distortions, another grade or another level, it is written on from the right word, and what still
@@ -181,7 +181,7 @@ class Judge:
             count: how many distortions are named, as in ``identify``: a checkpoint whose descriptions open with their
                 names (``names_first``) names exactly what ``identify`` names; others decide for themselves (None).
             max_new_tokens: longest answer in tokens, from 1; a longer one is cut off there.
-            on_text: called as ``on_text(index of the picture, its text so far)`` after every token.
+            on_text: called as ``on_text(index of the image, its text so far)`` after every token.
         """
         check(question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text)
         _check_count(count)
@@ -197,12 +197,12 @@ class Judge:
         return self._described(task, question, asked, max_new_tokens, report, on_text, count)
 
     def score(self, pictures, reference=None, *, progress: Progress | None = None) -> list[Score]:
-        """Rate each picture from 0 (worst) to 100 (flawless).
+        """Rate each image from 0 (worst) to 100 (flawless).
 
         The model is asked for a rating level; the score is the mean of the five levels' points (100, 75, 50, 25, 0)
         under the probabilities that the model gives them, and the spread their standard deviation. A model that does
-        not support the levels, or whose comparisons follow personal preferences, compares each picture with anchor
-        pictures of known quality, or with its reference and degraded copies of that (``anchors``).
+        not support the levels, or whose comparisons follow personal preferences, compares each image with anchor
+        images of known quality, or with its reference and degraded copies of that (``anchors``).
         """
         check(progress=progress)
         pictures, references = self._inputs(pictures, reference)
@@ -218,7 +218,7 @@ class Judge:
         question: str | None = None,
         progress: Progress | None = None,
     ) -> Comparison:
-        """Decide which of two pictures is better.
+        """Decide which of two images is better.
 
         Both orders (A first, B first) are asked and averaged; how far they lie apart is reported as disagreement.
 
@@ -240,7 +240,7 @@ class Judge:
         question: str | None = None,
         progress: Progress | None = None,
     ) -> list[Comparison]:
-        """``compare`` for many pairs at once; ``references`` has one picture or None per pair."""
+        """``compare`` for many pairs at once; ``references`` has one image or None per pair."""
         check(explain=explain, question=question, progress=progress)
         try:
             pairs, references = [(a, b) for a, b in pairs], [] if references is None else list(references)
@@ -273,16 +273,16 @@ class Judge:
         budget: int | None = None,
         progress: Progress | None = None,
     ) -> Ranking:
-        """Order pictures from best to worst. The rank of a picture is one more than how many are surely (95 %) better.
+        """Order images from best to worst. The rank of an image is one more than how many are surely (95 %) better.
 
         Args:
-            method: "pairs" compares pictures in both orders and fits Bradley-Terry strengths with 95 % intervals (all
-                pairs when few, the least certain ones when many); "score" rates each picture alone.
-            reasons: also name each picture's distortion and give a one-sentence reason.
-            top_k: only which pictures are the best ``top_k`` matters (None: the whole order): with "pairs", no more is
-                asked once they are decided. All pictures are placed all the same.
+            method: "pairs" compares images in both orders and fits Bradley-Terry strengths with 95 % intervals (all
+                pairs when few, the least certain ones when many); "score" rates each image alone.
+            reasons: also name each image's distortion and give a one-sentence reason.
+            top_k: only which images are the best ``top_k`` matters (None: the whole order): with "pairs", no more is
+                asked once they are decided. All images are placed all the same.
             confidence: 0.5..1, the probability of the right best ``top_k`` at which they are decided.
-            budget: most pairs to compare, each in both orders; None is all of up to 12 pictures and
+            budget: most pairs to compare, each in both orders; None is all of up to 12 images and
                 1.25 n log2 n of n. The Ranking says how many were asked, and why no more were.
         """
         check(method=method, reasons=reasons, top_k=top_k, confidence=confidence, budget=budget, progress=progress)
@@ -290,7 +290,7 @@ class Judge:
             raise TaskError(f"unknown ranking method '{method}': choose pairs or score")
         pictures, references = self._inputs(pictures, reference)
         if not pictures:
-            raise TaskError("there are no pictures to rank")
+            raise TaskError("there are no images to rank")
         if method == "pairs":
             self.engine.require(RATING)
         scored = method == "score" or self._rates  # by anchors it would cost more than the ranking
@@ -304,7 +304,7 @@ class Judge:
             facts = (scores, found, "score", [])
             return assembly.assemble(pictures, *assembly.order_by_score(scores), *facts, certainty=scores[0].certainty)
         asked: list[Comparison] = []
-        beginnings = self.engine.beginnings()  # every picture comes again in later rounds
+        beginnings = self.engine.beginnings()  # every image comes again in later rounds
 
         def ask(chosen: list[tuple[int, int]]) -> list[float]:
             pairs = [((pictures[i], pictures[j]), _larger(references[i], references[j])) for i, j in chosen]
@@ -326,9 +326,9 @@ class Judge:
         return assembly.assemble(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
-        """Encode pictures ahead, so that their pixels may be forgotten while they are judged.
+        """Encode images ahead, so that their pixels may be forgotten while they are judged.
 
-        The other verbs do this by themselves; it is of use before ``rank`` where the pictures come a few at a time and
+        The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
         can be read again (``files.FilePicture``): then not all of them are in memory together.
         """
         check(progress=progress)
@@ -340,14 +340,14 @@ class Judge:
     def ask(
         self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
     ):
-        """Ask one question, worded as given, about several sets of pictures (roles "reference", "A", "B").
+        """Ask one question, worded as given, about several sets of images (roles "reference", "A", "B").
 
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
         """
         check(task=task, question=question, progress=progress)
         if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
-            raise TaskError("picture_roles: give a list of sets of pictures, each a dict by role")
+            raise TaskError("picture_roles: give a list of sets of images, each a dict by role")
         asked = [
             tuple(roles.get(role) for role in ((A, B) if task.pair else (A,)) + (REFERENCE,)) for roles in picture_roles
         ]
@@ -399,7 +399,7 @@ class Judge:
             references = references * len(pictures)
         if len(references) != len(pictures):
             raise TaskError(
-                f"{len(references)} references for {len(pictures)} pictures: give one for all, or one for each picture"
+                f"{len(references)} references for {len(pictures)} images: give one for all, or one for each image"
             )
         fitted = _fitted([((picture,), reference) for picture, reference in zip(pictures, references)])
         return [picture for (picture,), _ in fitted], [reference for _, reference in fitted]
@@ -436,7 +436,7 @@ class Judge:
         return found
 
     def _probable_counts(self, asked, report: Counter) -> list[int]:
-        """1 or 2 for each picture: 2 where the open question finds two distortions more probable than one or none."""
+        """1 or 2 for each image: 2 where the open question finds two distortions more probable than one or none."""
         options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
         pairs = [len(tasks.parse_labels(option)) == 2 for option in options]
         rows = self._choose(IDENTIFICATION, IDENTIFICATION.question, asked, report).probabilities
@@ -498,7 +498,7 @@ class Judge:
         return 2 * sum(LADDER_SIZE if reference else len(self._fixed_anchors()) for reference in references)
 
     def _anchors_beside(self, references) -> list[tuple[Anchor, ...]]:
-        """For each picture, by its reference or None, the anchors that it is compared with."""
+        """For each image, by its reference or None, the anchors that it is compared with."""
         policy = SizePolicy(**self.model.config.size)
         distinct = {reference.key: reference for reference in references if reference}
         ladders = {key: reference_ladder(reference, policy) for key, reference in distinct.items()}
@@ -554,7 +554,7 @@ class Judge:
         return described
 
     def _described_around(self, known: set[int], task, asked, length, report, on_text, count) -> list[Description]:
-        """``_described`` for all but the pictures that equal their references."""
+        """``_described`` for all but the images that equal their references."""
         left = [index for index in range(len(asked)) if index not in known]
         show = on_text and (lambda index, text: on_text(left[index], text))
         rest = iter(self._described(task, None, [asked[i] for i in left], length, report, show, count) if left else ())
@@ -705,12 +705,12 @@ def _like(word: str, text: str, place: int) -> str:
 
 
 def _fitted(asked: list[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
-    """Pictures and their references at common sizes."""
+    """Images and their references at common sizes."""
     return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
 
 
 def _larger(a: Picture | None, b: Picture | None) -> Picture | None:
-    """Of the references of two pictures that are compared, the one that none of the pictures must be enlarged to."""
+    """Of the references of two images that are compared, the one that none of the images must be enlarged to."""
     if a is None or b is None:
         return a
     return b if b.height * b.width > a.height * a.width else a

@@ -36,11 +36,11 @@ class LabelProbability(_Result):
 
 @dataclass(frozen=True)
 class Identification(_Result):
-    """The distortions of one picture.
+    """The distortions of one image.
 
     Attributes:
-        picture: name of the picture.
-        labels: lower-case distortion names, at most two; empty for a picture found pristine.
+        image: name of the image.
+        labels: lower-case distortion names, at most two; empty for an image found pristine.
         text: the answer as the model words it, such as ``"Noise and insufficient brightness"`` or ``"None"``.
         probabilities: the 13 single labels by falling probability; they sum to 1.
         confidence: 0..1, the probability of ``text`` among all answers that the question allows: how probable it is
@@ -68,10 +68,10 @@ class Identification(_Result):
 
 @dataclass(frozen=True)
 class Description(_Result):
-    """Words about one picture.
+    """Words about one image.
 
     Attributes:
-        picture: name of the picture.
+        image: name of the image.
         text: the answer.
         confidence: 0..1, or None for an empty answer. It is not calibrated: it ranks answers, it is not the share of
             right ones.
@@ -89,17 +89,17 @@ class Description(_Result):
 
 @dataclass(frozen=True)
 class Score(_Result):
-    """How good one picture is.
+    """How good one image is.
 
     Attributes:
-        picture: name of the picture.
+        image: name of the image.
         score: 0 (worst) to 100 (flawless), the mean of a distribution.
         spread: standard deviation of that distribution, in points; it is no error bar, see ``low`` and ``high``.
         confidence: 0..1, the probability that the true quality is within 10 points of ``score``.
         levels: the five rating levels, best first, with their probabilities.
         low, high: in points; the true quality is between them with a probability of 95 %.
         method: ``"levels"``, when the model named a level and the distribution is that over the five levels; or
-            ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
+            ``"anchors"``, when it compared the image with anchors (``anchors.place``), as models do that were never
             taught levels. Scores of the two methods are not on one scale.
         coverage: as in ``Identification``; with method "anchors" the lowest of all comparisons.
         certainty: ``"calibrated"`` where confidence and interval come from an error model that was fitted on held-out
@@ -124,10 +124,10 @@ class Score(_Result):
 
 @dataclass(frozen=True)
 class Comparison(_Result):
-    """Which of two pictures is better.
+    """Which of two images is better.
 
     Attributes:
-        picture_a, picture_b: names of the pictures.
+        picture_a, picture_b: names of the images.
         probability_a: probability 0..1 that A is better, averaged over both orders of asking.
         disagreement: 0..1, how far the two orders lie apart.
         verdict: ``"A"``, ``"B"`` or ``"tie"``; a tie where the probability is within 0.05 of one half, and where the
@@ -154,17 +154,17 @@ class RankedPicture(_Result):
     """One place of a ranking.
 
     Attributes:
-        rank: 1 is best: 1 + the number of pictures that are better with 95 % certainty (``Ranking.certainty``); with
-            method "score", by a point and more. Pictures that share a rank cannot be told apart.
-        index: position of the picture in the input, from 0.
-        picture: name of the picture.
+        rank: 1 is best: 1 + the number of images that are better with 95 % certainty (``Ranking.certainty``); with
+            method "score", by a point and more. Images that share a rank are tied.
+        index: position of the image in the input, from 0.
+        image: name of the image.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval, which contains the
             judge's own error where the ranking is calibrated; with method "score" the score in points with its
             interval.
-        score, spread: the picture's own score in points and its standard deviation, or None if it was not asked for.
-        labels: distortions found in it; empty for a picture found pristine, None if it was not asked for.
+        score, spread: the image's own score in points and its standard deviation, or None if it was not asked for.
+        labels: distortions found in it; empty for an image found pristine, None if it was not asked for.
         reason: one sentence on why it stands here.
-        tied_with_next: True when the next picture cannot be told apart from this one.
+        tied_with_next: True if the next image is tied with this one.
         confidence: 0..1, that of ``labels``; None if they were not asked for.
     """
 
@@ -184,13 +184,13 @@ class RankedPicture(_Result):
 
 @dataclass(frozen=True)
 class Ranking(_Result):
-    """Pictures from best to worst.
+    """Images from best to worst.
 
     Attributes:
-        pictures: best first.
+        images: best first.
         method: ``"pairs"`` (Bradley-Terry over comparisons) or ``"score"``.
-        comparisons: how many pairs were asked.
-        disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
+        comparisons: number of compared pairs.
+        disagreement: mean difference of the two orders (A/B and B/A) over the asked pairs, 0..1.
         budget: most pairs that would have been asked; None with method "score".
         stopped: why no more were asked: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with method
             "score".
@@ -225,10 +225,10 @@ class Standing(_Result):
             be told apart. None for a label that was compared with no other: it stands last.
         label: the model, sampler, LoRA or prompt.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; NaN if not compared.
-        win_share: mean probability 0..1 that its picture is the better one of a pair; NaN if not compared.
+        win_share: mean probability 0..1 that its image is the better one of a pair; NaN if not compared.
         wins, ties, losses: verdicts over its pairs.
-        pictures: how many pictures bear the label.
-        tied_with_next: True when the next label cannot be told apart from this one.
+        images: how many images bear the label.
+        tied_with_next: True if the next label is tied with this one.
     """
 
     rank: int | None
@@ -250,11 +250,11 @@ class Leaderboard(_Result):
 
     Attributes:
         standings: best first.
-        comparisons: how many pairs were asked.
+        comparisons: number of compared pairs.
         groups: how many prompts (and seeds) they came from.
-        intervals: ``"posterior"`` of the fit, in which one pair of pictures is one vote about their labels; or
+        intervals: ``"posterior"`` of the fit, in which one pair of images is one vote about their labels; or
             ``"bootstrap"`` over the groups where these are not few, at least as wide as the posterior.
-        disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
+        disagreement: mean difference of the two orders (A/B and B/A) over the asked pairs, 0..1.
         shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
             None where the two never met.
         certainty: that of the comparisons (``Comparison.certainty``).
@@ -276,7 +276,7 @@ class Leaderboard(_Result):
 
 @dataclass(frozen=True)
 class Failure(_Result):
-    """A picture that could not be judged, and why."""
+    """An image that could not be judged, and why."""
 
     picture: str
     error: str

@@ -25,7 +25,7 @@ DISTORTIONS = (
     "overly high brightness",
 )
 LABELS = DISTORTIONS + (NONE,)
-"""The 13 labels of a single-distortion answer; ``NONE`` stands for a pristine picture."""
+"""The 13 labels of a single-distortion answer; ``NONE`` stands for a pristine image."""
 
 LEVELS = ("excellent", "good", "fair", "poor", "bad")
 LEVEL_SCORES = (100.0, 75.0, 50.0, 25.0, 0.0)
@@ -67,7 +67,7 @@ class Task:
 
     Attributes:
         name: identification, assessment, rating, comparison, score, severity, faults or question.
-        pair: True when it is about Image A and Image B, False for one picture.
+        pair: True when it is about Image A and Image B, False for one image.
         brief: True when the answer is one of a closed set (``answers``), False for free text.
         question: the default question, without the short-answer tail.
     """
@@ -132,7 +132,7 @@ def fault_question(fault: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """Which pictures a published task type shows: the slots in prompt order and the record field behind each."""
+    """Which images a published task type shows: the slots in prompt order and the record field behind each."""
 
     pair: bool
     reference: bool

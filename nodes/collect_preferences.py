@@ -33,33 +33,41 @@ class CollectPreferences(io.ComfyNode):
             display_name="Collect Preferences",
             category="DepictQA/train",
             description=(
-                "Keeps which pictures you prefer as training records, in a folder from which a personal judge can be "
-                "tuned. Nothing is recorded until you pick."
+                "Stores which images you prefer as training records, to fine-tune a personal judge on them. "
+                "Nothing is recorded until you pick."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                io.Image.Input("images", tooltip="The pictures to choose from: a batch, or a list of any sizes."),
+                io.Image.Input(
+                    "images", tooltip="The images to choose from: a batch, or a list of images of any size."
+                ),
                 io.Combo.Input(
                     "preference",
                     options=WAYS,
                     default=PICKED,
-                    tooltip="picked: the numbers below. ratings: the linked ratings, higher is better. "
-                    "order: the pictures arrive best first, such as sorted by hand.",
+                    tooltip=(
+                        "picked: the numbers in picked. ratings: the linked ratings, higher is better. "
+                        "order: the images arrive best first, for example sorted by hand."
+                    ),
                 ),
                 io.String.Input(
                     "picked",
                     default="",
-                    tooltip="Numbers of the pictures that you prefer, from 1 as shown on the node, best first: 3 or "
-                    "3, 1. All others count as worse. Empty: record nothing yet. A pick counts for the images that "
-                    "the node showed when you made it.",
+                    tooltip=(
+                        "Numbers of the images that you prefer, as shown on the node, best first: 3 or 3,"
+                        " 1. All others count as worse. Empty: record nothing. A pick applies to the "
+                        "images that the node showed when you made it."
+                    ),
                 ),
                 io.Combo.Input(
                     "pairs",
                     options=list(PAIRS),
                     default=PAIRS[0],
-                    tooltip="Which pairs become records: all that differ, only the best against the rest, or only "
-                    "neighbours in the order.",
+                    tooltip=(
+                        "Which pairs become records: all pairs, only the best image against the others, "
+                        "or only adjacent images in the order."
+                    ),
                 ),
                 io.Float.Input(
                     "margin",
@@ -67,7 +75,7 @@ class CollectPreferences(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.5,
-                    tooltip="Ratings no further apart than this count as equal, and say nothing.",
+                    tooltip="Ratings that differ by no more than this are a tie and make no record.",
                 ),
                 io.String.Input(
                     "collection",
@@ -78,19 +86,21 @@ class CollectPreferences(io.ComfyNode):
                     "ratings",
                     optional=True,
                     force_input=True,
-                    tooltip="Optional: one rating per picture, higher is better (stars, points, scores).",
+                    tooltip="Optional: one rating per image, higher is better (stars, points, scores).",
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Optional: the undistorted original that all of them were made from.",
+                    tooltip="Optional: the undistorted original of all images.",
                 ),
                 io.String.Input(
                     "picked_on",
                     default="",
                     optional=True,
-                    tooltip="The code of the images that you picked from; the node fills it in when you edit picked. "
-                    "A pick is recorded only when the same images arrive.",
+                    tooltip=(
+                        "Identifies the images that you picked from. The node fills it in when you edit "
+                        "picked. A pick is recorded only if the same images arrive."
+                    ),
                 ),
             ],
             outputs=[
@@ -98,7 +108,7 @@ class CollectPreferences(io.ComfyNode):
                     "best_images",
                     display_name="best_images",
                     is_output_list=True,
-                    tooltip="The most preferred pictures, untouched; stops silently while nothing is picked.",
+                    tooltip="The most preferred images, unchanged. Blocked while nothing is picked.",
                 ),
                 io.Int.Output(
                     "new_records", display_name="new_records", tooltip="How many records are new or changed."
@@ -106,11 +116,14 @@ class CollectPreferences(io.ComfyNode):
                 io.Int.Output(
                     "all_records", display_name="all_records", tooltip="How many records the folder now has."
                 ),
-                io.String.Output("folder", display_name="folder", tooltip="The folder to train from."),
+                io.String.Output("folder", display_name="folder", tooltip="The folder with the training records."),
                 io.String.Output(
                     "command",
                     display_name="command",
-                    tooltip="The line for a terminal on this machine that tunes a personal judge to the folder.",
+                    tooltip=(
+                        "The command that fine-tunes a personal judge on this folder. Run it in a "
+                        "terminal on this machine."
+                    ),
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -149,15 +162,20 @@ class CollectPreferences(io.ComfyNode):
         command = _command(folder)
         if result.total:
             install = f'"{sys.executable}" -m pip install --editable "{PACK}[training]"'
-            lines += [f"To tune a personal judge, in a terminal on this machine (once before: {install}):", command]
+            lines += [
+                f"To fine-tune a personal judge, run in a terminal on this machine (the first time, also {install}):",
+                command,
+            ]
         if stale:
             lines.insert(
                 0,
-                f"Nothing recorded: picked ({one(picked)}) was not chosen from these images (picked_on {code}). Look at"
-                " them, then enter your pick in 'picked'.",
+                f"Nothing recorded: picked ({one(picked)}) was made on other images (picked_on {code}). Look at"
+                " these images, then enter your pick in 'picked'.",
             )
         elif not decided:
-            lines.insert(0, "Nothing recorded: no picture is preferred yet. Give the numbers of the best in 'picked'.")
+            lines.insert(
+                0, "Nothing recorded: no image is picked yet. Enter the numbers of the best images in 'picked'."
+            )
         return drawn_output(
             cls,
             branch(best),
@@ -206,26 +224,26 @@ def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None)
 
 
 def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:
-    """How the pictures stand to each other: one level per picture, 0 is best, equal levels are equally good.
+    """How the images stand to each other: one level per image, 0 is best, equal levels are equally good.
 
     Raises:
-        TaskError: picks or ratings that do not fit the pictures.
+        TaskError: picks or ratings that do not fit the images.
     """
     if way == PICKED:
         return picked(count, numbers)
     if way == ORDER:
         return list(range(count))
     if ratings is None:
-        raise TaskError("ratings: nothing is linked; link one rating per picture, or choose another preference.")
+        raise TaskError("ratings: nothing is linked; link one rating per image, or choose another preference.")
     if len(ratings) != count:
-        raise TaskError(f"ratings: {len(ratings)} arrived for {count} pictures; link one per picture.")
+        raise TaskError(f"ratings: {len(ratings)} values for {count} images; link one per image.")
     return levels(ratings, margin)
 
 
 def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[int], list[str]]:
-    """The pictures that are compared: their indexes, their levels without gaps; and a line for each that is not.
+    """The images that are compared: their indexes, their levels without gaps; and a line for each that is not.
 
-    Of equal pictures only the one that stands best is: neither is better than the other, and a third picture could
+    Of equal images only the one that stands best is: neither is better than the other, and a third image could
     otherwise be worse than the one and better than the other.
     """
     kept, same = {}, []
@@ -233,7 +251,7 @@ def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[i
         best = kept.setdefault(pictures[index].key, index)
         if best != index:
             names = pictures[index].name, pictures[best].name
-            same.append("{} is the same picture as {}: left out, neither can be better".format(*names))
+            same.append("{} is the same image as {}: left out, neither can be better".format(*names))
     indexes = sorted(kept.values())
     stand = sorted({found[index] for index in indexes})
     return indexes, [stand.index(found[index]) for index in indexes], same
@@ -251,5 +269,5 @@ def _command(folder: str) -> str:
 
 
 def _note(level: int, found: list[int]) -> str:
-    """What the shown sheet says below a picture."""
+    """What the shown sheet says below an image."""
     return f"preferred: {level + 1}" if len(set(found)) > 1 and level < max(found) else ""

@@ -1,4 +1,4 @@
-"""The node that parts pictures into those that are good enough and the rest."""
+"""The node that parts images into those that are good enough and the rest."""
 
 import math
 
@@ -33,8 +33,9 @@ class FilterImages(io.ComfyNode):
             display_name="Filter Images",
             category="DepictQA/select",
             description=(
-                "Parts pictures into good ones and bad ones, by score, by distortions or by confidence. A picture is "
-                "passed when it meets every criterion that is set. An empty branch stops silently; the rest goes on."
+                "Splits images into passed and rejected ones, by score, by distortions or by confidence. An "
+                "image passes if it meets every criterion that is set. If a group is empty, the nodes behind "
+                "it do not run; the rest of the graph does."
             ),
             is_input_list=True,
             is_output_node=True,
@@ -47,7 +48,7 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=1.0,
-                    tooltip="Pass pictures with at least this score, 0 to 100. 0: not a criterion.",
+                    tooltip="Minimum score, 0 to 100. 0: off.",
                 ),
                 io.Float.Input(
                     "best_percent",
@@ -55,20 +56,20 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=1.0,
-                    tooltip="Pass this share of all pictures, those with the best scores. 100: not a criterion.",
+                    tooltip="Pass this percentage of the images, the best ones. 100: off.",
                 ),
                 io.Int.Input(
                     "top_k",
                     default=0,
                     min=0,
                     max=100000,
-                    tooltip="Pass so many of all pictures, those with the best scores. 0: not a criterion.",
+                    tooltip="Pass this many images, the best ones. 0: off.",
                 ),
                 io.String.Input(
                     "distortions",
                     default="",
-                    tooltip="Reject pictures with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
-                    "or any. Empty: not a criterion.",
+                    tooltip="Reject images with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
+                    "or any. Empty: off.",
                 ),
                 io.Float.Input(
                     "probability",
@@ -76,8 +77,11 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How probable the named distortions must be together to reject a picture. Two distortions "
-                    "in one picture share the probability, so blur beside equal noise has one half.",
+                    tooltip=(
+                        "Reject an image if the named distortions together are at least this probable. "
+                        "Two distortions in one image share the probability: blur next to equal noise has"
+                        " 0.5."
+                    ),
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -85,8 +89,11 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Reject pictures with an answer of lower confidence: of a score, the probability that it "
-                    "is within 10 points of the true quality; of distortions, that exactly these are right. 0: off.",
+                    tooltip=(
+                        "Reject images with a lower confidence. For a score: the probability that it is "
+                        "within 10 points of the true quality. For distortions: the probability that "
+                        "exactly these are right. 0: off."
+                    ),
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 *follower_inputs(),
@@ -96,8 +103,11 @@ class FilterImages(io.ComfyNode):
                     options=list(METHODS),
                     default=METHODS[0],
                     optional=True,
-                    tooltip="How best_percent and top_k find the best. score: by the score of each picture. pairs: by "
-                    "comparisons, as Rank Images does: finer, slower, and what a personal judge has learned.",
+                    tooltip=(
+                        "How best_percent and top_k find the best images. score: by the score of each "
+                        "image. pairs: by pairwise comparisons like Rank Images, which is slower and more"
+                        " precise."
+                    ),
                 ),
             ],
             outputs=[
@@ -107,11 +117,11 @@ class FilterImages(io.ComfyNode):
                     "reasons",
                     display_name="reasons",
                     is_output_list=True,
-                    tooltip="Why each rejected picture was rejected, in the order of rejected_images.",
+                    tooltip="The reason for each rejection, in the order of rejected_images.",
                 ),
-                io.Int.Output("passed_count", display_name="passed_count", tooltip="How many pictures passed."),
+                io.Int.Output("passed_count", display_name="passed_count", tooltip="Number of passed images."),
                 io.String.Output(
-                    "report", display_name="report", tooltip="Every picture with its answers and the decision, as JSON."
+                    "report", display_name="report", tooltip="Every image with its answers and the decision, as JSON."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -178,25 +188,25 @@ class FilterImages(io.ComfyNode):
 
 
 def _branch_outputs(name: str) -> list:
-    """The outputs of one branch: pictures, scores, indexes and what follows them."""
+    """The outputs of one branch: images, scores, indexes and what follows them."""
     return [
         io.Image.Output(
             f"{name}_images",
             display_name=f"{name}_images",
             is_output_list=True,
-            tooltip=f"The {name} pictures, untouched, in the order of the input.",
+            tooltip=f"The {name} images, unchanged, in the order of the input.",
         ),
         io.Float.Output(
             f"{name}_scores",
             display_name=f"{name}_scores",
             is_output_list=True,
-            tooltip=f"Scores of the {name} pictures, 0 to 100; NaN where no criterion needs them.",
+            tooltip=f"Scores of the {name} images, 0 to 100. NaN if no criterion needs them.",
         ),
         io.Int.Output(
             f"{name}_indexes",
             display_name=f"{name}_indexes",
             is_output_list=True,
-            tooltip=f"Places of the {name} pictures in the input, from 0.",
+            tooltip=f"Indexes of the {name} images in the input, from 0.",
         ),
         *follower_outputs(name),
     ]

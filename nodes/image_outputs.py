@@ -1,4 +1,4 @@
-"""Nodes whose answer is a picture: drawn pages become IMAGE tensors, and are shown on the node."""
+"""Nodes whose answer is an image: drawn pages become IMAGE tensors, and are shown on the node."""
 
 from collections.abc import Sequence
 

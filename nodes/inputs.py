@@ -1,4 +1,4 @@
-"""What all nodes share on their input side: types, tooltips, pictures, references, checked widgets, readable errors."""
+"""What all nodes share on their input side: types, tooltips, images, references, checked widgets, readable errors."""
 
 import os
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ from .ui import plain
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
 
 MODEL_TOOLTIP = "The judge, from a Load DepictQA Model node."
-IMAGES_TOOLTIP = "The pictures to judge: one, a batch, or a list of pictures of any sizes."
+IMAGES_TOOLTIP = "The images to judge: one image, a batch, or a list of images of any size."
 REFERENCE_TOOLTIP = (
-    "Optional: the undistorted original. One picture for all, or one per picture in the same order. "
+    "Optional: the undistorted original. One image for all, or one per image in the same order. "
     "Leave it unlinked to judge without a reference."
 )
-NAMES_TOOLTIP = "Optional: what to call the pictures in tables, reports and errors, such as their file names; one each."
+NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 
 def schema(search_aliases: list[str], **fields) -> io.Schema:
@@ -31,7 +31,7 @@ def schema(search_aliases: list[str], **fields) -> io.Schema:
 
 
 def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
-    """All pictures of a list input one by one.
+    """All images of a list input one by one.
 
     Args:
         images: what an ``is_input_list`` node gets: batches ``[B, H, W, C]`` of any sizes, or None when unlinked.
@@ -48,52 +48,51 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
 
 
 def names_input() -> io.String.Input:
-    """The optional input ``names``, what the pictures are called."""
+    """The optional input ``names``, what the images are called."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
 
 
 def to_pictures(
     singles: list[torch.Tensor], name: str, number: bool = True, names: list[str] | None = None
 ) -> list[Picture]:
-    """Check the pictures of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
+    """Check the images of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
 
     Raises:
-        ImageError: no picture arrived, or one cannot be judged; the message names it.
-        TaskError: not one of ``names`` per picture.
+        ImageError: no image arrived, or one cannot be judged; the message names it.
+        TaskError: not one of ``names`` per image.
     """
     if not singles:
-        raise ImageError(f"{name}: no picture arrived; link at least one.")
+        raise ImageError(f"{name}: no image arrived; link at least one.")
     if names is None:
         names = [f"{name} {i}" if number else name for i in range(1, len(singles) + 1)]
     if len(names) != len(singles):
-        raise TaskError(f"names: {len(names)} arrived for {len(singles)} pictures; link one per picture.")
+        raise TaskError(f"names: {len(names)} values for {len(singles)} images; link one per image.")
     return [as_picture(single, str(called)) for single, called in zip(singles, names, strict=True)]
 
 
 def to_reference(
     images: list[torch.Tensor] | None, judged: list[Picture | tuple[Picture, ...]]
 ) -> tuple[list[Picture] | None, list[str]]:
-    """The checked pictures of a ``reference`` input, at the sizes of the pictures that they stand beside.
+    """The checked images of a ``reference`` input, at the sizes of the images that they stand beside.
 
     Args:
         images: what arrived, None when the input is not linked.
-        judged: the pictures, or the pairs of them, that one reference each is for.
+        judged: the images, or the pairs of them, that one reference each is for.
 
     Returns:
         one reference per entry of ``judged`` (None when not linked), and lines on those that were resized and on those
         that seem to show another scene.
 
     Raises:
-        TaskError: neither one picture for all nor one per judged picture.
-        ImageError: a picture cannot be judged, or has another shape than the one that it is the reference of.
+        TaskError: neither one image for all nor one per judged image.
+        ImageError: an image cannot be judged, or has another aspect ratio than the one that it is the reference of.
     """
     singles = flatten(images)
     if not singles:
         return None, []
     if len(singles) not in (1, len(judged)):
         raise TaskError(
-            f"reference: {len(singles)} pictures arrived for {len(judged)} to judge; "
-            "link one for all, or one per picture."
+            f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
     references, fitted = [], {}

@@ -1,4 +1,4 @@
-"""The node that loads the pictures of a folder as the command line reads them: in natural order, damaged ones named."""
+"""The node that loads the images of a folder as the command line reads them: in natural order, damaged ones named."""
 
 import os
 from contextlib import suppress
@@ -30,11 +30,11 @@ class LoadFolder(io.ComfyNode):
         return schema(
             ["load images from folder", "load image batch", "image directory", "image list", "dataset"],
             node_id="DepictQA_LoadFolder",
-            display_name="Load Pictures From Folder",
+            display_name="Load Images From Folder",
             category="DepictQA",
             description=(
-                "Loads the pictures of a folder below ComfyUI's input or output folder, each at its own size, in "
-                "natural order. A file that cannot be read is left out and named."
+                "Loads the images of a folder in ComfyUI's input or output folder, each at its own size, in "
+                "natural order. Files that cannot be read are skipped and listed."
             ),
             is_output_node=True,
             inputs=[
@@ -42,16 +42,18 @@ class LoadFolder(io.ComfyNode):
                     "folder",
                     options=folders(),
                     default="input",
-                    tooltip="A folder below ComfyUI's input or output folder. Reload the page to see new ones.",
+                    tooltip="A folder in ComfyUI's input or output folder. Reload the page to see new ones.",
                 ),
-                io.Boolean.Input("subfolders", default=False, tooltip="Also load the pictures of the folders in it."),
-                io.Int.Input("start", default=0, min=0, max=2**31 - 1, tooltip="Leave out so many pictures at first."),
+                io.Boolean.Input("subfolders", default=False, tooltip="Also load images from subfolders."),
+                io.Int.Input(
+                    "start", default=0, min=0, max=2**31 - 1, tooltip="Number of images to skip at the beginning."
+                ),
                 io.Int.Input(
                     "limit",
                     default=100,
                     min=1,
                     max=100_000,
-                    tooltip="Load at most so many. All are in memory together: a megapixel takes 12 MB.",
+                    tooltip="Maximum number of images. All of them are in memory at once: a megapixel takes 12 MB.",
                 ),
             ],
             outputs=[
@@ -59,27 +61,34 @@ class LoadFolder(io.ComfyNode):
                     "images",
                     display_name="images",
                     is_output_list=True,
-                    tooltip="The pictures; transparent parts are white, as the judge sees them.",
+                    tooltip="The images. Transparency is blended onto white, as the judge does it.",
                 ),
                 io.String.Output(
-                    "names", display_name="names", is_output_list=True, tooltip="Their file names, below the folder."
+                    "names",
+                    display_name="names",
+                    is_output_list=True,
+                    tooltip="The file names, relative to the folder.",
                 ),
                 io.String.Output(
                     "folders",
                     display_name="folders",
                     is_output_list=True,
-                    tooltip="The folder that each lies in: labels for Compare Models, with a folder per model (link "
-                    "base_names to its groups, too).",
+                    tooltip=(
+                        "The folder of each image. With one folder per model, these are the labels for "
+                        "Compare Models (also link base_names to its groups)."
+                    ),
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="What was loaded, and what could not be read."
+                    "report", display_name="report", tooltip="What was loaded, and which files could not be read."
                 ),
                 io.String.Output(
                     "base_names",
                     display_name="base_names",
                     is_output_list=True,
-                    tooltip="Their file names without folder and suffix: groups for Compare Models, so that only "
-                    "pictures of one name meet.",
+                    tooltip=(
+                        "The file names without folder and extension: groups for Compare Models, which "
+                        "then compares only images of the same name."
+                    ),
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -109,14 +118,14 @@ class LoadFolder(io.ComfyNode):
                 unreadable.append("left out: " + readable(str(error).replace(f" ({path})", "")))
             bar.update(1)
         if not pictures:
-            raise ValueError(f"folder: none of the {len(paths)} pictures can be read; {unreadable[0]}")
+            raise ValueError(f"folder: none of the {len(paths)} images can be read; {unreadable[0]}")
         names = [PurePosixPath(picture.name) for picture in pictures]
         parents = [name.parent.name or root.name for name in names]
         where = {parent: {name.parent for name, own in zip(names, parents) if own == parent} for parent in parents}
         parents = [
             own if len(where[own]) == 1 else (root.name / name.parent).as_posix() for name, own in zip(names, parents)
         ]
-        said = f"{len(pictures)} of {len(found.names)} pictures of {folder}"
+        said = f"{len(pictures)} of {len(found.names)} images of {folder}"
         others = [replace(one, path=os.path.relpath(one.path, root)) for one in found.left_out]
         unreadable += map(readable, notices_of(pictures))
         report = plain("\n".join([said, *unreadable, *left_out_lines(others, expected=True)]))
@@ -136,7 +145,7 @@ def folders() -> list[str]:
     """
     found = []
     for name, root in ROOTS.items():
-        found.append(name)  # also before the first picture is saved there
+        found.append(name)  # also before the first image is saved there
         top = root()
         for current, inside, _ in os.walk(top, followlinks=True):
             parts = Path(current).relative_to(top).parts
@@ -151,13 +160,13 @@ def _resolve(folder: str) -> Path:
     parts = PurePosixPath(below(folder, "folder", "ComfyUI's input or output folder")).parts
     if not parts or parts[0] not in ROOTS:
         raise TaskError(
-            f"folder: {folder!r} is neither below input nor below output; give a path such as input/pictures."
+            f"folder: {folder!r} is not in ComfyUI's input or output folder; give a path such as input/images."
         )
     path = Path(ROOTS[parts[0]]())
     for part in parts[1:]:
         path = _inside(path, part)
     if not path.is_dir():
-        raise TaskError(f"folder: there is no folder {folder!r}; put your images below ComfyUI's input folder.")
+        raise TaskError(f"folder: there is no folder {folder!r}; put your images into ComfyUI's input folder.")
     return path
 
 
@@ -171,7 +180,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list[Path], Found]:
-    """The picture files to load, and all that was found; raises DepictQAError if there are none."""
+    """The image files to load, and all that was found; raises DepictQAError if there are none."""
     root = _resolve(folder)
     try:
         found = search([str(root)], recursive=subfolders)
@@ -179,10 +188,10 @@ def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list
         hint = "" if subfolders else " itself; turn subfolders on to look into the folders in it"
         others = [replace(one, path=os.path.relpath(one.path, root)) for one in error.left_out]
         lines = "".join(f"; {line}" for line in left_out_lines(others))
-        raise ImageError(f"folder: there are no pictures in {folder!r}{hint}{lines}.") from None
+        raise ImageError(f"folder: there are no images in {folder!r}{hint}{lines}.") from None
     except OSError as error:
         raise ImageError(f"folder: {folder!r} cannot be read ({error.strerror or error}).") from None
     count = len(found.names)
     if start >= count:
-        raise TaskError(f"start: is {start}, but there are {count} pictures in {folder!r}; give a smaller number.")
+        raise TaskError(f"start: is {start}, but there are {count} images in {folder!r}; give a smaller number.")
     return [Path(path) for path in found.names[start : start + limit]], found

@@ -99,7 +99,7 @@ class LoadedJudge:
 
         Args:
             verb: name of the method.
-            pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
+            images: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
             on_text: for ``describe``: called with (index, text so far) while answers are written.
             options: its keyword arguments, all hashable.
 
@@ -160,7 +160,7 @@ class _Progress:
 
 
 def _layers(model: torch.nn.Module):
-    """The repeated layers of the network, of which one takes a small part of the time for one picture."""
+    """The repeated layers of the network, of which one takes a small part of the time for one image."""
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList):
             yield from module

@@ -1,4 +1,4 @@
-"""Latents, masks and texts that belong to the judged pictures and go the same way as they do."""
+"""Latents, masks and texts that belong to the judged images and go the same way as they do."""
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -7,9 +7,12 @@ from ..depictqa_core.errors import TaskError
 
 TYPES = {"latents": io.Latent, "masks": io.Mask, "texts": io.String}
 TOOLTIPS = {
-    "latents": "Optional: the latents of the pictures, one each in the same order; they go where their picture goes.",
-    "masks": "Optional: masks of the pictures, one each in the same order or one for all; they go with their picture.",
-    "texts": "Optional: texts such as prompts, one per picture in the same order or one for all; they go with it.",
+    "latents": "Optional: the latents of the images, one per image in the same order. They are passed on "
+    "together with their image.",
+    "masks": "Optional: masks, one per image in the same order or one for all. They are passed on together"
+    " with their image.",
+    "texts": "Optional: texts such as prompts, one per image in the same order or one for all. They are "
+    "passed on together with their image.",
 }
 
 
@@ -35,14 +38,14 @@ def follower_outputs(prefix: str) -> list:
 
 
 class Followers:
-    """What is linked to the three inputs, one item per picture.
+    """What is linked to the three inputs, one item per image.
 
     Args:
-        count: how many pictures there are.
+        count: how many images there are.
         latents, masks, texts: what an ``is_input_list`` node gets, None when not linked.
 
     Raises:
-        TaskError: neither one item for all nor one per picture.
+        TaskError: neither one item for all nor one per image.
     """
 
     def __init__(self, count: int, latents=None, masks=None, texts=None):
@@ -53,9 +56,9 @@ class Followers:
         }
 
     def choose(self, indexes: list[int]) -> list[list]:
-        """The values of the three outputs for these pictures, in this order."""
+        """The values of the three outputs for these images, in this order."""
         return [
-            [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the pictures.")]
+            [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the images.")]
             if items is None
             else branch([items[index] for index in indexes])
             for name, items in self._items.items()
@@ -71,12 +74,12 @@ def _each(count: int, name: str, items: list | None) -> list | None:
     if items is None:
         return None
     if len(items) not in (1, count):
-        raise TaskError(f"{name}: {len(items)} arrived for {count} pictures; link one per picture, or one for all.")
+        raise TaskError(f"{name}: {len(items)} values for {count} images; link one per image, or one for all.")
     return items * count if len(items) < count else items
 
 
 def _single_latents(latents: list[dict]) -> list[dict]:
-    """Latents of one picture each, from batches ``{"samples": [B, ...], ...}``; all that has B entries is split."""
+    """Latents of one image each, from batches ``{"samples": [B, ...], ...}``; all that has B entries is split."""
     singles = []
     for latent in latents:
         count = len(latent["samples"])

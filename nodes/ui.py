@@ -18,7 +18,7 @@ from server import PromptServer
 
 from ..depictqa_core.images.image import Picture
 
-REPORT_TOOLTIP = "Everything in one JSON text, one entry per answer."
+REPORT_TOOLTIP = "All results as JSON, one entry per answer."
 THUMBNAIL_PIXELS = 96
 THUMBNAIL_FOLDER = "depictqa"
 SHOWN_ROWS = 100
@@ -32,9 +32,9 @@ class Table:
     """What web/depictqa.js draws on a node.
 
     Attributes:
-        columns: headings of the text columns; the first is for the name of the picture, words need no heading.
+        columns: headings of the text columns; the first is for the name of the image, words need no heading.
         rows: texts, one per column.
-        pictures: the images in front of each row.
+        images: the images in front of each row.
         notes: lines above the table.
     """
 
@@ -44,14 +44,14 @@ class Table:
     notes: list[str] = ()
 
     def to_ui(self) -> dict:
-        """Plain values for the browser: the first ``SHOWN_ROWS`` rows, with small copies of their pictures."""
+        """Plain values for the browser: the first ``SHOWN_ROWS`` rows, with small copies of their images."""
         rows = [
             {"cells": cells, "thumbnails": [name for name in map(_thumbnail, pictures) if name]}
             for cells, pictures in zip(self.rows[:SHOWN_ROWS], self.pictures, strict=False)
         ]
         notes = list(self.notes)
         if len(self.rows) > SHOWN_ROWS:
-            notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has them all.")
+            notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has all of them.")
         return {"columns": list(self.columns), "rows": rows, "notes": notes, "folder": THUMBNAIL_FOLDER}
 
     def to_text(self) -> str:
@@ -110,7 +110,7 @@ def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io
 
 
 def stream(cls, names: list[str]):
-    """A callback ``(index, text so far)`` that shows under the node what is being written about each picture."""
+    """A callback ``(index, text so far)`` that shows under the node what is being written about each image."""
     texts, last = {}, 0.0
 
     def on_text(index: int, text: str):

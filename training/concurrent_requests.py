@@ -37,7 +37,7 @@ def ask_all(
         items: what to ask about; at most ``workers`` of them are taken ahead.
         ask: item -> its answer, called in a thread.
         keep: called in the calling thread with an item and its answer, or with the failure that concerns it alone.
-        workers: number of requests at a time.
+        workers: number of parallel requests.
 
     Raises:
         EndpointError: the endpoint refuses all requests, or ``PATIENCE`` in a row had no answer.

@@ -139,11 +139,11 @@ def read_yaml(
         _check_nodes(text)
         content = yaml.load(text, Loader=_Strict)  # a SafeLoader
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as cause:
-        raise error(f"{where} is no YAML file of settings: {' '.join(str(cause).split())}; {remedy}") from cause
+        raise error(f"{where} is not a valid YAML file: {' '.join(str(cause).split())}; {remedy}") from cause
     if wrong := next(filter(None, map(_wrong, _values(content, ""))), None):
         raise error(f"{where}: {wrong}; {remedy}")
     if not isinstance(content, dict):
-        raise error(f"{where} is no file of settings: it must hold keys and values, not {describe(content)}")
+        raise error(f"{where} is not a valid recipe file: it must have keys and values, not {describe(content)}")
     return content
 
 
@@ -159,7 +159,7 @@ class _Strict(_Loader):
             if not isinstance(name, str):
                 raise ValueError(f"the key {describe(name)} is no text{key.start_mark}")
             if name in seen:
-                raise ValueError(f"the key {describe(name)} stands twice{key.start_mark}")
+                raise ValueError(f"the key {describe(name)} occurs twice{key.start_mark}")
             seen.add(name)
         return super().construct_mapping(node, deep)
 
@@ -179,7 +179,7 @@ def _check_nodes(text: str) -> None:
             anchor, size = event.anchor, 1
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
-                raise ValueError(f"the alias *{event.anchor} stands for nothing, or for what it is part of")
+                raise ValueError(f"the alias *{event.anchor} is undefined or contains itself")
             anchor, size = None, sizes[event.anchor]
         else:
             continue
@@ -198,7 +198,7 @@ def _wrong(named_value: tuple[str, object]) -> str | None:
     if isinstance(value, float) and not is_number(value):
         return f"{where} is {value}, which is not a finite number"
     if isinstance(value, str) and not holds_text(value):
-        return f"{where} is {describe(value)}, which UTF-8 cannot hold"
+        return f"{where} is {describe(value)}, which UTF-8 cannot encode"
     if not isinstance(value, (int, float, str, type(None), dict, list)):
         return f"{where} is a {type(value).__name__}, {describe(str(value))}; put it in quotes"
     return None

@@ -146,7 +146,7 @@ class Client:
     Args:
         timeout: seconds that one attempt may take: connection, headers and body, of refusals too.
         attempts: most attempts for one request.
-        per_minute: most requests a minute over all threads; None for no limit.
+        per_minute: maximum number of requests per minute over all threads; None for no limit.
         first_pause, longest_pause: bounds of the pause in seconds; a Retry-After above the longest is still honoured.
 
     Raises:
@@ -273,7 +273,7 @@ class Client:
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (ValueError, LookupError, TypeError, AttributeError):
             start = self._shown(content.decode("utf-8", "replace"))[:80]
-            raise _TryAgain(f"the answer is no chat completion: '{start}'") from None
+            raise _TryAgain(f"the answer is not a chat completion: '{start}'") from None
         if len(text) > MAX_TEXT:
             raise _TryAgain(f"the answer has {len(text)} characters, more than {MAX_TEXT}")
         return Reply(text, self._clean(finish)[:40], *(count if _is_count(count) else None for count in tokens))

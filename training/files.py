@@ -15,8 +15,8 @@ def writing(target: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(
-            f"cannot write to {target} ({error.strerror or error}): make room, then run the same command again; "
-            "it goes on where it stopped"
+            f"cannot write to {target} ({error.strerror or error}): free some space, then run the same command again; "
+            "it resumes where it stopped"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""The command line ``depictqa``: identify, describe, compare, score and rank pictures, import and info of checkpoints.
+"""The command line ``depictqa``: identify, describe, compare, score and rank images, import and info of checkpoints.
 
-Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some pictures could not
+Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some images could not
 be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted (also by SIGTERM).
 """
 
@@ -77,11 +77,11 @@ SHOW_EACH = {
 
 
 def _judge_each(options, ask) -> int:
-    """A verb that judges every picture on its own: few are in memory at a time, however many there are."""
+    """A verb that judges every image on its own: few are in memory at a time, however many there are."""
     found = _find(options)
     names, reference = found.names, _reference(options)
     results, failures, odd, stopped = [], [], [], None
-    with _bar(options, "pictures") as bar:
+    with _bar(options, "images") as bar:
         judge = _judge(options, bar)
         try:
             bar.total = len(names)
@@ -120,7 +120,7 @@ def _judge_each(options, ask) -> int:
 
 
 def _load(names: list[str], reference: Fitted) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
-    """``load_pictures`` with the reference of each picture; one of another shape than that cannot be judged either."""
+    """``load_pictures`` with the reference of each image; one of another shape than that cannot be judged either."""
     for pictures, failures in load_pictures(names):
         fitting, references = [], []
         for picture in pictures:
@@ -139,7 +139,7 @@ def _rank(options) -> int:
     with _bar(options, "answers") as bar:
         judge = _judge(options, bar)
         for readable, beside, unreadable in _load(names, reference):
-            bar.note(f"looking at the pictures ... {len(pictures) + len(failures)}/{len(names)}")
+            bar.note(f"reading the images ... {len(pictures) + len(failures)}/{len(names)}")
             judge.look(readable, beside)  # while their pixels are in memory
             pictures += readable
             references += beside or []
@@ -158,7 +158,7 @@ def _rank(options) -> int:
     notices += coverage_notices([ranking.coverage])
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
-        notices.append(f"{' and '.join(unused)} can only save comparisons; with --method score there are none")
+        notices.append(f"{' and '.join(unused)} works only with --method pairs")
     facts = ranking.to_dict()
     results = facts.pop("pictures")
     shown = partial(reports.ranking_table, ranking)
@@ -224,7 +224,9 @@ def _leaderboard(options) -> int:
         while True:
             labels = [found[picture.name] for picture in pictures]
             if len(set(labels)) < 2:
-                raise DepictQAError(f"{labels[0]} alone has pictures: give at least two folders, one for each model")
+                raise DepictQAError(
+                    f"{labels[0]} is the only folder with images: give at least two folders, one for each model"
+                )
             groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
             named = [index for index, group in enumerate(groups) if group is not None]
             try:
@@ -248,10 +250,10 @@ def _leaderboard(options) -> int:
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:
-            listed = f"{', '.join(names)} (no other folder has a readable picture of this name)"
+            listed = f"{', '.join(names)} (no other folder has a readable image of this name)"
             notices.append(f"{label}: {'no rank, ' * (label in board.uncompared)}not compared: {listed}")
     unread = dict.fromkeys(label for label in found.values() if label not in labels)
-    notices += [f"{label}: not compared, as none of its pictures could be read" for label in unread]
+    notices += [f"{label}: not compared, because none of its images could be read" for label in unread]
     facts = board.to_dict()
     standings = facts.pop("standings")
     shown = partial(reports.leaderboard_table, board)
@@ -320,7 +322,7 @@ def _self_test(options, show) -> None:
     from ..judge import load_judge
     from ..loading.checkpoint import record_self_test
 
-    show("self-test: asking about shipped images")
+    show("self-test on the sample images")
     try:
         found = load_judge(options.out).self_test()
     except (DepictQAError, MemoryError, RuntimeError) as error:
@@ -359,7 +361,7 @@ def _flat(value, key: str = ""):
         yield key, value
 
 
-# ---------------------------------------------------------------------- pictures in
+# ---------------------------------------------------------------------- images in
 
 
 def _find(options) -> Found:
@@ -369,14 +371,14 @@ def _find(options) -> Found:
 
 
 def _of_models(folders: list[str]) -> tuple[dict[str, str], list[LeftOut]]:
-    """The picture files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
+    """The image files of a leaderboard, each with its folder as given, which is its label; and what is left out."""
     found: dict[str, str] = {}
     left_out: list[LeftOut] = []
     known: dict[str, str] = {}
     for folder in folders:
         label = folder.rstrip("/\\") or folder
         if not os.path.isdir(folder):
-            raise ImageError(f"{folder}: is no folder; give the folder of the pictures of one model")
+            raise ImageError(f"{folder}: is not a folder; give the folder with the images of one model")
         first = known.setdefault(os.path.realpath(folder), label)
         if first is not label:
             left_out.append(LeftOut(label, f"is the same folder as {first}"))
@@ -393,7 +395,7 @@ def _skipped(found: Found) -> dict:
 
 
 def _without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
-    """The indexes of the pictures that can still be read, after one of them could not while it was judged.
+    """The indexes of the images that can still be read, after one of them could not while it was judged.
 
     The others are added to ``failures`` and named. Raises ``error`` where there are none, or nothing is left.
     """
@@ -417,8 +419,8 @@ def _report_failures(failures: list[Failure], total: int) -> None:
         complain(f"{failure.picture}: {failure.error}")
     if failures and len(failures) == total:
         if all(OTHER_SHAPE in failure.error for failure in failures):
-            raise ImageError("no picture has the shape of the reference")
-        raise ImageError("none of the pictures could be judged" if total > 1 else "the picture could not be judged")
+            raise ImageError("no image has the aspect ratio of the reference")
+        raise ImageError("none of the images could be judged" if total > 1 else "the image could not be judged")
 
 
 # ---------------------------------------------------------------------- the judge
@@ -436,7 +438,7 @@ def _judge(options, bar: reports.ProgressBar):
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # torch's ways to refuse a device
-        raise DepictQAError(f"the model cannot be put on device '{options.device}': {quoted(error)}") from error
+        raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
 
 
 def _bar(options, unit: str) -> reports.ProgressBar:

@@ -36,11 +36,11 @@ def outputs_of(options) -> list[tuple[str, str]]:
 
 
 def check_outputs(options, inputs: list[str]) -> None:
-    """Refuse, before the work, outputs that could not be written or would replace a picture that is judged."""
+    """Refuse, before the work, outputs that could not be written or would replace an image that is judged."""
     taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
     for option, path in outputs_of(options):
         if os.path.realpath(path) in taken:
-            raise DepictQAError(f"{option} {path}: this is one of the pictures; choose another name")
+            raise DepictQAError(f"{option} {path}: this is one of the images; choose another name")
         taken.add(os.path.realpath(path))
         folder = os.path.dirname(path) or "."
         if not os.path.isdir(folder):

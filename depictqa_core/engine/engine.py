@@ -1,4 +1,4 @@
-"""How questions are asked: pictures are encoded once, answers kept, prompts of about equal length run together.
+"""How questions are asked: images are encoded once, answers kept, prompts of about equal length run together.
 
 ``Engine`` knows the network and its memory; which questions make up a verb is the business of ``judge``.
 """
@@ -97,7 +97,7 @@ class Written:
 class Engine:
     """Asks one loaded checkpoint many questions at once.
 
-    Questions are sets of pictures: tuples (A, reference) or, for tasks about pairs, (A, B, reference), where the
+    Questions are sets of images: tuples (A, reference) or, for tasks about pairs, (A, B, reference), where the
     reference may be None. All methods may be called from several threads.
 
     An error about one group of questions does not stop the others: it is raised at the end, and the answers that were
@@ -127,7 +127,7 @@ class Engine:
         return next(self.model.parameters()).device
 
     def forget_answers(self) -> None:
-        """Drop all answers, but not the pictures: for a network whose weights have changed behind its vision tower."""
+        """Drop all answers, but not the images: for a network whose weights have changed behind its vision tower."""
         self._answers = ByteCache(ANSWER_BYTES)
 
     def require(self, task: Task) -> None:
@@ -143,7 +143,7 @@ class Engine:
         return torch.autocast(self.device.type, enabled=False)
 
     def look(self, asked: Sequence[tuple], report: Counter) -> None:
-        """Encode pictures ahead: as long as the cache holds them, questions about them need no pixels."""
+        """Encode images ahead: as long as the cache holds them, questions about them need no pixels."""
 
         def run(batch: list[dict]) -> None:
             self._sight.see(batch, report.check)
@@ -156,7 +156,7 @@ class Engine:
             raise failures[0]
 
     def beginnings(self) -> ByteCache:
-        """An empty memory for ``choose``: with it, calls that show the same pictures in other pairs share their work.
+        """An empty memory for ``choose``: with it, calls that show the same images in other pairs share their work.
 
         It lives on the device of the network, so it should not outlive the work of one verb.
         """
@@ -176,7 +176,7 @@ class Engine:
         Args:
             question: another wording, None for the task's own.
             options: the allowed answers, None for those of the task (``tasks.answers``).
-            asked: N sets of pictures.
+            asked: N sets of images.
             report: counts every answered question.
             beginnings: from ``beginnings()``, the same one for all calls that belong together.
 
@@ -304,7 +304,7 @@ class Engine:
         ahead: int = 0,
         beginnings: ByteCache | None = None,
     ) -> list:
-        """One answer per set of pictures, from the cache or from ``answer``, batch by batch.
+        """One answer per set of images, from the cache or from ``answer``, batch by batch.
 
         Args:
             kinds: for each set what tells its answer from others to the same question.
@@ -351,7 +351,7 @@ class Engine:
         ahead: int,
         beginnings: ByteCache | None,
     ) -> list[DepictQAError]:
-        """Questions of one layout about pictures by role. Returns the errors of batches that failed."""
+        """Questions of one layout about images by role. Returns the errors of batches that failed."""
         from .prefill import SHORT_FLOOR, PromptReader, floors
 
         # Neighbours have as much of their beginning in common as can be, and are of about equal length.
@@ -402,7 +402,7 @@ class Engine:
         )
 
     def _prompts(self, parts, shown: list[dict[str, Picture]], report: Counter) -> list:
-        """The segments of a prompt for each set of pictures."""
+        """The segments of a prompt for each set of images."""
         import torch
 
         from .decoding import token_embeddings
@@ -432,7 +432,7 @@ def _names(pictures: dict[str, Picture]) -> str:
 
 
 def _keys(parts: list, pictures: dict[str, Picture]) -> list:
-    """What tells each segment of a prompt from others: its picture's slot, or the ids of its words."""
+    """What tells each segment of a prompt from others: its image's slot, or the ids of its words."""
     slot = slots(pictures)
     return [slot[part.role] if isinstance(part, Slot) else tuple(part) for part in parts]
 

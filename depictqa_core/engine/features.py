@@ -1,4 +1,4 @@
-"""What the network sees of pictures: encoded once, side by side on a CPU, kept within a memory budget."""
+"""What the network sees of images: encoded once, side by side on a CPU, kept within a memory budget."""
 
 from collections.abc import Callable
 
@@ -51,15 +51,15 @@ class Sight:
 
     @torch.inference_mode()
     def see(self, shown: list[dict[str, Picture]], check: Callable[[], None]) -> dict:
-        """Everything that ``DepictQAModel.connect`` needs about sets of pictures, on the device of the network.
+        """Everything that ``DepictQAModel.connect`` needs about sets of images, on the device of the network.
 
         Args:
-            shown: sets of pictures by role.
-            check: called after each picture, so that Cancel does not wait for a whole batch.
+            shown: sets of images by role.
+            check: called after each image, so that Cancel does not wait for a whole batch.
 
         Returns:
-            by content key what the vision tower saw in a picture, and, for networks that compare, by ``Slot`` how a
-            picture differs from its reference.
+            by content key what the vision tower saw in an image, and, for networks that compare, by ``Slot`` how a
+            image differs from its reference.
         """
         model, alone = self.model, encodes_alone(self.model)
         pictures = {picture.key: picture for one in shown for picture in one.values()}
@@ -88,7 +88,7 @@ class Sight:
 
     @torch.inference_mode()
     def tokens(self, shown: list[dict[str, Picture]], check: Callable[[], None]) -> dict[Slot, torch.Tensor]:
-        """Language-model embeddings [T, hidden] of every picture in its slot; arguments as in ``see``."""
+        """Language-model embeddings [T, hidden] of every image in its slot; arguments as in ``see``."""
         seen, slots = self.see(shown, check), distinct_slots(shown)
         check()
         rows = self.model.connect(
@@ -100,5 +100,5 @@ class Sight:
 
 
 def encodes_alone(model) -> bool:
-    """Whether the vision tower is fastest on one picture at a time: a CPU, whose cores then work side by side."""
+    """Whether the vision tower is fastest on one image at a time: a CPU, whose cores then work side by side."""
     return next(model.vision.parameters()).device.type == "cpu"

@@ -1,10 +1,10 @@
-"""The pictures that a question shows, by role, and the keys by which what is known of them is kept."""
+"""The images that a question shows, by role, and the keys by which what is known of them is kept."""
 
 from ..images.image import Picture
 from ..prompts import REFERENCE, A, B
 
 Slot = tuple[str, str | None]
-"""Content keys of a picture and of the reference that it is seen beside (None for one that stands alone)."""
+"""Content keys of an image and of the reference that it is seen beside (None for one that stands alone)."""
 
 
 def by_role(pictures: tuple[Picture | None, ...]) -> dict[str, Picture]:
@@ -20,5 +20,5 @@ def slots(pictures: dict[str, Picture]) -> dict[str, Slot]:
 
 
 def distinct_slots(shown: list[dict[str, Picture]]) -> list[Slot]:
-    """The slots of many sets of pictures, each once."""
+    """The slots of many sets of images, each once."""
     return list(dict.fromkeys(slot for pictures in shown for slot in slots(pictures).values()))

@@ -108,7 +108,7 @@ def profile_of(primaries, white, gamma: float | None) -> bytes:
     except np.linalg.LinAlgError:
         matrix = np.array(np.nan)
     if not np.abs(matrix).max() < 100 or not 0 < (gamma or 1) < 100:
-        raise ProfileError("its colours are described by impossible numbers")
+        raise ProfileError("its color metadata has impossible values")
     if gamma is None:
         curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
         curve += _to_fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
@@ -133,7 +133,7 @@ def coded_profile(primaries: int, transfer: int) -> bytes:
     if primaries == 2:  # unspecified
         primaries = 1
     if primaries not in _CODED_PRIMARIES or transfer not in _CODED_GAMMA:
-        raise ProfileError(f"its colours have the code points {primaries} and {transfer}, which are not supported")
+        raise ProfileError(f"its colour code points {primaries} and {transfer} are not supported")
     return profile_of(*_CODED_PRIMARIES[primaries], _CODED_GAMMA[transfer])
 
 
@@ -152,7 +152,7 @@ def png_profile(chunks: dict[bytes, bytes]) -> bytes | None:
         gamma = None if abs(encoded - 1 / 2.2) < 0.005 else 1 / encoded if encoded else math.inf
     if b"cHRM" in chunks:
         if len(chunks[b"cHRM"]) != 32:
-            raise ProfileError("its colours are described by impossible numbers")
+            raise ProfileError("its color metadata has impossible values")
         white, *primaries = (np.frombuffer(chunks[b"cHRM"], ">u4") / 100_000).reshape(4, 2).tolist()
     return profile_of(primaries, white, gamma)
 
@@ -198,7 +198,7 @@ def _converter(profile: bytes) -> Colours | None:
     some = np.array([*itertools.product(range(0, 256, 51), repeat=channels)] + [[v] * channels for v in range(256)])
     found = colours((some * _FINE).astype(np.int16))
     if not np.isfinite(found).all():
-        raise ProfileError("its colour profile is damaged (it gives no finite numbers)")
+        raise ProfileError("its colour profile is damaged (it contains NaN or Inf)")
     equal = channels < 4 and np.abs(found - some).max() < EQUAL
     return None if equal else colours
 
@@ -211,7 +211,7 @@ def _tags(profile: bytes) -> dict[bytes, bytes]:
     for index in range(count):
         name, start, length = struct.unpack_from(">4sII", profile, 132 + 12 * index)
         if start + length > len(profile):
-            raise ValueError("it ends before its data do")
+            raise ValueError("it is truncated")
         tags[name] = profile[start : start + length]
     return tags
 
@@ -219,7 +219,7 @@ def _tags(profile: bytes) -> dict[bytes, bytes]:
 def _fixed(data: bytes) -> np.ndarray:
     """Numbers with 16 bits before and behind the point."""
     if len(data) < 4 or len(data) % 4:
-        raise ValueError("a number is cut off")
+        raise ValueError("a number is truncated")
     return np.frombuffer(data, ">i4") / 65536
 
 
@@ -229,7 +229,7 @@ def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
         (count,) = struct.unpack_from(">I", tag, 8)
         values = np.frombuffer(tag[12 : 12 + 2 * count], ">u2").astype(float)
         if len(values) != count:
-            raise ValueError("a curve is cut off")
+            raise ValueError("a curve is truncated")
         if count == 0:
             return lambda x: x
         if count == 1:

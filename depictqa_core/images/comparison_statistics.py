@@ -1,6 +1,6 @@
-"""Statistics of a picture beside its reference, pixel by pixel: what full-reference metrics see, taken apart.
+"""Statistics of an image beside its reference, pixel by pixel: what full-reference metrics see, taken apart.
 
-Both pictures are brought to the reference's size and pooled to about 256 px on the short side, as structural
+Both images are brought to the reference's size and pooled to about 256 px on the short side, as structural
 similarity does (Wang et al. 2004). The similarity maps of SSIM, GMSD, HaarPSI and MDSI are kept as their published
 summaries and as quantiles, beside tone curves, error spectra and where the error lies.
 """
@@ -17,22 +17,22 @@ from .pixel_statistics import CPU, share, soft_histogram
 COMPARISON_STATISTICS = 281
 """How many numbers ``comparison_statistics`` gives."""
 SHORT = 256
-"""Pictures are pooled by the whole factor that brings their short side nearest to this."""
+"""Images are pooled by the whole factor that brings their short side nearest to this."""
 _SMALLEST = 32
 _LOW = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75], **CPU)
 _SPREAD = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99], **CPU)
 
 
 def comparison_statistics(rgb: np.ndarray, reference: np.ndarray) -> torch.Tensor:
-    """All statistics of one picture beside its reference.
+    """All statistics of one image beside its reference.
 
     Args:
-        rgb, reference: uint8 [H, W, 3] and [H', W', 3]; a picture of another size is resized to the reference's.
+        rgb, reference: uint8 [H, W, 3] and [H', W', 3]; an image of another size is resized to the reference's.
 
     Returns:
         float32 [COMPARISON_STATISTICS]: finite numbers of order one, without physical unit.
     """
-    x = _pooled(rgb, reference)  # [2, 3, h, w], 0..255: the picture, then its reference
+    x = _pooled(rgb, reference)  # [2, 3, h, w], 0..255: the image, then its reference
     y = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]  # [2, 1, h, w]
     chroma = torch.cat([x[:, :1] - y, x[:, 2:] - y], 1) * 0.6
     channels = torch.cat([y, chroma], 1)
@@ -137,7 +137,7 @@ def _errors(error) -> torch.Tensor:
 
 
 def _spectra(channels) -> torch.Tensor:
-    """Energy of error, picture and reference in five octaves, and how far picture and reference agree in each."""
+    """Energy of error, image and reference in five octaves, and how far image and reference agree in each."""
     level, parts = channels, []
     for _ in range(5):
         if min(level.shape[2:]) < 2:
@@ -186,7 +186,7 @@ def _similarities(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _structure(x, y) -> torch.Tensor:
-    """SSIM of the colour picture, and its two factors at this scale and three coarser ones (Wang et al. 2004, 2003)."""
+    """SSIM of the colour image, and its two factors at this scale and three coarser ones (Wang et al. 2004, 2003)."""
     parts, level = [], x
     for scale in range(4):
         luminance, structure = _similarities(level)

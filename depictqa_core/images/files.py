@@ -1,4 +1,4 @@
-"""Picture files as a command line names them: files, folders, patterns, in natural order; which of them have the same
+"""Image files as a command line names them: files, folders, patterns, in natural order; which of them have the same
 name; reading those that can be."""
 
 import fnmatch
@@ -37,7 +37,7 @@ AT_ONCE = 32
 NAMED = 20
 """Most files that one line about files that are left out names."""
 PIXELS = ByteCache(192 * 2**20)
-"""Pixels of picture files that were read lately."""
+"""Pixels of image files that were read lately."""
 
 
 def natural_key(text: str) -> list:
@@ -77,7 +77,7 @@ class Found:
 
 
 class NoPictures(ImageError):
-    """A folder without picture files; ``left_out`` is what it has instead."""
+    """A folder without image files; ``left_out`` is what it has instead."""
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]):
         super().__init__(message)
@@ -109,10 +109,10 @@ def find_pictures(sources: list[str], recursive: bool = False, leave_out: Iterab
 
 
 def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str] = ()) -> Found:
-    """Paths of pictures, as the user would write them. Every file is taken once, however often it is named.
+    """Paths of images, as the user would write them. Every file is taken once, however often it is named.
 
     Args:
-        sources: files, taken in this order whatever they are; folders, which give their picture files (by extension,
+        sources: files, taken in this order whatever they are; folders, which give their image files (by extension,
             hidden ones left out) in natural order; and patterns such as ``*.png``, where the shell does not expand
             them, for files: ``**`` stands for any number of folders (links to a folder around them are not followed),
             and a name that exists is never a pattern.
@@ -121,7 +121,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
         leave_out: files that are not taken from folders (this run's own outputs).
 
     Raises:
-        ImageError: a folder without pictures, or a pattern that fits nothing.
+        ImageError: a folder without images, or a pattern that fits nothing.
         OSError: a folder that is named cannot be opened.
     """
     names: dict[str, str] = {}  # by real path
@@ -137,14 +137,18 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
         if os.path.isdir(source):
             inside, others = _search_folder(source, recursive)
             # What this run writes is not listed either: the same command must say the same when it is repeated.
-            own = [LeftOut(path, "is written now", True) for path in inside if os.path.realpath(path) in outputs]
+            own = [
+                LeftOut(path, "is an output of this command", True)
+                for path in inside
+                if os.path.realpath(path) in outputs
+            ]
             inside = [path for path in inside if os.path.realpath(path) not in outputs]
             others = [one for one in others if os.path.realpath(one.path) not in outputs]
             if not inside:
-                hint = "" if recursive else "; --recursive looks into its folders as well"
+                hint = "" if recursive else "; --recursive also searches subfolders"
                 lines = "".join(f"; {line}" for line in left_out_lines(others + own))
                 raise NoPictures(
-                    f"{source}: no pictures in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
+                    f"{source}: no images in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )
             left_out += others
         elif not os.path.lexists(source) and glob.has_magic(source):
@@ -162,7 +166,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
 
 
 def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]:
-    """The picture files of a folder, and what else is in it. Folders that are links come last, so that files are found
+    """The image files of a folder, and what else is in it. Folders that are links come last, so that files are found
     under the names without links where they have one."""
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
@@ -175,7 +179,7 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
             left_out.append(LeftOut(folder, f"is the same folder as {searched[real]}"))
             continue
         if folder is not top and leads_around(folder):
-            left_out.append(LeftOut(folder, "is a link to a folder around it"))
+            left_out.append(LeftOut(folder, "is a circular link"))
             continue
         searched[real] = folder
         try:
@@ -197,10 +201,10 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
             elif kind.endswith(EXTENSIONS):
                 found.setdefault(folder, []).append(path)
             elif kind.endswith(OTHER_EXTENSIONS):
-                reason = "folders are not searched for this format; save it as PNG or JPEG, or name the file itself"
+                reason = "this format is not searched for in folders; save it as PNG or JPEG, or give the file itself"
                 left_out.append(LeftOut(path, reason))
             else:
-                left_out.append(LeftOut(path, "is no image by its name", True))
+                left_out.append(LeftOut(path, "has no image extension", True))
     order = sorted(found, key=lambda folder: [natural_key(part) for part in Path(os.path.relpath(folder, top)).parts])
     return [path for folder in order for path in found[folder]], left_out
 
@@ -246,7 +250,7 @@ def _fitting(place: str, part: str) -> list[str]:
 
 
 def equal_names(folders: Sequence[str], names: Sequence[str]) -> tuple[list[str | None], list[LeftOut]]:
-    """Which files of different folders have the same name, so that their pictures are compared.
+    """Which files of different folders have the same name, so that their images are compared.
 
     Names are the same without their extensions, whatever their capitals and Unicode normal form. Where a folder then
     has two files of one name, extensions count for that name; if these are the same too, capitals count; if there are
@@ -308,8 +312,8 @@ RULES = (
 
 
 class FilePicture(Picture):
-    """A picture file that was read and checked once. Its pixels are read again when they are needed and gone: all
-    pictures of a run share ``PIXELS``, so a folder of any size fits into memory.
+    """An image file that was read and checked once. Its pixels are read again when they are needed and gone: all
+    images of a run share ``PIXELS``, so a folder of any size fits into memory.
 
     Attributes:
         name: the path, as the user wrote it.
@@ -330,7 +334,7 @@ class FilePicture(Picture):
         if rgb is None:
             picture = as_picture(self.name)
             if picture.key != self.key:
-                raise ImageError(f"{self.name}: was changed while it was judged; judge it again")
+                raise ImageError(f"{self.name}: was changed during the run; judge it again")
             rgb = picture.rgb
             PIXELS.put(self.key, rgb, rgb.nbytes)
         return rgb
@@ -345,7 +349,7 @@ class FilePicture(Picture):
 
 
 def lost(pictures: Iterable[Picture]) -> list[Failure]:
-    """Which of some pictures that were read once cannot be read again, and why."""
+    """Which of some images that were read once cannot be read again, and why."""
     failures = []
     for picture in pictures:
         try:
@@ -356,9 +360,9 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
 
 
 def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
-    """Read picture files, a few at a time: yields the pictures that can be read, and why the others cannot.
+    """Read image files, a few at a time: yields the images that can be read, and why the others cannot.
 
-    No group has more than ``AT_ONCE`` files or (but for one large picture) half of the pixels that are kept.
+    No group has more than ``AT_ONCE`` files or (but for one large image) half of the pixels that are kept.
     """
     pictures, failures, size = [], [], 0
     for name in names:
@@ -366,7 +370,7 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
             pictures.append(FilePicture(name))
             size += math.prod(pictures[-1]._shape)
         except ImageError as error:
-            failures.append(Failure(name, str(error).removeprefix(f"picture ({Path(name)}): ")))
+            failures.append(Failure(name, str(error).removeprefix(f"image ({Path(name)}): ")))
         if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:
             yield pictures, failures
             pictures, failures, size = [], [], 0

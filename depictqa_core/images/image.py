@@ -21,14 +21,14 @@ from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .decode import opened
 from .pillow import MAX_PIXELS, is_bomb
 
-# Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
+# Bicubic interpolation of a 0..1 image overshoots by at most 0.45; a -1..1 or 0..255 image lies further out.
 FLOAT_TOLERANCE = 0.5
 _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program, or draws; they are no photographs
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One checked picture.
+    """One checked image.
 
     Attributes:
         rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
@@ -46,7 +46,7 @@ class Picture:
     def __post_init__(self):
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
-            raise ImageError(f"{self.name}: a Picture holds a uint8 array [H, W, 3]; make one with as_picture().")
+            raise ImageError(f"{self.name}: a Image holds a uint8 array [H, W, 3]; make one with as_picture().")
         if rgb.flags.writeable or rgb.base is not None or not rgb.flags.c_contiguous:
             rgb = np.array(rgb, order="C", copy=True, subok=False)
             rgb.flags.writeable = False
@@ -69,13 +69,13 @@ class Picture:
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
-    """The notices about the files of pictures, each once and with the name of its picture."""
+    """The notices about the files of images, each once and with the name of its image."""
     lines = (f"{picture.name}: {notice}" for picture in pictures if picture for notice in picture.notices)
     return [*dict.fromkeys(lines)]
 
 
 def as_picture(source, name: str = "picture") -> Picture:
-    """Check one picture and bring it to 8-bit RGB.
+    """Check one image and bring it to 8-bit RGB.
 
     Args:
         source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
@@ -100,10 +100,10 @@ def as_picture(source, name: str = "picture") -> Picture:
     if isinstance(source, Picture):
         return source
     if isinstance(source, (list, tuple)):
-        raise ImageError(f"{name}: one picture is needed here, not a {type(source).__name__}; give one of them.")
+        raise ImageError(f"{name}: one image is needed here, not a {type(source).__name__}; give one of them.")
     planes = _split(source, name)
     if len(planes) != 1:
-        raise ImageError(f"{name}: one picture is needed here, but this is a batch of {len(planes)}; pick one of them.")
+        raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
@@ -111,18 +111,18 @@ def as_picture(source, name: str = "picture") -> Picture:
 
 
 def as_pictures(source, name: str = "pictures") -> list[Picture]:
-    """Check one or many pictures.
+    """Check one or many images.
 
     Args:
         source: anything ``as_picture`` takes, a batch ``[B, H, W, C]``, or a list or tuple of these, kinds mixed.
-        name: pictures are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
+        name: images are called "name 1", "name 2", ... in the order of the input, a ``Picture`` keeps its name, and a
             path is called by its file name (by its whole path where files of two folders have the same name).
 
     Returns:
-        The pictures in the order of the input; an empty list gives an empty list.
+        The images in the order of the input; an empty list gives an empty list.
 
     Raises:
-        ImageError: as ``as_picture``; the message names the picture by its number. An empty batch is refused.
+        ImageError: as ``as_picture``; the message names the image by its number. An empty batch is refused.
     """
     items = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
@@ -144,7 +144,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
 
 @dataclass(frozen=True)
 class SizePolicy:
-    """How large the network sees a picture (facts section 1.1): only ever smaller, aspect kept, then padded with black.
+    """How large the network sees an image (facts section 1.1): only ever smaller, aspect kept, then padded with black.
 
     Attributes:
         short: bound for the shorter side in pixels.
@@ -176,14 +176,14 @@ class SizePolicy:
         return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
-        """The final size of a picture of this size; the same for an original and for its ``resized`` size."""
+        """The final size of an image of this size; the same for an original and for its ``resized`` size."""
         sides = (max(self.min, side) for side in self.resized(height, width))
         return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
-        """The size of a resized picture after a crop to these shares of its height and width (facts 7.3).
+        """The size of a resized image after a crop to these shares of its height and width (facts 7.3).
 
-        A picture whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
+        An image whose shorter side is at most ``min`` is left whole, and no side is cropped below ``min``.
         """
         if min(height, width) <= self.min:
             return height, width
@@ -201,7 +201,7 @@ def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE)
         keep: shares of height and width in a centred crop, for training only.
 
     Returns:
-        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(picture.height, picture.width)``.
+        A new uint8 array ``[H', W', 3]``; uncropped, ``(H', W') == policy.padded(image.height, image.width)``.
     """
     height, width = policy.resized(picture.height, picture.width)
     rgb = picture.rgb
@@ -231,7 +231,7 @@ def to_pixels(rgb_uint8: np.ndarray, mean, std):
 
 
 def _split(source, label: str) -> list:
-    """The pictures in one source, unread: the planes of a batch, or the source itself."""
+    """The images in one source, unread: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
         return [source]
     torch = sys.modules.get("torch")  # whoever holds a tensor has imported torch
@@ -244,27 +244,27 @@ def _split(source, label: str) -> list:
             raise ImageError(f"{label}: cannot be read ({quoted(error)}); give a dense tensor [H, W, C].") from error
     if not isinstance(source, np.ndarray):
         wanted = "a path, a PIL image, a numpy array or a torch tensor"
-        raise ImageError(f"{label}: a {type(source).__name__} is not a picture; give {wanted}.")
+        raise ImageError(f"{label}: a {type(source).__name__} is not an image; give {wanted}.")
     shape = source.shape
     text = "[" + ", ".join(map(str, shape)) + "]"
     if source.ndim not in (2, 3, 4):
-        raise ImageError(f"{label}: shape {text} is not a picture; [H, W], [H, W, C] or [B, H, W, C] is needed.")
+        raise ImageError(f"{label}: shape {text} is not an image; [H, W], [H, W, C] or [B, H, W, C] is needed.")
     if 0 in shape:
-        raise ImageError(f"{label}: has no pixels (shape {text}); give a picture of at least 1 x 1.")
+        raise ImageError(f"{label}: has no pixels (shape {text}); give an image of at least 1 x 1.")
     if source.ndim > 2 and shape[-1] > 4:
         advice = "the last axis must be the 1, 2, 3 or 4 channels"
         if shape[-3] <= 4:
             order = "1, 2, 0" if source.ndim == 3 else "0, 2, 3, 1"
             advice += f", here they seem to come first: use .permute({order}) (torch) or .transpose({order}) (numpy)"
         elif source.ndim == 3:
-            advice += "; a batch of masks or grey pictures [B, H, W] needs a channel axis: [B, H, W, 1]"
-        raise ImageError(f"{label}: shape {text} is not a picture; {advice}.")
+            advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
+        raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
     _check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
     return list(source) if source.ndim == 4 else [source]
 
 
 def _checked(source, label: str) -> Picture:
-    """A Picture of a PIL image or of a numpy array [H, W] or [H, W, C]."""
+    """A Image of a PIL image or of a numpy array [H, W] or [H, W, C]."""
     if isinstance(source, Image.Image):
         rgb, notices = _pil_to_rgb(source, label)
         return Picture(rgb, label, notices)
@@ -285,7 +285,7 @@ def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.
     colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
     colour = colour if profile is None else to_srgb(colour, profile)
     if channels % 2 == 0:
-        # in place on one 16-bit copy: 255 * 255 + 127 still fits, and a picture may have 10^8 pixels
+        # in place on one 16-bit copy: 255 * 255 + 127 still fits, and an image may have 10^8 pixels
         alpha = levels[:, :, -1:].astype(np.uint16)
         mixed = colour * alpha
         mixed += 255 * (255 - alpha) + 127
@@ -307,32 +307,32 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
     if kind != "f":
         wanted = "uint8 (0..255), uint16, bool or floats in 0..1"
-        raise ImageError(f"{label}: dtype {array.dtype} is not a picture's; give {wanted}.")
+        raise ImageError(f"{label}: dtype {array.dtype} is not an image's; give {wanted}.")
     low, high = float(array.min()), float(array.max())  # a NaN anywhere makes both NaN
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise ImageError(f"{label}: has NaN or infinite values; look at the step that made it (a half-precision VAE?).")
+        raise ImageError(f"{label}: has NaN or infinite values; check the step that made it (a half-precision VAE?).")
     if low < -FLOAT_TOLERANCE or high > 1 + FLOAT_TOLERANCE:
-        advice = "divide by 255 or convert to uint8" if low >= 0 and 1.5 < high <= 255.5 else "bring them to 0..1"
+        advice = "divide by 255 or convert to uint8" if low >= 0 and 1.5 < high <= 255.5 else "scale them to 0..1"
         if -1.1 <= low < 0 and high <= 1.1:
             advice = "it seems to be scaled to -1..1, use (x + 1) / 2"
-        raise ImageError(f"{label}: floats must lie in 0..1, these reach from {low:.4g} to {high:.4g}; {advice}.")
+        raise ImageError(f"{label}: floats must be in 0..1, these range from {low:.4g} to {high:.4g}; {advice}.")
     scaled = np.multiply(array, 255, dtype=np.result_type(array.dtype, np.float32))
     np.rint(scaled, out=scaled)
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
 def _load(path: Path, label: str, name: str) -> Picture:
-    """The first frame of a picture file."""
+    """The first frame of an image file."""
     try:
         if path.is_dir():
-            raise ImageError(f"{label}: is a folder; give the picture files in it.")
+            raise ImageError(f"{label}: is a folder; give an image file.")
         if not path.exists():
             raise ImageError(f"{label}: no such file; check the path.")
         if not path.is_file():  # a pipe would block for ever
             raise ImageError(f"{label}: is not a regular file.")
         with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
-                raise ImageError(f"{label}: {image.format} drawings are not read; save it as PNG.")
+                raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
             rgb, more = _pil_to_rgb(image, label)
         return Picture(rgb, name, (*notices, *more))
     except DamagedFile as error:
@@ -341,12 +341,10 @@ def _load(path: Path, label: str, name: str) -> Picture:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on damaged files
         if is_bomb(error):
-            raise ImageError(f"{label}: is over the {MAX_PIXELS} pixels allowed; make it smaller first.") from error
+            raise ImageError(f"{label}: exceeds the limit of {MAX_PIXELS} pixels; make it smaller first.") from error
         if type(error).__name__ == "UnidentifiedImageError":  # its text names an object of Python, not the file
-            raise ImageError(
-                f"{label}: cannot be read, as it is no image of a known format; save it as PNG or JPEG."
-            ) from error
-        raise ImageError(f"{label}: cannot be read as a picture ({quoted(error)}); save it as PNG or JPEG.") from error
+            raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
+        raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
 def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -405,6 +403,8 @@ def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray,
 
 def _check_size(height: int, width: int, label: str) -> None:
     if height < 1 or width < 1:
-        raise ImageError(f"{label}: has no pixels ({width} x {height}); give a picture of at least 1 x 1.")
+        raise ImageError(f"{label}: has no pixels ({width} x {height}); give an image of at least 1 x 1.")
     if height * width > MAX_PIXELS:
-        raise ImageError(f"{label}: {width} x {height} is over the {MAX_PIXELS} pixels allowed; make it smaller first.")
+        raise ImageError(
+            f"{label}: {width} x {height} exceeds the limit of {MAX_PIXELS} pixels; make it smaller first."
+        )

@@ -154,7 +154,7 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
         raise DamagedFile(f"the file is damaged: {found.missing_restarts} restart markers are missing or out of order")
     if found.frame != _PROGRESSIVE and not found.zeros_mean_empty:
         if any(_ZEROS in data[start:end].rstrip(b"\0") for start, end in found.pieces):
-            raise DamagedFile("the file is damaged: a part of its image data was overwritten with zeros")
+            raise DamagedFile("the file is damaged: some of its image data were overwritten with zeros")
     coarse = found.scans == 1
     pixels = decode(data, coarse)
     if decode(_replaced(data, found.pieces, 0), coarse) != pixels:
@@ -168,7 +168,7 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
     if coarse and surplus and not even:
         other = _replaced(data, found.pieces[-1:], surplus)
         if decode(other, True) == pixels and decode(other, False) == decode(data, False):
-            return "the file is probably damaged: its image data go on after the image is complete"
+            return "the file is probably damaged: it has image data after the end of the image"
     return None
 
 

@@ -1,7 +1,7 @@
-"""Pixel statistics of a picture at its native resolution: what distortions leave in histograms, gradients and blocks.
+"""Pixel statistics of an image at its native resolution: what distortions leave in histograms, gradients and blocks.
 
-Resizing destroys these traces, so they are taken before any resize. Everything is a mean over pixels, so pictures of
-any size give comparable numbers; large pictures are read through nine evenly spread tiles, which bounds the cost.
+Resizing destroys these traces, so they are taken before any resize. Everything is a mean over pixels, so images of
+any size give comparable numbers; large images are read through nine evenly spread tiles, which bounds the cost.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ _HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220], device="
 
 
 def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
-    """All statistics of one picture.
+    """All statistics of one image.
 
     Args:
-        rgb: uint8 [H, W, 3], at least 32 pixels on each side (smaller pictures are padded by their edge).
+        rgb: uint8 [H, W, 3], at least 32 pixels on each side (smaller images are padded by their edge).
 
     Returns:
         float32 [STATISTICS]: finite numbers of order one, without physical unit.
@@ -45,7 +45,7 @@ def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
 
 
 def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The pixels as uint8 [N, 3, h, w] with each tile's row and column coordinates in -1..1 of the whole picture."""
+    """The pixels as uint8 [N, 3, h, w] with each tile's row and column coordinates in -1..1 of the whole image."""
     height, width = rgb.shape[:2]
     if min(height, width) < 32:
         rgb = np.pad(rgb, ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0)), mode="edge")
@@ -212,7 +212,7 @@ _DCT = _dct_matrix()
 
 
 def _dct(channel: torch.Tensor) -> torch.Tensor:
-    """8×8 block DCT on the grid of the picture's origin, [N, 1, h, w] -> [blocks, 8, 8]."""
+    """8×8 block DCT on the grid of the image's origin, [N, 1, h, w] -> [blocks, 8, 8]."""
     h, w = channel.shape[2] // 8 * 8, channel.shape[3] // 8 * 8
     blocks = channel[:, 0, :h, :w].reshape(-1, h // 8, 8, w // 8, 8).permute(0, 1, 3, 2, 4).reshape(-1, 8, 8)
     return _DCT @ blocks @ _DCT.T

@@ -137,4 +137,4 @@ def _check_pixels(header: bytes, pixels: list[bytes], max_pixels: int) -> None:
     except zlib.error as error:
         raise DamagedFile(f"the file is damaged: its pixel data cannot be unpacked ({error})") from error
     if count < wanted:
-        raise DamagedFile(f"the file is truncated: {count} of {wanted} bytes of its pixel data are there")
+        raise DamagedFile(f"the file is truncated: {count} of {wanted} bytes of its pixel data are present")

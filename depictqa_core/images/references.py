@@ -1,4 +1,4 @@
-"""At which size pictures are compared with a reference, which of them equal it, which have another shape (refused), and
+"""At which size images are compared with a reference, which of them equal it, which have another shape (refused), and
 which seem to show another scene (doubted)."""
 
 import functools
@@ -10,15 +10,15 @@ from ..errors import ImageError
 from .image import Picture, notices_of
 
 ASPECT_TOLERANCE = 0.05
-"""How far the aspect ratios of a reference and of a judged picture may lie apart, as a share of the smaller."""
-OTHER_SHAPE = "has another shape than"
+"""How far the aspect ratios of a reference and of a judged image may lie apart, as a share of the smaller."""
+OTHER_SHAPE = "has another aspect ratio than"
 """In every message of ``require_shape``, so that a caller with many of them can tell what they have in common."""
 SCENE_GRID = 16
 SAME_SCENE = 0.5
-"""Least ``scene_correlation`` of a picture with its reference. Of 4050 distorted pictures of the mini recipe none lies
-below, of 8665 pairs of different source pictures 82 % do (``python -m benchmarks.other_scenes ROOT --every 8``)."""
+"""Least ``scene_correlation`` of an image with its reference. Of 4050 distorted images of the mini recipe none lies
+below, of 8665 pairs of different source images 82 % do (``python -m benchmarks.other_scenes ROOT --every 8``)."""
 NAMED = 3
-"""So many pictures are named in a notice; the rest is counted."""
+"""So many images are named in a notice; the rest is counted."""
 
 
 def identical(picture: Picture, reference: Picture | None) -> bool:
@@ -30,7 +30,7 @@ def identical(picture: Picture, reference: Picture | None) -> bool:
 
 
 class ResizedPicture(Picture):
-    """A smaller copy of a picture, made again whenever it is needed: a copy of a file does not hold the pixels that
+    """A smaller copy of an image, made again whenever it is needed: a copy of a file does not hold the pixels that
     ``files.FilePicture`` lets go."""
 
     def __init__(self, source: Picture, height: int, width: int):
@@ -51,14 +51,14 @@ class ResizedPicture(Picture):
 
 
 def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[Picture, ...], Picture]:
-    """The size policy: at which size pictures and their reference are compared. Nothing is ever enlarged.
+    """The size policy: at which size images and their reference are compared. Nothing is ever enlarged.
 
-    A picture that is larger than the reference becomes a copy of the reference's size: what enlarging adds is not in
-    the reference, and must not count as sharpness. A reference that is larger than all pictures becomes a copy of the
-    size of the largest. Pictures of another shape than the reference stay as they are (see ``require_shape``).
+    An image that is larger than the reference becomes a copy of the reference's size: what enlarging adds is not in
+    the reference, and must not count as sharpness. A reference that is larger than all images becomes a copy of the
+    size of the largest. Images of another shape than the reference stay as they are (see ``require_shape``).
 
     Returns:
-        the pictures and the reference, copies only where the sizes differ. Applied again, it changes nothing.
+        the images and the reference, copies only where the sizes differ. Applied again, it changes nothing.
     """
     area = _area(reference)
     fitting = [p for p in judged if _shape_ratio(reference, p) <= 1 + ASPECT_TOLERANCE]
@@ -72,14 +72,14 @@ def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[
 
 
 def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Picture, str | None]:
-    """The reference at the size at which it is compared with pictures (``common_size``).
+    """The reference at the size at which it is compared with images (``common_size``).
 
     Args:
         reference: the undistorted original.
-        judged: the one picture, or the two of a pair.
+        judged: the one image, or the two of a pair.
 
     Returns:
-        the reference itself or a smaller copy, and one line if it or a picture is judged as a copy.
+        the reference itself or a smaller copy, and one line if it or an image is judged as a copy.
 
     Raises:
         ImageError: see ``require_shape``.
@@ -88,16 +88,16 @@ def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Pict
     copies, copy = common_size(judged, reference)
     if copy is not reference:
         largest = max(judged, key=_area)
-        return copy, f"{reference.name}: {_size(reference)}, judged as a copy of {_size(copy)} beside {largest.name}"
+        return copy, f"{reference.name}: {_size(reference)}, resized to {_size(copy)}, the size of {largest.name}"
     smaller = [picture for picture, own in zip(judged, copies) if own is not picture]
     if not smaller:
         return reference, None
     names = " and ".join(f"{picture.name}: {_size(picture)}" for picture in smaller)
-    return reference, f"{names}, judged as a copy of {_size(reference)}, the size of {reference.name}"
+    return reference, f"{names}, resized to {_size(reference)}, the size of {reference.name}"
 
 
 class Fitted:
-    """One reference for many pictures, at the size at which it is compared with each: one notice for every size.
+    """One reference for many images, at the size at which it is compared with each: one notice for every size.
 
     Attributes:
         reference: the undistorted original, or None: then there is nothing to fit.
@@ -111,7 +111,7 @@ class Fitted:
 
     @property
     def notices(self) -> list[str]:
-        """Lines about the file of the reference, about sizes, and about pictures that seem to show another scene."""
+        """Lines about the file of the reference, about sizes, and about images that seem to show another scene."""
         lines = [*notices_of([self.reference]), *self._resized]
         if not self._strangers:
             return lines
@@ -138,7 +138,7 @@ class Fitted:
 
 
 def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
-    """Refuse a reference of another shape than a picture that is judged beside it.
+    """Refuse a reference of another shape than an image that is judged beside it.
 
     Raises:
         ImageError: an aspect ratio differs by more than ``ASPECT_TOLERANCE``: it cannot be the same scene.
@@ -154,10 +154,10 @@ def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
 
 
 def scene_correlation(a: Picture, b: Picture) -> float:
-    """How alike two pictures are as scenes, -1..1: the correlation of their coarse grids in the best colour channel.
+    """How alike two images are as scenes, -1..1: the correlation of their coarse grids in the best colour channel.
 
     Distortions of all kinds leave the rough distribution of light in at least one channel. 1 where nothing can be said
-    because a picture is even.
+    because an image is even.
     """
     grids = [np.asarray(Image.fromarray(p.rgb).resize((SCENE_GRID,) * 2, Image.Resampling.BOX), float) for p in (a, b)]
     one, other = (grid.reshape(-1, 3) - grid.mean((0, 1)) for grid in grids)
@@ -167,7 +167,7 @@ def scene_correlation(a: Picture, b: Picture) -> float:
 
 
 def _shape_ratio(a: Picture, b: Picture) -> float:
-    """The larger aspect ratio of two pictures as a multiple of the smaller, from 1."""
+    """The larger aspect ratio of two images as a multiple of the smaller, from 1."""
     ratio = a.width * b.height / (a.height * b.width)
     return max(ratio, 1 / ratio)
 
@@ -176,7 +176,7 @@ def _area(picture: Picture) -> int:
     return picture.height * picture.width
 
 
-@functools.lru_cache(maxsize=2)  # one reference is compared with many pictures of one size
+@functools.lru_cache(maxsize=2)  # one reference is compared with many images of one size
 def _reference_copy(reference: Picture, height: int, width: int) -> Picture:
     return Picture(_resized(reference.rgb, height, width), reference.name, reference.notices)
 

@@ -65,7 +65,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         raise CheckpointError(f"checkpoint '{folder}' is {hint}; give the folder that holds {CARD} and the weights")
     if not os.path.isdir(folder):
         own = f"give a folder that holds {CARD}, or 'bundled' for the included {BUNDLED.name}"
-        remedy = "it comes with the package: install or clone it again" if folder == BUNDLED else own
+        remedy = "it is part of the package: install or clone it again" if folder == BUNDLED else own
         raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
     if not os.path.isfile(folder / CARD):
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
@@ -80,7 +80,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
     for name, facts in files.items():
         plain = isinstance(facts, dict) and {"bytes", "sha256"} <= facts.keys() and Path(name).name == name
         if not plain or not name.endswith(".safetensors"):
-            raise _damaged(folder, f"{CARD} says nothing useful of {describe(name)}")
+            raise _damaged(folder, f"{CARD} has no valid entry for {describe(name)}")
         path = folder / name
         if not os.path.isfile(path):
             raise _missing(path)
@@ -89,7 +89,9 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
     config = _read_json(folder / "config.json")
     # Checked here: from a foreign or empty config transformers would build a network of default size, 7 billion weights
     if config.get("model_type") != "depictqa":
-        raise CheckpointError(f"checkpoint '{folder.name}' is not one of DepictQA: its config.json is of another model")
+        raise CheckpointError(
+            f"checkpoint '{folder.name}' is not a DepictQA checkpoint: its config.json belongs to another model"
+        )
     if wrong := config_problem(config):
         raise _damaged(folder, f"config.json: {wrong}")
     _read_json(folder / "tokenizer_config.json")
@@ -158,7 +160,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
             model.to(device)
         except Exception as error:
             raise CheckpointError(
-                f"checkpoint '{folder.name}' cannot be put on device '{device}' ({quoted(error)}); choose auto or cpu"
+                f"checkpoint '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
             ) from error
     return Checkpoint(model, tokenizer, card)
 
@@ -225,10 +227,10 @@ def _refuse_geometry(folder: Path, model) -> None:
             statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
             pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
             if not pooled.numel():
-                raise ValueError(f"an image of {height} x {width} pixels becomes nothing")
+                raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)
     except Exception as error:  # whatever a wrong stride or size makes the libraries raise
-        raise _damaged(folder, f"no image fits through the network of config.json ({quoted(error)})") from error
+        raise _damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
 
 def _check_tokenizer_files(folder: Path, card: dict) -> None:
@@ -255,7 +257,7 @@ def _check_tokenizer(folder: Path, tokenizer, config) -> None:
         ids = text_ids(answer, tokenizer)
         known |= {*ids, *answer_ids(answer, tokenizer)}
         if tokenizer.decode(ids).strip() != answer:
-            raise _damaged(folder, f"its tokenizer does not give back the answer {answer!r}")
+            raise _damaged(folder, f"its tokenizer does not reproduce the answer {answer!r}")
     if wrong := [token for token in known if token is None or not 0 <= token < words]:
         raise _damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")
 
@@ -312,7 +314,7 @@ def self_test_notices(card: dict) -> list[str]:
     found, name = card.get(SELF_TEST), card.get("name")
     if not isinstance(found, dict):
         remedy = "run depictqa info --self-test on its folder"
-        return [f"{name}: imported, and its answers were never tested; {remedy}"] if "sources" in card else []
+        return [f"{name}: imported without a self-test; {remedy}"] if "sources" in card else []
     low = {task: share for task, share in found.items() if share < LOW_COVERAGE}
     if not low:
         return []

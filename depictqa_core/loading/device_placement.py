@@ -27,13 +27,13 @@ def check_device(device) -> None:
     if isinstance(device, dict) or (isinstance(device, str) and device in SPREAD):
         return
     if not isinstance(device, (str, torch.device)):
-        raise CheckpointError(f"device is {describe(device)}, which is no name of a device: {choices}")
+        raise CheckpointError(f"device is {describe(device)}, which is not the name of a device: {choices}")
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise CheckpointError(f"device '{device}' is not known: {choices}") from error
     if kind == "meta":
-        raise CheckpointError(f"device '{device}' holds no numbers, so nothing can be computed on it: {choices}")
+        raise CheckpointError(f"device '{device}' holds no data, so nothing can be computed on it: {choices}")
 
 
 def loading_options(config, device, dtype: str) -> dict:
@@ -101,7 +101,7 @@ def _quantisation(device, dtype: str):
 
 
 def spread(config, dtype: str, strategy: str = "balanced", max_memory: dict | None = None) -> dict:
-    """A device map that puts the language model on all devices, and what pictures go through whole on the first.
+    """A device map that puts the language model on all devices, and what images go through whole on the first.
 
     Layers for which the devices have no room wait in ordinary memory; what makes the prompts never does.
 

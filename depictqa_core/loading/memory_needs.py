@@ -20,9 +20,9 @@ class Needs:
     Attributes:
         dtype: the number format.
         weights: all weights.
-        words: keys and values of the language model over the longest question and answer: two pictures and a reference
+        words: keys and values of the language model over the longest question and answer: two images and a reference
             of the largest size.
-        picture: what the vision tower holds at once for the largest picture, about.
+        image: what the vision tower holds at once for the largest image, about.
     """
 
     dtype: str
@@ -73,7 +73,7 @@ def memory_needs(config) -> list[Needs]:
 def memory_table(config) -> str:
     """The needs as a Markdown table in GiB."""
     lines = [
-        "| number format | weights | longest question | largest picture | together |",
+        "| number format | weights | longest question | largest image | together |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for need in memory_needs(config):

@@ -33,7 +33,7 @@ class SentenceEncoder:
         self.folder = Path(folder)
         if not (self.folder / "config.json").is_file():
             raise CheckpointError(
-                f"sentence encoder '{folder}' is no folder of a model (no config.json in it): give one such as"
+                f"sentence encoder '{folder}' is not a model folder (it has no config.json): give one such as"
                 " all-MiniLM-L6-v2, with model.safetensors and tokenizer"
             )
         import torch
@@ -51,11 +51,13 @@ class SentenceEncoder:
             self.model = self.model.float().eval().to(device)
         except Exception as error:  # whatever a damaged folder makes the libraries raise
             raise CheckpointError(
-                f"sentence encoder '{folder}' cannot be read ({quoted(error)}); get the folder again"
+                f"sentence encoder '{folder}' cannot be read ({quoted(error)}); download it again"
             ) from error
         missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
         if missing:
-            raise CheckpointError(f"sentence encoder '{folder}' lacks weights ({', '.join(missing[:3])}); get it again")
+            raise CheckpointError(
+                f"sentence encoder '{folder}' lacks weights ({', '.join(missing[:3])}); download it again"
+            )
         self.longest = self._longest()
 
     def _longest(self) -> int:

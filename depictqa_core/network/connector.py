@@ -23,7 +23,7 @@ class LinearConnector(nn.Module):
         return features.maps[-1].flatten(2).transpose(1, 2)  # [B, T, C]
 
     def token_count(self, pooled: torch.Tensor) -> int:
-        """How many language-model tokens one picture's pooled features become."""
+        """How many language-model tokens one image's pooled features become."""
         return len(pooled)
 
     def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
@@ -56,12 +56,12 @@ class AbstractorConnector(LinearConnector):
 class PoolingConnector(nn.Module):
     """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
 
-    With a reference, the tokens of a picture also carry how it differs from the reference: a small network would
+    With a reference, the tokens of an image also carry how it differs from the reference: a small network would
     otherwise spend its depth on subtracting one set of tokens from another. Differences of pooled vectors say what
-    changed; with ``comparison``, statistics of the two pictures pixel by pixel say how much.
+    changed; with ``comparison``, statistics of the two images pixel by pixel say how much.
 
-    ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per picture. The vector is
-    standardised with the mean and deviation over the training pictures (buffers ``mean``, ``deviation``; those of the
+    ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per image. The vector is
+    standardised with the mean and deviation over the training images (buffers ``mean``, ``deviation``; those of the
     comparison statistics are ``comparison_mean`` and ``comparison_deviation``).
 
     Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages shown on it, ``summary_tokens``

@@ -13,12 +13,12 @@ from .connector import CONNECTORS
 from .vision import TOWERS, Prepared, statistics_width
 
 IMAGE_TOKEN = -1
-"""Stands in ``input_ids`` where the embeddings of a picture go."""
+"""Stands in ``input_ids`` where the embeddings of an image go."""
 IGNORE = -100
 PARTS = ("vision", "connector", "language", "lora")
 """What can be trained or frozen."""
 ENCODE_BATCH = 16
-"""Pictures of one size that the vision tower of an accelerator sees at once."""
+"""Images of one size that the vision tower of an accelerator sees at once."""
 
 
 class DepictQAModel(PreTrainedModel):
@@ -89,15 +89,15 @@ class DepictQAModel(PreTrainedModel):
             parameter.requires_grad_(part in trainable)
 
     def encode(self, pictures: list[Prepared]) -> list[torch.Tensor]:
-        """Vision tower and weightless pooling, with pictures of one size in one batch.
+        """Vision tower and weightless pooling, with images of one size in one batch.
 
-        Returns one tensor per picture: [T, C] patch features, or [V] for the pooling connector.
+        Returns one tensor per image: [T, C] patch features, or [V] for the pooling connector.
         """
         device = next(self.vision.parameters()).device
         by_size = defaultdict(list)
         for index, picture in enumerate(pictures):
             by_size[tuple(picture.pixels.shape)].append(index)
-        # A CPU is fastest on one picture at a time: its activations then stay in the cache.
+        # A CPU is fastest on one image at a time: its activations then stay in the cache.
         at_once = 1 if device.type == "cpu" else ENCODE_BATCH
         groups = [group[i : i + at_once] for group in by_size.values() for i in range(0, len(group), at_once)]
         pooled: list[torch.Tensor | None] = [None] * len(pictures)
@@ -119,15 +119,15 @@ class DepictQAModel(PreTrainedModel):
         """Connector over what ``encode`` gave.
 
         Args:
-            pooled: output of ``encode`` for each picture.
-            references: output of ``encode`` for each picture's reference, None for pictures without one.
-            comparisons: output of ``vision.prepare_comparison`` for each picture beside its reference.
+            pooled: output of ``encode`` for each image.
+            references: output of ``encode`` for each image's reference, None for images without one.
+            comparisons: output of ``vision.prepare_comparison`` for each image beside its reference.
 
         Returns:
-            [T, hidden] language-model embeddings per picture.
+            [T, hidden] language-model embeddings per image.
 
         Raises:
-            ValueError: not one entry for each picture.
+            ValueError: not one entry for each image.
         """
         references = references or [None] * len(pooled)
         comparisons = comparisons or [None] * len(pooled)
@@ -149,7 +149,7 @@ class DepictQAModel(PreTrainedModel):
         return stacked if stacked.dim() == 2 else stacked.to(next(self.connector.parameters()).dtype)
 
     def embed_prompt(self, parts: list[list[int] | Slot], tokens: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Embeddings [L, hidden] of one encoded prompt, with the tokens of each picture (by role) in its slot."""
+        """Embeddings [L, hidden] of one encoded prompt, with the tokens of each image (by role) in its slot."""
         embedding = self.get_input_embeddings()
         device = embedding.weight.device
         rows = [
@@ -172,19 +172,19 @@ class DepictQAModel(PreTrainedModel):
         """One training step's forward pass.
 
         Args:
-            input_ids: [B, L], ``IMAGE_TOKEN`` at every position of a picture token.
+            input_ids: [B, L], ``IMAGE_TOKEN`` at every position of an image token.
             attention_mask: [B, L], 0 at padding (and at hidden separators, facts 1.6).
-            pooled: outputs of ``encode`` for all pictures, in the order of their slots over the batch.
+            pooled: outputs of ``encode`` for all images, in the order of their slots over the batch.
             labels: [B, L], ``IGNORE`` where no loss is taken.
-            references: for each of ``pooled``, the index in it of the picture's reference, or None.
-            pictures: instead of ``pooled``, the pictures themselves, for the vision tower to see now.
+            references: for each of ``pooled``, the index in it of the image's reference, or None.
+            images: instead of ``pooled``, the images themselves, for the vision tower to see now.
             comparisons: for each of ``pooled``, ``vision.prepare_comparison`` with its reference, or None.
 
         Returns:
             the language model's output, with ``loss`` when labels are given.
 
         Raises:
-            ValueError: the pictures do not fill exactly the places of ``IMAGE_TOKEN``, or ``references`` does not fit.
+            ValueError: the images do not fill exactly the places of ``IMAGE_TOKEN``, or ``references`` does not fit.
         """
         embedding = self.get_input_embeddings()
         embeds = embedding(input_ids.clamp(min=0))
@@ -194,7 +194,7 @@ class DepictQAModel(PreTrainedModel):
                 pooled = self.encode(pictures)
         references = references or [None] * len(pooled)
         if len(references) != len(pooled):
-            raise ValueError(f"{len(pooled)} pictures but {len(references)} entries in references")
+            raise ValueError(f"{len(pooled)} images but {len(references)} entries in references")
         beside = [None if index is None else pooled[index] for index in references]
         tokens = torch.cat(self.connect(pooled, beside, comparisons)).to(embeds)
         if self.training:
@@ -203,8 +203,8 @@ class DepictQAModel(PreTrainedModel):
             learned = [p.flatten()[0] for p in self.connector.parameters() if p.requires_grad]
             tokens = tokens + 0.0 * sum(value.to(tokens) for value in learned)
         places = input_ids == IMAGE_TOKEN
-        if int(places.sum()) != len(tokens):  # masked_scatter would leave pictures over in silence
-            raise ValueError(f"{len(tokens)} picture tokens for {int(places.sum())} places in input_ids")
+        if int(places.sum()) != len(tokens):  # masked_scatter would leave images over in silence
+            raise ValueError(f"{len(tokens)} image tokens for {int(places.sum())} places in input_ids")
         embeds = embeds.masked_scatter(places[..., None], tokens)
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(len(input_ids), -1)
         kwargs.setdefault("use_cache", False)  # keys and values are of no use in one pass

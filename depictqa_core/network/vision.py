@@ -1,4 +1,4 @@
-"""Vision towers: pictures in, feature maps of one or several stages and pixel statistics out."""
+"""Vision towers: images in, feature maps of one or several stages and pixel statistics out."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ What was computed under another version is computed again, so raise it with ever
 
 @dataclass
 class Prepared:
-    """One picture as a tower takes it: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
+    """One image as a tower takes it: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
 
     pixels: torch.Tensor
     statistics: torch.Tensor | None = None
@@ -27,7 +27,7 @@ class Prepared:
 
 @dataclass
 class Features:
-    """What a tower sees in pictures of one size.
+    """What a tower sees in images of one size.
 
     Attributes:
         maps: feature maps [B, C_i, H_i, W_i], finest stage first.
@@ -165,7 +165,7 @@ TOWERS = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
 
 
 def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
-    """Everything about one picture that needs no weights: resized, padded, normalised pixels, and its statistics.
+    """Everything about one image that needs no weights: resized, padded, normalised pixels, and its statistics.
 
     ``keep`` crops to these shares of height and width, for training; the statistics are those of the same part.
     """
@@ -178,7 +178,7 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
 def prepare_comparison(
     picture: Picture, reference: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE
 ) -> torch.Tensor | None:
-    """Statistics of a picture beside its reference, or None if the connector of this config takes none."""
+    """Statistics of an image beside its reference, or None if the connector of this config takes none."""
     if not config.connector.get("comparison"):
         return None
     return comparison_statistics(_kept(picture, keep), _kept(reference, keep))

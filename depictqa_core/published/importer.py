@@ -69,7 +69,7 @@ def import_published(
         out: the folder to write, which must be new or empty; None only checks the files.
         dtype: "float32", "float16" or "bfloat16" for all weights, or "stored" as they are in their files.
         merge: add LoRA to the weights of the language model (in fp32) instead of keeping it apart.
-        short, long: other bounds of the picture's sides in pixels than the ones of the training.
+        short, long: other bounds of the image's sides in pixels than the ones of the training.
         report: called with a line about every step.
         short_questions: whether the delta has also learned short questions of other kinds (``tasks.QUESTION``), as the
             one trained with Q-Instruct has; the files do not tell.
@@ -88,7 +88,9 @@ def import_published(
     report("reading names and shapes")
     settings = _language_settings(Path(llm))
     if (called := settings.pop("_name_or_path", None)) and "vicuna" not in str(called).lower():
-        report(f"notice: the config of '{llm}' calls the model '{called}': the published deltas are for Vicuna-7B-v1.5")
+        report(
+            f"notice: the config of '{llm}' names the model '{called}', but the published deltas are for Vicuna-7B-v1.5"
+        )
     check_llama_tokenizer(llm, settings["vocab_size"])
     llm_sizes = _language_sizes(settings)
     clip_files, clip_parts = _open_clip(Path(clip))
@@ -97,7 +99,7 @@ def import_published(
     clip_sizes, sizes = layout.published_sizes(found_clip, llm_sizes, layout.delta_sizes(parts.shapes))
     shards = model_files(llm, "language model")
     plan = _Plan(clip_sizes, llm_sizes, sizes, openai, merge)
-    remedy = "this is not a delta of this language model and CLIP, or not a whole one: get it again"
+    remedy = "this is not a delta of this language model and CLIP, or an incomplete one: download it again"
     layout.refuse_misfits(f"delta '{parts.path}'", parts.shapes, plan.delta, remedy)
     layout.refuse_misfits(f"CLIP '{clip}'", _shapes(clip_parts), plan.clip, "use OpenAI's ViT-L/14 at 224 px", False)
     shapes = _shapes(_without_rotary(open_tensors(shard)) for shard in shards)
@@ -119,7 +121,9 @@ def import_published(
     size += _written_bytes(parts, plan.written_delta, target)
     size += sum(_written_bytes(open_tensors(shard), plan.language, target) for shard in shards)
     if out is None:
-        report(f"the files fit and are whole; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written")
+        report(
+            f"the files are complete and fit together; the checkpoint takes {size / 2**30:.2f} GiB; nothing was written"
+        )
         return _card("unwritten", plan, {}, merge, dtype)
 
     refuse_full_disk(out, size + REST_BYTES)
@@ -218,7 +222,7 @@ def _config(plan: _Plan, settings: dict, short: int | None, long: int | None) ->
     bounds = layout.BOUNDS[plan.sizes.abstractor is not None]
     size = {"short": short or bounds[0], "long": long or bounds[1], "min": 70, "multiple": plan.clip_sizes.patch}
     if not 0 < size["short"] <= size["long"]:
-        raise CheckpointError(f"bounds of {size['short']} (short side) and {size['long']} (long side) make no sense")
+        raise CheckpointError(f"bounds of {size['short']} (short side) and {size['long']} (long side) are impossible")
     lora = {
         "r": plan.sizes.rank,
         "lora_alpha": layout.LORA_ALPHA,
@@ -250,7 +254,7 @@ def _language_settings(folder: Path) -> dict:
     if not isinstance(raw, dict) or raw.get("model_type") != "llama":
         raise CheckpointError(f"language model '{folder}' is not a LLaMA: use the folder of Vicuna-7B-v1.5")
     if raw.get("tie_word_embeddings") or raw.get("attention_bias") or raw.get("mlp_bias"):
-        raise CheckpointError(f"language model '{folder}' is no LLaMA of the kind of Vicuna-7B-v1.5: use that one")
+        raise CheckpointError(f"language model '{folder}' is not a LLaMA like Vicuna-7B-v1.5: use that one")
     settings = {name: raw[name] for name in _LANGUAGE_SETTINGS if raw.get(name) is not None}
     missing = [
         name
@@ -324,7 +328,7 @@ def _written_bytes(tensors: Tensors, table: Table, dtype: torch.dtype | None) ->
     stored = {name: found for name, found in refuse_infinite(tensors).items() if name in table}
     for name, found in stored.items():
         if not found.is_floating_point:
-            raise CheckpointError(f"'{tensors.path}' holds {name} as {found}, which is no weight; download it again")
+            raise CheckpointError(f"'{tensors.path}' has {name} as {found}, which is not a weight; download it again")
     return sum(_numel(table[name].shape) * (dtype or found).itemsize for name, found in stored.items())
 
 

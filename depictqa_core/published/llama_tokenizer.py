@@ -19,7 +19,7 @@ KNOWN = {"Image A\n </s>": [7084, 319, 13, 29871, 2], "Image B\n </s>": [7084, 3
 """Answers and their ids in the tokenizer of LLaMA (facts 11)."""
 _NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
 _BPE = 2
-_HOW_TO_GET = "get tokenizer.model from the language model's page again"
+_HOW_TO_GET = "download tokenizer.model from the page of the language model again"
 
 
 def write_llama_tokenizer(source: str | Path, folder: str | Path) -> None:
@@ -102,7 +102,7 @@ def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]):
 def _fast(content: bytes):
     model = parse_json(content, "tokenizer.json")["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
-        raise ValueError("no BPE with byte fallback")
+        raise ValueError("not a BPE model with byte fallback")
     merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
     return dict(model["vocab"]), merges
 
@@ -120,7 +120,7 @@ def _sentencepiece(content: bytes):
         elif number == 3:
             normaliser = dict(_fields(value))
     if trained.get(3) != _BPE:
-        raise ValueError("no BPE model")
+        raise ValueError("not a BPE model")
     if normaliser.get(2) or not normaliser.get(3, 1) or normaliser.get(4, 1) or not normaliser.get(5, 1):
         raise ValueError("it changes the text before it splits it, which LLaMA's does not")
     vocabulary = {piece: index for index, (piece, _, _) in enumerate(pieces)}
@@ -155,9 +155,9 @@ def _fields(content: bytes):
             value = content[position : position + size]
             position += size
         else:
-            raise ValueError("no SentencePiece file")
+            raise ValueError("not a SentencePiece file")
         if position > len(content):
-            raise ValueError("the file is cut short")
+            raise ValueError("the file is truncated")
         yield tag >> 3, value
 
 

@@ -82,7 +82,7 @@ def refuse_infinite(tensors: Tensors) -> dict[str, torch.dtype]:
     for name in tensors.shapes:
         tensor = tensors.read(name).detach()
         if tensor.layout != torch.strided or tensor.dtype not in _STORAGES.values():
-            raise CheckpointError(f"'{tensors.path}': {name} is no array of plain numbers; use the published file")
+            raise CheckpointError(f"'{tensors.path}': {name} is not a plain array of numbers; use the published file")
         # The attention mask in CLIP's archives is minus infinity on purpose; it is no weight.
         if not name.endswith("attn_mask") and not torch.isfinite(tensor).all():
             raise CheckpointError(f"'{tensors.path}': {name} contains NaN or Inf; download it again")
@@ -110,7 +110,7 @@ def model_files(folder: str | Path, what: str) -> list[Path]:
             return [folder / name for name in names]
         if (folder / single).is_file():
             return [folder / single]
-    raise CheckpointError(f"{what} '{folder}' holds no weights (model.safetensors or pytorch_model*.bin)")
+    raise CheckpointError(f"{what} '{folder}' has no weights (model.safetensors or pytorch_model*.bin)")
 
 
 def _safetensors(path: Path) -> Tensors:
@@ -130,7 +130,7 @@ def _state_dict(path: Path) -> Tensors:
         raise CheckpointError(f"'{path.name}' is not a plain state dict (tensors by name)")
     foreign = sorted(name for name, value in state.items() if not isinstance(value, torch.Tensor))
     if foreign:
-        raise CheckpointError(f"'{path.name}' is not a plain state dict: {', '.join(foreign[:3])} is no tensor")
+        raise CheckpointError(f"'{path.name}' is not a plain state dict: {', '.join(foreign[:3])} is not a tensor")
     return Tensors(path, {name: tuple(value.shape) for name, value in state.items()}, state.__getitem__)
 
 
@@ -146,7 +146,7 @@ class _Node:
 
     def __setstate__(self, state):
         if not isinstance(state, dict):
-            raise pickle.UnpicklingError("an object with a state of its own making")
+            raise pickle.UnpicklingError("an object with custom state")
         self.__dict__.update(state)
 
 
@@ -197,13 +197,13 @@ class _TreeUnpickler(pickle.Unpickler):
         if module.split(".")[0] == "__torch__":
             return _Node
         if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
+            raise pickle.UnpicklingError(f"it requests {module}.{name}, which weights do not need")
         return _HARMLESS[module, name]
 
     def persistent_load(self, reference):
         kind, dtype, record, _, count = reference
         if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError("a reference to something that is no storage")
+            raise pickle.UnpicklingError("a reference to something other than a storage")
         return _Stored(dtype, str(record), int(count))
 
 

@@ -1,7 +1,7 @@
-"""Scores by comparison, for judges that were never taught numbers: where a picture stands among anchor pictures.
+"""Scores by comparison, for judges that were never taught numbers: where an image stands among anchor images.
 
-An anchor is a picture with a position from 0 (worst) to 100 (flawless). The judge compares a picture with every anchor
-in both orders, and a Bradley-Terry model whose anchors stand at their known positions says where the picture stands.
+An anchor is an image with a position from 0 (worst) to 100 (flawless). The judge compares an image with every anchor
+in both orders, and a Bradley-Terry model whose anchors stand at their known positions says where the image stands.
 With a reference, the anchors are the reference itself and copies of it that are degraded here, so only like is compared
 with like. Idea: the voting of DepictQA-Wild (facts 8.3), with fixed opponents.
 """
@@ -41,7 +41,7 @@ none. The scale of the judge at hand is not known; every one is thought equally 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A picture whose quality is known: ``position`` is 0 (worst) to 100 (flawless)."""
+    """An image whose quality is known: ``position`` is 0 (worst) to 100 (flawless)."""
 
     picture: Picture
     position: float
@@ -49,7 +49,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture stands among anchors.
+    """Where an image stands among anchors.
 
     Attributes:
         mean, deviation: of the posterior over positions, in points.
@@ -69,15 +69,15 @@ BEST = Placement(100.0, 0.0, 100.0, 100.0, (1.0, 0.0, 0.0, 0.0, 0.0))
 
 
 def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
-    """Read a folder of anchor pictures.
+    """Read a folder of anchor images.
 
     Args:
-        folder: holds ``anchors.json`` and the pictures that it names. The file is an object with a list ``anchors``,
+        folder: holds ``anchors.json`` and the images that it names. The file is an object with a list ``anchors``,
             each with ``file`` and ``position`` (0..100); other entries, such as source and licence, are for people.
 
     Raises:
         TaskError: the folder or its list cannot be used.
-        ImageError: a picture of it cannot be read.
+        ImageError: an image of it cannot be read.
     """
     folder = Path(folder)
     where = f"anchors '{named(folder)}'"
@@ -100,19 +100,19 @@ def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
             raise TaskError(f"{where}: entry {place_in_list} of {LIST}: {wrong}")
         entries.append((entry["file"], float(entry["position"])))
     if len({position for _, position in entries}) < 2:
-        raise TaskError(f"anchors '{named(folder)}': give at least two pictures at different positions")
+        raise TaskError(f"anchors '{named(folder)}': give at least two images at different positions")
     return tuple(Anchor(as_picture(folder / name, f"anchor {name}"), position) for name, position in entries)
 
 
 def place(wins: Sequence[float], positions: Sequence[float]) -> Placement:
-    """Place a picture by its comparisons with anchors.
+    """Place an image by its comparisons with anchors.
 
-    The picture at position x beats an anchor at s with probability sigmoid((x - s) / scale). The posterior is computed
+    The image at position x beats an anchor at s with probability sigmoid((x - s) / scale). The posterior is computed
     on a grid over x (uniform in 0..100) and the scale of the judge (``SCALES``), which is then summed out. Each
     comparison counts as two votes, one for each order of asking.
 
     Args:
-        wins: probability 0..1, averaged over both orders, that the picture is better than each anchor.
+        wins: probability 0..1, averaged over both orders, that the image is better than each anchor.
         positions: where the anchors stand, 0..100.
     """
     wins, positions = np.asarray(wins, np.float64), np.asarray(positions, np.float64)
@@ -157,7 +157,7 @@ LADDER_SIZE = 1 + len(DEGRADATIONS) * len(RUNGS)
 def reference_ladder(reference: Picture, policy: SizePolicy) -> tuple[Anchor, ...]:
     """The reference, at 100, and its degraded copies, ``LADDER_SIZE`` anchors in all.
 
-    They are made at the size at which the judge sees the reference, so that the strengths mean the same for pictures of
+    They are made at the size at which the judge sees the reference, so that the strengths mean the same for images of
     any size.
     """
     height, width = policy.resized(reference.height, reference.width)

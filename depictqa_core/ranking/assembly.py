@@ -10,12 +10,12 @@ TIE_POINTS = 1.0
 
 
 def reason(found: Identification | None, rated: Score | None) -> str:
-    """One sentence on a picture's place: its distortion ("perhaps" below 50 %), how sure that is, and its rating."""
+    """One sentence on an image's place: its distortion ("perhaps" below 50 %), how sure that is, and its rating."""
     parts = []
     if found is not None:
         perhaps = "perhaps " if found.confidence < 0.5 else ""
         named = found.text.lower() if found.labels else "no distortion" if perhaps else "no distortion found"
-        parts.append(f"{perhaps}{named} ({found.confidence:.0%} sure)")
+        parts.append(f"{perhaps}{named} ({found.confidence:.0%} confidence)")
     if rated is not None:
         level = max(rated.levels, key=lambda item: item.probability).label
         parts.append(f"quality {level}")
@@ -35,14 +35,14 @@ def assemble(
     stopped="scores",
     certainty=SELF_CONSISTENCY,
 ) -> Ranking:
-    """A Ranking from the order and what is known of each picture.
+    """A Ranking from the order and what is known of each image.
 
     Args:
-        pictures: the judged Pictures, in input order.
+        images: the judged Images, in input order.
         places: their indexes, best first.
-        tied: whether two pictures, by index, cannot be told apart; ranks are made of it by ``bradley_terry.ranks``.
+        tied: whether two images, by index, are tied; ranks are made of it by ``bradley_terry.ranks``.
         bounds: (strength, low, high) per place.
-        scores, found: Score and Identification per picture, or None where they were not asked for.
+        scores, found: Score and Identification per image, or None where they were not asked for.
         answers: the Comparisons that were made.
         budget, stopped, certainty: as in Ranking.
     """

@@ -319,7 +319,7 @@ def rank_pairs(
             chosen = choose_pairs(n, pairs, strengths, min(batch, total - len(pairs)), top)
         answers = [float(answer) for answer in ask(list(chosen))]
         if len(answers) != len(chosen):
-            raise ValueError(f"{len(chosen)} pairs were asked, but {len(answers)} answers came back")
+            raise ValueError(f"{len(chosen)} pairs were compared, but {len(answers)} answers were returned")
         pairs += chosen
         wins += answers
         if not todo or len(pairs) == total:
@@ -378,7 +378,7 @@ def order(strengths: Strengths, scores: Sequence[float] | None = None) -> list[i
 
 
 def tied(strengths: Strengths, i: int, j: int, level: float = 0.95) -> bool:
-    """Whether the two cannot be told apart: the interval of their difference at this level (in 0..1) contains 0."""
+    """Whether the two are tied: the interval of their difference at this level (in 0..1) contains 0."""
     return 2 * abs(strengths.probability(i, j) - 0.5) < level
 
 
@@ -406,12 +406,12 @@ def told_apart(strengths: Strengths) -> np.ndarray:
 def ranks(places: Sequence[int], tied: Callable[[int, int], bool]) -> list[int]:
     """The ranks, from 1, of items that stand in this order: one more than how many items are surely better.
 
-    So items that share a rank cannot be told apart, and small steps do not add up to one long tie. An item that is less
+    So items that share a rank are tied, and small steps do not add up to one long tie. An item that is less
     sure than its neighbours (it was asked about less) never gets a better rank than one above it.
 
     Args:
         places: items, best first.
-        tied: whether two items cannot be told apart.
+        tied: whether two items are tied.
 
     >>> ranks([0, 1, 2], lambda i, j: abs(i - j) < 2)
     [1, 1, 2]

@@ -1,4 +1,4 @@
-"""Decides which pictures are good enough, from their scores and distortions; knows nothing of models."""
+"""Decides which images are good enough, from their scores and distortions; knows nothing of models."""
 
 import math
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ LIMITS = {"min_score": 100, "best_percent": 100, "top_k": 100000, "probability":
 
 @dataclass(frozen=True)
 class Criteria:
-    """What a picture must meet to be passed: all that are set.
+    """What an image must meet to be passed: all that are set.
 
     Attributes:
         min_score: least score, 0 to 100; 0 is not set.
-        best_percent: share of all pictures that is passed, rounded up, those with the best scores, 0 to 100; 100 is not
+        best_percent: share of all images that is passed, rounded up, those with the best scores, 0 to 100; 100 is not
             set.
-        top_k: number of pictures that are passed, those with the best scores; 0 is not set.
-        distortions: labels that a picture must not have; empty is not set.
-        probability: what the probabilities of these labels must come to together to reject a picture, 0 to 1. As in an
-            Identification, two distortions of one picture share it.
+        top_k: number of images that are passed, those with the best scores; 0 is not set.
+        distortions: labels that an image must not have; empty is not set.
+        probability: what the probabilities of these labels must come to together to reject an image, 0 to 1. As in an
+            Identification, two distortions of one image share it.
         min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set. Answers with too
             little coverage (``confidence.LEAST_COVERAGE``) are rejected in any case.
         method: one of ``METHODS``, for ``best_percent`` and ``top_k``.
@@ -81,11 +81,11 @@ class Criteria:
         order: Sequence[int] | None = None,
         order_coverage: float | None = None,
     ) -> list[list[str]]:
-        """Why each of ``count`` pictures is rejected, one phrase per criterion that it misses; empty when it is passed.
+        """Why each of ``count`` images is rejected, one phrase per criterion that it misses; empty when it is passed.
 
         Args:
-            scores: a Score per picture, None when ``need_scores`` is False.
-            found: an Identification per picture, None when ``need_distortions`` is False.
+            scores: a Score per image, None when ``need_scores`` is False.
+            found: an Identification per image, None when ``need_distortions`` is False.
             order: indexes of the images, best first, None when ``need_order`` is False.
             order_coverage: 0..1, the lowest one of the answers that the order was made of (``Ranking.coverage``): an
                 unreliable order passes no image.

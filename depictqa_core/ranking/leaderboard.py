@@ -1,6 +1,6 @@
-"""Which of several models (samplers, LoRAs, prompts) makes better pictures: fair pairs, and their leaderboard.
+"""Which of several models (samplers, LoRAs, prompts) makes better images: fair pairs, and their leaderboard.
 
-Knows nothing of networks: pictures are numbers 0..n-1 with a label each, and answers are Comparisons.
+Knows nothing of networks: images are numbers 0..n-1 with a label each, and answers are Comparisons.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RESAMPLES = 1000
 FEWEST_GROUPS = 5
 """Groups from which on resampling them says something; with fewer, the intervals are those of the fit itself."""
 VOTE = 1.0
-"""Votes that the comparison of two pictures is worth, however sure the judge is of these two: others that the same two
+"""Votes that the comparison of two images is worth, however sure the judge is of these two: others that the same two
 models made could have come out the other way."""
 PRIOR = 1.0
 """Standard deviation in logits of the prior on the strength of a label. Of two labels, one rarely wins more than 19 of
@@ -31,7 +31,7 @@ PRIOR = 1.0
 
 @dataclass(frozen=True)
 class FairPair:
-    """Two pictures of different labels that were made from the same prompt and seed: indexes, and their group."""
+    """Two images of different labels that were made from the same prompt and seed: indexes, and their group."""
 
     a: int
     b: int
@@ -39,29 +39,29 @@ class FairPair:
 
 
 def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> list[FairPair]:
-    """All pairs of pictures that can be compared fairly: different labels, same group, same turn within the group.
+    """All pairs of images that can be compared fairly: different labels, same group, same turn within the group.
 
-    The first picture of a label in a group meets the first of every other label there, the second the second, and so
-    on. Without groups that is: the i-th picture of every label was made from the i-th prompt and seed.
+    The first image of a label in a group meets the first of every other label there, the second the second, and so
+    on. Without groups that is: the i-th image of every label was made from the i-th prompt and seed.
 
     Args:
-        labels: which model (or whatever is compared) made each picture.
-        groups: what each picture was made from (its prompt, its seed); None or all equal pairs by position alone.
+        labels: which model (or whatever is compared) made each image.
+        groups: what each image was made from (its prompt, its seed); None or all equal pairs by position alone.
 
     Returns:
-        Pairs by rising index of their first picture, then of their second.
+        Pairs by rising index of their first image, then of their second.
 
     Raises:
         TaskError: not one group for each label, or fewer than two different labels.
-        NothingToCompare: no two pictures to compare.
+        NothingToCompare: no two images to compare.
 
     >>> [(pair.a, pair.b, pair.group) for pair in fair_pairs(["x", "x", "y", "y"])]
     [(0, 2, '#1'), (1, 3, '#2')]
     """
     if groups is not None and len(groups) != len(labels):
-        raise TaskError(f"groups: {len(groups)} arrived for {len(labels)} pictures; give one for each picture")
+        raise TaskError(f"groups: {len(groups)} values for {len(labels)} images; give one for each image")
     if len(set(labels)) < 2:
-        known = f"all pictures are labelled {labels[0]!r}" if labels else "there are no pictures"
+        known = f"all images are labelled {labels[0]!r}" if labels else "there are no images"
         raise TaskError(f"labels: {known}; at least two different labels are needed to compare them")
     turns, members, repeated = Counter(), {}, set()
     for index, label in enumerate(labels):
@@ -83,13 +83,13 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
     ]
     if not pairs:
         raise NothingToCompare(
-            "groups: no two pictures of different labels share a group, so there is nothing to compare"
+            "groups: no two images of different labels share a group, so there is nothing to compare"
         )
     return sorted(pairs, key=lambda pair: (pair.a, pair.b))
 
 
 def unpaired(count: int, pairs: Sequence[FairPair]) -> list[int]:
-    """Which of ``count`` pictures are in no pair."""
+    """Which of ``count`` images are in no pair."""
     used = {index for pair in pairs for index in (pair.a, pair.b)}
     return [index for index in range(count) if index not in used]
 
@@ -101,18 +101,18 @@ def leaderboard(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Leaderboard:
-    """Order labels by the comparisons of their pictures.
+    """Order labels by the comparisons of their images.
 
     Bradley-Terry strengths over the labels, to whose fit every comparison contributes one vote. Their 95 % intervals
     are the wider of two: those of the fit, and those of refits on groups resampled with replacement (another batch of
-    pictures would have other groups), where there are ``FEWEST_GROUPS``. Two labels tie when either leaves their order
+    images would have other groups), where there are ``FEWEST_GROUPS``. Two labels tie when either leaves their order
     open: the fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 %
     and above 0 in at least 2.5 % of the refits; or when it is so small that the judge would call it a tie. Labels
     without any comparison stand last, without a rank.
 
     Args:
-        labels: one per picture.
-        pairs: what was compared, by index of the pictures.
+        labels: one per image.
+        pairs: what was compared, by index of the images.
         answers: one per pair.
         resamples: how often the groups are drawn.
         seed: of the draws; the same input gives the same leaderboard.
@@ -177,7 +177,7 @@ def leaderboard(
 
 
 def _not_compared(label: str, labels: Sequence[str]) -> Standing:
-    """What is known of a label none of whose pictures has a partner: how many they are."""
+    """What is known of a label none of whose images has a partner: how many they are."""
     nothing = dict.fromkeys(("strength", "low", "high", "win_share"), math.nan)
     record = dict.fromkeys(("wins", "ties", "losses"), 0)
     pictures = sum(other == label for other in labels)
@@ -187,7 +187,7 @@ def _not_compared(label: str, labels: Sequence[str]) -> Standing:
 def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:
     """Strengths ``[resamples, count]`` refitted on groups drawn with replacement.
 
-    Answers to the same two labels are added up first: a refit costs the same however many pictures there are.
+    Answers to the same two labels are added up first: a refit costs the same however many images there are.
     """
     rows, inverse = np.unique(np.sort(np.array(items), axis=1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)

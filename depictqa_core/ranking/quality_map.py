@@ -1,4 +1,4 @@
-"""Where a picture is bad: scores of overlapping tiles, blended into a map of points."""
+"""Where an image is bad: scores of overlapping tiles, blended into a map of points."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TILE = 160
 """Default side of a tile in pixels: large enough for the judge to see, small enough to point somewhere."""
 SMALLEST = 32
 MOST_TILES = 400
-"""Tiles of one picture; on a larger one the tiles grow."""
+"""Tiles of one image; on a larger one the tiles grow."""
 LEAST_RANGE = 10.0
-"""Points that a relative map stretches over at least, so that an even picture stays even."""
+"""Points that a relative map stretches over at least, so that an even image stays even."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles that cover a picture: every row of ``tops`` with every column of ``lefts``, in pixels; squares of ``side``,
-    cut off only where the picture is narrower."""
+    """Tiles that cover an image: every row of ``tops`` with every column of ``lefts``, in pixels; squares of ``side``,
+    cut off only where the image is narrower."""
 
     height: int
     width: int
@@ -41,10 +41,10 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class QualityMap:
-    """Where one picture is how good.
+    """Where one image is how good.
 
     Attributes:
-        picture: name of the picture.
+        image: name of the image.
         grid: the tiles.
         tiles: score of every tile in points 0..100, float64 ``[rows, columns]``.
         points: the score at every pixel, float32 ``[H, W]``: the mean of the tiles over it, nearer ones counting more.
@@ -72,7 +72,7 @@ class QualityMap:
         """The map as a mask, float32 ``[H, W]`` in 0..1 with 1 = worst.
 
         Args:
-            relative: False: 100 points are 0 and 0 points are 1. True: the best place of this picture is 0 and its
+            relative: False: 100 points are 0 and 0 points are 1. True: the best place of this image is 0 and its
                 worst is 1, stretched over at least ``LEAST_RANGE`` points.
         """
         low, high = self.limits(relative)
@@ -102,9 +102,9 @@ class QualityMap:
 
 
 def grid(height: int, width: int, tile: int = TILE) -> Grid:
-    """Tiles that overlap by half or more and cover the whole picture.
+    """Tiles that overlap by half or more and cover the whole image.
 
-    A tile is never larger than half of the shorter side (a picture smaller than two tiles gets smaller tiles), but not
+    A tile is never larger than half of the shorter side (an image smaller than two tiles gets smaller tiles), but not
     smaller than ``SMALLEST`` pixels either (a side smaller than that is spanned by one tile); and it is larger than
     asked for where there would be more than ``MOST_TILES``.
 
@@ -113,7 +113,7 @@ def grid(height: int, width: int, tile: int = TILE) -> Grid:
     """
     check(tile=tile)
     if tile < SMALLEST:
-        raise TaskError(f"tile: {tile} pixels are too few to see anything in; give {SMALLEST} or more")
+        raise TaskError(f"tile: {tile} pixels are too few to score a tile; give {SMALLEST} or more")
     side = max(min(tile, min(height, width) // 2), SMALLEST)
     while _count(height, side) * _count(width, side) > MOST_TILES:
         side = math.ceil(side * 1.1)
@@ -121,7 +121,7 @@ def grid(height: int, width: int, tile: int = TILE) -> Grid:
 
 
 def cut(picture: Picture, tiles: Grid) -> list[Picture]:
-    """The tiles as pictures of their own, line by line, named by their place (from 1)."""
+    """The tiles as images of their own, line by line, named by their place (from 1)."""
     return [
         Picture(picture.rgb[top:bottom, left:right], f"{picture.name}, tile {number}")
         for number, (left, top, right, bottom) in enumerate(tiles.boxes, start=1)
@@ -129,7 +129,7 @@ def cut(picture: Picture, tiles: Grid) -> list[Picture]:
 
 
 def quality_map(picture: Picture, tiles: Grid, scores: Sequence[float]) -> QualityMap:
-    """Blend the scores of the tiles (in points, line by line) into a map of the picture."""
+    """Blend the scores of the tiles (in points, line by line) into a map of the image."""
     values = np.asarray(scores, np.float64).reshape(len(tiles.tops), len(tiles.lefts))
     down, across = _weights(tiles.height, tiles.tops, tiles.side), _weights(tiles.width, tiles.lefts, tiles.side)
     points = (down.T @ values).astype(np.float32) @ across.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Charts as pictures, with Pillow alone: one row per picture or label on a common axis, and who beats whom."""
+"""Charts as images, with Pillow alone: one row per image or label on a common axis, and who beats whom."""
 
 import math
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
 
 
 def leaderboard_chart(board: Leaderboard) -> Image.Image:
-    """A leaderboard as a picture: strengths with their intervals, and below (for few labels) who beats whom."""
+    """A leaderboard as an image: strengths with their intervals, and below (for few labels) who beats whom."""
     rows = [_standing_row(s, mark) for s, mark in zip(board.standings, rank_marks(board.standings))]
     compared = [row for row in rows if row.at is not None]
     low, high = min(row.low for row in compared), max(row.high for row in compared)
@@ -107,7 +107,7 @@ def leaderboard_chart(board: Leaderboard) -> Image.Image:
     axis = Axis("strength (log odds) with its 95 % interval", min(low, ticks[0]), max(high, ticks[-1]), ticks)
     title = f"{len(compared)} compared, best first"
     subtitle = " ".join(leaderboard_notes(board)[:1])
-    chart = row_chart(title, subtitle, rows, axis, ("wins by", "won-tied-lost"), leaderboard_notes(board)[1:])
+    chart = row_chart(title, subtitle, rows, axis, ("win rate", "won-tied-lost"), leaderboard_notes(board)[1:])
     if len(rows) > MOST_MATRIX:
         return chart
     matrix = _matrix(board, chart.width)
@@ -118,10 +118,10 @@ def leaderboard_chart(board: Leaderboard) -> Image.Image:
 
 
 def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "") -> list[Image.Image]:
-    """Bars instead of cards: one row per picture with its score, distortion and confidence.
+    """Bars instead of cards: one row per image with its score, distortion and confidence.
 
     Args:
-        entries: the pictures with their answers.
+        entries: the images with their answers.
         per_page: most rows on a page.
         order: what the head says about the order, such as "best first".
 
@@ -132,11 +132,11 @@ def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "
         TaskError: nothing to show.
     """
     if not entries:
-        raise TaskError("there are no pictures to put on a chart")
+        raise TaskError("there are no images to put on a chart")
     rows = [_judged_row(entry, number) for number, entry in enumerate(entries, start=1)]
     pages = [rows[start : start + per_page] for start in range(0, len(rows), per_page)]
     axis = Axis("score; the line is the standard deviation of its levels", 0, 100, (0, 25, 50, 75, 100), base=0)
-    title = f"{len(rows)} picture{'s' * (len(rows) != 1)}"
+    title = f"{len(rows)} image{'s' * (len(rows) != 1)}"
     drawn = []
     for number, page in enumerate(pages, start=1):
         subtitle = "; ".join([f"Page {number} of {len(pages)}"] * (len(pages) > 1) + [order] * bool(order))
@@ -192,7 +192,9 @@ def _matrix(board: Leaderboard, width: int) -> Image.Image:
     cell = min(CELL, (width - 2 * MARGIN - left) // len(names))
     high = 34
     sheet = Image.new("RGB", (width, 66 + high * len(names) + MARGIN), drawing.PAPER)
-    write(sheet, (MARGIN, 12), "Who beats whom: share of a row's label against a column's", drawing.NAME, INK, "lm")
+    write(
+        sheet, (MARGIN, 12), "Win rate of the label in the row against the label in the column", drawing.NAME, INK, "lm"
+    )
     for i, name in enumerate(names):
         middle = 58 + high * i + high // 2
         write(sheet, (MARGIN + MARK - 14, middle), marks[i], drawing.TEXT, SOFT, "rm")

@@ -105,7 +105,7 @@ def shortened(text: str, size: int, most_wide: int) -> str:
 
 
 def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
-    """The picture as large as it fits; small ones are enlarged by whole factors, so that nothing is smoothed."""
+    """The image as large as it fits; small ones are enlarged by whole factors, so that nothing is smoothed."""
     image = Image.fromarray(picture.rgb)
     share = min(box[0] / image.width, box[1] / image.height)
     if share >= 1:
@@ -115,13 +115,18 @@ def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
 
 
 def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: Picture) -> None:
-    """The thumbnail of a picture in the middle of a box of (width, height) pixels."""
+    """The thumbnail of an image in the middle of a box of (width, height) pixels."""
     rounded(sheet, (x, y, x + box[0], y + box[1]), 4, WELL)
     try:
         image = thumbnail(picture, box)
     except ImageError:  # a file that was removed since it was judged: the others are shown all the same
         write(
-            sheet, (x + box[0] / 2, y + box[1] / 2), shortened("no longer readable", SMALL, box[0]), SMALL, SOFT, "mm"
+            sheet,
+            (x + box[0] / 2, y + box[1] / 2),
+            shortened("the image cannot be read any more", SMALL, box[0]),
+            SMALL,
+            SOFT,
+            "mm",
         )
         return
     sheet.paste(image, (x + (box[0] - image.width) // 2, y + (box[1] - image.height) // 2))

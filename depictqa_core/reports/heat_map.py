@@ -12,21 +12,21 @@ from . import drawing
 COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; told apart by the colour-blind too
 OPACITY = 0.55
 MARKED = 100
-"""Pixels of width from which on words can be read on a picture."""
+"""Pixels of width from which on words can be read on an image."""
 
 
 def heat_picture(
     picture: Picture, found: QualityMap, relative: bool = False, marked: bool = True, legend: bool = True
 ) -> Image.Image:
-    """The map as colours over the picture in grey.
+    """The map as colours over the image in grey.
 
     Args:
         relative: as in ``QualityMap.badness``.
-        marked: draw boxes round the worst and the best tile (not in pictures smaller than a tile can be).
-        legend: add a strip below that says what the colours mean; without it the size is that of the picture.
+        marked: draw boxes round the worst and the best tile (not in images smaller than a tile can be).
+        legend: add a strip below that says what the colours mean; without it the size is that of the image.
 
     Returns:
-        An RGB image as wide as the picture.
+        An RGB image as wide as the image.
     """
     low, high = found.limits(relative)
     share = (found.points - low) * (255 / (high - low))
@@ -53,7 +53,7 @@ def _colours() -> np.ndarray:
 
 
 def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
-    """A box round a tile, with its score where the picture is large enough for it to be read."""
+    """A box round a tile, with its score where the image is large enough for it to be read."""
     draw, width = drawing.on(heat), max(1, round(min(heat.size) / 200))
     left, top, right, bottom = box
     draw.rectangle((left, top, right - 1, bottom - 1), outline="#ffffff", width=3 * width)

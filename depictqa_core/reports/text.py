@@ -34,7 +34,7 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
         task: the verb.
         checkpoint: name of the checkpoint that answered.
         results: the answers as dicts.
-        failures: pictures that could not be judged.
+        failures: images that could not be judged.
         facts: what else is worth knowing about the whole; None values are left out.
     """
     facts = {key: value for key, value in facts.items() if value is not None}
@@ -45,9 +45,9 @@ def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequenc
 
 def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Sequence[dict] = ()) -> str:
     """One row per answer, then one per failure, which fills the columns ``picture`` and ``error`` alone (the first is
-    added where the answers are not about single pictures).
+    added where the answers are not about single images).
 
-    Probabilities get a column per label; several labels, and their severities, are joined by " and "; a picture without
+    Probabilities get a column per label; several labels, and their severities, are joined by " and "; an image without
     distortions has the label "none". None is an empty cell, and text that would be a formula is marked as text
     (``storing.csv_cell``). Without answers, those ``left_out`` say the columns.
     """
@@ -88,7 +88,7 @@ def _marked(text: str, confidence: float | None, minimum: float, coverage: float
 
 
 def identification_table(results: Sequence[Identification], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture: the distortions, how sure that is, and the likeliest other one.
+    """One line per image: the distortions, how sure that is, and the likeliest other one.
 
     ``minimum``, here and below, is the confidence under which answers are marked as uncertain.
     """
@@ -97,18 +97,18 @@ def identification_table(results: Sequence[Identification], width: int | None = 
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
         labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage)
         rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
-    return table(["picture", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
+    return table(["image", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture: the score with its interval, and the most probable level."""
+    """One line per image: the score with its interval, and the most probable level."""
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
         level = _marked(level, result.confidence, minimum, result.coverage)
         interval = f"{result.low:.0f} .. {result.high:.0f}"
         rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
-    return table(["picture", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
+    return table(["image", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
 
 
 def _certainty(results: Sequence[Identification | Score]) -> str:
@@ -122,7 +122,7 @@ def not_calibrated(results: Sequence) -> list[str]:
 
 
 def description_text(results: Sequence[Description], width: int | None = None, minimum: float = 0.0) -> str:
-    """One paragraph per picture."""
+    """One paragraph per image."""
     parts = []
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
@@ -132,7 +132,7 @@ def description_text(results: Sequence[Description], width: int | None = None, m
 
 
 def comparison_text(result: Comparison, width: int | None = None, minimum: float = 0.0) -> str:
-    """The two pictures with their probabilities, the verdict, and the words if there are any."""
+    """The two images with their probabilities, the verdict, and the words if there are any."""
     rows = [
         ["A", result.picture_a, f"{result.probability_a:.2f}"],
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
@@ -143,8 +143,8 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
     contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
     orders = "name different winners and differ" if contradict else "differ"
     lines = [
-        table(["", "picture", "better"], rows, "<<>", width, shrink=1),
-        f"{verdict}; the two orders of asking {orders} by {result.disagreement:.2f}",
+        table(["", "image", "better"], rows, "<<>", width, shrink=1),
+        f"{verdict}; the two orders (A/B and B/A) {orders} by {result.disagreement:.2f}",
     ]
     if result.text is not None:
         lines += ["", _indented(result.text, width)]
@@ -152,7 +152,7 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
 
 
 def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
-    """One line per picture, best first; "2=" marks pictures that share a rank.
+    """One line per image, best first; "2=" marks images that share a rank.
 
     ``minimum`` is about the distortions that are given as reasons; how sure the order is, the intervals say.
 
@@ -167,7 +167,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         "spread": (">", ["-" if place.spread is None else f"±{place.spread:.1f}" for place in places]),
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
         "95 % interval": (">", [_interval(place) if ranking.comparisons else "-" for place in places]),
-        "picture": ("<", [printable(place.picture[len(folder) :]) for place in places]),
+        "image": ("<", [printable(place.picture[len(folder) :]) for place in places]),
         "why": ("<", [_marked(place.reason, _confidence(place), minimum) for place in places]),
     }
     if ranking.method == "score":
@@ -178,11 +178,13 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
             shown.pop(column, None)
     align = "".join(side for side, _ in shown.values())
     rows = list(zip(*(cells for _, cells in shown.values())))
-    foot = f"{len(places)} picture{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
+    foot = f"{len(places)} image{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
-        foot += f", {pairs_asked(ranking)}; the two orders of asking differ by {ranking.disagreement:.2f} on average"
+        foot += (
+            f", {pairs_asked(ranking)}; the two orders (A/B and B/A) differ by {ranking.disagreement:.2f} on average"
+        )
         foot += "; ranks by self-consistency, not calibrated" * bool(not_calibrated([ranking]))
-    return f"{table(list(shown), rows, align, width, list(shown).index('picture'))}\n\n{foot}"
+    return f"{table(list(shown), rows, align, width, list(shown).index('image'))}\n\n{foot}"
 
 
 def pairs_asked(ranking: Ranking) -> str:
@@ -203,7 +205,7 @@ def _interval(place: RankedPicture | Standing) -> str:
 
 
 def map_text(found) -> str:
-    """Where one picture is worst and where it is best, in pixels."""
+    """Where one image is worst and where it is best, in pixels."""
     lines = [f"{printable(found.picture)}: {len(found.grid.boxes)} tiles of {found.grid.side} pixels"]
     for name, best in (("worst", False), ("best", True)):
         (left, top, right, bottom), score = found.tile(best)
@@ -222,27 +224,27 @@ def leaderboard_table(board: Leaderboard, width: int | None = None) -> str:
         else [mark, s.label, "-", "not compared", "-", "-"]
         for s, mark in zip(board.standings, rank_marks(board.standings))
     ]
-    columns = ["rank", "label", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    columns = ["rank", "label", "win rate", "won-tied-lost", "strength", "95 % interval"]
     return f"{table(columns, rows, '><>>>>', width, shrink=1)}\n\n" + "\n".join(leaderboard_notes(board))
 
 
 def leaderboard_notes(board: Leaderboard) -> list[str]:
-    """What a reader of a leaderboard must know: its base, its intervals, and which labels cannot be told apart."""
+    """Notes for the reader of a leaderboard: its base, its intervals, and which labels are tied."""
     count, groups = board.comparisons, board.groups
     notes = [
         f"{count} comparison{'s' * (count != 1)} in {groups} group{'s' * (groups != 1)} (same prompt and seed); "
-        f"the two orders of asking differ by {board.disagreement:.2f} on average.",
+        f"the two orders (A/B and B/A) differ by {board.disagreement:.2f} on average.",
         {
-            "bootstrap": "Intervals: 95 %, one vote per comparison, at least as wide as resampled groups make them.",
-            "posterior": "Intervals: 95 %, one vote per comparison; too few groups to resample them.",
+            "bootstrap": "Intervals: 95 %, one vote per comparison, at least as wide as from a bootstrap over groups.",
+            "posterior": "Intervals: 95 %, one vote per comparison; too few groups for a bootstrap.",
         }[board.intervals],
         *not_calibrated([board]),
     ]
     if any(standing.tied_with_next for standing in board.standings):
-        notes.append('Labels with the same rank (such as "2=") cannot be told apart.')
+        notes.append('Labels with the same rank (such as "2=") are tied.')
     if board.uncompared:
         alone = ", ".join(board.uncompared)
-        notes.append(f"Not compared, as no picture has a partner of the same prompt and seed: {alone}.")
+        notes.append(f"Not compared, because no other label has an image of the same prompt and seed: {alone}.")
     return notes
 
 

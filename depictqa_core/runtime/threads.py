@@ -57,7 +57,7 @@ def _quietly(work: Callable, item):
 def keep_freed_memory() -> None:
     """Have the C library of Linux keep what large tensors leave behind, instead of giving it back and asking again.
 
-    The latter costs a sixth of the time of a picture. This is for programs of our own: the setting is the process's.
+    The latter costs a sixth of the time of an image. This is for programs of our own: the setting is the process's.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems have other allocators
         mallopt = ctypes.CDLL(None).mallopt

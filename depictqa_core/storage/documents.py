@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 """Most levels of lists and objects inside one another."""
 MAX_DIGITS = 300
 """Digits of a whole number; more do not fit into a float."""
-REMEDY = "repair it, or put a good copy in its place"
+REMEDY = "repair it, or replace it by a good copy"
 KINDS = {dict: "an object", list: "a list", str: "a text"}
 LONGEST_VALUE = 120
 """Characters of a value in a message."""
@@ -78,7 +78,7 @@ def read_text(
     if not regular:
         raise error(f"{where} cannot be read (it is not a regular file); name a file")
     if content is None:
-        raise error(f"{where} is larger than {limit / 2**20:g} MiB, the most for such a file; {remedy}")
+        raise error(f"{where} is larger than the limit of {limit / 2**20:g} MiB for such a file; {remedy}")
     return _decoded(content, where, error)
 
 
@@ -111,7 +111,7 @@ def parse_json(
     except RecursionError:
         raise error(f"{where} is nested more than {MAX_DEPTH} levels deep; {remedy}") from None
     except UnicodeEncodeError:
-        raise error(f"{where} holds half a surrogate pair, which is no character; {remedy}") from None
+        raise error(f"{where} has an unpaired surrogate, which is not a character; {remedy}") from None
     except ValueError as cause:
         raise error(f"{where} is not valid JSON ({cause}); {remedy}") from cause
     if kind is not None and not isinstance(value, kind):
@@ -169,7 +169,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
     if len(found) < len(pairs):
         seen = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"the key {describe(twice)} stands twice in one object")
+        raise ValueError(f"the key {describe(twice)} occurs twice in one object")
     return found
 
 

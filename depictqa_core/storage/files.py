@@ -144,8 +144,8 @@ def refuse_full_disk(path: str | Path, size: int) -> None:
     free = shutil.disk_usage(next(parent for parent in path.parents if parent.is_dir())).free
     if free < size:
         raise StorageError(
-            f"{path}: needs {size / 2**30:.2f} GiB, but the disk has {free / 2**30:.2f} GiB free; make room or choose"
-            " another disk"
+            f"{path}: needs {size / 2**30:.2f} GiB, but the disk has {free / 2**30:.2f} GiB free; free some space or "
+            "choose another disk"
         )
 
 
@@ -204,7 +204,7 @@ def rewriting(path: str | Path, default) -> Iterator:
 def _read_json(path: Path, default):
     if not path.exists():
         return default
-    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it away", error=StorageError)
+    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it", error=StorageError)
 
 
 # ---------------------------------------------------------------------- locks and appending
@@ -289,9 +289,7 @@ def append_csv(path: str | Path, row: Mapping) -> None:
             return header
         first = content.split(b"\n", 1)[0].decode("utf-8-sig", "replace").rstrip("\r") + "\n"
         if first != header:
-            raise StorageError(
-                f"{path}: has other columns than this version writes; move it away or choose another name"
-            )
+            raise StorageError(f"{path}: has other columns than this version writes; move it or choose another name")
         return _closing_csv(content)
 
     with readable_file_errors(path):
@@ -362,9 +360,9 @@ def below(name: str, what: str, root: str = "ComfyUI's output folder") -> str:
     if not parts[0] and len(parts) > 1 or re.match(r"[A-Za-z]:", name) or name.startswith("~"):
         raise StorageError(f"{what}: {name!r} is an absolute path; give one below {root}")
     if ".." in parts:
-        raise StorageError(f"{what}: {name!r} leads upwards; give a path below {root}, without '..'")
+        raise StorageError(f"{what}: {name!r} leads out of the folder; give a path below {root}, without '..'")
     if "\0" in name:
-        raise StorageError(f"{what}: {name!r} holds a character that no file name can hold")
+        raise StorageError(f"{what}: {name!r} has a character that is not allowed in file names")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
@@ -441,7 +439,7 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
     return "/".join(shortened(name, limit) for name, limit in zip(names, limits))
 
 
-# ---------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------- images
 
 
 def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, texts: Mapping[str, str]) -> Path:

@@ -1,7 +1,7 @@
-"""What somebody prefers, as training records: picks of better and worse pictures, kept in a folder of their own.
+"""What somebody prefers, as training records: picks of better and worse images, kept in a folder of their own.
 
 The folder is a data root for ``python -m training train``: ``records/preferences.json`` in the published format (facts
-3.4) and the pictures, by content, in ``pictures/``.
+3.4) and the images, by content, in ``pictures/``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAIRS = ("all", "best against the rest", "neighbours")
 
 @dataclass(frozen=True, eq=False)
 class Preference:
-    """One picture is better than another, beside their reference or without one."""
+    """One image is better than another, beside their reference or without one."""
 
     better: Picture
     worse: Picture
@@ -45,21 +45,21 @@ class Collected:
 
 
 def picked(count: int, text: str) -> list[int]:
-    """Levels (0 is best) of ``count`` pictures from picks such as "3" or "3, 1": best first, all others equal behind.
+    """Levels (0 is best) of ``count`` images from picks such as "3" or "3, 1": best first, all others equal behind.
 
     Raises:
-        TaskError: not whole numbers of pictures from 1, or one of them twice.
+        TaskError: not whole numbers of images from 1, or one of them twice.
     """
     check(picked=text)
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() and len(word) < 10 for word in words):
-        raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
+        raise TaskError(f"picked: {text!r} is not valid; give numbers of images from 1, best first: 3, 1")
     numbers = [int(word) - 1 for word in words]
     for number in numbers:
         if not 0 <= number < count:
-            raise TaskError(f"picked: there is no picture {number + 1}; {count} arrived, numbered from 1")
+            raise TaskError(f"picked: there is no image {number + 1}; {count} arrived, numbered from 1")
     if len(set(numbers)) < len(numbers):
-        raise TaskError(f"picked: {text!r} names a picture twice")
+        raise TaskError(f"picked: {text!r} has an image twice")
     return [numbers.index(index) if index in numbers else len(numbers) for index in range(count)]
 
 
@@ -82,10 +82,10 @@ def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
 
 
 def pairs_of(found: Sequence[int], pairs: str = "all") -> list[tuple[int, int]]:
-    """Which picture is better than which, (better, worse), from their levels (0 is best); equal levels say nothing.
+    """Which image is better than which, (better, worse), from their levels (0 is best); equal levels say nothing.
 
     Args:
-        found: one level per picture.
+        found: one level per image.
         pairs: "all"; "best against the rest" for those of level 0 alone; "neighbours" for levels next to each other.
 
     Raises:
@@ -104,8 +104,8 @@ def pairs_of(found: Sequence[int], pairs: str = "all") -> list[tuple[int, int]]:
 def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
     """Add picks to a folder; safe while other runs add theirs.
 
-    A pair of pictures has one record, whatever their order. Where a pick contradicts it, the new one becomes the answer
-    and the old one is kept under "earlier". Image A is the picture with the smaller content hash, so that the better
+    A pair of images has one record, whatever their order. Where a pick contradicts it, the new one becomes the answer
+    and the old one is kept under "earlier". Image A is the image with the smaller content hash, so that the better
     one is as often B as A.
 
     Args:
@@ -113,14 +113,14 @@ def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
         preferences: the picks.
 
     Raises:
-        TaskError: a picture against itself.
+        TaskError: an image against itself.
         StorageError: the folder cannot be written, or its records are damaged (they are left as they are).
     """
     root, now = Path(root), time.strftime("%Y-%m-%dT%H:%M:%S")
     for preference in preferences:
         if preference.better.key == preference.worse.key:
             raise TaskError(
-                f"{preference.better.name} and {preference.worse.name} are the same picture; neither can be better"
+                f"{preference.better.name} and {preference.worse.name} are the same image; neither can be better"
             )
     with readable_file_errors(root):
         for folder in ("pictures", "records"):
@@ -167,7 +167,7 @@ def _check(records: list, path: Path) -> None:
         else:
             wrong = problem(record, RECORD)
         if wrong:
-            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it away")
+            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it")
 
 
 def _record(preference: Preference, now: str) -> dict:
@@ -194,7 +194,7 @@ def _path(picture: Picture) -> str:
 
 
 def _keep(root: Path, picture: Picture) -> None:
-    """Write a picture under its content hash, whole or not at all."""
+    """Write an image under its content hash, whole or not at all."""
     path = root / _path(picture)
     if not path.exists():
         with readable_file_errors(path), replacing(path) as part:

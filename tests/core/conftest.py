@@ -1,4 +1,4 @@
-"""What several files of tests share: a tiny random checkpoint, a folder of pictures, and the command line on them."""
+"""What several files of tests share: a tiny random checkpoint, a folder of images, and the command line on them."""
 
 import os
 from pathlib import Path
@@ -22,13 +22,13 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder "pics" below the working directory with four readable pictures."""
+    """A folder "pics" below the working directory with four readable images."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     os.makedirs("pics/inner")
     for name in ("x10.png", "x2.png", "X1.jpg", "inner/deep.png"):
         Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(f"pics/{name}")
-    Path("pics/notes.txt").write_text("no picture")
+    Path("pics/notes.txt").write_text("no image")
     Path("pics/.hidden.png").write_bytes(b"")
     return "pics"
 

@@ -1,4 +1,4 @@
-"""What the tests of the judge share: pictures, references, every verb in one form, answers as plain values."""
+"""What the tests of the judge share: images, references, every verb in one form, answers as plain values."""
 
 import numpy as np
 import pytest

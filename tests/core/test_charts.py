@@ -15,7 +15,7 @@ from depictqa_core.reports.sheets import Judged, quality_sheets
 OPTIONS = tasks.identification_answers(2)
 
 
-def entry(number, name="picture {}.png", height=40, width=50):
+def entry(number, name="image {}.png", height=40, width=50):
     rng = np.random.default_rng(number)
     picture = Picture(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {number}")
     score = answers.score(picture.name, rng.dirichlet(np.ones(5)))
@@ -89,5 +89,5 @@ def test_pictures_of_any_shape():
 def test_impossible_pages_are_refused(count):
     with pytest.raises(TaskError, match="per_page is|not possible"):
         quality_sheets([entry(0)], count)
-    with pytest.raises(TaskError, match="no pictures"):
+    with pytest.raises(TaskError, match="no images"):
         quality_sheets([])

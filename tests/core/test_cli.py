@@ -49,7 +49,7 @@ def test_rank_prints_writes_and_draws(depictqa, folder):
     assert [float(row["score"]) for row in rows] == [place["score"] for place in facts["results"]]
     lines = out.splitlines()
     assert [name in line for name, line in zip(names, lines[2:5])] == [True] * 3
-    assert "3 pictures, all 3 pairs compared" in lines[-1]
+    assert "3 images, all 3 pairs compared" in lines[-1]
     assert Image.open("r.png").width > 900
 
 
@@ -172,7 +172,7 @@ def test_quiet_prints_nothing(depictqa, folder):
     assert json.loads(Path("s.json").read_text())["results"]
 
 
-# ---------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------- images
 
 
 def test_folders_are_searched_in_natural_order(folder):
@@ -212,7 +212,7 @@ def test_pictures_may_stand_anywhere(depictqa, folder):
 def test_only_bad_pictures(depictqa, folder):
     for verb in ("rank", "score"):
         status, out, err = depictqa(verb, "no1.png", "no2.png", "--json", "--csv", "r.csv")
-        assert (status, out) == (1, "") and err.splitlines()[-1] == "depictqa: none of the pictures could be judged"
+        assert (status, out) == (1, "") and err.splitlines()[-1] == "depictqa: none of the images could be judged"
         assert not Path("r.csv").exists()
 
 
@@ -254,7 +254,7 @@ def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
 @pytest.mark.parametrize(
     "words, word",
     [
-        ("rank empty", "no pictures in this folder"),
+        ("rank empty", "no images in this folder"),
         ("rank nothing*.png", "no file fits"),
         ("rank pics --reference missing.png", "reference (missing.png): no such file"),
         ("rank pics --reference pics", "is a folder"),
@@ -262,8 +262,8 @@ def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
         ("compare pics/x2.png pics/notes.txt", "cannot be read"),
         ("rank pics --json no/such/r.json", "there is no folder no/such"),
         ("rank pics --csv dir.csv", "this is a folder"),
-        ("rank pics/x2.png --sheet pics/x2.png", "one of the pictures"),
-        ("rank pics/x2.png --reference pics/x10.png --sheet ./pics/x10.png", "one of the pictures"),
+        ("rank pics/x2.png --sheet pics/x2.png", "one of the images"),
+        ("rank pics/x2.png --reference pics/x10.png --sheet ./pics/x10.png", "one of the images"),
         ("score pics --device abacus", "device 'abacus'"),
         ("score pics --device cuda:99", "device 'cuda:99'"),
         ("score pics --device gpu", "choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"),
@@ -409,7 +409,7 @@ def test_tables_are_aligned_and_fit_the_terminal():
 
 def test_a_narrow_terminal_shows_less_of_a_ranking():
     place = RankedPicture(
-        1, 0, "some/folder/picture one.png", 1.0, 0.5, 1.5, 80.0, 9.0, ("noise",), "noise (87% sure)", False
+        1, 0, "some/folder/picture one.png", 1.0, 0.5, 1.5, 80.0, 9.0, ("noise",), "noise (87% confidence)", False
     )
     other = dataclasses.replace(place, rank=2, index=1, picture="some/folder/picture two.png")
     ranking = Ranking((place, other), "pairs", 1, 0.1, 1, "all pairs")
@@ -418,7 +418,7 @@ def test_a_narrow_terminal_shows_less_of_a_ranking():
         lines = reports.ranking_table(ranking, width).splitlines()
         assert [name for name in everything if name not in lines[0]] == missing
         assert ("some/folder" in lines[2]) == (width is None)
-        assert width is None or max(map(len, lines[:4])) <= width and "2 pictures in some/folder/" in lines[-1]
+        assert width is None or max(map(len, lines[:4])) <= width and "2 images in some/folder/" in lines[-1]
 
 
 def test_csv_survives_any_text():
@@ -442,7 +442,7 @@ def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
             bar.offset, bar.total = 2, 8
             bar(2, 3)
         err = capsys.readouterr().err
-        assert ("4/8 pictures" in err) == drawn and "\n" not in err
+        assert ("4/8 images" in err) == drawn and "\n" not in err
         assert err == "" or err.rsplit("\r", 2)[1].strip() == ""
 
 

@@ -1,4 +1,4 @@
-"""The commands map and leaderboard: what they print, write and say of pictures and folders that cannot be compared."""
+"""The commands map and leaderboard: what they print, write and say of images and folders that cannot be compared."""
 
 import csv
 import json
@@ -24,7 +24,7 @@ def test_leaderboard_over_folders_of_equal_names(depictqa, folder):
             Image.open("pics/x2.png").save(f"{model}/{name}")
     status, out, err = depictqa("leaderboard", "first", "second/", "--csv", "l.csv", "--chart", "l.png")
     assert status == 0 and err.endswith("written: l.csv\nwritten: l.png\n")
-    assert "2 comparisons in 2 groups" in out and "cannot be told apart" in out  # the same pictures: a tie
+    assert "2 comparisons in 2 groups" in out and "are tied" in out  # the same images: a tie
     rows = list(csv.DictReader(Path("l.csv").open()))
     standings = sorted((row["label"], row["rank"], row["ties"]) for row in rows)
     assert standings == [("first", "1", "2"), ("second", "1", "2")]
@@ -34,7 +34,7 @@ def test_leaderboard_over_folders_of_equal_names(depictqa, folder):
 
 
 def models(**named):
-    """Folders of pictures that all differ: model -> numbers of its prompts."""
+    """Folders of images that all differ: model -> numbers of its prompts."""
     rng = np.random.default_rng(0)
     for model, prompts in named.items():
         os.makedirs(model)
@@ -87,7 +87,7 @@ def test_a_broken_file_is_reported_and_the_rest_is_compared(depictqa, folder):
     assert status == 3 and facts["comparisons"] == 1
     assert [failure["picture"] for failure in facts["failures"]] == ["m2/b.png", "m3/a.png"]
     assert "depictqa: m2/b.png: the file is truncated" in err and "notice: m1: not compared: b.png" in err
-    assert "notice: m3: not compared, as none of its pictures could be read" in err
+    assert "notice: m3: not compared, because none of its images could be read" in err
     rows = list(csv.DictReader(Path("l.csv").open()))
     assert [(row["label"], row["picture"], bool(row["error"])) for row in rows[2:]] == [
         ("", "m2/b.png", True),

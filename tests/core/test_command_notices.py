@@ -63,7 +63,7 @@ def test_the_fitted_copy_is_what_is_judged_beside(depictqa, folder, checkpoint):
 def test_limits_that_change_nothing_are_said(depictqa, folder):
     words = ("rank", folder, "--method", "score")
     assert depictqa(*words)[2] == ""
-    notice = "depictqa: notice: --top-k and --budget can only save comparisons; with --method score there are none\n"
+    notice = "depictqa: notice: --top-k and --budget works only with --method pairs\n"
     assert depictqa(*words, "--top-k", "2", "--budget", "3")[2] == notice
     assert depictqa("rank", folder, "--top-k", "2")[2] == ""
 
@@ -71,7 +71,9 @@ def test_limits_that_change_nothing_are_said(depictqa, folder):
 def test_why_there_is_nothing_is_the_true_reason(depictqa, folder):
     Image.new("RGB", (90, 90)).save("square.png")
     status, out, err = depictqa("score", folder, "--reference", "square.png")
-    assert (status, out) == (1, "") and err.splitlines()[-1] == "depictqa: no picture has the shape of the reference"
+    assert (status, out) == (1, "") and err.splitlines()[
+        -1
+    ] == "depictqa: no image has the aspect ratio of the reference"
     assert err.count("another shape") == 3
     assert depictqa("score", folder, "none.png", "--reference", "square.png")[2].endswith(" could be judged\n")
 

@@ -1,4 +1,4 @@
-"""Statistics of a picture beside its reference: the published metrics in it, and extreme inputs."""
+"""Statistics of an image beside its reference: the published metrics in it, and extreme inputs."""
 
 import numpy as np
 import piq

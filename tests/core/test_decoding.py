@@ -97,7 +97,7 @@ def test_probabilities_equal_brute_force(tiny, unpruned, count, temperature):
     got = answer_probabilities(language, asked, answers, temperature)
     expected = torch.stack([brute_force(language, prompt, answers, temperature) for prompt in asked])
     assert got.shape == (2, count) and got.dtype == torch.float64
-    assert (got.sum(-1) - 1).abs().max() < 1e-12  # not the 1e-7 of float32: equal pictures must tie
+    assert (got.sum(-1) - 1).abs().max() < 1e-12  # not the 1e-7 of float32: equal images must tie
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
     assert count == 1 or (got[0] - got[1]).abs().max() > 1e-3  # the prompt matters
 

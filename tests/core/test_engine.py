@@ -419,7 +419,7 @@ def test_cancel_is_heard_between_any_two_device_calls(loaded, monkeypatch, verb)
         monkeypatch.setattr(
             part, name, lambda *a, original=original, name=name, **k: events.append(name) or original(*a, **k)
         )
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # otherwise pictures are encoded side by side
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # otherwise images are encoded side by side
     ask = {
         "rank": lambda j, **o: j.rank(pictures(4), pictures(1, 9)[0], **o),
         "describe": lambda j, **o: j.describe(pictures(3), max_new_tokens=4, **o),

@@ -1,4 +1,4 @@
-"""Picture files of a command line: read a few at a time, their pixels dropped and read again, changes noticed."""
+"""Image files of a command line: read a few at a time, their pixels dropped and read again, changes noticed."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def names(tmp_path):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """An empty cache of three pictures, and the list of files that were decoded."""
+    """An empty cache of three images, and the list of files that were decoded."""
     monkeypatch.setattr(files, "PIXELS", ByteCache(3 * 20 * 30 * 3))
     read = []
     monkeypatch.setattr(files, "as_picture", lambda name: read.append(name) or as_picture(name))
@@ -56,10 +56,10 @@ def test_a_file_that_changes_meanwhile_is_refused(names, decoded):
 
 
 def test_groups_are_bounded_in_number_and_pixels(names, decoded, monkeypatch, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     listed = [*names[:2], str(tmp_path / "broken.png"), *names[2:]]
     groups = list(load_pictures(listed))
-    assert [len(pictures) for pictures, _ in groups] == [2, 2, 2]  # half of three pictures is reached by the second
+    assert [len(pictures) for pictures, _ in groups] == [2, 2, 2]  # half of three images is reached by the second
     assert [p.name for pictures, _ in groups for p in pictures] == names
     assert [f.picture for _, failures in groups for f in failures] == [str(tmp_path / "broken.png")]
     monkeypatch.setattr(files, "AT_ONCE", 1)
@@ -113,7 +113,7 @@ def test_linked_folders_are_searched_once_and_never_in_circles(tree):
     assert found.names == ("p/near.png", "p/a/far.png", "p/z/x.png")
     assert reasons(found) == {
         "p/itself": "is the same folder as p",
-        "p/around": "is a link to a folder around it",
+        "p/around": "is a circular link",
         "p/a_link_to_z": "is the same folder as p/z",
         "p/b": "is the same folder as p/a",
         "p/a/up": "is the same folder as p",

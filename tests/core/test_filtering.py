@@ -1,4 +1,4 @@
-"""Which pictures are good enough: every criterion alone and together, ties, limits, names of distortions."""
+"""Which images are good enough: every criterion alone and together, ties, limits, names of distortions."""
 
 import math
 
@@ -42,7 +42,7 @@ def passed(rule, points):
         ({"top_k": 3}, [0, 2, 3]),
         ({"top_k": 9}, [0, 1, 2, 3]),
         ({"best_percent": 25}, [2]),
-        ({"best_percent": 26}, [0, 2]),  # a part of a picture counts as one
+        ({"best_percent": 26}, [0, 2]),  # a part of an image counts as one
         ({"best_percent": 0}, []),
         ({"min_score": 80, "top_k": 2}, [2]),  # all criteria that are set
         ({"min_score": 100}, []),

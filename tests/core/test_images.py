@@ -1,4 +1,4 @@
-"""Pictures from every kind of source, the size rules of the published models, and refusals that name the input."""
+"""Images from every kind of source, the size rules of the published models, and refusals that name the input."""
 
 import io
 import struct

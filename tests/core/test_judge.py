@@ -26,7 +26,7 @@ def test_batch_equals_single_runs(judge, verb, references):
     each = given if isinstance(given, list) else [given] * 4
     alone = [plain(VERBS[verb](fresh(judge), one, reference))[0] for one, reference in zip(shown, each)]
     assert alike(together, alone)
-    assert len({json.dumps(answer) for answer in together}) == 4  # and the pictures matter
+    assert len({json.dumps(answer) for answer in together}) == 4  # and the images matter
 
 
 @pytest.mark.parametrize("references", REFERENCES)
@@ -119,7 +119,7 @@ def test_a_picture_is_encoded_once(cnn, monkeypatch):
     monkeypatch.setattr(cnn.model, "encode", lambda prepared: seen.append(len(prepared)) or original(prepared))
     shown = pictures(4)
     used.rank([*shown, shown[0]], pictures(1, 9)[0])
-    assert sum(seen) == 5  # four pictures and the reference, for all questions together
+    assert sum(seen) == 5  # four images and the reference, for all questions together
 
 
 # ---------------------------------------------------------------------- errors
@@ -128,7 +128,7 @@ def test_a_picture_is_encoded_once(cnn, monkeypatch):
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "compare"])
 def test_references_that_do_not_match_are_refused(cnn, verb):
     for count in (2, 4):
-        with pytest.raises(TaskError, match=f"{count} references for 3 pictures: give one for all, or one for each"):
+        with pytest.raises(TaskError, match=f"{count} references for 3 images: give one for all, or one for each"):
             VERBS[verb](cnn, pictures(3), pictures(count, 8))
     with pytest.raises(TaskError, match="0 references for 3"):
         VERBS[verb](cnn, pictures(3), [])

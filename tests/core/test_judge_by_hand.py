@@ -16,7 +16,7 @@ from depictqa_core.prompts import Slot, answer_ids, encode, layout
 
 
 def prompt_by_hand(judge, question, shown):
-    """Embeddings of one prompt; ``shown`` maps roles to pictures."""
+    """Embeddings of one prompt; ``shown`` maps roles to images."""
     model, parts = judge.model, []
 
     def pooled(role):

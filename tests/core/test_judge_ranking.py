@@ -123,7 +123,7 @@ def test_ranking_one_picture_or_none(cnn):
     for method in ("pairs", "score"):
         (place,) = cnn.rank(pictures(1), method=method).pictures
         assert (place.rank, place.index, place.tied_with_next) == (1, 0, False)
-    with pytest.raises(TaskError, match="no pictures"):
+    with pytest.raises(TaskError, match="no images"):
         cnn.rank([])
 
 

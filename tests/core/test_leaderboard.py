@@ -62,7 +62,7 @@ def test_only_equal_groups_and_turns_of_different_labels_meet(made):
     ("labels", "groups", "words"),
     [
         (["a", "a"], None, "two different"),
-        ([], None, "no pictures"),
+        ([], None, "no images"),
         (["a", "b"], ["p"], "1 arrived for 2"),
         (["a", "b"], ["p", "q"], "nothing to compare"),
     ],
@@ -99,7 +99,7 @@ def test_equal_pictures_tie_and_say_so():
     board = board_of({"a": 0.0, "b": 0.0}, 8, noise=0.0)
     assert [standing.rank for standing in board.standings] == [1, 1] and board.standings[0].tied_with_next
     assert board.standings[0].ties == 8 and board.standings[0].wins == board.standings[0].losses == 0
-    assert "cannot be told apart" in reports.leaderboard_table(board)
+    assert "are tied" in reports.leaderboard_table(board)
 
 
 def test_a_steady_but_tiny_lead_is_a_tie():
@@ -133,18 +133,18 @@ def test_few_groups_are_not_drawn_anew(groups, intervals):
 
 
 def test_a_few_groups_that_agree_are_not_certain():
-    """Three near-certain answers about three pairs of pictures are three votes, not hundreds."""
+    """Three near-certain answers about three pairs of images are three votes, not hundreds."""
     few, many = (board_of({"a": 0.0, "b": 4.0}, groups, noise=0.0).standings for groups in (2, 12))
     assert [standing.rank for standing in few] == [1, 1] and [standing.rank for standing in many] == [1, 2]
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 5, 8])
 def test_the_certainty_of_an_order_of_labels_holds(groups):
-    """Two labels whose pictures win by chance: where one is ranked above the other, it is so in 19 of 20 cases."""
+    """Two labels whose images win by chance: where one is ranked above the other, it is so in 19 of 20 cases."""
     rng, right = np.random.default_rng(groups), []
     for _ in range(100):
         truth = rng.normal(0, 1)
-        wins = rng.random(groups) < 1 / (1 + np.exp(-truth))  # which picture of a pair is really better
+        wins = rng.random(groups) < 1 / (1 + np.exp(-truth))  # which image of a pair is really better
         sure = np.where(wins, 0.97, 0.03)  # a judge that sees that, and says so
         labels = ["a"] * groups + ["b"] * groups
         pairs = fair_pairs(labels)

@@ -25,7 +25,7 @@ def test_the_rule():
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """Five pictures, and a tiny checkpoint that is more or less sure of them."""
+    """Five images, and a tiny checkpoint that is more or less sure of them."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(2)
     for n in range(5):

@@ -39,7 +39,7 @@ def pictures(count, seed=0):
 
 
 def examples(model, tokenizer):
-    """Three examples of unequal length with three, one and two pictures: parts, answer ids, prepared pictures."""
+    """Three examples of unequal length with three, one and two images: parts, answer ids, prepared images."""
     rows = []
     cases = [(True, True, "Image A", 3), (False, False, "None", 1), (True, False, "Image B", 2)]
     for i, (pair, reference, answer, count) in enumerate(cases):
@@ -78,7 +78,7 @@ def batch_of(model, rows, left=False, pad=1):
 
 
 def loss_by_hand(model, rows):
-    """Mean cross-entropy over all answer tokens, one unpadded example and one picture at a time."""
+    """Mean cross-entropy over all answer tokens, one unpadded example and one image at a time."""
     total, count = 0.0, 0
     for parts, answer, prepared in rows:
         seen = [model.encode([one])[0] for one in prepared]
@@ -112,7 +112,7 @@ def test_padding_side_and_padding_id_do_not_matter(judge):
 
 
 def test_every_picture_goes_to_its_own_slot(judge):
-    """Swapping two pictures of a batch changes the answers of just the examples that they belong to."""
+    """Swapping two images of a batch changes the answers of just the examples that they belong to."""
     model, tokenizer = judge
     rows = examples(model, tokenizer)
     batch = batch_of(model, rows)
@@ -135,9 +135,9 @@ def test_slots_and_pictures_that_do_not_match_are_refused(judge):
     with pytest.raises(ValueError, match="5 entries in references"):
         model(**{**batch, "references": batch["references"][:-1]})
     batch["references"] = None
-    with pytest.raises(ValueError, match="picture tokens"):
+    with pytest.raises(ValueError, match="image tokens"):
         model(**{**batch, "pooled": batch["pooled"][:-1]})
-    with pytest.raises(ValueError, match="picture tokens"):
+    with pytest.raises(ValueError, match="image tokens"):
         model(**{**batch, "pooled": batch["pooled"] + batch["pooled"][:1]})
 
 

@@ -26,7 +26,7 @@ def judge(**changes):
 
 def test_descriptions_open_with_what_identify_names():
     named, shown = judge(names_first=True), pictures(4)
-    for count in (1, 2, None):  # the same pictures: what was written for another opening is no answer to this one
+    for count in (1, 2, None):  # the same images: what was written for another opening is no answer to this one
         heard = {}
         texts = named.describe(shown, count=count, max_new_tokens=6, on_text=heard.setdefault)
         for index, (description, found) in enumerate(zip(texts, named.identify(shown, count=count))):

@@ -18,7 +18,7 @@ from training.trainer.loader import picture_paths, read_records
 
 def a_picture(seed):
     rng = np.random.default_rng(seed)
-    return Picture(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), f"picture {seed}")
+    return Picture(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), f"image {seed}")
 
 
 def records(root):
@@ -104,7 +104,7 @@ def test_picks_of_many_at_once_are_all_kept(tmp_path):
 
 
 def test_a_picture_against_itself_and_damaged_records(tmp_path):
-    with pytest.raises(TaskError, match="same picture"):
+    with pytest.raises(TaskError, match="same image"):
         collect(tmp_path, [Preference(a_picture(0), a_picture(0))])
     (tmp_path / "records").mkdir()
     file = tmp_path / "records" / "preferences.json"

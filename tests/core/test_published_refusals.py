@@ -47,7 +47,7 @@ LORA = "llm.base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weig
         (lambda s: s.update({LORA: torch.full((16, 64), float("nan"))}), "contains NaN or Inf"),
         (lambda s: s.update({LORA: torch.zeros(16, 64, dtype=torch.int64)}), "no weight"),
         (lambda s: s.clear(), "plain state dict"),
-        (lambda s: s.update(epoch=3), "epoch is no tensor"),
+        (lambda s: s.update(epoch=3), "epoch is not a tensor"),
     ],
 )
 def test_deltas_that_do_not_fit_are_refused(published_files, tmp_path, change, said):

@@ -141,7 +141,7 @@ def bundled():
 @pytest.mark.parametrize("name", ["garage_original.jpg", "balloons_original.jpg"])
 @pytest.mark.parametrize("corner", [(0, 0), (1, 1)])
 def test_a_blurred_corner_lights_up(bundled, name, corner):
-    """The bundled model, on sound pictures of which one quarter is blurred."""
+    """The bundled model, on sound images of which one quarter is blurred."""
     image = Image.open(SAMPLES / name).convert("RGB")
     half = image.width // 2
     box = (corner[0] * half, corner[1] * half, (corner[0] + 1) * half, (corner[1] + 1) * half)

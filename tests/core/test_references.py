@@ -1,4 +1,4 @@
-"""Pictures and references are compared at the smaller size, with a notice; those of another shape are refused."""
+"""Images and references are compared at the smaller size, with a notice; those of another shape are refused."""
 
 import numpy as np
 import pytest

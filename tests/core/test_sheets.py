@@ -1,4 +1,4 @@
-"""The picture sheet of a ranking: nothing overlaps or is cut off, whatever the pictures and their names are."""
+"""The image sheet of a ranking: nothing overlaps or is cut off, whatever the images and their names are."""
 
 import dataclasses
 
@@ -15,16 +15,16 @@ from depictqa_core.results import RankedPicture, Ranking
 
 LONG = "outputs/ComfyUI_2026-08-14_portrait_of_somebody_with_a_very_long_prompt_{:05d}_seed_1234567890123.png"
 PLAIN = "outputs/picture {}.png"
-WORST_REASON = "overly high saturation and insufficient brightness (100% sure), quality excellent"
+WORST_REASON = "overly high saturation and insufficient brightness (100% confidence), quality excellent"
 
 
 def a_picture(index, height=60, width=80):
     rng = np.random.default_rng(index)
-    return Picture(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"picture {index}")
+    return Picture(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {index}")
 
 
 def a_ranking(
-    count, method="pairs", name=PLAIN, score=50.0, reason="noise (87% sure), quality poor", labels=("noise",)
+    count, method="pairs", name=PLAIN, score=50.0, reason="noise (87% confidence), quality poor", labels=("noise",)
 ):
     spread = None if score is None else 33.3
     places = tuple(
@@ -80,7 +80,7 @@ def test_nothing_overlaps_at_any_number(written, count, method):
     check_layout(sheet, written)
     joined = " ".join(text for _, text in written)
     for index in range(count):
-        assert f"picture {index}.png" in joined
+        assert f"image {index}.png" in joined
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -93,7 +93,7 @@ def test_nothing_overlaps_at_any_number(written, count, method):
         {"score": None},
         {"score": 0.0},
         {"score": 100.0},
-        {"labels": (), "reason": "no distortion found (93% sure), quality excellent"},
+        {"labels": (), "reason": "no distortion found (93% confidence), quality excellent"},
         {"labels": ("overly high saturation", "insufficient brightness"), "reason": WORST_REASON},
         {"labels": None, "reason": ""},
         {"reason": "word " * 200},
@@ -109,7 +109,7 @@ def test_ties_share_a_mark(written):
     ranking_sheet(a_ranking(3), [a_picture(i) for i in range(3)])
     texts = [text for _, text in written]
     assert texts.count("1=") == 2 and texts.count("3") == 1
-    assert any("cannot be told apart" in text for text in texts)
+    assert any("are tied" in text for text in texts)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (7, 500), (900, 1600)])
@@ -119,7 +119,7 @@ def test_pictures_of_any_shape(shape):
 
 
 def test_cards_stand_in_rank_order():
-    """The best picture of this ranking is the last of the input: its card comes first."""
+    """The best image of this ranking is the last of the input: its card comes first."""
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
     pictures = [Picture(np.full((80, 80, 3), colour, np.uint8), "flat") for colour in colours]
     sheet = np.asarray(ranking_sheet(a_ranking(3), pictures)).astype(int)
@@ -137,7 +137,7 @@ def test_a_long_ranking_shows_its_best(monkeypatch, written):
     monkeypatch.setattr(sheets, "MOST_SHOWN", 4)
     ranking_sheet(a_ranking(6), [a_picture(i) for i in range(6)])
     texts = " ".join(text for _, text in written)
-    assert "6 pictures" in texts and "best 4 are shown" in texts and "picture 4.png" not in texts
+    assert "6 images" in texts and "best 4 are shown" in texts and "image 4.png" not in texts
 
 
 def test_pictures_of_another_ranking_are_refused():
@@ -154,7 +154,7 @@ def test_sheets_can_be_saved(tmp_path, extension):
 
 
 def test_one_picture_with_an_interval_without_length():
-    """A single picture is compared with none: its strength is 0 and so are both bounds."""
+    """A single image is compared with none: its strength is 0 and so are both bounds."""
     alone = a_ranking(1)
     place = dataclasses.replace(alone.pictures[0], strength=0.0, low=0.0, high=0.0)
     sheet = ranking_sheet(dataclasses.replace(alone, pictures=(place,)), [a_picture(0)])

@@ -1,4 +1,4 @@
-"""Vision towers against independent computations, and pixel statistics on ordinary and extreme pictures."""
+"""Vision towers against independent computations, and pixel statistics on ordinary and extreme images."""
 
 import numpy as np
 import pytest

@@ -168,7 +168,7 @@ def test_training_records_and_detailed_ones_are_refused(folder):
 
 @pytest.fixture
 def rated(folder):
-    """Record files of pairs of known order and of pictures of known quality, with and without a reference."""
+    """Record files of pairs of known order and of images of known quality, with and without a reference."""
     rows = {"rating": [], "score": []}
     for n in range(1, 8):
         for reference in (None, "0.png"):

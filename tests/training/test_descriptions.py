@@ -12,7 +12,7 @@ from training.dataset.records import descriptions
 from training.dataset.records.descriptions import assessment, comparison, level_of, named, winner
 
 GRADES = ["slight", "moderate", "obvious", "serious", "catastrophic"]
-# Words that speak of one distortion only; no text about a picture without it may hold them.
+# Words that speak of one distortion only; no text about an image without it may hold them.
 CUES = {
     "noise": r"nois|grain|speck|dots",
     "blur": r"blur|soft|fuzz|focus|smear|streak|ragged|smudg",
@@ -99,7 +99,7 @@ def random_variant(rng):
 
 
 def grid():
-    """All single truths and all pairs of categories at all severities, each several times, and pristine pictures."""
+    """All single truths and all pairs of categories at all severities, each several times, and pristine images."""
     rng = np.random.default_rng(5)
     for name, severity in itertools.product(distortions.NAMES, range(1, 6)):
         for _ in range(6):

@@ -143,7 +143,7 @@ HIDES = "Catastrophic blur hides the boards"
 @pytest.mark.parametrize(
     "want, text, reason",
     [
-        # a pristine picture, and one that is dark, are called what they are not
+        # a pristine image, and one that is dark, are called what they are not
         (CLEAN, "It is quite blurred and noisy, of poor quality.", checks.FOREIGN_NAMED),
         (CLEAN, "Nothing is wrong with it, yet it is of poor quality.", checks.QUALITY),
         (CLEAN, "It has no people in it and is quite grainy.", checks.FOREIGN_NAMED),
@@ -466,7 +466,7 @@ def test_a_full_disk_is_said_to_be_so(root):
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
     try:
         with chat_server(lambda number, request: (200, {}, completion(truthful(request)))) as server:
-            with pytest.raises(StorageError, match="answers.*make room"):
+            with pytest.raises(StorageError, match="answers.*free some space"):
                 collect(todo(root), root, client_of(server), concurrency=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

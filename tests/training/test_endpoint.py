@@ -203,7 +203,7 @@ def test_messages_do_nothing_to_a_terminal():
         with pytest.raises(RequestRejected, match=r"answered 400 Bad Request: \?\[2Jbad \?\?image$"):
             client_of(server).complete(HELLO, 5)
     with chat_server(script((200, {}, b"<html>\x1b[2J"))) as server:
-        with pytest.raises(NoAnswer, match=r"the last one: the answer is no chat completion: '<html>\?\[2J'$"):
+        with pytest.raises(NoAnswer, match=r"the last one: the answer is not a chat completion: '<html>\?\[2J'$"):
             client_of(server, attempts=1).complete(HELLO, 5)
 
 
@@ -344,7 +344,7 @@ def test_clients_share_one_thread():
      (400, RequestRejected, "too large"), (413, RequestRejected, "too large"), (307, EndpointError, "elsewhere")],
 )  # fmt: skip
 def test_refusals_are_not_repeated(status, kind, advice):
-    body = (status, {"Location": "http://elsewhere/"}, {"error": {"message": "picture too large"}})
+    body = (status, {"Location": "http://elsewhere/"}, {"error": {"message": "image too large"}})
     with chat_server(script(body)) as server:
         with pytest.raises(EndpointError, match=advice) as caught:
             client_of(server, key="secret").complete(HELLO, 5)

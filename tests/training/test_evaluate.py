@@ -257,7 +257,7 @@ def test_a_question_about_a_pair_needs_both_pictures(tmp_path):
         {"query": "Which is better?" + TAIL, "answer": "Image A"},
     ):
         (tmp_path / "half.json").write_text(json.dumps([{**shown, **more}]))
-        with pytest.raises(TaskError, match="record half of .*half.json asks about two pictures"):
+        with pytest.raises(TaskError, match="record half of .*half.json asks about two images"):
             read_set(tmp_path / "half.json", tmp_path)
     (tmp_path / "half.json").write_text(json.dumps([{**shown, "query": "How good is Image A?", "answer": "Good"}]))
     assert read_set(tmp_path / "half.json", tmp_path).ids == ["half"]
@@ -351,7 +351,7 @@ def test_a_record_without_its_question_is_refused(checkpoint, records):
 
 @pytest.fixture
 def sources(records):
-    """Two record files and a voting file over one folder of pictures."""
+    """Two record files and a voting file over one folder of images."""
     rows = json.loads((records / "records.json").read_text())
     for name in "cd":
         Image.fromarray(np.full((40, 50, 3), ord(name), np.uint8)).save(records / f"{name}.png")
@@ -371,7 +371,7 @@ def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, ca
     assert main(arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     assert (printed["singles"]["records"], printed["singles"]["failed"], printed["pairs"]["answered"]) == (3, 1, 2)
-    assert "srcc" in printed["truth"]["voting on truth"]  # no record file rates all pictures: all pairs are asked
+    assert "srcc" in printed["truth"]["voting on truth"]  # no record file rates all images: all pairs are asked
     results = json.loads((sources / "out" / "results.json").read_text())
     assert set(results["sets"]) == {"singles", "pairs", "truth"} and results["judge"]["name"] == "tiny-cnn"
     assert results["peers"]["PSNR"]["sets"]["pairs"]["rating"]["count"] == 2
@@ -455,5 +455,5 @@ def test_a_full_disk_is_said_to_be_so_and_nothing_is_lost(checkpoint, sources, c
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         said = capsys.readouterr().err
-        assert "cannot write to" in said and where in said and "make room" in said
+        assert "cannot write to" in said and where in said and "free some space" in said
     assert main(arguments) == 0

@@ -29,7 +29,7 @@ QUESTION = "Which ONE? Answer the question using a single word or phrase."
 
 
 def records():
-    """One record of every kind that training on the published layout knows, over pictures of five sizes."""
+    """One record of every kind that training on the published layout knows, over images of five sizes."""
 
     def turns(*said):
         return [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]
@@ -68,7 +68,7 @@ RECIPE = {
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """The published set, with records about its pictures."""
+    """The published set, with records about its images."""
     root = tiny_set.write(tmp_path_factory.mktemp("parallel") / "set")
     (root / "records").mkdir()
     (root / "records" / "all.json").write_text(json.dumps(records()))

@@ -91,7 +91,7 @@ def test_niqe_is_a_distance_from_the_pictures_that_it_was_fitted_to():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A reference, three pictures of falling quality and one of another size."""
+    """A reference, three images of falling quality and one of another size."""
     folder = tmp_path_factory.mktemp("peers")
     original = sample("balloons_original")[:200, :240]
     Image.fromarray(original).save(folder / "ref.png")
@@ -132,7 +132,7 @@ def test_metrics_decide_ratings_and_follow_scores(root, test_set, tmp_path):
     results = compare(test_set, values, peers)
     assert set(results) == {peer.name for peer in PEERS}
     for name in ("PSNR", "SSIM", "MS-SSIM", "GMSD", "HaarPSI"):
-        # right, right, wrong, a tie; one picture of another size and one that is missing
+        # right, right, wrong, a tie; one image of another size and one that is missing
         assert results[name]["rating"] == {"accuracy": 0.625, "count": 4, "failed": 2, "ties": 1}
         assert results[name]["score"]["srcc"] == pytest.approx(1.0)
     assert results["NIQE"]["rating"]["failed"] == 1

@@ -19,7 +19,7 @@ QUESTION = "Which image is better? Answer the question using a single word or ph
 
 
 def crops(left, count, rng):
-    """Pieces of both sample pictures, 128 pixels square, all of the left or of the right half."""
+    """Pieces of both sample images, 128 pixels square, all of the left or of the right half."""
     for number in range(count):
         picture = Image.open(SAMPLES / f"{('balloons', 'garage')[number % 2]}_original.jpg").convert("RGB")
         x, y = int(rng.integers(0, 32)) + (0 if left else 160), int(rng.integers(0, 192))
@@ -27,7 +27,7 @@ def crops(left, count, rng):
 
 
 def landscapes(count, rng):
-    """Made-up pictures of soft colours with some texture, each with its own palette."""
+    """Made-up images of soft colours with some texture, each with its own palette."""
     for _ in range(count):
         layers = np.zeros((160, 160, 3))
         for cells, strength in ((3, 60), (9, 30), (40, 12)):
@@ -42,7 +42,7 @@ def pale_and_rich(picture, rng):
 
 @pytest.fixture(scope="module")
 def preferences(tmp_path_factory):
-    """A folder as Collect Preferences writes it, of a person who always takes the more saturated picture."""
+    """A folder as Collect Preferences writes it, of a person who always takes the more saturated image."""
     root, rng = tmp_path_factory.mktemp("preferences"), np.random.default_rng(3)
     (root / "records").mkdir()
     (root / "pictures").mkdir()

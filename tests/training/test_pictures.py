@@ -1,4 +1,4 @@
-"""Pristine pictures: manifest, checks, near-duplicates, splits, reserved pictures and Qt resource files."""
+"""Pristine images: manifest, checks, near-duplicates, splits, reserved images and Qt resource files."""
 
 import json
 import random
@@ -27,7 +27,7 @@ RECIPE = pictures.DEFAULT_MANIFEST
 
 
 def scene(seed: int, height: int = 320, width: int = 400) -> Image.Image:
-    """A coloured picture with large shapes and fine texture that passes the checks and differs from seed to seed."""
+    """A coloured image with large shapes and fine texture that passes the checks and differs from seed to seed."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(20, 236, (7, 9, 3), dtype=np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
@@ -127,7 +127,7 @@ def test_split_does_not_depend_on_the_other_pictures(raw, tmp_path):
         e["original"]: e["split"] for e in json.loads((tmp_path / "all" / "pictures.json").read_text())["pictures"]
     }
     assert all(after[name] == split for name, split in before.items() if name in after)
-    assert not list((tmp_path / "all").rglob("*view-3*")), "an earlier run's picture is left over"
+    assert not list((tmp_path / "all").rglob("*view-3*")), "an earlier run's image is left over"
 
 
 def test_near_duplicates_keep_the_larger(raw, tmp_path):
@@ -162,7 +162,7 @@ def test_reserved_pictures_never_reach_training(raw, tmp_path):
 
 def test_damaged_and_unfit_files_are_named_and_skipped(raw, tmp_path):
     folder = raw / "alpha"
-    (folder / "broken.jpg").write_bytes(b"not a picture")
+    (folder / "broken.jpg").write_bytes(b"not an image")
     whole = folder / "cut.png"
     scene(60).save(whole)
     whole.write_bytes(whole.read_bytes()[:2000])

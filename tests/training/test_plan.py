@@ -1,4 +1,4 @@
-"""DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad pictures."""
+"""DQ-495K by its plan: draws, sizes, records, filter, and a build that survives kills, full disks and bad images."""
 
 import json
 import os
@@ -252,7 +252,7 @@ def test_a_sample_holds_what_its_line_says(pictures, tmp_path, name, cheap_metri
         assert len(line["variants"]) == 1 + KINDS[name].pair
         for one in line["variants"]:
             picture = np.asarray(Image.open(tmp_path / one["image"]))
-            assert picture.shape == reference.shape  # pristine pictures have been resized like the others
+            assert picture.shape == reference.shape  # pristine images have been resized like the others
             error = np.sqrt(np.mean((picture.astype(float) - reference) ** 2))
             assert (error == 0) if not one["distortions"] else (error >= 1)
             assert ("metrics" in one) == ("quality" in one) == (not name.startswith("identification"))
@@ -283,12 +283,12 @@ def test_splits(pictures, tmp_path):
     assert find_split(pictures, "test", tmp_path / "s.json").names == tuple(sorted(listed["test"]))
     write_splits(pictures, tmp_path / "t.json", 3, seed=1)
     assert len(json.loads((tmp_path / "t.json").read_text())["test"]) == 3
-    with pytest.raises(PlanError, match="without pictures"):
+    with pytest.raises(PlanError, match="without images"):
         write_splits(pictures, tmp_path / "u.json", 8, seed=1)
     with pytest.raises(PlanError, match="'validation'"):
         find_split(pictures, "validation", tmp_path / "s.json")
     (tmp_path / "v.json").write_text('{"train": ["gone.png"]}')
-    with pytest.raises(PlanError, match="1 pictures that are not in .*gone.png"):
+    with pytest.raises(PlanError, match="1 images that are not in .*gone.png"):
         find_split(pictures, "train", tmp_path / "v.json")
 
 
@@ -490,7 +490,7 @@ def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, tmp_pat
     run = subprocess.run(
         [sys.executable, "-c", code, str(pictures), str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
     )
-    assert run.returncode == 1 and "StorageError: cannot write to" in run.stderr and "make room" in run.stderr
+    assert run.returncode == 1 and "StorageError: cannot write to" in run.stderr and "free some space" in run.stderr
     for file in (tmp_path / "out").rglob("*"):
         assert file.is_dir() or file.suffix in (".png", ".json", ".jsonl"), file
         if file.suffix == ".png":
@@ -508,7 +508,7 @@ def test_records_are_never_half_written_either(built, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
     try:
-        with pytest.raises(StorageError, match=r"cannot write to .*records/\w+\.json .*make room"):
+        with pytest.raises(StorageError, match=r"cannot write to .*records/\w+\.json .*free some space"):
             write_plan_records(SMALL, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -562,6 +562,6 @@ def test_command(pictures, tmp_path, capsys):
     assert main(arguments) == 0
     said = capsys.readouterr()
     assert "identification_fr_single.json: 4 records" in said.out
-    assert "pictures were skipped" in said.err and "skipped " in said.err
+    assert "images were skipped" in said.err and "skipped " in said.err
     assert main(["split", str(pictures), str(tmp_path / "s.json"), "--test", "2"]) == 0
     assert "6 train, 2 test" in capsys.readouterr().out

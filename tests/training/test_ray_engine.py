@@ -32,7 +32,7 @@ def pictures(tmp_path_factory):
     for number in range(3):
         small = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
         small.resize((320, 240), Image.Resampling.BICUBIC).save(folder / f"p{number}.png")
-    (folder / "cut.png").write_bytes(b"no picture")
+    (folder / "cut.png").write_bytes(b"no image")
     return folder
 
 
@@ -60,8 +60,8 @@ def test_a_worker_killed_midway_loses_and_doubles_nothing(cluster, pictures, tmp
 
 def test_failures_end_the_build_with_their_reason(cluster, pictures, tmp_path):
     for file in pictures.glob("p*.png"):
-        (tmp_path / file.name).write_bytes(b"no picture")
-    with pytest.raises((BuildError, SceneError), match="none of the pictures"):
+        (tmp_path / file.name).write_bytes(b"no image")
+    with pytest.raises((BuildError, SceneError), match="none of the images"):
         build_samples(PLAN, find_split(tmp_path, "train"), tmp_path / "out", 2, "ray", shard_samples=24)
 
 

@@ -235,7 +235,7 @@ def test_damaged_tables_are_named(tmp_path):
     (tmp_path / "dmos.csv").write_text(text.replace("4.57", "n/a"))
     with pytest.raises(ReaderError, match=r"dmos\.csv: the score of I01_01_01\.png is no number: 'n/a'"):
         read_set("kadid10k", tmp_path)
-    (tmp_path / "dmos.csv").write_text(text.replace("dist_img,", "picture,"))
+    (tmp_path / "dmos.csv").write_text(text.replace("dist_img,", "image,"))
     with pytest.raises(ReaderError, match="no column dist_img"):
         read_set("kadid10k", tmp_path)
     (tmp_path / "csiq.DMOS.xlsx").write_bytes(b"no workbook")
@@ -376,7 +376,7 @@ def test_rating_sets_of_a_plan(tmp_path):
     kadid10k(folder)
     plan = Plan("p", 1, ratings=(RatingSet("kadid10k", "sets/kadid10k", 4, 0.1),))
     written = write_ratings(plan, tmp_path)
-    assert written == {f"rating_{s}_kadid10k.json": {"records": 4, "missing pictures": 2} for s in ("fr", "nr")}
+    assert written == {f"rating_{s}_kadid10k.json": {"records": 4, "missing images": 2} for s in ("fr", "nr")}
     records = json.loads((tmp_path / "records" / "rating_fr_kadid10k.json").read_text())
     assert all((tmp_path / one["image_A"]).is_file() for one in records)
     before = (tmp_path / "records" / "rating_fr_kadid10k.json").read_bytes()
@@ -457,7 +457,7 @@ def test_published_files(tmp_path, capsys):
         "1 left out: image_A is no path below the data root", "1 left out: image_B is no path below the data root",
     ):  # fmt: skip
         assert reason in said.out
-    assert "1 pictures are not there: gone.png" in said.err
+    assert "1 images are not there: gone.png" in said.err
     for option in (["--form", "test"], ["--split", "test"]):
         assert main([*read, *option]) == 0
         assert json.loads(out.read_text()) == [{**test, "id": "KADIS700K/metas/test#t1"}]

@@ -50,7 +50,7 @@ def test_the_shipped_recipes_are_good(name):
         ({**START, "start.checkpoint": "c"}, "unknown key start.checkpoint;"),
         (
             {"rehearsal": {"shares": 0.5}},
-            r"unknown key rehearsal.shares \(did you mean share\?\); known keys are pictures, share",
+            r"unknown key rehearsal.shares \(did you mean share\?\); known keys are images, share",
         ),
         ({"steps": 0}, "steps is 0; allowed: a whole number from 1"),
         ({"steps": True}, "steps is True; allowed"),
@@ -87,7 +87,7 @@ def test_the_shipped_recipes_are_good(name):
         ({"epochs": 1}, "give either steps or epochs"),
         ({"epochs": 1, "steps": None}, "epochs needs sampling: repeat"),
         ({"sampling": "repeat"}, "sampling: repeat needs whole numbers as weights"),
-        ({"crop": [0.7, 1.0]}, "cache_features keeps what the tower saw once"),
+        ({"crop": [0.7, 1.0]}, "cache_features stores the features of the tower"),
         ({"cache_features": False}, "warmup_epochs and comparison_epochs need cache_features"),
         ({"rehearsal": {"share": 0.5}}, "rehearsal needs start: a checkpoint folder"),
         ({"start": "x", "network": None, "changes": {"conector": {}}}, "changes: unknown key conector"),

@@ -43,7 +43,7 @@ def test_a_row_that_was_cut_off_is_computed_again(tmp_path, lost):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_is_said_to_be_one(tmp_path):
     (tmp_path / "rows.f32").symlink_to("/dev/full")
-    with pytest.raises(StorageError, match="rows.f32 .*make room"):
+    with pytest.raises(StorageError, match="rows.f32 .*free some space"):
         filled(tmp_path, ["1"])
 
 

@@ -1,4 +1,4 @@
-"""Scenes of distorted pictures: labels and their order, where the error lies, one scene, and the resumable build."""
+"""Scenes of distorted images: labels and their order, where the error lies, one scene, and the resumable build."""
 
 import json
 import signal
@@ -441,12 +441,12 @@ def test_corrupt_and_small_sources_are_skipped_and_named(pictures, tmp_path):
     assert build_scenes(folder, tmp_path / "out", 6, 1, options=FAST, shard_scenes=3).skipped == report.skipped
 
     (folder / "whole.png").unlink()
-    with pytest.raises(SceneError, match="none of the pictures"):
+    with pytest.raises(SceneError, match="none of the images"):
         build_scenes(folder, tmp_path / "other", 1, 1, options=FAST)
 
 
 def test_wrong_folders_are_refused(built, pictures, tmp_path):
-    with pytest.raises(SceneError, match="no pictures"):
+    with pytest.raises(SceneError, match="no images"):
         build_scenes(tmp_path, tmp_path / "out", 1, 1)
     with pytest.raises(SceneError, match="no scenes"):
         list(read_scenes(tmp_path))

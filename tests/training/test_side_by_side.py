@@ -74,7 +74,7 @@ def test_a_dead_endpoint_ends_the_work_after_some_patience():
 
 @pytest.mark.parametrize("end", ["Ctrl-C", "full disk", "refusal"])
 def test_answers_under_way_are_kept_when_the_work_ends(end):
-    """Of four requests at a time one ends the work while three are being answered."""
+    """Of four parallel requests one ends the work while three are being answered."""
     kept, ended = [], threading.Event()
 
     def answer(number, request):

@@ -38,7 +38,7 @@ def turns(question, answer):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data root with eight pictures, four dark and four bright, and three parts of records."""
+    """A data root with eight images, four dark and four bright, and three parts of records."""
     root = tmp_path_factory.mktemp("data")
     (root / "records").mkdir()
     rng = np.random.default_rng(0)
@@ -349,7 +349,7 @@ def test_a_run_leaves_a_curve_as_table_tensorboard_and_picture(recipe_file, tmp_
 
 
 def test_reference_and_both_pictures_of_a_record_share_their_crop(recipe_file, data, tmp_path):
-    """Three copies of one picture stay copies; another record, or another step, is cropped in another way."""
+    """Three copies of one image stay copies; another record, or another step, is cropped in another way."""
     for name in ("ref", "a", "b"):
         shutil.copy(data / "2.png", tmp_path / f"{name}.png")
     record = {"task_type": "quality_compare", "image_ref": "ref.png", "image_A": "a.png", "image_B": "b.png"}
@@ -480,7 +480,7 @@ def test_restart_computes_everything_again(recipe_file, tmp_path, monkeypatch):
 
 @pytest.fixture
 def damaged(data, tmp_path):
-    """The data root with one of its eight pictures cut short."""
+    """The data root with one of its eight images cut short."""
     root = tmp_path / "damaged"
     shutil.copytree(data, root)
     (root / "5.png").write_bytes((root / "5.png").read_bytes()[:200])

@@ -25,7 +25,7 @@ def eight(recipe):
 def test_the_7b_run_learns_what_the_published_delta_holds(eight, recipe):
     assert eight.learned == 20_975_616
     assert eight.frozen == pytest.approx(6.74e9 + 0.303e9, rel=0.01)
-    assert eight.tokens == pytest.approx(920, rel=0.06)  # of two pictures beside a reference, with an answer
+    assert eight.tokens == pytest.approx(920, rel=0.06)  # of two images beside a reference, with an answer
     assert eight.steps == -(-1_405_000 // 128)
 
 

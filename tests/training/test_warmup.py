@@ -16,7 +16,7 @@ NAMES = ("blur_gaussian", "noise_impulse", "saturate_weaken_HSV")
 
 
 class Store:
-    """Statistics that say which distortion a picture has, and how severe it is, in noise."""
+    """Statistics that say which distortion an image has, and how severe it is, in noise."""
 
     def __init__(self, scenes):
         generator = torch.Generator().manual_seed(3)

@@ -26,15 +26,15 @@ def _from(least: int) -> Callable[[str], int]:
 def add_build(parser: argparse.ArgumentParser) -> None:
     """``build``: scenes of the mini recipe (--scenes), or a whole data set by its plan (--plan)."""
     parser.epilog = EPILOGUE
-    parser.add_argument("pictures", help="folder of pristine pictures")
-    parser.add_argument("out", help="data root: pictures, samples or scenes, and records are written here")
+    parser.add_argument("pictures", metavar="IMAGES", help="folder of pristine images")
+    parser.add_argument("out", help="data root: images, samples or scenes, and records are written here")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--scenes", type=_from(1), help="how many scenes (each a reference and its variants)")
     what.add_argument("--plan", help="plan file (YAML), such as training/recipes/dq495k/plan.yaml")
-    parser.add_argument("--split", default="train", help="name of the split that the pictures belong to")
+    parser.add_argument("--split", default="train", help="name of the split that the images belong to")
     parser.add_argument("--seed", type=_from(0), help="instead of the plan's, or of 131")
     parser.add_argument(
-        "--workers", type=_from(0), default=1, help="processes (ray: tasks at a time); 0 for as many as there are CPUs"
+        "--workers", type=_from(0), default=1, help="number of processes (ray: parallel tasks); 0: one per CPU"
     )
     parser.add_argument(
         "--engine", choices=("processes", "ray"), default="processes", help="this machine, or a cluster"
@@ -44,7 +44,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     )
     scenes = parser.add_argument_group("with --scenes")
     scenes.add_argument(
-        "--resaved", type=float, help="share of the pictures that are saved again as JPEG or resized (default: 0.25)"
+        "--resaved", type=float, help="share of the images that are saved again as JPEG or resized (default: 0.25)"
     )
     native = parser.add_argument_group(
         "with --scenes at native resolution (256 to 4096 px; see docs/native_scenes.md)",
@@ -52,26 +52,26 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     )
     native.add_argument("--native", action="store_true", help="with all of these at their defaults")
     native.add_argument("--pristine", type=float, help="share of images without damage (default: 0.5)")
-    native.add_argument("--drawn", type=float, help="share of scenes that are drawn by program (default: 0.35)")
+    native.add_argument("--drawn", type=float, help="share of procedurally drawn scenes (default: 0.35)")
     native.add_argument("--looks", type=float, help="share of scenes with a look such as greyscale (default: 0.3)")
-    native.add_argument("--local", type=float, help="share of damaged images with damage to a part (default: 0.22)")
+    native.add_argument(
+        "--local", type=float, help="share of damaged images with damage in one region only (default: 0.22)"
+    )
     native.add_argument("--faults", type=float, help="share of damaged images with faults (default: 0.22)")
     native.add_argument(
         "--short", help="bands of short sides, such as 256-512:0.6,512-1024:0.4 (shares with the sum 1)"
     )
     native.add_argument(
-        "--held-out", action="store_true", help="faults and drawings of the kinds that training never uses"
+        "--held-out", action="store_true", help="held-out faults and drawings, which training never uses"
     )
     plans = parser.add_argument_group("with --plan")
-    plans.add_argument("--splits", help="JSON with lists of picture names by split (see the command split)")
-    plans.add_argument("--parts", nargs="+", default=[], help="only these parts, such as identification rating_single")
-    plans.add_argument("--scale", type=float, default=1.0, help="make a smaller set of the same shape, such as 0.001")
+    plans.add_argument("--splits", help="JSON with lists of image names by split (see the command split)")
+    plans.add_argument("--parts", nargs="+", default=[], help="only these sets, such as identification rating_single")
+    plans.add_argument("--scale", type=float, default=1.0, help="scale the size of the set, such as 0.001")
     plans.add_argument(
-        "--decided-ratings", action="store_true", help="pairs of distorted pictures in the place of human rating sets"
+        "--decided-ratings", action="store_true", help="pairs of distorted images instead of human rating sets"
     )
-    plans.add_argument(
-        "--plan-only", action="store_true", help="print time and disk from a measured rate, make nothing"
-    )
+    plans.add_argument("--plan-only", action="store_true", help="only measure and print the time and disk space needed")
     parser.set_defaults(run=lambda arguments: (_build_plan if arguments.plan else _build_scenes)(arguments))
 
 
@@ -139,7 +139,7 @@ def _build_plan(arguments: argparse.Namespace) -> None:
     plan = _plan(arguments)
     sources = find_split(arguments.pictures, arguments.split, arguments.splits)
     if arguments.plan_only:
-        print(f"{plan.name}: {len(sources.names)} pictures; processor time, measured on one core\n")
+        print(f"{plan.name}: {len(sources.names)} images; CPU time, measured on one core\n")
         print(table(plan, measure(plan, sources), _workers(arguments) or os.cpu_count()))
         return
     written = write_ratings(plan, arguments.out)  # first: a set that is not there should not be found after days
@@ -163,10 +163,10 @@ def _workers(arguments: argparse.Namespace) -> int:
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:
-    """``split``: divide the pristine pictures at random."""
-    parser.add_argument("pictures", help="folder of pristine pictures")
+    """``split``: divide the pristine images at random."""
+    parser.add_argument("pictures", metavar="IMAGES", help="folder of pristine images")
     parser.add_argument("out", help="JSON file that receives the names under 'train' and 'test'")
-    parser.add_argument("--test", type=float, default=0.05, help="test pictures: a share below 1, or a number")
+    parser.add_argument("--test", type=float, default=0.05, help="test images: a share below 1, or a number")
     parser.add_argument("--seed", type=_from(0), default=132)
 
     def run(arguments):
@@ -186,17 +186,17 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("root", help="data root that build --plan has filled")
     parser.add_argument("--plan", required=True, help="the plan file")
-    parser.add_argument("--parts", nargs="+", default=[], help="only these parts")
+    parser.add_argument("--parts", nargs="+", default=[], help="only these sets")
     parser.add_argument("--scale", type=float, default=1.0, help="as given to build")
-    parser.add_argument("--limit", type=_from(1), help="at most so many requests in this run")
-    parser.add_argument("--again", action="store_true", help="ask once more where an answer was dropped")
-    parser.add_argument("--concurrency", type=_from(1), default=4, help="requests at a time")
-    parser.add_argument("--per-minute", type=float, help="most requests a minute")
-    parser.add_argument("--timeout", type=float, default=120, help="seconds for one answer")
-    parser.add_argument("--input-price", type=float, help="price of a million input tokens, for the estimate")
-    parser.add_argument("--output-price", type=float, help="price of a million output tokens")
-    parser.add_argument("--dry-run", action="store_true", help="print requests (pictures as sizes) and send nothing")
-    parser.add_argument("--yes", action="store_true", help="send the requests, instead of printing the estimate only")
+    parser.add_argument("--limit", type=_from(1), help="maximum number of requests in this run")
+    parser.add_argument("--again", action="store_true", help="request rejected answers once more")
+    parser.add_argument("--concurrency", type=_from(1), default=4, help="parallel requests")
+    parser.add_argument("--per-minute", type=float, help="maximum number of requests per minute")
+    parser.add_argument("--timeout", type=float, default=120, help="time limit for one answer in seconds")
+    parser.add_argument("--input-price", type=float, help="price per million input tokens, for the estimate")
+    parser.add_argument("--output-price", type=float, help="price per million output tokens")
+    parser.add_argument("--dry-run", action="store_true", help="print requests (images as sizes) and send nothing")
+    parser.add_argument("--yes", action="store_true", help="send the requests instead of only printing the estimate")
     parser.set_defaults(run=_describe, decided_ratings=False, seed=None, form=None)
 
 
@@ -262,15 +262,15 @@ def add_read(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, help=f"JSON file of records that is written; with {NAME} also a folder, a file for each"
     )
-    parser.add_argument("--root", help="data root that picture paths shall be relative to; by default the folder")
-    parser.add_argument("--pairs", type=_from(1), default=10_000, help="most pairs")
-    parser.add_argument("--margin", type=float, help="least difference of opinions, as a share of their range")
+    parser.add_argument("--root", help="data root for image paths (default: the folder)")
+    parser.add_argument("--pairs", type=_from(1), default=10_000, help="maximum number of pairs")
+    parser.add_argument("--margin", type=float, help="minimum difference of opinions, as a share of their range")
     parser.add_argument("--split", help="train or test (or the set's own splits)")
     parser.add_argument("--no-reference", action="store_true", help="records without the reference")
     parser.add_argument("--form", choices=("train", "test"), default="train")
     parser.add_argument("--seed", type=_from(0), default=132)
     parser.add_argument("--voting", help="JSON file of opinions by reference; --out receives all pairs of each")
-    parser.add_argument("--references", type=_from(1), help="with --voting: the first so many references")
+    parser.add_argument("--references", type=_from(1), help="with --voting: maximum number of references")
     parser.add_argument("--files", default="**/*.json", help=f"with {NAME}: which files, as a glob")
     parser.set_defaults(run=lambda arguments: (_read_published if arguments.name == NAME else _read)(arguments))
 
@@ -362,13 +362,13 @@ def _say_skipped(skipped: dict[str, str]) -> None:
     for picture, reason in skipped.items():
         print(f"skipped {picture}: {reason}", file=sys.stderr)
     if skipped:
-        print(f"{len(skipped)} pictures were skipped", file=sys.stderr)
+        print(f"{len(skipped)} images were skipped", file=sys.stderr)
 
 
 def _say_missing(missing: list[str]) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        print(f"{len(missing)} pictures are not there: {shown}", file=sys.stderr)
+        print(f"{len(missing)} images are not there: {shown}", file=sys.stderr)
 
 
 def _write_json(path: str, content) -> None:

@@ -94,7 +94,7 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
     """Answers of a judge: id, text, confidence, and for brief questions the probability of every allowed answer.
 
     Ratings also carry ``swapped``: the probabilities when B is shown first, still by the names of the record. A record
-    whose pictures cannot be read is answered by ``error``.
+    whose images cannot be read is answered by ``error``.
 
     Args:
         swap: whether ratings are asked in both orders.

@@ -90,12 +90,12 @@ def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> 
 
     Records must be ones that the checkpoint was not trained on, or it comes out overconfident. The judge's present
     temperatures play no part. Score questions are passed over: the probabilities of their levels say where between two
-    levels a picture lies, not how likely it is to be at either, and a temperature would move the scores; see
+    levels an image lies, not how likely it is to be at either, and a temperature would move the scores; see
     ``calibrate_scores``.
 
     Args:
         judge: the judge to calibrate; it is not changed.
-        sets: validation sets whose records carry ``answer``. Detailed questions and records whose picture cannot be
+        sets: validation sets whose records carry ``answer``. Detailed questions and records whose image cannot be
             read are passed over.
         minimum: fewest records to fit on.
 
@@ -374,7 +374,7 @@ def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM,
             fits |= calibrate_scores(judge, sets, minimum)
     if not fits:
         raise TaskError(
-            f"calibrate: no record is of use for {', '.join(parts)}; give test records with answer and a short "
+            f"calibrate: no record is usable for {', '.join(parts)}; give test records with answer and a short "
             "question, for scores with quality"
         )
     return fits

@@ -37,17 +37,17 @@ def evaluate(
     Args:
         judge: the judge under test.
         records_path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer (facts 3.4).
-        root: folder that picture paths are relative to.
+        root: folder that image paths are relative to.
         task_type: one of the six published task types (facts 3.1), or None to take each record's own.
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
             What an interrupted evaluation of the same judge wrote there is not asked again.
-        swap: also ask ratings with the pictures swapped.
+        swap: also ask ratings with the images swapped.
 
     Returns:
         ``scoring.score``: counts, and the metrics by kind of question.
 
     Raises:
-        TaskError: unknown task type, a record without one of its fields, or no record whose pictures can be read.
+        TaskError: unknown task type, a record without one of its fields, or no record whose images can be read.
     """
     if task_type is not None:
         tasks.setting(task_type)
@@ -66,7 +66,7 @@ def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool
         first = answers[0]["error"].rstrip(".")
         raise TaskError(
             f"none of the {len(answers)} records of {test_set.name} can be shown; the first: {first}. "
-            f"Picture paths are relative to --root, which is {test_set.root}"
+            f"Image paths are relative to --root, which is {test_set.root}"
         )
     return answers
 
@@ -104,7 +104,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         "unavailable": {peer: why}}``.
 
     Raises:
-        TaskError: two sets of one name, or of different roots, or a set none of whose pictures can be read.
+        TaskError: two sets of one name, or of different roots, or a set none of whose images can be read.
         EndpointError: an endpoint that cannot be used; what was answered is kept.
         StorageError: a file cannot be written; what was answered before is kept.
     """

@@ -1,6 +1,6 @@
 """No-reference peers on natural scene statistics: BRISQUE with its published parameters, NIQE with a fit of our own.
 
-NIQE is defined by a fit to pristine pictures; ``niqe_pristine.npz`` is the fit to our pristine training pictures:
+NIQE is defined by a fit to pristine images; ``niqe_pristine.npz`` is the fit to our pristine training images:
 
     python -m training.evaluation.naturalness data/pictures/train
 
@@ -24,9 +24,9 @@ from depictqa_core.errors import DepictQAError
 FIT = Path(__file__).with_name("niqe_pristine.npz")
 PATCH, SMALLEST = 96, 32
 SHARP = 0.75
-"""Only patches at least this sharp, against the sharpest of their picture, describe pristine pictures."""
+"""Only patches at least this sharp, against the sharpest of their image, describe pristine images."""
 SHORT = 224
-"""Pristine pictures are scaled to this short side before the fit, as the data factory scales them."""
+"""Pristine images are scaled to this short side before the fit, as the data factory scales them."""
 
 _SHAPES = np.arange(0.2, 10.001, 0.001)
 _RATIOS = np.exp(2 * gammaln(2 / _SHAPES) - gammaln(1 / _SHAPES) - gammaln(3 / _SHAPES))
@@ -88,20 +88,20 @@ def brisque(picture: np.ndarray) -> float:
     """BRISQUE of uint8 RGB [H, W, 3]; 0 (best) to about 100 (worst).
 
     Raises:
-        DepictQAError: the package that carries the parameters is missing, or the picture is tiny or of one colour.
+        DepictQAError: the package that carries the parameters is missing, or the image is tiny or of one colour.
     """
     low, high, vectors, weights, gamma, rho = brisque_parameters()
     if min(picture.shape[:2]) < SMALLEST:
-        raise DepictQAError(f"BRISQUE needs a picture of at least {SMALLEST} x {SMALLEST} px")
+        raise DepictQAError(f"BRISQUE needs an image of at least {SMALLEST} x {SMALLEST} px")
     features = brisque_features(picture)
     if not np.isfinite(features).all():
-        raise DepictQAError("BRISQUE cannot be computed for a picture of one colour")
+        raise DepictQAError("BRISQUE cannot be computed for an image of one colour")
     scaled = 2 * (features - low) / (high - low) - 1
     return float(weights @ np.exp(-gamma * ((vectors - scaled) ** 2).sum(1)) - rho)
 
 
 def brisque_features(picture: np.ndarray) -> np.ndarray:
-    """The 36 features of BRISQUE: 18 at full and 18 at half size; NaN for a constant picture."""
+    """The 36 features of BRISQUE: 18 at full and 18 at half size; NaN for a constant image."""
     grey, features = luma(picture), []
     for size in (1.0, 0.5):
         scaled = grey if size == 1 else cv2.resize(grey, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
@@ -152,17 +152,17 @@ def brisque_parameters():
 
 
 def niqe(picture: np.ndarray) -> float:
-    """NIQE of uint8 RGB [H, W, 3] against our pristine training pictures; 0 is best (Mittal et al. 2013).
+    """NIQE of uint8 RGB [H, W, 3] against our pristine training images; 0 is best (Mittal et al. 2013).
 
     Raises:
-        DepictQAError: the picture is smaller than one patch.
+        DepictQAError: the image is smaller than one patch.
     """
     with np.load(FIT) as fit:
         mean, covariance = fit["mean"], fit["covariance"]
     features, _ = niqe_features(picture)
     features = features[np.isfinite(features).all(1)]
     if not len(features):
-        raise DepictQAError(f"NIQE needs a picture of at least {PATCH} x {PATCH} px that is not of one colour")
+        raise DepictQAError(f"NIQE needs an image of at least {PATCH} x {PATCH} px that is not of one colour")
     own = np.cov(features, rowvar=False) if len(features) > 1 else np.zeros_like(covariance)
     distance = features.mean(0) - mean
     return float(np.sqrt(distance @ np.linalg.pinv((covariance + own) / 2) @ distance))
@@ -198,7 +198,7 @@ def _patches(values: np.ndarray, side: int) -> np.ndarray:
 
 
 def fit_pristine(pictures: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [36] and covariance [36, 36] of the features of the sharp patches of pristine pictures."""
+    """Mean [36] and covariance [36, 36] of the features of the sharp patches of pristine images."""
     kept = []
     for picture in pictures:
         features, sharpness = niqe_features(picture)
@@ -218,12 +218,12 @@ def _scaled(path: Path) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Fit NIQE to a folder of pristine pictures.")
-    parser.add_argument("pictures", type=Path)
+    parser = argparse.ArgumentParser(description="Fit NIQE to a folder of pristine images.")
+    parser.add_argument("pictures", metavar="IMAGES", type=Path)
     paths = sorted(parser.parse_args().pictures.iterdir())
     mean, covariance = fit_pristine(map(_scaled, paths))
     np.savez_compressed(FIT, mean=mean.astype(np.float32), covariance=covariance.astype(np.float32))
-    print(f"{FIT}: fitted to {len(paths)} pictures")
+    print(f"{FIT}: fitted to {len(paths)} images")
 
 
 if __name__ == "__main__":

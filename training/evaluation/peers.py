@@ -1,4 +1,4 @@
-"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score pictures."""
+"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score images."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +32,7 @@ class Peer:
         name: as tables show it.
         reference: whether it compares with the reference.
         sign: 1 where more is better, -1 where less is.
-        measure: (picture, reference or None), uint8 RGB [H, W, 3] each -> value.
+        measure: (image, reference or None), uint8 RGB [H, W, 3] each -> value.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Peer:
 
 def _piq(metric: Callable, picture: np.ndarray, reference: np.ndarray) -> float:
     if picture.shape != reference.shape:
-        raise ValueError(f"the picture has {picture.shape[:2]} px, its reference {reference.shape[:2]}")
+        raise ValueError(f"the image has {picture.shape[:2]} px, its reference {reference.shape[:2]}")
     pair = [torch.from_numpy(x.astype(np.float32) / 255).permute(2, 0, 1)[None] for x in (picture, reference)]
     with torch.inference_mode():
         return float(metric(*pair, data_range=1.0))
@@ -76,16 +76,16 @@ def usable() -> tuple[list[Peer], dict[str, str]]:
 
 
 Shown = tuple[str, str | None]
-"""A picture's path and its reference's, or None."""
+"""An image's path and its reference's, or None."""
 
 
 def values_of(
     shown: Iterable[Shown], root: str | Path, path: str | Path, peers: Sequence[Peer]
 ) -> dict[Shown, dict[str, float | None]]:
-    """Every peer's value for every picture, None where it has none (another size than the reference, too small ...).
+    """Every peer's value for every image, None where it has none (another size than the reference, too small ...).
 
     The values are kept in the JSON lines ``path`` with the reasons where there is none; interrupted work goes on, and
-    pictures that have changed are measured again.
+    images that have changed are measured again.
     """
     wanted = list(dict.fromkeys(shown))
     ids = [repr([(name, *seal(Path(root), name)) for name in pair if name]) for pair in wanted]
@@ -121,12 +121,12 @@ def values_of(
 
 
 def shown_in(test_set: TestSet) -> list[Shown]:
-    """The pictures of the ratings and scores of a test set that peers can be compared on."""
+    """The images of the ratings and scores of a test set that peers can be compared on."""
     return [pair for *_, pairs in _scored(test_set) for pair in pairs]
 
 
 def _scored(test_set: TestSet):
-    """(record, kind, its pictures beside their reference) of the records with a true rating or an opinion."""
+    """(record, kind, its images beside their reference) of the records with a true rating or an opinion."""
     for record, task_type in zip(test_set.records, test_set.task_types):
         setting = tasks.setting(task_type)
         kind = kind_of(record, task_type)

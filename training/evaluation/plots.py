@@ -73,7 +73,7 @@ def _risk(axes, result: dict) -> None:
     coverage, risk = zip(*result["risk_coverage"])
     axes.plot((0, *coverage), (risk[0], *risk), color=MARK)
     axes.axhline(risk[-1], color=SOFT, linewidth=1)
-    axes.set(xlim=(0, 1), ylim=(0, max(0.05, 1.15 * max(risk))), xlabel="share of answers kept, surest first")
+    axes.set(xlim=(0, 1), ylim=(0, max(0.05, 1.15 * max(risk))), xlabel="share of answers kept, most confident first")
     axes.set(ylabel="share wrong", title=f"Risk and coverage (AURC {result['aurc']:.3f})")
 
 

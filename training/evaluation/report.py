@@ -37,7 +37,7 @@ def html(results: dict) -> str:
         "<h2>Accuracy and calibration</h2>"
         "<p>Accuracy is the published metric of each kind: the exact answer; for two distortions the share of names in "
         "common. ECE is the mean gap between confidence and accuracy, AURC the area under the curve of mistakes while "
-        "less and less sure answers are kept; less is better for both. An answer that failed counts as wrong.</p>"
+        "less confident answers are added; lower is better for both. An answer that failed counts as wrong.</p>"
     )
     parts.append(_summary(results["sets"]))
     parts.append(_order(results["sets"]))
@@ -121,7 +121,7 @@ def _votes(results: dict) -> str:
         return ""
     return (
         "<h2>Agreement with opinions</h2><p>Mean over the references, after the logistic fit of each. The judge's "
-        "score of a picture is the mean of its votes over pairs.</p>" + "".join(parts)
+        "score of an image is the mean of its votes over pairs.</p>" + "".join(parts)
     )
 
 
@@ -169,9 +169,9 @@ def _peers(results: dict) -> str:
             kept = [[row[0], *(row[place] for place in places)] for row in rows if any(row[p] for p in places)]
             parts.append(_table(heads, kept, ["own"]))
     return (
-        "<h2>Beside peers</h2><p>A metric decides a rating by the difference of its two values; equal values count one "
-        "half. NIQE was fitted to our pristine training pictures. A small number says how many were left out because "
-        "the metric has no value there.</p>" + "<br>".join(parts) + missing
+        "<h2>Comparison with peers</h2><p>A metric decides a rating by the difference of its two values; equal values "
+        "count one half. NIQE was fitted to our pristine training images. The small number is how many were left out "
+        "because the metric has no value for them.</p>" + "<br>".join(parts) + missing
     )
 
 
@@ -201,9 +201,9 @@ def _set(name: str, result: dict) -> str:
             continue
         parts.append(f"<h3>{escape(kind)}</h3>{_bins(found)}")
         if "grade_error" in found:
-            parts.append(f"<p>The mean grade is {found['grade_error']:.2f} grades off.</p>")
+            parts.append(f"<p>The mean severity is {found['grade_error']:.2f} grades off.</p>")
         if found.get("unparsed"):
-            parts.append(f"<p>{found['unparsed']} answers are none of those that the question allows.</p>")
+            parts.append(f"<p>{found['unparsed']} answers are not allowed answers of their question.</p>")
         parts.append(panels(f"{name} {kind}", found) or "")
     return "".join(parts)
 

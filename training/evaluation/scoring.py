@@ -80,7 +80,7 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     if kind != OTHER:
         rated = kind in (RATING.name, CLEAR_RATING)
         result["unparsed"] = sum(_unparsed(record, answer, rated) for record, answer in pairs)
-    if kind != SCORE.name:  # the probabilities of levels say where between two of them a picture lies
+    if kind != SCORE.name:  # the probabilities of levels say where between two of them an image lies
         result |= _certainty(kind, pairs, values)
     for key, of in (("by_category", categories), ("by_severity", severities)):
         groups = defaultdict(list)
@@ -146,10 +146,10 @@ def _spread(length: int, count: int) -> Iterable[int]:
 
 
 def _order_swap(pairs) -> dict:
-    """How much the answer to a pair depends on which picture is shown first.
+    """How much the answer to a pair depends on which image is shown first.
 
     ``consistent``: share with one winner in both orders. ``difference``: mean |p(A first) - p(A second)|.
-    ``first_chosen``: share of all answers that choose the picture shown first (0.5 is free of bias).
+    ``first_chosen``: share of all answers that choose the image shown first (0.5 is free of bias).
     ``accuracy_of_both``: accuracy of the mean of both orders, which is what ``compare`` answers.
     """
     both = [(record, answer) for record, answer in pairs if "swapped" in answer]
@@ -171,7 +171,7 @@ def _order_swap(pairs) -> dict:
 
 
 def opinion_of(record: dict) -> float | None:
-    """How good a record says that its picture is: ``mos``, else ``quality``."""
+    """How good a record says that its image is: ``mos``, else ``quality``."""
     return next((float(record[key]) for key in ("mos", "quality") if record.get(key) is not None), None)
 
 
@@ -209,7 +209,7 @@ def _grade_error(pairs) -> dict:
 
 
 def categories(record: dict) -> list[str]:
-    """The distortion categories of a record's picture or pictures; it counts in each of them once."""
+    """The distortion categories of a record's image or images; it counts in each of them once."""
     sides = [record, *(record.get(key) or {} for key in ("distortions_A", "distortions_B"))]
     found = {}
     for side in sides:
@@ -222,7 +222,7 @@ def categories(record: dict) -> list[str]:
 
 
 def severities(record: dict) -> list:
-    """The severity of a picture (the stronger of two distortions), or how far apart those of a pair are."""
+    """The severity of an image (the stronger of two distortions), or how far apart those of a pair are."""
     if record.get("distortions_A") and record.get("distortions_B"):
         a, b = (_severity(record[key]) for key in ("distortions_A", "distortions_B"))
         return [] if None in (a, b) else [abs(a - b)]
@@ -238,7 +238,7 @@ def _severity(side: dict) -> int | None:
 
 
 def severity_gap(record: dict) -> int:
-    """How far the severities of a pair lie apart, for two pictures with at most one distortion each; else 0."""
+    """How far the severities of a pair lie apart, for two images with at most one distortion each; else 0."""
     sides = [record.get("distortions_A"), record.get("distortions_B")]
     if not all(sides) or any("severities" in side for side in sides):
         return 0

@@ -1,8 +1,8 @@
-"""Makes the anchor pictures of ``depictqa_core/anchor_pictures``: two scenes, clean and with one distortion each.
+"""Makes the anchor images of ``depictqa_core/anchor_pictures``: two scenes, clean and with one distortion each.
 
     python -m training.sources.anchor_images data/pictures/validation depictqa_core/anchor_pictures
 
-The position of a picture is 100 times the quality that the training data gives it: the severity of its distortion,
+The position of an image is 100 times the quality that the training data gives it: the severity of its distortion,
 refined by full-reference metrics (``dataset/labels.py``). No person has rated them.
 """
 
@@ -19,7 +19,7 @@ from ..distortions import apply
 from ..files import write_text
 
 SIDE = 224
-"""Pixels: at this size no published checkpoint resizes a picture."""
+"""Pixels: at this size no published checkpoint resizes an image."""
 SCENES = {
     "wheat": (
         "comfyui-workflow-templates-media-image__flux_fill_inpaint_example-1.png",
@@ -39,9 +39,9 @@ ABOUT = (
 
 
 def main() -> None:
-    """Write all anchor pictures and their list."""
+    """Write all anchor images and their list."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", type=Path, help="folder of prepared pristine pictures")
+    parser.add_argument("pictures", metavar="IMAGES", type=Path, help="folder of prepared pristine images")
     parser.add_argument("out", type=Path, help="folder to write")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

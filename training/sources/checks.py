@@ -1,4 +1,4 @@
-"""Decides from pixels whether a file is a natural, pristine picture, and hashes it perceptually."""
+"""Decides from pixels whether a file is a natural, pristine image, and hashes it perceptually."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  #
 
 
 def load_rgb(file: Path) -> Image.Image:
-    """Decodes a picture fully, upright, as RGB; transparent parts become white.
+    """Decodes an image fully, upright, as RGB; transparent parts become white.
 
     Raises:
         OSError, ValueError, SyntaxError, Image.DecompressionBombError: it cannot be decoded, or it is too large; see
@@ -46,10 +46,10 @@ def open_checked(file: Path, rules: Rules) -> tuple[Image.Image | None, str | No
     """Opens a candidate as upright RGB, or says why it is unfit.
 
     Returns:
-        (picture, None) for a fit picture, (None, reason) for an unfit one.
+        (image, None) for a fit image, (None, reason) for an unfit one.
 
     Raises:
-        the exceptions of `UNREADABLE`: the file is damaged or no picture.
+        the exceptions of `UNREADABLE`: the file is damaged or no image.
     """
     with Image.open(file) as opened:
         if min(opened.size) < rules.min_short:
@@ -84,11 +84,11 @@ def jpeg_quality(image: Image.Image) -> int | None:
 
 
 def unfit(rgb: Image.Image, rules: Rules) -> str | None:
-    """Measures an RGB picture and returns the reason why it is not a natural pristine picture, or None.
+    """Measures an RGB image and returns the reason why it is not a natural pristine image, or None.
 
     Posters, diagrams, masks, depth and edge maps, line art and user interfaces have few colours or large exactly flat
-    areas; depth and edge maps have no chroma. A picture that is itself dark, pale, flat or blurred would be labelled
-    wrongly as pristine. A source of drawings, of greyscale or night pictures states wider limits in its rules:
+    areas; depth and edge maps have no chroma. An image that is itself dark, pale, flat or blurred would be labelled
+    wrongly as pristine. A source of drawings, of greyscale or night images states wider limits in its rules:
     `min_chroma: 0` lets greyscale in, `max_transparent: 1` cut-outs, which get a white ground.
     """
     found = measure(rgb)
@@ -105,7 +105,7 @@ def unfit(rgb: Image.Image, rules: Rules) -> str | None:
 
 
 def measure(rgb: Image.Image) -> dict[str, float]:
-    """mean, std (grey values), chroma, colours, flat (share), detail of a picture at the working size; see `Rules`."""
+    """mean, std (grey values), chroma, colours, flat (share), detail of an image at the working size; see `Rules`."""
     small = rgb.copy()
     small.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BICUBIC)
     pixels = np.asarray(small, dtype=np.uint8)  # [H, W, 3]

@@ -1,4 +1,4 @@
-"""The list of packages that pictures come from: versions, licences, files, split and thresholds, read from YAML."""
+"""The list of packages that images come from: versions, licences, files, split and thresholds, read from YAML."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ RESERVED = {"sources": SOURCES, "hashes": NAME}
 
 
 class ManifestError(DepictQAError, ValueError):
-    """The picture manifest is missing something or contradicts itself; the message names the entry."""
+    """The image manifest is missing something or contradicts itself; the message names the entry."""
 
 
 SIDE, GREY, SHARE_OF_AREA = whole(1, 10**6), number(0, 255), number(0, 1)
@@ -67,7 +67,7 @@ class Rules:
 
 @data_model
 class Source:
-    """One package of the manifest: `id` is the name of its unpacked folder and the prefix of its pictures."""
+    """One package of the manifest: `id` is the name of its unpacked folder and the prefix of its images."""
 
     id: field_of(str, Rule("a name without / and ..", lambda v: NAME.fits(v) and Path(v).name == v != ".."))
     kind: field_of(str, one_of(*KINDS))
@@ -93,7 +93,7 @@ class Manifest:
 
 
 def load_manifest(path: str | Path) -> Manifest:
-    """Reads and checks a picture manifest (YAML).
+    """Reads and checks an image manifest (YAML).
 
     Raises:
         ManifestError: an entry lacks a field, names an unknown kind or rule, or stands in both the training and the
@@ -135,7 +135,7 @@ def _read_hashes(path: Path) -> dict[str, str]:
             continue
         code, _, name = line.strip().partition(" ")
         if not re.fullmatch("[0-9a-f]{32}", code):
-            raise ManifestError(f"{path.name}: {describe(code)} is no hash of 32 hex digits")
+            raise ManifestError(f"{path.name}: {describe(code)} is not a hash of 32 hex digits")
         found[code] = name.strip()
     return found
 
@@ -170,7 +170,7 @@ def _rules(base: Rules, changes, where: str) -> Rules:
 
 
 def assign_split(source: Source, inner: str, manifest: Manifest) -> str:
-    """ "train" or "validation" for a picture, from a hash of seed, source and picture name alone.
+    """ "train" or "validation" for an image, from a hash of seed, source and image name alone.
 
     `source.group` names the part of the stem that variants of one scene share, so that they fall into the same split.
     """

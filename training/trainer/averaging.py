@@ -1,6 +1,6 @@
 """The average of two checkpoints, one of which was tuned from the other.
 
-Such an average often keeps what both know: it does better on changed pictures than either (Wortsman et al., "Robust
+Such an average often keeps what both know: it does better on changed images than either (Wortsman et al., "Robust
 fine-tuning of zero-shot models", arXiv 2109.01903).
 """
 
@@ -98,7 +98,7 @@ def _mix(found: tuple | None, name: str, own, share: float):
 def add_average(parser: argparse.ArgumentParser) -> None:
     """``average``: one checkpoint out of two, one of which was tuned from the other."""
     parser.add_argument("first", help="checkpoint folder")
-    parser.add_argument("second", help="checkpoint folder that was tuned from the first")
+    parser.add_argument("second", help="checkpoint folder that was fine-tuned from the first")
     parser.add_argument("output", help="new checkpoint folder")
-    parser.add_argument("--share", type=float, default=0.5, help="how much the second counts, 0 to 1 (default: 0.5)")
+    parser.add_argument("--share", type=float, default=0.5, help="weight of the second, 0 to 1 (default: 0.5)")
     parser.set_defaults(run=lambda a: print(average(a.first, a.second, a.output, a.share)))

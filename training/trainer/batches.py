@@ -19,16 +19,16 @@ from .loader import Shown
 from .sampling import Deck, cut
 
 PATIENCE = 1000
-"""Pictures over which the share of unreadable ones is judged, before as many were read."""
+"""Images over which the share of unreadable ones is judged, before as many were read."""
 
 
 class Unreadable:
-    """Counts the pictures that were read and those that could not be, and names these in a file.
+    """Counts the images that were read and those that could not be, and names these in a file.
 
     Args:
-        log: CSV file of path and reason; a picture is named once.
-        total: pictures of the data set.
-        share: largest share of the pictures that may be unreadable.
+        log: CSV file of path and reason; an image is named once.
+        total: images of the data set.
+        share: largest share of the images that may be unreadable.
     """
 
     def __init__(self, log: Path, total: int, share: float):
@@ -36,7 +36,7 @@ class Unreadable:
         self.read, self.failed, self.paths, self._lock = 0, 0, {}, threading.Lock()
 
     def note(self, path: str, reason: str) -> None:
-        """Count a picture as unreadable, each time that it is wanted."""
+        """Count an image as unreadable, each time that it is wanted."""
         with self._lock:
             self.failed += 1
             if path not in self.paths:
@@ -44,12 +44,12 @@ class Unreadable:
                 append_text(self.log, csv_line([path, reason]))
 
     def check(self, read: int, failed: int) -> None:
-        """Raise ImageError if too many of the pictures read so far, by all processes, could not be read."""
+        """Raise ImageError if too many of the images read so far, by all processes, could not be read."""
         allowed = self.share * max(read, min(self.total, PATIENCE))
         if failed > allowed:
-            path, reason = next(iter(self.paths.items()), ("a picture", "see the log of the other process"))
+            path, reason = next(iter(self.paths.items()), ("an image", "see the log of the other process"))
             raise ImageError(
-                f"{failed} of {read} pictures cannot be read, which is more than unreadable_share {self.share:g} allows"
+                f"{failed} of {read} images cannot be read, which is more than unreadable_share {self.share:g} allows"
                 f" (all are in {self.log}); the first: {path}: {reason}"
             )
 
@@ -123,7 +123,7 @@ class Batches:
         return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
 
     def _show(self, example: Example) -> list[Shown] | None:
-        """What the network sees in an example's pictures; None if one of them cannot be read."""
+        """What the network sees in an example's images; None if one of them cannot be read."""
         shown = []
         for path, reference in zip(example.pictures, example.references):
             self.unreadable.read += 1

@@ -20,11 +20,11 @@ class Example:
     """One record, ready for the model.
 
     Attributes:
-        parts: ids of the prompt up to the first answer, with Slots for pictures.
+        parts: ids of the prompt up to the first answer, with Slots for images.
         turns: ids of the first answer, then of further questions and answers in turn.
-        pictures: paths in the order of the slots.
+        images: paths in the order of the slots.
         references: for each of ``pictures``, the path of the reference that it is seen beside, or None.
-        keep: shares of height and width that are kept of every picture.
+        keep: shares of height and width that are kept of every image.
     """
 
     parts: tuple
@@ -40,7 +40,7 @@ class Example:
 
     @property
     def words(self) -> int:
-        """Length in tokens without the pictures."""
+        """Length in tokens without the images."""
         return sum(len(part) for part in (*self.parts, *self.turns) if not isinstance(part, Slot))
 
     @property
@@ -86,7 +86,7 @@ def collate(
     """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
 
     Args:
-        shown: for each example, what the network sees in its pictures, in the order of its slots.
+        shown: for each example, what the network sees in its images, in the order of its slots.
         hide_separators: mask every ``</s>`` of questions and answers, as the training of the published checkpoints did
             (facts 1.6); answering never hides them.
     """

@@ -1,4 +1,4 @@
-"""What training reads: files of records, and pictures as the vision tower takes them or as it saw them."""
+"""What training reads: files of records, and images as the vision tower takes them or as it saw them."""
 
 import hashlib
 import json
@@ -83,7 +83,7 @@ def _record_files(root: Path, name: str) -> list[Path]:
 
 
 def picture_paths(record: dict, task_type: str) -> dict[str, str]:
-    """The picture path behind each prompt role of a record; single tasks show their picture in role A."""
+    """The image path behind each prompt role of a record; single tasks show their image in role A."""
     if task_type == DESCRIPTION:
         return {A: record["image"]}
     known = tasks.setting(task_type)
@@ -91,13 +91,13 @@ def picture_paths(record: dict, task_type: str) -> dict[str, str]:
     return dict(zip(roles, (record[field] for field in known.fields)))
 
 
-# ---------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------- images
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What the network sees in one picture (pixels, or what a frozen tower made of them), and the tokens it takes;
-    ``comparison`` is what the picture shows beside its reference, for connectors that take it."""
+    """What the network sees in one image (pixels, or what a frozen tower made of them), and the tokens it takes;
+    ``comparison`` is what the image shows beside its reference, for connectors that take it."""
 
     content: Prepared | torch.Tensor
     tokens: int
@@ -105,7 +105,7 @@ class Shown:
 
 
 class LivePictures:
-    """Pictures as the vision tower takes them, read when they are asked for.
+    """Images as the vision tower takes them, read when they are asked for.
 
     Args:
         root: folder that the image paths of records are relative to.
@@ -116,7 +116,7 @@ class LivePictures:
         self.config, self.policy = config, SizePolicy(**config.size)
         self._roots = Path(root), also
         self.compares = bool(config.connector.get("comparison"))
-        # The tower and the connector without weights say how many tokens a picture of some size becomes.
+        # The tower and the connector without weights say how many tokens an image of some size becomes.
         with torch.device("meta"):
             tower = TOWERS[config.vision["kind"]](config)
             connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
@@ -129,11 +129,11 @@ class LivePictures:
                 return connector.token_count(connector.pool(tower(pixels, statistics))[0])
 
         self.count = count
-        """Tokens of a padded picture of some height and width."""
+        """Tokens of a padded image of some height and width."""
         self._size = lru_cache(maxsize=2**20)(self._read_size)
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
-        """How many tokens a picture will take; only its header is read. 0 for one that cannot be read."""
+        """How many tokens an image will take; only its header is read. 0 for one that cannot be read."""
         try:
             resized = self.policy.resized(*self._size(path))
         except Exception:  # whatever Pillow makes of a damaged file; show() says what is wrong
@@ -141,19 +141,19 @@ class LivePictures:
         return self.count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
-        """Read one picture (paths relative to the root), perhaps beside its reference; raises ImageError."""
+        """Read one image (paths relative to the root), perhaps beside its reference; raises ImageError."""
         prepared = prepare(self._read(path), self.config, keep)
         comparison = self.compare(path, reference, keep) if reference else None
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
 
     def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
-        """What a picture shows beside its reference, or None where the connector takes nothing of that."""
+        """What an image shows beside its reference, or None where the connector takes nothing of that."""
         if not self.config.connector.get("comparison"):
             return None
         return prepare_comparison(self._read(path), self._read(reference), self.config, keep)
 
     def blank(self) -> Shown:
-        """Stands in for a picture that cannot be read, where the record's loss does not count."""
+        """Stands in for an image that cannot be read, where the record's loss does not count."""
         prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
         return Shown(prepared, self.count(*prepared.pixels.shape[1:]))
 
@@ -173,9 +173,9 @@ class LivePictures:
 
 
 class FeatureStore:
-    """What a frozen tower saw in every picture, and pictures beside their references, computed once and kept in files.
+    """What a frozen tower saw in every image, and images beside their references, computed once and kept in files.
 
-    Only for connectors whose pooled features are one vector per picture. Interrupted work goes on where it stopped. A
+    Only for connectors whose pooled features are one vector per image. Interrupted work goes on where it stopped. A
     row is found again by the bytes of its image files, in files that are named after the tower, its settings and the
     version of preprocessing: whatever of these is another one is computed again.
 
@@ -231,20 +231,20 @@ class FeatureStore:
         return self._seen[self.index[path]]
 
     def compare(self, path: str, reference: str) -> torch.Tensor:
-        """Statistics of a picture beside its reference."""
+        """Statistics of an image beside its reference."""
         return self._compared[self._pair(path, reference)]
 
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
-        """How many tokens a picture takes: the same for every picture."""
+        """How many tokens an image takes: the same for every image."""
         return self._tokens
 
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> Shown:
-        """What the tower saw; raises ImageError for a picture that could not be read."""
+        """What the tower saw; raises ImageError for an image that could not be read."""
         compared = self.compare(path, reference) if reference and self.live.compares else None
         return Shown(self[path], self._tokens, compared)
 
     def blank(self) -> Shown:
-        """Stands in for a picture that cannot be read, where the record's loss does not count."""
+        """Stands in for an image that cannot be read, where the record's loss does not count."""
         return Shown(torch.zeros(self._seen.width), self._tokens)
 
 

@@ -262,7 +262,7 @@ def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
         source = torch.load(path, map_location="cpu", weights_only=True)
         _fold(tower, source)
     except Exception as error:  # whatever a file of something else makes torch raise, whose advice is unsafe
-        what = f"network.cnn_weights: '{path}' holds no weights of EfficientNet-Lite0 ({type(error).__name__})"
+        what = f"network.cnn_weights: '{path}' has no weights of EfficientNet-Lite0 ({type(error).__name__})"
         raise CheckpointError(f"{what}; see the recipe's README for the file") from error
 
 

@@ -37,11 +37,11 @@ def _is_pattern(value) -> bool:
 
 @data_model
 class Rehearsal:
-    """How a tuned judge keeps what it knew: it is held to the start's answers about the user's own pictures.
+    """How a tuned judge keeps what it knew: it is held to the start's answers about the user's own images.
 
     Attributes:
         share: share of the samples that are rehearsal.
-        pictures: how many pictures are distorted and asked about.
+        images: how many images are distorted and asked about.
     """
 
     share: field_of(float, above(0, 0.95)) = 0.5
@@ -72,13 +72,13 @@ class Recipe:
         name: name of the checkpoint.
         version, license, trained_on: what the checkpoint's card says.
         output: folder of the finished checkpoint; the run's state and logs are kept beside it in ``<output>.run``.
-        data: root folder of pictures and records.
+        data: root folder of images and records.
         parts: file below ``data``/records or below ``data``, or a pattern such as "*.json", -> its weight.
         sampling: what a weight means: "shares" draws samples at random, in proportion to the weights; "repeat" repeats
             a file that many times in a list that is shuffled and gone through once per epoch (facts 6.6).
         steps, epochs: how long; ``epochs`` needs "repeat".
         batch: samples in one optimiser step, over all processes together.
-        micro_tokens: most tokens (pictures included, padded) that one forward pass takes; a batch is sorted by length
+        micro_tokens: most tokens (images included, padded) that one forward pass takes; a batch is sorted by length
             and cut into as many passes as that needs. None takes a process's whole share of the batch at once.
         average: what the loss is averaged over: every "token" of the step's answers counts the same, or every
             "record", however long its answer.
@@ -88,7 +88,7 @@ class Recipe:
             parts that they add to it begin untrained.
         trainable: which parts learn: any of vision, connector, language, lora.
         frozen_precision: number format in which frozen weights are kept; what learns is always float32.
-        warmup_epochs: passes over all pictures in which the connector alone learns to name distortions (0 = none).
+        warmup_epochs: passes over all images in which the connector alone learns to name distortions (0 = none).
         comparison_epochs: passes in which the connector's comparison alone learns severities and metrics (0 = none).
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
@@ -98,14 +98,14 @@ class Recipe:
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them.
         sharding: "full" spreads all weights over the processes (FSDP); "none" keeps them whole on each (DDP).
         crop: range of the shares of height and width that a random centred crop keeps (facts 7.3), None for no crop.
-            The shares are drawn once for a record: its reference and its pictures stay aligned.
+            The shares are drawn once for a record: its reference and its images stay aligned.
         hide_separators: mask ``</s>`` in questions and answers, as the published weights were trained (facts 1.6).
         max_tokens: longest question and answer together, in tokens; more is cut off.
-        unreadable_share: largest share of the pictures that may be unreadable; their records are skipped and named.
+        unreadable_share: largest share of the images that may be unreadable; their records are skipped and named.
         cache_features: keep what a frozen tower saw in a file (needs the pooling connector).
         rehearsal: settings of ``Rehearsal``, None for none.
         save_every, log_every: steps between resumable states, and between lines of the log.
-        workers: threads that read pictures ahead, in each process.
+        workers: threads that read images ahead, in each process.
         seed: seed of everything random.
     """
 
@@ -165,7 +165,7 @@ class Recipe:
     max_tokens: field_of(int | None, optional(whole(8, 10**6))) = None
     unreadable_share: field_of(float, number(0, 1)) = 0.01
     cache_features: field_of(bool, SWITCH) = False
-    rehearsal: field_of(Rehearsal | None, optional(instance_of(Rehearsal, "share and pictures"))) = None
+    rehearsal: field_of(Rehearsal | None, optional(instance_of(Rehearsal, "share and images"))) = None
     save_every: field_of(int, whole(1, 10**9)) = 1000
     log_every: field_of(int, whole(1, 10**9)) = 50
     workers: field_of(int, whole(1, 256)) = 2
@@ -199,7 +199,7 @@ class Recipe:
             ),
             (
                 self.cache_features and (self.crop or "vision" in self.trainable),
-                "cache_features keeps what the tower saw once: neither crop nor trainable: vision goes with it",
+                "cache_features stores the features of the tower: neither crop nor trainable: vision goes with it",
             ),
             (self.changes and not isinstance(self.start, str), "changes needs start: a checkpoint folder"),
             (

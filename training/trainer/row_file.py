@@ -1,4 +1,4 @@
-"""Rows of numbers by name in one growing file, so that work on thousands of pictures goes on where it stopped."""
+"""Rows of numbers by name in one growing file, so that work on thousands of images goes on where it stopped."""
 
 import json
 import os
@@ -41,7 +41,7 @@ class RowFile:
         """Name -> row of the rows that are whole on disk; JSON keeps a name on one line, whatever is in it."""
         lines = self._names.read_bytes().split(b"\n")[:-1] if self._names.exists() else []
         complete = self._values.stat().st_size // (4 * self.width) if self._values.exists() else 0
-        remedy = "delete it, so that what it lists is computed again"
+        remedy = "delete it to compute its contents again"
         return {
             parse_json(line, f"{self._names}, line {row + 1}", str, remedy=remedy): row
             for row, line in enumerate(lines[:complete])

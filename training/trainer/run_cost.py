@@ -30,7 +30,7 @@ class Plan:
     Attributes:
         learned, frozen: parameters.
         records: in an epoch, repeats counted; None if the recipe says steps and there are no records to count.
-        tokens: of one record with a reference and two pictures of the largest square size.
+        tokens: of one record with a reference and two images of the largest square size.
         steps: optimiser steps.
         passes: forward passes of one process in each step, if every record were that long.
         weights, learning, activations: bytes of frozen weights, of what learns with its optimiser, and of one pass.
@@ -102,7 +102,7 @@ def lines(found: Plan, tflops: float) -> list[str]:
     total = found.weights + found.learning + found.activations
     out = [
         f"parameters        {found.learned:,} learn, {found.frozen:,} are frozen",
-        f"longest record    about {found.tokens} tokens (reference and two pictures of the largest square size)",
+        f"longest record    about {found.tokens} tokens (reference and two images of the largest square size)",
         f"records           {found.records:,} in an epoch" if found.records else "records           not known",
         f"steps             {found.steps:,}" if found.steps else "steps             not known without records",
         f"passes            up to {found.passes} a step on each of {found.processes} device(s)",

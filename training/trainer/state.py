@@ -84,16 +84,16 @@ def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None
     if changed := [key for key in before if key in now and before[key] != now[key]]:
         raise ValueError(
             f"the recipe has changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
-            f" {', '.join(changed)}; put this back, or begin anew with --restart"
+            f" {', '.join(changed)}; put this back, or start again with --restart"
         )
     if progress["records"] == source:
         return True
     if progress["step"] < progress["steps"]:
         raise ValueError(
             f"the records have changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
-            " put them back, or begin anew with --restart"
+            " put them back, or start again with --restart"
         )
-    report("the records have changed since this run ended: it begins anew")
+    report("the records have changed since this run ended: it starts again")
     return False
 
 
@@ -121,7 +121,7 @@ def load_state(folder: Path, accelerator, model, optimiser) -> dict:
     saved = {name for name in weights if name in dict(accelerator.unwrap_model(model).named_parameters())}
     if learned != saved:
         odd = sorted(learned ^ saved)[0]
-        raise ValueError(f"{folder} is the state of a run that trained other parts (see {odd}); --restart begins anew")
+        raise ValueError(f"{folder} is the state of a run that trained other parts (see {odd}); --restart starts again")
     stored = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
     set_state_dict(
         model,
@@ -137,7 +137,7 @@ def load_state(folder: Path, accelerator, model, optimiser) -> dict:
 
 def _progress(folder: Path) -> dict:
     """The progress of a saved state."""
-    remedy = "begin anew with --restart"
+    remedy = "start again with --restart"
     progress = read_json(folder / PROGRESS, remedy=remedy)
     fits = {"step": whole(0, 10**12), "steps": whole(1, 10**12), "records": string()}
     missing = [name for name in fits if name not in progress]

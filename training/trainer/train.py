@@ -54,7 +54,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     Raises:
         RecipeError, ValueError, FileNotFoundError: bad recipe, missing or bad records.
         CheckpointError: the weights to start from are missing, damaged or do not fit.
-        ImageError: too many pictures cannot be read.
+        ImageError: too many images cannot be read.
         FloatingPointError: the loss or its gradient is not finite, under fp16 many times; the state before is saved.
         OSError: a state or the checkpoint could not be written; the one before is left as it was.
         Stopped: Ctrl-C or a termination signal; the state was saved.
@@ -109,7 +109,7 @@ def _rehearse(accelerator, recipe: Recipe, model, parts: list[list[dict]], weigh
 
 
 def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dict]], weights: list[float]) -> Batches:
-    """What the run learns from, in order; pictures that the feature store could not read are counted at once."""
+    """What the run learns from, in order; images that the feature store could not read are counted at once."""
     data, run = Path(recipe.data), recipe.run
     shown = [picture_paths(record, record["task_type"]) for part in parts for record in part]
     paths = sorted({path for pictures in shown for path in pictures.values()})
@@ -221,7 +221,7 @@ class Loop:
         self._save(state, step, window)
         return (
             f"the state before this step is saved in {state}: the same command tries again from there. If that fails, "
-            "begin anew with a smaller learning_rate (--restart)"
+            "start again with a smaller learning_rate (--restart)"
         )
 
     def step(self, step: int, batches: list[dict], stop: bool) -> Done:
@@ -314,7 +314,7 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     """Spread all weights of a model over the processes (FSDP).
 
     A layer of the language model is whole on a device only while it works, all else during a whole pass: the tower runs
-    as often as a batch has sizes of pictures, so processes could not gather its layers in step.
+    as often as a batch has sizes of images, so processes could not gather its layers in step.
     """
     if accelerator.num_processes < 2:
         raise RecipeError("sharding is full, but there is one process: launch several, or set sharding: none")

@@ -1,9 +1,9 @@
 """Before the language model learns to speak, the connector learns on its own to see: which distortions, how severe.
 
-Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and
+Linear heads on the connector's tokens name the distortion categories and their severities, for an image alone and
 beside its reference; the heads are thrown away afterwards. It costs minutes where the language model
 costs an hour. The connector's comparison with a reference has a warm-up of its own, in which it also learns what the
-metrics say that decide which of two pictures is better.
+metrics say that compare two images: which one is better.
 """
 
 import copy
@@ -36,7 +36,7 @@ def severities(record: dict) -> list[float]:
 
 
 def standardise(connector: nn.Module, rows: torch.Tensor) -> None:
-    """Fit the pooling connector's ``mean`` and ``deviation`` buffers to features [N, V] of training pictures."""
+    """Fit the pooling connector's ``mean`` and ``deviation`` buffers to features [N, V] of training images."""
     connector.mean.copy_(rows.mean(0))
     connector.deviation.copy_(rows.std(0).clamp(min=1e-2))
 

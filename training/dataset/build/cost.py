@@ -32,13 +32,13 @@ def measure(plan: Plan, sources: Sources, trial: int = TRIAL, seconds: float = T
     """Make some samples of every set in a temporary folder and take the mean processor time, on one core.
 
     Processor time, so that other work on the machine does not make the build look longer than it would be alone.
-    References are measured apart, as each source picture is read and scaled once, however many samples show it.
+    References are measured apart, as each source image is read and scaled once, however many samples show it.
 
     Args:
         trial, seconds: at least so many samples of each set, and more until so much processor time is spent.
 
     Raises:
-        SceneError: none of the source pictures can be used.
+        SceneError: none of the source images can be used.
     """
     one_thread()
     rows, references, reference_bytes, reference_seconds = [], 0, 0, 0.0
@@ -78,7 +78,7 @@ def table(plan: Plan, rows: list[Row], workers: int) -> str:
     size = sum(row.count * row.size for row in rows)
     for row in rows:
         lines.append(_line(row.name, row.count, row.seconds, row.count * row.seconds / workers, row.count * row.size))
-    for one in plan.ratings:  # pictures are there already
+    for one in plan.ratings:  # images are there already
         lines.append(_line(f"rating ({one.reader})", one.pairs, None, 0.0, one.pairs * BYTES_PER_RECORD))
         size += one.pairs * BYTES_PER_RECORD
     samples = sum(wanted.samples for wanted in plan.sets.values()) + sum(one.pairs for one in plan.ratings)

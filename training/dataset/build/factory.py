@@ -1,4 +1,4 @@
-"""Carries out a plan: the samples of every set in one resumable build; splits of the source pictures."""
+"""Carries out a plan: the samples of every set in one resumable build; splits of the source images."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _SETTINGS = "dataset.json"
 
 @dataclass(frozen=True)
 class Sources:
-    """Pristine pictures of one split: ``names`` relative to ``folder``, sorted."""
+    """Pristine images of one split: ``names`` relative to ``folder``, sorted."""
 
     folder: str
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class BuiltPlan:
-    """samples: in the data root; made: by this call; skipped: source picture -> reason (of all calls so far)."""
+    """samples: in the data root; made: by this call; skipped: source image -> reason (of all calls so far)."""
 
     samples: int
     made: int
@@ -38,17 +38,17 @@ class BuiltPlan:
 
 
 def find_split(pictures: str | Path, split: str, splits: str | Path | None = None) -> Sources:
-    """The source pictures of a split.
+    """The source images of a split.
 
     Args:
-        pictures: folder of pristine pictures, searched recursively.
+        images: folder of pristine images, searched recursively.
         split: name of the split.
-        splits: JSON with lists of picture names under the names of the splits (facts 6.1); without it, the split is
+        splits: JSON with lists of image names under the names of the splits (facts 6.1); without it, the split is
             the subfolder of that name, or, where there is none, the whole folder.
 
     Raises:
-        PlanError: the file of splits cannot be used, or names pictures that are not there.
-        SceneError: there are no pictures.
+        PlanError: the file of splits cannot be used, or names images that are not there.
+        SceneError: there are no images.
     """
     folder = Path(pictures)
     if splits is None:
@@ -57,30 +57,30 @@ def find_split(pictures: str | Path, split: str, splits: str | Path | None = Non
     listed = read_json(splits, where=f"the file of --splits, {named(splits)},", limit=RECORD_BYTES, error=PlanError)
     names = listed.get(split)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise PlanError(f"{named(splits)} holds no list of pictures for the split '{split}'")
+        raise PlanError(f"{named(splits)} holds no list of images for the split '{split}'")
     names = tuple(sorted(names))
     missing = set(names) - set(find_sources(folder))
     if missing or not names:
         what = (
-            f"names {len(missing)} pictures that are not in {folder}, such as {min(missing)}" if missing else "is empty"
+            f"names {len(missing)} images that are not in {folder}, such as {min(missing)}" if missing else "is empty"
         )
         raise PlanError(f"{splits}: the split '{split}' {what}")
     return Sources(str(folder), names)
 
 
 def write_splits(pictures: str | Path, out: str | Path, test: float, seed: int) -> dict[str, int]:
-    """Divide the pictures of a folder at random into "train" and "test" and write their names as JSON.
+    """Divide the images of a folder at random into "train" and "test" and write their names as JSON.
 
     Args:
-        test: pictures in the test split: a share below 1, or a number from 1.
+        test: images in the test split: a share below 1, or a number from 1.
 
     Raises:
-        PlanError: no picture would be left for training, or for tests.
+        PlanError: no image would be left for training, or for tests.
     """
     names = find_sources(Path(pictures))
     number = round(test * len(names)) if test < 1 else int(test)
     if not 0 < number < len(names):
-        raise PlanError(f"a test split of {test} leaves one side without pictures: there are {len(names)}")
+        raise PlanError(f"a test split of {test} leaves one side without images: there are {len(names)}")
     order = np.random.default_rng(seed).permutation(len(names))
     found = {
         "train": sorted(names[i] for i in order[number:]),
@@ -102,14 +102,14 @@ def build_samples(
     """Make the samples of all sets of a plan; called again, it goes on after a stop, or makes more where counts rose.
 
     Args:
-        root: data root; receives samples/, references/, one folder of pictures per set, and dataset.json.
+        root: data root; receives samples/, references/, one folder of images per set, and dataset.json.
         workers, engine: see ``shards.run_shards``.
         progress: called with (samples done, samples wanted) at the start and after every shard.
         shard_samples: samples per shard; fixed for a root.
 
     Raises:
-        SceneError: none of the source pictures can be used.
-        BuildError: the root was begun with other settings, or a worker process died.
+        SceneError: none of the source images can be used.
+        BuildError: the root was started with other settings, or a worker process died.
         StorageError: a file cannot be written.
     """
     ledger = Ledger(Path(root) / _SETTINGS)

@@ -1,4 +1,4 @@
-"""What a distortion did to a picture, measured against its reference: metrics and where the error lies."""
+"""What a distortion did to an image, measured against its reference: metrics and where the error lies."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ METRICS = ("ssim", "gmsd", "haarpsi", "mdsi", "psnr", "vsi")
 """Metrics of piq, on RGB except gmsd (which takes luma itself): together about 50 ms for 224 x 299 px on one core."""
 
 BEST = {"ssim": 1.0, "gmsd": 0.0, "haarpsi": 1.0, "mdsi": 0.0, "psnr": 80.0, "vsi": 1.0}
-"""The value of two identical pictures; piq ends psnr at 80 dB."""
+"""The value of two identical images; piq ends psnr at 80 dB."""
 
 MIN_SIDE = 161
 """Short side in pixels that the metrics need."""
@@ -22,17 +22,17 @@ REGIONS = (
 TONES = ("dark areas", "midtones", "bright areas")
 TEXTURES = ("smooth areas", "textured areas", "edges")
 
-REGION_RATIO = 1.6  # a cell of the 3 x 3 grid is named if its mean error is this many times that of the whole picture
+REGION_RATIO = 1.6  # a cell of the 3 x 3 grid is named if its mean error is this many times that of the whole image
 MASK_RATIO = 1.6  # a kind of area is named if its mean error is this many times that of all the rest
 MASK_SHARES = (
     0.06,
     0.85,
-)  # ... and if it covers this share of the picture, so that "the rest" and it both mean something
+)  # ... and if it covers this share of the image, so that "the rest" and it both mean something
 FAINT = 0.75  # mean error in grey levels below which nothing is said about its place
 
 
 def metrics(distorted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """Compares two uint8 [H, W, 3] RGB pictures of one size; values as piq gives them, to 6 decimals.
+    """Compares two uint8 [H, W, 3] RGB images of one size; values as piq gives them, to 6 decimals.
 
     ssim, haarpsi, vsi (0..1) and psnr (dB) rise with quality; gmsd and mdsi fall, 0 is best. Sides of at least 161 px.
 
@@ -40,7 +40,7 @@ def metrics(distorted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
         ValueError: the sizes differ.
     """
     if distorted.shape != reference.shape:
-        raise ValueError(f"metrics need two pictures of one size, got {distorted.shape[:2]} and {reference.shape[:2]}")
+        raise ValueError(f"metrics need two images of one size, got {distorted.shape[:2]} and {reference.shape[:2]}")
     if np.array_equal(distorted, reference):
         return dict(BEST)
     x, y = _tensor(distorted), _tensor(reference)
@@ -49,12 +49,12 @@ def metrics(distorted: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def where(distorted: np.ndarray, reference: np.ndarray) -> dict[str, str | None]:
-    """Says where the error of a distorted picture is strongest.
+    """Says where the error of a distorted image is strongest.
 
     The error is the absolute difference, averaged over R, G and B (luma alone would not see a change of saturation)
     and blurred a little. "region" is a cell of a 3 x 3 grid if its mean error is at least `REGION_RATIO` times that of
-    the picture, else "everywhere"; "tone" and "texture" name a kind of area of the *reference* if its mean error is at
-    least `MASK_RATIO` times that of the rest of the picture, else None. Below `FAINT` nothing is named.
+    the image, else "everywhere"; "tone" and "texture" name a kind of area of the *reference* if its mean error is at
+    least `MASK_RATIO` times that of the rest of the image, else None. Below `FAINT` nothing is named.
 
     Args:
         distorted, reference: uint8 [H, W, 3].
@@ -97,17 +97,17 @@ def _place(error: np.ndarray, reference: np.ndarray) -> dict[str, str | None]:
 
 
 def tone_masks(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Dark, middle and bright pixels of a uint8 [H, W, 3] picture as bool [H, W]: luma below 80, between, from 176."""
+    """Dark, middle and bright pixels of a uint8 [H, W, 3] image as bool [H, W]: luma below 80, between, from 176."""
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     luma = cv2.GaussianBlur(luma, (0, 0), min(luma.shape) / 112)
     return luma < 80, (luma >= 80) & (luma < 176), luma >= 176
 
 
 def texture_masks(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Smooth, textured and edge pixels of a uint8 [H, W, 3] picture as bool [H, W]; they do not overlap.
+    """Smooth, textured and edge pixels of a uint8 [H, W, 3] image as bool [H, W]; they do not overlap.
 
     Smooth: standard deviation of luma below 5 levels within a neighbourhood of about 4 % of the short side. Edges: a
-    gradient among the strongest tenth of the picture and of at least 6 levels per pixel, widened by a pixel.
+    gradient among the strongest tenth of the image and of at least 6 levels per pixel, widened by a pixel.
     """
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
     side = max(3, int(min(luma.shape) * 0.04) | 1)

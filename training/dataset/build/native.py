@@ -274,7 +274,7 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
             where = measures.where_seen(rgb, clean)
         quality = labels.quality(items, metrics, found)
         return Variant(rgb, items, delivery.words, metrics, where, quality, faults=found, region=region, file=file)
-    raise SceneError("nearly no damage changes it visibly; it has too little contrast and colour")
+    raise SceneError("almost no damage is visible in it; it has too little contrast and colour")
 
 
 def _distorted(name, image, severity, rng, options) -> np.ndarray:

@@ -71,7 +71,7 @@ SETS = _sets_of(Wanted, f"what is wanted of sets of these names: {', '.join(KIND
 
 @data_model
 class Plan:
-    """A whole data set. Sample i of a set depends on (seed, set, i) and the source pictures alone.
+    """A whole data set. Sample i of a set depends on (seed, set, i) and the source images alone.
 
     Attributes:
         name: for people.
@@ -81,7 +81,7 @@ class Plan:
         mix: how questions are drawn and which records are left out without a reference.
         sets: set name (``samples.KINDS``) -> what is wanted of it.
         ratings: human rating sets whose pairs become rating records.
-        decided_ratings: sets of distorted pictures that can stand in for ``ratings`` where those are not at hand.
+        decided_ratings: sets of distorted images that can stand in for ``ratings`` where those are not at hand.
     """
 
     name: field_of(str, NAME)
@@ -109,9 +109,9 @@ class Plan:
         )
 
     def with_decided_ratings(self) -> "Plan":
-        """The plan without human rating sets: their pairs are distorted pictures whose order the metrics decide."""
+        """The plan without human rating sets: their pairs are distorted images whose order the metrics decide."""
         if not self.decided_ratings:
-            raise PlanError(f"{self.name} has no decided_ratings to put in the place of its ratings")
+            raise PlanError(f"{self.name} has no decided_ratings to replace its ratings")
         return replace(self, ratings=(), sets={**self.sets, **self.decided_ratings})
 
     def only(self, parts: list[str]) -> "Plan":

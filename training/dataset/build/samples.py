@@ -1,6 +1,6 @@
-"""Makes the samples of DQ-495K: one distorted picture or two, drawn and resized as the published ones (facts 6.2).
+"""Makes the samples of DQ-495K: one distorted image or two, drawn and resized as the published ones (facts 6.2).
 
-The published faults are left out: a pristine picture gets the same resizing as the distorted ones (here it *is* the
+The published faults are left out: a pristine image gets the same resizing as the distorted ones (here it *is* the
 reference file), and nothing is drawn from a generator that the seed does not reach.
 """
 
@@ -29,12 +29,12 @@ from .synthesis import SceneError, distort
 TRIES = 200
 ATTEMPTS = 1000
 Steps = tuple[tuple[str, int], ...]
-"""Distortions of one picture in order of application: (name, severity) each; () is pristine."""
+"""Distortions of one image in order of application: (name, severity) each; () is pristine."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What the samples of a set show: ``task`` of their records, one or two pictures, one or two distortions each."""
+    """What the samples of a set show: ``task`` of their records, one or two images, one or two distortions each."""
 
     task: str
     double: bool
@@ -54,7 +54,7 @@ KINDS: dict[str, Kind] = {
     for task in ("identification", "assessment", "rating", "comparison")
     for double in (False, True)
 }
-"""The sets of distorted pictures, by name."""
+"""The sets of distorted images, by name."""
 
 
 @data_model
@@ -62,7 +62,7 @@ class Drawing:
     """How samples are drawn.
 
     Attributes:
-        pristine: share of pictures without a distortion.
+        pristine: share of images without a distortion.
         short: short side in pixels to which larger sources are scaled down (Pillow bicubic), pristine ones too.
         long: longest side in pixels after that; sources that are longer are skipped.
         min_change: root mean square difference in grey levels that every distortion must make, or it is drawn again.
@@ -84,9 +84,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """Makes sample ``index`` of one set: ``maker(index, skipped)`` writes its pictures and returns its line.
+    """Makes sample ``index`` of one set: ``maker(index, skipped)`` writes its images and returns its line.
 
-    The sample depends on (seed, set, index), the source pictures and the drawing alone. Lines look like scenes with one
+    The sample depends on (seed, set, index), the source images and the drawing alone. Lines look like scenes with one
     or two variants: {"scene": index, "source", "reference", "height", "width", "variants": [...]}.
     """
 
@@ -112,7 +112,7 @@ class SampleMaker:
             except (DepictQAError, SceneError) as error:
                 skipped.setdefault(source, str(error))
         reason = next(iter(skipped.values()))
-        raise SceneError(f"none of the pictures in {self.pictures} can be used; one was skipped because: {reason}")
+        raise SceneError(f"none of the images in {self.pictures} can be used; one was skipped because: {reason}")
 
     def _reference(self, source: str) -> tuple[str, np.ndarray]:
         """File name and pixels of the reference of a source, which is written the first time."""
@@ -150,7 +150,7 @@ def sample_store(root: str | Path, set_name: str, size: int = 100) -> Store:
 
 
 def scaled(rgb: np.ndarray, drawing: Drawing) -> np.ndarray:
-    """A source picture, uint8 [H, W, 3], at the size of the data set: never larger than it was.
+    """A source image, uint8 [H, W, 3], at the size of the data set: never larger than it was.
 
     Raises:
         SceneError: it is too small for the metrics, or too long for its height.
@@ -169,11 +169,11 @@ def scaled(rgb: np.ndarray, drawing: Drawing) -> np.ndarray:
 
 
 def draw_steps(kind: Kind, pristine: float, rng: np.random.Generator) -> tuple[Steps, ...]:
-    """The distortions of the one or two pictures of a sample (facts 6.2).
+    """The distortions of the one or two images of a sample (facts 6.2).
 
-    One picture: pristine, or one distortion (severity 1..5), or two (1..3 each). Pairs of singles: both as above, B
+    One image: pristine, or one distortion (severity 1..5), or two (1..3 each). Pairs of singles: both as above, B
     drawn again while its classes and severities are A's. Pairs of doubles: each pristine, or half one and half two
-    distortions; drawn again until at least one has two and the pictures differ.
+    distortions; drawn again until at least one has two and the images differ.
     """
     if not kind.pair:
         return (_draw_one(kind.double, pristine, rng),)
@@ -202,7 +202,7 @@ def _classes(steps: Steps) -> tuple:
 def _draw(
     kind: Kind, reference: np.ndarray, drawing: Drawing, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, dict]]:
-    """[(picture, variant without its file name)], drawn until every distortion can be seen and a pair is decided."""
+    """[(image, variant without its file name)], drawn until every distortion can be seen and a pair is decided."""
     for _ in range(TRIES):
         steps = draw_steps(kind, drawing.pristine, rng)
         pictures = [distort(reference, one, rng, drawing.min_change) for one in steps]
@@ -212,7 +212,7 @@ def _draw(
         if kind.pair and drawing.decided and labels.better(*variants) is None:
             continue
         return list(zip(pictures, variants))
-    raise SceneError("nearly no distortion changes it visibly; it has too little contrast and colour")
+    raise SceneError("almost no distortion is visible in it; it has too little contrast and colour")
 
 
 def _variant(picture: np.ndarray, reference: np.ndarray, steps: Steps, measured: bool) -> dict:

@@ -25,7 +25,7 @@ _SETTINGS = "build.json"
 
 @dataclass(frozen=True)
 class BuildReport:
-    """scenes: in the folder; made: by this call; skipped: unusable source picture -> reason (of all calls so far)."""
+    """scenes: in the folder; made: by this call; skipped: unusable source image -> reason (of all calls so far)."""
 
     scenes: int
     made: int
@@ -61,11 +61,11 @@ def build_scenes(
 ) -> BuildReport:
     """Makes scenes 0..count-1 of one split; called again, it goes on after a stop, or with a higher count makes more.
 
-    Scene i depends on (seed, i), the pictures and the options alone, not on workers or stops. Scenes are written in
-    shards: a shard file appears when all its pictures are there; a shard without its file is made again.
+    Scene i depends on (seed, i), the images and the options alone, not on workers or stops. Scenes are written in
+    shards: a shard file appears when all its images are there; a shard without its file is made again.
 
     Args:
-        pictures_dir: pristine pictures, or a folder with a subfolder of the split's name that holds them (searched
+        pictures_dir: pristine images, or a folder with a subfolder of the split's name that holds them (searched
             recursively).
         out_dir: data root that receives images/, scenes-00000.jsonl, ... and build.json; one root per split.
         count: scenes that the root shall have; those beyond it are left alone.
@@ -76,8 +76,8 @@ def build_scenes(
         shard_scenes: scenes per shard; fixed for a root.
 
     Raises:
-        SceneError: no pictures, or none that can be used.
-        BuildError: `out_dir` was begun with other arguments, a file could not be written, or a worker process died.
+        SceneError: no images, or none that can be used.
+        BuildError: `out_dir` was started with other arguments, a file could not be written, or a worker process died.
     """
     folder = Path(pictures_dir)
     folder = folder / split if (folder / split).is_dir() else folder
@@ -102,7 +102,7 @@ def build_scenes(
 
 
 def read_scenes(root: str | Path) -> Iterator[dict]:
-    """The scenes of a data root in order, as dictionaries; their picture paths are relative to the root.
+    """The scenes of a data root in order, as dictionaries; their image paths are relative to the root.
 
     Raises:
         SceneError: there are no scenes, or a line is damaged.
@@ -116,10 +116,10 @@ def read_scenes(root: str | Path) -> Iterator[dict]:
 
 
 def find_sources(folder: Path) -> tuple[str, ...]:
-    """Names of the picture files below a folder, sorted, relative to it; raises SceneError if there are none."""
+    """Names of the image files below a folder, sorted, relative to it; raises SceneError if there are none."""
     files = tuple(sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES))
     if not files:
-        raise SceneError(f"no pictures ({', '.join(SUFFIXES)}) in {folder}")
+        raise SceneError(f"no images ({', '.join(SUFFIXES)}) in {folder}")
     return files
 
 
@@ -144,8 +144,8 @@ def _make(plan: _Plan, index: int, skipped: dict[str, str]) -> tuple[Scene, str]
             return (photograph_scene if native else make_scene)(picture, rng, plan.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
-    reason = next(iter(skipped.values()), "nearly no damage changes the drawings")
-    raise SceneError(f"none of the pictures in {plan.pictures} can be used; the first was skipped because: {reason}")
+    reason = next(iter(skipped.values()), "almost no damage is visible in the drawings")
+    raise SceneError(f"none of the images in {plan.pictures} can be used; the first was skipped because: {reason}")
 
 
 def _save(scene: Scene, source: str, index: int, plan: _Plan, out: Path) -> dict:

@@ -79,7 +79,7 @@ class Ledger:
         """Begin a build, or go on with one; what a killed run had begun to write is removed.
 
         Raises:
-            BuildError: the build was begun with other settings, or the file is damaged.
+            BuildError: the build was started with other settings, or the file is damaged.
         StorageError: it cannot be written.
         """
         self._settings = json.loads(json.dumps(settings))  # tuples become lists, as they are read back
@@ -92,7 +92,7 @@ class Ledger:
         changed = [name for name, value in self._settings.items() if before.get(name) != value]
         if changed:
             raise BuildError(
-                f"{self.file.parent} was begun with other {' and '.join(changed)}; choose an empty folder or the same "
+                f"{self.file.parent} was started with other {' and '.join(changed)}; choose an empty folder or the same "
                 "arguments"
             )
         self.skipped = before.get("skipped", {})
@@ -118,7 +118,7 @@ def names_digest(names: tuple[str, ...]) -> str:
 
 
 def contents_digest(folder: str | Path, names: tuple[str, ...]) -> str:
-    """What the settings of a build keep of what its sources hold: another picture under an old name is another one."""
+    """What the settings of a build keep of what its sources hold: another image under an old name is another one."""
 
     def hashed(name: str) -> str:
         try:
@@ -211,7 +211,7 @@ def _run_in_processes(shards: list[Shard], workers: int) -> Iterator[tuple[Shard
     except BrokenProcessPool as error:
         raise BuildError(
             "a worker process died (killed, or out of memory): run the same command again, with fewer workers if "
-            "memory was short; it goes on where it stopped"
+            "memory was short; it resumes where it stopped"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Makes one scene in memory: a crop of a pristine picture as the reference, and its distorted variants."""
+"""Makes one scene in memory: a crop of a pristine image as the reference, and its distorted variants."""
 
 import io
 import math
@@ -27,7 +27,7 @@ _TRIES = 100
 
 
 class SceneError(ValueError):
-    """A picture of which no scene can be made; the message says why."""
+    """An image of which no scene can be made; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class SceneOptions:
     """Everything that shapes a scene; shares are 0..1, lengths pixels. A recipe sets them by name.
 
     Attributes:
-        variants: distorted pictures per scene.
+        variants: distorted images per scene.
         pristine, single, double, ladder: shares of the kinds of variant; sum 1. A ladder mate repeats an implementation
             of the scene at another severity. A scene has at most one pristine copy, so `pristine * variants` is at
             most 1.
-        resaved: share of all variants that are saved again afterwards, as a user's picture has been: `resaved_jpeg` of
+        resaved: share of all variants that are saved again afterwards, as a user's image has been: `resaved_jpeg` of
             them as JPEG of `jpeg_quality`, the others resized by `resize_factor` (bicubic or lanczos).
         crop_area: share of the source's area.
         crop_aspect: width / height; `wide` of the crops go up to `max_aspect` either way.
@@ -110,7 +110,7 @@ class SceneOptions:
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """One distorted picture: `rgb` uint8 [H', W', 3] as saved; the other fields as in scenes.jsonl.
+    """One distorted image: `rgb` uint8 [H', W', 3] as saved; the other fields as in scenes.jsonl.
 
     Variants at native resolution also have ``faults`` (an empty tuple for none), the region of a local damage, and the
     file that was saved in a lossy format.
@@ -141,14 +141,14 @@ class Scene:
 
 
 def make_scene(picture: np.ndarray, rng: np.random.Generator, options: SceneOptions | None = None) -> Scene:
-    """Makes the scene that `rng` draws; the same state, picture and options give the same scene.
+    """Makes the scene that `rng` draws; the same state, image and options give the same scene.
 
     Args:
-        picture: pristine uint8 [H, W, 3], both sides at least `options.short`.
+        image: pristine uint8 [H, W, 3], both sides at least `options.short`.
         rng: source of all randomness.
 
     Raises:
-        SceneError: the picture is too small, or nearly no distortion changes it (for example a plain colour).
+        SceneError: the image is too small, or nearly no distortion changes it (for example a plain colour).
     """
     options = options or SceneOptions()
     reference = _reference(picture, rng, options)
@@ -196,7 +196,7 @@ def _crop_size(height: int, width: int, rng: np.random.Generator, options: Scene
 
 
 def _draw_variants(reference: np.ndarray, rng: np.random.Generator, options: SceneOptions) -> list:
-    """[(picture, ((name, severity), ...))], all different; ladder mates come last, so that there is a ladder."""
+    """[(image, ((name, severity), ...))], all different; ladder mates come last, so that there is a ladder."""
     rest = np.array([options.single, options.double, options.ladder])
     has_pristine = rng.random() < options.pristine * options.variants
     number = options.variants - has_pristine
@@ -212,7 +212,7 @@ def _draw_variants(reference: np.ndarray, rng: np.random.Generator, options: Sce
                 found.append((done, steps))
                 break
         else:
-            raise SceneError("nearly no distortion changes it visibly; it has too little contrast and colour")
+            raise SceneError("almost no distortion is visible in it; it has too little contrast and colour")
     return found
 
 
@@ -226,7 +226,7 @@ def _draw_steps(kind: int, used: list, rng: np.random.Generator) -> tuple[tuple[
 
 
 def distort(reference: np.ndarray, steps, rng: np.random.Generator, min_change: float) -> np.ndarray | None:
-    """The distorted picture, or None if one of the steps changes next to nothing: its label could not be seen."""
+    """The distorted image, or None if one of the steps changes next to nothing: its label could not be seen."""
     picture = reference
     for name, step in steps:
         changed = catalogue.apply(name, picture, step, rng)
@@ -239,7 +239,7 @@ def distort(reference: np.ndarray, steps, rng: np.random.Generator, min_change: 
 def _resave(
     picture: np.ndarray, rng: np.random.Generator, options: SceneOptions
 ) -> tuple[np.ndarray, np.ndarray, str | None]:
-    """(picture as saved, picture at the size of the reference for the metrics, what was done)."""
+    """(image as saved, image at the size of the reference for the metrics, what was done)."""
     if rng.random() >= options.resaved:
         return picture, picture, None
     if rng.random() < options.resaved_jpeg:

@@ -31,7 +31,7 @@ LEFT_OUT, WRONG_DEGREE, QUALITY = "leaves a distortion out", "wrong degree", "wr
 NO_WINNER, WRONG_WINNER = "names no winner", "names the wrong winner"
 """Why answers are dropped."""
 
-# what is said of one picture must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
+# what is said of one image must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
 _CLAUSES = re.compile(
     r"[.;:!?]|,?\s\b(?:but|yet|however|while|whereas|although|though)\b"
     r"|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
@@ -87,7 +87,7 @@ def problem(text: str, finish: str, want: Expected) -> str | None:
 
 
 def stated_winner(text: str) -> str | None:
-    """ "A" or "B": the picture that the last judging sentence calls better; None if there is none or it says both."""
+    """ "A" or "B": the image that the last judging sentence calls better; None if there is none or it says both."""
     for sentence in reversed(re.split(r"[.;!?]", text)):
         named = set()
         for verdict in _VERDICT.finditer(sentence):
@@ -106,7 +106,7 @@ def one_line(text: str) -> str:
 
 
 def _told(clause: str, want: Expected) -> dict[str, set[str]]:
-    """label -> grades that are true of the pictures which a clause speaks of (of all, unless it names just one)."""
+    """label -> grades that are true of the images which a clause speaks of (of all, unless it names just one)."""
     named = {letter.upper() for letter in re.findall(r"\bImage ([AB])\b", clause, re.IGNORECASE)}
     pictures = want.pictures
     if want.pair and len(named) == 1:
@@ -119,7 +119,7 @@ def _told(clause: str, want: Expected) -> dict[str, set[str]]:
 
 
 def _names_foreign(clause: str, told: dict[str, set[str]]) -> bool:
-    """Whether a clause names a distortion that its pictures do not have, by its label or in other words."""
+    """Whether a clause names a distortion that its images do not have, by its label or in other words."""
     if any(label not in told and _affirmed(STRICT[label], clause) for label in DISTORTIONS):
         return True
     return any(not labels & told.keys() and _affirmed(pattern, clause) for pattern, labels in FOREIGN)
@@ -153,7 +153,7 @@ def _said_of(degree: re.Match, distortion: re.Pattern, clause: str) -> bool:
 
 
 def _wrong_quality(clause: str, graded: dict[str, str]) -> bool:
-    """Whether a clause calls a pristine picture bad, or a seriously damaged one flawless."""
+    """Whether a clause calls a pristine image bad, or a seriously damaged one flawless."""
     if not graded:
         return _affirmed(BAD, clause)
     return any(GRADES.index(grade) >= 3 for grade in graded.values()) and _affirmed(GOOD, clause)

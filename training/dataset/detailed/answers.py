@@ -62,7 +62,7 @@ def detailed_sets(plan: Plan) -> list[str]:
 
 
 def kept_answers(root: str | Path, set_name: str) -> dict[int, str] | None:
-    """Good answers of a set by sample index; None if nobody was asked. Those about other pictures are left out."""
+    """Good answers of a set by sample index; None if nobody was asked. Those about other images are left out."""
     file = answers_file(root, set_name)
     if not file.exists():
         return None
@@ -109,7 +109,7 @@ def request(one: Pending, model: str | None, root: str | Path) -> dict:
 def estimate(set_name: str, todo: list[Pending]) -> Cost:
     """Tokens that the pending requests of a set will need.
 
-    Four characters of text count as a token, a picture as 85 tokens and 170 more for every tile of 512 px (a common
+    Four characters of text count as a token, an image as 85 tokens and 170 more for every tile of 512 px (a common
     rule; endpoints differ), and answers as long as their word limit.
     """
     pixels = [(one.sample["height"], one.sample["width"], 1 + len(one.want.pictures)) for one in todo]
@@ -132,7 +132,7 @@ def collect(
     no answer, or whose images cannot be read, is not written, so that the next run asks again.
 
     Args:
-        concurrency: requests at a time.
+        concurrency: parallel requests.
         progress: called with "kept", the reason for dropping, "no answer" or "unreadable image" after every request.
 
     Returns:

@@ -16,7 +16,7 @@ from ..records.descriptions import DOUBLE_GRADES, GRADES
 WORDS = {
     ("assessment", False): 100, ("assessment", True): 120, ("comparison", False): 150, ("comparison", True): 170,
 }  # fmt: skip
-"""Most words of an answer by (task, sets of doubles); a pristine picture is described in at most ``PRISTINE_WORDS``."""
+"""Most words of an answer by (task, sets of doubles); a pristine image is described in at most ``PRISTINE_WORDS``."""
 
 PRISTINE_WORDS = 100
 MIN_WORDS = 24
@@ -33,10 +33,10 @@ class Expected:
     """What a true answer may and must say.
 
     Attributes:
-        pictures: one entry per picture (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
+        images: one entry per image (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
         words: most words.
         reference: whether the reference may be mentioned.
-        winner: "A" or "B" where the better picture is known, None where it is not; of no meaning for one picture.
+        winner: "A" or "B" where the better image is known, None where it is not; of no meaning for one image.
     """
 
     pictures: tuple[dict[str, str], ...]
@@ -68,13 +68,13 @@ def max_tokens(kind: Kind) -> int:
 
 
 def digest(sample: dict) -> str:
-    """Changes when the truth about a sample changes, so that an answer is never used for other pictures."""
+    """Changes when the truth about a sample changes, so that an answer is never used for other images."""
     facts = [sample["reference"], [[one["image"], one["distortions"]] for one in sample["variants"]]]
     return hashlib.sha1(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def request_text(want: Expected) -> str:
-    """The question of one sample, without its pictures."""
+    """The question of one sample, without its images."""
     names = ("Image A", "Image B") if want.pair else ("The image",)
     lines = [f"{name} {_facts(graded)}" for name, graded in zip(names, want.pictures)]
     if want.winner:
@@ -110,7 +110,7 @@ def request_text(want: Expected) -> str:
 
 
 def messages(sample: dict, want: Expected, root: str | Path) -> list[dict]:
-    """The whole request: role, question, and the pictures in the order reference, A, B.
+    """The whole request: role, question, and the images in the order reference, A, B.
 
     Raises:
         ImageError: an image cannot be read, or is outside the data root.

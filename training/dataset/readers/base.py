@@ -1,4 +1,4 @@
-"""What every reader of a human rating set gives: pictures with opinions, or preferences; and how it finds its files."""
+"""What every reader of a human rating set gives: images with opinions, or preferences; and how it finds its files."""
 
 import csv
 import io
@@ -21,12 +21,12 @@ class ReaderError(DepictQAError, ValueError):
 
 @dataclass(frozen=True)
 class Rated:
-    """One rated picture.
+    """One rated image.
 
     Attributes:
         image, reference: paths relative to the set's folder; the reference is None where the set has none.
         mos: mean opinion, higher is better in every set (a DMOS is turned round by its reader).
-        split: the split that the set itself puts the picture in, or None.
+        split: the split that the set itself puts the image in, or None.
     """
 
     image: str
@@ -37,7 +37,7 @@ class Rated:
 
 @dataclass(frozen=True)
 class Preferred:
-    """One rated pair: ``share`` of the people (0..1) prefers picture A; paths and split as in ``Rated``."""
+    """One rated pair: ``share`` of the people (0..1) prefers image A; paths and split as in ``Rated``."""
 
     a: str
     b: str
@@ -54,7 +54,7 @@ class Reader:
         name: how it is called on the command line.
         title: its name for people.
         layout: the files that it is read from, for messages and documents.
-        read: (folder, missing) -> its rated pictures or pairs; raises ReaderError. Pictures that are not there are left
+        read: (folder, missing) -> its rated images or pairs; raises ReaderError. Images that are not there are left
             out, and their names added to the list ``missing``.
         margin: difference that a pair must have to become a record: a share of the range of opinions in the set, or,
             for preferences, of the difference of the two sides' shares.
@@ -68,7 +68,7 @@ class Reader:
 
 
 class Pictures:
-    """Finds picture files in a folder by their name, whatever its case and whichever of the subfolders holds it.
+    """Finds image files in a folder by their name, whatever its case and whichever of the subfolders holds it.
 
     Args:
         folder: the set's folder.
@@ -142,4 +142,4 @@ def number(value, file: Path, what: str) -> float:
     with suppress(TypeError, ValueError):
         if math.isfinite(score := float(value)):
             return score
-    raise ReaderError(f"{file}: the score of {what} is no number: {describe(value)}")
+    raise ReaderError(f"{file}: the score of {what} is not a number: {describe(value)}")

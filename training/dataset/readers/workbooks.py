@@ -12,7 +12,7 @@ _MDID_PER_REFERENCE = 27
 
 
 def _csiq(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    # DMOS from 0 (as the reference) to 1 (worst); pictures are called <image>.<type>.<level>.png
+    # DMOS from 0 (as the reference) to 1 (worst); images are called <image>.<type>.<level>.png
     file = find_file(folder, "csiq.DMOS.xlsx")
     distorted, references = Pictures(folder, missing, "dst_imgs"), Pictures(folder, missing, "src_imgs")
     for row in _sheet(file, "all_by_image", "image", "dst_type", "dst_lev", "dmos"):
@@ -48,7 +48,7 @@ def _livemd(folder: Path, missing: list[str]) -> Iterator[Rated]:
         opinions = _matlab(scores, "DMOSscores")["DMOSscores"].ravel()
         names, references = _texts(lists["distimgs"]), _texts(lists["refimgs"])
         if len(names) != len(opinions):
-            raise ReaderError(f"{file} lists {len(names)} pictures, {scores.name} has {len(opinions)} scores")
+            raise ReaderError(f"{file} lists {len(names)} images, {scores.name} has {len(opinions)} scores")
         for name, index, opinion in zip(names, lists["ref4dist"].ravel(), opinions):
             image, reference = pictures.get(name), pictures.get(references[int(index) - 1])
             if image and reference and image != reference:
@@ -57,7 +57,7 @@ def _livemd(folder: Path, missing: list[str]) -> Iterator[Rated]:
 
 
 def _mdid2013(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    # img001.png to img324.png are the pictures, 27 of each of org001.png to org012.png; a lower DMOS is better
+    # img001.png to img324.png are the images, 27 of each of org001.png to org012.png; a lower DMOS is better
     file = find_file(folder, "MDID_dmos.mat", "dmos.mat", "MDID2013/MDID_dmos.mat")
     pictures = Pictures(folder, missing, "MDID2013", ".")
     for index, dmos in enumerate(_matlab(file, "MDID_dmos")["MDID_dmos"].ravel()):

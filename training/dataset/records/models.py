@@ -14,7 +14,7 @@ from depictqa_core.storage.documents import describe, read_json
 from depictqa_core.storage.files import below
 
 DESCRIPTION = "description"
-"""Task type of records about what a picture shows; they are for training only and name their picture ``image``."""
+"""Task type of records about what an image shows; they are for training only and name their image ``image``."""
 RECORD_BYTES = 2**33
 """Largest file of records: 1.4 million of them take 1 GiB."""
 

@@ -1,4 +1,4 @@
-"""Chooses which two variants are compared: decided pairs of one scene, and pairs of different pictures."""
+"""Chooses which two variants are compared: decided pairs of one scene, and pairs of different images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from . import labels
 
 @dataclass(frozen=True)
 class Shown:
-    """A variant of scenes.jsonl with what its scene says about it (scene number, source picture, reference file)."""
+    """A variant of scenes.jsonl with what its scene says about it (scene number, source image, reference file)."""
 
     scene: int
     source: str
@@ -65,7 +65,7 @@ def decided(shown: list[Shown], most: int, rng: np.random.Generator) -> list[Dec
 
 
 class CrossPairs:
-    """Decided pairs of different pictures: a variant of the current scene with one of an earlier scene.
+    """Decided pairs of different images: a variant of the current scene with one of an earlier scene.
 
     Earlier variants are kept in a reservoir (a uniform sample of all seen), so that memory does not grow with the data.
 
@@ -92,7 +92,7 @@ class CrossPairs:
                 self._pool[place] = picture
 
     def rest(self, rng: np.random.Generator) -> Iterator[Decided]:
-        """What is still missing after the last scene, if there are enough pictures of different sources."""
+        """What is still missing after the last scene, if there are enough images of different sources."""
         yield from self._draw(self._pool, 50 * self._owed, rng)
 
     def _draw(self, shown: list[Shown], tries: int, rng: np.random.Generator) -> Iterator[Decided]:

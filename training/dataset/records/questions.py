@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from depictqa_core import questions, tasks
 
 PRISTINE = "The quality of the image is quite good without any distortion."
-"""The one sentence that answers an identification question about a pristine picture."""
+"""The one sentence that answers an identification question about a pristine image."""
 
 FORMS = ("open", "one", "two")
 """Number forms of an identification question: "issue(s)", "ONE issue", "TWO issues"."""
@@ -210,10 +210,10 @@ _WITHOUT_REFERENCE = (
 )  # fmt: skip
 
 IDENTIFICATION_FR = _SHARED + _WITH_REFERENCE
-"""25 templates for pictures with a reference; the last 11 mention it."""
+"""25 templates for images with a reference; the last 11 mention it."""
 
 IDENTIFICATION_NR = _SHARED + _WITHOUT_REFERENCE
-"""24 templates for pictures without a reference; the first 14 are those of ``IDENTIFICATION_FR``."""
+"""24 templates for images without a reference; the first 14 are those of ``IDENTIFICATION_FR``."""
 
 ASSESSMENT = questions.ASSESSMENTS
 

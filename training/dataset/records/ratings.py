@@ -29,7 +29,7 @@ TEST_SHARE = 5
 
 @dataclass(frozen=True)
 class RatedPair:
-    """A pair with a clear order; ``reference`` is None where the set has none or the pictures have different ones."""
+    """A pair with a clear order; ``reference`` is None where the set has none or the images have different ones."""
 
     a: str
     b: str
@@ -38,7 +38,7 @@ class RatedPair:
 
 
 def in_split(found: list[Rated | Preferred], split: str | None) -> list[Rated | Preferred]:
-    """Those of a split; sets without splits of their own are divided by reference (by picture where there is none).
+    """Those of a split; sets without splits of their own are divided by reference (by image where there is none).
 
     Raises:
         ReaderError: the set has no such split.
@@ -61,7 +61,7 @@ def _assigned(item: Rated | Preferred) -> str:
 def draw_pairs(found: list[Rated | Preferred], most: int, margin: float, rng: np.random.Generator) -> list[RatedPair]:
     """Up to ``most`` different pairs in random order, each side first in half of the cases.
 
-    Pictures are paired with pictures of the same reference; those without references with one another.
+    Images are paired with images of the same reference; those without references with one another.
 
     Args:
         margin: opinions must differ by this share of the range (highest minus lowest) of all; of preferences, the
@@ -126,7 +126,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
     """Write the rating records of a plan's human rating sets: ``<root>/records/rating_<fr|nr>_<reader>.json``.
 
     Returns:
-        File name -> {"records": written, "missing pictures": rated ones that are not there}.
+        File name -> {"records": written, "missing images": rated ones that are not there}.
 
     Raises:
         ReaderError: a set is not in its folder.
@@ -137,7 +137,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
         if not folder.is_dir() and plan.decided_ratings:
             raise ReaderError(
                 f"{folder}: no such folder; put {READERS[one.reader].title} there, or use --decided-ratings, which "
-                "makes pairs of distorted pictures in the place of all human rating sets"
+                "makes pairs of distorted images instead of all human rating sets"
             )
         data = read_set(one.reader, folder)
         margin = READERS[one.reader].margin if one.margin is None else one.margin
@@ -148,7 +148,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
             with ListFile(Path(root) / "records" / f"{part.name}.json") as file:
                 for record in rating_records(one.reader, pairs, folder, root, part, plan.seed):
                     file.append(record)
-            written[file.path.name] = {"records": file.count, "missing pictures": len(data.missing)}
+            written[file.path.name] = {"records": file.count, "missing images": len(data.missing)}
     return written
 
 

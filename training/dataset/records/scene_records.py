@@ -38,11 +38,11 @@ def write_records(
     """Write the record files of a data root; the same scenes and arguments give the same bytes.
 
     Training form: ``<part>.json`` with ``conversations``. Test form: ``<part>_single.json`` and ``<part>_double.json``
-    (pairs: double if either picture has two distortions) with ``query`` and ``answer``; brief questions always have the
+    (pairs: double if either image has two distortions) with ``query`` and ``answer``; brief questions always have the
     short-answer tail, identification says ONE for singles and TWO for doubles.
 
     Args:
-        root: folder with scenes-*.jsonl; picture paths in the records stay relative to it.
+        root: folder with scenes-*.jsonl; image paths in the records stay relative to it.
         out_dir: where the files go, by default ``<root>/records``.
         parts: names from ``PARTS`` and ``FAULT_PARTS`` to write, by default all that the scenes have (``parts_of``).
             Leaving some out does not change the others.
@@ -106,7 +106,7 @@ def level_for(quality: float, rng: np.random.Generator) -> str:
 
 
 def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
-    """(whether it counts as a double, identification record) for every picture that the filter leaves."""
+    """(whether it counts as a double, identification record) for every image that the filter leaves."""
     templates = questions.IDENTIFICATION_FR if part.reference else questions.IDENTIFICATION_NR
     for number, picture in _kept(part, shown, rng):
         names = picture.labels
@@ -138,7 +138,7 @@ def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator
 
 
 def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
-    """A question about each distortion of a picture; some of those about the only one do not name it."""
+    """A question about each distortion of an image; some of those about the only one do not name it."""
     asked = ((picture, found) for picture in shown for found in picture.variant["distortions"])
     for number, (picture, found) in enumerate(asked):
         label = ANSWER[found["category"]] if picture.double or rng.random() < 0.8 else questions.MAIN_DISTORTION
@@ -169,7 +169,7 @@ def _rating(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterato
 def rated(
     part: Part, pairs: Iterable[Decided], rng: np.random.Generator, numbers: Iterator[int]
 ) -> Iterator[tuple[bool, dict]]:
-    """(whether either picture has two distortions, rating record) for every pair."""
+    """(whether either image has two distortions, rating record) for every pair."""
     for a, b, better in pairs:
         question, answer = rating_turn(part, better, rng)
         yield a.double or b.double, pair_record(part, next(numbers), a, b, question, answer, {"A_better_B": better})
@@ -259,7 +259,7 @@ ALIKE: dict[str, tuple[str, ...]] = {
 }
 
 CROSS = "rating_cross_nr"
-"""Ratings of different pictures; there are none with a reference."""
+"""Ratings of different images; there are none with a reference."""
 
 # Part -> how its records are made and the key of its draws: ratings without a reference are those with one (facts 6.3).
 MAKERS: dict[str, tuple[Callable[[Part, list[Shown], np.random.Generator], Iterator[tuple[bool, dict]]], str]] = {
