@@ -104,7 +104,7 @@ class IdentifyDistortions(io.ComfyNode):
             [answer.picture, found, _grades(answer), percent(answer.confidence), _most_probable(answer)]
             for answer, found in zip(answers, distortions, strict=True)
         ]
-        columns = ["", "", "severity", "confidence", "probabilities"]
+        columns = ["image", "", "severity", "confidence", "probabilities"]
         return node_output(
             cls,
             distortions,
@@ -196,7 +196,7 @@ class DescribeImages(io.ComfyNode):
             [answer.text for answer in answers],
             [math.nan if answer.confidence is None else answer.confidence for answer in answers],
             report("describe", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(["", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
+            table=Table(["image", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
         )
 
 
@@ -261,7 +261,7 @@ class ScoreImages(io.ComfyNode):
             references, notices = to_reference(reference, pictures)
             answers = model.ask("score", pictures, references)
         notices += model.doubts(answers)
-        rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
+        rows = [[f"{a.score:.1f}", a.picture, f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         return node_output(
             cls,
             [answer.score for answer in answers],
@@ -271,10 +271,11 @@ class ScoreImages(io.ComfyNode):
             [answer.low for answer in answers],
             [answer.high for answer in answers],
             table=Table(
-                ["", "score", "95 % interval", "confidence"],
+                ["score", "image", "95 % interval", "confidence"],
                 rows,
                 [(picture,) for picture in pictures],
                 [*notices, *not_calibrated(answers)],
+                name=1,
             ),
         )
 

@@ -149,7 +149,7 @@ class CompareImages(io.ComfyNode):
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
             report("compare", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(["", "", "confidence", "disagreement", ""], rows, pairs, notices),
+            table=Table(["images", "", "confidence", "disagreement", ""], rows, pairs, notices),
         )
 
 

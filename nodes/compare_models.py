@@ -190,5 +190,5 @@ def _table(board, labels, pictures, notices) -> Table:
         for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
     ]
     first = [(pictures[labels.index(standing.label)],) for standing in board.standings]
-    columns = ["", "rank", "win rate", "won-tied-lost", "strength", "95 % interval"]
+    columns = ["label", "rank", "win rate", "won-tied-lost", "strength", "95 % interval"]
     return Table(columns, rows, first, [*notices, *reports.leaderboard_notes(board)])

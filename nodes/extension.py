@@ -1,6 +1,7 @@
 """The list of this pack's nodes, as ComfyUI asks for it."""
 
 from comfy_api.latest import ComfyExtension
+from server import PromptServer
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
 from .collect_preferences import CollectPreferences
@@ -12,6 +13,7 @@ from .load_model import LoadModel
 from .quality_map import QualityMap
 from .quality_sheet import QualitySheet
 from .rank_images import RankImages
+from .routes import add_routes
 from .save_images import SaveScoredImages
 
 NODES = [
@@ -29,6 +31,9 @@ NODES = [
     QualityMap,
     CollectPreferences,
 ]
+
+if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed
+    add_routes(PromptServer.instance.routes)
 
 
 class DepictQAExtension(ComfyExtension):

@@ -229,9 +229,9 @@ def _results(pictures, faults, scores, found) -> list[dict]:
 def _table(pictures, faults, scores, found, notices) -> Table:
     rows = [
         [
+            f"{scores[index].score:.1f}" if scores else "",
             picture.name,
             "; ".join(faults[index]) or "passed",
-            f"{scores[index].score:.1f}" if scores else "",
             (", ".join(found[index].labels) or NONE) if found else "",
             percent(min((answers[index].confidence for answers in (scores, found) if answers), default=None)),
         ]
@@ -239,4 +239,4 @@ def _table(pictures, faults, scores, found, notices) -> Table:
     ]
     passed = sum(not fault for fault in faults)
     notes = [*notices, f"{passed} of {len(pictures)} passed"]
-    return Table(["", "", "score", "", "confidence"], rows, [(picture,) for picture in pictures], notes)
+    return Table(["score", "image", "", "", "confidence"], rows, [(picture,) for picture in pictures], notes, name=1)

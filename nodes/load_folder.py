@@ -131,7 +131,7 @@ class LoadFolder(io.ComfyNode):
         report = plain("\n".join([said, *unreadable, *left_out_lines(others, expected=True)]))
         rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
         notices = [said, *unreadable, *left_out_lines(others)]
-        table = Table(["", "size"], rows, [(picture,) for picture in pictures], notices)
+        table = Table(["image", "size"], rows, [(picture,) for picture in pictures], notices)
         images = [to_image(Image.fromarray(picture.rgb)) for picture in pictures]
         shared, twins = equal_names(parents, [name.name for name in names])
         stems = [base or str(name) for base, name in zip(shared, names)]  # a whole path is shared with none

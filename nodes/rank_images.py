@@ -195,10 +195,10 @@ class RankImages(io.ComfyNode):
 def _table(ranking, pictures, notices) -> Table:
     rows = [
         [
-            f"{mark if '=' in mark else mark + '.'} {place.picture}",
             "" if place.score is None else f"{place.score:.1f}",
-            f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
+            f"{mark if '=' in mark else mark + '.'} {place.picture}",
             place.reason,
+            f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
         ]
         for place, mark in zip(ranking.pictures, rank_marks(ranking.pictures), strict=True)
     ]
@@ -209,4 +209,4 @@ def _table(ranking, pictures, notices) -> Table:
         )
     notes += not_calibrated([ranking])
     shown = [(pictures[place.index],) for place in ranking.pictures]
-    return Table(["", "score", "strength", ""], rows, shown, notes)
+    return Table(["score", "image", "", "strength"], rows, shown, notes, name=1)

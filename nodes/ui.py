@@ -1,7 +1,7 @@
 """What a node shows of its answers: a report, a table with small images on the node, text while it is written.
 
 Names and texts come from users, files and models. A front end gets them in one of two ways only: ``show_text`` sends
-them as ``plain`` text, and web/depictqa.js draws the cells of a ``Table`` as text nodes.
+them as ``plain`` text, and web/js/answers.js draws the cells of a ``Table`` as text nodes.
 """
 
 import json
@@ -19,7 +19,8 @@ from server import PromptServer
 from ..depictqa_core.images.image import Picture
 
 REPORT_TOOLTIP = "All results as JSON, one entry per answer."
-THUMBNAIL_PIXELS = 96
+THUMBNAIL_PIXELS = 1024
+"""Longest side of what is drawn small in a table, and large on a click."""
 THUMBNAIL_FOLDER = "depictqa"
 SHOWN_ROWS = 100
 STREAM_SECONDS = 0.1
@@ -29,19 +30,21 @@ WORD_JOINER = "\N{WORD JOINER}"
 
 @dataclass(frozen=True)
 class Table:
-    """What web/depictqa.js draws on a node.
+    """What web/js/answers.js draws on a node.
 
     Attributes:
-        columns: headings of the text columns; the first is for the name of the image, words need no heading.
+        columns: headings of the text columns in the order in which they are drawn; words need no heading.
         rows: texts, one per column.
         images: the images in front of each row.
         notes: lines above the table.
+        name: which column has the name of the image; it stands first in lines of text.
     """
 
     columns: list[str] = ()
     rows: list[list[str]] = ()
     pictures: list[tuple[Picture, ...]] = ()
     notes: list[str] = ()
+    name: int = 0
 
     def to_ui(self) -> dict:
         """Plain values for the browser: the first ``SHOWN_ROWS`` rows, with small copies of their images."""
@@ -56,11 +59,15 @@ class Table:
 
     def to_text(self) -> str:
         """The same in words, one line per row: for ComfyUI's own display and for the history of the run."""
-        lines = [
-            f"{row[0]}: " + ", ".join(f"{name} {cell}".strip() for name, cell in zip(self.columns[1:], row[1:]) if cell)
-            for row in self.rows
+        return "\n".join([*self.notes, *map(self._line, self.rows)])
+
+    def _line(self, row: list[str]) -> str:
+        others = [
+            f"{heading} {cell}".strip()
+            for index, (heading, cell) in enumerate(zip(self.columns, row, strict=True))
+            if cell and index != self.name
         ]
-        return "\n".join([*self.notes, *lines])
+        return f"{row[self.name]}: " + ", ".join(others)
 
 
 def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:
@@ -96,8 +103,8 @@ def show_text(cls, text: str) -> str:
 def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
 
-    They appear under the node at once as text, in every version of ComfyUI, and stay in the run's history; where
-    web/depictqa.js runs, it draws the table instead.
+    They appear under the node at once as text, in every version of ComfyUI, and stay in the run's history, from which
+    the scripts in web/ draw the table and the images whenever the node is shown again.
 
     Args:
         values: the values of the outputs.
@@ -106,7 +113,8 @@ def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io
         ui: further lists for the front end, such as ``images``.
     """
     text = show_text(cls, table.to_text() if text is None else text)
-    return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [table.to_ui()]})
+    answer = {**table.to_ui(), "images": ui.get("images", [])}
+    return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [answer]})
 
 
 def stream(cls, names: list[str]):
