@@ -1,6 +1,5 @@
 """The node that stores what somebody prefers, to tune a personal judge on it."""
 
-import hashlib
 import os
 import sys
 from collections import OrderedDict
@@ -16,11 +15,11 @@ from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, coll
 from .image_outputs import drawn_output, to_batch
 from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
 from .passthrough import branch
+from .picks import code_of
 
 PICKED, RATINGS, ORDER = "picked", "ratings", "order"
 WAYS = [PICKED, RATINGS, ORDER]
 MOST_PAIRS = 20_000
-CODE_LENGTH = 16
 PACK = Path(__file__).absolute().parents[1]
 
 
@@ -142,7 +141,7 @@ class CollectPreferences(io.ComfyNode):
             if not name:
                 raise TaskError("collection: is empty; give a name such as preferences.")
             folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
-            code = _code([*pictures, *(references or ())])
+            code = code_of([*pictures, *(references or ())])
             stale = way == PICKED and not _picked_here((cls.hidden.unique_id, folder), one(picked), code, picked_on)
             found = [0] * len(pictures) if stale else _levels(way, one(picked), ratings, one(margin), len(pictures))
             kept, stand, same = _without_copies(pictures, found)
@@ -193,11 +192,6 @@ _shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
 """What each node showed last, for picks without a code: its pick, and the codes of the images that the pick was made on
 and of those that were shown with it."""
 MOST_SHOWN = 1000
-
-
-def _code(pictures: list) -> str:
-    """Tell the images of one run and their references, in their order, from any others."""
-    return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]
 
 
 def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:

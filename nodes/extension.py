@@ -10,6 +10,7 @@ from .compare_models import CompareModels
 from .filter_images import FilterImages
 from .load_folder import LoadFolder
 from .load_model import LoadModel
+from .pick_images import PickImages
 from .quality_map import QualityMap
 from .quality_sheet import QualitySheet
 from .rank_images import RankImages
@@ -25,6 +26,7 @@ NODES = [
     ScoreImages,
     RankImages,
     FilterImages,
+    PickImages,
     CompareModels,
     SaveScoredImages,
     QualitySheet,

@@ -158,7 +158,7 @@ class FilterImages(io.ComfyNode):
             )
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
-            followers = Followers(len(pictures), latents, masks, texts)
+            followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             scores = model.ask("score", pictures, references) if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None

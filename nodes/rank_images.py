@@ -168,7 +168,7 @@ class RankImages(io.ComfyNode):
                 options["top_k"] = one(top_k)
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
-            followers = Followers(len(pictures), latents, masks, texts)
+            followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             ranking = model.ask("rank", pictures, references, **options)
         notices += model.doubts([ranking])

@@ -1,10 +1,14 @@
-"""What the pack's scripts ask ComfyUI's server for: the stored answers of a workflow, and the workflow of a run.
+"""What pages and programs ask ComfyUI's server for: the stored answers of a workflow, and the picks that it waits for.
 
-Both are read from the history that ComfyUI has in memory, so that nothing is stored twice.
+Answers are read from the history that ComfyUI has in memory, so that nothing is stored twice. docs/http.md describes
+the routes.
 """
 
 from aiohttp import web
 from server import PromptServer
+
+from ..depictqa_core.errors import TaskError
+from . import picks
 
 
 def answers_of(workflow: str) -> dict[str, dict]:
@@ -49,7 +53,28 @@ async def _get_run(request: web.Request) -> web.Response:
     return web.json_response({"workflow": workflow_of(request.match_info["run"])})
 
 
+async def _get_picks(_: web.Request) -> web.Response:
+    return web.json_response({"picks": picks.waiting()})
+
+
+async def _post_pick(request: web.Request) -> web.Response:
+    try:
+        body = await request.json()
+        picked = picks.answer(request.match_info["pick"], body.get("picked") if isinstance(body, dict) else None)
+    except KeyError:
+        return _refused(404, "Nobody waits for this pick: it was made, timed out or its run was cancelled.")
+    except (TaskError, ValueError) as error:
+        return _refused(400, str(error))
+    return web.json_response({"picked": picked})
+
+
+def _refused(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)
+
+
 def add_routes(routes: web.RouteTableDef) -> None:
     """Add the pack's routes to those of the server."""
     routes.get("/depictqa/answers/{workflow}")(_get_answers)
     routes.get("/depictqa/runs/{run}")(_get_run)
+    routes.get("/depictqa/picks")(_get_picks)
+    routes.post("/depictqa/picks/{pick}")(_post_pick)

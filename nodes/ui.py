@@ -132,6 +132,12 @@ def stream(cls, names: list[str]):
     return on_text
 
 
+def preview_files(pictures: list[Picture]) -> list[dict | None]:
+    """Where the page finds a small copy of each image, None for one that cannot be written."""
+    names = map(_thumbnail, pictures)
+    return [name and {"filename": name, "subfolder": THUMBNAIL_FOLDER, "type": "temp"} for name in names]
+
+
 def percent(value: float | None) -> str:
     """A probability or confidence as people read it; empty when there is none."""
     return "" if value is None else f"{value:.0%}"

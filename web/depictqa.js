@@ -3,15 +3,17 @@
 import { app } from "../../scripts/app.js";
 import { STYLE } from "./js/answers.js";
 import { styled } from "./js/dom.js";
+import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
 import * as stored from "./js/stored.js";
 
 app.registerExtension({
   name: "DepictQA",
   async setup() {
-    styled(STYLE);
+    styled(STYLE + pick.STYLE);
     stored.listen();
     preferences.listen();
+    await pick.listen().catch((error) => console.warn("DepictQA: open picks cannot be read.", error));
   },
   async beforeRegisterNodeDef(nodeType, nodeData) {
     if (!stored.speaks(nodeData.name)) return;
@@ -20,10 +22,12 @@ app.registerExtension({
     nodeType.prototype.onNodeCreated = function () {
       created?.apply(this, arguments);
       preferences.bindPick(this);
+      pick.addButton(this);
       stored.addWidget(this);
     };
   },
   async afterConfigureGraph() {
     await stored.recall().catch((error) => console.warn("DepictQA: stored answers cannot be read.", error));
+    pick.recall();
   },
 });
