@@ -1,7 +1,6 @@
 """The nodes that judge every image for itself: by the names of its distortions, in words, in points."""
 
 import json
-import math
 
 from comfy_api.latest import io
 
@@ -168,7 +167,7 @@ class DescribeImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip=(
                         "Mean probability of the words that carry the verdict, 0 to 1. Use it to sort "
-                        "answers; it is not calibrated. NaN if there is none."
+                        "answers; it is not calibrated. 0 if there is none."
                     ),
                 ),
                 io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
@@ -194,7 +193,7 @@ class DescribeImages(io.ComfyNode):
         return node_output(
             cls,
             [answer.text for answer in answers],
-            [math.nan if answer.confidence is None else answer.confidence for answer in answers],
+            [answer.confidence or 0.0 for answer in answers],
             report("describe", model, [answer.to_dict() for answer in answers], notices),
             table=Table(["image", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
         )

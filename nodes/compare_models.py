@@ -1,6 +1,7 @@
 """The node that compares what made the images: models, LoRAs, samplers, prompts."""
 
 from collections import Counter
+from string import ascii_uppercase
 
 from comfy_api.latest import io
 
@@ -34,11 +35,12 @@ class CompareModels(io.ComfyNode):
                 io.Image.Input("images", tooltip="Images of the first model, or of all models: a batch, or a list."),
                 io.String.Input(
                     "labels",
-                    default="model A\nmodel B",
+                    default="",
                     multiline=True,
+                    optional=True,
                     tooltip=(
                         "Names of the models, one per line (or a linked list): one label per linked image"
-                        " input, or one per image."
+                        " input, or one per image. Empty: A, B, ... for the linked image inputs."
                     ),
                 ),
                 *(io.Image.Input(name, optional=True, tooltip="Optional: images of another model.") for name in MORE),
@@ -83,7 +85,7 @@ class CompareModels(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, labels, groups=None, reference=None, **more) -> io.NodeOutput:
+    def execute(cls, model, images, labels=(), groups=None, reference=None, **more) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
@@ -132,6 +134,8 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
         TaskError: as many labels as none of them.
     """
     lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
+    if not lines and len(linked) > 1:
+        lines = list(ascii_uppercase[: len(linked)])
     if len(lines) == count:
         return lines
     inputs = [len(flatten(batches)) for batches in linked]

@@ -1,11 +1,9 @@
 """The node that parts images into those that are good enough and the rest."""
 
-import math
-
 from comfy_api.latest import io
 
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
-from ..depictqa_core.tasks import DISTORTIONS, NONE
+from ..depictqa_core.tasks import DISTORTIONS, NONE, SCORE
 from .inputs import (
     IMAGES_TOOLTIP,
     MODEL_TOOLTIP,
@@ -20,7 +18,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .passthrough import Followers, branch, follower_inputs, follower_outputs
+from .passthrough import UNSCORED, Followers, branch, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, report
 
 
@@ -123,6 +121,10 @@ class FilterImages(io.ComfyNode):
                 io.String.Output(
                     "report", display_name="report", tooltip="Every image with its answers and the decision, as JSON."
                 ),
+                io.Int.Output("rejected_count", display_name="rejected_count", tooltip="Number of rejected images."),
+                io.Boolean.Output(
+                    "any_passed", display_name="any_passed", tooltip="True if at least one image passed, for a switch."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -160,7 +162,9 @@ class FilterImages(io.ComfyNode):
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
-            scores = model.ask("score", pictures, references) if criteria.need_scores else None
+            scored = criteria.need_scores or SCORE.name in model.tasks
+            scores = model.ask("score", pictures, references) if scored else None
+            judged = scores if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
             order, covered, ranked = None, None, []
             if criteria.need_order:
@@ -168,13 +172,13 @@ class FilterImages(io.ComfyNode):
                 ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
                 order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
-        faults = criteria.faults(len(pictures), scores, found, order, covered)
+        faults = criteria.faults(len(pictures), judged, found, order, covered)
         passed = [index for index, fault in enumerate(faults) if not fault]
         rejected = [index for index, fault in enumerate(faults) if fault]
 
         def outputs(indexes):
-            points = [scores[index].score if scores else math.nan for index in indexes]
-            return branch([singles[i] for i in indexes]), branch(points), branch(indexes), *followers.choose(indexes)
+            points = branch([scores[index].score for index in indexes]) if scores or not indexes else [UNSCORED]
+            return branch([singles[index] for index in indexes]), points, branch(indexes), *followers.choose(indexes)
 
         return node_output(
             cls,
@@ -183,7 +187,9 @@ class FilterImages(io.ComfyNode):
             branch(["; ".join(faults[index]) for index in rejected]),
             len(passed),
             report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed)),
-            table=_table(pictures, faults, scores, found, notices),
+            len(rejected),
+            bool(passed),
+            table=_table(pictures, faults, scores, judged, found, notices),
         )
 
 
@@ -200,7 +206,7 @@ def _branch_outputs(name: str) -> list:
             f"{name}_scores",
             display_name=f"{name}_scores",
             is_output_list=True,
-            tooltip=f"Scores of the {name} images, 0 to 100. NaN if no criterion needs them.",
+            tooltip=f"Scores of the {name} images, 0 to 100. A checkpoint that does not score stops here.",
         ),
         io.Int.Output(
             f"{name}_indexes",
@@ -226,14 +232,14 @@ def _results(pictures, faults, scores, found) -> list[dict]:
     ]
 
 
-def _table(pictures, faults, scores, found, notices) -> Table:
+def _table(pictures, faults, scores, judged, found, notices) -> Table:
     rows = [
         [
             f"{scores[index].score:.1f}" if scores else "",
             picture.name,
             "; ".join(faults[index]) or "passed",
             (", ".join(found[index].labels) or NONE) if found else "",
-            percent(min((answers[index].confidence for answers in (scores, found) if answers), default=None)),
+            percent(min((answers[index].confidence for answers in (judged, found) if answers), default=None)),
         ]
         for index, picture in enumerate(pictures)
     ]

@@ -38,6 +38,10 @@ def follower_outputs(prefix: str, names: tuple[str, ...] = USUAL) -> list:
     ]
 
 
+UNSCORED = ExecutionBlocker("scores: this checkpoint does not score images; use one that does, or ranks and strengths.")
+"""Takes the place of scores that there are not: no node gets a NaN for one."""
+
+
 class Followers:
     """What is linked to the inputs of ``follower_inputs``, one item per image.
 

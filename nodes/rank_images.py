@@ -1,7 +1,5 @@
 """The node that orders images from best to worst."""
 
-import math
-
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
@@ -19,7 +17,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .passthrough import Followers, follower_inputs, follower_outputs
+from .passthrough import UNSCORED, Followers, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, report
 
 METHODS = ["pairs", "score"]
@@ -89,7 +87,7 @@ class RankImages(io.ComfyNode):
                     "scores",
                     display_name="scores",
                     is_output_list=True,
-                    tooltip="Score of each ranked image, 0 to 100. NaN if the checkpoint does not support scores.",
+                    tooltip="Score of each ranked image, 0 to 100. A checkpoint that does not score stops here.",
                 ),
                 io.Float.Output(
                     "strengths",
@@ -179,7 +177,7 @@ class RankImages(io.ComfyNode):
             cls,
             [singles[index] for index in indexes],
             singles[indexes[0]],
-            [math.nan if place.score is None else place.score for place in top],
+            [UNSCORED] if any(place.score is None for place in top) else [place.score for place in top],
             [place.strength for place in top],
             indexes,
             [place.reason for place in top],

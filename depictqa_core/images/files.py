@@ -46,6 +46,16 @@ def natural_key(text: str) -> list:
     return [(int(p), "") if i % 2 else (0, p.casefold()) for i, p in enumerate(parts)] + [(0, text)]
 
 
+def without_suffix(name: str) -> str:
+    """Return a name without the ending of an image file; other dots belong to the name.
+
+    >>> without_suffix("a.b.JPG"), without_suffix("sd1.5"), without_suffix(".png")
+    ('a.b', 'sd1.5', '.png')
+    """
+    stem, ending = os.path.splitext(name)
+    return stem if ending.lower() in (*EXTENSIONS, *OTHER_EXTENSIONS) else name
+
+
 # ---------------------------------------------------------------------- what files, folders and patterns name
 
 

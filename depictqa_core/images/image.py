@@ -34,6 +34,8 @@ class Picture:
         rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, shared with nobody.
         name: how errors and reports call it.
         notices: what is odd about its file though it can be judged, one line each, without the name.
+        rgba: uint8 ``[H, W, 4]``, the colours before they were laid over white, and alpha; None for an image without
+            alpha, and where nobody asked for it.
 
     Raises:
         ImageError: ``rgb`` is not a uint8 array ``[H, W, 3]`` of at least one pixel.
@@ -42,6 +44,7 @@ class Picture:
     rgb: np.ndarray
     name: str
     notices: tuple[str, ...] = ()
+    rgba: np.ndarray | None = None
 
     def __post_init__(self):
         rgb = self.rgb
@@ -74,7 +77,7 @@ def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source, name: str = "picture") -> Picture:
+def as_picture(source, name: str = "picture", keep_alpha: bool = False) -> Picture:
     """Check one image and bring it to 8-bit RGB.
 
     Args:
@@ -83,6 +86,7 @@ def as_picture(source, name: str = "picture") -> Picture:
             3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
         name: how errors and reports call it; a path that is given no name is called by its file name.
+        keep_alpha: True fills in ``rgba`` of an image with alpha.
 
     Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped.
     Alpha is laid over white. The EXIF orientation is applied, and colours are converted from the embedded profile, or
@@ -106,8 +110,8 @@ def as_picture(source, name: str = "picture") -> Picture:
         raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
-    return _checked(planes[0], name)
+        return _load(path, f"{name} ({path})", path.name if name == "picture" else name, keep_alpha)
+    return _checked(planes[0], name, keep_alpha)
 
 
 def as_pictures(source, name: str = "pictures") -> list[Picture]:
@@ -263,16 +267,19 @@ def _split(source, label: str) -> list:
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source, label: str) -> Picture:
+def _checked(source, label: str, keep_alpha: bool = False) -> Picture:
     """A Image of a PIL image or of a numpy array [H, W] or [H, W, C]."""
     if isinstance(source, Image.Image):
-        rgb, notices = _pil_to_rgb(source, label)
-        return Picture(rgb, label, notices)
-    return Picture(_to_rgb(source, label), label)
+        rgb, rgba, notices = _pil_to_rgb(source, label, keep_alpha)
+        return Picture(rgb, label, notices, rgba)
+    rgb, rgba = _to_rgb(source, label, keep_alpha=keep_alpha)
+    return Picture(rgb, label, rgba=rgba)
 
 
-def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
-    """A new uint8 [H, W, 3] of a numpy array [H, W] or [H, W, C].
+def _to_rgb(
+    source: np.ndarray, label: str, profile: bytes | None = None, keep_alpha: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A new uint8 [H, W, 3] of a numpy array [H, W] or [H, W, C], and its [H, W, 4] if that is wanted and there is one.
 
     Raises:
         ProfileError: the profile cannot be used.
@@ -284,7 +291,10 @@ def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.
     channels = levels.shape[2]
     colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
     colour = colour if profile is None else to_srgb(colour, profile)
+    rgba = None
     if channels % 2 == 0:
+        if keep_alpha:
+            rgba = np.concatenate([np.broadcast_to(colour, (*colour.shape[:2], 3)), levels[:, :, -1:]], axis=2)
         # in place on one 16-bit copy: 255 * 255 + 127 still fits, and an image may have 10^8 pixels
         alpha = levels[:, :, -1:].astype(np.uint16)
         mixed = colour * alpha
@@ -293,7 +303,7 @@ def _to_rgb(source: np.ndarray, label: str, profile: bytes | None = None) -> np.
         colour = mixed.astype(np.uint8)
     rgb = np.array(np.broadcast_to(colour, (*levels.shape[:2], 3)), order="C")
     rgb.flags.writeable = False
-    return rgb
+    return rgb, rgba
 
 
 def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
@@ -321,7 +331,7 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
-def _load(path: Path, label: str, name: str) -> Picture:
+def _load(path: Path, label: str, name: str, keep_alpha: bool = False) -> Picture:
     """The first frame of an image file."""
     try:
         if path.is_dir():
@@ -333,8 +343,8 @@ def _load(path: Path, label: str, name: str) -> Picture:
         with opened(path) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
-            rgb, more = _pil_to_rgb(image, label)
-        return Picture(rgb, name, (*notices, *more))
+            rgb, rgba, more = _pil_to_rgb(image, label, keep_alpha)
+        return Picture(rgb, name, (*notices, *more), rgba)
     except DamagedFile as error:
         raise ImageError(f"{label}: {error}; save or download it again.") from error
     except ImageError:
@@ -347,8 +357,8 @@ def _load(path: Path, label: str, name: str) -> Picture:
         raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error
 
 
-def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The pixels of a PIL image as uint8 [H, W, 3], and what is odd about it."""
+def _pil_to_rgb(image, label: str, keep_alpha: bool = False) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """The pixels of a PIL image as uint8 [H, W, 3], its [H, W, 4] as ``_to_rgb`` has it, and what is odd about it."""
     _check_size(image.height, image.width, label)
     try:
         image.load()
@@ -361,11 +371,11 @@ def _pil_to_rgb(image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
         elif not profile and _is_adobe_rgb(image):
             profile = profile_of(*ADOBE_RGB)
         try:
-            rgb = _to_rgb(*_pil_to_array(image, label, profile))
+            rgb, rgba = _to_rgb(*_pil_to_array(image, label, profile), keep_alpha)
         except ProfileError as error:
             notices.append(f"{error}; it was ignored")
-            rgb = _to_rgb(*_pil_to_array(image, label, None))
-        return rgb, tuple(notices)
+            rgb, rgba = _to_rgb(*_pil_to_array(image, label, None), keep_alpha)
+        return rgb, rgba, tuple(notices)
     except ImageError:
         raise
     except Exception as error:

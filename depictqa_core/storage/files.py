@@ -30,8 +30,12 @@ LONGEST_PART = 80
 """Characters of a label that a file name takes over."""
 LONGEST_NAME = 255
 """Bytes of UTF-8 that a file or folder name may have on the usual file systems."""
-COUNTER_ROOM = len("_1234567890_.png")
-"""Bytes of a file name for what ``save_png`` adds to its stem."""
+COUNTER_ROOM = len("_1234567890_.webp")
+"""Bytes of a file name for what ``save_image`` adds to its stem."""
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+"""The kinds of files that ``save_image`` writes."""
+MOST_EXIF = 65_000
+"""Bytes of metadata that a JPEG has room for."""
 _UNSAFE = r'[<>:"/\\|?*%\x00-\x1f\x7f]'
 _UNSAFE_LITERAL = r'[<>:"|?*\x00-\x1f\x7f]'  # of a pattern: its folders and the words that ComfyUI fills in stay
 _JOINER = "\N{ZERO WIDTH JOINER}"
@@ -413,7 +417,7 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
 
     ``%name%`` becomes the value of that name; ``%date%`` and ``%time%`` the local date and time, and
     ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any order, as ComfyUI's own nodes write it. Unknown words stay. Every
-    name in the result is short enough for a file system, also with the counter of ``save_png``: first the values are
+    name in the result is short enough for a file system, also with the counter of ``save_image``: first the values are
     shortened, then what the pattern itself holds.
     """
     formats = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
@@ -442,24 +446,35 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
 # ---------------------------------------------------------------------- images
 
 
-def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, texts: Mapping[str, str]) -> Path:
-    """Write a PNG under the first free name ``<stem>_<counter>_.png``; an existing file is never written over.
+def save_image(
+    folder: str | Path,
+    stem: str,
+    counter: int,
+    image: Image.Image,
+    texts: Mapping[str, str],
+    kind: str = "png",
+    quality: int = 95,
+) -> Path:
+    """Write an image under the first free name ``<stem>_<counter>_.<suffix>``; a file is never written over.
 
     Args:
         counter: the first number to try.
-        texts: what to write into the file's text chunks.
+        texts: what to write into the metadata: text chunks of a PNG, EXIF texts ``key:text`` of the other kinds, which
+            ComfyUI reads back. In a JPEG, which has room for 64 KB, the longest ones are left out if they do not fit.
+        kind: a key of ``SUFFIXES``.
+        quality: 1 (smallest file) to 100, of JPEG and WebP.
 
     Raises:
         StorageError: the file cannot be written; nothing of it is left.
     """
-    chunks = PngImagePlugin.PngInfo()
-    for key, text in texts.items():
-        chunks.add_text(key, text)
     stem = shortened(stem, LONGEST_NAME - COUNTER_ROOM)
     data = io.BytesIO()
-    image.save(data, "PNG", pnginfo=chunks, compress_level=4)
+    if kind == "png":
+        image.save(data, "PNG", pnginfo=_chunks(texts), compress_level=4)
+    else:
+        image.save(data, kind.upper(), quality=quality, exif=_exif(texts, MOST_EXIF if kind == "jpeg" else None))
     while True:
-        path = Path(folder) / f"{stem}_{counter:05}_.png"
+        path = Path(folder) / f"{stem}_{counter:05}_{SUFFIXES[kind]}"
         with readable_file_errors(path):
             try:
                 open(path, "xb").close()  # the name is ours from now on
@@ -472,3 +487,23 @@ def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, te
                 path.unlink(missing_ok=True)
                 raise
         return path
+
+
+def _chunks(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    chunks = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        chunks.add_text(key, text)
+    return chunks
+
+
+def _exif(texts: Mapping[str, str], most: int | None) -> bytes:
+    """EXIF data with the texts in the tags that ComfyUI uses, from Model (0x0110) downwards."""
+    fitting = dict(texts)
+    while True:
+        exif = Image.Exif()
+        for place, (key, text) in enumerate(fitting.items()):
+            exif[0x0110 - place] = f"{key}:{text}"
+        data = exif.tobytes()
+        if most is None or len(data) <= most:
+            return data
+        del fitting[max(fitting, key=lambda key: len(fitting[key]))]
