@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
     MODEL_TOOLTIP,
     DepictQAModel,
@@ -14,7 +15,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report
+from .ui import REPORT_TOOLTIP, SHOWN_ROWS, Table, node_output, percent, preview_files, report
 
 
 class CompareImages(io.ComfyNode):
@@ -23,7 +24,7 @@ class CompareImages(io.ComfyNode):
         return schema(
             ["which is better", "A/B test", "pairwise", "image quality"],
             node_id="DepictQA_CompareImages",
-            display_name="Compare Images",
+            display_name="Compare Image Quality",
             category="DepictQA/assess",
             description=(
                 "Compares two images: which one is better, with which probability, and why. Every pair is "
@@ -126,6 +127,9 @@ class CompareImages(io.ComfyNode):
                 explain=bool(one(explain)),
                 question=(one(question) or "").strip() or None,
             )
+            found = [[None] * count] * 2
+            if one(explain) and IDENTIFICATION.name in model.tasks:
+                found = [model.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
         notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
@@ -150,7 +154,33 @@ class CompareImages(io.ComfyNode):
             [answer.text or "" for answer in answers],
             report("compare", model, [answer.to_dict() for answer in answers], notices),
             table=Table(["images", "", "confidence", "disagreement", ""], rows, pairs, notices),
+            pairs=_views(pairs, answers, *found),
         )
+
+
+def _views(pairs, answers, found_a, found_b) -> list[dict]:
+    """What web/js/compare.js draws of each of the first pairs: the images, the verdict, what is wrong with each."""
+    return [
+        {
+            "a": preview_a,
+            "b": preview_b,
+            "name_a": answer.picture_a,
+            "name_b": answer.picture_b,
+            "found_a": _faults(one_a),
+            "found_b": _faults(one_b),
+            "verdict": answer.verdict,
+            "probability_a": answer.probability_a,
+            "disagreement": answer.disagreement,
+            "text": answer.text,
+        }
+        for pair, answer, one_a, one_b in zip(pairs[:SHOWN_ROWS], answers, found_a, found_b, strict=False)
+        for preview_a, preview_b in [preview_files(pair)]
+    ]
+
+
+def _faults(found) -> str | None:
+    """What is wrong with an image, such as ``"blur, noise (62%)"``; None if the judge was not asked."""
+    return found and f"{', '.join(found.labels) or NONE} ({percent(found.confidence)})"
 
 
 def _verdict(answer) -> str:

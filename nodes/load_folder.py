@@ -70,7 +70,8 @@ class LoadFolder(io.ComfyNode):
                     "images",
                     display_name="images",
                     is_output_list=True,
-                    tooltip="The images. Transparency is blended onto white, as the judge does it, or kept with keep_alpha.",
+                    tooltip="The images. Transparency is blended onto white, as the judge does it, unless "
+                    "keep_alpha is on.",
                 ),
                 io.String.Output(
                     "names",

@@ -14,8 +14,8 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
-from ..depictqa_core.images.image import as_picture
 from ..depictqa_core.images.files import without_suffix
+from ..depictqa_core.images.image import as_picture
 from ..depictqa_core.storage.files import (
     SUFFIXES,
     append_csv,

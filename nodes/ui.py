@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -100,7 +101,7 @@ def show_text(cls, text: str) -> str:
     return text
 
 
-def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io.NodeOutput:
+def node_output(cls, *values, table: Table, text: str | None = None, pairs: Sequence[dict] = (), **ui) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
 
     They appear under the node at once as text, in every version of ComfyUI, and stay in the run's history, from which
@@ -110,10 +111,11 @@ def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io
         values: the values of the outputs.
         table: what is drawn on the node.
         text: the same as text; None takes the words of the table.
+        pairs: what web/js/compare.js draws above the table.
         ui: further lists for the front end, such as ``images``.
     """
     text = show_text(cls, table.to_text() if text is None else text)
-    answer = {**table.to_ui(), "images": ui.get("images", [])}
+    answer = {**table.to_ui(), "images": ui.get("images", []), "pairs": list(pairs)}
     return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [answer]})
 
 

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { STYLE } from "./js/answers.js";
+import * as compare from "./js/compare.js";
 import { styled } from "./js/dom.js";
 import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
@@ -10,7 +11,7 @@ import * as stored from "./js/stored.js";
 app.registerExtension({
   name: "DepictQA",
   async setup() {
-    styled(STYLE + pick.STYLE);
+    styled(STYLE + pick.STYLE + compare.STYLE);
     stored.listen();
     preferences.listen();
     await pick.listen().catch((error) => console.warn("DepictQA: open picks cannot be read.", error));

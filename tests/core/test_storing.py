@@ -87,7 +87,8 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from depictqa_core.errors import StorageError
-from depictqa_core.storage.files import append_csv, append_jsonl, readable_file_errors, rewriting, save_image, write_file
+from depictqa_core.storage.files import append_csv, append_jsonl, readable_file_errors, rewriting
+from depictqa_core.storage.files import save_image, write_file
 from PIL import Image
 import numpy as np
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -1,5 +1,6 @@
 // Draws what a node says: notes, a table with small images, and images.
 
+import { comparison } from "./compare.js";
 import { copyText, button, element, thumbnail } from "./dom.js";
 
 export const STYLE = `
@@ -28,8 +29,9 @@ export const STYLE = `
 const NUMBER = /^[+\-−]?\d+(\.\d+)?/;
 const FORMULA = /^[=+\-@\t\n＝＋－＠]/;
 
-export function draw({ columns = [], rows = [], notes = [], images = [], folder = "" }) {
+export function draw({ columns = [], rows = [], notes = [], images = [], pairs = [], folder = "" }) {
   const parts = notes.map((note) => element("p", note));
+  if (pairs.length) parts.unshift(comparison(pairs));
   if (rows.length) {
     parts.unshift(button("copy", "Copy as a table for a spreadsheet", () => copyText(asText(columns, rows))));
     parts.push(table(columns, rows, folder));
