@@ -6,15 +6,18 @@ from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
+    FOR_PROGRAMS,
     IMAGES_TOOLTIP,
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
     flatten,
+    in_format,
     names_input,
     one,
     readable_errors,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
@@ -48,6 +51,7 @@ class IdentifyDistortions(io.ComfyNode):
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 names_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -89,7 +93,7 @@ class IdentifyDistortions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, count, reference=None, names=None) -> io.NodeOutput:
+    def execute(cls, model, images, count, reference=None, names=None, report_format=FOR_PROGRAMS) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             asked = COUNTS[choice(one(count), list(COUNTS), "count")]
@@ -104,6 +108,7 @@ class IdentifyDistortions(io.ComfyNode):
             for answer, found in zip(answers, distortions, strict=True)
         ]
         columns = ["image", "", "severity", "confidence", "probabilities"]
+        table = Table(columns, rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
             distortions,
@@ -111,8 +116,8 @@ class IdentifyDistortions(io.ComfyNode):
             [answer.confidence for answer in answers],
             [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in answers],
             severities,
-            report("identify", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(columns, rows, [(picture,) for picture in pictures], notices),
+            in_format(report_format, report("identify", model, [a.to_dict() for a in answers], notices), table),
+            table=table,
         )
 
 
@@ -156,6 +161,7 @@ class DescribeImages(io.ComfyNode):
                     ),
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                report_format_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -176,7 +182,9 @@ class DescribeImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, detail, question, max_new_tokens, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, images, detail, question, max_new_tokens, reference=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             detailed = choice(one(detail), DETAILS, "detail") == "detailed"
@@ -190,12 +198,13 @@ class DescribeImages(io.ComfyNode):
                 answers = model.ask("identify", pictures, references, count=None)
         notices += model.doubts(answers)
         rows = [[answer.picture, answer.text, percent(answer.confidence)] for answer in answers]
+        table = Table(["image", "", "confidence"], rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
             [answer.text for answer in answers],
             [answer.confidence or 0.0 for answer in answers],
-            report("describe", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(["image", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
+            in_format(report_format, report("describe", model, [a.to_dict() for a in answers], notices), table),
+            table=table,
         )
 
 
@@ -215,6 +224,7 @@ class ScoreImages(io.ComfyNode):
                 io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
                 names_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.Float.Output(
@@ -253,7 +263,7 @@ class ScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None, names=None) -> io.NodeOutput:
+    def execute(cls, model, images, reference=None, names=None, report_format=FOR_PROGRAMS) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
@@ -261,21 +271,22 @@ class ScoreImages(io.ComfyNode):
             answers = model.ask("score", pictures, references)
         notices += model.doubts(answers)
         rows = [[f"{a.score:.1f}", a.picture, f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
+        table = Table(
+            ["score", "image", "95 % interval", "confidence"],
+            rows,
+            [(picture,) for picture in pictures],
+            [*notices, *not_calibrated(answers)],
+            name=1,
+        )
         return node_output(
             cls,
             [answer.score for answer in answers],
             [answer.spread for answer in answers],
             [answer.confidence for answer in answers],
-            report("score", model, [answer.to_dict() for answer in answers], notices),
+            in_format(report_format, report("score", model, [a.to_dict() for a in answers], notices), table),
             [answer.low for answer in answers],
             [answer.high for answer in answers],
-            table=Table(
-                ["score", "image", "95 % interval", "confidence"],
-                rows,
-                [(picture,) for picture in pictures],
-                [*notices, *not_calibrated(answers)],
-                name=1,
-            ),
+            table=table,
         )
 
 

@@ -5,12 +5,15 @@ from comfy_api.latest import io
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
+    FOR_PROGRAMS,
     MODEL_TOOLTIP,
     DepictQAModel,
     flatten,
+    in_format,
     one,
     readable_errors,
     repeat,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
@@ -56,6 +59,7 @@ class CompareImages(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted original. One image for all pairs, or one per pair.",
                 ),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -106,7 +110,9 @@ class CompareImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, image_a, image_b, explain, question, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, image_a, image_b, explain, question, reference=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             singles_a, singles_b = flatten(image_a), flatten(image_b)
@@ -143,6 +149,7 @@ class CompareImages(io.ComfyNode):
             ]
             for answer in answers
         ]
+        table = Table(["images", "", "confidence", "disagreement", ""], rows, pairs, notices)
         return node_output(
             cls,
             [a if wins else b for a, b, wins in singles],
@@ -152,8 +159,8 @@ class CompareImages(io.ComfyNode):
             [answer.confidence for answer in answers],
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
-            report("compare", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(["images", "", "confidence", "disagreement", ""], rows, pairs, notices),
+            in_format(report_format, report("compare", model, [a.to_dict() for a in answers], notices), table),
+            table=table,
             pairs=_views(pairs, answers, *found),
         )
 

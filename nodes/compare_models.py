@@ -10,7 +10,19 @@ from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaire
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
-from .inputs import MODEL_TOOLTIP, DepictQAModel, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import (
+    FOR_PROGRAMS,
+    MODEL_TOOLTIP,
+    DepictQAModel,
+    flatten,
+    in_format,
+    one,
+    readable_errors,
+    report_format_input,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -60,6 +72,7 @@ class CompareModels(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted originals. One for all, one per prompt, or one per image.",
                 ),
+                report_format_input(),
             ],
             outputs=[
                 io.String.Output("best_label", display_name="best_label", tooltip="The label in first place."),
@@ -78,14 +91,17 @@ class CompareModels(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="The leaderboard, the win rates of all pairs of labels and every comparison, as JSON.",
+                    tooltip="The leaderboard, the win rates of all pairs of labels and every comparison, as "
+                    "report_format says.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, images, labels=(), groups=None, reference=None, **more) -> io.NodeOutput:
+    def execute(
+        cls, model, images, labels=(), groups=None, reference=None, report_format=FOR_PROGRAMS, **more
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
@@ -107,6 +123,8 @@ class CompareModels(io.ComfyNode):
         table = reports.leaderboard_table(board)
         standings = facts.pop("standings")
         ranked = [standing for standing in board.standings if standing.rank is not None]
+        shown = _table(board, labels, pictures, notices)
+        written = report("compare_models", model, standings, notices, **facts, pairs=comparisons)
         return drawn_output(
             cls,
             ranked[0].label,
@@ -115,10 +133,10 @@ class CompareModels(io.ComfyNode):
             chart,
             table,
             reports.csv_text(standings),
-            report("compare_models", model, standings, notices, **facts, pairs=comparisons),
+            in_format(report_format, written, shown),
             images=[chart],
             text="\n".join([*notices, table]),
-            table=_table(board, labels, pictures, notices),
+            table=shown,
         )
 
 

@@ -5,15 +5,18 @@ from comfy_api.latest import io
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
 from ..depictqa_core.tasks import DISTORTIONS, NONE, SCORE
 from .inputs import (
+    FOR_PROGRAMS,
     IMAGES_TOOLTIP,
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
     flatten,
+    in_format,
     names_input,
     one,
     readable_errors,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
@@ -107,6 +110,7 @@ class FilterImages(io.ComfyNode):
                         " precise."
                     ),
                 ),
+                report_format_input(),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -119,7 +123,9 @@ class FilterImages(io.ComfyNode):
                 ),
                 io.Int.Output("passed_count", display_name="passed_count", tooltip="Number of passed images."),
                 io.String.Output(
-                    "report", display_name="report", tooltip="Every image with its answers and the decision, as JSON."
+                    "report",
+                    display_name="report",
+                    tooltip="Every image with its answers and the decision, as report_format says.",
                 ),
                 io.Int.Output("rejected_count", display_name="rejected_count", tooltip="Number of rejected images."),
                 io.Boolean.Output(
@@ -146,6 +152,7 @@ class FilterImages(io.ComfyNode):
         texts=None,
         names=None,
         method=METHODS[:1],
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -180,16 +187,18 @@ class FilterImages(io.ComfyNode):
             points = branch([scores[index].score for index in indexes]) if scores or not indexes else [UNSCORED]
             return branch([singles[index] for index in indexes]), points, branch(indexes), *followers.choose(indexes)
 
+        table = _table(pictures, faults, scores, judged, found, notices)
+        written = report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed))
         return node_output(
             cls,
             *outputs(passed),
             *outputs(rejected),
             branch(["; ".join(faults[index]) for index in rejected]),
             len(passed),
-            report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed)),
+            in_format(report_format, written, table),
             len(rejected),
             bool(passed),
-            table=_table(pictures, faults, scores, judged, found, notices),
+            table=table,
         )
 
 

@@ -1,5 +1,6 @@
 """What all nodes share on their input side: types, tooltips, images, references, checked widgets, readable errors."""
 
+import inspect
 import os
 from contextlib import contextmanager
 
@@ -10,9 +11,12 @@ from comfy_api.latest import io
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images.image import Picture, as_picture
 from ..depictqa_core.images.references import Fitted
-from .ui import plain
+from .ui import Table, plain
 
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
+MARKDOWN, JSON = "markdown", "json"
+FOR_PROGRAMS = (JSON,)
+"""The format of a report where a graph says nothing of it."""
 
 MODEL_TOOLTIP = "The judge, from a Load DepictQA Model node."
 IMAGES_TOOLTIP = "The images to judge: one image, a batch, or a list of images of any size."
@@ -50,6 +54,38 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
 def names_input() -> io.String.Input:
     """The optional input ``names``, what the images are called."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
+
+
+def report_format_input() -> io.Combo.Input:
+    """The optional input ``report_format``; a graph without it gets what it got before there was one."""
+    return io.Combo.Input(
+        "report_format",
+        options=[MARKDOWN, JSON],
+        default=MARKDOWN,
+        optional=True,
+        tooltip="What report is: a table to read (markdown), or all answers for a program (json).",
+        **advanced(io.Combo.Input),
+    )
+
+
+def in_format(report_format: list[str], report: str, table: Table) -> str:
+    """The value of a ``report`` output.
+
+    Args:
+        report_format: what an ``is_input_list`` node gets from ``report_format_input``.
+        report: all answers as JSON.
+        table: the same to read.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    with readable_errors():
+        return report if choice(one(report_format), [MARKDOWN, JSON], "report_format") == JSON else table.to_markdown()
+
+
+def advanced(kind: type) -> dict[str, bool]:
+    """The mark of an input that few need, for those ComfyUI versions that fold such inputs away."""
+    return {"advanced": True} if "advanced" in inspect.signature(kind.__init__).parameters else {}
 
 
 def to_pictures(

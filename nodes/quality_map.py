@@ -8,19 +8,22 @@ from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, cut, grid, quali
 from ..depictqa_core.reports.heat_map import heat_picture
 from .image_outputs import drawn_output, to_image
 from .inputs import (
+    FOR_PROGRAMS,
     IMAGES_TOOLTIP,
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
     flatten,
+    in_format,
     one,
     readable_errors,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, report
+from .ui import REPORT_TOOLTIP, Table, report
 
 SCALES = ["absolute", "relative"]
 
@@ -71,6 +74,7 @@ class QualityMap(io.ComfyNode):
                     tooltip="Add a color legend below the image. Off: the heat map has the size of the image.",
                 ),
                 io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -109,7 +113,9 @@ class QualityMap(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, tile, scale, boxes, legend, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, images, tile, scale, boxes, legend, reference=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             relative = choice(one(scale), SCALES, "scale") == "relative"
@@ -136,6 +142,8 @@ class QualityMap(io.ComfyNode):
             f"{found.picture}: worst {low}; best {high}; tiles of {found.grid.side} pixels"
             for found, low, high in zip(maps, worst, best)
         ]
+        rows = [list(row) for row in zip([found.picture for found in maps], worst, best)]
+        table = Table(["image", "worst", "best"], rows, notes=notices)
         return drawn_output(
             cls,
             drawn,
@@ -143,7 +151,7 @@ class QualityMap(io.ComfyNode):
             worst,
             best,
             [found.tile(best=False)[1] for found in maps],
-            report("map", model, [found.to_dict() for found in maps], notices),
+            in_format(report_format, report("map", model, [found.to_dict() for found in maps], notices), table),
             images=drawn,
             text="\n".join([*notices, *lines]),
         )

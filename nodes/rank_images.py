@@ -5,14 +5,17 @@ from comfy_api.latest import io
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from .inputs import (
+    FOR_PROGRAMS,
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
     DepictQAModel,
     choice,
     flatten,
+    in_format,
     names_input,
     one,
     readable_errors,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
@@ -74,6 +77,7 @@ class RankImages(io.ComfyNode):
                     ),
                 ),
                 names_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -108,7 +112,9 @@ class RankImages(io.ComfyNode):
                     tooltip="One sentence per ranked image, with more detail if with_reasons is on.",
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="The whole ranking as JSON, independent of top_k."
+                    "report",
+                    display_name="report",
+                    tooltip="The whole ranking, independent of top_k, as report_format says.",
                 ),
                 io.Int.Output(
                     "ranks",
@@ -150,6 +156,7 @@ class RankImages(io.ComfyNode):
         budget=(0,),
         stop_when_decided=(False,),
         names=None,
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -173,6 +180,7 @@ class RankImages(io.ComfyNode):
         top = ranking.pictures[: one(top_k) or None]
         indexes = [place.index for place in top]
         facts = ranking.to_dict()
+        table = _table(ranking, pictures, notices)
         return node_output(
             cls,
             [singles[index] for index in indexes],
@@ -181,12 +189,12 @@ class RankImages(io.ComfyNode):
             [place.strength for place in top],
             indexes,
             [place.reason for place in top],
-            report("rank", model, facts.pop("pictures"), notices, **facts),
+            in_format(report_format, report("rank", model, facts.pop("pictures"), notices, **facts), table),
             [place.rank for place in top],
             [place.low for place in top],
             [place.high for place in top],
             *followers.choose(indexes),
-            table=_table(ranking, pictures, notices),
+            table=table,
         )
 
 

@@ -19,7 +19,7 @@ from server import PromptServer
 
 from ..depictqa_core.images.image import Picture
 
-REPORT_TOOLTIP = "All results as JSON, one entry per answer."
+REPORT_TOOLTIP = "All results: a table in Markdown, or JSON with one entry per answer (report_format)."
 THUMBNAIL_PIXELS = 1024
 """Longest side of what is drawn small in a table, and large on a click."""
 THUMBNAIL_FOLDER = "depictqa"
@@ -62,6 +62,13 @@ class Table:
         """The same in words, one line per row: for ComfyUI's own display and for the history of the run."""
         return "\n".join([*self.notes, *map(self._line, self.rows)])
 
+    def to_markdown(self) -> str:
+        """The same as Markdown: the notes as a list, all rows as a table."""
+        lines = [f"- {_markdown(note)}" for note in self.notes]
+        if self.rows:
+            lines += ["", *map(_table_line, (self.columns, ["---"] * len(self.columns), *self.rows))]
+        return "\n".join(lines).strip()
+
     def _line(self, row: list[str]) -> str:
         others = [
             f"{heading} {cell}".strip()
@@ -69,6 +76,15 @@ class Table:
             if cell and index != self.name
         ]
         return f"{row[self.name]}: " + ", ".join(others)
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_markdown, cells)) + " |"
+
+
+def _markdown(text: str) -> str:
+    """One line of text in which nothing is a column, a link or an element of a page."""
+    return plain(" ".join(str(text).split())).replace("|", "\\|").replace("[", "\\[")
 
 
 def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:

@@ -8,6 +8,16 @@ import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
 import * as stored from "./js/stored.js";
 
+/** A graph that was saved before there was a report_format goes on to get JSON. */
+function keepJson(prototype) {
+  const before = prototype.onConfigure;
+  prototype.onConfigure = function (saved) {
+    before?.apply(this, arguments);
+    const index = this.widgets?.findIndex((widget) => widget.name === "report_format") ?? -1;
+    if (index >= 0 && saved.widgets_values?.length <= index) this.widgets[index].value = "json";
+  };
+}
+
 app.registerExtension({
   name: "DepictQA",
   async setup() {
@@ -19,6 +29,7 @@ app.registerExtension({
   async beforeRegisterNodeDef(nodeType, nodeData) {
     if (!stored.speaks(nodeData.name)) return;
     stored.withoutPreview(nodeType.prototype);
+    keepJson(nodeType.prototype);
     const created = nodeType.prototype.onNodeCreated;
     nodeType.prototype.onNodeCreated = function () {
       created?.apply(this, arguments);
