@@ -19,6 +19,7 @@ NODES = [
     "DepictQA_IdentifyDistortions",
     "DepictQA_LoadFolder",
     "DepictQA_LoadModel",
+    "DepictQA_PickImages",
     "DepictQA_QualityMap",
     "DepictQA_QualitySheet",
     "DepictQA_RankImages",
