@@ -30,12 +30,11 @@ const NUMBER = /^[+\-−]?\d+(\.\d+)?/;
 const FORMULA = /^[=+\-@\t\n＝＋－＠]/;
 
 export function draw({ columns = [], rows = [], notes = [], images = [], pairs = [], folder = "" }) {
-  const parts = notes.map((note) => element("p", note));
-  if (pairs.length) parts.unshift(comparison(pairs));
-  if (rows.length) {
-    parts.unshift(button("copy", "Copy as a table for a spreadsheet", () => copyText(asText(columns, rows))));
-    parts.push(table(columns, rows, folder));
-  }
+  const parts = pairs.length ? [comparison(pairs)] : [];
+  if (rows.length)
+    parts.push(button("copy", "Copy as a table for a spreadsheet", () => copyText(asText(columns, rows))));
+  parts.push(...notes.map((note) => element("p", note)));
+  if (rows.length) parts.push(table(columns, rows, folder));
   if (images.length) {
     const shown = element("div", "", images.map((image) => thumbnail(image, image.filename)));
     shown.className = "images";

@@ -13,11 +13,13 @@ export const STYLE = `
 .depictqa-pick { display: flex; flex-direction: column; height: 100%; gap: 4px; outline: none; }
 .depictqa-pick .bar { display: flex; gap: 6px; align-items: center; flex-wrap: wrap; }
 .depictqa-pick .bar p { flex: 1; }
-.depictqa-pick button { float: none; padding: 3px 8px; }
+.depictqa-pick button { float: none; padding: 3px 8px; font: inherit; color: inherit; background: none; cursor: pointer;
+  border: 1px solid var(--border-color, #444); border-radius: 4px; }
 .depictqa-pick .bar .go { background: var(--p-primary-color, #369); }
 .depictqa-pick .cards { flex: 1; overflow: auto; display: grid; gap: 6px; align-content: start;
   grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); }
-.depictqa-pick .card { position: relative; padding: 3px; border-width: 2px; text-align: left; min-width: 0; }
+.depictqa-pick .card { position: relative; padding: 3px; border-width: 2px; text-align: left; min-width: 0;
+  display: flex; flex-direction: column; }
 .depictqa-pick .card[aria-pressed="true"] { border-color: var(--p-primary-color, #6af); box-shadow: 0 0 0 2px #6af; }
 .depictqa-pick .card:focus-visible { outline: 2px dashed currentColor; outline-offset: 1px; }
 .depictqa-pick .card img { width: 100%; max-height: none; cursor: pointer; margin: 0; display: block; }
