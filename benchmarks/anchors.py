@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from depictqa_core.images.image import Picture
 from depictqa_core.judge import load_judge
-from training.dataset.build.measures import metrics
+from training.dataset.building.measures import metrics
 from training.dataset.records.labels import quality
 from training.distortions import apply
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from depictqa_core.images.references import SAME_SCENE, scene_correlation
-from training.dataset.build.scenes import read_scenes
+from training.dataset.building.scenes import read_scenes
 from training.dataset.records.image_paths import read_image
 
 PARTNERS = 13
-"""Every reference is held against so many that come after it."""
+"""Every reference is compared with this many following ones."""
 
 
 def main() -> None:

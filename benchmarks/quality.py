@@ -23,15 +23,16 @@ from depictqa_core import tasks
 from depictqa_core.calibration import WITHIN
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.ranking.bradley_terry import bradley_terry, estimate_weight
-from training.dataset.build.scenes import read_scenes
+from training.dataset.building.scenes import read_scenes
 from training.dataset.records.descriptions import named
 from training.dataset.records.image_paths import read_image
 from training.dataset.records.labels import better, seen_severity, severity_decides
-from training.evaluation.calibration import ranked_sets, scored_sets
 from training.evaluation.evaluate import evaluate
 from training.evaluation.metrics import calibration_error, calibration_error_by_chance
+from training.evaluation.order_calibration import ranked_sets
+from training.evaluation.score_calibration import scored_sets
 from training.evaluation.sets import read_set
-from training.trainer.loader import read_records
+from training.trainer.record_files import read_records
 
 SETS = {
     "identification_nr_single": "quality_single_A_noref",
@@ -259,7 +260,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="data root with test records")
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
-    only = "measure these alone, by the beginnings of their names, such as certainty, pairs (with the baseline)"
+    only = "measure only those whose names start with one of these, such as certainty, or pairs (with the baseline)"
     parser.add_argument("--only", nargs="+", metavar="NAME", help=only)
     parser.add_argument("--limit", type=int, default=1000, help="most records per set")
     parser.add_argument("--resaved", action="store_true")

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from depictqa_core import tasks
 from depictqa_core.engine.engine import Counter
-from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection
 from depictqa_core.runtime.threads import keep_freed_memory
 
 from . import speed_setup as setup
@@ -95,7 +95,7 @@ def _chosen(checkpoint, questions, asked):
 
 
 def _ranked(checkpoint, pictures, reference):
-    pairs = ranking.all_pairs(len(pictures))
+    pairs = pair_selection.all_pairs(len(pictures))
     some = [pairs[i] for i in np.linspace(0, len(pairs) - 1, SAMPLE // 2).astype(int)]
     asked = [(pictures[a], pictures[b], reference) for i, j in some for a, b in ((i, j), (j, i))]
 
@@ -236,7 +236,7 @@ def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: i
         for count in counts:
             times = [seconds(lambda count=count, work=work: work(count))[0] for _ in range(runs if count <= 64 else 1)]
             took = statistics.median(times)
-            pairs = ranking.default_budget(count) if name.startswith("rank") else 0
+            pairs = pair_selection.default_budget(count) if name.startswith("rank") else 0
             results[name][count] = {"s": round(took, 3), "ms_a_picture": round(1000 * took / count, 2), "pairs": pairs}
             numbers = f"{took:.2f}", f"{1000 * took / count:.1f}", f"{count / took:.1f}"
             show(name.replace("_", " "), str(count), *numbers, str(pairs or ""))

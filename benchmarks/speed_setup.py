@@ -16,7 +16,8 @@ from depictqa_core.engine.decoding import answer_probabilities, forced_prefix, g
 from depictqa_core.engine.prefill import Reading
 from depictqa_core.images.image import Picture, as_picture
 from depictqa_core.judge import Judge
-from depictqa_core.loading.checkpoint import BUNDLED, Checkpoint, load_checkpoint
+from depictqa_core.loading.checkpoint import Checkpoint, load_checkpoint
+from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare, prepare_comparison

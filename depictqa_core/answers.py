@@ -17,7 +17,7 @@ def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list
 
     Args:
         options: the allowed answers.
-        images: (A, reference) or (A, B, reference); the reference may be None.
+        pictures: (A, reference) or (A, B, reference); the reference may be None.
 
     Returns:
         None where nothing is decided so.

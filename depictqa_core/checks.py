@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
 
 from .errors import TaskError
@@ -9,39 +10,47 @@ from .runtime.byte_cache import ByteCache
 from .tasks import Task
 
 
+@dataclass(frozen=True)
+class Rule:
+    """The allowed values in words (``allowed``) and as a test."""
+
+    allowed: str
+    fits: Callable[[object], bool]
+
+
 def check(**arguments) -> None:
-    """Refuse arguments of a wrong type or out of range.
+    """Reject arguments of a wrong type or out of range.
 
     Args:
-        arguments: values by the name that they have in the call; ``RULES`` has the names.
+        arguments: values by argument name; ``RULES`` has the names.
 
     Raises:
-        TaskError: the first value that is not allowed; the message names the argument and what may be given.
+        TaskError: a value is not allowed; the message has the argument and the allowed values.
     """
     for name, value in arguments.items():
-        allowed, wanted = RULES[name]
-        if not allowed(value):
+        rule = RULES[name]
+        if not rule.fits(value):
             shown = repr(value) if isinstance(value, (Real, str)) else f"a {type(value).__name__}"
-            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {wanted}")
+            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {rule.allowed}")
 
 
 def is_whole(value, low: int = 1) -> bool:
-    """Whether a value is a whole number (of Python or numpy; True and 1.0 are none) of at least ``low``."""
+    """Return whether a value is a whole number (of Python or numpy, but not True or 1.0) of at least ``low``."""
     return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
 
 
 def is_number(value, low: float = -math.inf, high: float = math.inf) -> bool:
-    """Whether a value is a finite number (of Python or numpy; True is none) from ``low`` to ``high``."""
+    """Return whether a value is a finite number (of Python or numpy, but not True) from ``low`` to ``high``."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
 
 
 def is_text(value) -> bool:
-    """Whether a value is text that says something and that UTF-8 can hold."""
+    """Return whether a value is non-empty text that UTF-8 can encode."""
     return is_string(value) and bool(value.strip())
 
 
 def is_string(value) -> bool:
-    """Whether a value is text that UTF-8 can hold; it may be empty."""
+    """Return whether a value is text that UTF-8 can encode; it may be empty."""
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
@@ -53,7 +62,7 @@ _FLAG = (lambda value: type(value).__name__ in ("bool", "bool_"), "True or False
 _FUNCTION = (_or_none(callable), "a function, or None")
 _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fspath__")), "a folder, or None")
 
-RULES: dict[str, tuple[Callable, str]] = {
+_ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "anchors": _FOLDER,
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
@@ -84,3 +93,4 @@ RULES: dict[str, tuple[Callable, str]] = {
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }
 """Whether a value is allowed, and what may be given, by the name of the argument."""
+RULES = {name: Rule(allowed, fits) for name, (fits, allowed) in _ARGUMENTS.items()}

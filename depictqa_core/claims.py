@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .tasks import DISTORTIONS, GRADES, LEVELS
+from .tasks import BETTER, DISTORTIONS, GRADES, LEVELS, WORSE
 
 _SENTENCE = re.compile(r"[^.;!?]+(?:[.;!?]+|$)\s*")
 _NEGATION = re.compile(
@@ -34,14 +34,14 @@ _WHOLE = (
 )
 """Behind a comparative: what makes it one of the whole image. "better contrast" is about an aspect alone."""
 _BETTER = re.compile(
-    rf"\b(?:(?:better|superior|preferable|preferred|finer|best){_WHOLE}|(?:higher|greater){_WHOLE}(?=[^,.;]*\bquality)"
+    rf"\b(?:(?:{BETTER}|finer|best){_WHOLE}|(?:higher|greater){_WHOLE}(?=[^,.;]*\bquality)"
     r"|quality (?:is|looks|appears|seems) (?:\w+ )?(?:higher|greater)|(?<!no )(?<!no clear )winner|has the edge"
     r"|better preserved|wins|beats|outperforms|surpasses|exceeds|less (?:distorted|damaged|degraded|damage)"
     r"|fewer (?:flaws|distortions|artifacts)|more pleasing)\b",
     re.IGNORECASE,
 )
 _WORSE = re.compile(
-    rf"\b(?:(?:worse|inferior|poorer|worst){_WHOLE}|lower{_WHOLE}(?=[^,.;]*\bquality)|loses"
+    rf"\b(?:(?:{WORSE}|worst){_WHOLE}|lower{_WHOLE}(?=[^,.;]*\bquality)|loses"
     r"|more (?:distorted|damaged|degraded)|quality (?:is|looks|appears|seems) (?:\w+ )?lower"
     r"|(?:distorted|damaged|degraded) (?:compared|relative|in comparison))\b",
     re.IGNORECASE,

@@ -14,12 +14,13 @@ from .claims import Facts, Seen
 from .confidence import brief_confidence, detailed_confidence, lowest
 from .engine.engine import Chosen, Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
-from .images.image import Picture, SizePolicy, as_picture, as_pictures
+from .images.image import Picture, as_picture, as_pictures
 from .images.references import common_size, identical
-from .loading.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
+from .images.size_policy import SizePolicy
+from .loading.checkpoint import Checkpoint, load_checkpoint
+from .loading.checkpoint_folder import checkpoint_folder, self_test_notices
 from .prompts import REFERENCE, A, B, answer_ids, text_ids
-from .ranking import assembly
-from .ranking import bradley_terry as ranking
+from .ranking import assembly, pair_selection, rank_order
 from .ranking.anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .results import Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
@@ -295,7 +296,7 @@ class Judge:
             self.engine.require(RATING)
         scored = method == "score" or self._rates  # by anchors it would cost more than the ranking
         named = reasons and self._knows(IDENTIFICATION)
-        pairs = ranking.within_budget(len(pictures), budget) if method == "pairs" else 0
+        pairs = pair_selection.within_budget(len(pictures), budget) if method == "pairs" else 0
         questions = scored * self._score_questions(references) + named * len(pictures) + 2 * pairs
         report = Counter(progress, questions)
         scores = self._scored(pictures, references, report) if scored else None
@@ -315,11 +316,11 @@ class Judge:
 
         calibration = self.model.config.order_calibration(references[0] is not None)
         limits = {"budget": pairs, "top": top_k, "confidence": confidence}
-        outcome = ranking.rank_pairs(len(pictures), ask, **limits, calibration=calibration)
+        outcome = pair_selection.rank_pairs(len(pictures), ask, **limits, calibration=calibration)
         report.finish()
         strengths = outcome.strengths
-        places = ranking.order(strengths, [score.score for score in scores] if scores else None)
-        apart = ranking.told_apart(strengths)
+        places = rank_order.order(strengths, [score.score for score in scores] if scores else None)
+        apart = rank_order.told_apart(strengths)
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
         certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
         facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)

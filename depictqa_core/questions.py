@@ -8,7 +8,7 @@ are built on a language model that understands other words, and take any questio
 import re
 
 from .errors import TaskError
-from .tasks import ASSESSMENT, RATING, Task, is_short
+from .tasks import ASSESSMENT, RATING, WORSE, Task, is_short
 
 ASSESSMENTS = (
     ASSESSMENT.question,
@@ -80,7 +80,7 @@ _DAMAGE = (
     r"|severe)"
 )
 _WORSE = re.compile(
-    rf"\b(?:worse|worst|inferior|poorer|poorest|noisier|blurrier|grainier)\b|\b(?:more|most|stronger|higher) {_DAMAGE}"
+    rf"\b(?:{WORSE}|worst|poorest|noisier|blurrier|grainier)\b|\b(?:more|most|stronger|higher) {_DAMAGE}"
     rf"|\b(?:lower|lowest)\b(?! {_DAMAGE})|\b(?:less|least|fewer|fewest)\b(?! {_DAMAGE})|\b(?:not|never)\b|n't\b",
     re.IGNORECASE,
 )

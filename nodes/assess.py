@@ -1,4 +1,4 @@
-"""The nodes that judge every image for itself: by the names of its distortions, in words, in points."""
+"""The nodes that judge single images: Identify Distortions, Describe Image Quality, Score Images."""
 
 import json
 
@@ -7,22 +7,21 @@ from comfy_api.latest import io
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
     FOR_PROGRAMS,
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
     in_format,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report, stream
+from .ui import Table, node_output, percent, report, report_output, stream
 
 DETAILS = ["detailed", "brief"]
 COUNTS = {"any": None, "1": 1, "2": 2}
@@ -41,15 +40,15 @@ class IdentifyDistortions(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "count",
                     options=list(COUNTS),
                     default="any",
                     tooltip="How many distortions to name: the one or two most critical, or as many as are found.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 names_input(),
                 report_format_input(),
             ],
@@ -87,7 +86,7 @@ class IdentifyDistortions(io.ComfyNode):
                         "'noise 3.2'. Empty if the checkpoint does not support it."
                     ),
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -136,8 +135,8 @@ class DescribeImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "detail",
                     options=DETAILS,
@@ -160,7 +159,7 @@ class DescribeImages(io.ComfyNode):
                         "quarters of a word."
                     ),
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 report_format_input(),
             ],
             outputs=[
@@ -176,7 +175,7 @@ class DescribeImages(io.ComfyNode):
                         "answers; it is not calibrated. 0 if there is none."
                     ),
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -220,9 +219,9 @@ class ScoreImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                model_input(),
+                images_input(),
+                reference_input(),
                 names_input(),
                 report_format_input(),
             ],
@@ -245,7 +244,7 @@ class ScoreImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Probability that the true quality is within 10 points of the score, 0 to 1.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
                 io.Float.Output(
                     "lows",
                     display_name="lows",
@@ -291,13 +290,13 @@ class ScoreImages(io.ComfyNode):
 
 
 def _severities(answer) -> str:
-    """How severe each named distortion is, such as ``"noise 3.2, blur 1.0"``; empty where the model does not tell."""
+    """Format the severity of each named distortion, such as ``"noise 3.2, blur 1.0"``; empty if not supported."""
     pairs = zip(answer.labels, answer.severities or (), strict=False)
     return ", ".join(f"{label} {severity:.1f}" for label, severity in pairs)
 
 
 def _grades(answer) -> str:
-    """The same without the names, for a table that has them."""
+    """Format the severities without the names, for a table with a column of names."""
     return ", ".join(f"{severity:.1f}" for severity in answer.severities or ())
 
 

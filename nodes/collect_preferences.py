@@ -1,4 +1,4 @@
-"""The node that stores what somebody prefers, to tune a personal judge on it."""
+"""The node that stores preferences as training records for a personal judge."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.sheets import Judged, quality_sheets
-from ..depictqa_core.storage.files import below
+from ..depictqa_core.storage.file_names import below
 from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
 from .image_outputs import drawn_output, to_batch
 from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
@@ -189,23 +189,23 @@ class CollectPreferences(io.ComfyNode):
 
 
 _shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
-"""What each node showed last, for picks without a code: its pick, and the codes of the images that the pick was made on
-and of those that were shown with it."""
+"""The last state of each node, for picks without a code: its pick, the code of the images that it was made on, and
+the code of the images shown last."""
 MOST_SHOWN = 1000
 
 
 def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:
-    """Whether a pick was made on the images of this run.
+    """Return whether a pick was made on the images of this run.
 
-    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (it comes
-    over a link, or the graph from a program) was made on the images that the node showed last before the pick changed.
-    Where the node has shown none, a graph that leaves ``picked_on`` out means the images that come with it.
+    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (from a
+    link, or from a graph that a program queued) was made on the images that the node showed last before the pick
+    changed. If the node has shown none and the graph has no ``picked_on``, the pick applies to the images of this run.
 
     Args:
-        node: which node of which collection.
-        text: the pick; an empty one is no pick, and never stale.
-        code: of the images of this run.
-        picked_on: what the input of that name got, None where the graph leaves it out.
+        node: the node and its collection.
+        text: the pick; an empty text is no pick, and never stale.
+        code: the code of the images of this run.
+        picked_on: the value of that input, None if the graph does not have it.
     """
     unseen = code if picked_on is None else None
     before = _shown.get(node, (None, unseen, unseen))
@@ -218,7 +218,7 @@ def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None)
 
 
 def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:
-    """How the images stand to each other: one level per image, 0 is best, equal levels are equally good.
+    """Return one level per image: 0 is best, and images of one level are equally good.
 
     Raises:
         TaskError: picks or ratings that do not fit the images.
@@ -235,10 +235,13 @@ def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, 
 
 
 def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[int], list[str]]:
-    """The images that are compared: their indexes, their levels without gaps; and a line for each that is not.
+    """Leave out copies: of equal images only the most preferred one is compared.
 
-    Of equal images only the one that stands best is: neither is better than the other, and a third image could
-    otherwise be worse than the one and better than the other.
+    Neither copy is better than the other, and otherwise a third image could be worse than one copy and better than the
+    other.
+
+    Returns:
+        The indexes of the compared images, their levels without gaps, and a line for each copy left out.
     """
     kept, same = {}, []
     for index in sorted(range(len(found)), key=lambda index: found[index]):
@@ -252,8 +255,10 @@ def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[i
 
 
 def _command(folder: str) -> str:
-    """The command that tunes the bundled judge to the records of a folder, for the Python and the model folder of this
-    ComfyUI; the recipe and the judge are found from the folder of this pack."""
+    """Return the command that fine-tunes the bundled judge on the records of a folder.
+
+    It uses the Python and the model folder of this ComfyUI, and the recipe in the folder of this pack.
+    """
     output = os.path.join(folder_paths.get_folder_paths("depictqa")[0], "mine")
     recipe = os.path.join(PACK, "training", "recipes", "personal.yaml")
     return (
@@ -263,5 +268,5 @@ def _command(folder: str) -> str:
 
 
 def _note(level: int, found: list[int]) -> str:
-    """What the shown sheet says below an image."""
+    """Return the caption of an image on the shown sheet."""
     return f"preferred: {level + 1}" if len(set(found)) > 1 and level < max(found) else ""

@@ -1,4 +1,4 @@
-"""The node that tells which of two images is better."""
+"""The node that tells which of two pictures is better."""
 
 from comfy_api.latest import io
 
@@ -6,10 +6,9 @@ from ..depictqa_core.errors import TaskError
 from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
     FOR_PROGRAMS,
-    MODEL_TOOLTIP,
-    DepictQAModel,
     flatten,
     in_format,
+    model_input,
     one,
     readable_errors,
     repeat,
@@ -18,7 +17,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, SHOWN_ROWS, Table, node_output, percent, preview_files, report
+from .ui import SHOWN_ROWS, Table, node_output, percent, preview_files, report, report_output
 
 
 class CompareImages(io.ComfyNode):
@@ -37,7 +36,7 @@ class CompareImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                model_input(),
                 io.Image.Input("image_a", tooltip="Image A; one for all pairs, or one per pair."),
                 io.Image.Input("image_b", tooltip="Image B; one for all pairs, or one per pair."),
                 io.Boolean.Input(
@@ -104,7 +103,7 @@ class CompareImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip="The explanation of each verdict. Empty if explain is off.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )

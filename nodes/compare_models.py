@@ -1,4 +1,4 @@
-"""The node that compares what made the images: models, LoRAs, samplers, prompts."""
+"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
 
 from collections import Counter
 from string import ascii_uppercase
@@ -7,15 +7,15 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
 from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaired
+from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
 from .inputs import (
     FOR_PROGRAMS,
-    MODEL_TOOLTIP,
-    DepictQAModel,
     flatten,
     in_format,
+    model_input,
     one,
     readable_errors,
     report_format_input,
@@ -43,7 +43,7 @@ class CompareModels(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                model_input(),
                 io.Image.Input("images", tooltip="Images of the first model, or of all models: a batch, or a list."),
                 io.String.Input(
                     "labels",
@@ -132,7 +132,7 @@ class CompareModels(io.ComfyNode):
             [standing.strength for standing in ranked],
             chart,
             table,
-            reports.csv_text(standings),
+            json_csv.csv_text(standings),
             in_format(report_format, written, shown),
             images=[chart],
             text="\n".join([*notices, table]),
@@ -141,15 +141,15 @@ class CompareModels(io.ComfyNode):
 
 
 def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
-    """One label per image, from one per image, per linked input or per batch.
+    """Return one label per image, from one label per image, per linked input or per batch.
 
     Args:
-        labels: what arrived, any number of lines in each.
-        linked: the batches of every linked input of images.
-        count: how many images these are together.
+        labels: the texts of the input, with any number of lines each.
+        linked: the batches of every linked image input.
+        count: the total number of images.
 
     Raises:
-        TaskError: as many labels as none of them.
+        TaskError: the number of labels fits none of them.
     """
     lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
     if not lines and len(linked) > 1:
@@ -165,7 +165,7 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
 
 
 def _pairs(labels: list[str], groups: list[str] | None) -> list:
-    """``fair_pairs``; where nothing meets, the error also says what to link."""
+    """Return ``fair_pairs``; if there are no pairs, the error also says what to link."""
     try:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
@@ -176,7 +176,7 @@ def _pairs(labels: list[str], groups: list[str] | None) -> list:
 
 
 def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures: list) -> list[str]:
-    """Which images were not compared; and a warning where images met by position, but some seem to be missing."""
+    """List images that were not compared, and warn if images were paired by position but some seem to be missing."""
     alone = unpaired(len(pictures), pairs)
     if not alone:
         return []
@@ -193,7 +193,7 @@ def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures:
 
 
 def _per_pair(reference, pairs, count: int):
-    """One reference per pair, from one per image or per group; otherwise what arrived: one for all, or refused."""
+    """Return one reference per pair, from one per image or per group; otherwise the input as it is."""
     singles = flatten(reference)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     if len(singles) == count:

@@ -1,4 +1,4 @@
-"""The list of this pack's nodes, as ComfyUI asks for it."""
+"""The entry point that lists this pack's nodes for ComfyUI."""
 
 from comfy_api.latest import ComfyExtension
 from server import PromptServer

@@ -1,4 +1,4 @@
-"""The node that parts images into those that are good enough and the rest."""
+"""The node that splits images into passed and rejected ones."""
 
 from comfy_api.latest import io
 
@@ -6,16 +6,15 @@ from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortio
 from ..depictqa_core.tasks import DISTORTIONS, NONE, SCORE
 from .inputs import (
     FOR_PROGRAMS,
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
     in_format,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     report_format_input,
     schema,
     to_pictures,
@@ -41,8 +40,8 @@ class FilterImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Float.Input(
                     "min_score",
                     default=50.0,
@@ -96,7 +95,7 @@ class FilterImages(io.ComfyNode):
                         "exactly these are right. 0: off."
                     ),
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 *follower_inputs(),
                 names_input(),
                 io.Combo.Input(
@@ -203,7 +202,7 @@ class FilterImages(io.ComfyNode):
 
 
 def _branch_outputs(name: str) -> list:
-    """The outputs of one branch: images, scores, indexes and what follows them."""
+    """Return the outputs of one branch: images, scores, indexes, latents, masks and texts."""
     return [
         io.Image.Output(
             f"{name}_images",

@@ -1,4 +1,4 @@
-"""What all nodes share on their input side: types, tooltips, images, references, checked widgets, readable errors."""
+"""Inputs that nodes share: types, tooltips, images, references, checked widgets, readable errors."""
 
 import inspect
 import os
@@ -28,20 +28,20 @@ NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, s
 
 
 def schema(search_aliases: list[str], **fields) -> io.Schema:
-    """A node's schema; other words to find the node by are given to those ComfyUI versions that know of them."""
+    """Return a node's schema, with search aliases on ComfyUI versions that support them."""
     if "search_aliases" in io.Schema.__dataclass_fields__:
         fields["search_aliases"] = search_aliases
     return io.Schema(**fields)
 
 
 def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
-    """All images of a list input one by one.
+    """Split the batches of a list input into single images.
 
     Args:
-        images: what an ``is_input_list`` node gets: batches ``[B, H, W, C]`` of any sizes, or None when unlinked.
+        images: the input of an ``is_input_list`` node: batches ``[B, H, W, C]`` of any size, or None if unlinked.
 
     Returns:
-        Views ``[1, H, W, C]`` in the order of the input; the pixels are the caller's own and must not be written to.
+        Views ``[1, H, W, C]`` in the order of the input. Do not write to them: they share memory with the input.
     """
     singles = []
     for item in images or []:
@@ -51,8 +51,23 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
     return singles
 
 
+def model_input():
+    """The input ``model``, which every judging node has first."""
+    return DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP)
+
+
+def images_input() -> io.Image.Input:
+    """The input ``images``, what is judged."""
+    return io.Image.Input("images", tooltip=IMAGES_TOOLTIP)
+
+
+def reference_input() -> io.Image.Input:
+    """The optional input ``reference``, the undistorted originals."""
+    return io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP)
+
+
 def names_input() -> io.String.Input:
-    """The optional input ``names``, what the images are called."""
+    """Return the optional input ``names`` with the names of the images."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
 
 
@@ -94,8 +109,8 @@ def to_pictures(
     """Check the images of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
 
     Raises:
-        ImageError: no image arrived, or one cannot be judged; the message names it.
-        TaskError: not one of ``names`` per image.
+        ImageError: there is no image, or one cannot be judged; the message names it.
+        TaskError: the number of ``names`` differs from the number of images.
     """
     if not singles:
         raise ImageError(f"{name}: no image arrived; link at least one.")
@@ -109,19 +124,19 @@ def to_pictures(
 def to_reference(
     images: list[torch.Tensor] | None, judged: list[Picture | tuple[Picture, ...]]
 ) -> tuple[list[Picture] | None, list[str]]:
-    """The checked images of a ``reference`` input, at the sizes of the images that they stand beside.
+    """Check the images of a ``reference`` input and resize them to the sizes of the judged images.
 
     Args:
-        images: what arrived, None when the input is not linked.
-        judged: the images, or the pairs of them, that one reference each is for.
+        images: the value of the input, None if it is not linked.
+        judged: the images, or pairs of images, that need one reference each.
 
     Returns:
-        one reference per entry of ``judged`` (None when not linked), and lines on those that were resized and on those
-        that seem to show another scene.
+        One reference per entry of ``judged`` (None if not linked), and lines on references that were resized or that
+        seem to show another scene.
 
     Raises:
-        TaskError: neither one image for all nor one per judged image.
-        ImageError: an image cannot be judged, or has another aspect ratio than the one that it is the reference of.
+        TaskError: there is neither one reference for all nor one per judged image.
+        ImageError: a reference cannot be judged, or has another aspect ratio than its image.
     """
     singles = flatten(images)
     if not singles:
@@ -134,26 +149,26 @@ def to_reference(
     references, fitted = [], {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
-        one = fitted.setdefault(reference.key, Fitted(reference))  # one for a whole batch is resized once
+        one = fitted.setdefault(reference.key, Fitted(reference))  # a reference for a whole batch is resized once
         references.append(one.beside(*pictures))
     return references, [notice for one in fitted.values() for notice in one.notices]
 
 
 def repeat(items: list, count: int) -> list:
-    """As many items as asked for, from as many or from one for all."""
+    """Repeat a single item ``count`` times; return a list of ``count`` items as it is."""
     return items if len(items) == count else items * count
 
 
 def one(values: list):
-    """The value of a widget of an ``is_input_list`` node, where every input arrives as a list."""
+    """Return the value of a widget of an ``is_input_list`` node, which gets every input as a list."""
     return values[0]
 
 
 def choice(value: str, options: list[str], name: str) -> str:
-    """``value`` if it is one of ``options``; ComfyUI does not check the combo values of a graph itself.
+    """Return ``value`` if it is one of ``options``; ComfyUI does not check the combo values of a graph.
 
     Raises:
-        TaskError: it is none of them.
+        TaskError: it is not an option.
     """
     if value not in options:
         raise TaskError(f"{name}: {value!r} is not known; choose one of: {', '.join(options)}.")
@@ -162,7 +177,7 @@ def choice(value: str, options: list[str], name: str) -> str:
 
 @contextmanager
 def readable_errors():
-    """Lets what the judge refuses appear at the node as its one line, without the inner workings below it."""
+    """Show errors of the judge at the node as one line, without a traceback."""
     try:
         yield
     except DepictQAError as error:
@@ -170,16 +185,15 @@ def readable_errors():
 
 
 def readable(message: str) -> str:
-    """Write a message for the person at the node: plain text, its files named from ComfyUI's folders on
-    (``input/a.png``), because where the server keeps these folders does not help."""
+    """Make a message readable at the node: plain text, with paths relative to ComfyUI's folders (``input/a.png``)."""
     roots = {
         folder_paths.get_input_directory(): "input",
         folder_paths.get_output_directory(): "output",
         folder_paths.get_temp_directory(): "temp",
     }
-    for root in sorted(roots, key=len, reverse=True):  # one may lie in another
+    for root in sorted(roots, key=len, reverse=True):  # one may be inside another
         for folder in (root, os.path.realpath(root)):
             start = os.path.join(folder, "")
-            for written in (start, repr(start)[1:-1]):  # as it is, and with the doubled backslashes of a quoted one
+            for written in (start, repr(start)[1:-1]):  # as it is, and quoted with doubled backslashes
                 message = message.replace(written, f"{roots[root]}/")
     return plain(message)

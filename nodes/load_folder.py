@@ -1,4 +1,4 @@
-"""The node that loads the images of a folder as the command line reads them: in natural order, damaged ones named."""
+"""The node that loads the images of a folder in the same way as the command line."""
 
 import os
 from contextlib import suppress
@@ -14,16 +14,17 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
-from ..depictqa_core.images.files import Found, NoPictures, equal_names, leads_around, left_out_lines, search
+from ..depictqa_core.images.equal_names import equal_names
 from ..depictqa_core.images.image import Picture, as_picture, notices_of
-from ..depictqa_core.storage.files import below
+from ..depictqa_core.images.search import Found, NoPictures, leads_around, left_out_lines, search
+from ..depictqa_core.storage.file_names import below
 from .image_outputs import to_image
 from .inputs import readable, readable_errors, schema
 from .ui import Table, node_output, plain
 
 ROOTS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
 DEPTH = 3
-"""So many levels of folders are offered; deeper ones can be reached by ``subfolders``."""
+"""Number of folder levels in the widget; ``subfolders`` reaches deeper ones."""
 
 
 class LoadFolder(io.ComfyNode):
@@ -115,7 +116,7 @@ class LoadFolder(io.ComfyNode):
         try:
             paths, found = _chosen(folder, subfolders, start, limit)
             files = [(path, os.stat(path)) for path in paths]
-        except (DepictQAError, OSError) as error:  # it is told when the node runs
+        except (DepictQAError, OSError) as error:  # reported when the node runs
             return str(error)
         return repr([*((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files), found])
 
@@ -151,7 +152,7 @@ class LoadFolder(io.ComfyNode):
         images = [_image(picture, keep_alpha) for picture in pictures]
         masks = [_mask(picture) for picture in pictures]
         shared, twins = equal_names(parents, [name.name for name in names])
-        stems = [base or str(name) for base, name in zip(shared, names)]  # a whole path is shared with none
+        stems = [base or str(name) for base, name in zip(shared, names)]  # an absolute path is unique
         return node_output(cls, images, [str(name) for name in names], parents, report, stems, masks, table=table)
 
 
@@ -170,24 +171,24 @@ def _mask(picture: Picture) -> torch.Tensor:
 
 
 def folders() -> list[str]:
-    """What the folder widget offers: the input and output folders and the folders in them, ``DEPTH`` levels deep.
+    """Return the options of the widget: the input and output folders and their subfolders, ``DEPTH`` levels deep.
 
-    Folders that are links are followed, but for those that lead to a folder around them.
+    Links to folders are followed, except circular ones.
     """
     found = []
     for name, root in ROOTS.items():
-        found.append(name)  # also before the first image is saved there
+        found.append(name)  # even before the first image is saved there
         top = root()
         for current, inside, _ in os.walk(top, followlinks=True):
             parts = Path(current).relative_to(top).parts
-            found += [plain("/".join((name, *parts)))] if parts else []  # a menu can take a name for HTML
+            found += [plain("/".join((name, *parts)))] if parts else []  # a menu may interpret a name as HTML
             visible = [folder for folder in inside if not folder.startswith(".") and len(parts) < DEPTH]
             inside[:] = sorted(folder for folder in visible if not leads_around(os.path.join(current, folder)))
     return found
 
 
 def _resolve(folder: str) -> Path:
-    """The folder of a name that came with a graph; raises DepictQAError unless it is below input or output."""
+    """Return the folder of a name from a graph; raise DepictQAError unless it is in input or output."""
     parts = PurePosixPath(below(folder, "folder", "ComfyUI's input or output folder")).parts
     if not parts or parts[0] not in ROOTS:
         raise TaskError(
@@ -202,7 +203,7 @@ def _resolve(folder: str) -> Path:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The entry of a folder that has this name, or whose name the widget shows as this plain text."""
+    """Return the entry of a folder with this name, or whose name the widget shows as this plain text."""
     path = folder / name
     with suppress(OSError):
         if not path.exists():
@@ -211,7 +212,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list[Path], Found]:
-    """The image files to load, and all that was found; raises DepictQAError if there are none."""
+    """Return the image files to load and everything found; raise DepictQAError if there are none."""
     root = _resolve(folder)
     try:
         found = search([str(root)], recursive=subfolders)

@@ -1,4 +1,4 @@
-"""Latents, masks, texts and seeds that belong to the judged images and go the same way as they do."""
+"""Latents, masks, texts and seeds that are selected and sorted together with their images."""
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -43,14 +43,14 @@ UNSCORED = ExecutionBlocker("scores: this checkpoint does not score images; use 
 
 
 class Followers:
-    """What is linked to the inputs of ``follower_inputs``, one item per image.
+    """The values of the inputs of ``follower_inputs``, one item per image.
 
     Args:
-        count: how many images there are.
-        linked: by the name of the input, what an ``is_input_list`` node gets, None when not linked.
+        count: number of images.
+        linked: by name, the inputs of an ``is_input_list`` node, None if not linked.
 
     Raises:
-        TaskError: neither one item for all nor one per image.
+        TaskError: there is neither one item for all nor one per image.
     """
 
     def __init__(self, count: int, **linked: list | None):
@@ -60,7 +60,7 @@ class Followers:
         }
 
     def choose(self, indexes: list[int]) -> list[list]:
-        """The values of the outputs of ``follower_outputs`` for these images, in this order."""
+        """Return the values of the outputs of ``follower_outputs`` for these images, in this order."""
         return [
             [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the images.")]
             if items is None
@@ -70,7 +70,7 @@ class Followers:
 
 
 def branch(items: list) -> list:
-    """The value of a list output; an empty one silently stops what hangs on it, and the rest of the graph goes on."""
+    """Return the value of a list output; an empty list blocks the nodes behind it without an error."""
     return items or [ExecutionBlocker(None)]
 
 
@@ -83,7 +83,7 @@ def _each(count: int, name: str, items: list | None) -> list | None:
 
 
 def _single_latents(latents: list[dict]) -> list[dict]:
-    """Latents of one image each, from batches ``{"samples": [B, ...], ...}``; all that has B entries is split."""
+    """Split batches ``{"samples": [B, ...], ...}`` into latents of single images; values with B entries are split."""
     singles = []
     for latent in latents:
         count = len(latent["samples"])
@@ -98,6 +98,6 @@ def _entry(value, index: int, count: int):
 
 
 def _single_masks(masks: list) -> list:
-    """Masks ``[1, H, W]``, from ``[B, H, W]`` or ``[H, W]``."""
+    """Split ``[B, H, W]`` or ``[H, W]`` into masks ``[1, H, W]``."""
     batches = [mask if mask.ndim > 2 else mask[None] for mask in masks]
     return [batch[i : i + 1] for batch in batches for i in range(len(batch))]

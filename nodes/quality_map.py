@@ -9,21 +9,20 @@ from ..depictqa_core.reports.heat_map import heat_picture
 from .image_outputs import drawn_output, to_image
 from .inputs import (
     FOR_PROGRAMS,
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
     in_format,
+    model_input,
     one,
     readable_errors,
+    reference_input,
     report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, report
+from .ui import Table, report, report_output
 
 SCALES = ["absolute", "relative"]
 
@@ -43,8 +42,8 @@ class QualityMap(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Int.Input(
                     "tile",
                     default=TILE,
@@ -73,7 +72,7 @@ class QualityMap(io.ComfyNode):
                     default=True,
                     tooltip="Add a color legend below the image. Off: the heat map has the size of the image.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 report_format_input(),
             ],
             outputs=[
@@ -107,7 +106,7 @@ class QualityMap(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Score of the worst tile of each image, 0 to 100.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )

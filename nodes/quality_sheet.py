@@ -9,15 +9,14 @@ from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
 from .image_outputs import drawn_output, to_batch
 from .inputs import (
     FOR_PROGRAMS,
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
     in_format,
+    model_input,
     one,
     readable_errors,
+    reference_input,
     repeat,
     report_format_input,
     schema,
@@ -44,8 +43,8 @@ class QualitySheet(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "style",
                     options=list(STYLES),
@@ -73,7 +72,7 @@ class QualitySheet(io.ComfyNode):
                     force_input=True,
                     tooltip="Optional: a caption for each image, such as its file name. One per image.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 report_format_input(),
             ],
             outputs=[

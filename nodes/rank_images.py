@@ -1,4 +1,4 @@
-"""The node that orders images from best to worst."""
+"""The node that orders pictures from best to worst."""
 
 from comfy_api.latest import io
 
@@ -6,15 +6,14 @@ from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from .inputs import (
     FOR_PROGRAMS,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
     in_format,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     report_format_input,
     schema,
     to_pictures,
@@ -38,7 +37,7 @@ class RankImages(io.ComfyNode):
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                model_input(),
                 io.Image.Input("images", tooltip="The images to rank: a batch, or a list of images of any size."),
                 io.Combo.Input(
                     "method",
@@ -54,7 +53,7 @@ class RankImages(io.ComfyNode):
                     default=True,
                     tooltip="Also identify the distortions of each image and give the reason for its rank.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 *follower_inputs(),
                 io.Int.Input(
                     "budget",

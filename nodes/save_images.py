@@ -1,4 +1,4 @@
-"""The node that saves images with what was found in them: in their names, their metadata and a list beside them."""
+"""The node that saves images with their scores and verdicts in file name, metadata and a list."""
 
 import json
 import math
@@ -14,17 +14,12 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
-from ..depictqa_core.images.files import without_suffix
 from ..depictqa_core.images.image import as_picture
-from ..depictqa_core.storage.files import (
-    SUFFIXES,
-    append_csv,
-    append_jsonl,
-    below,
-    fill,
-    readable_file_errors,
-    save_image,
-)
+from ..depictqa_core.images.search import without_suffix
+from ..depictqa_core.storage.appending import append_csv, append_jsonl
+from ..depictqa_core.storage.file_names import below, fill
+from ..depictqa_core.storage.files import readable_file_errors
+from ..depictqa_core.storage.saved_images import SUFFIXES, save_image
 from .inputs import choice, flatten, one, readable, readable_errors, repeat, schema
 from .ui import Table, node_output
 
@@ -127,7 +122,7 @@ class SaveScoredImages(io.ComfyNode):
             try:
                 saved.append(_save(single, pattern, row, _graph(cls), now, kind, one(quality)))
                 _append(saved[-1], row, kinds, now)
-            except DepictQAError as error:  # the others are saved all the same
+            except DepictQAError as error:  # the others are saved
                 failed.append(readable(str(error)))
             bar.update(1)
         if failed:
@@ -145,10 +140,10 @@ class SaveScoredImages(io.ComfyNode):
 
 
 def _rows(facts: dict, count: int) -> list[dict]:
-    """What is known of each image: one dict per image, with None where nothing is linked.
+    """Return the linked facts of each image: one dict per image, with None if an input is not linked.
 
     Raises:
-        TaskError: a list that is neither as long as there are images nor one for all.
+        TaskError: a list has neither one item per image nor one for all.
     """
     columns = {}
     for name in FACTS:
@@ -180,7 +175,7 @@ def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time, k
     """Save one image under a new name.
 
     Raises:
-        DepictQAError: the file cannot be written, or would hold another image than the one that arrived.
+        DepictQAError: the file cannot be written, or its pixels would differ from the input.
     """
     picture = as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
     levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
@@ -196,14 +191,14 @@ def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time, k
 
 
 def _append(path: Path, row: dict, kinds: tuple[str, ...], now: time.struct_time) -> None:
-    """Add a line about a saved image to the lists in its folder."""
+    """Append a row about a saved image to the lists in its folder."""
     line = {"file": path.name, "time": time.strftime("%Y-%m-%dT%H:%M:%S", now), **row}
     for kind in kinds:
         (append_csv if kind == "csv" else append_jsonl)(path.with_name(f"scores.{kind}"), line)
 
 
 def _words(row: dict) -> dict[str, str]:
-    """What the words between percent signs stand for; numbers of equal width, so that names sort."""
+    """Return the values of the placeholders; numbers have a fixed width, so that names sort."""
     return {
         "index": f"{row['index']:03}",
         "rank": f"{row['rank']:03}",
@@ -215,7 +210,7 @@ def _words(row: dict) -> dict[str, str]:
 
 
 def _metadata(row: dict, kind: str) -> dict[str, str]:
-    """The answers as JSON; in a PNG also each fact for itself, readable in any viewer."""
+    """Return the facts as JSON; for a PNG also each fact separately, readable in any viewer."""
     known = {key: value for key, value in row.items() if value is not None and key != "index"}
     texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in known.items()}
     single = {f"depictqa_{key}": text for key, text in texts.items()} if kind == "png" else {}
@@ -223,6 +218,6 @@ def _metadata(row: dict, kind: str) -> dict[str, str]:
 
 
 def _graph(cls) -> dict[str, str]:
-    """ComfyUI's own metadata, by which an image that is dropped on the canvas brings its graph back."""
+    """Return ComfyUI's metadata, which restore the graph when the image is dropped on the canvas."""
     chunks = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}
     return {key: json.dumps(value) for key, value in {**chunks, **(cls.hidden.extra_pnginfo or {})}.items()}

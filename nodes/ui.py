@@ -1,7 +1,7 @@
-"""What a node shows of its answers: a report, a table with small images on the node, text while it is written.
+"""The display of answers on a node: a report, a table with thumbnails, text while it is generated.
 
-Names and texts come from users, files and models. A front end gets them in one of two ways only: ``show_text`` sends
-them as ``plain`` text, and web/js/answers.js draws the cells of a ``Table`` as text nodes.
+Names and texts come from users, files and models. They reach the front end in two ways: ``show_text`` sends them as
+``plain`` text, and web/js/answers.js draws the cells of a ``Table`` as text nodes.
 """
 
 import json
@@ -29,14 +29,19 @@ BRACKETS = str.maketrans("<>", "‹›")
 WORD_JOINER = "\N{WORD JOINER}"
 
 
+def report_output() -> io.String.Output:
+    """The output ``report``, which every judging node has."""
+    return io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP)
+
+
 @dataclass(frozen=True)
 class Table:
-    """What web/js/answers.js draws on a node.
+    """A table that web/js/answers.js draws on a node.
 
     Attributes:
-        columns: headings of the text columns in the order in which they are drawn; words need no heading.
+        columns: headings of the text columns in the order in which they are drawn; a column may have no heading.
         rows: texts, one per column.
-        images: the images in front of each row.
+        pictures: the images in front of each row.
         notes: lines above the table.
         name: which column has the name of the image; it stands first in lines of text.
     """
@@ -48,7 +53,7 @@ class Table:
     name: int = 0
 
     def to_ui(self) -> dict:
-        """Plain values for the browser: the first ``SHOWN_ROWS`` rows, with small copies of their images."""
+        """Return plain values for the browser: the first ``SHOWN_ROWS`` rows, with thumbnails."""
         rows = [
             {"cells": cells, "thumbnails": [name for name in map(_thumbnail, pictures) if name]}
             for cells, pictures in zip(self.rows[:SHOWN_ROWS], self.pictures, strict=False)
@@ -59,11 +64,11 @@ class Table:
         return {"columns": list(self.columns), "rows": rows, "notes": notes, "folder": THUMBNAIL_FOLDER}
 
     def to_text(self) -> str:
-        """The same in words, one line per row: for ComfyUI's own display and for the history of the run."""
+        """Return the table as text, one line per row, for ComfyUI's text display and the history of the run."""
         return "\n".join([*self.notes, *map(self._line, self.rows)])
 
     def to_markdown(self) -> str:
-        """The same as Markdown: the notes as a list, all rows as a table."""
+        """Return the notes as a Markdown list and all rows as a Markdown table."""
         lines = [f"- {_markdown(note)}" for note in self.notes]
         if self.rows:
             lines += ["", *map(_table_line, (self.columns, ["---"] * len(self.columns), *self.rows))]
@@ -88,30 +93,32 @@ def _markdown(text: str) -> str:
 
 
 def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:
-    """The JSON text of a ``report`` output: the task, the checkpoint's name, any further facts, and the answers."""
+    """Return the JSON of a ``report`` output: the task, the checkpoint's name, further facts, and the answers."""
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:
         content["notices"] = list(notices)
-    # the same JSON without a "<": a node that previews it as Markdown takes no name for HTML
+    # equal JSON without a "<", so that a node that previews it as Markdown finds no HTML in a name
     return json.dumps(content, indent=2, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def plain(text: str) -> str:
-    """Replace what any front end takes for markup by characters that look alike.
+    """Replace characters that a front end may interpret as markup by similar ones.
 
-    Some front ends put a node's text into the page as HTML, others escape it first: only a text without any markup
-    reads the same in both. ``[[label|address]]`` is a link there, and ``__LNK0__`` stands for one.
+    Some front ends insert a node's text into the page as HTML, others escape it first. Only a text without markup is
+    displayed the same way in both. ``[[label|address]]`` is a link in some, and ``__LNK0__`` a placeholder for one.
 
     >>> plain("<b>.png & a &lt; b"), plain(plain("<b>")) == plain("<b>")
     ('‹b›.png & a ＆lt; b', True)
     """
-    text = str(text).encode("utf-8", "replace").decode("utf-8")  # a file name can hold what UTF-8 cannot
+    text = (
+        str(text).encode("utf-8", "replace").decode("utf-8")
+    )  # file names can have characters that UTF-8 cannot encode
     text = re.sub(r"&(?=[#\w])", "＆", text.translate(BRACKETS))
     return re.sub(r"\[(?=\[)|_(?=_LNK)", lambda match: match[0] + WORD_JOINER, text)
 
 
 def show_text(cls, text: str) -> str:
-    """Show a text under the node now; no other function sends one. Returns what was sent."""
+    """Show a text under the node now and return what was sent; no other function sends text."""
     text = plain(text)
     PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
     return text
@@ -120,15 +127,15 @@ def show_text(cls, text: str) -> str:
 def node_output(cls, *values, table: Table, text: str | None = None, pairs: Sequence[dict] = (), **ui) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
 
-    They appear under the node at once as text, in every version of ComfyUI, and stay in the run's history, from which
+    They appear under the node as text, in every version of ComfyUI, and are stored in the run's history, from which
     the scripts in web/ draw the table and the images whenever the node is shown again.
 
     Args:
         values: the values of the outputs.
-        table: what is drawn on the node.
-        text: the same as text; None takes the words of the table.
-        pairs: what web/js/compare.js draws above the table.
-        ui: further lists for the front end, such as ``images``.
+        table: the table to draw on the node.
+        text: the same as text; None: the text of the table.
+        pairs: the pairs of images that web/js/compare.js draws above the table.
+        ui: additional lists for the front end, such as ``images``.
     """
     text = show_text(cls, table.to_text() if text is None else text)
     answer = {**table.to_ui(), "images": ui.get("images", []), "pairs": list(pairs)}
@@ -136,7 +143,7 @@ def node_output(cls, *values, table: Table, text: str | None = None, pairs: Sequ
 
 
 def stream(cls, names: list[str]):
-    """A callback ``(index, text so far)`` that shows under the node what is being written about each image."""
+    """Return a callback ``(index, text so far)`` that shows the generated text of each image under the node."""
     texts, last = {}, 0.0
 
     def on_text(index: int, text: str):
@@ -157,15 +164,15 @@ def preview_files(pictures: list[Picture]) -> list[dict | None]:
 
 
 def percent(value: float | None) -> str:
-    """A probability or confidence as people read it; empty when there is none."""
+    """Format a probability or confidence in percent; empty if there is none."""
     return "" if value is None else f"{value:.0%}"
 
 
 def _thumbnail(picture: Picture) -> str | None:
-    """The file name of a small copy in ComfyUI's temporary folder, None if it cannot be written there."""
+    """Save a thumbnail in ComfyUI's temporary folder and return its file name, None if it cannot be written."""
     folder = os.path.join(folder_paths.get_temp_directory(), THUMBNAIL_FOLDER)
     name = f"{picture.key}.jpg"
-    with suppress(OSError):  # a full disk must not cost the answers
+    with suppress(OSError):  # a full disk must not lose the answers
         if not os.path.exists(os.path.join(folder, name)):
             os.makedirs(folder, exist_ok=True)
             small = Image.fromarray(picture.rgb)

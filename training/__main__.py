@@ -7,13 +7,15 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.runtime.stopping import interrupted_by_signals
 from depictqa_core.runtime.streams import open_streams
 
-from .dataset.commands import add_build, add_describe, add_read, add_split
+from .dataset.building.command import add_build, add_split
+from .dataset.detailed.command import add_describe
+from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
 from .trainer.averaging import add_average
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status. Expected failures end in one line on standard error."""
+    """Run one command and return the exit status. Expected errors are one line on stderr."""
     open_streams()
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the data, train and evaluate judges.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -75,11 +77,12 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
         recipe = read_recipe(arguments.recipe, data=arguments.data, output=arguments.output, steps=arguments.steps)
         if arguments.plan:
-            from .trainer.run_cost import lines, plan
+            from .trainer.run_cost import lines, run_cost
 
-            print("\n".join(lines(plan(recipe, arguments.devices, arguments.records), arguments.tflops)))
+            print("\n".join(lines(run_cost(recipe, arguments.devices, arguments.records), arguments.tflops)))
             return 0
-        from .trainer.train import Stopped, train
+        from .trainer.loop import Stopped
+        from .trainer.train import train
 
         try:
             print(train(recipe, resume=not arguments.restart))

@@ -1,4 +1,4 @@
-"""What the command line ``depictqa`` accepts: its verbs, their options, and the values that these may have."""
+"""The argument parser of ``depictqa``: verbs, options and their allowed values."""
 
 import argparse
 
@@ -15,19 +15,19 @@ COUNTS = {"1": 1, "2": 2, "any": None}
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that reports a mistake in one line."""
+    """argparse with one-line error messages."""
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 class _VerbParser(_Parser):
-    """The parser of one verb: images may stand before, between and behind the options."""
+    """The parser of one verb: images may be before, between and after the options."""
 
     _mixing = False
 
     def parse_known_args(self, args=None, namespace=None):
-        if self._mixing:  # argparse's own way to mix them calls this method again
+        if self._mixing:  # parse_known_intermixed_args calls this method again
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
@@ -37,18 +37,18 @@ class _VerbParser(_Parser):
 
 
 def _without_end_mark(words: list[str]) -> list[str]:
-    """The words without "--", which mixing forgets: behind it, "-name" becomes "./-name", the same file."""
+    """Remove "--", which intermixed parsing ignores: after it, "-name" becomes "./-name", the same file."""
     if "--" not in words:
         return words
     end = words.index("--")
     before, behind = words[:end], words[end + 1 :]
-    if before[-1:] == ["--json"]:  # the mark kept it from taking the next word for its file
+    if before[-1:] == ["--json"]:  # "--" kept it from taking the next word as its file
         before = [*before[:-1], "--json=-"]
     return before + [f"./{word}" if word.startswith("-") else word for word in behind]
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The options of a command line; a wrong one is SystemExit(2)."""
+    """Parse a command line; a wrong one raises SystemExit(2)."""
     parser = build_parser()
     options = parser.parse_args(argv)
     if getattr(options, "only_reliable", False) and not options.min_confidence:
@@ -57,7 +57,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs."""
+    """Build the parser of all verbs."""
     model = _Parser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
@@ -249,7 +249,7 @@ def _sheet_path(text: str) -> str:
 
 
 def _with_extension(text: str, allowed: tuple[str, ...], advice: str) -> str:
-    """Keeps ``--json a.png b.png`` from writing over an image."""
+    """Check the extension of an output file, so that ``--json a.png b.png`` does not overwrite an image."""
     if not text.lower().endswith(allowed):
         raise argparse.ArgumentTypeError(f"'{text}' does not end in {' or '.join(allowed)}: {advice}")
     return text

@@ -12,7 +12,8 @@ import numpy as np
 
 from .. import tasks
 from ..errors import CheckpointError, DepictQAError, OutOfMemory, TaskError
-from ..images.image import Picture, SizePolicy
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
 from ..loading.checkpoint import Checkpoint
 from ..prompts import Slot, answer_ids, encode, layout, text_ids
 from ..runtime.byte_cache import ByteCache
@@ -412,7 +413,7 @@ class Engine:
         with torch.inference_mode():
             words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
             like = next(row for row in words if row is not None)
-            tokens = {slot: row.to(like) for slot, row in tokens.items()}  # the dtype and device of the words
+            tokens = {slot: row.to(like) for slot, row in tokens.items()}  # the dtype and device of the text embeddings
         return [
             [Segment(key, tokens[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
             for keys in (_keys(parts, pictures) for pictures in shown)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import psutil  # accelerate brings it
 import torch
 
-from ..images.image import Picture, SizePolicy
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
 from ..network.connector import CONNECTORS
 from ..network.vision import TOWERS, prepare, prepare_comparison, statistics_width
 from ..runtime.byte_cache import ByteCache

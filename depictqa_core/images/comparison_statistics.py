@@ -1,8 +1,8 @@
-"""Statistics of an image beside its reference, pixel by pixel: what full-reference metrics see, taken apart.
+"""Pixelwise comparison statistics of an image and its reference: the components of full-reference metrics.
 
-Both images are brought to the reference's size and pooled to about 256 px on the short side, as structural
-similarity does (Wang et al. 2004). The similarity maps of SSIM, GMSD, HaarPSI and MDSI are kept as their published
-summaries and as quantiles, beside tone curves, error spectra and where the error lies.
+Both images are resized to the reference's size and pooled to about 256 px on the short side, as for structural
+similarity (Wang et al. 2004). The statistics are the published summaries and the quantiles of the similarity maps of
+SSIM, GMSD, HaarPSI and MDSI, tone curves, error spectra, and the location of the error.
 """
 
 import math
@@ -15,16 +15,16 @@ from PIL import Image
 from .pixel_statistics import CPU, share, soft_histogram
 
 COMPARISON_STATISTICS = 281
-"""How many numbers ``comparison_statistics`` gives."""
+"""Number of values of ``comparison_statistics``."""
 SHORT = 256
-"""Images are pooled by the whole factor that brings their short side nearest to this."""
+"""Images are pooled by the integer factor that brings their short side closest to this."""
 _SMALLEST = 32
 _LOW = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75], **CPU)
 _SPREAD = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99], **CPU)
 
 
 def comparison_statistics(rgb: np.ndarray, reference: np.ndarray) -> torch.Tensor:
-    """All statistics of one image beside its reference.
+    """Compute all comparison statistics of one image and its reference.
 
     Args:
         rgb, reference: uint8 [H, W, 3] and [H', W', 3]; an image of another size is resized to the reference's.
@@ -70,16 +70,16 @@ def _ratio(a: torch.Tensor, b: torch.Tensor, floor: float) -> torch.Tensor:
 
 
 def _quantiles(values: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Quantiles of every fourth value of [..., h, w], by their nearest rank."""
+    """Compute quantiles of every fourth value of [..., h, w] by nearest rank."""
     some = values[..., ::2, ::2].flatten().numpy()
     ranks = (levels * (len(some) - 1)).round().long().numpy()
-    return torch.from_numpy(np.partition(some, ranks)[ranks])  # far faster than sorting all of them
+    return torch.from_numpy(np.partition(some, ranks)[ranks])  # far faster than a full sort
 
 
 def _tone(x, channels, error) -> torch.Tensor:
-    """PSNR, linear fits of each channel to the reference's, and the error along the reference's grey levels."""
+    """Compute PSNR, linear fits of the channels to the reference's, and the error by grey level of the reference."""
     mse = (x[0] - x[1]).square().mean((1, 2))
-    psnr = 10 * torch.log10(255**2 / mse.clamp(min=0.65))  # 50 dB at most: no eye sees a difference
+    psnr = 10 * torch.log10(255**2 / mse.clamp(min=0.65))  # at most 50 dB, where no difference is visible
     total = 10 * torch.log10(255**2 / mse.mean().clamp(min=0.65))
     a, b = channels.flatten(2)  # [3, pixels]
     mean_a, mean_b = a.mean(1), b.mean(1)
@@ -117,7 +117,7 @@ def _tone(x, channels, error) -> torch.Tensor:
 
 
 def _errors(error) -> torch.Tensor:
-    """Distribution of the error, and how errors of neighbouring pixels and of the channels go together."""
+    """Compute the distribution of the error, and its correlation between adjacent pixels and between channels."""
     parts = [_quantiles(error[0], _SPREAD) / 20]
     parts += [soft_histogram(channel.abs()) for channel in error]
     flat = error.flatten(1)
@@ -137,7 +137,7 @@ def _errors(error) -> torch.Tensor:
 
 
 def _spectra(channels) -> torch.Tensor:
-    """Energy of error, image and reference in five octaves, and how far image and reference agree in each."""
+    """Compute the energy of error, image and reference in five octaves, and their correlation in each."""
     level, parts = channels, []
     for _ in range(5):
         if min(level.shape[2:]) < 2:
@@ -163,7 +163,7 @@ _GAUSSIAN = _window()
 
 
 def _blur(maps: torch.Tensor) -> torch.Tensor:
-    """Gaussian window of SSIM (11 px, sigma 1.5), where it fits; smaller maps are averaged over a square of 3."""
+    """Apply the Gaussian window of SSIM (11 px, sigma 1.5); maps too small for it are averaged over 3×3."""
     if min(maps.shape[2:]) < 11:
         return F.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
     for dim in (2, 3):  # sums of shifted maps: several times faster on a CPU than a convolution per channel
@@ -176,7 +176,7 @@ def _blur(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _similarities(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Luminance and contrast-structure maps of SSIM for [2, C, h, w] in 0..255, each [C, h', w']."""
+    """Compute the luminance and contrast-structure maps of SSIM for [2, C, h, w] in 0..255, each [C, h', w']."""
     a, b = pair
     mean_a, mean_b, aa, bb, ab = _blur(torch.stack([a, b, a * a, b * b, a * b]))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -186,7 +186,8 @@ def _similarities(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _structure(x, y) -> torch.Tensor:
-    """SSIM of the colour image, and its two factors at this scale and three coarser ones (Wang et al. 2004, 2003)."""
+    """Compute SSIM of the colour image, and its two factors at this and three coarser scales (Wang et al. 2004,
+    2003)."""
     parts, level = [], x
     for scale in range(4):
         luminance, structure = _similarities(level)
@@ -199,7 +200,7 @@ def _structure(x, y) -> torch.Tensor:
 
 
 def _gradient(maps: torch.Tensor) -> torch.Tensor:
-    """Gradient magnitude by Prewitt's filters, [N, C, h, w] -> [N, C, h, w]; the border is padded with zeros."""
+    """Compute the gradient magnitude by Prewitt filters, [N, C, h, w] -> [N, C, h, w], with zero padding."""
     padded = F.pad(maps, (1, 1, 1, 1))
     rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
     columns = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
@@ -212,7 +213,7 @@ def _alike(a: torch.Tensor, b: torch.Tensor, c: float) -> torch.Tensor:
 
 
 def _gradients(channels) -> torch.Tensor:
-    """Gradient magnitude similarity at three scales (Xue et al. 2014), and whose gradients are stronger."""
+    """Compute gradient magnitude similarity at three scales (Xue et al. 2014), and the sign of the difference."""
     level, parts = F.avg_pool2d(channels, 2), []
     for scale in range(3):
         a, b = _gradient(level)
@@ -225,7 +226,7 @@ def _gradients(channels) -> torch.Tensor:
 
 
 def _haar(channels) -> torch.Tensor:
-    """HaarPSI (Reisenhofer et al. 2018) and quantiles of its similarity maps."""
+    """Compute HaarPSI (Reisenhofer et al. 2018) and quantiles of its similarity maps."""
     y, red, blue = channels.unbind(1)  # colour differences to luma, times 0.6
     yiq = torch.stack([y, (0.736 * red - 0.268 * blue) / 0.6, (0.478 * red + 0.413 * blue) / 0.6], 1)
     pair = F.pad(F.avg_pool2d(yiq, 2), (4, 4, 4, 4))
@@ -253,7 +254,7 @@ def _haar(channels) -> torch.Tensor:
 
 
 def _deviation(x, y) -> torch.Tensor:
-    """MDSI (Nafchi et al. 2016): deviation of combined gradient and chromaticity similarity, and both alone."""
+    """Compute MDSI (Nafchi et al. 2016): the deviation of gradient and chromaticity similarity, combined and alone."""
     fused = (y[0] + y[1]) / 2
     a, b, f = _gradient(torch.cat([y[:, 0], fused])[:, None])[:, 0]
     gradients = _alike(a, b, 140.0) + _alike(a, f, 55.0) - _alike(b, f, 55.0)
@@ -269,7 +270,7 @@ def _deviation(x, y) -> torch.Tensor:
 
 
 def _places(error, luma) -> torch.Tensor:
-    """Share of the error in each cell of a 3×3 grid, and in areas of little, middling and much detail."""
+    """Compute the share of the error in each cell of a 3×3 grid, and in areas of low, medium and high detail."""
     size = error.abs().mean(0, keepdim=True)[None]  # [1, 1, h, w]
     mean = size.mean() + 0.2
     grid = _ratio(F.adaptive_avg_pool2d(size, 3).flatten(), mean, 0.2)

@@ -1,4 +1,4 @@
-"""Connectors: from what the vision tower sees to tokens in the language model's embedding space."""
+"""Connectors: from vision features to tokens in the embedding space of the language model."""
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ class LinearConnector(nn.Module):
         return features.maps[-1].flatten(2).transpose(1, 2)  # [B, T, C]
 
     def token_count(self, pooled: torch.Tensor) -> int:
-        """How many language-model tokens one image's pooled features become."""
+        """Return the number of language model tokens of one image's pooled features."""
         return len(pooled)
 
     def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
@@ -56,17 +56,17 @@ class AbstractorConnector(LinearConnector):
 class PoolingConnector(nn.Module):
     """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
 
-    With a reference, the tokens of an image also carry how it differs from the reference: a small network would
-    otherwise spend its depth on subtracting one set of tokens from another. Differences of pooled vectors say what
-    changed; with ``comparison``, statistics of the two images pixel by pixel say how much.
+    With a reference, the tokens of an image also contain its difference from the reference: a small network would
+    otherwise use its depth to subtract one set of tokens from another. Differences of pooled vectors show what changed;
+    with ``comparison``, pixelwise statistics of the two images show how much.
 
     ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per image. The vector is
-    standardised with the mean and deviation over the training images (buffers ``mean``, ``deviation``; those of the
+    standardized with the mean and deviation over the training images (buffers ``mean``, ``deviation``; those of the
     comparison statistics are ``comparison_mean`` and ``comparison_deviation``).
 
-    Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages shown on it, ``summary_tokens``
+    Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages on the grid, ``summary_tokens``
     and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
-    are taken).
+    are used).
     """
 
     SETTINGS = {
@@ -94,9 +94,9 @@ class PoolingConnector(nn.Module):
         if settings["comparison"]:
             self.register_buffer("comparison_mean", torch.zeros(COMPARISON_STATISTICS))
             self.register_buffer("comparison_deviation", torch.ones(COMPARISON_STATISTICS))
-            # No dropout: each of these numbers is a measurement, and few say the same.
+            # No dropout: each of these values is a measurement, with little redundancy.
             self.compared = _mixture(COMPARISON_STATISTICS, settings["hidden"], hidden * self.summary_tokens, 0.0)
-            nn.init.zeros_(self.compared[-1].weight)  # a judge that is taught to compare starts as what it was
+            nn.init.zeros_(self.compared[-1].weight)  # a judge that learns to compare starts unchanged
             nn.init.zeros_(self.compared[-1].bias)
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
@@ -122,14 +122,14 @@ class PoolingConnector(nn.Module):
         summary = self.mix(standard[:, : self.global_width])
         if reference is not None:
             gap = (standard - self._standardise(reference, self.mean, self.deviation))[:, : self.global_width]
-            summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root lifts small differences
+            summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root amplifies small differences
         if comparison is not None and self.compared is not None:
             summary = summary + self.compared(self.standardise_comparison(comparison))
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
 
     def standardise_comparison(self, comparison: torch.Tensor) -> torch.Tensor:
-        """Comparison statistics [B, COMPARISON_STATISTICS] as ``compared`` takes them."""
+        """Standardize comparison statistics [B, COMPARISON_STATISTICS] for ``compared``."""
         return self._standardise(comparison, self.comparison_mean, self.comparison_deviation)
 
     def _standardise(self, values: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:

@@ -13,12 +13,12 @@ from .connector import CONNECTORS
 from .vision import TOWERS, Prepared, statistics_width
 
 IMAGE_TOKEN = -1
-"""Stands in ``input_ids`` where the embeddings of an image go."""
+"""Placeholder in ``input_ids`` for the embeddings of an image."""
 IGNORE = -100
 PARTS = ("vision", "connector", "language", "lora")
-"""What can be trained or frozen."""
+"""Parts that can be trained or frozen."""
 ENCODE_BATCH = 16
-"""Images of one size that the vision tower of an accelerator sees at once."""
+"""Batch size of the vision tower on an accelerator, for images of one size."""
 
 
 class DepictQAModel(PreTrainedModel):
@@ -44,7 +44,7 @@ class DepictQAModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Every part initialises itself when it is made."""
+        """Do nothing: every part initializes itself."""
 
     def get_input_embeddings(self) -> nn.Module:
         return self.language.get_input_embeddings()
@@ -53,8 +53,8 @@ class DepictQAModel(PreTrainedModel):
         return self.language.get_output_embeddings()
 
     def checkpoint_activations(self) -> None:
-        """Recompute activations in the backward pass, also where only LoRA behind frozen embeddings is trained."""
-        # transformers 5 renames what 4 has
+        """Recompute activations in the backward pass, also if only LoRA after frozen embeddings is trained."""
+        # transformers 5 has another name for it than 4
         enable = getattr(self, "activation_checkpointing_enable", None) or self.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
@@ -67,10 +67,11 @@ class DepictQAModel(PreTrainedModel):
         inject_adapter_in_model(LoraConfig(**{**defaults, **lora}), self.language)
 
     def merge_lora(self) -> None:
-        """Add the LoRA updates to the weights for good: one matrix product in place of three, equal but for rounding.
+        """Merge the LoRA updates into the weights: one matrix product instead of three, equal except for rounding.
 
-        Offloaded layers keep theirs apart: what is added to weights that are not here would be lost. What is saved
-        afterwards would hold the updates twice.
+        Offloaded layers keep separate LoRA weights: updates of weights that are not in memory would be lost. Do not
+            save
+        the network afterwards: the file would contain the updates twice.
         """
         if getattr(self.config, "lora", None):
             from peft.tuners.tuners_utils import BaseTunerLayer
@@ -80,7 +81,7 @@ class DepictQAModel(PreTrainedModel):
                     module.merge()
 
     def freeze(self, trainable: tuple[str, ...] = ("connector", "lora")) -> None:
-        """Leave only some parts trainable: any of "vision", "connector", "language", "lora"; else ValueError."""
+        """Make only some parts trainable: any of "vision", "connector", "language", "lora"; else raise ValueError."""
         unknown = set(trainable) - set(PARTS)
         if unknown:
             raise ValueError(f"unknown parts {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
@@ -89,15 +90,16 @@ class DepictQAModel(PreTrainedModel):
             parameter.requires_grad_(part in trainable)
 
     def encode(self, pictures: list[Prepared]) -> list[torch.Tensor]:
-        """Vision tower and weightless pooling, with images of one size in one batch.
+        """Apply the vision tower and the weightless pooling, with images of one size in one batch.
 
-        Returns one tensor per image: [T, C] patch features, or [V] for the pooling connector.
+        Returns:
+            One tensor per image: [T, C] patch features, or [V] for the pooling connector.
         """
         device = next(self.vision.parameters()).device
         by_size = defaultdict(list)
         for index, picture in enumerate(pictures):
             by_size[tuple(picture.pixels.shape)].append(index)
-        # A CPU is fastest on one image at a time: its activations then stay in the cache.
+        # A CPU is fastest with one image at a time: its activations then stay in the cache.
         at_once = 1 if device.type == "cpu" else ENCODE_BATCH
         groups = [group[i : i + at_once] for group in by_size.values() for i in range(0, len(group), at_once)]
         pooled: list[torch.Tensor | None] = [None] * len(pictures)
@@ -116,18 +118,18 @@ class DepictQAModel(PreTrainedModel):
         references: list[torch.Tensor | None] | None = None,
         comparisons: list[torch.Tensor | None] | None = None,
     ) -> list[torch.Tensor]:
-        """Connector over what ``encode`` gave.
+        """Apply the connector to the output of ``encode``.
 
         Args:
             pooled: output of ``encode`` for each image.
             references: output of ``encode`` for each image's reference, None for images without one.
-            comparisons: output of ``vision.prepare_comparison`` for each image beside its reference.
+            comparisons: output of ``vision.prepare_comparison`` for each image and its reference.
 
         Returns:
-            [T, hidden] language-model embeddings per image.
+            [T, hidden] language model embeddings per image.
 
         Raises:
-            ValueError: not one entry for each image.
+            ValueError: the numbers of entries differ.
         """
         references = references or [None] * len(pooled)
         comparisons = comparisons or [None] * len(pooled)
@@ -145,18 +147,19 @@ class DepictQAModel(PreTrainedModel):
 
     def _stack(self, pooled: list[torch.Tensor]) -> torch.Tensor:
         stacked = torch.stack(pooled)
-        # Pooled vectors are standardised in fp32; patch features go on in the connector's own precision.
+        # Pooled vectors are standardized in fp32; patch features stay in the precision of the connector.
         return stacked if stacked.dim() == 2 else stacked.to(next(self.connector.parameters()).dtype)
 
     def embed_prompt(self, parts: list[list[int] | Slot], tokens: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Embeddings [L, hidden] of one encoded prompt, with the tokens of each image (by role) in its slot."""
+        """Return the embeddings [L, hidden] of one encoded prompt, with the tokens of each image (by role) in its
+        slot."""
         embedding = self.get_input_embeddings()
         device = embedding.weight.device
         rows = [
             tokens[part.role] if isinstance(part, Slot) else embedding(torch.tensor(part, device=device))
             for part in parts
         ]
-        return torch.cat([row.to(rows[0]) for row in rows])  # the dtype and device of the words
+        return torch.cat([row.to(rows[0]) for row in rows])  # the dtype and device of the text embeddings
 
     def forward(
         self,
@@ -169,22 +172,23 @@ class DepictQAModel(PreTrainedModel):
         comparisons: list[torch.Tensor | None] | None = None,
         **kwargs,
     ):
-        """One training step's forward pass.
+        """Run the forward pass of a training step.
 
         Args:
             input_ids: [B, L], ``IMAGE_TOKEN`` at every position of an image token.
             attention_mask: [B, L], 0 at padding (and at hidden separators, facts 1.6).
-            pooled: outputs of ``encode`` for all images, in the order of their slots over the batch.
-            labels: [B, L], ``IGNORE`` where no loss is taken.
+            pooled: outputs of ``encode`` for all images, in the order of their slots in the batch.
+            labels: [B, L], ``IGNORE`` at positions without loss.
             references: for each of ``pooled``, the index in it of the image's reference, or None.
-            images: instead of ``pooled``, the images themselves, for the vision tower to see now.
+            pictures: the images for the vision tower, instead of ``pooled``.
             comparisons: for each of ``pooled``, ``vision.prepare_comparison`` with its reference, or None.
 
         Returns:
-            the language model's output, with ``loss`` when labels are given.
+            The output of the language model, with ``loss`` if labels are given.
 
         Raises:
-            ValueError: the images do not fill exactly the places of ``IMAGE_TOKEN``, or ``references`` does not fit.
+            ValueError: the image tokens do not fill the positions of ``IMAGE_TOKEN`` exactly, or ``references`` does
+                not fit.
         """
         embedding = self.get_input_embeddings()
         embeds = embedding(input_ids.clamp(min=0))
@@ -198,16 +202,16 @@ class DepictQAModel(PreTrainedModel):
         beside = [None if index is None else pooled[index] for index in references]
         tokens = torch.cat(self.connect(pooled, beside, comparisons)).to(embeds)
         if self.training:
-            # What learns together on several processes must get a gradient on each of them, even where a batch without
-            # references leaves a part of the connector idle.
+            # In distributed training every trainable weight needs a gradient on each process, even if a batch without
+            # references does not use a part of the connector.
             learned = [p.flatten()[0] for p in self.connector.parameters() if p.requires_grad]
             tokens = tokens + 0.0 * sum(value.to(tokens) for value in learned)
         places = input_ids == IMAGE_TOKEN
-        if int(places.sum()) != len(tokens):  # masked_scatter would leave images over in silence
+        if int(places.sum()) != len(tokens):  # masked_scatter would ignore extra tokens silently
             raise ValueError(f"{len(tokens)} image tokens for {int(places.sum())} places in input_ids")
         embeds = embeds.masked_scatter(places[..., None], tokens)
         positions = torch.arange(input_ids.shape[1], device=input_ids.device).expand(len(input_ids), -1)
-        kwargs.setdefault("use_cache", False)  # keys and values are of no use in one pass
+        kwargs.setdefault("use_cache", False)  # a single pass needs no KV cache
         return self.language(
             inputs_embeds=embeds, attention_mask=attention_mask, position_ids=positions, labels=labels, **kwargs
         )

@@ -1,4 +1,4 @@
-"""Vision towers: images in, feature maps of one or several stages and pixel statistics out."""
+"""Vision towers: from images to feature maps of one or several stages and pixel statistics."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,19 @@ from torch import nn
 from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 
 from ..images.comparison_statistics import comparison_statistics
-from ..images.image import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
+from ..images.image import Picture
 from ..images.pixel_statistics import STATISTICS, pixel_statistics
+from ..images.size_policy import WHOLE, SizePolicy, centre, fit, to_pixels
 from .config import DepictQAConfig
 
 PREPROCESSING = 2
-"""Version of everything between an image file and what a tower gets: decoding, resizing, normalisation, statistics.
-What was computed under another version is computed again, so raise it with every change of their results."""
+"""Version of the preprocessing: decoding, resizing, normalization, statistics. Stored features of another version are
+computed again, so increase it with every change of the results."""
 
 
 @dataclass
 class Prepared:
-    """One image as a tower takes it: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
+    """The input of a tower for one image: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
 
     pixels: torch.Tensor
     statistics: torch.Tensor | None = None
@@ -27,7 +28,7 @@ class Prepared:
 
 @dataclass
 class Features:
-    """What a tower sees in images of one size.
+    """The vision features of images of one size.
 
     Attributes:
         maps: feature maps [B, C_i, H_i, W_i], finest stage first.
@@ -39,10 +40,9 @@ class Features:
 
 
 class ClipTower(nn.Module):
-    """CLIP ViT at native resolution: patch features of the last block, without its final norm (facts 1.2).
+    """CLIP ViT at native resolution: patch features of the last block, without the final norm (facts 1.2).
 
-    Position embeddings are resized bicubically with aligned corners, and only when the grid differs from the
-    trained one.
+    Position embeddings are resized (bicubic, aligned corners) if the grid differs from the trained one.
     """
 
     uses_statistics = False
@@ -77,7 +77,7 @@ class ClipTower(nn.Module):
 
 
 class BackboneTower(nn.Module):
-    """Any transformers backbone; every stage that its config lists in ``out_features`` becomes a feature map."""
+    """Any transformers backbone, with one feature map per stage in ``out_features`` of its config."""
 
     uses_statistics = False
 
@@ -132,7 +132,7 @@ class _InvertedBottleneck(nn.Module):
 
 
 class CnnTower(nn.Module):
-    """EfficientNet-Lite0 with all its stages, beside pixel statistics taken before any resize."""
+    """EfficientNet-Lite0 with all its stages, and pixel statistics computed before any resize."""
 
     uses_statistics = True
 
@@ -165,9 +165,9 @@ TOWERS = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
 
 
 def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
-    """Everything about one image that needs no weights: resized, padded, normalised pixels, and its statistics.
+    """Preprocess one image: resized, padded, normalized pixels, and its statistics.
 
-    ``keep`` crops to these shares of height and width, for training; the statistics are those of the same part.
+    ``keep`` crops to these shares of height and width, for training; the statistics are those of the crop.
     """
     pixels = to_pixels(fit(picture, SizePolicy(**config.size), keep), config.mean, config.std)
     if not TOWERS[config.vision["kind"]].uses_statistics:
@@ -178,7 +178,7 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
 def prepare_comparison(
     picture: Picture, reference: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE
 ) -> torch.Tensor | None:
-    """Statistics of an image beside its reference, or None if the connector of this config takes none."""
+    """Compute the comparison statistics of an image and its reference, or None if the connector does not use them."""
     if not config.connector.get("comparison"):
         return None
     return comparison_statistics(_kept(picture, keep), _kept(reference, keep))
@@ -190,5 +190,5 @@ def _kept(picture: Picture, keep: tuple[float, float]):
 
 
 def statistics_width(config: DepictQAConfig) -> int:
-    """How many pixel statistics the tower of this config hands on."""
+    """Return the number of pixel statistics of the tower of this config."""
     return STATISTICS if TOWERS[config.vision["kind"]].uses_statistics else 0

@@ -1,8 +1,8 @@
-"""The LLaMA tokenizer of the published checkpoints, out of a SentencePiece file but without the sentencepiece package.
+"""The LLaMA tokenizer of the published checkpoints, from a SentencePiece file but without the sentencepiece package.
 
-Source: facts 1.5 and 1.6. Spaces are kept as they are, a text gets one in front unless it has one, and nothing is put
-behind a special token inside a text (LLaMA's "legacy = false"). What is written is a ``tokenizer.json`` that
-says all of this itself, so that every version of transformers reads it alike.
+Source: facts 1.5 and 1.6. Spaces stay as they are, a text gets a leading space unless it has one, and nothing is
+inserted after a special token inside a text (LLaMA's "legacy = false"). The written ``tokenizer.json`` defines all of
+this, so that every version of transformers behaves the same.
 """
 
 import json
@@ -14,7 +14,7 @@ from ..storage.documents import parse_json
 from ..storage.files import write_file
 
 SPECIAL = ("<unk>", "<s>", "</s>")
-"""Ids 0, 1 and 2."""
+"""Special tokens with ids 0, 1 and 2."""
 KNOWN = {"Image A\n </s>": [7084, 319, 13, 29871, 2], "Image B\n </s>": [7084, 350, 13, 29871, 2]}
 """Answers and their ids in the tokenizer of LLaMA (facts 11)."""
 _NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
@@ -27,15 +27,15 @@ def write_llama_tokenizer(source: str | Path, folder: str | Path) -> None:
 
     Args:
         source: folder with ``tokenizer.model``, or else with the ``tokenizer.json`` of a LLaMA tokenizer.
-        folder: where the two files go.
+        folder: folder to write to.
 
     Raises:
-        CheckpointError: neither file is there, or it holds another kind of tokenizer.
+        CheckpointError: neither file exists, or it has another kind of tokenizer.
     """
     vocabulary, merges = read_pieces(source)
     _build(vocabulary, merges).save(str(Path(folder) / "tokenizer.json"))
     settings = {
-        # The plain class: LlamaTokenizer would set up normalisation anew, and differently from version to version.
+        # The plain class: LlamaTokenizer would replace the normalization, differently in each version.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "unk_token": "<unk>",
         "bos_token": "<s>",
@@ -53,7 +53,7 @@ def check_llama_tokenizer(source: str | Path, size: int) -> None:
 
     Args:
         source: as in ``write_llama_tokenizer``.
-        size: how many tokens the language model has.
+        size: vocabulary size of the language model.
     """
     path, (vocabulary, merges) = tokenizer_file(source), read_pieces(source)
     if max(vocabulary.values()) >= size:
@@ -68,7 +68,7 @@ def check_llama_tokenizer(source: str | Path, size: int) -> None:
 
 
 def tokenizer_file(source: str | Path) -> Path:
-    """The file of a language model folder that its tokenizer is read from; CheckpointError if there is none."""
+    """Return the tokenizer file of a language model folder; raise CheckpointError if there is none."""
     for name in ("tokenizer.model", "tokenizer.json"):
         if (Path(source) / name).is_file():
             return Path(source) / name
@@ -76,7 +76,7 @@ def tokenizer_file(source: str | Path) -> Path:
 
 
 def read_pieces(source: str | Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary (piece -> id) and merges, first the ones that are made first, of a language model folder."""
+    """Return vocabulary (piece -> id) and merges, in order, of a language model folder."""
     path = tokenizer_file(source)
     try:
         vocabulary, merges = (_sentencepiece if path.suffix == ".model" else _fast)(path.read_bytes())
@@ -108,7 +108,7 @@ def _fast(content: bytes):
 
 
 def _sentencepiece(content: bytes):
-    """A serialised SentencePiece ModelProto: field 1 the pieces, 2 how it was trained, 3 how text is normalised."""
+    """Parse a serialized SentencePiece ModelProto: field 1 the pieces, 2 the training, 3 the normalization."""
     pieces, trained, normaliser = [], {}, {}
     for number, value in _fields(content):
         if number == 1:
@@ -132,7 +132,8 @@ def _sentencepiece(content: bytes):
 
 
 def _merges(scores: dict[str, float], ids: dict[str, int]) -> list[tuple[str, str]]:
-    """SentencePiece joins the two neighbours whose union scores best: the same as merges in order of that score."""
+    """Return the merges of a SentencePiece model: it joins the adjacent pair with the best score, like ordered
+    merges."""
     found = []
     for piece, score in scores.items():
         splits = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
@@ -141,7 +142,7 @@ def _merges(scores: dict[str, float], ids: dict[str, int]) -> list[tuple[str, st
 
 
 def _fields(content: bytes):
-    """(field number, value) of one protocol buffer message; values are int or bytes."""
+    """Yield (field number, value) of one protocol buffer message; values are int or bytes."""
     position = 0
     while position < len(content):
         tag, position = _varint(content, position)

@@ -1,16 +1,16 @@
-"""Assembles a Ranking from an order of images and what is known of each of them."""
+"""Assembly of a Ranking from an order of images and the results of each."""
 
 from ..calibration import SELF_CONSISTENCY
 from ..confidence import lowest
 from ..results import Identification, RankedPicture, Ranking, Score
-from .bradley_terry import ranks
+from .rank_order import ranks
 
 TIE_POINTS = 1.0
-"""Two scores less than this apart are tied."""
+"""Two scores that differ by less than this are tied."""
 
 
 def reason(found: Identification | None, rated: Score | None) -> str:
-    """One sentence on an image's place: its distortion ("perhaps" below 50 %), how sure that is, and its rating."""
+    """Return the reason for a rank: the distortion ("perhaps" below 50 %) with its confidence, and the level."""
     parts = []
     if found is not None:
         perhaps = "perhaps " if found.confidence < 0.5 else ""
@@ -35,15 +35,15 @@ def assemble(
     stopped="scores",
     certainty=SELF_CONSISTENCY,
 ) -> Ranking:
-    """A Ranking from the order and what is known of each image.
+    """Assemble a Ranking.
 
     Args:
-        images: the judged Images, in input order.
+        pictures: the judged images, in input order.
         places: their indexes, best first.
-        tied: whether two images, by index, are tied; ranks are made of it by ``bradley_terry.ranks``.
+        tied: whether two images, by index, are tied; ``bradley_terry.ranks`` makes the ranks from it.
         bounds: (strength, low, high) per place.
-        scores, found: Score and Identification per image, or None where they were not asked for.
-        answers: the Comparisons that were made.
+        scores, found: Score and Identification per image, or None if not requested.
+        answers: the Comparisons.
         budget, stopped, certainty: as in Ranking.
     """
     ranked = []
@@ -71,7 +71,7 @@ def assemble(
 
 
 def order_by_score(scores: list[Score]):
-    """Places, ties and bounds for ``assemble``: by falling score; less than ``TIE_POINTS`` apart is a tie."""
+    """Return places, ties and bounds for ``assemble``, sorted by score; a difference below ``TIE_POINTS`` is a tie."""
     places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
     bounds = [(scores[i].score, scores[i].low, scores[i].high) for i in places]
     return places, lambda i, j: abs(scores[i].score - scores[j].score) < TIE_POINTS, bounds

@@ -1,4 +1,4 @@
-"""Images with what the judge found in them, as contact sheets: a ranking on one page, or any number on several."""
+"""Contact sheets of judged images: a ranking on one page, or any number of images on several pages."""
 
 import math
 import statistics
@@ -14,15 +14,16 @@ from ..images.image import Picture
 from ..results import Identification, RankedPicture, Ranking, Score
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
-from .text import common_folder, pairs_asked, printable, rank_marks
+from .text import pairs_asked, rank_marks
+from .text_table import common_folder, printable
 
 MOST_SHOWN = 200
-"""Images on one sheet; of a longer ranking the best are shown, and the sheet says so."""
+"""Maximum number of images on a sheet; of a longer ranking the best are shown, with a note."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One image of a quality sheet, the name below it, and what is known of it; ``score``, ``found`` may be None."""
+    """One image of a quality sheet with its caption and its results; ``score`` and ``found`` may be None."""
 
     picture: Picture
     name: str
@@ -34,14 +35,14 @@ def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
     """Draw a ranking.
 
     Args:
-        ranking: what ``Judge.rank`` answered.
-        images: all images that were ranked, in the order in which they were given to it.
+        ranking: the result of ``Judge.rank``.
+        pictures: all ranked images, in their input order.
 
     Returns:
-        An RGB image, one card per image, best first, read line by line.
+        An RGB image with one card per image, best first, row by row.
 
     Raises:
-        TaskError: the images are not as many as the ranking has.
+        TaskError: the number of images differs from the ranking.
     """
     places = ranking.pictures[:MOST_SHOWN]
     if len(pictures) != len(ranking.pictures) or not places:
@@ -56,12 +57,12 @@ def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
 
 
 def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "") -> list[Image.Image]:
-    """Contact sheets of judged images, in the order given; the more on a page, the smaller the cards.
+    """Draw contact sheets of judged images, in the given order; the more images on a page, the smaller the cards.
 
     Args:
         entries: the images with their answers.
-        per_page: most images on a page, 1 to ``MOST_SHOWN``.
-        order: what the head says about the order, such as "best first".
+        per_page: maximum number of images per page, 1 to ``MOST_SHOWN``.
+        order: the order in the header, such as "best first".
 
     Returns:
         RGB images of one size, one per page.
@@ -97,7 +98,7 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
 
 @dataclass(frozen=True)
 class _Size:
-    """Measures of a card in pixels; bars have names if ``label`` has room, reasons stand in up to ``notes`` lines."""
+    """Sizes of a card in pixels; bars have names if ``label`` has space, reasons have up to ``notes`` lines."""
 
     width: int
     name: int
@@ -131,7 +132,7 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Card:
-    """One image, a mark over it (its rank), and what stands below it; ``chip`` is (text, whether that is good)."""
+    """One image with a mark over it (its rank) and the texts below it; ``chip`` is (text, whether it is good)."""
 
     picture: Picture
     name: str
@@ -146,7 +147,7 @@ def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, 
     bars = []
     if place.score is not None:
         bars.append(_score_bar(place.score, place.spread))
-    if method == "pairs" and place.low < place.high:  # an image alone was compared with none
+    if method == "pairs" and place.low < place.high:  # a single image was not compared
         at, start, end = ((value - low) / (high - low) for value in _bounds(place))
         bars.append(_Bar("strength", f"{place.strength:+.2f}", at, start, end, filled=False))
     chip = None
@@ -270,7 +271,7 @@ def _page(
 
 
 def _columns(count: int, size: _Size) -> int:
-    """A page somewhat wider than high; four or fewer stand side by side."""
+    """Return the number of columns: a page is slightly wider than high; up to four cards are in one row."""
     return count if count <= 4 else min(size.columns, math.ceil(math.sqrt(1.4 * count)))
 
 

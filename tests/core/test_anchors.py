@@ -9,7 +9,8 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY
 from depictqa_core.errors import ImageError, TaskError
-from depictqa_core.images.image import Picture, SizePolicy
+from depictqa_core.images.image import Picture
+from depictqa_core.images.size_policy import SizePolicy
 from depictqa_core.judge import load_judge
 from depictqa_core.ranking import anchors
 from depictqa_core.ranking.anchors import LADDER_SIZE, load_anchors, place, reference_ladder

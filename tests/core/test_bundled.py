@@ -14,7 +14,7 @@ from depictqa_core import tasks
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
-from depictqa_core.loading.checkpoint import BUNDLED, verify_checkpoint
+from depictqa_core.loading.checkpoint_folder import BUNDLED, verify_checkpoint
 
 LADDER_PICTURE = SAMPLES / "balloons_original.jpg"
 

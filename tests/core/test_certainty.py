@@ -19,6 +19,7 @@ from depictqa_core.calibration import (
 from depictqa_core.judge import load_judge
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection, rank_order
 from depictqa_core.reports import text as reports
 
 ORDER = {"weight": 20.0, "slope": 0.7, "lapse": 0.01}
@@ -98,23 +99,25 @@ def test_more_answers_do_not_make_an_order_more_certain_than_the_judge_is_right(
 
 def test_everything_about_a_ranking_follows_the_calibrated_probability():
     rng = np.random.default_rng(0)
-    truth, pairs = rng.normal(0, 3, 8), ranking.all_pairs(8)
+    truth, pairs = rng.normal(0, 3, 8), pair_selection.all_pairs(8)
     wins = [1 / (1 + np.exp(truth[j] - truth[i])) for i, j in pairs]
     calibration = OrderCalibration(**ORDER)
-    fit = ranking.rank_pairs(
+    fit = pair_selection.rank_pairs(
         8, lambda chosen: [wins[pairs.index(p)] for p in chosen], calibration=calibration
     ).strengths
     assert fit.weight == 20.0 and fit.calibration is calibration
     probabilities = fit.probabilities()
     assert probabilities + probabilities.T == pytest.approx(np.ones((8, 8)))
-    apart = ranking.told_apart(fit)
+    apart = rank_order.told_apart(fit)
     for i, j in pairs:
         assert fit.probability(i, j) == pytest.approx(probabilities[i, j])
-        assert apart[i, j] == (not ranking.tied(fit, i, j)) == (abs(probabilities[i, j] - 0.5) >= 0.475)
-    first = ranking.order(fit)[0]
+        assert apart[i, j] == (not rank_order.tied(fit, i, j)) == (abs(probabilities[i, j] - 0.5) >= 0.475)
+    first = rank_order.order(fit)[0]
     others = [other for other in range(8) if other != first]
     doubt = sum(1 - probabilities[first, other] - 0.01 for other in others) + 2 * 0.01
-    assert ranking.top_decided(fit, 1, 1 - doubt - 1e-6) and not ranking.top_decided(fit, 1, 1 - doubt / 2)
+    assert pair_selection.top_decided(fit, 1, 1 - doubt - 1e-6) and not pair_selection.top_decided(
+        fit, 1, 1 - doubt / 2
+    )
 
 
 @pytest.mark.parametrize(

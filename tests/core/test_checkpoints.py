@@ -13,8 +13,10 @@ from tiny import KINDS, make_tiny_checkpoint
 
 from depictqa_core.errors import CheckpointError
 from depictqa_core.judge import load_judge
-from depictqa_core.loading import checkpoint as checkpoints
-from depictqa_core.loading.checkpoint import describe_checkpoint, load_checkpoint, quiet, verify_checkpoint
+from depictqa_core.loading import checkpoint_folder, saving
+from depictqa_core.loading.checkpoint import load_checkpoint
+from depictqa_core.loading.checkpoint_folder import describe_checkpoint, verify_checkpoint
+from depictqa_core.runtime.quiet import quiet
 
 WEIGHTS = "model.safetensors"
 
@@ -63,9 +65,11 @@ def replace_in(path, old, new):
 def say_in_card(folder):
     """Make the card agree with the weight files, so that what is wrong with them must be found in them."""
     names = [path.name for path in folder.glob("*.safetensors")]
-    files = {n: {"bytes": (folder / n).stat().st_size, "sha256": checkpoints.file_hash(folder / n)} for n in names}
-    known = [name for name in checkpoints.TOKENIZER_FILES if (folder / name).is_file()]
-    tokenizer = {name: checkpoints.text_hash(folder / name) for name in known}
+    files = {
+        n: {"bytes": (folder / n).stat().st_size, "sha256": checkpoint_folder.file_hash(folder / n)} for n in names
+    }
+    known = [name for name in checkpoint_folder.TOKENIZER_FILES if (folder / name).is_file()]
+    tokenizer = {name: checkpoint_folder.text_hash(folder / name) for name in known}
     change_json(folder / "depictqa.json", files=files, tokenizer=tokenizer)
 
 
@@ -197,7 +201,7 @@ def test_a_pickle_is_never_opened(folder, tmp_path, place, agreed):
     if agreed and place == WEIGHTS:
         say_in_card(folder)
     elif agreed:
-        facts = {"bytes": (folder / place).stat().st_size, "sha256": checkpoints.file_hash(folder / place)}
+        facts = {"bytes": (folder / place).stat().st_size, "sha256": checkpoint_folder.file_hash(folder / place)}
         change_json(folder / "depictqa.json", files={place: facts})
     with pytest.raises(CheckpointError) as caught:
         load_judge(folder)
@@ -251,13 +255,13 @@ def test_missing_folder_and_file_instead_of_folder(tmp_path, whole):
 
 
 def test_a_bundled_model_that_is_gone(monkeypatch, tmp_path):
-    monkeypatch.setattr("depictqa_core.loading.checkpoint.BUNDLED", tmp_path / "depictqa-mini")
+    monkeypatch.setattr("depictqa_core.loading.checkpoint_folder.BUNDLED", tmp_path / "depictqa-mini")
     with pytest.raises(CheckpointError, match="depictqa-mini' does not exist"):
         load_judge()
 
 
 def test_the_included_model_has_a_name_wherever_a_checkpoint_is_taken(monkeypatch, tmp_path, whole):
-    monkeypatch.setattr("depictqa_core.loading.checkpoint.BUNDLED", whole)
+    monkeypatch.setattr("depictqa_core.loading.checkpoint_folder.BUNDLED", whole)
     monkeypatch.chdir(tmp_path)
     for name in ("bundled", "depictqa-mini", None):
         assert (
@@ -291,9 +295,7 @@ def test_verify(folder):
 
 def test_card_names_every_weight_file_of_a_sharded_checkpoint(whole, tmp_path):
     loaded = load_checkpoint(whole)
-    checkpoints.save_checkpoint(
-        tmp_path / "shards", loaded.model, loaded.tokenizer, {"name": "x"}, max_shard_size="200KB"
-    )
+    saving.save_checkpoint(tmp_path / "shards", loaded.model, loaded.tokenizer, {"name": "x"}, max_shard_size="200KB")
     card = verify_checkpoint(tmp_path / "shards")
     assert len(card["files"]) > 1 and set(card["files"]) == {
         p.name for p in (tmp_path / "shards").glob("*.safetensors")
@@ -357,7 +359,7 @@ def test_weights_that_are_no_numbers_give_no_answer(folder):
 def test_the_tokenizer_class_is_one_that_every_supported_transformers_knows(tmp_path):
     settings = json.loads((make_tiny_checkpoint(tmp_path / "c") / "tokenizer_config.json").read_text())
     assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"
-    bundled = json.loads((checkpoints.BUNDLED / "tokenizer_config.json").read_text())
+    bundled = json.loads((checkpoint_folder.BUNDLED / "tokenizer_config.json").read_text())
     assert bundled["tokenizer_class"] == "PreTrainedTokenizerFast"
 
 
@@ -393,5 +395,5 @@ def test_sizes_that_leave_no_trace_in_the_weights_are_found(tmp_path, kind):
     folder = make_tiny_checkpoint(tmp_path / "mine", kind)
     change_config(folder, "size.min", 1)
     change_config(folder, "size.multiple", 1)  # an image of one pixel is then smaller than a patch
-    with pytest.raises(CheckpointError, match="no image fits through"):
+    with pytest.raises(CheckpointError, match="accepts no image"):
         load_checkpoint(folder)

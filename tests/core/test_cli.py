@@ -18,9 +18,11 @@ from tiny import make_tiny_checkpoint
 from depictqa_core import load_judge
 from depictqa_core.cli import commands as cli
 from depictqa_core.cli import outputs
-from depictqa_core.images import files
+from depictqa_core.images import image_files as files
+from depictqa_core.images import search
 from depictqa_core.judge import Judge
 from depictqa_core.network.model import DepictQAModel
+from depictqa_core.reports import json_csv, progress, text_table
 from depictqa_core.reports import text as reports
 from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
 from depictqa_core.runtime.byte_cache import ByteCache
@@ -75,7 +77,7 @@ def test_ranked_pictures_need_not_stay_in_memory(depictqa, folder, monkeypatch):
 
 
 def test_rank_says_what_the_judge_says(depictqa, folder, checkpoint):
-    names = files.find_pictures([folder])
+    names = [*search.search([folder]).names]
     ranking = load_judge(checkpoint, "cpu").rank(names)
     facts = json.loads(depictqa("rank", folder, "--json")[1])
     assert [place["index"] for place in facts["results"]] == list(ranking.order)
@@ -176,11 +178,11 @@ def test_quiet_prints_nothing(depictqa, folder):
 
 
 def test_folders_are_searched_in_natural_order(folder):
-    assert files.find_pictures([folder]) == ["pics/X1.jpg", "pics/x2.png", "pics/x10.png"]
-    assert files.find_pictures([folder], recursive=True)[-1] == "pics/inner/deep.png"
-    assert files.find_pictures(["pics/x2.png", "absent.png"]) == ["pics/x2.png", "absent.png"]
-    assert files.find_pictures(["pics/x*.png"]) == ["pics/x2.png", "pics/x10.png"]
-    assert files.find_pictures([folder], leave_out=["./pics/x2.png"]) == ["pics/X1.jpg", "pics/x10.png"]
+    assert [*search.search([folder]).names] == ["pics/X1.jpg", "pics/x2.png", "pics/x10.png"]
+    assert [*search.search([folder], recursive=True).names][-1] == "pics/inner/deep.png"
+    assert [*search.search(["pics/x2.png", "absent.png"]).names] == ["pics/x2.png", "absent.png"]
+    assert [*search.search(["pics/x*.png"]).names] == ["pics/x2.png", "pics/x10.png"]
+    assert [*search.search([folder], leave_out=["./pics/x2.png"]).names] == ["pics/X1.jpg", "pics/x10.png"]
 
 
 def test_a_bad_picture_is_reported_and_the_rest_is_judged(depictqa, folder):
@@ -267,7 +269,7 @@ def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
         ("score pics --device abacus", "device 'abacus'"),
         ("score pics --device cuda:99", "device 'cuda:99'"),
         ("score pics --device gpu", "choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"),
-        ("score pics --checkpoint depictqa-maxi", "or 'bundled' for the included depictqa-mini"),
+        ("score pics --checkpoint depictqa-maxi", "or 'bundled' for depictqa-mini"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(depictqa, folder, words, word):
@@ -402,7 +404,7 @@ def test_tables_are_aligned_and_fit_the_terminal():
     wide = reports.score_table(scores(*names)).splitlines()
     assert "very/" * 30 + "long.png" in wide[4] and "\a" not in "".join(wide)
     narrow = reports.score_table(scores(*names), 60).splitlines()
-    assert max(map(reports._width, narrow)) <= 60 and narrow[4].split()[0].endswith("long.png")
+    assert max(map(text_table.text_width, narrow)) <= 60 and narrow[4].split()[0].endswith("long.png")
     at = [line.index("50.0") + line.count("画") + line.count("像") for line in narrow[2:]]
     assert len(set(at)) == 1
 
@@ -413,7 +415,7 @@ def test_a_narrow_terminal_shows_less_of_a_ranking():
     )
     other = dataclasses.replace(place, rank=2, index=1, picture="some/folder/picture two.png")
     ranking = Ranking((place, other), "pairs", 1, 0.1, 1, "all pairs")
-    everything = ["rank", "score", "spread", "strength", "95 % interval", "picture", "why"]
+    everything = ["rank", "score", "spread", "strength", "95 % interval", "image", "why"]
     for width, missing in ((None, []), (120, []), (79, ["95 % interval"]), (63, ["spread", "95 % interval"])):
         lines = reports.ranking_table(ranking, width).splitlines()
         assert [name for name in everything if name not in lines[0]] == missing
@@ -422,14 +424,14 @@ def test_a_narrow_terminal_shows_less_of_a_ranking():
 
 
 def test_csv_survives_any_text():
-    text = reports.csv_text([{"picture": 'a,"b"\n', "text": "x\0y\r", "confidence": None, "labels": []}])
+    text = json_csv.csv_text([{"picture": 'a,"b"\n', "text": "x\0y\r", "confidence": None, "labels": []}])
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert rows == [{"picture": 'a,"b"\n', "text": "x\ufffdy\n", "confidence": "", "labels": "none", "error": ""}]
 
 
 def test_csv_gives_each_label_its_severity():
     both = {"labels": ["noise", "blur"], "severities": [2.5, 4.0]}
-    text = reports.csv_text([both, {"labels": [], "severities": []}, {"labels": ["blur"], "severities": None}])
+    text = json_csv.csv_text([both, {"labels": [], "severities": []}, {"labels": ["blur"], "severities": None}])
     rows = [(row["labels"], row["severities"]) for row in csv.DictReader(io.StringIO(text))]
     assert rows == [("noise and blur", "2.5 and 4.0"), ("none", ""), ("blur", "")]
 
@@ -437,7 +439,7 @@ def test_csv_gives_each_label_its_severity():
 def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
     for terminal, quiet, drawn in ((True, False, True), (False, False, False), (True, True, False)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
-        with reports.ProgressBar("judging", "pictures", quiet) as bar:
+        with progress.ProgressBar("judging", "pictures", quiet) as bar:
             bar.note("loading the model ...")
             bar.offset, bar.total = 2, 8
             bar(2, 3)

@@ -41,7 +41,7 @@ def large_reference():
 def test_a_reference_of_another_size_is_fitted_with_a_notice(depictqa, folder, verb):
     shown = {"compare": ["pics/x2.png", "pics/x10.png"], "map": ["pics/x2.png"]}.get(verb, [folder])
     status, out, err = depictqa(verb, *shown, "--reference", large_reference(), "--json")
-    notice = "reference: 180 x 140, judged as a copy of 90 x 70 beside "
+    notice = "reference: 180 x 140, resized to 90 x 70, the size of "
     assert status == 0 and err.count("judged as") == 1 and f"depictqa: notice: {notice}" in err  # one for all of a size
     assert json.loads(out)["notices"][0].startswith(notice)
     assert "judged as" not in depictqa(verb, *shown, "--reference", "pics/x2.png", "--json")[2]

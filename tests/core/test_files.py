@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images import files
-from depictqa_core.images.files import FilePicture, equal_names, left_out_lines, load_pictures, search
+from depictqa_core.images import image_files as files
+from depictqa_core.images.equal_names import equal_names
 from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.images.image_files import FilePicture, load_pictures
+from depictqa_core.images.search import left_out_lines, search
 from depictqa_core.runtime.byte_cache import ByteCache
 
 
@@ -51,7 +53,7 @@ def test_pixels_are_dropped_and_read_again(names, decoded):
 def test_a_file_that_changes_meanwhile_is_refused(names, decoded):
     pictures = [FilePicture(name) for name in names]
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(names[0])
-    with pytest.raises(ImageError, match="p0.png: was changed while it was judged"):
+    with pytest.raises(ImageError, match="p0.png: was changed during the run"):
         _ = pictures[0].rgb
 
 
@@ -128,7 +130,7 @@ def test_images_of_other_formats_are_named(tree, name):
     found = search(["p"])
     assert found.names == ("p/1.png",)
     (line,) = left_out_lines(found.left_out)
-    assert line.startswith(f"p: left out: {name} (folders are not searched for this format")
+    assert line.startswith(f"p: left out: {name} (this format is not searched for in folders")
     assert any("notes.txt" in line for line in left_out_lines(found.left_out, expected=True))
     os.remove("p/1.png")
     with pytest.raises(ImageError, match=name):

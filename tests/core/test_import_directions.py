@@ -31,8 +31,8 @@ CORE = (
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""
 TRAINING = (
-    "files",
-    "documents",
+    "output_files",
+    "validation",
     "endpoint",
     "concurrent_requests",
     "typefaces",

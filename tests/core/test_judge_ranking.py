@@ -9,6 +9,7 @@ from depictqa_core import tasks
 from depictqa_core.engine.engine import Chosen
 from depictqa_core.errors import TaskError
 from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection
 from depictqa_core.results import LabelProbability
 
 
@@ -72,7 +73,7 @@ def test_rank_follows_its_pictures_whatever_their_order(cnn, method):
 def test_rank_by_pairs_fits_all_comparisons(cnn):
     shown, original = pictures(4), pictures(1, 9)[0]
     got = cnn.rank(shown, original)
-    pairs = ranking.all_pairs(4)
+    pairs = pair_selection.all_pairs(4)
     answers = cnn.compare_many([(shown[i], shown[j]) for i, j in pairs], [original] * 6)
     wins = [a.probability_a for a in answers]
     strengths = ranking.bradley_terry(4, pairs, wins, ranking.estimate_weight(4, pairs, wins))
@@ -92,7 +93,7 @@ def test_rank_by_pairs_fits_all_comparisons(cnn):
 def test_many_pictures_are_ranked_with_fewer_pairs(cnn):
     shown = pictures(14, 1, sizes=[(40, 40)])
     got = cnn.rank(shown)
-    assert got.comparisons == ranking.default_budget(14) < 14 * 13 / 2
+    assert got.comparisons == pair_selection.default_budget(14) < 14 * 13 / 2
     assert sorted(got.order) == list(range(14))
 
 

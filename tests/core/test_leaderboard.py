@@ -63,7 +63,7 @@ def test_only_equal_groups_and_turns_of_different_labels_meet(made):
     [
         (["a", "a"], None, "two different"),
         ([], None, "no images"),
-        (["a", "b"], ["p"], "1 arrived for 2"),
+        (["a", "b"], ["p"], "1 values for 2"),
         (["a", "b"], ["p", "q"], "nothing to compare"),
     ],
 )

@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 
 from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
-from depictqa_core.loading.checkpoint import save_checkpoint
+from depictqa_core.loading.saving import save_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.network.vision import prepare

@@ -13,7 +13,7 @@ from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.storage.preferences import Preference, collect, levels, pairs_of, picked
 from depictqa_core.tasks import RATING, SETTINGS, task_of
 from training.trainer.examples import make_example
-from training.trainer.loader import picture_paths, read_records
+from training.trainer.record_files import picture_paths, read_records
 
 
 def a_picture(seed):

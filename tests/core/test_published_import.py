@@ -12,11 +12,12 @@ from depictqa_core.cli import commands as cli
 from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge
-from depictqa_core.loading import checkpoint as checkpoints
-from depictqa_core.loading.checkpoint import load_checkpoint, verify_checkpoint
+from depictqa_core.loading import checkpoint_folder
+from depictqa_core.loading.checkpoint import load_checkpoint
+from depictqa_core.loading.checkpoint_folder import verify_checkpoint
 from depictqa_core.network.vision import prepare
 from depictqa_core.prompts import A, encode, layout, text_ids
-from depictqa_core.published import importer as published
+from depictqa_core.published import writer
 from depictqa_core.published.importer import import_published
 from depictqa_core.published.llama_tokenizer import read_pieces
 
@@ -37,7 +38,7 @@ def test_the_folder_is_whole_and_says_where_it_comes_from(published_files, proje
         "tokenizer.model",
         "ckpt_projector.pt",
     }
-    assert named["ckpt_projector.pt"]["sha256"] == checkpoints.file_hash(
+    assert named["ckpt_projector.pt"]["sha256"] == checkpoint_folder.file_hash(
         published_files / "delta" / "ckpt_projector.pt"
     )
     assert "Llama 2" in card["license"] and "MIT" in card["license"] and "Apache-2.0" in card["license"]
@@ -131,7 +132,7 @@ def test_every_form_of_clip_and_of_the_language_model_gives_the_same(published_f
 
 
 def test_large_models_are_written_in_shards(published_files, projector_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "SHARD_BYTES", 4_000_000)
+    monkeypatch.setattr(writer, "SHARD_BYTES", 4_000_000)
     import_published(**parts(published_files), out=tmp_path / "out", dtype="float16")
     shards = sorted(path.name for path in (tmp_path / "out").glob("*.safetensors"))
     assert len(shards) > 3 and shards[0] == f"model-00001-of-{len(shards):05}.safetensors"
@@ -202,7 +203,7 @@ def test_the_command_imports_and_checks(published_files, projector_folder, tmp_p
     assert found.keys() == {"identification", "rating"} and all(share < 0.01 for share in found.values())
     assert "self-test: coverage identification" in out and "out: the self-test failed" in err  # random weights
     assert "the self-test failed" in Judge(load_checkpoint(tmp_path / "out")).notices[0]
-    assert "never tested" in Judge(load_checkpoint(projector_folder)).notices[0]
+    assert "without a self-test" in Judge(load_checkpoint(projector_folder)).notices[0]
     assert {t.dtype for t in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
     status, out, err = run(capsys, *words, "--out", tmp_path / "out")
     assert status == 1 and err.startswith("depictqa: ") and err.count("\n") == 1

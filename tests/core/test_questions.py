@@ -8,9 +8,10 @@ from tiny import make_tiny_model
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
-from depictqa_core.loading.checkpoint import Checkpoint, supported
+from depictqa_core.loading.checkpoint import Checkpoint
+from depictqa_core.loading.checkpoint_folder import supported
 from depictqa_core.questions import ASSESSMENTS, RATINGS, require_trained
-from training.dataset.records import questions as templates
+from training.dataset.records import question_templates as templates
 from training.evaluation.sets import OTHER as OTHER_KIND
 from training.evaluation.sets import kind_of
 

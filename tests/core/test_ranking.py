@@ -10,21 +10,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import kendalltau
 
-from depictqa_core.ranking.bradley_terry import (
-    PRIOR,
-    PRIOR_WEIGHT,
-    all_pairs,
-    bradley_terry,
-    choose_pairs,
-    default_budget,
-    estimate_weight,
-    order,
-    rank_pairs,
-    ranks,
-    tied,
-    told_apart,
-    top_decided,
-)
+from depictqa_core.ranking.bradley_terry import PRIOR, PRIOR_WEIGHT, bradley_terry, estimate_weight
+from depictqa_core.ranking.pair_selection import all_pairs, choose_pairs, default_budget, rank_pairs, top_decided
+from depictqa_core.ranking.rank_order import order, ranks, tied, told_apart
 
 
 def answers_of(strengths, pairs, rng=None, noise=0.0):
@@ -350,7 +338,7 @@ def test_what_the_callbacks_raise_passes_through_and_wrong_answers_are_refused()
         rank_pairs(4, lambda pairs: [0.5] * len(pairs), progress=cancel)
     with pytest.raises(KeyboardInterrupt):
         rank_pairs(4, cancel)
-    with pytest.raises(ValueError, match="answers came back"):
+    with pytest.raises(ValueError, match="answers were returned"):
         rank_pairs(4, lambda pairs: [0.5])
     with pytest.raises(ValueError):
         rank_pairs(4, lambda pairs: [2.0] * len(pairs))

@@ -6,8 +6,8 @@ from golden import SAMPLES
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.files import FilePicture
 from depictqa_core.images.image import as_picture
+from depictqa_core.images.image_files import FilePicture
 from depictqa_core.images.references import (
     ASPECT_TOLERANCE,
     SAME_SCENE,
@@ -49,7 +49,7 @@ def test_the_larger_of_a_pair_sets_the_size_in_either_order():
 def test_a_larger_picture_becomes_a_copy_and_the_reference_is_never_enlarged():
     reference, large, small = grey(40, 60, "reference"), grey(80, 120, "image A"), grey(20, 30, "image B")
     same, notice = fit_reference(reference, (large, small))
-    assert same is reference and notice == "image A: 120 x 80, judged as a copy of 60 x 40, the size of reference"
+    assert same is reference and notice == "image A: 120 x 80, resized to 60 x 40, the size of reference"
     (copy, own), same = common_size((large, small), reference)
     assert (copy.height, copy.width, copy.name) == (40, 60, "image A") and own is small and same is reference
     assert common_size((copy, own), same) == ((copy, own), same)  # applied again, it changes nothing

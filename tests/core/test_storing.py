@@ -15,23 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from depictqa_core.errors import StorageError
-from depictqa_core.storage.files import (
-    append_csv,
-    append_jsonl,
-    below,
-    file_part,
-    fill,
-    new_folder,
-    rewriting,
-    save_image,
-    shortened,
-    write_file,
-)
+from depictqa_core.storage.appending import append_csv, append_jsonl
+from depictqa_core.storage.file_names import below, file_part, fill, shortened
+from depictqa_core.storage.files import new_folder, rewriting, write_file
+from depictqa_core.storage.saved_images import save_image
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
 import sys
-from depictqa_core.storage.files import append_csv, append_jsonl, rewriting
+from depictqa_core.storage.appending import append_csv, append_jsonl
+from depictqa_core.storage.files import rewriting
 folder, who = sys.argv[1:]
 for number in range(40):
     row = {"who": who, "number": number, "text": "long text, with a comma\\n" * 300}
@@ -87,8 +80,9 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from depictqa_core.errors import StorageError
-from depictqa_core.storage.files import append_csv, append_jsonl, readable_file_errors, rewriting
-from depictqa_core.storage.files import save_image, write_file
+from depictqa_core.storage.appending import append_csv, append_jsonl
+from depictqa_core.storage.files import readable_file_errors, rewriting, write_file
+from depictqa_core.storage.saved_images import save_image
 from PIL import Image
 import numpy as np
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

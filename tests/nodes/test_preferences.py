@@ -47,7 +47,7 @@ def looked(collect, picked, **inputs):
 
 def refused(run):
     """Whether a pick was recorded nowhere, and the node says so."""
-    stale = "was not chosen from these images" in run.text("node")
+    stale = "was made on other images" in run.text("node")
     assert not stale or (run.text("new_records") == "0" and "best_images" not in run.outputs)
     return stale
 

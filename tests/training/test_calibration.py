@@ -12,21 +12,13 @@ from depictqa_core import tasks
 from depictqa_core.calibration import CALIBRATED
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
-from depictqa_core.loading.checkpoint import verify_checkpoint
+from depictqa_core.loading.checkpoint_folder import verify_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from training.__main__ import main as command
-from training.evaluation.calibration import (
-    BOUNDS,
-    calibrate,
-    calibrate_all,
-    fit_temperature,
-    fitted,
-    negative_log_likelihood,
-    ranked_sets,
-    store,
-    table,
-)
+from training.evaluation.calibration import calibrate_all, fitted, store, table
+from training.evaluation.order_calibration import ranked_sets
 from training.evaluation.sets import read_set
+from training.evaluation.temperatures import BOUNDS, calibrate, fit_temperature, negative_log_likelihood
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
 TWO = "What are the TWO issues?" + tasks.SHORT_TAIL
@@ -199,7 +191,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
     only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
     assert sorted(only) == ["score_error_fr", "score_error_nr"]
     assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
-    with pytest.raises(TaskError, match="of use for scores"):
+    with pytest.raises(TaskError, match="usable for scores"):
         calibrate_all(judge, sets[:1], parts=("scores",))
     printed = table(fits)
     assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))

@@ -6,6 +6,7 @@ from scipy.special import expit
 
 from depictqa_core.calibration import OrderCalibration
 from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection
 from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps, rankings
 
 
@@ -15,7 +16,7 @@ def judged(rng, images=6, error=0.5, noise=0.3, lapses=0.0):
     seen = truth + error * rng.logistic(0, 1, images) * 0.7
     wrong = rng.random(images) < lapses
     seen[wrong] = rng.normal(0, 4, wrong.sum())
-    pairs = ranking.all_pairs(images)
+    pairs = pair_selection.all_pairs(images)
     gap = np.array([seen[i] - seen[j] for i, j in pairs])
     wins = expit(gap + noise * rng.normal(size=len(pairs)))
     return Ranked(images, pairs, wins.tolist(), [(i, j) if truth[i] > truth[j] else (j, i) for i, j in pairs])

@@ -398,7 +398,7 @@ def test_files_about_what_the_checkpoint_was_never_taught_are_left_out(checkpoin
     assert set(json.loads(printed.out)) == {"pairs"}
     assert "left out grades: not supported by the checkpoint: severity" in printed.err
     assert main(["evaluate", str(judge), files[0], *common]) == 1
-    assert "taught none of these tasks" in capsys.readouterr().err
+    assert "supports none of these tasks" in capsys.readouterr().err
 
 
 def test_the_report_stands_alone_and_shows_every_set(checkpoint, sources):
@@ -407,7 +407,7 @@ def test_the_report_stands_alone_and_shows_every_set(checkpoint, sources):
     report = (sources / "out" / "report.html").read_text()
     assert not re.search(r"""(src|href)=["'](?!#)""", report) and "<script" not in report and "@import" not in report
     assert report.count("<svg") == 3  # singles: one and two distortions; pairs: rating
-    for text in ("gone.png", "Beside peers", "HaarPSI", "Reliability (ECE", "Order of the two images"):
+    for text in ("gone.png", "Comparison with peers", "HaarPSI", "Reliability (ECE", "Order of the two images"):
         assert text in report
     results = json.loads((sources / "out" / "results.json").read_text())
     results["sets"]["<b>singles</b>"] = results["sets"].pop("singles")

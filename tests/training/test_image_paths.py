@@ -13,16 +13,17 @@ from tiny import make_tiny_model
 
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
-from training.dataset.build.samples import KINDS
-from training.dataset.detailed import answers as detailed_answers
+from training.dataset.building.samples import KINDS
+from training.dataset.detailed import collection as detailed_answers
 from training.dataset.detailed.requests import Expected
 from training.dataset.records.image_paths import image_path, read_image
 from training.endpoint import Client, Endpoint
 from training.evaluation import peers
-from training.evaluation.answers import AnswerFile
+from training.evaluation.answer_files import AnswerFile
 from training.evaluation.peer_vlm import vlm_answers
 from training.evaluation.sets import TestSet
-from training.trainer.loader import LivePictures, read_parts
+from training.trainer.image_features import LiveImages
+from training.trainer.record_files import read_parts
 from training.trainer.rehearsal import make_rehearsal
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
@@ -128,7 +129,7 @@ def test_peers_are_sent_nothing_from_outside(root, tmp_path):
         rows = AnswerFile(tmp_path / "a.jsonl", {}).fill(test_set.ids, vlm_answers(client, test_set), "test")
         assert len(server.requests) == 1 and SECRET not in requests_of(server)
     assert rows[0]["text"] == "Blur" and all(row["error"] for row in rows[1:])
-    kept, _, failures = test_set.shown(range(len(records)))  # what the judge under test sees
+    kept, _, failures = test_set.readable(range(len(records)))  # what the judge under test sees
     assert kept == [0] and len(failures) == len(names)
     assert test_set.stamp()["content"]
     shown = [(name, None) for name in ("good.png", "link.png")]
@@ -158,7 +159,7 @@ def test_describe_sends_nothing_from_outside(root):
 
 def test_training_reads_nothing_from_outside(root, tmp_path):
     model, _ = make_tiny_model("cnn")
-    live = LivePictures(model.config, root)
+    live = LiveImages(model.config, root)
     assert live.tokens("good.png") > 0
     for name in named(root):
         if isinstance(name, str):
@@ -172,6 +173,6 @@ def test_training_reads_nothing_from_outside(root, tmp_path):
         record = {"id": "r", "task_type": "quality_single_A_noref", "image_A": bad, "conversations": talk}
         (root / "records.json").write_text(json.dumps([record]))
         with pytest.raises(
-            ValueError, match=r"records.json, record 0 \(id r\): image_A is no path below the data root"
+            ValueError, match=r"records.json, record 0 \(id r\): image_A is not a path in the data root"
         ):
             read_parts(root, {"records.json": 1})

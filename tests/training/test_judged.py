@@ -12,7 +12,7 @@ from depictqa_core import tasks
 from training.concurrent_requests import PATIENCE
 from training.endpoint import Client, Endpoint, EndpointError
 from training.evaluation import judged
-from training.evaluation.answers import AnswerFile
+from training.evaluation.answer_files import AnswerFile
 from training.evaluation.judged import judged_answers, parse, summary
 from training.evaluation.peer_vlm import messages, vlm_answers
 from training.evaluation.scoring import score

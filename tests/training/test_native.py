@@ -13,16 +13,16 @@ from depictqa_core import tasks
 from depictqa_core.images.image import as_picture
 from tests.trees import contents
 from training import distortions, drawn, faults
-from training.dataset import commands
-from training.dataset.build import looks, measures, native
-from training.dataset.build.delivery import QUALITIES, Delivery, draw_delivery
-from training.dataset.build.native import NativeOptions
-from training.dataset.build.regions import AREA, BORDER, PLACES, draw_region, place_of
-from training.dataset.build.scenes import SceneError, SceneOptions, build_scenes, read_scenes
-from training.dataset.records import descriptions, labels, questions
+from training.dataset.building import command, looks, measures, native, visibility
+from training.dataset.building.delivery import QUALITIES, Delivery, draw_delivery
+from training.dataset.building.native_options import NativeOptions
+from training.dataset.building.regions import AREA, BORDER, PLACES, draw_region, place_of
+from training.dataset.building.scenes import SceneError, SceneOptions, build_scenes, read_scenes
+from training.dataset.records import descriptions, labels
+from training.dataset.records import question_templates as questions
 from training.dataset.records.format import Mix
-from training.dataset.records.pairs import Shown
 from training.dataset.records.scene_records import ALIKE, FAULT_PARTS, parts_of, write_records
+from training.dataset.records.variant_pairs import SceneVariant
 
 SMALL = ((256, 300, 1.0),)
 
@@ -59,7 +59,7 @@ def test_nothing_can_take_the_colour_of_a_grey_image():
     options = NativeOptions()
     for name in distortions.CATEGORIES["saturate_weaken"]:
         changed = distortions.apply(name, grey, 5, np.random.default_rng(0))
-        assert native.change(changed, grey) < options.min_change
+        assert visibility.change(changed, grey) < options.min_change
 
 
 def test_slight_damage_that_could_be_the_look_is_left_out():
@@ -134,17 +134,17 @@ def test_severity_is_measured_again_after_scaling(name):
     rng = np.random.default_rng(0)
     for severity in (2, 4) if name != "pixelate" else (1, 5):  # its cells do not grow evenly
         done = distortions.apply(name, image, severity, np.random.default_rng(1))
-        assert native.seen_severity(name, severity, done, image, None, rng) == severity
+        assert visibility.seen_severity(name, severity, done, image, None, rng) == severity
     half = Delivery(factor=0.5)
     done = distortions.apply(name, image, 5, np.random.default_rng(1))
-    assert native.seen_severity(name, 5, half.scale(done), half.scale(image), None, rng) < 5
+    assert visibility.seen_severity(name, 5, half.scale(done), half.scale(image), None, rng) < 5
 
 
 def test_tones_keep_their_severity_when_scaled():
     image, half = landscape(600, 800), Delivery(factor=0.5)
     done = distortions.apply("brightness_darken_shfit_RGB", image, 3, np.random.default_rng(1))
     args = (half.scale(done), half.scale(image), None, np.random.default_rng(0))
-    assert native.seen_severity("brightness_darken_shfit_RGB", 3, *args) == 3
+    assert visibility.seen_severity("brightness_darken_shfit_RGB", 3, *args) == 3
 
 
 def test_severity_of_a_part_and_of_the_whole():
@@ -177,13 +177,13 @@ def test_metrics_of_a_region_are_those_of_the_whole():
     image = landscape(380, 480)
     region = draw_region(image, np.random.default_rng(11))
     done = region.blend(distortions.apply("noise_gaussian_RGB", image, 4, np.random.default_rng(1)), image)
-    exact, sampled = measures.metrics(done, image), native.sampled_metrics(done, image, region)
+    exact, sampled = measures.metrics(done, image), visibility.sampled_metrics(done, image, region)
     for name in ("ssim", "haarpsi", "vsi"):
         assert abs(exact[name] - sampled[name]) < 0.08, name
     assert abs(exact["psnr"] - sampled["psnr"]) < 1.5
     large = landscape(700, 900)
     noisy = distortions.apply("noise_gaussian_RGB", large, 2, np.random.default_rng(1))
-    exact, sampled = measures.metrics(noisy, large), native.sampled_metrics(noisy, large)
+    exact, sampled = measures.metrics(noisy, large), visibility.sampled_metrics(noisy, large)
     assert abs(exact["psnr"] - sampled["psnr"]) < 1
     for name in ("gmsd", "haarpsi"):  # the others first average a large image down, so they depend on its size
         assert abs(exact[name] - sampled[name]) < 0.03, name
@@ -271,7 +271,7 @@ def test_what_is_saved_is_what_the_labels_say(built):
                 kinds.add("clean")
                 continue
             assert variant["quality"] < 1
-            assert native.change(rgb, clean, share=0.002) >= 2
+            assert visibility.change(rgb, clean, share=0.002) >= 2
             region = variant.get("region")
             if region:
                 mask = np.asarray(Image.open(data / region["mask"])) / 255
@@ -316,7 +316,7 @@ def test_test_form_asks_every_fault_whose_answer_is_known(built, tmp_path):
     named = json.loads((tmp_path / "identification_nr_single.json").read_text())
     known = {v["image"]: v for s in read_scenes(root / "data") for v in s["variants"]}
     for record in named:
-        shown = Shown(0, "", "", known[record["image_A"]])
+        shown = SceneVariant(0, "", "", known[record["image_A"]])
         assert tasks.parse_labels(record["answer"]) == shown.labels
 
 
@@ -326,9 +326,9 @@ def test_what_looks_alike_is_known_by_name():
 
 
 def test_overlays_are_no_distortion_and_failed_frames_have_no_label():
-    def shown(name: str) -> Shown:
+    def shown(name: str) -> SceneVariant:
         found = {"name": name, "fault": faults.REGISTRY[name].fault, "severity": 3}
-        return Shown(0, "", "", {"distortions": [], "faults": [found]})
+        return SceneVariant(0, "", "", {"distortions": [], "faults": [found]})
 
     assert shown("overlay_border").labels == () and shown("failed_color").labels is None
     assert shown("latent_blotches").labels == ("noise",) and shown("grid_lines").faults == ("grid pattern",)
@@ -387,8 +387,8 @@ def test_held_out_scenes_use_held_out_kinds():
 
 def parsed(*arguments: str):
     parser = argparse.ArgumentParser()
-    commands.add_build(parser)
-    return commands._scene_options(parser.parse_args(["pictures", "out", "--scenes", "1", *arguments]))
+    command.add_build(parser)
+    return command._scene_options(parser.parse_args(["pictures", "out", "--scenes", "1", *arguments]))
 
 
 def test_options_of_the_command():

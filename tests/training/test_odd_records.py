@@ -6,10 +6,10 @@ import random
 import pytest
 
 from depictqa_core.errors import DepictQAError
-from training.dataset.readers.published import read_published
+from training.dataset.readers.published_records import read_published
 from training.evaluation.sets import read_set
 from training.evaluation.voting import read_truth
-from training.trainer.loader import read_parts
+from training.trainer.record_files import read_parts
 
 IMAGES = {"image_ref": "r.png", "image_A": "a.png", "image_B": "b.png"}
 TURNS = [{"from": "human", "value": "Which?"}, {"from": "gpt", "value": "Image A"}]
@@ -51,7 +51,7 @@ def changed(value, rng):
 def readings(root, file):
     def evaluated():
         found = read_set(file, root)
-        return found.stamp(), found.tasks, found.shown(range(len(found.records)))
+        return found.stamp(), found.tasks, found.readable(range(len(found.records)))
 
     yield lambda: read_parts(root, {file.name: 1})
     for form in ("train", "test"):

@@ -19,10 +19,11 @@ from tiny import make_tiny_checkpoint  # noqa: E402
 
 from depictqa_core.judge import load_judge  # noqa: E402
 from depictqa_core.published import layout  # noqa: E402
+from training.trainer.loop import Loop, Stopped
 from training.trainer.metric_logger import read_log  # noqa: E402
-from training.trainer.network import fresh_delta  # noqa: E402
 from training.trainer.recipe import read_recipe  # noqa: E402
-from training.trainer.train import Loop, Stopped, train  # noqa: E402
+from training.trainer.start_network import fresh_delta  # noqa: E402
+from training.trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "Which ONE? Answer the question using a single word or phrase."

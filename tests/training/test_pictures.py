@@ -12,10 +12,9 @@ from PIL import Image
 
 from training.sources import prepare as pictures
 from training.sources import qt_resources
-from training.sources.checks import (
+from training.sources.image_checks import (
     HashIndex,
     difference_hash,
-    hash_distance,
     jpeg_quality,
     measure,
     open_checked,
@@ -72,6 +71,11 @@ def raw(tmp_path):
     scene(50, 700, 2000).save(folder / "beta" / "wide.png")
     scene(51).save(folder / "beta" / "photo.jpg", quality=95)
     return folder
+
+
+def hash_distance(a: str, b: str) -> int:
+    """Number of differing bits (0..128) of two hashes, without the index."""
+    return (int(a, 16) ^ int(b, 16)).bit_count()
 
 
 def reasons(summary: dict) -> dict[str, str]:

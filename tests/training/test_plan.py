@@ -22,14 +22,15 @@ from depictqa_core.errors import StorageError
 from tests.trees import contents
 from training import distortions
 from training.__main__ import main
-from training.dataset.build import measures
-from training.dataset.build.cost import TRIAL, measure
-from training.dataset.build.factory import build_samples, find_split, write_splits
-from training.dataset.build.plan import Plan, PlanError, Wanted, read_plan
-from training.dataset.build.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
-from training.dataset.build.shards import BuildError, Store
-from training.dataset.build.synthesis import SceneError
-from training.dataset.records import labels, questions
+from training.dataset.building import measures
+from training.dataset.building.build_cost import TRIAL, measure
+from training.dataset.building.factory import build_samples, find_split, write_splits
+from training.dataset.building.plan import Plan, PlanError, Wanted, read_plan
+from training.dataset.building.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
+from training.dataset.building.shard import BuildError, Store
+from training.dataset.building.synthesis import SceneError
+from training.dataset.records import labels
+from training.dataset.records import question_templates as questions
 from training.dataset.records.descriptions import named
 from training.dataset.records.format import PUBLISHED_EXCLUDE
 from training.dataset.records.plan_records import write_plan_records
@@ -138,7 +139,7 @@ def test_shipped_plans_have_the_published_counts():
         ("{name: x, seed: 1, drawing: {short: 800}, sets: {rating_single: 3}}", "short must not be above long"),
         ("[" * 9999, "nested more than 64"),
         ("{name: x, seed: 1}", "nothing would be made"),
-        ("{name: x, seed: [", "is no YAML file of settings"),
+        ("{name: x, seed: [", "is not a valid YAML file"),
     ],
 )
 def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, text, said, capsys):
@@ -156,7 +157,7 @@ def test_impossible_plans_are_refused_before_anything_runs(tmp_path, pictures, t
 def test_impossible_numbers_are_refused_before_anything_runs(tmp_path, pictures, what, option, capsys):
     with pytest.raises(SystemExit):
         main(["build", str(pictures), str(tmp_path / "out"), *what, *option])
-    assert f"argument {option[0]}: '{option[1]}' is no whole number from 0" in capsys.readouterr().err
+    assert f"argument {option[0]}: '{option[1]}' is not a whole number from 0" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -417,8 +418,8 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 CODE = """
 import sys
-from training.dataset.build.factory import build_samples, find_split
-from training.dataset.build.plan import Plan, Wanted
+from training.dataset.building.factory import build_samples, find_split
+from training.dataset.building.plan import Plan, Wanted
 plan = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 print("ready", flush=True)
 build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples=4)
@@ -523,7 +524,7 @@ def test_other_settings_are_refused_and_more_samples_are_added(pictures, tmp_pat
     more = replace(plan, sets={"identification_single": Wanted(10)})
     assert build_samples(more, sources, tmp_path, shard_samples=4).made == 6  # the short shard is made again
     for changed in (replace(plan, seed=4), replace(plan, drawing=Drawing(pristine=0.5))):
-        with pytest.raises(BuildError, match="begun with other (seed|drawing)"):
+        with pytest.raises(BuildError, match="started with other (seed|drawing)"):
             build_samples(changed, sources, tmp_path, shard_samples=4)
 
 

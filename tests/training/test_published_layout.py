@@ -9,10 +9,10 @@ from PIL import Image
 from tiny import CNN
 
 from training.__main__ import main
-from training.dataset.readers.published import read_published
+from training.dataset.readers.published_records import read_published
 from training.trainer import train as trainer
-from training.trainer.loader import read_parts
 from training.trainer.recipe import read_recipe
+from training.trainer.record_files import read_parts
 
 LANGUAGE = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
 LANGUAGE |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
@@ -131,17 +131,17 @@ def recipe_of(folder, **changes):
 
 def test_three_steps_straight_from_the_published_folders(published, tmp_path, monkeypatch):
     parts = {name: weight for name, (_, weight) in FILES.items()}
-    decks = []
+    samplers = []
 
-    class Seen(trainer.Deck):
+    class Seen(trainer.WeightedSampler):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            decks.append(self)
+            samplers.append(self)
 
-    monkeypatch.setattr(trainer, "Deck", Seen)
+    monkeypatch.setattr(trainer, "WeightedSampler", Seen)
     assert main(["train", str(recipe_of(tmp_path, data=str(published), parts=parts))]) == 0
     assert (tmp_path / "out" / "model.safetensors").is_file() and not (published / "records").exists()
-    assert decks[0].ends[-1] == sum(len(records) * weight for records, weight in FILES.values()) == 264
+    assert samplers[0].ends[-1] == sum(len(records) * weight for records, weight in FILES.values()) == 264
 
 
 @pytest.mark.parametrize("out", ["records", "train.json", "records/train.json"])

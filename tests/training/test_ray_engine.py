@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.trees import contents
-from training.dataset.build.factory import build_samples, find_split
-from training.dataset.build.plan import Plan, Wanted
-from training.dataset.build.shards import ENGINES, BuildError, run_shards
-from training.dataset.build.synthesis import SceneError
+from training.dataset.building.engines import ENGINES, run_shards
+from training.dataset.building.factory import build_samples, find_split
+from training.dataset.building.plan import Plan, Wanted
+from training.dataset.building.shard import BuildError
+from training.dataset.building.synthesis import SceneError
 
 ray = pytest.importorskip("ray")
 PLAN = Plan("identify", 3, sets={"identification_single": Wanted(24)})

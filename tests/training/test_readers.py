@@ -13,12 +13,12 @@ from scipy.io import savemat
 
 from depictqa_core import tasks
 from training.__main__ import main
-from training.dataset.build.plan import Plan, RatingSet
+from training.dataset.building.plan import Plan, RatingSet
 from training.dataset.readers import READERS, Preferred, Rated, ReaderError, read_set
 from training.dataset.records.format import Mix, Part
 from training.dataset.records.ratings import draw_pairs, in_split, rating_records, voting_files, write_ratings
 from training.evaluation.voting import read_truth
-from training.trainer.loader import read_parts
+from training.trainer.record_files import read_parts
 
 
 def picture(file):
@@ -233,7 +233,7 @@ def test_damaged_tables_are_named(tmp_path):
     kadid10k(tmp_path)
     text = (tmp_path / "dmos.csv").read_text()
     (tmp_path / "dmos.csv").write_text(text.replace("4.57", "n/a"))
-    with pytest.raises(ReaderError, match=r"dmos\.csv: the score of I01_01_01\.png is no number: 'n/a'"):
+    with pytest.raises(ReaderError, match=r"dmos\.csv: the score of I01_01_01\.png is not a number: 'n/a'"):
         read_set("kadid10k", tmp_path)
     (tmp_path / "dmos.csv").write_text(text.replace("dist_img,", "image,"))
     with pytest.raises(ReaderError, match="no column dist_img"):
@@ -251,11 +251,11 @@ def test_damaged_tables_are_named(tmp_path):
     [
         ("tid2013", "mos_with_names.txt", b"5.5 I01_01_1\xe9.bmp\n", "is not UTF-8 text"),
         ("tid2013", "mos_with_names.txt", "5.5 I01_01_1.bmp\n".encode("utf-16"), "is not UTF-8 text"),
-        ("tid2013", "mos_with_names.txt", b"nan I01_01_1.bmp\n", "is no number: 'nan'"),
+        ("tid2013", "mos_with_names.txt", b"nan I01_01_1.bmp\n", "is not a number: 'nan'"),
         ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI\xe9.png,I01.png,3\n", "is not UTF-8 text"),
         ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI01_01_01.png\n", "line 2 has no ref_img"),
-        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\n" + b"x" * 200_000 + b",b,3\n", "line 2 is no row"),
-        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI01_01_01.png,I01.png,-inf\n", "is no number: '-inf'"),
+        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\n" + b"x" * 200_000 + b",b,3\n", "line 2 is not a row"),
+        ("kadid10k", "dmos.csv", b"dist_img,ref_img,dmos\nI01_01_01.png,I01.png,-inf\n", "is not a number: '-inf'"),
     ],
 )
 def test_odd_tables_are_named(tmp_path, name, file, content, message):
@@ -454,7 +454,7 @@ def test_published_files(tmp_path, capsys):
         "it was there before", "an image that is not there", "an unknown task type (quality_both)", "no image_B",
         "conversations must alternate", "no record", "1 left out: test form (query); --form test reads it",
         "1 left out: an image path that leads out of the folder",
-        "1 left out: image_A is no path below the data root", "1 left out: image_B is no path below the data root",
+        "1 left out: image_A is not a path in the data root", "1 left out: image_B is not a path in the data root",
     ):  # fmt: skip
         assert reason in said.out
     assert "1 images are not there: gone.png" in said.err

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from depictqa_core.errors import CheckpointError
-from training.dataset.records.models import record_problem
+from training.dataset.records.record_models import record_problem
 from training.trainer.recipe import RecipeError, read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
@@ -120,17 +120,17 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in z
         ("[" * 100_000, "nested more than 64"),
         ("{a: " * 100 + "}" * 100, "nested more than 64"),
         ("a: 1\na: 2", "the key 'a' stands twice"),
-        ("1: 2", "the key 1 is no text"),
+        ("1: 2", "the key 1 is not text"),
         ("? [a]\n: 2", "no text"),
         ("a: .inf", "a is inf, which is not a finite number"),
         ("a: 2001-13-45", "month"),
         ("a: 2001-12-24", "put it in quotes"),
-        ("a: " + "9" * 5000, "no YAML file"),
-        ('a: "\\ud800"', "no YAML file"),
-        ("a: !!python/object/apply:os.system [ls]", "no YAML file"),
+        ("a: " + "9" * 5000, "not a valid YAML file"),
+        ('a: "\\ud800"', "not a valid YAML file"),
+        ("a: !!python/object/apply:os.system [ls]", "not a valid YAML file"),
         ("x" * 10**6, "larger than 0.25 MiB"),
         (b"\xff\xfea", "not UTF-8"),
-        (b"a\0b", "no YAML file"),
+        (b"a\0b", "not a valid YAML file"),
     ],
 )
 @pytest.mark.timeout(20)
@@ -155,9 +155,9 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
 
 
 def test_weights_of_the_tower_that_are_something_else(tmp_path):
-    from training.trainer.network import load_efficientnet_lite0
+    from training.trainer.start_network import load_efficientnet_lite0
 
-    with pytest.raises(CheckpointError, match="holds no weights of EfficientNet-Lite0") as caught:
+    with pytest.raises(CheckpointError, match="has no weights of EfficientNet-Lite0") as caught:
         load_efficientnet_lite0(None, "/etc/passwd")
     assert "weights_only" not in str(caught.value)
 

@@ -10,8 +10,9 @@ import pytest
 
 from depictqa_core import tasks
 from training import distortions
-from training.dataset.build.scenes import SceneError
-from training.dataset.records import labels, questions
+from training.dataset.building.scenes import SceneError
+from training.dataset.records import labels
+from training.dataset.records import question_templates as questions
 from training.dataset.records.descriptions import named, winner
 from training.dataset.records.format import PUBLISHED_EXCLUDE, SUBTLE, Mix
 from training.dataset.records.scene_records import PARTS, level_for, write_records

@@ -8,23 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.trainer.sampling import Deck, cut
-from training.trainer.train import rate
+from training.trainer.loop import rate
+from training.trainer.weighted_sampler import WeightedSampler, cut
 
 
 def test_an_epoch_covers_every_record_as_often_as_its_weight_says_and_each_epoch_is_shuffled_anew():
-    deck = Deck([5, 3], [1, 4], "repeat", 4, seed=1)
-    assert deck.epoch_steps == 5  # 5 + 12 records
-    epochs = [[place for step in range(5) for place in deck(5 * epoch + step)] for epoch in (0, 1)]
+    sampler = WeightedSampler([5, 3], [1, 4], "repeat", 4, seed=1)
+    assert sampler.epoch_steps == 5  # 5 + 12 records
+    epochs = [[place for step in range(5) for place in sampler(5 * epoch + step)] for epoch in (0, 1)]
     wanted = Counter({(0, row): 1 for row in range(5)} | {(1, row): 4 for row in range(3)})
     assert [Counter(epoch) for epoch in epochs] == [wanted, wanted]
-    assert epochs[0] != epochs[1] and len(deck(4)) == 1
-    assert deck(3) == Deck([5, 3], [1, 4], "repeat", 4, seed=1)(3)
+    assert epochs[0] != epochs[1] and len(sampler(4)) == 1
+    assert sampler(3) == WeightedSampler([5, 3], [1, 4], "repeat", 4, seed=1)(3)
 
 
 def test_shares_are_kept_without_regard_to_the_sizes():
-    deck = Deck([2, 1000], [3, 1], "shares", 50, seed=1)
-    drawn = Counter(part for step in range(200) for part, _ in deck(step))
+    sampler = WeightedSampler([2, 1000], [3, 1], "shares", 50, seed=1)
+    drawn = Counter(part for step in range(200) for part, _ in sampler(step))
     assert drawn[0] / 10_000 == pytest.approx(0.75, abs=0.02)
 
 

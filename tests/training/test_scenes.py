@@ -18,9 +18,9 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from tests.trees import contents
 from training import distortions
-from training.dataset.build import measures, synthesis
-from training.dataset.build.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
-from training.dataset.build.shards import BuildError
+from training.dataset.building import measures, synthesis
+from training.dataset.building.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
+from training.dataset.building.shard import BuildError
 from training.dataset.records import labels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -398,7 +398,7 @@ def test_a_finished_build_is_left_alone(built, pictures):
 
 def test_a_killed_build_goes_on_without_loss(built, pictures, tmp_path):
     code = (
-        "from training.dataset.build.scenes import *\nimport sys\n"
+        "from training.dataset.building.scenes import *\nimport sys\n"
         "options = SceneOptions(variants=2, fixed_short=1.0)\n"
         "build_scenes(sys.argv[1], sys.argv[2], 7, 11, options=options, shard_scenes=3)"
     )
@@ -450,9 +450,9 @@ def test_wrong_folders_are_refused(built, pictures, tmp_path):
         build_scenes(tmp_path, tmp_path / "out", 1, 1)
     with pytest.raises(SceneError, match="no scenes"):
         list(read_scenes(tmp_path))
-    with pytest.raises(BuildError, match="begun with other seed"):
+    with pytest.raises(BuildError, match="started with other seed"):
         build_scenes(pictures, built, 7, 12, options=FAST, shard_scenes=3)
-    with pytest.raises(BuildError, match="begun with other options"):
+    with pytest.raises(BuildError, match="started with other options"):
         build_scenes(pictures, built, 7, 11, options=replace(FAST, variants=3), shard_scenes=3)
 
 

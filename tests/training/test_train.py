@@ -21,12 +21,15 @@ from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import answer_ids, text_ids
 from training.trainer.batches import Batches, Unreadable
 from training.trainer.examples import collate, make_example
-from training.trainer.loader import FeatureStore, LivePictures, Shown, read_records
+from training.trainer.feature_store import FeatureStore
+from training.trainer.image_features import ImageFeatures, LiveImages
+from training.trainer.loop import Loop, Stopped
 from training.trainer.metric_logger import read_log
-from training.trainer.network import start_network
 from training.trainer.recipe import read_recipe
-from training.trainer.sampling import Deck
-from training.trainer.train import Loop, Stopped, train
+from training.trainer.record_files import read_records
+from training.trainer.start_network import start_network
+from training.trainer.train import train
+from training.trainer.weighted_sampler import WeightedSampler
 
 LANGUAGE = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
 LANGUAGE |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
@@ -356,9 +359,9 @@ def test_reference_and_both_pictures_of_a_record_share_their_crop(recipe_file, d
     record["conversations"] = turns("Which is better?", "Image A")
     recipe = read_recipe(recipe_file(**{**LIVE, "crop": [0.4, 0.9], "batch": 3, "micro_tokens": None}))
     model, tokenizer = make_tiny_model("cnn")
-    deck = Deck([1], [3], "repeat", 3, 0)
+    sampler = WeightedSampler([1], [3], "repeat", 3, 0)
     unreadable = Unreadable(tmp_path / "unreadable.csv", 3, 0)
-    batches = Batches(recipe, [[record]], deck, LivePictures(model.config, tmp_path), tokenizer, unreadable)
+    batches = Batches(recipe, [[record]], sampler, LiveImages(model.config, tmp_path), tokenizer, unreadable)
     seen = [one.pixels for step in (0, 1) for one in batches.of(step)[0]["pictures"]]
     triples = [seen[start : start + 3] for start in range(0, 18, 3)]
     for reference, a, b in triples:
@@ -373,7 +376,7 @@ def test_a_batch_shows_every_picture_and_takes_loss_on_answers_only(data):
         + read_records(data / "records" / "rating_nr.json")[:1]
     )
     examples = [make_example(record, tokenizer) for record in records]
-    live = LivePictures(model.config, data)
+    live = LiveImages(model.config, data)
     shown = [
         [live.show(path, reference=beside) for path, beside in zip(example.pictures, example.references)]
         for example in examples
@@ -402,7 +405,7 @@ def test_a_conversation_teaches_every_answer_and_hides_every_separator_of_its_tu
     talk = [{"from": ("human", "gpt")[i % 2], "value": text} for i, text in enumerate(said)]
     record = {"task_type": "description", "image": "a.png", "conversations": talk}
     example = make_example(record, tokenizer)
-    shown = [[Shown(torch.zeros(model.connector.mean.numel()), 3)]]
+    shown = [[ImageFeatures(torch.zeros(model.connector.mean.numel()), 3)]]
     batch = collate([example], shown, tokenizer.pad_token_id, hide_separators=True)
     ids, labels, mask = (batch[key][0] for key in ("input_ids", "labels", "attention_mask"))
     answers = [answer_ids(said[1], tokenizer), answer_ids(said[3], tokenizer)]
@@ -427,7 +430,7 @@ def test_stored_features_equal_live_ones_and_survive_a_cut(data, tmp_path):
     with open(file, "r+b") as cut:
         cut.truncate(file.stat().st_size - 7)
     store = FeatureStore(tmp_path / "features", model, data).fill(paths, pairs)
-    live = LivePictures(model.config, data)
+    live = LiveImages(model.config, data)
     for path in paths:
         torch.testing.assert_close(store[path], model.encode([live.show(path).content])[0])
     for path, reference in pairs:
@@ -446,7 +449,7 @@ def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, m
         with monkeypatch.context() as patch:
             patch.setattr(model, "encode", lambda pictures: seen.append(1) or encode(pictures))
             store = FeatureStore(features, model, folder).fill(paths)
-        live = LivePictures(model.config, folder)
+        live = LiveImages(model.config, folder)
         for path in paths:
             torch.testing.assert_close(store[path], model.encode([live.show(path).content])[0])
         return len(seen)
@@ -464,7 +467,7 @@ def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, m
     assert (computed(other), computed(other), computed(model)) == (2, 0, 0)
     smaller, _ = make_tiny_model("cnn", size={"short": 32, "long": 64, "min": 32, "multiple": 1})
     assert computed(smaller) == 2
-    monkeypatch.setattr("training.trainer.loader.PREPROCESSING", 10**6)
+    monkeypatch.setattr("training.trainer.feature_store.PREPROCESSING", 10**6)
     assert computed(model) == 2
 
 

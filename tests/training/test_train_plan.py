@@ -7,7 +7,7 @@ import pytest
 
 from training.__main__ import main
 from training.trainer.recipe import read_recipe
-from training.trainer.run_cost import plan
+from training.trainer.run_cost import run_cost
 
 WILD = Path(__file__).resolve().parents[2] / "training" / "recipes" / "depictqa_wild_7b.yaml"
 
@@ -19,7 +19,7 @@ def recipe():
 
 @pytest.fixture(scope="module")
 def eight(recipe):
-    return plan(recipe, processes=8, records=1_405_000)
+    return run_cost(recipe, processes=8, records=1_405_000)
 
 
 def test_the_7b_run_learns_what_the_published_delta_holds(eight, recipe):
@@ -37,14 +37,14 @@ def test_work_is_that_of_passing_every_token_through_every_weight_three_times(ei
 
 
 def test_sharding_spreads_weights_and_optimiser_but_not_activations(recipe, eight):
-    spread = plan(replace(recipe, sharding="full"), processes=8, records=1_405_000)
+    spread = run_cost(replace(recipe, sharding="full"), processes=8, records=1_405_000)
     assert spread.weights == eight.weights // 8 and spread.learning == eight.learning // 8
     assert spread.activations == eight.activations
     assert eight.weights == 2 * eight.frozen
 
 
 def test_checkpointing_saves_most_of_the_activations(recipe, eight):
-    whole = plan(replace(recipe, gradient_checkpointing=False), records=1000)
+    whole = run_cost(replace(recipe, gradient_checkpointing=False), records=1000)
     assert eight.activations < whole.activations / 4 and whole.flops == pytest.approx(eight.flops / 1.5, rel=0.02)
 
 

@@ -94,7 +94,7 @@ def _evaluate(arguments) -> int:
 
 
 def _taught(judge, sets: list) -> list:
-    """The sets that the checkpoint was taught to answer; the others are named on stderr."""
+    """Return the sets that the checkpoint supports; report the others on stderr."""
     known, kept = set(judge.model.config.tasks), []
     for test_set in sets:
         if unknown := sorted(test_set.tasks - known):
@@ -126,9 +126,9 @@ def _headline(result: dict) -> dict:
 
 def _calibrate(arguments) -> None:
     from depictqa_core.judge import load_judge
-    from depictqa_core.loading.checkpoint import checkpoint_folder
+    from depictqa_core.loading.checkpoint_folder import checkpoint_folder
 
-    from . import calibration
+    from . import calibration, temperatures
     from .sets import read_set
 
     folder = checkpoint_folder(arguments.checkpoint)
@@ -136,6 +136,6 @@ def _calibrate(arguments) -> None:
     fits = calibration.calibrate_all(load_judge(folder, arguments.device), sets, parts=tuple(arguments.only))
     print(calibration.table(fits))
     if not calibration.fitted(fits):
-        print(f"nothing was fitted: every question has fewer than {calibration.MINIMUM} records; nothing was written")
+        print(f"nothing was fitted: every question has fewer than {temperatures.MINIMUM} records; nothing was written")
     elif not arguments.dry_run:
         print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")

@@ -66,7 +66,7 @@ def fit_order(some: Sequence[Ranked]) -> OrderCalibration:
     """The calibration under which the true orders are most likely, given the judge's answers.
 
     Fitted to rankings from few and from many answers (``views``), as both are asked for later. The lapse counts one
-    more wrong order at full certainty than there is: no share of right ones is larger than so many pairs can show.
+    more wrong order at full certainty than there is: no share of right ones is larger than that many pairs can show.
     """
     seen = [view for ranked in some for view in views(ranked)]
     count = sum(len(ranked.decided) for ranked in some)

@@ -1,4 +1,4 @@
-"""Answers test sets in the published format and scores the answers, beside peers and with a report."""
+"""Answer test sets in the published format, score the answers, compare with peers, and write a report."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ from depictqa_core.judge import Judge
 from depictqa_core.network.vision import PREPROCESSING
 
 from ..endpoint import Client
-from ..files import write_text
+from ..output_files import write_text
 from . import judged, peers, voting
-from .answers import AnswerFile, judge_answers
+from .answer_files import AnswerFile, judge_answers
 from .peer_vlm import vlm_answers
 from .report import html
 from .scoring import score
@@ -73,7 +73,7 @@ def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool
 
 @dataclass(frozen=True)
 class Extras:
-    """What is evaluated beside the judge's own accuracies.
+    """Options for evaluations in addition to the judge's accuracies.
 
     Attributes:
         metrics: whether classical metrics answer ratings and scores as peers.

@@ -5,12 +5,12 @@ import re
 from depictqa_core import tasks
 
 from ..endpoint import Client
-from .answers import Source, endpoint_answers
+from .answer_files import Source, endpoint_answers
 from .metrics import mean
 from .sets import DETAILED, TestSet
 
 FIRST = 200
-"""The published score is the mean of so many first samples."""
+"""The published score is the mean of the first samples, this many."""
 TOKENS = 200
 
 V2 = (
@@ -32,7 +32,6 @@ KNOWN = (
     *("distortion_name", "severity", "distortion_names", "severities", "distortions_A", "distortions_B"),
 )
 """Fields of a record that say what is known of its images."""
-VERSIONS = ("v2", "v1")
 
 
 def detailed(test_set: TestSet) -> list[int]:
@@ -47,7 +46,7 @@ def detailed(test_set: TestSet) -> list[int]:
 def judged_answers(client: Client, test_set: TestSet, answers: list[dict], version: str) -> tuple[list, Source]:
     """The ids of the answers that can be scored, and a source of ``{"id", "score", "reply"}``.
 
-    Version v2 scores 0..10; v1 scores the answer beside the true one, and gives the ratio of the two, at most 1. A
+    Version v2 scores 0..10; v1 scores the answer and the true one, and gives the ratio of the two, at most 1. A
     reply that is not of the form asked for has the score None.
 
     Args:

@@ -86,9 +86,10 @@ def calibration_error_by_chance(confidences, bins: int = 10, draws: int = 200) -
 
 
 def risk_coverage(confidences, values) -> list[tuple[float, float]]:
-    """The risk (one minus the mean value) of keeping only the surest answers, as (coverage, risk) points.
+    """Compute the risk (one minus the mean value) of keeping only the most confident answers, as (coverage, risk)
+    points.
 
-    One point for every distinct confidence, surest first (El-Yaniv and Wiener 2010): equal ones come in together.
+    One point per distinct confidence, highest first (El-Yaniv and Wiener 2010); equal ones are added together.
     """
     confidences, values = np.asarray(confidences, dtype=float), np.asarray(values, dtype=float)
     order = np.argsort(-confidences, kind="stable")

@@ -1,4 +1,4 @@
-"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score images."""
+"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score pictures."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +17,7 @@ from depictqa_core.tasks import RATING, SCORE
 
 from ..dataset.records.image_paths import read_image
 from . import naturalness
-from .answers import AnswerFile, Keep
+from .answer_files import AnswerFile, Keep
 from .correlation import correlations, mean_correlations
 from .metrics import mean
 from .scoring import opinion_of
@@ -75,16 +75,16 @@ def usable() -> tuple[list[Peer], dict[str, str]]:
     return list(PEERS), {}
 
 
-Shown = tuple[str, str | None]
+ImageAndReference = tuple[str, str | None]
 """An image's path and its reference's, or None."""
 
 
 def values_of(
-    shown: Iterable[Shown], root: str | Path, path: str | Path, peers: Sequence[Peer]
-) -> dict[Shown, dict[str, float | None]]:
+    shown: Iterable[ImageAndReference], root: str | Path, path: str | Path, peers: Sequence[Peer]
+) -> dict[ImageAndReference, dict[str, float | None]]:
     """Every peer's value for every image, None where it has none (another size than the reference, too small ...).
 
-    The values are kept in the JSON lines ``path`` with the reasons where there is none; interrupted work goes on, and
+    The values are stored in the JSON lines ``path``, or the reasons if there is none; interrupted work is resumed, and
     images that have changed are measured again.
     """
     wanted = list(dict.fromkeys(shown))
@@ -104,7 +104,7 @@ def values_of(
             try:
                 value = peer.measure(pixels, beside)
                 if not np.isfinite(value):
-                    raise ValueError("the value is not finite")
+                    raise ValueError("the value is NaN or Inf")
                 row["values"][peer.name] = round(value, 6)
             except (ValueError, AssertionError, RuntimeError, DepictQAError) as error:
                 row["reasons"][peer.name] = str(error)
@@ -120,13 +120,13 @@ def values_of(
     return {pair: {peer.name: row["values"].get(peer.name) for peer in peers} for pair, row in zip(wanted, rows)}
 
 
-def shown_in(test_set: TestSet) -> list[Shown]:
+def shown_in(test_set: TestSet) -> list[ImageAndReference]:
     """The images of the ratings and scores of a test set that peers can be compared on."""
     return [pair for *_, pairs in _scored(test_set) for pair in pairs]
 
 
 def _scored(test_set: TestSet):
-    """(record, kind, its images beside their reference) of the records with a true rating or an opinion."""
+    """Yield (record, kind, its images with their reference) of the records with a true rating or an opinion."""
     for record, task_type in zip(test_set.records, test_set.task_types):
         setting = tasks.setting(task_type)
         kind = kind_of(record, task_type)
@@ -135,7 +135,7 @@ def _scored(test_set: TestSet):
             yield record, kind, [(record[field], reference) for field in setting.fields if field != "image_ref"]
 
 
-def compare(test_set: TestSet, values: dict[Shown, dict[str, float | None]], peers: Sequence[Peer]) -> dict:
+def compare(test_set: TestSet, values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Peer]) -> dict:
     """How each peer does on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
 
     Ratings: accuracy, count, failed (a value is missing) and ties (equal values, worth one half). Scores: srcc and plcc
@@ -177,7 +177,7 @@ def compare(test_set: TestSet, values: dict[Shown, dict[str, float | None]], pee
 
 
 def follow_opinions(
-    truth: dict[str, dict[str, float]], values: dict[Shown, dict[str, float | None]], peers: Sequence[Peer]
+    truth: dict[str, dict[str, float]], values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Peer]
 ) -> dict:
     """SRCC and PLCC of each peer with the opinions of a voting file, per reference and on average."""
     results = {}

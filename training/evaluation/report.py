@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file with tables and plots, which needs nothing beside it."""
+"""The report of an evaluation: one self-contained HTML file with tables and plots."""
 
 from html import escape
 

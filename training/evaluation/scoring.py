@@ -25,7 +25,7 @@ from .sets import DOUBLE, OTHER, TestSet, kind_of
 CLEAR_RATING = "rating, severities at least 2 apart"
 CURVE_POINTS = 200
 NAMED = 20
-"""So many failures and unmatched ids are named; the rest is counted."""
+"""Maximum number of failures and unmatched ids that are listed; the rest is counted."""
 
 
 def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
@@ -238,7 +238,7 @@ def _severity(side: dict) -> int | None:
 
 
 def severity_gap(record: dict) -> int:
-    """How far the severities of a pair lie apart, for two images with at most one distortion each; else 0."""
+    """Return the difference of the severities of a pair, for two images with at most one distortion each; else 0."""
     sides = [record.get("distortions_A"), record.get("distortions_B")]
     if not all(sides) or any("severities" in side for side in sides):
         return 0

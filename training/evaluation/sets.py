@@ -1,4 +1,4 @@
-"""Test sets: record files in the published test form, the task type of each record, and its images (facts 3.4)."""
+"""Test sets: record files in the published test form, the task type of each record, and its pictures (facts 3.4)."""
 
 import hashlib
 from collections import defaultdict
@@ -12,8 +12,8 @@ from depictqa_core.images.image import Picture
 from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import record_problem
-from ..trainer.loader import picture_paths, read_records
+from ..dataset.records.record_models import record_problem
+from ..trainer.record_files import picture_paths, read_records
 
 DOUBLE = "two distortions"
 OTHER = "other"
@@ -27,7 +27,7 @@ class TestSet:
 
     Attributes:
         name: file name without its ending.
-        root: folder that image paths are relative to.
+        root: folder that picture paths are relative to.
         records: the records, in file order; ids are unique.
         task_types: the published task type of each.
     """
@@ -65,7 +65,7 @@ class TestSet:
         for (task_type, query), members in groups.items():
             yield task_type, query, members
 
-    def shown(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
+    def readable(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
         """The records whose images can be read, those images by role, and why the others cannot be read."""
         kept, sets, failures = [], [], {}
         read = {}  # pairs of one reference share images

@@ -10,7 +10,7 @@ from depictqa_core.errors import TaskError
 from depictqa_core.storage.documents import named, read_json
 from depictqa_core.tasks import RATING
 
-from ..dataset.records.models import RECORD_BYTES
+from ..dataset.records.record_models import RECORD_BYTES
 from .correlation import mean_correlations
 from .sets import TestSet
 

@@ -1,4 +1,4 @@
-"""Makes the anchor images of ``depictqa_core/anchor_pictures``: two scenes, clean and with one distortion each.
+"""Make the anchor images in ``depictqa_core/anchor_pictures``: two scenes, clean and with one distortion each.
 
     python -m training.sources.anchor_images data/pictures/validation depictqa_core/anchor_pictures
 
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..dataset.build.measures import metrics
+from ..dataset.building.measures import metrics
 from ..dataset.records.labels import quality
 from ..distortions import apply
-from ..files import write_text
+from ..output_files import write_text
 
 SIDE = 224
 """Pixels: at this size no published checkpoint resizes an image."""

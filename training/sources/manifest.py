@@ -1,4 +1,4 @@
-"""The list of packages that images come from: versions, licences, files, split and thresholds, read from YAML."""
+"""The manifest of image packages in YAML: versions, licences, files, split and thresholds."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.storage.documents import describe, named, nearest, read_text
 from depictqa_core.storage.rules import Rule, is_number, number, one_of, problem, whole
 
-from ..documents import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
+from ..validation import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
 
 KINDS = ("pip", "apt", "npm")
 SOURCES = Rule("a list of sources", lambda v: v is None or isinstance(v, list))

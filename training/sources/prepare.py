@@ -1,8 +1,8 @@
-"""Turns unpacked public packages into checked, de-duplicated and split pristine images (facts 6.1, 6.2).
+"""Turns unpacked public packages into checked, de-duplicated and split pristine pictures (facts 6.1, 6.2).
 
 The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
 `fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
-near-duplicates -> split -> files + images.json.
+near-duplicates -> split -> files + pictures.json.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..files import write_file, write_text
-from .checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
+from ..output_files import write_file, write_text
+from .image_checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
 from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
 
@@ -33,8 +33,8 @@ DEFAULT_MANIFEST = Path(__file__).parents[1] / "recipes" / "mini" / "pictures.ya
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One accepted image as in images.json; `file` is relative to the output folder, sizes are pixels."""
+class ManifestEntry:
+    """One accepted picture as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
 
     file: str
     split: str
@@ -90,7 +90,7 @@ def prepare(
     Returns:
         {"images": {split: count}, "sources": {id: {split: count}}, "missing": [id],
         "dropped": [{"source", "original", "reason"}]}.
-        The same dictionary and the list of entries stand in images.json.
+        The same dictionary and the list of entries stand in pictures.json.
 
     Raises:
         ManifestError: the manifest is unusable, or not one listed source is in the folders.
@@ -139,7 +139,7 @@ def prepare(
     out = Path(out_dir)
     for split in SPLITS:
         shutil.rmtree(out / split, ignore_errors=True)
-    entries: list[Entry] = []
+    entries: list[ManifestEntry] = []
     taken: set[str] = set()
     kept, guarded = HashIndex(manifest.near_duplicate_bits), HashIndex(manifest.near_duplicate_bits)
     for other, name in protected.items():
@@ -194,7 +194,7 @@ def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str
     return found
 
 
-def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> Entry:
+def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> ManifestEntry:
     picture = load_rgb(file)
     height, width = picture.height, picture.width
     scale = source.rules.max_long / max(height, width)
@@ -219,7 +219,7 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         write_file(target, lambda part: picture.save(part, "PNG", compress_level=3))
-    return Entry(
+    return ManifestEntry(
         target.relative_to(out).as_posix(),
         split,
         source.id,

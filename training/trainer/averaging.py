@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depictqa_core.errors import CheckpointError
-from depictqa_core.loading.checkpoint import describe_checkpoint, quiet, write_card
+from depictqa_core.loading.checkpoint_folder import describe_checkpoint
+from depictqa_core.loading.saving import write_card
+from depictqa_core.runtime.quiet import quiet
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import new_folder
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.image import WHOLE
-from depictqa_core.storage.files import csv_line
+from depictqa_core.images.size_policy import WHOLE
+from depictqa_core.storage.appending import csv_line
 
-from ..files import append_text
+from ..output_files import append_text
 from .examples import Example, collate, make_example
-from .loader import Shown
-from .sampling import Deck, cut
+from .image_features import ImageFeatures
+from .weighted_sampler import WeightedSampler, cut
 
 PATIENCE = 1000
 """Images over which the share of unreadable ones is judged, before as many were read."""
@@ -69,18 +69,18 @@ class Batches:
         self,
         recipe,
         parts: list[list[dict]],
-        deck: Deck,
+        sampler: WeightedSampler,
         views,
         tokenizer,
         unreadable: Unreadable,
         rehearsed: int | None = None,
     ):
-        self.recipe, self.parts, self.deck, self.views = recipe, parts, deck, views
+        self.recipe, self.parts, self.sampler, self.views = recipe, parts, sampler, views
         self.tokenizer, self.unreadable, self.rehearsed = tokenizer, unreadable, rehearsed
 
     def of(self, step: int, process: int = 0, processes: int = 1) -> list[dict]:
         """The batches that one of the processes does in a step."""
-        drawn = self.deck(step)
+        drawn = self.sampler(step)
         examples = [self._example(part, row, step, place) for place, (part, row) in enumerate(drawn)]
         lengths = [e.words + sum(self.views.tokens(path, e.keep) for path in e.pictures) for e in examples]
         taught = sum(example.taught for example in examples)
@@ -122,8 +122,8 @@ class Batches:
             keep = tuple(np.random.default_rng([self.recipe.seed, step, place]).uniform(*crop, 2).tolist())
         return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
 
-    def _show(self, example: Example) -> list[Shown] | None:
-        """What the network sees in an example's images; None if one of them cannot be read."""
+    def _show(self, example: Example) -> list[ImageFeatures] | None:
+        """Return the image features of an example; None if one of its images cannot be read."""
         shown = []
         for path, reference in zip(example.pictures, example.references):
             self.unreadable.read += 1

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from depictqa_core.images.image import WHOLE
+from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN
 from depictqa_core.network.vision import Prepared
 from depictqa_core.prompts import REFERENCE, Slot, answer_ids, description_layout, encode, layout, next_turn, text_ids
 from depictqa_core.tasks import setting
 
-from ..dataset.records.models import DESCRIPTION
-from .loader import Shown, picture_paths
+from ..dataset.records.record_models import DESCRIPTION
+from .image_features import ImageFeatures
+from .record_files import picture_paths
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Example:
     Attributes:
         parts: ids of the prompt up to the first answer, with Slots for images.
         turns: ids of the first answer, then of further questions and answers in turn.
-        images: paths in the order of the slots.
-        references: for each of ``pictures``, the path of the reference that it is seen beside, or None.
+        pictures: paths in the order of the slots.
+        references: for each of ``pictures``, the path of its reference, or None.
         keep: shares of height and width that are kept of every image.
     """
 
@@ -81,12 +82,12 @@ def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: t
 
 
 def collate(
-    examples: list[Example], shown: Sequence[Sequence[Shown]], pad_id: int, hide_separators: bool = False
+    examples: list[Example], shown: Sequence[Sequence[ImageFeatures]], pad_id: int, hide_separators: bool = False
 ) -> dict:
     """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
 
     Args:
-        shown: for each example, what the network sees in its images, in the order of its slots.
+        shown: for each example, the features of its images, in the order of its slots.
         hide_separators: mask every ``</s>`` of questions and answers, as the training of the published checkpoints did
             (facts 1.6); answering never hides them.
     """

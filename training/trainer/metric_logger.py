@@ -4,14 +4,15 @@ import csv
 import time
 from pathlib import Path
 
-from depictqa_core.storage.files import csv_line, replacing
+from depictqa_core.storage.appending import csv_line
+from depictqa_core.storage.files import replacing
 
-from ..files import append_text, write_text, writing
+from ..output_files import append_text, write_text, writing
 
 COLUMNS = ("step", "loss", "token_accuracy", "learning_rate", "gradient_norm", "records_per_second")
 
 
-class Logbook:
+class MetricLogger:
     """Averages what happens between two lines of the log.
 
     Args:
@@ -67,7 +68,7 @@ def read_log(path: Path) -> list[dict]:
 
 
 def plot(log: Path) -> Path | None:
-    """Draw loss and learning rate over the steps beside a log; None without matplotlib or with less than two lines."""
+    """Plot loss and learning rate next to a log; None without matplotlib or with less than two lines."""
     rows = read_log(log)
     try:
         from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What a tuned judge is to keep: questions about distorted copies of the user's images, which the start answers.
+"""Rehearsal of a fine-tuned judge: questions about distorted copies of the user's images, answered by the start.
 
 The records name what was done to each image, but their loss is the distance from the probabilities that the judge
 gave before the tuning (distillation): it keeps its answers, right or wrong, on images like the user's.
@@ -13,13 +13,13 @@ from PIL import Image
 
 from depictqa_core import tasks
 from depictqa_core.errors import DocumentError, ImageError
-from depictqa_core.images.image import SizePolicy, fit
-from depictqa_core.loading.checkpoint import file_hash
+from depictqa_core.images.size_policy import SizePolicy, fit
+from depictqa_core.loading.checkpoint_folder import file_hash
 from depictqa_core.storage.documents import read_json
 
 from ..dataset.records.descriptions import assessment
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import RECORD_BYTES
+from ..dataset.records.record_models import RECORD_BYTES
 from ..distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
 from .state import digest, replaced
 
@@ -37,7 +37,7 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
         folder: where ``records.json`` and the images go.
         root: folder that ``paths`` are relative to.
         count: most images that are used.
-        known: tasks that the start was taught; no other is rehearsed.
+        known: tasks that the start supports; no other is rehearsed.
         seed: seed of the choice and of the distortions.
 
     Returns:

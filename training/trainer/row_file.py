@@ -1,4 +1,4 @@
-"""Rows of numbers by name in one growing file, so that work on thousands of images goes on where it stopped."""
+"""Rows of numbers by name in one growing file, so that work on thousands of images can be resumed."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from depictqa_core.errors import ImageError
 from depictqa_core.storage.documents import parse_json
 from depictqa_core.storage.files import locked
 
-from ..files import write_text, writing
+from ..output_files import write_text, writing
 
 CHUNK = 64
 """Names that are worked on side by side on all cores."""

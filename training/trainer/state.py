@@ -1,4 +1,4 @@
-"""What a run keeps on disk: its state, replaced only by a complete new one, and the finished checkpoint."""
+"""Files of a run: its state, replaced only by a complete new one, and the finished checkpoint."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from depictqa_core.errors import DocumentError, quoted
-from depictqa_core.loading.checkpoint import save_checkpoint
+from depictqa_core.loading.saving import save_checkpoint
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import settle, write_file
@@ -53,7 +53,7 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def mend(folder: Path) -> None:
-    """Undo what a stop in the middle of ``replaced`` left behind: the last complete folder is the one that counts."""
+    """Clean up after an interruption of ``replaced``: the last complete folder counts."""
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
         old.rename(folder)
@@ -68,11 +68,11 @@ def digest(source) -> str:
 
 
 def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None]) -> bool:
-    """Whether a saved state is there to go on from: a run that ended begins anew once its records have changed.
+    """Return whether there is a saved state to resume from; a finished run starts again if its records have changed.
 
     Args:
         source: digest of the records.
-        shape: what the recipe says that shapes the run (``Recipe.shape``); a state of before they were kept has none.
+        shape: the settings that define the run (``Recipe.shape``); old states have none.
 
     Raises:
         ValueError: the recipe has changed, or the records have while the run was interrupted.
@@ -98,9 +98,10 @@ def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None
 
 
 def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> None:
-    """Save what is needed to go on: what learns, gathered whole from all processes, its optimiser state, and progress.
+    """Save the state to resume from: trainable weights, gathered from all processes, their optimizer state, and
+    progress.
 
-    The state does not depend on the number of processes: a run may go on with more or fewer of them. All processes call
+    The state does not depend on the number of processes: a run may be resumed with another number. All processes call
     this; raises OSError as ``replaced`` does.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -115,7 +116,7 @@ def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> N
 
 
 def load_state(folder: Path, accelerator, model, optimiser) -> dict:
-    """Put a saved state back and return its progress; raises ValueError if it is the state of another recipe."""
+    """Restore a saved state and return its progress; raise ValueError if it is the state of another recipe."""
     weights = load_file(folder / WEIGHTS)
     learned = {name.removeprefix("module.") for name, p in model.named_parameters() if p.requires_grad}
     saved = {name for name in weights if name in dict(accelerator.unwrap_model(model).named_parameters())}
@@ -148,7 +149,7 @@ def _progress(folder: Path) -> dict:
 
 
 def save_whole(folder: Path, accelerator, model, tokenizer, card: dict) -> None:
-    """Write the ordinary checkpoint folder of a model that may be spread over processes; all of them call this."""
+    """Save the checkpoint folder of a model that may be split over processes; all of them call this."""
     weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if accelerator.is_main_process:
         with torch.device("meta"):

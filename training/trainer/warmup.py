@@ -1,9 +1,9 @@
-"""Before the language model learns to speak, the connector learns on its own to see: which distortions, how severe.
+"""Warm-up of the connector before the language model is trained: distortions and their severities.
 
-Linear heads on the connector's tokens name the distortion categories and their severities, for an image alone and
-beside its reference; the heads are thrown away afterwards. It costs minutes where the language model
-costs an hour. The connector's comparison with a reference has a warm-up of its own, in which it also learns what the
-metrics say that compare two images: which one is better.
+Linear heads on the connector's tokens predict the distortion categories and their severities, for an image alone and
+with its reference; the heads are discarded afterwards. This takes minutes, compared with an hour for the language
+model. The connector's comparison with a reference has a separate warm-up, which also trains on metric values and on
+which of two images is better.
 """
 
 import copy
@@ -21,7 +21,7 @@ from ..dataset.records import labels
 from ..distortions import ANSWER
 
 HOLD = 10.0
-"""Weight of the loss that holds what the language model gets to what it got before."""
+"""Weight of the loss that keeps the input of the language model constant."""
 
 
 def severities(record: dict) -> list[float]:
@@ -52,7 +52,7 @@ def warm_up(
         epochs: passes over the records.
 
     Returns:
-        mean loss of the last epoch.
+        Mean loss of the last epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     target = torch.tensor([severities(record) for record in records])
@@ -99,10 +99,10 @@ def warm_up_comparison(
 ) -> float:
     """Train ``connector.compared``, the first time with its standardisation.
 
-    Heads on its last hidden layer name the distortions and tell the severity of each, the severity of the whole, the
-    quality, and the severity that each metric sees (``labels.seen_severity``); and of two variants of a scene which is
-    the better one. What it hands to the language model is held to what it was: a language model that was there before
-    is not confused, and learns afterwards to use what is new.
+    Heads on its last hidden layer predict the distortions, the severity of each and of the whole, the quality, and the
+    severity by each metric (``labels.seen_severity``); and which of two variants of a scene is better. Its output to
+    the language model is kept constant, so that an existing language model still works and learns afterwards to use the
+    new features.
 
     Args:
         scenes: of ``dataset.scenes.read_scenes``.
@@ -111,7 +111,7 @@ def warm_up_comparison(
         batch: pairs in a step.
 
     Returns:
-        mean loss of the last epoch.
+        Mean loss of the last epoch.
     """
     rows, targets, pairs = _compared_variants(scenes, features)
     kinds = len(DISTORTIONS)

@@ -2,7 +2,7 @@
 
 import re
 
-from depictqa_core.tasks import DISTORTIONS, GRADES
+from depictqa_core.tasks import BETTER, DISTORTIONS, GRADES, WORSE
 
 from .answer_words import (
     AFTER,
@@ -31,14 +31,14 @@ LEFT_OUT, WRONG_DEGREE, QUALITY = "leaves a distortion out", "wrong degree", "wr
 NO_WINNER, WRONG_WINNER = "names no winner", "names the wrong winner"
 """Why answers are dropped."""
 
-# what is said of one image must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
+# statements about one image must not be assigned to the other: "Image A shows no distortion, and Image B shows blur"
 _CLAUSES = re.compile(
     r"[.;:!?]|,?\s\b(?:but|yet|however|while|whereas|although|though)\b"
     r"|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
     re.IGNORECASE,
 )
-_BETTER = r"better|superior|preferable|preferred|higher[\w\s-]{0,20}?quality|higher in quality"
-_WORSE = r"worse|inferior|lower[\w\s-]{0,20}?quality|poorer|lower in quality"
+_BETTER = rf"{BETTER}|higher[\w\s-]{{0,20}}?quality|higher in quality"
+_WORSE = rf"{WORSE}|lower[\w\s-]{{0,20}}?quality|lower in quality"
 _VERDICT = re.compile(
     rf"\bImage ([AB])\b(?P<between>(?:(?!\bImage [AB]\b)[^.;!?])*?)\b(?:(?P<better>{_BETTER})|(?P<worse>{_WORSE}))\b",
     re.IGNORECASE,

@@ -9,7 +9,7 @@ from training.dataset.records.image_paths import read_image
 from training.distortions import ANSWER
 from training.endpoint import image_part
 
-from ..build.samples import Kind
+from ..building.samples import Kind
 from ..records import labels
 from ..records.descriptions import DOUBLE_GRADES, GRADES
 
@@ -33,7 +33,7 @@ class Expected:
     """What a true answer may and must say.
 
     Attributes:
-        images: one entry per image (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
+        pictures: one entry per image (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
         words: most words.
         reference: whether the reference may be mentioned.
         winner: "A" or "B" where the better image is known, None where it is not; of no meaning for one image.

@@ -125,7 +125,7 @@ def table(file: Path, *columns: str) -> Iterator[dict[str, str]]:
                 raise ReaderError(f"{file}: line {rows.line_num} has no {short[0]}; download the file again")
             yield row
     except csv.Error as error:
-        raise ReaderError(f"{file}: line {rows.line_num + 1} is no row of a table ({error})") from error
+        raise ReaderError(f"{file}: line {rows.line_num + 1} is not a row of a table ({error})") from error
 
 
 def lines(file: Path) -> list[str]:

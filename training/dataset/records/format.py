@@ -11,10 +11,10 @@ import numpy as np
 from depictqa_core.storage.files import replacing
 from depictqa_core.storage.rules import Rule, list_of, number, one_of, whole
 from training.distortions import ANSWER
-from training.documents import data_model, field_of
-from training.files import writing
+from training.output_files import writing
+from training.validation import data_model, field_of
 
-from .pairs import Shown
+from .variant_pairs import SceneVariant
 
 FORMS = ("train", "test")
 
@@ -73,13 +73,13 @@ class Part:
         return self.form == "test"
 
 
-def excluded(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
+def excluded(part: Part, picture: SceneVariant, rng: np.random.Generator) -> bool:
     """Whether an image is dropped because its distortion cannot be seen without a reference."""
     subtle = any(d["category"] in part.mix.exclude and d["severity"] < 2 for d in picture.variant["distortions"])
     return subtle and not part.reference and rng.random() < part.mix.exclude_probability
 
 
-def single_record(part: Part, number: int, picture: Shown, question: str, answer: str, extra: dict) -> dict:
+def single_record(part: Part, number: int, picture: SceneVariant, question: str, answer: str, extra: dict) -> dict:
     """A record about one image in the published format."""
     images = {
         "image_ref": picture.reference if part.reference else None,
@@ -91,7 +91,9 @@ def single_record(part: Part, number: int, picture: Shown, question: str, answer
     )
 
 
-def pair_record(part: Part, number: int, a: Shown, b: Shown, question: str, answer: str, extra: dict) -> dict:
+def pair_record(
+    part: Part, number: int, a: SceneVariant, b: SceneVariant, question: str, answer: str, extra: dict
+) -> dict:
     """A record about two images in the published format, with the truth of both."""
     images = {
         "image_ref": a.reference if part.reference else None,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from depictqa_core.errors import ImageError, StorageError
 from depictqa_core.images.image import Picture, as_picture
-from depictqa_core.storage.files import below
+from depictqa_core.storage.file_names import below
 
 
 def image_path(root: str | Path, name: str, also: str | Path | None = None) -> Path:

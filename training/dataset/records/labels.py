@@ -1,4 +1,5 @@
-"""Ground truth from what was done to an image: its quality in 0..1, and which of two is better if that is sure."""
+"""Ground truth from the applied distortions: the quality of an image in 0..1, and the better of two if it is
+certain."""
 
 from collections.abc import Mapping, Sequence
 
@@ -165,7 +166,7 @@ def _sign(x: float) -> int:
 
 
 def _steps(value: float, anchors: tuple[float, ...]) -> float:
-    """Linear interpolation of the position of `value` among the anchors; the last slope goes on to 6."""
+    """Linear interpolation of the position of `value` among the anchors; the last slope continues to 6."""
     rising = anchors[-1] > anchors[0]
     for step in range(5):
         low, high = anchors[step], anchors[step + 1]

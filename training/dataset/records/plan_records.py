@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..build.plan import Plan, Wanted
-from ..build.samples import KINDS, Kind, sample_store
-from . import descriptions, labels, questions
+from ..building.plan import Plan, Wanted
+from ..building.samples import KINDS, Kind, sample_store
+from . import descriptions, labels
+from . import question_templates as questions
 from .fr_to_nr import no_reference_record
-from .pairs import Shown
 from .scene_records import (
     ListFile,
     Part,
@@ -26,6 +26,7 @@ from .scene_records import (
     single_record,
     truth,
 )
+from .variant_pairs import SceneVariant
 
 Answers = Mapping[int, str]
 """Detailed answers of a set by sample index."""
@@ -98,7 +99,7 @@ def _records(
     parts: dict[str, Part], kind: Kind, sample: dict, seed: int, texts: Answers | None
 ) -> dict[str, dict | str]:
     """The records of one sample by setting, or the reasons why there are none."""
-    shown = [Shown(sample["scene"], sample["source"], sample["reference"], one) for one in sample["variants"]]
+    shown = [SceneVariant(sample["scene"], sample["source"], sample["reference"], one) for one in sample["variants"]]
     rngs = {setting: record_rng(seed, part.name, sample["scene"]) for setting, part in parts.items()}
     if kind.task == "identification":
         made = {setting: identification(part, shown, rngs[setting]) for setting, part in parts.items()}
@@ -113,7 +114,7 @@ def _records(
 
 
 def _with_reference(
-    part: Part, kind: Kind, shown: list[Shown], rng: np.random.Generator, texts: Answers | None
+    part: Part, kind: Kind, shown: list[SceneVariant], rng: np.random.Generator, texts: Answers | None
 ) -> dict | str:
     text = None if texts is None else texts.get(shown[0].scene)
     if kind.task in ("assessment", "comparison") and texts is not None and text is None:

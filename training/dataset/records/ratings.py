@@ -15,16 +15,16 @@ from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.dataset.records.image_paths import image_path
 
-from ..build.plan import Plan
+from ..building.plan import Plan
 from ..readers import READERS, Preferred, Rated, ReaderError, read_set
 from .format import ListFile, Part, make_record, record_rng
 from .scene_records import rating_turn
 
 ENUMERATED = 1_000_000
-"""Up to so many possible pairs are listed and shuffled; of more, pairs are drawn and tried."""
+"""Maximum number of possible pairs that are listed and shuffled; from more, pairs are drawn at random."""
 
 TEST_SHARE = 5
-"""One reference in so many belongs to "test" where a set has no splits of its own."""
+"""One of this many references belongs to "test" if a set has no splits of its own."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def voting_files(
     Each unordered pair is asked once.
 
     Args:
-        references: the first so many references (by name); None takes all.
+        references: maximum number of references (the first by name); None: all.
 
     Returns:
         (records in test form without answers, {reference: {"dist_paths": [...], "mos_list": [...]}}).

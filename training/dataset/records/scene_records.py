@@ -10,21 +10,11 @@ import numpy as np
 from depictqa_core import tasks
 from training.distortions import ANSWER
 
-from ..build.scenes import read_scenes
-from . import descriptions, labels, questions
-from .format import (  # fmt: skip
-    FORMS,
-    ListFile,
-    Mix,
-    Part,
-    excluded,
-    pair_record,
-    pick,
-    record_rng,
-    single_record,
-    truth,
-)
-from .pairs import CrossPairs, Decided, Shown, decided
+from ..building.scenes import read_scenes
+from . import descriptions, labels
+from . import question_templates as questions
+from .format import FORMS, ListFile, Mix, Part, excluded, pair_record, pick, record_rng, single_record, truth
+from .variant_pairs import CrossPairs, Decided, SceneVariant, decided
 
 
 def write_records(
@@ -77,7 +67,8 @@ def write_records(
 
         for scene in read_scenes(root):
             shown = [
-                Shown(scene["scene"], scene["source"], scene["reference"], variant) for variant in scene["variants"]
+                SceneVariant(scene["scene"], scene["source"], scene["reference"], variant)
+                for variant in scene["variants"]
             ]
             for name, part in made.items():
                 if name == CROSS:
@@ -105,7 +96,7 @@ def level_for(quality: float, rng: np.random.Generator) -> str:
     return tasks.LEVELS[low + int(rng.random() < position - low)]
 
 
-def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def identification(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     """(whether it counts as a double, identification record) for every image that the filter leaves."""
     templates = questions.IDENTIFICATION_FR if part.reference else questions.IDENTIFICATION_NR
     for number, picture in _kept(part, shown, rng):
@@ -122,7 +113,7 @@ def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> 
         yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
-def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _score(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     draws = 1 if part.test else part.mix.score_draws
     for number, picture in enumerate(picture for picture in shown for _ in range(draws)):
         quality = picture.variant["quality"]
@@ -137,7 +128,7 @@ def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator
         )
 
 
-def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _severity(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     """A question about each distortion of an image; some of those about the only one do not name it."""
     asked = ((picture, found) for picture in shown for found in picture.variant["distortions"])
     for number, (picture, found) in enumerate(asked):
@@ -148,7 +139,7 @@ def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Itera
         yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
-def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _assessment(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, picture in _kept(part, shown, rng):
         if picture.labels is None:
             continue
@@ -162,7 +153,7 @@ def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Ite
         )
 
 
-def _rating(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _rating(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     return rated(part, decided(shown, part.mix.rating_pairs, rng), rng, count())
 
 
@@ -184,7 +175,7 @@ def rating_turn(part: Part, better: bool, rng: np.random.Generator) -> tuple[str
     return question, winner if short else template.sentence(winner)
 
 
-def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _comparison(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, (a, b, better) in enumerate(decided(shown, part.mix.comparison_pairs, rng)):
         if a.labels is None or b.labels is None or any(excluded(part, picture, rng) for picture in (a, b)):
             continue
@@ -192,7 +183,7 @@ def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Ite
         yield a.double or b.double, pair_record(part, number, a, b, pick(questions.COMPARISON, rng), answer, {})
 
 
-def _faults(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _faults(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     """Yes-or-no questions about faults: for tests every one, for training those that it has and a few others.
 
     A question is left out where its answer is not known: a distortion or another fault may look like that fault.
@@ -262,7 +253,9 @@ CROSS = "rating_cross_nr"
 """Ratings of different images; there are none with a reference."""
 
 # Part -> how its records are made and the key of its draws: ratings without a reference are those with one (facts 6.3).
-MAKERS: dict[str, tuple[Callable[[Part, list[Shown], np.random.Generator], Iterator[tuple[bool, dict]]], str]] = {
+MAKERS: dict[
+    str, tuple[Callable[[Part, list[SceneVariant], np.random.Generator], Iterator[tuple[bool, dict]]], str]
+] = {
     "identification_fr": (identification, "identification_fr"),
     "identification_nr": (identification, "identification_nr"),
     "score_fr": (_score, "score_fr"),
@@ -292,11 +285,11 @@ def parts_of(root: str | Path) -> tuple[str, ...]:
     return PARTS + FAULT_PARTS if any("faults" in variant for variant in first["variants"]) else PARTS
 
 
-def _kept(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[int, Shown]]:
+def _kept(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[int, SceneVariant]]:
     return ((number, picture) for number, picture in enumerate(shown) if not excluded(part, picture, rng))
 
 
-def _is_double(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
+def _is_double(part: Part, picture: SceneVariant, rng: np.random.Generator) -> bool:
     if not picture.variant["distortions"]:
         return rng.random() < part.mix.pristine_as_double
     return picture.double
