@@ -192,6 +192,22 @@ def test_pictures_are_never_written_over(tmp_path):
         assert np.asarray(image)[0, 0].tolist() == [255, 0, 0] and image.text == {"note": "größer"}
 
 
+@pytest.mark.parametrize(("kind", "suffix"), [("jpeg", ".jpg"), ("webp", ".webp")])
+def test_the_metadata_of_other_kinds_are_texts_that_comfyui_reads(tmp_path, kind, suffix):
+    texts = {"prompt": '{"a": 1}', "workflow": "{}", "depictqa": '{"score": 5}'}
+    saved = save_image(tmp_path, "a", 1, Image.new("RGB", (8, 8), "red"), texts, kind, quality=90)
+    assert saved.name == f"a_00001_{suffix}"
+    with Image.open(saved) as image:
+        assert image.format == kind.upper()
+        assert set(image.getexif().values()) == {f"{key}:{text}" for key, text in texts.items()}
+
+
+def test_a_jpeg_keeps_the_metadata_that_it_has_room_for(tmp_path):
+    texts = {"prompt": "x" * 70_000, "depictqa": "{}"}
+    with Image.open(save_image(tmp_path, "a", 1, Image.new("RGB", (8, 8)), texts, "jpeg")) as image:
+        assert list(image.getexif().values()) == ["depictqa:{}"]
+
+
 @pytest.mark.parametrize("name", ["../a", "a/../b", "/a", "\\a", "C:/a", "c:a", "~/a", "a\\..\\b", "a\0"])
 def test_names_that_lead_out(name):
     with pytest.raises(StorageError, match="^here: "):
