@@ -18,13 +18,18 @@ export function bindPick(node) {
   };
 }
 
+async function executed({ detail: { node: id, output, prompt_id } }) {
+  const pick = output?.depictqa_pick?.[0];
+  if (!pick || (await workflowOf(prompt_id)) !== openWorkflow()) return;
+  const node = nodeOf(id);
+  if (!node) return;
+  node.depictqaShown = pick.code;
+  const picked = widgetOf(node, "picked");
+  if (pick.stale !== null && picked?.value === pick.stale) picked.value = ""; // it was made on other images
+}
+
 export function listen() {
-  api.addEventListener("executed", async ({ detail: { node: id, output, prompt_id } }) => {
-    const pick = output?.depictqa_pick?.[0];
-    if (!pick || (await workflowOf(prompt_id)) !== openWorkflow()) return;
-    const node = nodeOf(id);
-    node.depictqaShown = pick.code;
-    const picked = widgetOf(node, "picked");
-    if (pick.stale !== null && picked?.value === pick.stale) picked.value = ""; // it was made on other images
-  });
+  api.addEventListener("executed", (event) =>
+    executed(event).catch((error) => console.warn("DepictQA: the code of the images is not known.", error)),
+  );
 }

@@ -77,6 +77,11 @@ export async function recall() {
 }
 
 export function listen() {
+  api.addEventListener("execution_start", ({ detail }) => workflowOf(detail.prompt_id).catch(() => {})); // known when it answers
+  api.addEventListener("reconnected", () => {
+    shown.clear(); // answers may have been missed
+    recall().catch((error) => console.warn("DepictQA: stored answers cannot be read.", error));
+  });
   api.addEventListener("executed", (event) =>
     executed(event).catch((error) => console.warn("DepictQA: an answer cannot be drawn.", error)),
   );

@@ -37,6 +37,10 @@ export async function json(path, options) {
 }
 
 export function workflowOf(run) {
-  if (!workflows.has(run)) workflows.set(run, json(`/depictqa/runs/${run}`).then((found) => found.workflow));
+  if (!workflows.has(run)) {
+    const found = json(`/depictqa/runs/${run}`).then((answer) => answer.workflow);
+    found.catch(() => workflows.delete(run)); // to be asked for again
+    workflows.set(run, found);
+  }
   return workflows.get(run);
 }
