@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
     FOR_PROGRAMS,
+    advanced,
     choice,
     flatten,
     images_input,
@@ -158,6 +159,7 @@ class DescribeImages(io.ComfyNode):
                         "Maximum length of the answer in tokens (detailed only). A token is about three "
                         "quarters of a word."
                     ),
+                    **advanced(io.Int.Input),
                 ),
                 reference_input(),
                 report_format_input(),

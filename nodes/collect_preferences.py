@@ -13,7 +13,16 @@ from ..depictqa_core.reports.sheets import Judged, quality_sheets
 from ..depictqa_core.storage.file_names import below
 from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
 from .image_outputs import drawn_output, to_batch
-from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import (
+    advanced,
+    choice,
+    flatten,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .passthrough import branch
 from .picks import code_of
 
@@ -100,6 +109,7 @@ class CollectPreferences(io.ComfyNode):
                         "Identifies the images that you picked from. The node fills it in when you edit "
                         "picked. A pick is recorded only if the same images arrive."
                     ),
+                    **advanced(io.String.Input),
                 ),
             ],
             outputs=[

@@ -6,6 +6,7 @@ from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortio
 from ..depictqa_core.tasks import DISTORTIONS, NONE, SCORE
 from .inputs import (
     FOR_PROGRAMS,
+    advanced,
     choice,
     flatten,
     images_input,
@@ -82,6 +83,7 @@ class FilterImages(io.ComfyNode):
                         "Two distortions in one image share the probability: blur next to equal noise has"
                         " 0.5."
                     ),
+                    **advanced(io.Float.Input),
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -108,6 +110,7 @@ class FilterImages(io.ComfyNode):
                         "image. pairs: by pairwise comparisons like Rank Images, which is slower and more"
                         " precise."
                     ),
+                    **advanced(io.Combo.Input),
                 ),
                 report_format_input(),
             ],

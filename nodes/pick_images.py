@@ -6,7 +6,18 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from . import picks
-from .inputs import choice, flatten, names_input, one, readable_errors, repeat, schema, to_pictures, to_reference
+from .inputs import (
+    advanced,
+    choice,
+    flatten,
+    names_input,
+    one,
+    readable_errors,
+    repeat,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .passthrough import TYPES, Followers, branch, follower_inputs, follower_outputs
 from .ui import Table, node_output, preview_files
 
@@ -82,6 +93,7 @@ class PickImages(io.ComfyNode):
                     optional=True,
                     tooltip="Another number asks again for images that you have picked from; the button Pick again "
                     "counts it up.",
+                    **advanced(io.Int.Input),
                 ),
             ],
             outputs=[

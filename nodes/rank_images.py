@@ -6,6 +6,7 @@ from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from .inputs import (
     FOR_PROGRAMS,
+    advanced,
     choice,
     flatten,
     in_format,
@@ -65,6 +66,7 @@ class RankImages(io.ComfyNode):
                         "Maximum number of comparisons (pairs only). 0: all pairs for up to 12 images, "
                         "the most informative pairs for more."
                     ),
+                    **advanced(io.Int.Input),
                 ),
                 io.Boolean.Input(
                     "stop_when_decided",
@@ -74,6 +76,7 @@ class RankImages(io.ComfyNode):
                         "Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs "
                         "only). Faster for many images; the order below top_k is less precise."
                     ),
+                    **advanced(io.Boolean.Input),
                 ),
                 names_input(),
                 report_format_input(),

@@ -20,7 +20,16 @@ from ..depictqa_core.storage.appending import append_csv, append_jsonl
 from ..depictqa_core.storage.file_names import below, fill
 from ..depictqa_core.storage.files import readable_file_errors
 from ..depictqa_core.storage.saved_images import SUFFIXES, save_image
-from .inputs import choice, flatten, one, readable, readable_errors, repeat, schema
+from .inputs import (
+    advanced,
+    choice,
+    flatten,
+    one,
+    readable,
+    readable_errors,
+    repeat,
+    schema,
+)
 from .ui import Table, node_output
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
@@ -91,6 +100,7 @@ class SaveScoredImages(io.ComfyNode):
                     max=100,
                     optional=True,
                     tooltip="Of jpeg and webp: 1 is the smallest file, 100 the best image.",
+                    **advanced(io.Int.Input),
                 ),
             ],
             outputs=[
