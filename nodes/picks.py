@@ -52,7 +52,7 @@ def waiting() -> list[dict]:
 
 
 def answer(pick_id: str, picked: object) -> list[int]:
-    """Make a pick; the node that waits for it goes on. The first of two answers counts.
+    """Make a pick; the node that waits for it continues. The first of two answers counts.
 
     Args:
         pick_id: which one, as ``waiting`` lists it.

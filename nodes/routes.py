@@ -62,7 +62,7 @@ async def _post_pick(request: web.Request) -> web.Response:
         body = await request.json()
         picked = picks.answer(request.match_info["pick"], body.get("picked") if isinstance(body, dict) else None)
     except KeyError:
-        return _refused(404, "Nobody waits for this pick: it was made, timed out or its run was cancelled.")
+        return _refused(404, "Nobody waits for this pick: it was made, timed out, or its run was cancelled.")
     except (TaskError, ValueError) as error:
         return _refused(400, str(error))
     return web.json_response({"picked": picked})

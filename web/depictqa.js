@@ -8,7 +8,7 @@ import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
 import * as stored from "./js/stored.js";
 
-/** A graph that was saved before there was a report_format goes on to get JSON. */
+/** A graph that was saved before there was a report_format still gets JSON. */
 function keepJson(prototype) {
   const before = prototype.onConfigure;
   prototype.onConfigure = function (saved) {

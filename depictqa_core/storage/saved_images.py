@@ -14,7 +14,7 @@ from .files import readable_file_errors, write_file
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 """The kinds of files that ``save_image`` writes."""
 MOST_EXIF = 65_000
-"""Bytes of metadata that a JPEG has room for."""
+"""Maximum number of bytes of metadata in a JPEG."""
 
 
 def save_image(
@@ -31,7 +31,7 @@ def save_image(
     Args:
         counter: the first number to try.
         texts: what to write into the metadata: text chunks of a PNG, EXIF texts ``key:text`` of the other kinds, which
-            ComfyUI reads back. In a JPEG, which has room for 64 KB, the longest ones are left out if they do not fit.
+            ComfyUI reads back. A JPEG holds 64 KB of them: if they do not fit, the longest are left out.
         kind: a key of ``SUFFIXES``.
         quality: 1 (smallest file) to 100, of JPEG and WebP.
 

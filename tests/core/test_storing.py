@@ -202,7 +202,7 @@ def test_the_metadata_of_other_kinds_are_texts_that_comfyui_reads(tmp_path, kind
         assert set(image.getexif().values()) == {f"{key}:{text}" for key, text in texts.items()}
 
 
-def test_a_jpeg_keeps_the_metadata_that_it_has_room_for(tmp_path):
+def test_a_jpeg_stores_the_metadata_that_fit(tmp_path):
     texts = {"prompt": "x" * 70_000, "depictqa": "{}"}
     with Image.open(save_image(tmp_path, "a", 1, Image.new("RGB", (8, 8)), texts, "jpeg")) as image:
         assert list(image.getexif().values()) == ["depictqa:{}"]
