@@ -1,4 +1,4 @@
-"""How well scores by comparison with anchors order images that get worse step by step.
+"""SRCC of scores by comparison with anchors, on images that get worse step by step.
 
     python -m benchmarks.anchors IMAGES... [--checkpoint DIR] [--reference] [--kinds 6]
 

@@ -79,7 +79,7 @@ def ladder(image: Image.Image, name: str) -> list[Image.Image]:
 
 
 def kendall_distance(order: tuple[int, ...]) -> int:
-    """How many pairs of an order stand the wrong way round (0 = as it should be)."""
+    """Count the pairs of an order that are reversed (0 = correct order)."""
     return sum(order[i] > order[j] for i in range(len(order)) for j in range(i + 1, len(order)))
 
 

@@ -1,4 +1,4 @@
-"""How well a reference of another scene is told from the image's own: shares of images that are doubted.
+"""Detection of references of another scene: shares of images with a warning.
 
     python -m benchmarks.other_scenes data/mini-pairs [--every 8]
 

@@ -1,4 +1,4 @@
-"""How good a judge is on a data root of test records: accuracies, order of severities, honesty of words.
+"""Quality of a judge on a data root of test records: accuracies, order of severities, agreement of texts.
 
     python -m benchmarks.quality data/reserved [--checkpoint DIR] [--output results.json] [--resaved]
 

@@ -1,4 +1,4 @@
-"""What the arguments of the judge may be: one rule for each name, wherever it occurs."""
+"""Checks of the judge's arguments: one rule per name."""
 
 import math
 from collections.abc import Callable
@@ -92,5 +92,5 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }
-"""Whether a value is allowed, and what may be given, by the name of the argument."""
+"""The test and the allowed values in words, by argument name."""
 RULES = {name: Rule(allowed, fits) for name, (fits, allowed) in _ARGUMENTS.items()}

@@ -1,4 +1,4 @@
-"""The node that tells which of two pictures is better."""
+"""The node that compares two images."""
 
 from comfy_api.latest import io
 

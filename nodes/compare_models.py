@@ -1,4 +1,4 @@
-"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
+"""The node that compares models, LoRAs, samplers or prompts by their images."""
 
 from collections import Counter
 from string import ascii_uppercase

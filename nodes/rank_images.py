@@ -1,4 +1,4 @@
-"""The node that orders pictures from best to worst."""
+"""The node that sorts images from best to worst."""
 
 from comfy_api.latest import io
 

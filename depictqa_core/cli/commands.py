@@ -1,6 +1,6 @@
-"""The command line ``depictqa``: identify, describe, compare, score and rank pictures, import and info of checkpoints.
+"""The command line ``depictqa``: identify, describe, compare, score and rank images, import and info of checkpoints.
 
-Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some pictures could not
+Exit status: 0 everything was judged; 1 nothing could be judged; 2 the command line is wrong; 3 some images could not
 be judged (reported on stderr, in the JSON and in the CSV) and the rest was; 130 interrupted (also by SIGTERM).
 """
 

@@ -15,7 +15,7 @@ from .outputs import check_outputs, complain, outputs_of
 def load_with_reference(
     names: list[str], reference: Fitted
 ) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
-    """``load_pictures`` with the reference of each image; one of another shape than that cannot be judged either."""
+    """Load images with the reference of each; images with another aspect ratio than the reference are failures."""
     for pictures, failures in load_pictures(names):
         fitting, references = [], []
         for picture in pictures:

@@ -76,15 +76,15 @@ def _judge_each(options, ask) -> int:
     report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)
-    unsure = []
+    uncertain = []
     if options.only_reliable:
-        sure = [reliable(result.confidence, options.min_confidence, result.coverage) for result in results]
-        unsure = [result for result, keep in zip(results, sure) if not keep]
-        if unsure:
-            notices.append(f"{len(unsure)} of {len(results)} left out: confidence below {options.min_confidence:g}")
-        results = [result for result, keep in zip(results, sure) if keep]
+        certain = [reliable(result.confidence, options.min_confidence, result.coverage) for result in results]
+        uncertain = [result for result, keep in zip(results, certain) if not keep]
+        if uncertain:
+            notices.append(f"{len(uncertain)} of {len(results)} left out: confidence below {options.min_confidence:g}")
+        results = [result for result, keep in zip(results, certain) if keep]
     shown = partial(SHOW_EACH[options.verb], results)
-    rows, left_out = ([result.to_dict() for result in some] for some in (results, unsure))
+    rows, left_out = ([result.to_dict() for result in some] for some in (results, uncertain))
     write_answers(options, judge.info, rows, failures, shown, notices, left_out, **skipped(found))
     if stopped:
         raise stopped

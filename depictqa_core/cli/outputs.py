@@ -1,4 +1,4 @@
-"""Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
+"""Outputs of the command line: files, stdout, and messages on stderr."""
 
 import contextlib
 import io
@@ -65,8 +65,8 @@ def write_answers(
         results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
         left_out = [{**result, "reliable": False} for result in left_out]
     if minimum:
-        unsure = sum(result["reliable"] is False for result in results)
-        note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
+        uncertain = sum(result["reliable"] is False for result in results)
+        note = f"\n\n{uncertain} of {len(results)} uncertain: confidence below {minimum:g}" if uncertain else ""
         facts["min_confidence"] = minimum
     facts["notices"] = list(notices) or None
     document = json_csv.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)

@@ -135,7 +135,7 @@ class Engine:
         """Raise TaskError unless the checkpoint was taught the task."""
         if task.name not in self.model.config.tasks:
             known = ", ".join(self.model.config.tasks)
-            raise TaskError(f"{self.name} was never taught the task {task.name}; it knows {known}")
+            raise TaskError(f"{self.name} does not support the task {task.name}; it supports {known}")
 
     def _own_precision(self):
         """Run the network in its own number format where another package has left autocast on in this thread."""
@@ -398,8 +398,8 @@ class Engine:
 
     def _damaged(self, pictures: dict[str, Picture]) -> CheckpointError:
         return CheckpointError(
-            f"{_names(pictures)}: {self.name} gave no finite probabilities: its weights are damaged, or too large for"
-            " half precision (then load it as float32)"
+            f"{_names(pictures)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            " for half precision (then load it as float32)"
         )
 
     def _prompts(self, parts, shown: list[dict[str, Picture]], report: Counter) -> list:

@@ -12,7 +12,7 @@ from ..errors import ImageError, quoted
 from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .pillow import MAX_PIXELS
 
-# Bicubic interpolation of a 0..1 picture overshoots by at most 0.45; a -1..1 or 0..255 picture lies further out.
+# Bicubic interpolation of a 0..1 image overshoots by at most 0.45; -1..1 and 0..255 images exceed this.
 FLOAT_TOLERANCE = 0.5
 
 
@@ -79,8 +79,8 @@ def rgb_of_pil(image, label: str, keep_alpha: bool = False) -> tuple[np.ndarray,
     check_size(image.height, image.width, label)
     try:
         image.load()
-        check_size(image.height, image.width, label)  # what is in an icon may be larger than the icon says
-        with contextlib.suppress(Exception):  # an orientation that nobody can read turns nothing
+        check_size(image.height, image.width, label)  # the image in an icon may be larger than the header says
+        with contextlib.suppress(Exception):  # an invalid orientation is ignored
             image = ImageOps.exif_transpose(image)
         profile, notices = image.info.get("icc_profile"), []
         if "icc_profile" in image.info and not profile:

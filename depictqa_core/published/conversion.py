@@ -25,7 +25,7 @@ class Conversion:
         self.written_delta = {name: e for name, e in self.delta.items() if not (merge and ".lora_" in name)}
 
     def targets(self) -> dict[str, tuple[int, ...]]:
-        """Every tensor of our network, and its shape."""
+        """Return the shape of every tensor of our network by name."""
         entries = [*self.clip.values(), *self.language.values(), *self.written_delta.values()]
         return {target: entry.target_shape for entry in entries for target in entry.targets}
 

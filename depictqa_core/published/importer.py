@@ -1,7 +1,7 @@
-"""Importer of the published DepictQA-Wild weights: CLIP, Vicuna and a delta become one ordinary checkpoint folder.
+"""Convert the published DepictQA-Wild weights (CLIP, Vicuna and a delta) to one checkpoint folder.
 
-Nothing is loaded whole: tensors go from the files they were published in to new safetensors shards one by one, so the
-import needs little more memory than one shard. Source: facts 2.
+Tensors are converted one at a time to new safetensors shards, so the import needs little more memory than one shard.
+Source: facts 2.
 """
 
 from collections.abc import Callable, Iterator

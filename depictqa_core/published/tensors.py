@@ -1,8 +1,8 @@
-"""Tensors out of files that others wrote, read so that nothing in the file can run.
+"""Load tensors from foreign files without running code in them.
 
-safetensors files hold no code. Pickled state dicts go through ``torch.load(weights_only=True)``. TorchScript archives
-are not run either: ``torch.jit.load`` executes the archive's own ``__setstate__`` methods, which may write files, so
-only the tensors of its object tree are picked out here.
+safetensors files have no code. Pickled state dicts are loaded by ``torch.load(weights_only=True)``. TorchScript
+archives are not run either: ``torch.jit.load`` executes the archive's ``__setstate__`` methods, which may write files,
+so only the tensors of its object tree are read here.
 """
 
 import pickle
@@ -142,7 +142,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 class _ArchiveObject:
-    """Stands in for any object of a TorchScript archive: its attributes, none of its code."""
+    """Replaces any object of a TorchScript archive: its attributes without its code."""
 
     def __setstate__(self, state):
         if not isinstance(state, dict):

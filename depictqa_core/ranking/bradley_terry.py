@@ -10,11 +10,11 @@ import numpy as np
 
 from ..calibration import OrderCalibration
 
-# Standard deviation of the Gaussian prior on every strength, in logits: wide enough to pull a strength of 3 by little,
-# narrow enough that items which win always, or were never asked, have finite strengths and honest, wide intervals.
+# Standard deviation of the Gaussian prior on every strength, in logits: wide enough to change a strength of 3 only
+# slightly, narrow enough that items that always win, or were never compared, have finite strengths and wide intervals.
 PRIOR = 5.0
-# Weight that one answer is believed to have before answers can be checked against each other. Two items compared only
-# once, with the answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
+# Prior weight of one answer, before answers can be checked against each other. Two items compared only once, with the
+# answer 0.7, 0.9 or 0.99, are then in this order with probability 0.79, 0.95 or 0.98.
 PRIOR_WEIGHT = 4.0
 _Z95 = 1.959963984540054
 

@@ -62,7 +62,7 @@ def choose_pairs(
         i, j = rows[of], columns[of]
         variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 1e-12)
         if strengths.calibration is None:
-            doubt = sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # the normal tail to within 0.01
+            doubt = sigmoid(-1.702 * gap[of] / np.sqrt(variance))  # approximates the normal tail within 0.01
         else:
             doubt = 1 - strengths.calibration.probability(gap[of], variance)
         return np.where(free[of], np.round(worth[of] * doubt * np.log1p(information[of] * variance), 12), -1.0)

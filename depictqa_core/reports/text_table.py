@@ -40,7 +40,7 @@ def printable(text: str) -> str:
 
 
 def text_width(text: str) -> int:
-    """Columns that a terminal needs: East Asian wide characters take two, combining marks none."""
+    """Return the width in terminal columns: East Asian wide characters take two, combining marks none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 

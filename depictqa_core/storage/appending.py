@@ -15,7 +15,7 @@ from .files import encoded, locked, readable_file_errors
 
 FORMULA = ("=", "+", "-", "@", "\t", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
 FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
-"""What begins a formula in a spreadsheet."""
+"""First characters of a formula in a spreadsheet."""
 
 
 def append_text(path: str | Path, text: str, closing: Callable[[bytes], str] | None = None) -> None:

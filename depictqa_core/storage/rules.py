@@ -1,4 +1,4 @@
-"""Small declarative checks: what a value that was read from disk may be, in words and as a test."""
+"""Declarative checks of values from disk: the allowed values in words and as a test."""
 
 import math
 

@@ -165,16 +165,16 @@ def test_tasks_that_were_never_taught_are_refused(tmp_path):
         (lambda: judge.compare(*shown, explain=True), "comparison"),
     ):
         with pytest.raises(
-            TaskError, match=f"tiny-cnn was never taught the task {name}; it knows identification, rating"
+            TaskError, match=f"tiny-cnn does not support the task {name}; it supports identification, rating"
         ):
             ask()
     judge.model.config.tasks = ["score"]
-    with pytest.raises(TaskError, match="never taught the task rating"):
+    with pytest.raises(TaskError, match="does not support the task rating"):
         judge.rank(shown)
     assert judge.rank(shown, method="score").pictures[0].labels is None
     judge.model.config.tasks = ["identification"]
     for ask in (judge.score, lambda shown: judge.rank(shown, method="score")):
-        with pytest.raises(TaskError, match="never taught the task score; it knows identification"):
+        with pytest.raises(TaskError, match="does not support the task score; it supports identification"):
             ask(shown)
 
 

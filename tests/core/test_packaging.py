@@ -2,17 +2,16 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from trees import ROOT
 
 from depictqa_core import __version__
 from depictqa_core.cli import commands as cli
 from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.runtime.versions import OLDEST
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LEFT_OUT = {  # pattern: what to write instead. A word with other honest uses is matched in its private sense only.
-    r"\bpictures?\b": "image",
+    r"\bpictures?\b(?!\()": "image",
     r"\b(?:un)?taught\b": "supported, trained",
     r"\b(?:go|goes|going|went) on\b(?! top)": "resume, continue",
     r"\bbeside\b": "next to, relative to, with",
@@ -51,7 +51,7 @@ NOT_PROSE = {  # strings that a network was trained on or is asked, and patterns
     "training/dataset/detailed/requests.py",
     "training/dataset/records/descriptions.py",
     "training/dataset/records/fr_to_nr.py",
-    "training/dataset/records/questions.py",
+    "training/dataset/records/question_templates.py",
     "training/evaluation/judged.py",
     "training/evaluation/peer_vlm.py",
 }

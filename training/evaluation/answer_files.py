@@ -42,8 +42,8 @@ class AnswerFile:
         self.path = Path(path)
         stamp = self.path.with_name(self.path.name + ".run")
         text = json.dumps(run, sort_keys=True, default=str)
-        goes_on = stamp.exists() and stamp.read_text(encoding="utf-8", errors="replace") == text
-        found = _lines(self.path) if goes_on and self.path.exists() else []
+        resumed = stamp.exists() and stamp.read_text(encoding="utf-8", errors="replace") == text
+        found = _lines(self.path) if resumed and self.path.exists() else []
         self.known = {line["id"]: line for line in found if "error" not in line}
         self._write(self.known.values())
         write_text(stamp, text)

@@ -82,7 +82,7 @@ def _evaluate(arguments) -> int:
         swap=not arguments.no_swap,
     )
     judge = load_judge(arguments.checkpoint, arguments.device)
-    sets = _taught(judge, sets)
+    sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
     except KeyboardInterrupt:
@@ -93,7 +93,7 @@ def _evaluate(arguments) -> int:
     return 0
 
 
-def _taught(judge, sets: list) -> list:
+def _supported(judge, sets: list) -> list:
     """Return the sets that the checkpoint supports; report the others on stderr."""
     known, kept = set(judge.model.config.tasks), []
     for test_set in sets:

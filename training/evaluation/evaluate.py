@@ -40,14 +40,14 @@ def evaluate(
         root: folder that image paths are relative to.
         task_type: one of the six published task types (facts 3.1), or None to take each record's own.
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
-            What an interrupted evaluation of the same judge wrote there is not asked again.
+            Answers of an interrupted evaluation of the same judge are reused.
         swap: also ask ratings with the images swapped.
 
     Returns:
         ``scoring.score``: counts, and the metrics by kind of question.
 
     Raises:
-        TaskError: unknown task type, a record without one of its fields, or no record whose images can be read.
+        TaskError: the task type is unknown, a record lacks a field, or no record has readable images.
     """
     if task_type is not None:
         tasks.setting(task_type)
@@ -56,7 +56,7 @@ def evaluate(
 
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
-    """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
+    """Return the judge's answers to a test set, in the order of its records; see ``evaluate``."""
     weight = next(judge.model.parameters())
     depends = {"judge": judge.info, "config": judge.model.config.to_dict(), "preprocessing": PREPROCESSING}
     depends |= {"dtype": str(weight.dtype), "swap": swap, **test_set.stamp()}
@@ -95,18 +95,18 @@ class Extras:
 def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, extras: Extras | None = None) -> dict:
     """Evaluate a judge, and its peers, on several test sets.
 
-    Everything is written below ``output``: ``answers/<set>.jsonl``, the peers' values and answers below ``peers/``, the
-    scores of detailed answers below ``judged/``, ``results.json`` and ``report.html``. A repeated call with the same
-    arguments asks only what is missing.
+    Everything is written to ``output``: ``answers/<set>.jsonl``, the peers' values and answers in ``peers/``, the
+    scores of detailed answers in ``judged/``, ``results.json`` and ``report.html``. A repeated call with the same
+    arguments computes only what is missing.
 
     Returns:
-        the content of results.json: ``{"judge", "sets": {set: scoring.score with voting and judged}, "peers",
+        The content of results.json: ``{"judge", "sets": {set: scoring.score with voting and judged}, "peers",
         "unavailable": {peer: why}}``.
 
     Raises:
-        TaskError: two sets of one name, or of different roots, or a set none of whose images can be read.
-        EndpointError: an endpoint that cannot be used; what was answered is kept.
-        StorageError: a file cannot be written; what was answered before is kept.
+        TaskError: two sets have one name or different roots, or none of the images of a set can be read.
+        EndpointError: the endpoint cannot be used; finished answers are stored.
+        StorageError: a file cannot be written; earlier answers are stored.
     """
     extras, output = extras or Extras(), Path(output)
     names = [test_set.name for test_set in sets]

@@ -14,10 +14,10 @@ def exact(prediction: str, truth: str) -> float:
 
 
 def partial(prediction: str, truth: str) -> float:
-    """Share of distortions named rightly (two distortions): 1 if the lists agree, else common over larger count.
+    """Compute the partial credit of two distortions: 1 if the lists agree, else common names over the larger count.
 
-    Both are cut at the letters "and", wherever they stand; the prediction's repeated names count once, the truth's do
-    not (facts 8.2).
+    Both are split at the letters "and", wherever they are; repeated names count once in the prediction, but not in the
+    true answer (facts 8.2).
     """
     names = sorted(set(_names(prediction)))
     true = sorted(_names(truth))
@@ -76,9 +76,9 @@ def calibration_error(confidences, hits, bins: int = 10) -> float | None:
 
 
 def calibration_error_by_chance(confidences, bins: int = 10, draws: int = 200) -> float | None:
-    """The mean ``calibration_error`` of as many answers that are right exactly as often as their confidences say.
+    """Compute the mean ``calibration_error`` of the same number of perfectly calibrated answers.
 
-    The fewer answers, the larger it is; an error near it is no sign of bad calibration. The draws never change.
+    The fewer answers, the larger it is; an error close to it is no sign of bad calibration. The draws are fixed.
     """
     sure, rng = np.asarray(confidences, dtype=float), np.random.default_rng(0)
     errors = [calibration_error(sure, rng.random(len(sure)) < sure, bins) for _ in range(draws)]

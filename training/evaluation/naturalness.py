@@ -1,4 +1,4 @@
-"""No-reference peers on natural scene statistics: BRISQUE with its published parameters, NIQE with a fit of our own.
+"""No-reference peers by natural scene statistics: BRISQUE with its published parameters, NIQE with our own fit.
 
 NIQE is defined by a fit to pristine images; ``niqe_pristine.npz`` is the fit to our pristine training images:
 

@@ -1,4 +1,4 @@
-"""Classical metrics as peers of the judge: they decide ratings by the difference of values, and score pictures."""
+"""Classical metrics as peers of the judge: they decide ratings by the difference of their values, and score images."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -29,9 +29,9 @@ class Peer:
     """A metric.
 
     Attributes:
-        name: as tables show it.
-        reference: whether it compares with the reference.
-        sign: 1 where more is better, -1 where less is.
+        name: name in tables.
+        reference: whether it needs the reference.
+        sign: 1 if higher is better, -1 if lower is better.
         measure: (image, reference or None), uint8 RGB [H, W, 3] each -> value.
     """
 
@@ -67,7 +67,7 @@ PEERS = (
 
 
 def usable() -> tuple[list[Peer], dict[str, str]]:
-    """The peers that can be computed here, and why the others cannot."""
+    """Return the peers that can be computed here, and the reasons for the others."""
     try:
         naturalness.brisque_parameters()
     except DepictQAError as error:
@@ -82,7 +82,8 @@ ImageAndReference = tuple[str, str | None]
 def values_of(
     shown: Iterable[ImageAndReference], root: str | Path, path: str | Path, peers: Sequence[Peer]
 ) -> dict[ImageAndReference, dict[str, float | None]]:
-    """Every peer's value for every image, None where it has none (another size than the reference, too small ...).
+    """Compute every peer's value for every image, None if there is none (another size than the reference, too small
+    ...).
 
     The values are stored in the JSON lines ``path``, or the reasons if there is none; interrupted work is resumed, and
     images that have changed are measured again.
@@ -136,7 +137,7 @@ def _scored(test_set: TestSet):
 
 
 def compare(test_set: TestSet, values: dict[ImageAndReference, dict[str, float | None]], peers: Sequence[Peer]) -> dict:
-    """How each peer does on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
+    """Evaluate each peer on a test set: ``{peer: {"rating": {...}, "score": {...}}}``, without those that do not apply.
 
     Ratings: accuracy, count, failed (a value is missing) and ties (equal values, worth one half). Scores: srcc and plcc
     with the record's opinion, count and failed.

@@ -29,10 +29,10 @@ NAMED = 20
 
 
 def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
-    """Everything that can be said of the answers to a test set.
+    """Score the answers to a test set.
 
     Args:
-        answers: dicts with id, text and confidence, and where known probabilities and swapped, in any order. They are
+        answers: dicts with id, text and confidence, and optionally probabilities and swapped, in any order. They are
             joined with the records by id.
 
     Returns:
@@ -111,7 +111,7 @@ def _credit(kind: str, record: dict, answer: dict) -> float:
 
 
 def _unparsed(record: dict, answer: dict, pair: bool) -> bool:
-    """Whether an answer is none of those that its question allows."""
+    """Return whether an answer is not an allowed answer of its question."""
     allowed = tasks.answers(tasks.task_of(record["query"], pair), record["query"])
     return "error" not in answer and (answer["text"] or "").strip() not in allowed
 
@@ -146,7 +146,7 @@ def _spread(length: int, count: int) -> Iterable[int]:
 
 
 def _order_swap(pairs) -> dict:
-    """How much the answer to a pair depends on which image is shown first.
+    """Measure the position bias of ratings.
 
     ``consistent``: share with one winner in both orders. ``difference``: mean |p(A first) - p(A second)|.
     ``first_chosen``: share of all answers that choose the image shown first (0.5 is free of bias).
@@ -171,7 +171,7 @@ def _order_swap(pairs) -> dict:
 
 
 def opinion_of(record: dict) -> float | None:
-    """How good a record says that its image is: ``mos``, else ``quality``."""
+    """Return the true quality of a record's image: ``mos``, else ``quality``."""
     return next((float(record[key]) for key in ("mos", "quality") if record.get(key) is not None), None)
 
 
@@ -205,7 +205,7 @@ def _grade_error(pairs) -> dict:
     return {"grade_error": mean(errors)} if errors else {}
 
 
-# ---------------------------------------------------------------------- what a record is about
+# ---------------------------------------------------------------------- truth of a record
 
 
 def categories(record: dict) -> list[str]:
@@ -222,7 +222,7 @@ def categories(record: dict) -> list[str]:
 
 
 def severities(record: dict) -> list:
-    """The severity of an image (the stronger of two distortions), or how far apart those of a pair are."""
+    """Return the severity of an image (the stronger of two distortions), or the difference of those of a pair."""
     if record.get("distortions_A") and record.get("distortions_B"):
         a, b = (_severity(record[key]) for key in ("distortions_A", "distortions_B"))
         return [] if None in (a, b) else [abs(a - b)]

@@ -1,4 +1,4 @@
-"""Test sets: record files in the published test form, the task type of each record, and its pictures (facts 3.4)."""
+"""Test sets: record files in the published test form, the task type of each record, and its images (facts 3.4)."""
 
 import hashlib
 from collections import defaultdict
@@ -27,7 +27,7 @@ class TestSet:
 
     Attributes:
         name: file name without its ending.
-        root: folder that picture paths are relative to.
+        root: folder that image paths are relative to.
         records: the records, in file order; ids are unique.
         task_types: the published task type of each.
     """

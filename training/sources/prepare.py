@@ -1,4 +1,4 @@
-"""Turns unpacked public packages into checked, de-duplicated and split pristine pictures (facts 6.1, 6.2).
+"""Prepare pristine images from unpacked public packages: check, de-duplicate and split them (facts 6.1, 6.2).
 
 The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
 `fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
@@ -34,7 +34,7 @@ DEFAULT_MANIFEST = Path(__file__).parents[1] / "recipes" / "mini" / "pictures.ya
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One accepted picture as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
+    """One accepted image as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
 
     file: str
     split: str

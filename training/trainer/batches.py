@@ -83,7 +83,7 @@ class Batches:
         drawn = self.sampler(step)
         examples = [self._example(part, row, step, place) for place, (part, row) in enumerate(drawn)]
         lengths = [e.words + sum(self.views.tokens(path, e.keep) for path in e.pictures) for e in examples]
-        taught = sum(example.taught for example in examples)
+        answer_tokens = sum(example.answer_tokens for example in examples)
         batches = []
         passes = cut(lengths, self.recipe.micro_tokens, processes)
         for number in range(process, len(passes), processes):
@@ -92,7 +92,9 @@ class Batches:
             shown, scales = [], []
             for example in group:
                 seen = self._show(example)
-                share = 1 / taught if self.recipe.average == "token" else 1 / (example.taught * len(examples))
+                share = (
+                    1 / answer_tokens if self.recipe.average == "token" else 1 / (example.answer_tokens * len(examples))
+                )
                 scales.append(share if counts and seen else 0.0)
                 shown.append(seen or [self.views.blank() for _ in example.pictures])
             batch = collate(group, shown, self.tokenizer.pad_token_id, self.recipe.hide_separators)

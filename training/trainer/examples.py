@@ -45,7 +45,7 @@ class Example:
         return sum(len(part) for part in (*self.parts, *self.turns) if not isinstance(part, Slot))
 
     @property
-    def taught(self) -> int:
+    def answer_tokens(self) -> int:
         """How many tokens carry loss."""
         return sum(len(answer) for answer in self.turns[::2])
 

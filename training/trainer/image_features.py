@@ -1,4 +1,4 @@
-"""What training reads: files of records, and pictures as the vision tower takes them or as it saw them."""
+"""Inputs of training: record files, and images as pixels or as stored features of a frozen tower."""
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -19,7 +19,7 @@ from ..dataset.records.image_paths import image_path, read_image
 # ---------------------------------------------------------------------- records
 
 
-# ---------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------- images
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class LiveImages:
         return prepare_comparison(self._read(path), self._read(reference), self.config, keep)
 
     def blank(self) -> ImageFeatures:
-        """Stands in for a picture that cannot be read, where the record's loss does not count."""
+        """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
         prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
         return ImageFeatures(prepared, self.count(*prepared.pixels.shape[1:]))
 

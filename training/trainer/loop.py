@@ -130,14 +130,14 @@ class Loop:
             # Noise depends on the pass alone: runs that were resumed, or that more processes share, equal others.
             torch.manual_seed(int(np.random.SeedSequence([recipe.seed, step, batch["number"]]).generate_state(1)[0]))
             with self._exchange(last=place == len(batches) - 1):
-                loss, right, taught = self.loss(batch)
+                loss, right, answer_tokens = self.loss(batch)
                 accelerator.backward(loss * accelerator.num_processes)  # gradients are averaged over processes
-            sums += torch.stack([loss.detach().double(), right.double(), taught.double()])
+            sums += torch.stack([loss.detach().double(), right.double(), answer_tokens.double()])
         norm = accelerator.clip_grad_norm_(self.learned, recipe.clip)
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         unreadable = self.batches.unreadable
         counts = torch.tensor([unreadable.failed, unreadable.read, stop], dtype=torch.float64)
-        loss, right, taught, failed, read, stop = accelerator.reduce(
+        loss, right, answer_tokens, failed, read, stop = accelerator.reduce(
             torch.cat([sums, counts.to(sums)]), reduction="sum"
         ).tolist()
         norm = float(norm)
@@ -154,7 +154,7 @@ class Loop:
             )
         unreadable.check(int(read), int(failed))
         self.optimiser.step()
-        sums = (loss, norm if math.isfinite(norm) else 0.0, right, taught)
+        sums = (loss, norm if math.isfinite(norm) else 0.0, right, answer_tokens)
         return Done(sums, len(self.batches.sampler(step)), stop > 0)
 
     def loss(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

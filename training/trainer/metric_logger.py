@@ -41,9 +41,9 @@ class MetricLogger:
         self._records += records
         if step % self.every:
             return False
-        steps, loss, norm, right, taught = self.window
+        steps, loss, norm, right, answer_tokens = self.window
         speed = self._records / max(1e-9, time.monotonic() - self._started)
-        means = (loss / steps, right / max(1, taught), rate, norm / steps, speed)
+        means = (loss / steps, right / max(1, answer_tokens), rate, norm / steps, speed)
         self.last = dict(zip(COLUMNS, (step, *means)))
         append_text(self.path, csv_line([step, *(float(f"{value:.6g}") for value in means)]))
         if self._board is not None:

@@ -52,7 +52,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def mend(folder: Path) -> None:
+def recover(folder: Path) -> None:
     """Clean up after an interruption of ``replaced``: the last complete folder counts."""
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
@@ -67,7 +67,7 @@ def digest(source) -> str:
     return found.hexdigest()
 
 
-def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None]) -> bool:
+def can_resume(folder: Path, source: str, shape: dict, report: Callable[[str], None]) -> bool:
     """Return whether there is a saved state to resume from; a finished run starts again if its records have changed.
 
     Args:

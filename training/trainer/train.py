@@ -18,7 +18,7 @@ from .recipe import Recipe, RecipeError
 from .record_files import picture_paths, read_parts
 from .rehearsal import make_rehearsal
 from .start_network import start_network
-from .state import digest, goes_on, mend, save_whole
+from .state import can_resume, digest, recover, save_whole
 from .warmup import warm_up, warm_up_comparison
 from .weighted_sampler import WeightedSampler
 
@@ -51,10 +51,10 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     if not resume and accelerator.is_main_process:
         for name in ("state", "state.old", "features", "rehearsal", "start"):
             shutil.rmtree(run / name, ignore_errors=True)
-    mend(run / "state")
+    recover(run / "state")
     parts, weights = read_parts(data, recipe.parts)
     source = digest([recipe.parts, parts])
-    resume = resume and goes_on(run / "state", source, recipe.shape, accelerator.print)
+    resume = resume and can_resume(run / "state", source, recipe.shape, accelerator.print)
     if not resume and accelerator.is_main_process:
         (run / "unreadable.csv").unlink(missing_ok=True)
     with accelerator.main_process_first():
@@ -71,7 +71,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
     if origin is not None:
         card["started_from"] = {key: origin.get(key) for key in ("name", "version", "license", "trained_on")}
-    mend(Path(recipe.output))
+    recover(Path(recipe.output))
     save_whole(Path(recipe.output), accelerator, loop.model, tokenizer, card)
     accelerator.end_training()  # threads of a process group that is still open abort a process that exits before others
     return Path(recipe.output)

@@ -1,4 +1,4 @@
-"""What a plan will cost before it starts: time and disk of every set, from a rate measured on trial samples."""
+"""Cost of a plan before it starts: time and disk space of every set, from a rate measured on trial samples."""
 
 import tempfile
 import time

@@ -23,7 +23,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         "--workers",
         type=whole_number_from(0),
         default=1,
-        help="processes (ray: tasks at a time); 0 for as many as there are CPUs",
+        help="number of processes (ray: parallel tasks); 0: one per CPU",
     )
     parser.add_argument(
         "--engine", choices=("processes", "ray"), default="processes", help="this machine, or a cluster"

@@ -1,4 +1,4 @@
-"""What happens to an image between its maker and its viewer: it is scaled down and saved again."""
+"""Deliveries: how an image is scaled down and saved again between its maker and its viewer."""
 
 import io
 from dataclasses import dataclass

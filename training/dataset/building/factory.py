@@ -1,4 +1,4 @@
-"""Carries out a plan: the samples of every set in one resumable build; splits of the source images."""
+"""Build the samples of all sets of a plan, resumably; splits of the source images."""
 
 import json
 from collections.abc import Callable

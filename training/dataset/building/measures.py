@@ -1,4 +1,4 @@
-"""What a distortion did to an image, measured against its reference: metrics and where the error lies."""
+"""Measurement of a distorted image against its reference: metrics and the location of the error."""
 
 import cv2
 import numpy as np

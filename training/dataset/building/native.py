@@ -1,4 +1,4 @@
-"""Makes scenes at native resolution: images as people make and receive them, 256 to 4096 px on the short side.
+"""Make scenes at native resolution: images as people make and receive them, 256 to 4096 px on the short side.
 
 The reference is a crop of a pristine image or a drawn scene, sometimes with a look (greyscale, film, fog). Its variants
 are pristine, distorted as a whole or in a region, or have faults of generation and delivery. Everything is done at full

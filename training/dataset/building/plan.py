@@ -1,4 +1,4 @@
-"""Plans: how many samples of which sets a data set has and how they are drawn, in YAML that is checked beforehand."""
+"""Plans in YAML: the sets of a data set, their numbers of samples, and how samples are drawn."""
 
 from dataclasses import field, fields, replace
 from pathlib import Path

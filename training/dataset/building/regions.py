@@ -1,4 +1,4 @@
-"""Draws the region of a local damage, and says exactly where it lies and how much of the image it covers."""
+"""Random regions of local damage, with their location and area."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Makes the samples of DQ-495K: one distorted image or two, drawn and resized as the published ones (facts 6.2).
+"""Make the samples of DQ-495K: one or two distorted images, drawn and resized like the published ones (facts 6.2).
 
 The published faults are left out: a pristine image gets the same resizing as the distorted ones (here it *is* the
 reference file), and nothing is drawn from a generator that the seed does not reach.

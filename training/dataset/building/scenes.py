@@ -147,8 +147,8 @@ def _make(build: _SceneBuild, index: int, skipped: dict[str, str]) -> tuple[Scen
             return (photograph_scene if native else make_scene)(picture, rng, build.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
-    reason = next(iter(skipped.values()), "nearly no damage changes the drawings")
-    raise SceneError(f"none of the pictures in {build.pictures} can be used; the first was skipped because: {reason}")
+    reason = next(iter(skipped.values()), "almost no damage is visible in the drawings")
+    raise SceneError(f"none of the images in {build.pictures} can be used; the first was skipped because: {reason}")
 
 
 def _save(scene: Scene, source: str, index: int, build: _SceneBuild, out: Path) -> dict:

@@ -1,4 +1,4 @@
-"""Makes one scene in memory: a crop of a pristine image as the reference, and its distorted variants."""
+"""Make one scene in memory: a crop of a pristine image as the reference, and its distorted variants."""
 
 import io
 import math

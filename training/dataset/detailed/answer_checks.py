@@ -1,4 +1,4 @@
-"""Finds what is wrong with a detailed answer: refusals, broken limits, and contradictions to the known truth."""
+"""Checks of detailed answers: refusals, broken limits, and contradictions to the known truth."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Collects detailed answers from an endpoint into resumable JSON lines, with an estimate of the cost beforehand."""
+"""Collect detailed answers from an endpoint in resumable JSON lines, with an estimate of the cost."""
 
 import json
 import math

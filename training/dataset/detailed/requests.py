@@ -1,4 +1,4 @@
-"""What is asked of a vision-language model for a detailed answer: the true distortions, three parts, a word limit."""
+"""Requests to a vision-language model for detailed answers: the true distortions, three sections, a word limit."""
 
 import hashlib
 import json

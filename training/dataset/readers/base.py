@@ -1,4 +1,4 @@
-"""What every reader of a human rating set gives: images with opinions, or preferences; and how it finds its files."""
+"""Common parts of the readers of human rating sets: rated images, preferences, and the search for files."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.storage.documents import describe, read_text
 
 MAX_TABLE_BYTES = 2**28
-"""Largest table of opinions; those of the known sets have a few MB."""
+"""Maximum size of a table of opinions; those of the known sets have a few MB."""
 
 
 class ReaderError(DepictQAError, ValueError):
-    """A folder that does not hold the rating set in its native layout; the message says what was looked for."""
+    """A folder that does not have the native layout of the rating set; the message has the expected files."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Rated:
 
     Attributes:
         image, reference: paths relative to the set's folder; the reference is None where the set has none.
-        mos: mean opinion, higher is better in every set (a DMOS is turned round by its reader).
+        mos: mean opinion, higher is better in every set (readers invert a DMOS).
         split: the split that the set itself puts the image in, or None.
     """
 
@@ -51,9 +51,9 @@ class Reader:
     """One rating set.
 
     Attributes:
-        name: how it is called on the command line.
-        title: its name for people.
-        layout: the files that it is read from, for messages and documents.
+        name: its name on the command line.
+        title: its full name.
+        layout: its files, for messages and documents.
         read: (folder, missing) -> its rated images or pairs; raises ReaderError. Images that are not there are left
             out, and their names added to the list ``missing``.
         margin: difference that a pair must have to become a record: a share of the range of opinions in the set, or,
@@ -68,15 +68,15 @@ class Reader:
 
 
 class Pictures:
-    """Finds image files in a folder by their name, whatever its case and whichever of the subfolders holds it.
+    """Finds image files in a folder by name, in any case and in any of the subfolders.
 
     Args:
         folder: the set's folder.
-        missing: receives the names that were asked for in vain.
-        within: subfolders to look in (recursively); those that are not there are passed over.
+        missing: receives the names that were not found.
+        within: subfolders to search (recursively); missing ones are skipped.
 
     Raises:
-        ReaderError: none of the subfolders is there.
+        ReaderError: none of the subfolders exists.
     """
 
     SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -102,7 +102,7 @@ class Pictures:
 
 
 def find_file(folder: Path, *names: str) -> Path:
-    """The first of these files that is there; raises ReaderError that names them all."""
+    """Return the first of these files that exists; raise a ReaderError that lists all of them."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -138,7 +138,7 @@ def _text(file: Path) -> str:
 
 
 def number(value, file: Path, what: str) -> float:
-    """A score as a number; raises ReaderError that says where none stands."""
+    """Parse a score; raise a ReaderError with its position if it is not a number."""
     with suppress(TypeError, ValueError):
         if math.isfinite(score := float(value)):
             return score

@@ -21,15 +21,15 @@ def add_read(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, help=f"JSON file of records that is written; with {NAME} also a folder, a file for each"
     )
-    parser.add_argument("--root", help="data root that picture paths shall be relative to; by default the folder")
-    parser.add_argument("--pairs", type=whole_number_from(1), default=10_000, help="most pairs")
-    parser.add_argument("--margin", type=float, help="least difference of opinions, as a share of their range")
+    parser.add_argument("--root", help="data root for image paths (default: the folder)")
+    parser.add_argument("--pairs", type=whole_number_from(1), default=10_000, help="maximum number of pairs")
+    parser.add_argument("--margin", type=float, help="minimum difference of opinions, as a share of their range")
     parser.add_argument("--split", help="train or test (or the set's own splits)")
     parser.add_argument("--no-reference", action="store_true", help="records without the reference")
     parser.add_argument("--form", choices=("train", "test"), default="train")
     parser.add_argument("--seed", type=whole_number_from(0), default=132)
     parser.add_argument("--voting", help="JSON file of opinions by reference; --out receives all pairs of each")
-    parser.add_argument("--references", type=whole_number_from(1), help="with --voting: the first so many references")
+    parser.add_argument("--references", type=whole_number_from(1), help="with --voting: maximum number of references")
     parser.add_argument("--files", default="**/*.json", help=f"with {NAME}: which files, as a glob")
     parser.set_defaults(run=lambda arguments: (_read_published if arguments.name == NAME else _read)(arguments))
 

@@ -1,4 +1,4 @@
-"""Reads the published metadata files (JSON lists of records, facts 3.4) and says what is wrong or missing in them.
+"""Read the published metadata files (JSON lists of records, facts 3.4) and report problems and missing images.
 
 Ids are unique within a file only: the version of a record with a reference and the one without have the same id in two
 files. So a record is identified by its file and its id.

@@ -1,4 +1,4 @@
-"""Composes detailed answers from the known truth of an image: distortions, how strong, where, their effect, a verdict.
+"""Compose detailed answers from the known truth of an image: distortions, severity, location, effect, and verdict.
 
 An assessment opens with the names of the distortions exactly as the brief answer spells them (``tasks.answer_text``),
 so that a judge can let one distribution decide both. Every sentence is assembled from exchangeable clauses, so that two

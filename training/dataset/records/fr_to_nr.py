@@ -1,4 +1,4 @@
-"""Turns full-reference records into no-reference ones: the reference goes, and every mention of it (facts 6.3)."""
+"""Convert full-reference records to no-reference ones: remove the reference and every mention of it (facts 6.3)."""
 
 import re
 

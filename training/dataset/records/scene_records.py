@@ -1,4 +1,4 @@
-"""Turns scenes into record files in the published JSON format, for training or for tests (facts 6.2, 6.3)."""
+"""Write record files of scenes in the published JSON format, for training or for tests (facts 6.2, 6.3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack

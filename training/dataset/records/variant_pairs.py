@@ -1,4 +1,4 @@
-"""Chooses which two variants are compared: decided pairs of one scene, and pairs of different pictures."""
+"""Selection of pairs of variants: decided pairs of one scene, and pairs of different images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

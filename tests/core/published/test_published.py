@@ -35,7 +35,7 @@ def loaded(projector_folder):
 
 @pytest.fixture(scope="module")
 def features(published_files, loaded):
-    """What the vision tower saw in every picture."""
+    """What the vision tower saw in every image."""
     live = LiveImages(loaded.model.config, published_files)
     with torch.inference_mode():
         return {name: loaded.model.encode([live.show(f"images/{name}.png").content])[0] for name in tiny_set.PICTURES}
@@ -43,7 +43,7 @@ def features(published_files, loaded):
 
 @pytest.fixture(scope="module")
 def tokens(loaded, features):
-    """Language-model embeddings of every picture."""
+    """Language-model embeddings of every image."""
     with torch.inference_mode():
         return dict(zip(features, loaded.model.connect(list(features.values()))))
 
@@ -85,7 +85,7 @@ def test_pixels_and_embeddings(name, published_files, loaded, features, tokens):
     assert [1, *pixels.shape] == GOLDEN["images"][name]["pixels_shape"]
     near = 0.03 if name == "a_tall" else 1e-6
     row = VALUES[f"images.{name}.pixels_row"]
-    assert (pixels - row[:, None]).abs().amax((0, 2)).min() < near  # one row of the picture, wherever it was taken
+    assert (pixels - row[:, None]).abs().amax((0, 2)).min() < near  # one row of the image, wherever it was taken
     near = {"rtol": 0, "atol": 0.05 if name == "a_tall" else CLOSE}
     wanted = VALUES[f"images.{name}.patch_features_every_16th"]
     torch.testing.assert_close(features[name][::16, ::4], wanted, **near)
@@ -116,7 +116,7 @@ def test_greedy_ids_in_one_mixed_batch(loaded, tokens):
 
 
 def shown(examples, features):
-    """What the network sees in the pictures of each example; the projector makes a token of every patch."""
+    """What the network sees in the images of each example; the projector makes a token of every patch."""
     return [[ImageFeatures(features[name], len(features[name])) for name in example.pictures] for example in examples]
 
 
@@ -235,7 +235,7 @@ def test_abstractor_equals_the_formulas(published_files, abstractor_folder):
 
 @pytest.mark.parametrize("kind", ["projector", "abstractor"])
 def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, projector_folder, abstractor_folder):
-    """Padding, grouping by size and shared beginnings change no answer, and no picture takes the place of another."""
+    """Padding, grouping by size and shared beginnings change no answer, and no image takes the place of another."""
     where = projector_folder if kind == "projector" else abstractor_folder
     shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd", "a_wide")]
     reference = as_picture(tiny_set.picture("ref_sq"), "ref")

@@ -1,15 +1,15 @@
 """The plan of a training run: counts from the configuration alone, against the published numbers and by hand."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from trees import ROOT
 
 from training.__main__ import main
 from training.trainer.recipe import read_recipe
 from training.trainer.run_cost import run_cost
 
-WILD = Path(__file__).resolve().parents[2] / "training" / "recipes" / "depictqa_wild_7b.yaml"
+WILD = ROOT / "training" / "recipes" / "depictqa_wild_7b.yaml"
 
 
 @pytest.fixture(scope="module")

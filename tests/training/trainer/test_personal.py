@@ -1,18 +1,17 @@
 """A personal judge: preferences as the nodes write them are learned in a short run, and what was known is kept."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance
+from trees import ROOT
 
 from depictqa_core.judge import load_judge
 from training.__main__ import main
 from training.distortions import ANSWER, CATEGORIES, apply
 
-ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "workflows" / "samples"
 pytestmark = pytest.mark.slow
 QUESTION = "Which image is better? Answer the question using a single word or phrase."

@@ -1,7 +1,6 @@
 """Peers: natural scene statistics against known distributions and published values; metrics that decide ratings."""
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import gennorm
+from trees import ROOT
 
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError
@@ -18,7 +18,7 @@ from training.evaluation.peers import PEERS, Peer, compare, follow_opinions, sho
 from training.evaluation.sets import TestSet
 from training.evaluation.voting import read_truth
 
-SAMPLES = Path(__file__).parents[2] / "workflows" / "samples"
+SAMPLES = ROOT / "workflows" / "samples"
 WHICH = "Which is better?" + tasks.SHORT_TAIL
 RATE = "How would you rate the quality of the image?" + tasks.SHORT_TAIL
 

@@ -2,16 +2,16 @@
 
 import copy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
+from trees import ROOT
 
 from depictqa_core.errors import CheckpointError
 from training.dataset.records.record_models import record_problem
 from training.trainer.recipe import RecipeError, read_recipe
 
-RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
+RECIPES = ROOT / "training" / "recipes"
 MINI = yaml.safe_load((RECIPES / "mini" / "recipe.yaml").read_text())
 START = {"start": {"clip": "a", "llm": "b"}, "network": None, "cache_features": False, "warmup_epochs": 0}
 

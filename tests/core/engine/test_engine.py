@@ -329,7 +329,7 @@ def test_one_damaged_answer_leaves_the_others(cnn, monkeypatch):
         return [t * torch.nan if hit else t for hit, t in zip(seen, connect(pooled, *rest))]
 
     monkeypatch.setattr(cnn.model, "connect", damaged)
-    with pytest.raises(CheckpointError, match="p1-2: tiny-cnn gave no finite probabilities"):
+    with pytest.raises(CheckpointError, match="p1-2: tiny-cnn gave NaN or Inf as probabilities"):
         used.score(shown)
     monkeypatch.setattr(cnn.model, "connect", connect)
     asked = []

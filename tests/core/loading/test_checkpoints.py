@@ -352,7 +352,7 @@ def test_weights_that_are_no_numbers_give_no_answer(folder):
     judge = load_judge(folder)
     picture = np.zeros((32, 32, 3), np.uint8)
     for ask in (judge.identify, judge.score, judge.describe):
-        with pytest.raises(CheckpointError, match="no finite probabilities"):
+        with pytest.raises(CheckpointError, match="NaN or Inf as probabilities"):
             ask(picture)
 
 

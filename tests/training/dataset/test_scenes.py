@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
+from trees import ROOT
 
 from tests.trees import contents
 from training import distortions
@@ -22,8 +23,6 @@ from training.dataset.building import measures, synthesis
 from training.dataset.building.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
 from training.dataset.building.shard import BuildError
 from training.dataset.records import labels
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def photo(seed: int, height: int = 300, width: int = 340) -> np.ndarray:

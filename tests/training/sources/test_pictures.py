@@ -12,14 +12,7 @@ from PIL import Image
 
 from training.sources import prepare as pictures
 from training.sources import qt_resources
-from training.sources.image_checks import (
-    HashIndex,
-    difference_hash,
-    jpeg_quality,
-    measure,
-    open_checked,
-    unfit,
-)
+from training.sources.image_checks import HashIndex, difference_hash, jpeg_quality, measure, open_checked, unfit
 from training.sources.manifest import Manifest, ManifestError, Rules, Source, assign_split, load_manifest
 
 RECIPE = pictures.DEFAULT_MANIFEST

@@ -4,17 +4,15 @@ import importlib.metadata
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from tiny import make_tiny_checkpoint
+from trees import ROOT
 
 from depictqa_core import load_judge
 from depictqa_core.errors import PackageError
 from depictqa_core.loading.checkpoint import load_checkpoint
 from depictqa_core.runtime.versions import OLDEST, require
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

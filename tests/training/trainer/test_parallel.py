@@ -6,14 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from trees import ROOT
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "parity"))
+sys.path.insert(0, str(ROOT / "tests" / "parity"))
 import tiny_set  # noqa: E402
 from tiny import make_tiny_checkpoint  # noqa: E402
 
@@ -25,7 +25,6 @@ from training.trainer.recipe import read_recipe  # noqa: E402
 from training.trainer.start_network import fresh_delta  # noqa: E402
 from training.trainer.train import train
 
-ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "Which ONE? Answer the question using a single word or phrase."
 
 

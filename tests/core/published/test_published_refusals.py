@@ -9,20 +9,18 @@ import subprocess
 import sys
 import traceback
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 from core.published_set import parts, tiny_set
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from trees import ROOT
 
 from depictqa_core.errors import CheckpointError, StorageError
 from depictqa_core.published import importer as published
 from depictqa_core.published.importer import import_published
 from depictqa_core.published.tensors import open_tensors
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def changed_delta(published_files, tmp_path, change, kind="projector"):

@@ -10,12 +10,12 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from trees import ROOT
 
 from depictqa_core import tasks
 from depictqa_core.errors import StorageError
@@ -35,7 +35,6 @@ from training.dataset.records.descriptions import named
 from training.dataset.records.format import PUBLISHED_EXCLUDE
 from training.dataset.records.plan_records import write_plan_records
 
-ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "training" / "recipes" / "dq495k"
 
 

@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from chat_server import chat_server, completion
 from PIL import Image
+from trees import ROOT
 
 from depictqa_core.errors import StorageError
 from training import distortions
@@ -28,8 +28,6 @@ from training.dataset.records import descriptions
 from training.dataset.records.fr_to_nr import without_reference
 from training.dataset.records.labels import ANCHORS, quality
 from training.endpoint import Client, Endpoint, EndpointError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def distortion(name, severity):

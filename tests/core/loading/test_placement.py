@@ -4,13 +4,13 @@ import importlib.metadata
 import importlib.util
 import sys
 import types
-from pathlib import Path
 
 import accelerate
 import numpy as np
 import pytest
 import torch
 from tiny import make_tiny_checkpoint, make_tiny_model
+from trees import ROOT
 
 from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import Picture
@@ -226,5 +226,5 @@ def test_the_table_of_the_docs_is_the_one_of_the_command(capsys):
 
     assert main(["import", "--memory"]) == 0
     printed = capsys.readouterr().out.strip()
-    page = (Path(__file__).resolve().parents[2] / "docs" / "published_weights.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "published_weights.md").read_text(encoding="utf-8")
     assert printed in page and "| int4 | 4." in printed

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from trees import ROOT
 
 from depictqa_core.errors import StorageError
 from depictqa_core.storage.appending import append_csv, append_jsonl
@@ -20,7 +21,6 @@ from depictqa_core.storage.file_names import below, file_part, fill, shortened
 from depictqa_core.storage.files import new_folder, rewriting, write_file
 from depictqa_core.storage.saved_images import save_image
 
-ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
 import sys
 from depictqa_core.storage.appending import append_csv, append_jsonl

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import make_tiny_checkpoint
+from trees import ROOT
 
 from depictqa_core import load_judge
 from depictqa_core.cli import commands as cli
@@ -27,8 +28,6 @@ from depictqa_core.reports import text as reports
 from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
 from depictqa_core.runtime.byte_cache import ByteCache
 from depictqa_core.storage.files import write_file
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def one_line(text):
