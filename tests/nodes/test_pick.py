@@ -18,6 +18,8 @@ def pick_graph(server, **inputs):
     nodes["in_seeds"] = {"class_type": "Test_Values", "inputs": {"json": "[11, 22, 33]"}}
     linked = {name: ["followers", slot] for slot, name in enumerate(("latents", "masks", "texts"))}
     nodes["node"]["inputs"] |= linked | {"seeds": ["in_seeds", 0]}
+    if "scores" not in inputs:
+        del nodes["picked_scores"]  # what is not linked must not be asked for
     return nodes
 
 
