@@ -157,7 +157,8 @@ def test_bad_input_is_one_readable_line(save, inputs, words):
 
 
 @pytest.mark.parametrize(("kind", "suffix", "mode"), [("jpeg", ".jpg", "RGB"), ("webp", ".webp", "RGBA")])
-def test_other_formats_have_the_graph_and_the_answers(save, output, kind, suffix, mode):
+def test_formats(save, output, kind, suffix, mode):
+    """Other files than PNG have the graph and the answers, too; a label loses its extension in the name alone."""
     run = save(images=pictures("alpha"), scores=values(5.0), labels=values("b/a.v2.PNG"), format=kind)
     (file,) = run.texts("files")
     assert file.endswith(f"/001_005.0_b_a.v2_00001_{suffix}")
