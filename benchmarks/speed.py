@@ -27,6 +27,7 @@ from depictqa_core import tasks
 from depictqa_core.ranking import pair_selection
 from depictqa_core.runtime.progress import ProgressCounter
 from depictqa_core.runtime.threads import keep_freed_memory
+from depictqa_core.storage.documents import read_json
 
 from . import speed_setup as setup
 from .speed_formats import FORMATS
@@ -419,7 +420,7 @@ def main() -> None:
     facts = {"machine": setup.machine(), "command": f"python -m benchmarks.speed --runs {options.runs}"}
     facts["reduced"] = {"what": " ".join(setup.REDUCED_NOTE.split()), **setup.REDUCED}
     if options.output.exists():  # parts that are not measured now stay as they were
-        facts = {**json.loads(options.output.read_text()), **facts}
+        facts = {**read_json(options.output), **facts}
     print("\n".join(f"{key}: {value}" for key, value in facts["machine"].items()))
     print(facts["reduced"]["what"])
     measure = {

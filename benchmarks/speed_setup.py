@@ -94,7 +94,7 @@ def judge(checkpoint: Checkpoint) -> Judge:
 
 @torch.inference_mode()
 def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Prefill:
-    """One prompt by itself: every picture is encoded for it, nothing is shared or kept."""
+    """One prompt by itself: every image is encoded for it, nothing is shared or kept."""
     model = checkpoint.model
     pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
     beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from . import tasks
 from .calibration import CALIBRATED, SELF_CONSISTENCY, ScoreCalibration, expected_points, judged_by_itself
+from .confidence import certainty_at
 from .images.references import identical
 from .ranking.anchors import Placement
 from .results import TIE, Comparison, Description, Identification, LabelProbability, Score
@@ -49,12 +50,13 @@ def identification(
     best = int(row.argmax())
     mass = dict.fromkeys(tasks.LABELS, 0.0)
     for option, probability in zip(options, row):
-        labels = tasks.parse_labels(option) or (tasks.NONE,)
-        for label in labels:
-            mass[label] += float(probability) / len(labels)
+        named = tasks.parse_labels(option) or (tasks.NONE,)
+        for label in named:
+            mass[label] += float(probability) / len(named)
     ordered = sorted(mass.items(), key=lambda item: -item[1])
-    labels = tasks.parse_labels(options[best])
+    labels = tasks.parse_labels(options[best]) or ()
     probabilities = tuple(LabelProbability(*item) for item in ordered)
+    certainty = certainty_at(coverage, certainty)
     return Identification(
         name, labels, options[best], probabilities, float(row[best]), coverage=coverage, certainty=certainty
     )
@@ -90,10 +92,11 @@ def flawless(found: Score) -> Score:
 
 
 def _score(name, mean, spread, levels, method, coverage, calibration) -> Score:
-    calibrated = calibration is not None and calibration.method == method
-    confidence, low, high = calibration.judged(levels, mean) if calibrated else judged_by_itself(levels, mean)
+    known = calibration is not None and calibration.method == method
+    certainty = certainty_at(coverage, CALIBRATED if known else SELF_CONSISTENCY)
+    judged = calibration.judged if certainty == CALIBRATED else judged_by_itself
+    confidence, low, high = judged(levels, mean)
     levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    certainty = CALIBRATED if calibrated else SELF_CONSISTENCY
     return Score(name, mean, spread, confidence, levels, low, high, method, coverage, certainty)
 
 
@@ -113,7 +116,7 @@ def comparison(
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
-    confidence = max(probability, 1 - probability)
+    confidence, certainty = max(probability, 1 - probability), certainty_at(coverage, certainty)
     return Comparison(
         name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, coverage, certainty
     )

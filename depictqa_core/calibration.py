@@ -173,7 +173,7 @@ class Calibration:
     settings: dict
 
     def __post_init__(self):
-        for reference in (False, True):  # a damaged one is noticed now
+        for reference in (False, True):  # find a damaged one now
             self.order(reference), self.score(reference)
 
     def temperature(self, names: Sequence[str]) -> float:
@@ -189,11 +189,11 @@ class Calibration:
         return any(name in self.settings for name in names)
 
     def order(self, reference: bool) -> OrderCalibration | None:
-        """The calibration of orders of images with or without a reference; None if there is none."""
+        """Return the calibration of orders with or without a reference; None if there is none."""
         return self._part(OrderCalibration, "order", reference)
 
     def score(self, reference: bool) -> ScoreCalibration | None:
-        """The calibration of scores with or without a reference; None if there is none."""
+        """Return the calibration of scores with or without a reference; None if there is none."""
         return self._part(ScoreCalibration, "score_error", reference)
 
     def _part(self, kind, name: str, reference: bool):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from .errors import TaskError
 from .runtime.byte_cache import ByteCache
@@ -15,7 +16,7 @@ class Rule:
     """The allowed values in words (``allowed``) and as a test."""
 
     allowed: str
-    fits: Callable[[object], bool]
+    fits: Callable[[Any], bool]
 
 
 def check(**arguments) -> None:
@@ -34,14 +35,16 @@ def check(**arguments) -> None:
             raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {rule.allowed}")
 
 
-def is_whole(value, low: int = 1) -> bool:
+def is_whole(value: Any, low: int = 1) -> bool:
     """Return whether a value is a whole number (of Python or numpy, but not True or 1.0) of at least ``low``."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
-def is_number(value, low: float = -math.inf, high: float = math.inf) -> bool:
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     """Return whether a value is a finite number (of Python or numpy, but not True) from ``low`` to ``high``."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and low <= float(value) <= high
 
 
 def is_text(value) -> bool:

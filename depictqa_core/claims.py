@@ -163,11 +163,10 @@ class Facts:
             kept = text[:start].rstrip()
             kept += "." if kept and kept[-1] not in ".;!?" else ""
             text = f"{kept} {text[stop:].lstrip()}".strip()
-        stated = [
-            self.seen is not None and lacks_names and f"{self._named()}.",
-            self.winner is not None and not self._names_winner(text) and f"{CONCLUSIONS[self.winner]}.",
-        ]
-        text = text if not text or text[-1] in ".;!?" or not any(stated) else f"{text}."
+        stated = [f"{_named(self.seen)}."] if self.seen is not None and lacks_names else []
+        if self.winner is not None and not self._names_winner(text):
+            stated.append(f"{CONCLUSIONS[self.winner]}.")
+        text = text if not text or text[-1] in ".;!?" or not stated else f"{text}."
         return " ".join(filter(None, [text, *stated]))
 
     def _all(self, text: str) -> Iterator[Contradiction]:
@@ -194,7 +193,7 @@ class Facts:
 
     def _wrong_levels(self, text: str) -> Iterator[Contradiction]:
         for found in _LEVEL.finditer(text) if self.level else ():
-            place = found.lastindex
+            place = _group(found)
             if found[place].lower() != self.level:
                 yield Contradiction(found.start(place), found.end(place), self.level, self.level_probability)
 
@@ -236,26 +235,35 @@ class Facts:
         if self.pair is None:
             return
         damaged = {letter: bool(seen.labels) for letter, seen in zip("AB", self.pair)}
+        probability = min(seen.probability for seen in self.pair)
+
+        def damage(found: re.Match) -> Contradiction:
+            return Contradiction(found.start(), found.end(), None, probability)
+
         for found in _ONLY_DAMAGED.finditer(text):
-            letter = _LETTER[found[found.lastindex]]
+            letter = _LETTER[found[_group(found)]]
             if not damaged[letter] or damaged[_OTHER[letter]]:
-                yield self._damage(found)
+                yield damage(found)
         for found in _DAMAGE_OF.finditer(text):
-            if not damaged[_LETTER[found[found.lastindex]]]:
-                yield self._damage(found)
-        for found in _ITS_OWN.finditer(text) if self.winner in damaged else ():
+            if not damaged[_LETTER[found[_group(found)]]]:
+                yield damage(found)
+        of_winner = damaged.get(self.winner or "")
+        for found in _ITS_OWN.finditer(text) if of_winner is not None else ():
             start, _ = _clause(text, found.start())
-            if _REASON.match(text, start) and damaged[self.winner] != found[0].lower().startswith("its "):
-                yield self._damage(found)
+            if _REASON.match(text, start) and of_winner != found[0].lower().startswith("its "):
+                yield damage(found)
 
-    def _damage(self, found: re.Match) -> Contradiction:
-        return Contradiction(found.start(), found.end(), None, min(seen.probability for seen in self.pair))
 
-    def _named(self) -> str:
-        if not self.seen.labels:
-            return "No distortion was found in the image"
-        several = len(self.seen.labels) > 1
-        return f"The most critical distortion{'s are' if several else ' is'} {' and '.join(self.seen.labels)}"
+def _named(seen: Seen) -> str:
+    if not seen.labels:
+        return "No distortion was found in the image"
+    several = len(seen.labels) > 1
+    return f"The most critical distortion{'s are' if several else ' is'} {' and '.join(seen.labels)}"
+
+
+def _group(found: re.Match) -> int:
+    """Which group of a pattern of alternatives matched."""
+    return found.lastindex or 0
 
 
 CONCLUSIONS = {
@@ -278,10 +286,10 @@ def winner_claims(text: str) -> Iterator[tuple[int, str, bool]]:
             for word in pattern.finditer(text, sentence.start(), sentence.end()):
                 if claim := _compared(text, sentence.start(), images, word):
                     image, same = claim
-                    yield image.start(image.lastindex), image[image.lastindex], better == same
+                    yield image.start(_group(image)), image[_group(image)], better == same
     for pattern, better in ((_CHOSEN, True), (_BLAMED, False)):
         for found in pattern.finditer(text):
-            place = found.lastindex
+            place = _group(found)
             negated = _NEGATION.search(text, max(0, found.start() - 12), found.start())
             yield found.start(place), found[place], better == (not negated)
 

@@ -20,7 +20,7 @@ from .verbs.compare import compare
 from .verbs.describe import EXPLANATION_TOKENS
 from .verbs.identify import QUESTIONS, grade, identify
 from .verbs.inputs import criterion as own_criterion
-from .verbs.inputs import images_with_references, pairs_with_references, sets_by_role, worded
+from .verbs.inputs import images_with_references, pairs_with_references, require_known, sets_by_role, worded
 from .verbs.rank import rank
 
 
@@ -130,7 +130,7 @@ class Judge(JudgeBase):
 
         Args:
             question: another wording of the question. A checkpoint that takes free questions answers what is asked for,
-                also in one word (``tasks.QUESTION``); others take only other words for the same
+                also in one word (``tasks.QUESTION``); others take only their training questions
                 (``questions.require_trained``).
             count: how many distortions are named, as in ``identify``: a checkpoint whose descriptions open with their
                 names (``names_first``) names exactly what ``identify`` names; others decide for themselves (None).
@@ -303,6 +303,11 @@ class Judge(JudgeBase):
 
     # ------------------------------------------------------------------ single questions
 
+    def require_supported(self, task: Task, question: str) -> None:
+        """Raise TaskError if the backend does not support a task, or a question of it (``questions``)."""
+        self.backend.require(task)
+        require_known(question, task, self.backend)
+
     def ask(
         self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
     ):
@@ -310,9 +315,13 @@ class Judge(JudgeBase):
 
         Returns:
             for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
+
+        Raises:
+            TaskError: the checkpoint does not support the task, or not this question (``questions.require_trained``).
         """
         check_arguments(task=task, question=question, progress=progress)
         image_sets = sets_by_role(picture_roles, task)
+        self.require_supported(task, question)
         counter = ProgressCounter(progress, len(image_sets))
         if task.brief:
             found = self.backend.choose(task, question, image_sets, counter)

@@ -80,9 +80,10 @@ def fixed_strings() -> list[str]:
 
 def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
     """Tokenise every text segment on its own, the first behind the beginning-of-sequence id if there is one."""
-    encoded = [part if isinstance(part, Slot) else text_ids(part, tokenizer) for part in parts]
-    if tokenizer.bos_token_id is not None:
-        encoded[0] = [tokenizer.bos_token_id, *encoded[0]]
+    encoded: list[list[int] | Slot] = []
+    for part in parts:
+        start = [] if encoded or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        encoded.append(part if isinstance(part, Slot) else [*start, *text_ids(part, tokenizer)])
     return encoded
 
 

@@ -31,7 +31,7 @@ class CheckImages(io.ComfyNode):
             category="DepictQA/select",
             description=(
                 "Asks your own question about each image and passes those with the right answer. Needs a"
-                " vision-language model. An empty branch stops silently; the rest goes on."
+                " vision-language model. If a group is empty, the nodes behind it do not run."
             ),
             is_input_list=True,
             is_output_node=True,

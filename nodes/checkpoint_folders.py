@@ -47,7 +47,7 @@ def _entries(kind: str, files: tuple[str, ...] = ()) -> dict[str, Path]:
     Of two with the same name the first path wins. Names are plain text, because the menu of a widget may interpret a
     name as HTML.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for root in folder_paths.get_folder_paths(kind):
         if os.path.isdir(root):
             for entry in sorted(os.scandir(root), key=lambda entry: entry.name.lower()):

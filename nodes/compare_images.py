@@ -48,7 +48,7 @@ class CompareImages(io.ComfyNode):
                     multiline=True,
                     tooltip=(
                         "Your own wording of the question which image is better. Empty: the default "
-                        "question. The bundled model supports only words from its training questions."
+                        "question. The bundled model supports only its training questions."
                     ),
                 ),
                 io.Image.Input(

@@ -24,7 +24,6 @@ CRITERION_TOOLTIP = (
     "Judge by this, such as 'sharpness of the eyes'. Needs a vision-language model. Empty: image quality."
 )
 PROMPT_TOOLTIP = "Judge how well the images show this. Needs a vision-language model. Empty: image quality."
-NAMES_TOOLTIP = "Optional: what to call the pictures in tables, reports and errors, such as their file names; one each."
 NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 
@@ -130,7 +129,8 @@ def to_reference(
             f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references, fitted = [], {}
+    references: list[Picture] = []
+    fitted: dict[str, Fitted] = {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
         one = fitted.setdefault(reference.key, Fitted(reference))  # a reference for a whole batch is resized once

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -43,10 +44,10 @@ class Table:
         notes: lines above the table.
     """
 
-    columns: list[str] = ()
-    rows: list[list[str]] = ()
-    pictures: list[tuple[Picture, ...]] = ()
-    notes: list[str] = ()
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    pictures: Sequence[tuple[Picture, ...]] = ()
+    notes: Sequence[str] = ()
 
     def to_ui(self) -> dict:
         """Return plain values for the browser: the first ``SHOWN_ROWS`` rows, with thumbnails."""
@@ -68,7 +69,7 @@ class Table:
         return "\n".join([*self.notes, *lines])
 
 
-def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:
+def report(task: str, model, results: list[dict], notices: Sequence[str] = (), **facts) -> str:
     """Return the JSON of a ``report`` output: the task, the checkpoint's name, further facts, and the answers."""
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:

@@ -150,7 +150,7 @@ def read_config(folder: Path, content: dict):
     try:
         with quiet():
             return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever the libraries raise, the person gets one clear line
+    except Exception as error:  # any error of the libraries becomes one clear line
         raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
 
 
@@ -262,7 +262,7 @@ def _model(folder: Path, device: str | dict, dtype: str):
             model.to(device)
         except Exception as error:
             raise CheckpointError(
-                f"model '{folder.name}' cannot be put on device '{device}' ({quoted(error)}); choose auto or cpu"
+                f"model '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
             ) from error
     return model
 

@@ -58,7 +58,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs."""
-    model = _Parser(add_help=False)
+    model = _VerbParser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
         "--checkpoint",
@@ -89,14 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="compile the language model with torch.compile first; takes about a minute, for long runs",
     )
 
-    output = _Parser(add_help=False)
+    output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
     group.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
     )
     group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
-    rows = _Parser(add_help=False)
+    rows = _VerbParser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
     rows.add_argument(
         "--min-confidence",
@@ -107,21 +107,21 @@ def build_parser() -> argparse.ArgumentParser:
         "is the probability that the answer is right (a score: within 10 points)",
     )
 
-    sure = _Parser(add_help=False)
+    sure = _VerbParser(add_help=False)
     sure.add_argument(
         "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out of all outputs"
     )
 
-    reference = _Parser(add_help=False)
+    reference = _VerbParser(add_help=False)
     reference.add_argument("--reference", metavar="IMAGE", help="the undistorted original")
 
-    criterion = _Parser(add_help=False)
+    criterion = _VerbParser(add_help=False)
     group = criterion.add_argument_group("criterion", "instead of image quality; needs a vision-language model")
     group = group.add_mutually_exclusive_group()
     group.add_argument("--criterion", metavar="TEXT", help="what to judge by, such as 'sharpness of the eyes'")
     group.add_argument("--prompt", metavar="TEXT", help="judge how well the images show this")
 
-    inputs = _Parser(add_help=False)
+    inputs = _VerbParser(add_help=False)
     inputs.add_argument("pictures", nargs="+", metavar="IMAGE", help="image files and folders of images")
     inputs.add_argument("--recursive", action="store_true", help="also search subfolders")
 
@@ -129,19 +129,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     shared = [inputs, reference, model, output, rows]
-    each = {"parents": [*shared, sure]}
+    each = [*shared, sure]
 
-    verb = verbs.add_parser("identify", help="name the distortions of each image", **each)
+    verb = verbs.add_parser("identify", help="name the distortions of each image", parents=each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
 
-    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", **each)
+    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", parents=each)
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    own = {**each, "parents": [*each["parents"], criterion]}
-    verb = verbs.add_parser("score", help="score each image from 0 to 100", **own)
+    own = [*each, criterion]
+    verb = verbs.add_parser("score", help="score each image from 0 to 100", parents=own)
 
-    verb = verbs.add_parser("check", help="ask your own question about each image", **each)
+    verb = verbs.add_parser("check", help="ask your own question about each image", parents=each)
     verb.add_argument("--question", required=True, help="such as 'Are the hands anatomically correct?'")
     verb.add_argument(
         "--answers", type=_answers, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"

@@ -159,7 +159,8 @@ class PromptRunner:
         with torch.inference_mode():
             words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
             like = next(row for row in words if row is not None)
-            embeddings = {key: row.to(like) for key, row in embeddings.items()}  # the dtype and device of the words
+            # the dtype and device of the text embeddings
+            embeddings = {key: row.to(like) for key, row in embeddings.items()}
         return [
             [Segment(key, embeddings[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
             for keys in (_keys(parts, images) for images in shown)

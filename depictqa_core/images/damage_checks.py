@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image
+
 from ..errors import DamagedFile
+from . import coded_data, tiff
 from . import jpeg as jpeg_data
 from . import png as png_chunks
 from .colour_profiles import ProfileError, coded_profile
@@ -21,7 +24,7 @@ _HEAD = 2**16
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
+def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
     """Open an image file.
 
     Yields:
@@ -47,12 +50,36 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
             notices = [odd] if odd else []
         else:
             image, notices = open_image(stream), []
+            if image.width * image.height <= MAX_PIXELS:
+                odd = _check(image, stream)
+                notices = [odd] if odd else []
             if image.format == "AVIF" and "icc_profile" not in image.info:
                 _add_coded_profile(image, stream, notices)
         yield image, notices
 
 
-def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _check(image: Image.Image, stream: io.BufferedReader) -> str | None:
+    """Refuse or doubt damaged data of a format that Pillow does not check: what is odd, or None."""
+    if image.format == "TIFF":
+        return tiff.check(stream, image.tag_v2, _jpeg_pixels)
+    find = {"WEBP": coded_data.webp_span, "AVIF": coded_data.avif_span}.get(image.format)
+    if find is None:
+        return None
+    place = stream.tell()
+    try:
+        data = _whole(stream)
+    finally:
+        stream.seek(place)
+    return coded_data.ends_early(data, find(data), _pixels)
+
+
+def _pixels(data: bytes) -> bytes:
+    image = open_image(io.BytesIO(data))
+    image.load()
+    return image.tobytes()
+
+
+def _add_coded_profile(image: Image.Image, stream: io.BufferedReader, notices: list[str]) -> None:
     """Add the profile of an AVIF image's code points (a box ``colr`` of type ``nclx``), which Pillow ignores."""
     place = stream.tell()
     stream.seek(0)
@@ -78,4 +105,5 @@ def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
     if coarse:
         image.draft("L", (1, 1))
     image.load()
-    return image.tobytes()
+    pixels: bytes = image.tobytes()
+    return pixels

@@ -6,10 +6,11 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,13 @@ from .damage_checks import opened
 from .pillow import MAX_PIXELS, is_bomb
 from .pixels import check_size, rgb_of_array, rgb_of_pil
 
+if TYPE_CHECKING:
+    import torch
+
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "Picture"]
+"""What ``as_picture`` takes."""
+ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
+"""What ``as_pictures`` takes: one image or batch, or several."""
 _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program or draws
 
 
@@ -39,7 +47,7 @@ class Picture:
     name: str
     notices: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
             raise ImageError(f"{self.name}: Picture(rgb) takes a uint8 array [H, W, 3]; use as_picture().")
@@ -52,16 +60,16 @@ class Picture:
     def key(self) -> str:
         """Content hash (32 hex digits) of shape and bytes: equal for equal pixels, independent of the name."""
         digest = hashlib.blake2b(repr(self.rgb.shape).encode(), digest_size=16)
-        digest.update(self.rgb)
+        digest.update(self.rgb.data)
         return digest.hexdigest()
 
     @property
     def height(self) -> int:
-        return self.rgb.shape[0]
+        return int(self.rgb.shape[0])
 
     @property
     def width(self) -> int:
-        return self.rgb.shape[1]
+        return int(self.rgb.shape[1])
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
@@ -70,7 +78,7 @@ def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source, name: str = "picture") -> Picture:
+def as_picture(source: ImageLike, name: str = "image") -> Picture:
     """Check one image and convert it to 8-bit RGB.
 
     Args:
@@ -102,11 +110,11 @@ def as_picture(source, name: str = "picture") -> Picture:
         raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _load(path, f"{name} ({path})", path.name if name == "picture" else name)
+        return _load(path, f"{name} ({path})", path.name if name == "image" else name)
     return _checked(planes[0], name)
 
 
-def as_pictures(source, name: str = "pictures") -> list[Picture]:
+def as_pictures(source: ImagesLike, name: str = "images") -> list[Picture]:
     """Check one or many images.
 
     Args:
@@ -120,7 +128,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     Raises:
         ImageError: as ``as_picture``, with the number of the image; or a batch is empty.
     """
-    items = source if isinstance(source, (list, tuple)) else [source]
+    items: Sequence[Any] = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
     same_name = Counter(Path(path).name for path in paths)
     pictures: list[Picture] = []
@@ -138,7 +146,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     return pictures
 
 
-def _split(source, label: str) -> list:
+def _split(source: Any, label: str) -> list[Any]:
     """Split a source into single images without loading them: the planes of a batch, or the source itself."""
     if isinstance(source, (str, os.PathLike, Image.Image)):
         return [source]
@@ -167,11 +175,12 @@ def _split(source, label: str) -> list:
         elif source.ndim == 3:
             advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
         raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
-    check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
+    height, width = shape[:2] if source.ndim < 4 else shape[1:3]
+    check_size(height, width, label)
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source, label: str) -> Picture:
+def _checked(source: Image.Image | np.ndarray, label: str) -> Picture:
     """Convert a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
     if isinstance(source, Image.Image):
         rgb, notices = rgb_of_pil(source, label)

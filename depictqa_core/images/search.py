@@ -27,7 +27,7 @@ NAMED = 20
 """Maximum number of file names in a line about files that are left out."""
 
 
-def natural_key(text: str) -> list:
+def natural_key(text: str) -> list[tuple[int, str]]:
     """Return a sort key under which "x2" comes before "x10" and case does not matter."""
     parts = re.split(r"(\d+)", text)
     return [(int(p), "") if i % 2 else (0, p.casefold()) for i, p in enumerate(parts)] + [(0, text)]
@@ -47,7 +47,7 @@ class LeftOut:
     reason: str
     expected: bool = False
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, str]:
         """Return path and reason as JSON values."""
         return {"path": self.path, "reason": self.reason}
 
@@ -154,7 +154,8 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
     searched: dict[str, str] = {}  # by real path
-    waiting, links = [top], []
+    waiting = [top]
+    links: list[str] = []
     while waiting or links:
         folder = waiting.pop(0) if waiting else links.pop(0)
         real = os.path.realpath(folder)

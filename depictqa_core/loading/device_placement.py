@@ -10,7 +10,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 QUANTISED = ("int8", "int4")
 """Dtypes of bitsandbytes, for the linear layers of the language model only."""
 SPREAD = ("auto", "balanced", "sequential")
-"""Devices that mean all of them: equal shares on each, or one after the other; then ordinary memory."""
+"""Names for all devices: equal shares on each, or one after the other; the rest goes to CPU memory."""
 UNTOUCHED = (
     *("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B"),
     *("visual", "vision_tower", "vision_model", "multi_modal_projector", "image_newline"),

@@ -24,7 +24,7 @@ class DepictQAConfig(PretrainedConfig):
         names_first: whether assessments start with the names of the distortions, spelled as in the brief answer; then
             identification decides this prefix, so that both answers have the same names. Comparisons then start with
             the distortions of each image, in the same way.
-        free_questions: whether assessments and ratings accept any wording; False accepts only words of the training
+        free_questions: whether assessments and ratings accept any wording; False accepts only the training
             questions (``questions.require_trained``). Short questions of other kinds are a separate task, "question" in
             ``tasks``.
         personal: whether ratings follow one person's preferences; then scores are computed by comparison with anchors,
@@ -65,7 +65,7 @@ class DepictQAConfig(PretrainedConfig):
         settings = {key: getattr(self, key) for key in CONFIG if hasattr(self, key)}
         if wrong := config_problem({**settings, "lora": kwargs.get("lora")}):
             raise ValueError(wrong)
-        Calibration(self.calibration)  # a damaged one is noticed now
+        Calibration(self.calibration)  # find a damaged one now
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
 

@@ -69,6 +69,12 @@ def criterion(criterion: str | None, prompt: str | None, backend: Backend) -> Cr
     return about
 
 
+def require_known(question: str, task: Task, backend: Backend) -> None:
+    """Raise TaskError if the backend does not support a question of a task (``questions.require_trained``)."""
+    if not backend.capabilities.free_questions:
+        questions.require_trained(question, task, backend.name)
+
+
 def worded(question: str | None, task: Task, backend: Backend) -> str | None:
     """Return the user's wording of a question, None for none.
 
@@ -76,8 +82,8 @@ def worded(question: str | None, task: Task, backend: Backend) -> str | None:
         TaskError: the backend does not support it.
     """
     question = (question or "").strip() or None
-    if question and not backend.capabilities.free_questions:
-        questions.require_trained(question, task, backend.name)
+    if question:
+        require_known(question, task, backend)
     if question and task is RATING:
         if tasks.task_of(task.ask(question), True) is not RATING:
             raise TaskError(

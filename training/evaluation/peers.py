@@ -93,7 +93,9 @@ def values_of(
 
     def measured(index: int) -> dict:
         picture, reference = wanted[index]
-        row = {"id": ids[index], "values": {}, "reasons": {}}
+        values: dict[str, float] = {}
+        reasons: dict[str, str] = {}
+        row = {"id": ids[index], "values": values, "reasons": reasons}
         try:
             pixels = read_image(root, picture).rgb
             beside = None if reference is None else read_image(root, reference).rgb
@@ -106,9 +108,9 @@ def values_of(
                 value = peer.measure(pixels, beside)
                 if not np.isfinite(value):
                     raise ValueError("the value is NaN or Inf")
-                row["values"][peer.name] = round(value, 6)
+                values[peer.name] = round(value, 6)
             except (ValueError, AssertionError, RuntimeError, DepictQAError) as error:
-                row["reasons"][peer.name] = str(error)
+                reasons[peer.name] = str(error)
         return row
 
     def source(missing: list[int], keep: Keep) -> None:
@@ -150,8 +152,8 @@ def compare(test_set: TestSet, values: dict[ImageAndReference, dict[str, float |
         for record, kind, pairs in rows:
             if peer.reference and pairs[0][1] is None:
                 continue
-            found = [values[pair][peer.name] for pair in pairs]
-            if None in found:
+            found = [value for value in (values[pair][peer.name] for pair in pairs) if value is not None]
+            if len(found) < len(pairs):
                 failed[kind] += 1
             elif kind == SCORE.name:
                 opinions.append((peer.sign * found[0], opinion_of(record)))
@@ -169,8 +171,8 @@ def compare(test_set: TestSet, values: dict[ImageAndReference, dict[str, float |
                 "ties": ties,
             }
         if opinions or failed[SCORE.name]:
-            found = correlations(*zip(*opinions)) if opinions else None
-            agreement = {key: found and round(found[key], 6) for key in ("srcc", "plcc")}
+            fit = correlations(*zip(*opinions)) if opinions else None
+            agreement = {key: fit and round(fit[key], 6) for key in ("srcc", "plcc")}
             result["score"] = {**agreement, "count": len(opinions), "failed": failed[SCORE.name]}
         if result:
             results[peer.name] = result
@@ -183,14 +185,11 @@ def follow_opinions(
     """SRCC and PLCC of each peer with the opinions of a voting file, per reference and on average."""
     results = {}
     for peer in peers:
-        groups = {}
+        groups: dict[str, tuple[list[float], list[float]]] = {}
         for reference, opinions in truth.items():
-            known = [
-                (peer.sign * values[path, reference][peer.name], opinion)
-                for path, opinion in opinions.items()
-                if values[path, reference][peer.name] is not None
-            ]
+            seen = {path: values[path, reference][peer.name] for path in opinions}
+            known = [(peer.sign * value, opinions[path]) for path, value in seen.items() if value is not None]
             if known:
-                groups[reference] = tuple(map(list, zip(*known)))
+                groups[reference] = [value for value, _ in known], [opinion for _, opinion in known]
         results[peer.name] = mean_correlations(groups)
     return results

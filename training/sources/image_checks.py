@@ -33,7 +33,7 @@ def load_rgb(file: Path) -> Image.Image:
         upright = ImageOps.exif_transpose(opened)
         if _has_alpha(upright):
             rgba = upright.convert("RGBA")
-            if rgba.getextrema()[3][0] < OPAQUE:
+            if np.asarray(rgba.getchannel("A")).min() < OPAQUE:
                 return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
         return upright.convert("RGB")
 

@@ -175,7 +175,7 @@ def test_bounds_follow_the_kind_of_delta_and_can_be_changed(
     assert size(abstractor_folder) == {"short": 1024, "long": 2048, "min": 70, "multiple": 14}
     import_published(**parts(published_files), out=tmp_path / "larger", short=448, long=1000)
     assert size(tmp_path / "larger") == {"short": 448, "long": 1000, "min": 70, "multiple": 14}
-    with pytest.raises(CheckpointError, match="no sense"):
+    with pytest.raises(CheckpointError, match="not possible"):
         import_published(**parts(published_files), out=tmp_path / "wrong", short=448, long=300)
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from core.judging import give_coverage
 from PIL import Image
 from scipy.special import log_softmax
 from tiny import make_tiny_checkpoint
@@ -174,7 +175,7 @@ def rated(folder):
     return folder
 
 
-def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
+def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypatch):
     judge = load_judge(rated / "judge", "cpu")
     sets = [read_set(rated / f"{name}.json", rated) for name in ("rating", "score")]
     fits = calibrate_all(judge, sets, minimum=5)
@@ -186,6 +187,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
     assert (ranked.count, len(ranked.pairs), len(ranked.decided)) == (7, 21, 7)
     assert judge.model.config.calibration == {}
     judge.model.config.calibration = fitted(fits)
+    give_coverage(monkeypatch, judge, 1.0)
     pictures = [rated / f"{n}.png" for n in range(1, 4)]
     for reference in (None, rated / "0.png"):
         assert judge.rank(pictures, reference).certainty == judge.score(pictures, reference)[0].certainty == CALIBRATED
