@@ -250,6 +250,7 @@ def test_cancel_stops_between_two_calls_of_the_model(smol):
 def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
     judge, (a, *_) = load_judge(smol, "cpu"), images()
     expected, original, sizes = load_judge(smol, "cpu").identify(a), judge.backend.run.shared, []
+    assert judge.backend.run.sharing == vlm_network.IMAGES  # compared before memory is short
 
     def shared(prompt, rows, check, size):
         sizes.append(size)
