@@ -37,7 +37,8 @@ def load_judge(
     """Load a judge.
 
     Args:
-        checkpoint: a checkpoint folder; None, "bundled" and "depictqa-mini" are the included one.
+        checkpoint: a checkpoint folder, or the name of a judge that another package provides (an entry point
+            ``depictqa.judges``); None, "bundled" and "depictqa-mini" are the included one.
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
         dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16" (these
             move probabilities by up to 0.01 and 0.06: prefer float16); or "int8" or "int4", which quantise the language

@@ -1,11 +1,13 @@
 """Opens whatever ``load_judge`` is given: one function for each kind of judge, tried by what the folder holds."""
 
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, PackageError
 from ..loading.checkpoint import load_checkpoint
 from ..loading.checkpoint_folder import checkpoint_folder
 from ..runtime.byte_cache import ByteCache
+from ..runtime.plugins import JUDGES, load_plugin, plugins
 from ..runtime.versions import ALWAYS, require
 from .base import Backend
 from .vlm_loading import is_vlm_folder, load_vlm, vlm_dtype
@@ -22,13 +24,24 @@ def open_backend(
     compiled: bool = False,
     answers: ByteCache | None = None,
 ) -> Backend:
-    """Load the judge of a checkpoint folder; arguments and errors as in ``load_judge``."""
+    """Load the judge of a checkpoint folder, or one of another package; arguments and errors as in ``load_judge``."""
     require(*ALWAYS)
+    entry = plugins(JUDGES).get(str(checkpoint))
+    if entry is not None and not Path(entry.name).exists():
+        return _open_plugin(entry, _device(device), dtype)
     folder = checkpoint_folder(checkpoint)
     device = _device(device)
     if is_vlm_folder(folder):
         return _open_vlm(folder, device, dtype, cache_bytes, compiled, answers)
     return _open_native(folder, device, _dtype(folder, device, dtype), cache_bytes, compiled, answers)
+
+
+def _open_plugin(entry: EntryPoint, device: str, dtype: str) -> Backend:
+    """Call what a package provides under ``depictqa.judges``: a function of device and dtype that returns a Backend."""
+    backend = load_plugin(entry)(device=device, dtype=dtype)
+    if not isinstance(backend, Backend):
+        raise PackageError(f"{entry.name} ({entry.value}): gives a {type(backend).__name__}, not a Backend; update it")
+    return backend
 
 
 def _open_native(

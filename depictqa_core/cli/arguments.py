@@ -3,6 +3,9 @@
 import argparse
 
 from .. import __version__
+from .culling import add_culling
+from .large_runs import add_large_runs
+from .metrics import add_metrics
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
@@ -187,6 +190,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the leaderboard as rows to FILE (.csv)")
     verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="draw the leaderboard (.png, .jpg or .webp)")
+
+    add_large_runs(verbs, model)
+    add_culling(verbs)
+    add_metrics(verbs, [inputs, reference, output])
 
     verb = verbs.add_parser(
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]

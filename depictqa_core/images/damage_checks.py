@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -24,8 +25,11 @@ _HEAD = 2**16
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
+def opened(source: Path | bytes) -> Iterator[tuple[Image.Image, list[str]]]:
     """Open an image file.
+
+    Args:
+        source: its path, or its content.
 
     Yields:
         A lazy Pillow image, whose pixels are not decoded yet, and notices about the file, one line each. Images of more
@@ -35,7 +39,7 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
         DamagedFile: the data are truncated or damaged.
         Exception: any exception of Pillow's readers for damaged files.
     """
-    with path.open("rb") as stream:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         head = stream.read(8)
         if head == png_chunks.SIGNATURE:
             png = png_chunks.read(_whole(stream), MAX_PIXELS)
@@ -58,7 +62,7 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, list[str]]]:
         yield image, notices
 
 
-def _check(image: Image.Image, stream: io.BufferedReader) -> str | None:
+def _check(image: Image.Image, stream: BinaryIO) -> str | None:
     """Refuse or doubt damaged data of a format that Pillow does not check: what is odd, or None."""
     if image.format == "TIFF":
         return tiff.check(stream, image.tag_v2, _jpeg_pixels)
@@ -79,7 +83,7 @@ def _pixels(data: bytes) -> bytes:
     return image.tobytes()
 
 
-def _add_coded_profile(image: Image.Image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _add_coded_profile(image: Image.Image, stream: BinaryIO, notices: list[str]) -> None:
     """Add the profile of an AVIF image's code points (a box ``colr`` of type ``nclx``), which Pillow ignores."""
     place = stream.tell()
     stream.seek(0)
@@ -92,7 +96,7 @@ def _add_coded_profile(image: Image.Image, stream: io.BufferedReader, notices: l
             notices.append(f"{error}; they were taken as sRGB")
 
 
-def _whole(stream: io.BufferedReader) -> bytes:
+def _whole(stream: BinaryIO) -> bytes:
     if stream.seek(0, os.SEEK_END) > MAX_BYTES:
         raise DamagedFile(f"the file has more than {MAX_BYTES} bytes")
     stream.seek(0)

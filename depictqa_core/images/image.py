@@ -82,9 +82,10 @@ def as_picture(source: ImageLike, name: str = "image") -> Picture:
     """Check one image and convert it to 8-bit RGB.
 
     Args:
-        source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
-            torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
-            3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
+        source: a path (``str`` or ``PathLike``), the content of an image file (``bytes``), a PIL image, a ``Picture``
+            (returned as it is), or a numpy array or torch tensor of shape ``[H, W]``, ``[H, W, C]`` or
+            ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) and dtype uint8,
+            uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
         name: the name in errors and reports; a path without a name gets its file name.
 
@@ -148,7 +149,7 @@ def as_pictures(source: ImagesLike, name: str = "images") -> list[Picture]:
 
 def _split(source: Any, label: str) -> list[Any]:
     """Split a source into single images without loading them: the planes of a batch, or the source itself."""
-    if isinstance(source, (str, os.PathLike, Image.Image)):
+    if isinstance(source, (str, bytes, os.PathLike, Image.Image)):
         return [source]
     torch = sys.modules.get("torch")  # a tensor exists only if torch is imported
     if torch is not None and isinstance(source, torch.Tensor):
@@ -180,24 +181,22 @@ def _split(source: Any, label: str) -> list[Any]:
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source: Image.Image | np.ndarray, label: str) -> Picture:
-    """Convert a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
+def _checked(source: bytes | Image.Image | np.ndarray, label: str) -> Picture:
+    """Convert the content of a file, a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
+    if isinstance(source, bytes):
+        return _load(source, label, label)
     if isinstance(source, Image.Image):
         rgb, notices = rgb_of_pil(source, label)
         return Picture(rgb, label, notices)
     return Picture(rgb_of_array(source, label), label)
 
 
-def _load(path: Path, label: str, name: str) -> Picture:
-    """Load the first frame of an image file."""
+def _load(source: Path | bytes, label: str, name: str) -> Picture:
+    """Load the first frame of an image file, given by its path or its content."""
     try:
-        if path.is_dir():
-            raise ImageError(f"{label}: is a folder; give an image file.")
-        if not path.exists():
-            raise ImageError(f"{label}: no such file; check the path.")
-        if not path.is_file():  # a pipe would block forever
-            raise ImageError(f"{label}: is not a regular file.")
-        with opened(path) as (image, notices):
+        if isinstance(source, Path):
+            _check_file(source, label)
+        with opened(source) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
             rgb, more = rgb_of_pil(image, label)
@@ -212,3 +211,12 @@ def _load(path: Path, label: str, name: str) -> Picture:
         if type(error).__name__ == "UnidentifiedImageError":  # its text has a Python object, not the file
             raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
         raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error
+
+
+def _check_file(path: Path, label: str) -> None:
+    if path.is_dir():
+        raise ImageError(f"{label}: is a folder; give an image file.")
+    if not path.exists():
+        raise ImageError(f"{label}: no such file; check the path.")
+    if not path.is_file():  # a pipe would block forever
+        raise ImageError(f"{label}: is not a regular file.")

@@ -16,6 +16,7 @@ CORE = (
     "confidence",
     "checks",
     "images",
+    "metrics",
     "storage",
     "prompts",
     "network",
@@ -31,6 +32,8 @@ CORE = (
     "verbs",
     "judge",
     "reports",
+    "bulk",
+    "culling",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""

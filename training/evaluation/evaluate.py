@@ -11,6 +11,7 @@ from typing import Any
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.metrics import registry
 from depictqa_core.network.vision import PREPROCESSING
 
 from ..endpoint import Client
@@ -114,7 +115,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
     if len({test_set.root for test_set in sets}) > 1:
         raise TaskError("the sets have different roots: evaluate them one after the other")
     by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
-    usable, unavailable = peers.usable() if extras.metrics else ([], {})
+    usable, unavailable = registry.usable(list(registry.known().values())) if extras.metrics else ([], {})
     results = {
         "judge": {**judge.info, "calibration": judge.backend.calibration.settings},
         "sets": _scored(sets, by_set, output / "judged", extras),
@@ -163,7 +164,7 @@ def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client
     return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
 
 
-def _metric_peers(usable: Sequence[peers.Peer], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
+def _metric_peers(usable: Sequence[registry.Metric], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
     """Peer name -> ``{"kind": "metric", "reference", "sets": {set: {"rating", "score"}}, "voting": {file: {...}}}``."""
     results: dict[str, dict[str, Any]] = {
         peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable

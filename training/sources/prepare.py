@@ -20,8 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from depictqa_core.images.fingerprint import HashIndex, difference_hash
+
 from ..output_files import write_file, write_text
-from .image_checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
+from .image_checks import UNREADABLE, load_rgb, measure, open_checked
 from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
 
