@@ -23,12 +23,25 @@ def code_blocks(language):
 def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
     verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
-    assert verbs == {"identify", "describe", "compare", "score", "rank", "map", "leaderboard", "info", "import"}
+    assert verbs == {
+        "identify",
+        "describe",
+        "compare",
+        "score",
+        "rank",
+        "map",
+        "leaderboard",
+        "info",
+        "import",
+        "check",
+    }
 
 
 def test_python_of_the_readme_compiles():
-    (block,) = code_blocks("python")
-    compile(block, "README.md", "exec")
+    blocks = code_blocks("python")
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec")
 
 
 def leads_somewhere(link):
