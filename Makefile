@@ -27,11 +27,13 @@ test-fast: $(VENV)/.fast
 bench: $(VENV)/.test
 	$(VENV)/bin/python -m benchmarks.speed
 
-lint: $(VENV)/.test
+lint: $(VENV)/.fast
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
 
 clean:
-	rm -rf $(VENV) ranking.csv ranking.png
+	rm -rf $(VENV) .mypy_cache build dist ranking.csv ranking.png
 
 # torch alone and first: nothing that is installed later may choose another build of it
 $(VENV)/.torch: constraints.txt

@@ -23,6 +23,7 @@ from depictqa_core import tasks
 from depictqa_core.calibration import WITHIN
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.ranking.bradley_terry import bradley_terry, estimate_weight
+from depictqa_core.storage.documents import parse_json
 from training.dataset.building.scenes import read_scenes
 from training.dataset.records.descriptions import named
 from training.dataset.records.image_paths import read_image
@@ -54,7 +55,7 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path |
             (Path(folder) / "records.json").write_text(json.dumps(chosen))
             answers = (kept or Path(folder)) / f"{name}.jsonl"
             metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers, swap=False)["metrics"]
-            lines = [json.loads(line) for line in answers.read_text().splitlines()]
+            lines = [parse_json(line, str(answers)) for line in answers.read_bytes().splitlines()]
         results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
         hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
         confidences = [line["confidence"] for line in lines]
@@ -112,7 +113,7 @@ def certainty(judge: Judge, root: Path, records: Path) -> dict:
             "minimum confidence": by_minimum(confidences, errors <= WITHIN, **{"mean error": errors}),
         }
     for name, some in ranked_sets(judge, sets["rating"]).items():
-        stated, right = stated_orders(some, judge.model.config.order_calibration(name.endswith("fr")))
+        stated, right = stated_orders(some, judge.backend.calibration.order(name.endswith("fr")))
         found[name] = {"count": len(stated), "by stated certainty": {}}
         for low, high in zip(STATED, STATED[1:]):
             chosen = (stated >= low) & ((stated < high) | (high == 1))

@@ -24,9 +24,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from depictqa_core import tasks
-from depictqa_core.engine.engine import Counter
 from depictqa_core.ranking import pair_selection
+from depictqa_core.runtime.progress import ProgressCounter
 from depictqa_core.runtime.threads import keep_freed_memory
+from depictqa_core.storage.documents import read_json
 
 from . import speed_setup as setup
 from .speed_formats import FORMATS
@@ -85,7 +86,9 @@ def _chosen(checkpoint, questions, asked):
 
     def engine():
         judge = setup.judge(checkpoint)
-        return [judge.engine.choose(*question, asked, Counter(None, 0)).probabilities for question in questions]
+        return [
+            judge.backend.choose(*question, asked, ProgressCounter(None, 0)).probabilities for question in questions
+        ]
 
     def same(rows, found):
         mine = [all_of_them[:: len(asked) // SAMPLE] for all_of_them in found]
@@ -108,7 +111,9 @@ def _ranked(checkpoint, pictures, reference):
         return judge
 
     def same(rows, judge):
-        return _agreement(rows, judge.engine.choose(tasks.RATING, None, asked, Counter(None, 0)).probabilities, [2])
+        return _agreement(
+            rows, judge.backend.choose(tasks.RATING, None, asked, ProgressCounter(None, 0)).probabilities, [2]
+        )
 
     return naive, engine, len(pairs) / len(some), same
 
@@ -120,7 +125,7 @@ def _described(checkpoint, asked):
         return setup.write_naively(checkpoint, some, WORDS)
 
     def engine():
-        written = setup.judge(checkpoint).engine.write(tasks.ASSESSMENT, None, asked, WORDS, Counter(None, 0))
+        written = setup.judge(checkpoint).backend.write(tasks.ASSESSMENT, None, asked, WORDS, ProgressCounter(None, 0))
         return [answer.ids for answer in written[:: len(asked) // SAMPLE]]
 
     def same(naive, engine):
@@ -184,12 +189,12 @@ def stages(model: str, checkpoint, runs: int) -> dict:
             pooled = network.encode(looked)
             compared = [setup.prepare_comparison(picture, original, config) for picture in made[:1]]
             judge = setup.judge(checkpoint)
-            judge.look(made)
+            judge.encode(made)
             asked = [(picture, None) for picture in made]
 
             def answer():
-                judge.engine.forget_answers()
-                judge.engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
+                judge.backend.forget_answers()
+                judge.backend.choose(tasks.SCORE, None, asked, ProgressCounter(None, 0))
 
             work = {
                 "resize, normalise, statistics": lambda: setup.prepare(made[0], config),
@@ -296,7 +301,7 @@ def products(model: str, checkpoint) -> dict:
     results = {}
     show(f"\nmatrix products on one thread, {model}", "share of time", "GFLOP/s", "plain GFLOP/s", "of the shape")
     try:
-        judge.look(made)
+        judge.encode(made)
         language = checkpoint.model.language.config
         shape = (32 * 40, language.hidden_size, language.intermediate_size)
         with torch.inference_mode():
@@ -305,16 +310,16 @@ def products(model: str, checkpoint) -> dict:
             for name, work, plain in (
                 (
                     "language model, 32 pairs",
-                    lambda: judge.engine.choose(tasks.RATING, None, pairs, Counter(None, 0)),
+                    lambda: judge.backend.choose(tasks.RATING, None, pairs, ProgressCounter(None, 0)),
                     shape,
                 ),
                 ("vision tower, 8 images", lambda: checkpoint.model.encode(prepared), (784, 480, 480)),
             ):
                 work()
-                judge.engine.forget_answers()
+                judge.backend.forget_answers()
                 with FlopCounterMode(display=False) as counter:
                     work()
-                judge.engine.forget_answers()
+                judge.backend.forget_answers()
                 with profile(activities=[ProfilerActivity.CPU]) as trace:
                     work()
                 events = trace.key_averages()
@@ -358,14 +363,14 @@ def formats(checkpoints: dict, runs: int) -> dict:
         for name, change in FORMATS.items():
             try:
                 checkpoint.model.language = change(language)
-                engine = setup.judge(checkpoint).engine
-                engine.look(asked, Counter(None, 0))
+                engine = setup.judge(checkpoint).backend
+                engine.encode_images(asked, ProgressCounter(None, 0))
 
                 def score(engine=engine):
-                    return engine.choose(tasks.SCORE, None, asked, Counter(None, 0)).probabilities
+                    return engine.choose(tasks.SCORE, None, asked, ProgressCounter(None, 0)).probabilities
 
                 def describe(engine=engine):
-                    written = engine.write(tasks.ASSESSMENT, None, asked[:COUNT], WORDS, Counter(None, 0))
+                    written = engine.write(tasks.ASSESSMENT, None, asked[:COUNT], WORDS, ProgressCounter(None, 0))
                     return [one.ids for one in written]
 
                 first_score, scoring, levels[name] = _again(engine, score, runs)
@@ -415,7 +420,7 @@ def main() -> None:
     facts = {"machine": setup.machine(), "command": f"python -m benchmarks.speed --runs {options.runs}"}
     facts["reduced"] = {"what": " ".join(setup.REDUCED_NOTE.split()), **setup.REDUCED}
     if options.output.exists():  # parts that are not measured now stay as they were
-        facts = {**json.loads(options.output.read_text()), **facts}
+        facts = {**read_json(options.output), **facts}
     print("\n".join(f"{key}: {value}" for key, value in facts["machine"].items()))
     print(facts["reduced"]["what"])
     measure = {

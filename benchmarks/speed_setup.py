@@ -12,8 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from depictqa_core import tasks
+from depictqa_core.backends.native import NativeBackend
+from depictqa_core.calibration import Calibration
 from depictqa_core.engine.decoding import answer_probabilities, forced_prefix, greedy, token_embeddings
-from depictqa_core.engine.prefill import Reading
+from depictqa_core.engine.prefill import Prefill
 from depictqa_core.images.image import Picture, as_picture
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint, load_checkpoint
@@ -87,11 +89,11 @@ def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[Picture],
 
 def judge(checkpoint: Checkpoint) -> Judge:
     """A judge with empty caches."""
-    return Judge(checkpoint)
+    return Judge(NativeBackend(checkpoint))
 
 
 @torch.inference_mode()
-def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Reading:
+def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Prefill:
     """One prompt by itself: every image is encoded for it, nothing is shared or kept."""
     model = checkpoint.model
     pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
@@ -100,7 +102,7 @@ def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, P
     tokens = {role: model.connect([pooled[role]], [beside.get(role)], [compared.get(role)])[0] for role in shown}
     parts = encode(layout(question, task.pair, REFERENCE in shown), checkpoint.tokenizer)
     prompt = model.embed_prompt(parts, tokens)
-    return Reading(model.language, 1).read(
+    return Prefill(model.language, 1).extend(
         [torch.cat([prompt, token_embeddings(model.language, forced)])], 1 + len(forced)
     )
 
@@ -111,7 +113,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
     forced, rows = forced_prefix(ids), []
     for pictures in asked:
         reading = read_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
-        heat = checkpoint.model.config.answer_temperature(
+        heat = Calibration(checkpoint.model.config.calibration).temperature(
             tasks.temperature_names(task, question or task.question, pictures[-1] is not None)
         )
         rows.append(answer_probabilities(reading, ids, heat).probabilities[0].numpy())

@@ -1,6 +1,6 @@
 """Judge image quality with a vision-language model: ``from depictqa_core import load_judge``."""
 
-__version__ = "0.1.0"
+__version__ = "0.5.0"
 __all__ = ["load_judge"]
 
 

@@ -1,10 +1,11 @@
 """Calibration of orders and scores: measured on held-out images of known quality, stored in the configuration.
 
-Temperatures calibrate the probabilities of one brief answer (``DepictQAConfig.answer_temperature``). The two
-calibrations here are for values computed from answers: the order of images, and the points of a score.
+Temperatures make the probabilities of one brief answer right. ``OrderCalibration`` and ``ScoreCalibration`` do so for
+what is computed from answers: the order of images, and the points of a score. ``Calibration`` holds all of them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,3 +155,52 @@ def judged_by_itself(levels, score: float) -> tuple[float, float, float]:
     steps = np.maximum.accumulate(cumulated + np.arange(len(cumulated)) * 1e-12)
     low, high = np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), steps, _EDGES)
     return float(above - below), float(min(low, score)), float(max(high, score))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that is known of a judge's errors.
+
+    Attributes:
+        settings: temperatures by the names of ``tasks.temperature_names``; the settings of an ``OrderCalibration``
+            (``order_fr`` with a reference, ``order_nr`` without) and of a ``ScoreCalibration`` (``score_error_fr``,
+            ``score_error_nr``). Empty where nothing was measured.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    settings: dict
+
+    def __post_init__(self):
+        for reference in (False, True):  # find a damaged one now
+            self.order(reference), self.score(reference)
+
+    def temperature(self, names: Sequence[str]) -> float:
+        """What the log-probabilities of a brief question's answers are divided by.
+
+        Args:
+            names: of ``tasks.temperature_names``; the first that is known counts, and 1 if none is.
+        """
+        return float(next((self.settings[name] for name in names if name in self.settings), 1.0))
+
+    def has_temperature(self, names: Sequence[str]) -> bool:
+        """Whether the ``temperature`` of these names was fitted."""
+        return any(name in self.settings for name in names)
+
+    def order(self, reference: bool) -> OrderCalibration | None:
+        """Return the calibration of orders with or without a reference; None if there is none."""
+        return self._part(OrderCalibration, "order", reference)
+
+    def score(self, reference: bool) -> ScoreCalibration | None:
+        """Return the calibration of scores with or without a reference; None if there is none."""
+        return self._part(ScoreCalibration, "score_error", reference)
+
+    def _part(self, kind, name: str, reference: bool):
+        settings = self.settings.get(f"{name}_{'fr' if reference else 'nr'}")
+        if settings is None:
+            return None
+        try:
+            return kind(**settings)
+        except TypeError as error:
+            raise ValueError(f"calibration of {name}: {error}") from error

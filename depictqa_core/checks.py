@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from .errors import TaskError
 from .runtime.byte_cache import ByteCache
@@ -15,7 +16,7 @@ class Rule:
     """The allowed values in words (``allowed``) and as a test."""
 
     allowed: str
-    fits: Callable[[object], bool]
+    fits: Callable[[Any], bool]
 
 
 def check(**arguments) -> None:
@@ -34,14 +35,16 @@ def check(**arguments) -> None:
             raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {rule.allowed}")
 
 
-def is_whole(value, low: int = 1) -> bool:
+def is_whole(value: Any, low: int = 1) -> bool:
     """Return whether a value is a whole number (of Python or numpy, but not True or 1.0) of at least ``low``."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
-def is_number(value, low: float = -math.inf, high: float = math.inf) -> bool:
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
     """Return whether a value is a finite number (of Python or numpy, but not True) from ``low`` to ``high``."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and low <= float(value) <= high
 
 
 def is_text(value) -> bool:
@@ -63,6 +66,7 @@ _FUNCTION = (_or_none(callable), "a function, or None")
 _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fspath__")), "a folder, or None")
 
 _ARGUMENTS: dict[str, tuple[Callable, str]] = {
+    "accept": (_or_none(is_text), "one of the answers, or None"),
     "anchors": _FOLDER,
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
@@ -74,6 +78,7 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
         "a probability from 0.5 to below 1, such as 0.95",
     ),
     "count": (_or_none(is_whole), "1, 2 or None"),
+    "criterion": (_or_none(is_string), "what to judge images by, as text, or None for their quality"),
     "dtype": (is_text, "the name of a number format, such as 'float32'"),
     "encoder": _FOLDER,
     "explain": _FLAG,
@@ -84,11 +89,13 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "picked": (lambda value: isinstance(value, str), "numbers of images as text, best first: '3, 1'"),
     "per_page": (is_whole, "a whole number of images from 1"),
     "progress": _FUNCTION,
+    "prompt": (_or_none(is_string), "what images should show, as text, or None"),
     "question": (_or_none(is_string), "a question as text, or None for the usual one"),
     "reasons": _FLAG,
     "resamples": (is_whole, "a whole number from 1"),
     "seed": (lambda value: is_whole(value, 0), "a whole number from 0"),
     "task": (lambda value: isinstance(value, Task), "a task, such as tasks.RATING"),
+    "threshold": (lambda value: is_number(value, 0, 1), "a probability from 0 to 1"),
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }

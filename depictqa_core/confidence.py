@@ -4,16 +4,19 @@ Source: facts, section 4 (DepictQA-Wild, "confidence estimation via key tokens")
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .tasks import DISTORTIONS, LEVELS
 
 LOW_COVERAGE, LEAST_COVERAGE = 0.5, 0.1
 """Answers with a coverage (``decoding.answer_probabilities``) below the first are reported as doubtful, below the
 second as unreliable, whatever their confidence. The coverage of questions that a model was trained on is 0.97 and
 more."""
+CALIBRATED_COVERAGE = 0.9
+"""Calibrations are measured on answers with a coverage of 0.97 and more; answers below this one are not like those."""
 TOP_TOKENS = 30
 """Maximum number of tokens that count for the confidence of a detailed answer, those with the highest weight."""
 
@@ -63,17 +66,17 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
     ]
 
 
-def brief_confidence(ids: list[int], probabilities: list[float], end: list[int]) -> float | None:
+def brief_confidence(ids: list[int], probabilities: list[float], end: Sequence[int] = ()) -> float | None:
     """Compute the confidence of a freely generated brief answer: the mean probability of its tokens.
 
     Args:
         ids, probabilities: the generated tokens and the probability of each.
-        end: ids of end tokens; everything from their first occurrence is dropped.
+        end: ids of end tokens; everything from their first occurrence is dropped. None where it already is.
 
     Returns:
         0..1, or None for an empty answer.
     """
-    stop = next((i for i in range(len(ids)) if ids[i : i + len(end)] == end), len(ids))
+    stop = next((i for i in range(len(ids)) if end and ids[i : i + len(end)] == end), len(ids))
     return float(np.mean(probabilities[:stop])) if stop else None
 
 
@@ -123,3 +126,19 @@ def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
 def lowest(coverages) -> float | None:
     """Return the lowest known coverage; None if all are unknown (None)."""
     return min((float(coverage) for coverage in coverages if coverage is not None), default=None)
+
+
+def certainty_at(coverage: float | None, certainty: str) -> str:
+    """What the confidence of an answer is: ``certainty``, but never calibrated below ``CALIBRATED_COVERAGE``.
+
+    Args:
+        coverage: 0..1, of the answer; None if it is unknown.
+        certainty: ``CALIBRATED`` where the checkpoint is calibrated for the question, else ``SELF_CONSISTENCY``.
+    """
+    low = coverage is not None and coverage < CALIBRATED_COVERAGE
+    return SELF_CONSISTENCY if low else certainty
+
+
+def least_certainty(certainties: Iterable[str]) -> str:
+    """The certainty of what several answers together say: calibrated only where each of them is."""
+    return SELF_CONSISTENCY if SELF_CONSISTENCY in certainties else CALIBRATED

@@ -1,4 +1,4 @@
-"""One function lays out the text segments and image slots of a question; training and inference both use it.
+"""Lays out the text segments and image slots of a question, for training and inference alike.
 
 Source: facts of the published template (DepictQA-Wild): the spaces, newlines and the ``</s>`` separators below are part
 of what the published checkpoints were trained on. Each text segment is tokenised on its own.
@@ -67,7 +67,7 @@ def description_layout(question: str) -> list[str | Slot]:
 
 
 def next_turn(question: str) -> str:
-    """A further question of a conversation; it stands directly behind the end of the answer before (facts 1.6)."""
+    """A further question of a conversation; it follows the end of the answer before without a gap (facts 1.6)."""
     return USER + question + ASSISTANT
 
 
@@ -80,9 +80,10 @@ def fixed_strings() -> list[str]:
 
 def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
     """Tokenise every text segment on its own, the first behind the beginning-of-sequence id if there is one."""
-    encoded = [part if isinstance(part, Slot) else text_ids(part, tokenizer) for part in parts]
-    if tokenizer.bos_token_id is not None:
-        encoded[0] = [tokenizer.bos_token_id, *encoded[0]]
+    encoded: list[list[int] | Slot] = []
+    for part in parts:
+        start = [] if encoded or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        encoded.append(part if isinstance(part, Slot) else [*start, *text_ids(part, tokenizer)])
     return encoded
 
 

@@ -2,17 +2,19 @@
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .calibration import SELF_CONSISTENCY
 
 
+@dataclass(frozen=True)
 class _Result:
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Return this result as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN."""
-        return _plain(asdict(self))
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -151,6 +153,35 @@ class Comparison(_Result):
 
 
 @dataclass(frozen=True)
+class Check(_Result):
+    """The answer to a user's own question about one image, out of the user's own answers.
+
+    Attributes:
+        picture: name of the image.
+        question: as the user worded it.
+        answer: the most probable answer.
+        probabilities: all answers in the order in which they were given; they sum to 1.
+        confidence: 0..1, the probability of ``answer``. It is not calibrated: nothing was measured about own questions.
+        coverage, certainty: as in ``Identification``.
+        passed: whether the answer that was asked for has at least the probability that was asked for; None where no
+            answer was.
+    """
+
+    picture: str
+    question: str
+    answer: str
+    probabilities: tuple[LabelProbability, ...]
+    confidence: float
+    coverage: float | None = None
+    certainty: str = SELF_CONSISTENCY
+    passed: bool | None = None
+
+    def probability(self, answer: str) -> float:
+        """Return the probability of one of the answers."""
+        return next(one.probability for one in self.probabilities if one.label == answer)
+
+
+@dataclass(frozen=True)
 class RankedPicture(_Result):
     """One place of a ranking.
 
@@ -167,6 +198,7 @@ class RankedPicture(_Result):
         reason: one sentence with the reason for its rank.
         tied_with_next: True if the next image is tied with this one.
         confidence: 0..1, that of ``labels``; None if they were not requested.
+        coverage: the lowest coverage of all answers about it, as in ``Identification``.
     """
 
     rank: int
@@ -181,6 +213,7 @@ class RankedPicture(_Result):
     reason: str
     tied_with_next: bool
     confidence: float | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -258,7 +291,8 @@ class Leaderboard(_Result):
         disagreement: mean difference of the two orders (A/B and B/A) over the asked pairs, 0..1.
         shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
             None if the two were not compared.
-        certainty: that of the comparisons (``Comparison.certainty``).
+        certainty: ``"calibrated"`` if each comparison counts with the probability that its first image is truly the
+            better one, measured on held-out pairs (``calibration.OrderCalibration``), else ``"self-consistency"``.
     """
 
     standings: tuple[Standing, ...]

@@ -9,6 +9,8 @@ from .inputs import (
     FOR_PROGRAMS,
     advanced,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     images_input,
     in_format,
@@ -225,6 +227,7 @@ class ScoreImages(io.ComfyNode):
                 images_input(),
                 reference_input(),
                 names_input(),
+                *criterion_inputs(),
                 report_format_input(),
             ],
             outputs=[
@@ -264,12 +267,14 @@ class ScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None, names=None, report_format=FOR_PROGRAMS) -> io.NodeOutput:
+    def execute(
+        cls, model, images, reference=None, names=None, criterion=None, prompt=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
-            answers = model.ask("score", pictures, references)
+            answers = model.ask("score", pictures, references, **criterion_options(criterion, prompt))
         notices += model.doubts(answers)
         rows = [[f"{a.score:.1f}", a.picture, f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         table = Table(

@@ -8,6 +8,7 @@ import folder_paths
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.vlm_loading import is_vlm_folder, vlm_dtype
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.loading.checkpoint_folder import BUNDLED as BUNDLED_FOLDER
 from ..depictqa_core.loading.checkpoint_folder import CARD, PICKLES, describe_checkpoint
@@ -33,7 +34,10 @@ def checkpoint_folders() -> dict[str, Path]:
     return {
         name: path
         for name, path in _entries("depictqa", PICKLES).items()
-        if path.is_file() or (path / CARD).is_file() or any(any(path.glob(pattern)) for pattern in PICKLES)
+        if path.is_file()
+        or (path / CARD).is_file()
+        or is_vlm_folder(path)
+        or any(any(path.glob(pattern)) for pattern in PICKLES)
     }
 
 
@@ -43,7 +47,7 @@ def _entries(kind: str, files: tuple[str, ...] = ()) -> dict[str, Path]:
     Of two with the same name the first path wins. Names are plain text, because the menu of a widget may interpret a
     name as HTML.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for root in folder_paths.get_folder_paths(kind):
         if os.path.isdir(root):
             for entry in sorted(os.scandir(root), key=lambda entry: entry.name.lower()):
@@ -144,7 +148,9 @@ def load(
     on_cpu = device == "cpu" or model_management.get_torch_device().type == "cpu"
     load_device = torch.device("cpu") if on_cpu else model_management.get_torch_device()
     offload_device = torch.device("cpu") if on_cpu else model_management.unet_offload_device()
-    if dtype == "auto":
+    if dtype == "auto" and folder is not None and is_vlm_folder(folder):
+        dtype = "float32" if on_cpu else vlm_dtype(folder)
+    elif dtype == "auto":
         dtype = "float32" if on_cpu or _weight_bytes(folder) < LARGE else _half(load_device)
     if dtype in QUANTISED:
         offload_device = load_device

@@ -253,7 +253,8 @@ def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[i
     Returns:
         The indexes of the compared images, their levels without gaps, and a line for each copy left out.
     """
-    kept, same = {}, []
+    kept: dict[str, int] = {}
+    same = []
     for index in sorted(range(len(found)), key=lambda index: found[index]):
         best = kept.setdefault(pictures[index].key, index)
         if best != index:

@@ -6,6 +6,8 @@ from ..depictqa_core.errors import TaskError
 from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
     FOR_PROGRAMS,
+    criterion_inputs,
+    criterion_options,
     flatten,
     in_format,
     model_input,
@@ -50,7 +52,7 @@ class CompareImages(io.ComfyNode):
                     multiline=True,
                     tooltip=(
                         "Your own wording of the question which image is better. Empty: the default "
-                        "question. The bundled model supports only words from its training questions."
+                        "question. The bundled model supports only its training questions."
                     ),
                 ),
                 io.Image.Input(
@@ -58,6 +60,7 @@ class CompareImages(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted original. One image for all pairs, or one per pair.",
                 ),
+                *criterion_inputs(),
                 report_format_input(),
             ],
             outputs=[
@@ -110,7 +113,16 @@ class CompareImages(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, image_a, image_b, explain, question, reference=None, report_format=FOR_PROGRAMS
+        cls,
+        model,
+        image_a,
+        image_b,
+        explain,
+        question,
+        reference=None,
+        criterion=None,
+        prompt=None,
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -125,15 +137,11 @@ class CompareImages(io.ComfyNode):
                 )
             pairs = list(zip(repeat(pictures_a, count), repeat(pictures_b, count), strict=True))
             references, notices = to_reference(reference, pairs)
-            answers = model.ask(
-                "compare_many",
-                pairs,
-                references,
-                explain=bool(one(explain)),
-                question=(one(question) or "").strip() or None,
-            )
+            about = criterion_options(criterion, prompt)
+            options = {"explain": bool(one(explain)), "question": (one(question) or "").strip() or None}
+            answers = model.ask("compare_many", pairs, references, **(about or options))
             found = [[None] * count] * 2
-            if one(explain) and IDENTIFICATION.name in model.tasks:
+            if one(explain) and not about and IDENTIFICATION.name in model.tasks:
                 found = [model.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
         notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]

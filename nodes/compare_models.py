@@ -112,7 +112,7 @@ class CompareModels(io.ComfyNode):
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
             answers = model.ask("compare_many", asked, references)
-            board = leaderboard(labels, pairs, answers)
+            board = leaderboard(labels, pairs, answers, calibration=model.order_calibration(references is not None))
         notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [
@@ -169,6 +169,8 @@ def _pairs(labels: list[str], groups: list[str] | None) -> list:
     try:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
+        if groups is None:
+            raise
         raise TaskError(
             f"{error}; link values that are equal for images of the same prompt and seed: of Load Images From Folder "
             f"base_names, not names, which contain the folder (here the first group is {groups[0]!r})"

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension
 from server import PromptServer
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
+from .check_images import CheckImages
 from .collect_preferences import CollectPreferences
 from .compare_images import CompareImages
 from .compare_models import CompareModels
@@ -32,6 +33,7 @@ NODES = [
     QualitySheet,
     QualityMap,
     CollectPreferences,
+    CheckImages,
 ]
 
 if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed

@@ -8,6 +8,8 @@ from .inputs import (
     FOR_PROGRAMS,
     advanced,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     images_input,
     in_format,
@@ -112,6 +114,7 @@ class FilterImages(io.ComfyNode):
                     ),
                     **advanced(io.Combo.Input),
                 ),
+                *criterion_inputs(),
                 report_format_input(),
             ],
             outputs=[
@@ -154,6 +157,8 @@ class FilterImages(io.ComfyNode):
         texts=None,
         names=None,
         method=METHODS[:1],
+        criterion=None,
+        prompt=None,
         report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
@@ -171,14 +176,15 @@ class FilterImages(io.ComfyNode):
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
+            about = criterion_options(criterion, prompt)
             scored = criteria.need_scores or SCORE.name in model.tasks
-            scores = model.ask("score", pictures, references) if scored else None
+            scores = model.ask("score", pictures, references, **about) if scored else None
             judged = scores if criteria.need_scores else None
             found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))
-                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
+                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
                 order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
         faults = criteria.faults(len(pictures), judged, found, order, covered)
@@ -206,6 +212,22 @@ class FilterImages(io.ComfyNode):
 
 def _branch_outputs(name: str) -> list:
     """Return the outputs of one branch: images, scores, indexes, latents, masks and texts."""
+    images, indexes = branch_of_images(name)
+    return [
+        images,
+        io.Float.Output(
+            f"{name}_scores",
+            display_name=f"{name}_scores",
+            is_output_list=True,
+            tooltip=f"Scores of the {name} images, 0 to 100. A checkpoint that does not score stops here.",
+        ),
+        indexes,
+        *follower_outputs(name),
+    ]
+
+
+def branch_of_images(name: str) -> list:
+    """Return the outputs of the images of one branch and of their indexes."""
     return [
         io.Image.Output(
             f"{name}_images",
@@ -213,19 +235,12 @@ def _branch_outputs(name: str) -> list:
             is_output_list=True,
             tooltip=f"The {name} images, unchanged, in the order of the input.",
         ),
-        io.Float.Output(
-            f"{name}_scores",
-            display_name=f"{name}_scores",
-            is_output_list=True,
-            tooltip=f"Scores of the {name} images, 0 to 100. A checkpoint that does not score stops here.",
-        ),
         io.Int.Output(
             f"{name}_indexes",
             display_name=f"{name}_indexes",
             is_output_list=True,
             tooltip=f"Indexes of the {name} images in the input, from 0.",
         ),
-        *follower_outputs(name),
     ]
 
 

@@ -24,6 +24,10 @@ REFERENCE_TOOLTIP = (
     "Optional: the undistorted original. One image for all, or one per image in the same order. "
     "Leave it unlinked to judge without a reference."
 )
+CRITERION_TOOLTIP = (
+    "Judge by this, such as 'sharpness of the eyes'. Needs a vision-language model. Empty: image quality."
+)
+PROMPT_TOOLTIP = "Judge how well the images show this. Needs a vision-language model. Empty: image quality."
 NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 
@@ -69,6 +73,21 @@ def reference_input() -> io.Image.Input:
 def names_input() -> io.String.Input:
     """Return the optional input ``names`` with the names of the images."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
+
+
+def criterion_inputs() -> list:
+    """The optional inputs ``criterion`` and ``prompt``: what images are judged by in place of their quality."""
+    return [
+        io.String.Input("criterion", default="", optional=True, tooltip=CRITERION_TOOLTIP),
+        io.String.Input("prompt", default="", multiline=True, optional=True, tooltip=PROMPT_TOOLTIP),
+    ]
+
+
+def criterion_options(criterion, prompt) -> dict[str, str]:
+    """The values of ``criterion_inputs`` as arguments of the judge; empty ones are left out."""
+    given = {"criterion": criterion, "prompt": prompt}
+    texts = {name: (one(value) or "").strip() for name, value in given.items() if value}
+    return {name: text for name, text in texts.items() if text}
 
 
 def report_format_input() -> io.Combo.Input:
@@ -146,7 +165,8 @@ def to_reference(
             f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references, fitted = [], {}
+    references: list[Picture] = []
+    fitted: dict[str, Fitted] = {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
         one = fitted.setdefault(reference.key, Fitted(reference))  # a reference for a whole batch is resized once

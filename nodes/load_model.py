@@ -24,7 +24,8 @@ class LoadModel(io.ComfyNode):
                     "checkpoint",
                     options=runtime.checkpoint_names(),
                     default=runtime.BUNDLED,
-                    tooltip="The bundled model, or a checkpoint folder in models/depictqa (trained or imported).",
+                    tooltip="The bundled model, or a folder in models/depictqa: a trained or imported checkpoint, or a "
+                    "vision-language model.",
                 ),
                 io.Combo.Input(
                     "device",

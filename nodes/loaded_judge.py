@@ -2,15 +2,17 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.confidence import coverage_notices
-from ..depictqa_core.engine.engine import ANSWER_BYTES
 from ..depictqa_core.images.image import Picture
+from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
 
 KEPT_ANSWERS = 32
@@ -23,11 +25,13 @@ class Answers:
     Attributes:
         calls: the last ``KEPT_ANSWERS`` answers of verbs.
         questions: the answers to single questions, from which a cancelled or failed run resumes.
-        facts: info, tasks and notices of the checkpoint, None until it is loaded.
+        facts: info, tasks, notices and order calibrations of the checkpoint, None until it is loaded.
     """
 
     def __init__(self):
-        self.calls, self.questions, self.facts = OrderedDict(), ByteCache(ANSWER_BYTES), None
+        self.calls: OrderedDict[Hashable, Any] = OrderedDict()
+        self.questions = ByteCache(ANSWER_BYTES)
+        self.facts: tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]] | None = None
 
 
 _answers: OrderedDict[Hashable, Answers] = OrderedDict()
@@ -61,7 +65,7 @@ class LoadedJudge:
 
     def __init__(
         self,
-        read: Callable[[], object],
+        read: Callable[[], Judge],
         load_device: torch.device,
         offload_device: torch.device,
         keep: bool = True,
@@ -77,21 +81,26 @@ class LoadedJudge:
         """
         self._read, self._keep = read, keep
         self._devices = {"load_device": load_device, "offload_device": offload_device}
-        self._judge = self._patcher = None
+        self._judge: Judge | None = None
+        self._patcher: comfy.model_patcher.ModelPatcher | None = None
         self._answers = answers = answers or Answers()
         if answers.facts is None:
             judge = self.judge
-            answers.facts = judge.info, tuple(judge.model.config.tasks), tuple(judge.notices)
-        self.info, self.tasks, self.notices = answers.facts
+            known = judge.backend.calibration
+            orders = {reference: known.order(reference) for reference in (False, True)}
+            answers.facts = judge.info, judge.backend.capabilities.tasks, tuple(judge.notices), orders
+        self.info, self.tasks, self.notices, self._orders = answers.facts
 
     @property
-    def judge(self):
+    def judge(self) -> Judge:
         """The ``depictqa_core`` judge; loaded again if it was unloaded."""
         if self._judge is None:
-            self._judge = self._read()
-            for layer in _layers(self._judge.model.eval()):
-                layer.register_forward_pre_hook(_stop_on_cancel)
-            self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(self._judge.model), **self._devices)
+            self._judge = judge = self._read()
+            network = judge.model
+            if network is not None:
+                for layer in _layers(network.eval()):
+                    layer.register_forward_pre_hook(_stop_on_cancel)
+                self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(network), **self._devices)
         return self._judge
 
     def ask(self, verb: str, *pictures, on_text: Callable[[int, str], None] | None = None, **options):
@@ -123,6 +132,10 @@ class LoadedJudge:
     def doubts(self, answers) -> list[str]:
         """Return warnings: the notices of the checkpoint, and one on answers with low coverage."""
         return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
+
+    def order_calibration(self, reference: bool):
+        """What is known of the judge's errors about orders, with or without references; None if nothing is."""
+        return self._orders[reference]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge

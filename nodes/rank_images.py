@@ -8,6 +8,8 @@ from .inputs import (
     FOR_PROGRAMS,
     advanced,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
     in_format,
     model_input,
@@ -79,6 +81,7 @@ class RankImages(io.ComfyNode):
                     **advanced(io.Boolean.Input),
                 ),
                 names_input(),
+                *criterion_inputs(),
                 report_format_input(),
             ],
             outputs=[
@@ -158,6 +161,8 @@ class RankImages(io.ComfyNode):
         budget=(0,),
         stop_when_decided=(False,),
         names=None,
+        criterion=None,
+        prompt=None,
         report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
@@ -173,6 +178,7 @@ class RankImages(io.ComfyNode):
             }
             if one(stop_when_decided) and one(top_k):
                 options["top_k"] = one(top_k)
+            options |= criterion_options(criterion, prompt)
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)

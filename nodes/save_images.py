@@ -163,10 +163,11 @@ def _rows(facts: dict, count: int) -> list[dict]:
         columns[name] = [None] * count if values is None else repeat(values, count)
     scores = [None if score is None or math.isnan(score) else score for score in columns["scores"]]
     if facts.get("ranks") is None:
-        if None in scores:
+        known = [score for score in scores if score is not None]
+        if len(known) < len(scores):
             columns["ranks"] = [index + 1 for index in range(count)]
         else:
-            columns["ranks"] = [1 + sum(other > score for other in scores) for score in scores]
+            columns["ranks"] = [1 + sum(other > score for other in known) for score in known]
     return [
         {
             "index": index + 1,

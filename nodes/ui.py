@@ -46,10 +46,10 @@ class Table:
         name: which column has the name of the image; it stands first in lines of text.
     """
 
-    columns: list[str] = ()
-    rows: list[list[str]] = ()
-    pictures: list[tuple[Picture, ...]] = ()
-    notes: list[str] = ()
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    pictures: Sequence[tuple[Picture, ...]] = ()
+    notes: Sequence[str] = ()
     name: int = 0
 
     def to_ui(self) -> dict:
@@ -92,7 +92,7 @@ def _markdown(text: str) -> str:
     return plain(" ".join(str(text).split())).replace("|", "\\|").replace("[", "\\[")
 
 
-def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:
+def report(task: str, model, results: list[dict], notices: Sequence[str] = (), **facts) -> str:
     """Return the JSON of a ``report`` output: the task, the checkpoint's name, further facts, and the answers."""
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:

@@ -12,6 +12,7 @@ from .dataset.detailed.command import add_describe
 from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
 from .trainer.averaging import add_average
+from .trainer.storage_format import add_convert
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     add_describe(commands.add_parser("describe", help="ask an endpoint for the detailed answers of a built data set"))
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
+    add_convert(commands.add_parser("convert", help="store the weights of a checkpoint in another number format"))
     add_average(
         commands.add_parser("average", help="average the weights of a checkpoint and of one fine-tuned from it")
     )

@@ -14,7 +14,8 @@ WORKERS = 8
 PATIENCE = 10
 """Number of requests in a row without an answer after which the endpoint is considered down."""
 
-Item, Answer = TypeVar("Item"), TypeVar("Answer")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Failure = RequestRejected | NoAnswer | ImageError
 FAILURES = (RequestRejected, NoAnswer, ImageError)
 """Errors of a single request: the others can still be answered."""
@@ -69,7 +70,7 @@ def ask_all(
                     keep(item, future.result())
 
 
-def _outcome(future: Future) -> Answer | Failure:
+def _outcome(future: Future[Answer]) -> Answer | Failure:
     try:
         return future.result()
     except FAILURES as error:

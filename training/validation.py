@@ -4,15 +4,16 @@
 invalid value with the allowed ones.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
-from pydantic import ConfigDict, PlainValidator, ValidationError
+from pydantic import ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+from typing_extensions import dataclass_transform  # pydantic brings it; typing has this from Python 3.11
 
 from depictqa_core.errors import DepictQAError, DocumentError
 from depictqa_core.storage.documents import (
@@ -31,7 +32,11 @@ MAX_YAML_BYTES = 2**18
 """Maximum size of a YAML file; people write them."""
 MAX_NODES = 20_000
 """Maximum number of values of a YAML file, with repetitions by aliases."""
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+if TYPE_CHECKING:
+    from yaml import SafeLoader as _Loader
+else:
+    _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+Model = TypeVar("Model")
 
 # ---------------------------------------------------------------------- data models
 
@@ -39,15 +44,20 @@ TEXT = Rule("a text", lambda v: isinstance(v, str) and len(v) <= 10_000 and "\0"
 NAME = Rule("a name", lambda v: TEXT.fits(v) and bool(v.strip()))
 
 
-def field_of(kind, rule: Rule):
-    """The type of a field of a data model: values of ``kind`` that fit a rule, unchanged."""
+@dataclasses.dataclass(frozen=True)
+class Allowed:
+    """Annotation of a field of a data model, ``Annotated[kind, Allowed(rule)]``: values that fit a rule, unchanged."""
 
-    def check(value):
-        if not rule.fits(value):
-            raise PydanticCustomError("rule", "{allowed}", {"allowed": rule.allowed})
+    rule: Rule
+
+    def check(self, value: Any) -> Any:
+        """Return the value, or raise what pydantic reports."""
+        if not self.rule.fits(value):
+            raise PydanticCustomError("rule", "{allowed}", {"allowed": self.rule.allowed})
         return value
 
-    return Annotated[kind, PlainValidator(check), rule]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.check)
 
 
 def optional(rule: Rule) -> Rule:
@@ -60,12 +70,15 @@ def instance_of(kind, allowed: str) -> Rule:
     return Rule(allowed, lambda v: isinstance(v, kind) and not (isinstance(v, bool) and kind is not bool))
 
 
-def data_model(kind: type) -> type:
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def data_model(kind: type[Model]) -> type[Model]:
     """Class decorator: a frozen dataclass whose values pydantic checks, whoever makes it."""
     return dataclass(frozen=True, config=ConfigDict(extra="forbid"))(kind)
 
 
-def checked(kind: type, content: dict, where: str, error: type[Exception] = DocumentError, prefix: str = ""):
+def checked(
+    kind: type[Model], content: Mapping, where: str, error: type[Exception] = DocumentError, prefix: str = ""
+) -> Model:
     """A data model of the values of a file.
 
     Args:
@@ -81,7 +94,7 @@ def checked(kind: type, content: dict, where: str, error: type[Exception] = Docu
     if not isinstance(content, Mapping):
         name = f"{prefix.rstrip('.')} " if prefix else ""
         raise error(f"{where}: {name}must hold keys and values, not {describe(content)}")
-    known = {item.name: item for item in fields(kind)}
+    known = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]  # a data model
     if unknown := [key for key in content if key not in known]:
         key = unknown[0] if isinstance(unknown[0], str) else describe(unknown[0])
         raise error(
@@ -96,15 +109,15 @@ def checked(kind: type, content: dict, where: str, error: type[Exception] = Docu
         ) from failed
 
 
-def _said(found: dict, kind: type) -> str:
+def _said(found: ErrorDetails, kind: Any) -> str:
     name = str(found["loc"][0])
     if found["type"].startswith("missing"):
-        rule = next((one for one in kind.__pydantic_fields__[name].metadata if isinstance(one, Rule)), None)
-        return f"{name} is missing" + (f": {rule.allowed}" if rule else "")
+        allowed = (one.rule.allowed for one in kind.__pydantic_fields__[name].metadata if isinstance(one, Allowed))
+        return ": ".join([f"{name} is missing", *allowed])
     return f"{name} is {describe(found['input'])}{_hint(found['input'])}; allowed: {found['msg']}"
 
 
-def _cause(found: dict) -> str:
+def _cause(found: ErrorDetails) -> str:
     return str(found.get("ctx", {}).get("error", found["msg"]))
 
 
@@ -143,12 +156,12 @@ def read_yaml(
     if wrong := next(filter(None, map(_wrong, _values(content, ""))), None):
         raise error(f"{where}: {wrong}; {remedy}")
     if not isinstance(content, dict):
-        raise error(f"{where} is not a valid recipe file: it must have keys and values, not {describe(content)}")
+        raise error(f"{where} is not a file of settings: it must hold keys and values, not {describe(content)}")
     return content
 
 
 class _Strict(_Loader):
-    """A safe loader that refuses a key that stands twice, and keys that are no text."""
+    """A safe loader that rejects duplicate keys and keys that are not text."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -166,27 +179,31 @@ class _Strict(_Loader):
 
 def _check_nodes(text: str) -> None:
     """Raise ValueError before anything is built: nesting, and the size of what aliases repeat."""
-    sizes, open_nodes = {}, [[None, 0]]
+    sizes: dict[str, int] = {}
+    anchors: list[str | None] = []  # of the open nodes
+    counts = [0]  # of the values of the document and in each open node so far
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append([event.anchor, 1])
-            if len(open_nodes) > MAX_DEPTH:
+            anchors.append(event.anchor)
+            counts.append(1)
+            if len(counts) > MAX_DEPTH:
                 raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
             continue
         if isinstance(event, yaml.CollectionEndEvent):
-            anchor, size = open_nodes.pop()
+            anchor, size = anchors.pop(), counts.pop()
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
         elif isinstance(event, yaml.AliasEvent):
-            if event.anchor not in sizes:
-                raise ValueError(f"the alias *{event.anchor} is undefined or contains itself")
-            anchor, size = None, sizes[event.anchor]
+            alias = str(event.anchor)
+            if alias not in sizes:
+                raise ValueError(f"the alias *{alias} is undefined or contains itself")
+            anchor, size = None, sizes[alias]
         else:
             continue
         if anchor:
             sizes[anchor] = size
-        open_nodes[-1][1] += size
-        if open_nodes[-1][1] > MAX_NODES:
+        counts[-1] += size
+        if counts[-1] > MAX_NODES:
             raise ValueError(f"it holds more than {MAX_NODES} values, repeated ones counted")
 
 

@@ -3,6 +3,9 @@
 import argparse
 
 from .. import __version__
+from .culling import add_culling
+from .large_runs import add_large_runs
+from .metrics import add_metrics
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
@@ -58,12 +61,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all verbs."""
-    model = _Parser(add_help=False)
+    model = _VerbParser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="checkpoint folder, or 'bundled' for depictqa-mini (default)",
+        help="folder of a checkpoint or of a vision-language model, or 'bundled' for depictqa-mini (default)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)
@@ -89,14 +92,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="compile the language model with torch.compile first; takes about a minute, for long runs",
     )
 
-    output = _Parser(add_help=False)
+    output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
     group.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
     )
     group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
-    rows = _Parser(add_help=False)
+    rows = _VerbParser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
     rows.add_argument(
         "--min-confidence",
@@ -107,15 +110,21 @@ def build_parser() -> argparse.ArgumentParser:
         "is the probability that the answer is right (a score: within 10 points)",
     )
 
-    sure = _Parser(add_help=False)
+    sure = _VerbParser(add_help=False)
     sure.add_argument(
         "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out of all outputs"
     )
 
-    reference = _Parser(add_help=False)
+    reference = _VerbParser(add_help=False)
     reference.add_argument("--reference", metavar="IMAGE", help="the undistorted original")
 
-    inputs = _Parser(add_help=False)
+    criterion = _VerbParser(add_help=False)
+    group = criterion.add_argument_group("criterion", "instead of image quality; needs a vision-language model")
+    group = group.add_mutually_exclusive_group()
+    group.add_argument("--criterion", metavar="TEXT", help="what to judge by, such as 'sharpness of the eyes'")
+    group.add_argument("--prompt", metavar="TEXT", help="judge how well the images show this")
+
+    inputs = _VerbParser(add_help=False)
     inputs.add_argument("pictures", nargs="+", metavar="IMAGE", help="image files and folders of images")
     inputs.add_argument("--recursive", action="store_true", help="also search subfolders")
 
@@ -123,19 +132,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     shared = [inputs, reference, model, output, rows]
-    each = {"parents": [*shared, sure]}
+    each = [*shared, sure]
 
-    verb = verbs.add_parser("identify", help="name the distortions of each image", **each)
+    verb = verbs.add_parser("identify", help="name the distortions of each image", parents=each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
 
-    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", **each)
+    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", parents=each)
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    verb = verbs.add_parser("score", help="score each image from 0 to 100", **each)
+    own = [*each, criterion]
+    verb = verbs.add_parser("score", help="score each image from 0 to 100", parents=own)
+
+    verb = verbs.add_parser("check", help="ask your own question about each image", parents=each)
+    verb.add_argument("--question", required=True, help="such as 'Are the hands anatomically correct?'")
+    verb.add_argument(
+        "--answers", type=_answers, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"
+    )
+    verb.add_argument("--accept", metavar="ANSWER", help="images with this answer pass")
+    verb.add_argument(
+        "--threshold", type=_share, default=0.5, metavar="X", help="minimum probability of that answer (default: 0.5)"
+    )
 
     more = "The rank of an image is 1 + the number of significantly better images (95 % certainty)."
-    verb = verbs.add_parser("rank", help="sort images from best to worst", epilog=more, parents=shared)
+    verb = verbs.add_parser("rank", help="sort images from best to worst", epilog=more, parents=[*shared, criterion])
     verb.add_argument(
         "--method", default="pairs", choices=("pairs", "score"), help="default: pairs (more precise, slower)"
     )
@@ -150,7 +170,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write an image sheet (.png, .jpg or .webp)")
 
-    common = [reference, model, output, rows]
+    common = [reference, model, output, rows, criterion]
     verb = verbs.add_parser("compare", help="compare two images: which one is better", parents=common)
     verb.add_argument("a", metavar="A", help="an image")
     verb.add_argument("b", metavar="B", help="another image")
@@ -170,6 +190,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the leaderboard as rows to FILE (.csv)")
     verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="draw the leaderboard (.png, .jpg or .webp)")
+
+    add_large_runs(verbs, model)
+    add_culling(verbs)
+    add_metrics(verbs, [inputs, reference, output])
 
     verb = verbs.add_parser(
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]
@@ -222,6 +246,10 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
     return value
+
+
+def _answers(text: str) -> tuple[str, ...]:
+    return tuple(answer.strip() for answer in text.split(","))
 
 
 def _count(text: str) -> int:

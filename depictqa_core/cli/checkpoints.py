@@ -1,5 +1,8 @@
 """The commands about checkpoints: info and import."""
 
+from pathlib import Path
+
+from ..backends.vlm_loading import is_vlm_folder
 from ..errors import DepictQAError, quoted
 from ..loading.checkpoint_folder import self_test_notices
 from ..reports import text_table
@@ -12,6 +15,8 @@ def info(options) -> int:
 
     check_outputs(options, [])
     folder = str(checkpoint_folder(options.checkpoint))
+    if is_vlm_folder(Path(folder)):
+        return _vlm_info(options, Path(folder))
     card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
     if options.self_test:
         from ..judge import load_judge
@@ -25,6 +30,22 @@ def info(options) -> int:
     text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
     notices = self_test_notices(card)
     write_answers(options, card, [card], [], lambda *_: text, notices, verified=options.verify)
+    return 0
+
+
+def _vlm_info(options, folder: Path) -> int:
+    from ..backends.vlm_info import describe_vlm
+
+    card = describe_vlm(folder)
+    if options.self_test:
+        from ..judge import load_judge
+
+        card = {**card, "self_test": load_judge(folder).self_test()}
+    facts = {"folder": str(folder), **dict(_flat(card))}
+    width = max(map(len, facts))
+    text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
+    notices = ["--verify: the folder lists no hashes to compare with"] if options.verify else []
+    write_answers(options, card, [card], [], lambda *_: text, notices)
     return 0
 
 

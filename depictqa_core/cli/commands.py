@@ -12,8 +12,11 @@ from ..runtime.stopping import interrupted_by_signals
 from ..runtime.streams import library_messages
 from .arguments import parse
 from .checkpoints import import_weights, info
-from .judging import compare, describe, identify, map_tiles, rank, score
+from .culling import cull, report
+from .judging import check, compare, describe, identify, map_tiles, rank, score
+from .large_runs import judge_all
 from .leaderboard import compare_models
+from .metrics import measure
 from .outputs import complain
 
 
@@ -46,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 VERBS = {
+    "check": check,
     "identify": identify,
     "describe": describe,
     "score": score,
@@ -53,6 +57,10 @@ VERBS = {
     "compare": compare,
     "map": map_tiles,
     "leaderboard": compare_models,
+    "judge": judge_all,
+    "cull": cull,
+    "report": report,
+    "metrics": measure,
     "info": info,
     "import": import_weights,
 }

@@ -9,6 +9,7 @@ from ..images.image_files import FilePicture
 from ..images.references import common_size
 from ..images.search import left_out_lines
 from ..reports import text as reports
+from ..reports.checks import check_table
 from ..results import Failure
 from .arguments import COUNTS
 from .inputs import (
@@ -38,10 +39,26 @@ def describe(options) -> int:
 
 def score(options) -> int:
     """Run ``depictqa score``."""
-    return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **more))
+    about = _criterion(options)
+    return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **about, **more))
+
+
+def check(options) -> int:
+    """Run ``depictqa check``."""
+    asked = {"question": options.question, "answers": options.answers, "accept": options.accept}
+    asked["threshold"] = options.threshold
+    return _judge_each(
+        options,
+        lambda judge, pictures, references=None, **more: judge.check(pictures, reference=references, **asked, **more),
+    )
+
+
+def _criterion(options) -> dict[str, str | None]:
+    return {"criterion": options.criterion, "prompt": options.prompt}
 
 
 SHOW_EACH = {
+    "check": check_table,
     "identify": reports.identification_table,
     "describe": reports.description_text,
     "score": reports.score_table,
@@ -100,7 +117,7 @@ def rank(options) -> int:
         judge = open_judge(options, bar)
         for readable, beside, unreadable in load_with_reference(names, reference):
             bar.note(f"reading the images ... {len(pictures) + len(failures)}/{len(names)}")
-            judge.look(readable, beside)  # while their pixels are in memory
+            judge.encode(readable, beside)  # while their pixels are in memory
             pictures += readable
             references += beside or []
             failures += unreadable
@@ -108,7 +125,8 @@ def rank(options) -> int:
         limits = {"top_k": options.top_k, "budget": options.budget}
         while True:
             try:
-                ranking = judge.rank(pictures, references or None, method=options.method, **limits, progress=bar)
+                asked = {"method": options.method, **limits, **_criterion(options)}
+                ranking = judge.rank(pictures, references or None, **asked, progress=bar)
                 break
             except ImageError as error:
                 kept = without_lost(error, pictures, failures)
@@ -137,7 +155,7 @@ def compare(options) -> int:
     beside = reference.beside(a, b)
     with progress_bar(options, "answers") as bar:
         judge = open_judge(options, bar)
-        result = judge.compare(a, b, beside, explain=options.explain, progress=bar)
+        result = judge.compare(a, b, beside, explain=options.explain, **_criterion(options), progress=bar)
     shown = partial(reports.comparison_text, result)
     notices = [*judge.notices, *notices_of([a, b]), *reference.notices, *coverage_notices([result.coverage])]
     write_answers(options, judge.info, [result.to_dict()], [], shown, notices)

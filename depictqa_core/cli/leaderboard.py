@@ -48,7 +48,8 @@ def compare_models(options) -> int:
             except ImageError as error:
                 pictures = [pictures[index] for index in without_lost(error, pictures, failures)]
     left_out += twins
-    board = leaderboard(labels, pairs, answers)
+    calibration = judge.backend.calibration.order(False)
+    board = leaderboard(labels, pairs, answers, calibration=calibration)
     alone = [pictures[index] for index in unpaired(len(pictures), pairs) if groups[index] is not None]
     notices = [*left_out_lines(left_out), *judge.notices, *notices_of(pictures)]
     notices += coverage_notices(answer.coverage for answer in answers)

@@ -1,9 +1,11 @@
 """Outputs of the command line: files, stdout, and messages on stderr."""
 
+import argparse
 import contextlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def outputs_of(options) -> list[tuple[str, str]]:
     return [(option, path) for option, path in named if path not in (None, "-")]
 
 
-def check_outputs(options, inputs: list[str]) -> None:
+def check_outputs(options: argparse.Namespace, inputs: Sequence[str]) -> None:
     """Reject, before the work, outputs that cannot be written or would overwrite a judged image."""
     taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
     for option, path in outputs_of(options):

@@ -10,7 +10,7 @@ import io
 import itertools
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def to_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray:
     return converted
 
 
-def profile_of(primaries, white, gamma: float | None) -> bytes:
+def profile_of(primaries: Sequence[Sequence[float]], white: Sequence[float], gamma: float | None) -> bytes:
     """Build the ICC profile of an RGB space.
 
     Args:
@@ -145,7 +145,9 @@ def png_profile(chunks: dict[bytes, bytes]) -> bytes | None:
     """
     if not chunks.keys() & {b"gAMA", b"cHRM"}:
         return None
-    gamma, primaries, white = None, _REC709, _D65
+    gamma: float | None = None
+    primaries: Sequence[Sequence[float]] = _REC709
+    white: Sequence[float] = _D65
     if b"gAMA" in chunks:
         encoded = int.from_bytes(chunks[b"gAMA"], "big") / 100_000
         # 1 / 2.2 stands for the curve of sRGB
@@ -186,8 +188,8 @@ def _converter(profile: bytes) -> Colours | None:
         matrix = [tags.get(name) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
         curves = [tags.get(name) for name in (b"rTRC", b"gTRC", b"bTRC")]
         if profile[16:24] == b"RGB XYZ " and not table and None not in matrix + curves:
-            columns = np.stack([_fixed(tag[8:20]) for tag in matrix], 1)
-            colours = _by_matrix([_curve(tag) for tag in curves], np.linalg.inv(_SRGB) @ columns)
+            columns = np.stack([_fixed(tag[8:20]) for tag in matrix if tag is not None], 1)
+            colours = _by_matrix([_curve(tag) for tag in curves if tag is not None], np.linalg.inv(_SRGB) @ columns)
         elif profile[16:20] == b"GRAY" and not table and b"kTRC" in tags:
             colours = _by_matrix([_curve(tags[b"kTRC"])], np.ones((3, 1)))
         else:
@@ -237,25 +239,26 @@ def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
         return lambda x: np.interp(x, np.linspace(0, 1, count), values / 65535)
     if tag[:4] == b"para":
         (kind,) = struct.unpack_from(">H", tag, 8)
-        g, a, b, c, d, e, f = {
-            0: lambda g: (g, 1, 0, 0, -1, 0, 0),
-            1: lambda g, a, b: (g, a, b, 0, -b / a, 0, 0),
-            2: lambda g, a, b, c: (g, a, b, 0, -b / a, c, c),
-            3: lambda g, a, b, c, d: (g, a, b, c, d, 0, 0),
-            4: lambda g, a, b, c, d, e, f: (g, a, b, c, d, e, f),
-        }[kind if kind < 5 else 0](*_fixed(tag[12 : 12 + 4 * (1, 3, 4, 5, 7)[kind]]).tolist())
+        forms: tuple[Callable[..., tuple[float, ...]], ...] = (
+            lambda g: (g, 1, 0, 0, -1, 0, 0),
+            lambda g, a, b: (g, a, b, 0, -b / a, 0, 0),
+            lambda g, a, b, c: (g, a, b, 0, -b / a, c, c),
+            lambda g, a, b, c, d: (g, a, b, c, d, 0, 0),
+            lambda g, a, b, c, d, e, f: (g, a, b, c, d, e, f),
+        )
+        g, a, b, c, d, e, f = forms[kind](*_fixed(tag[12 : 12 + 4 * (1, 3, 4, 5, 7)[kind]]).tolist())
         return lambda x: np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
     raise ValueError("a curve is of an unknown type")
 
 
-def _by_matrix(curves: list, matrix: np.ndarray) -> Colours:
+def _by_matrix(curves: Sequence[Callable[[np.ndarray], np.ndarray]], matrix: np.ndarray) -> Colours:
     """Build the conversion by a tone curve per channel and a matrix to linear sRGB [3, C]."""
     steps = np.clip(np.arange(255 * _FINE + 1) / (255 * _FINE), 0, 1)
     tables = [np.clip(curve(steps), 0, 1).astype(np.float32) for curve in curves]
     matrix, encoded = matrix.astype(np.float32), _encoded()
 
     def colours(fine: np.ndarray) -> np.ndarray:
-        linear = np.stack([table.take(fine[:, i]) for i, table in enumerate(tables)], 1) @ matrix.T
+        linear: np.ndarray = np.stack([table.take(fine[:, i]) for i, table in enumerate(tables)], 1) @ matrix.T
         return encoded.take((np.clip(linear, 0, 1) * (len(encoded) - 1) + 0.5).astype(np.int32))
 
     return colours

@@ -76,7 +76,7 @@ def _quantiles(values: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.partition(some, ranks)[ranks])  # far faster than a full sort
 
 
-def _tone(x, channels, error) -> torch.Tensor:
+def _tone(x: torch.Tensor, channels: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
     """Compute PSNR, linear fits of the channels to the reference's, and the error by grey level of the reference."""
     mse = (x[0] - x[1]).square().mean((1, 2))
     psnr = 10 * torch.log10(255**2 / mse.clamp(min=0.65))  # at most 50 dB, where no difference is visible
@@ -116,7 +116,7 @@ def _tone(x, channels, error) -> torch.Tensor:
     )
 
 
-def _errors(error) -> torch.Tensor:
+def _errors(error: torch.Tensor) -> torch.Tensor:
     """Compute the distribution of the error, and its correlation between adjacent pixels and between channels."""
     parts = [_quantiles(error[0], _SPREAD) / 20]
     parts += [soft_histogram(channel.abs()) for channel in error]
@@ -136,9 +136,10 @@ def _errors(error) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _spectra(channels) -> torch.Tensor:
+def _spectra(channels: torch.Tensor) -> torch.Tensor:
     """Compute the energy of error, image and reference in five octaves, and their correlation in each."""
-    level, parts = channels, []
+    level = channels
+    parts: list[torch.Tensor] = []
     for _ in range(5):
         if min(level.shape[2:]) < 2:
             parts.append(parts[-1])
@@ -185,7 +186,7 @@ def _similarities(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return luminance, (2 * (ab - mean_a * mean_b) + c2) / (variance + c2)
 
 
-def _structure(x, y) -> torch.Tensor:
+def _structure(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Compute SSIM of the colour image, and its two factors at this and three coarser scales (Wang et al. 2004,
     2003)."""
     parts, level = [], x
@@ -212,7 +213,7 @@ def _alike(a: torch.Tensor, b: torch.Tensor, c: float) -> torch.Tensor:
     return (2 * a * b + c) / (a * a + b * b + c)
 
 
-def _gradients(channels) -> torch.Tensor:
+def _gradients(channels: torch.Tensor) -> torch.Tensor:
     """Compute gradient magnitude similarity at three scales (Xue et al. 2014), and the sign of the difference."""
     level, parts = F.avg_pool2d(channels, 2), []
     for scale in range(3):
@@ -225,7 +226,7 @@ def _gradients(channels) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _haar(channels) -> torch.Tensor:
+def _haar(channels: torch.Tensor) -> torch.Tensor:
     """Compute HaarPSI (Reisenhofer et al. 2018) and quantiles of its similarity maps."""
     y, red, blue = channels.unbind(1)  # colour differences to luma, times 0.6
     yiq = torch.stack([y, (0.736 * red - 0.268 * blue) / 0.6, (0.478 * red + 0.413 * blue) / 0.6], 1)
@@ -241,7 +242,8 @@ def _haar(channels) -> torch.Tensor:
         skip = 4 - half
         maps = torch.cat([vertical, horizontal], 1)[:, :, skip:, skip:]
         coefficients.append(maps[:, :, : side[0], : side[1]] / size)  # [2, 2, h, w]
-    fine = sum(_alike(c[0], c[1], 30.0) for c in coefficients[:2]) / 2
+    first, second = (_alike(c[0], c[1], 30.0) for c in coefficients[:2])
+    fine = (first + second) / 2
     weights = torch.maximum(*coefficients[2])
     colour = F.avg_pool2d(pair[:, 1:], 2, 1)[:, :, 3:, 3:][:, :, : fine.shape[1], : fine.shape[2]].abs()
     chroma = _alike(colour[0], colour[1], 30.0).mean(0, keepdim=True)
@@ -253,7 +255,7 @@ def _haar(channels) -> torch.Tensor:
     return torch.cat([index.clamp(max=1.0)[None], each, _quantiles(fine, _LOW), _quantiles(chroma, _LOW)])
 
 
-def _deviation(x, y) -> torch.Tensor:
+def _deviation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Compute MDSI (Nafchi et al. 2016): the deviation of gradient and chromaticity similarity, combined and alone."""
     fused = (y[0] + y[1]) / 2
     a, b, f = _gradient(torch.cat([y[:, 0], fused])[:, None])[:, 0]
@@ -269,7 +271,7 @@ def _deviation(x, y) -> torch.Tensor:
     return torch.cat([*parts, _quantiles(both, _LOW), _quantiles(colours, _LOW)])
 
 
-def _places(error, luma) -> torch.Tensor:
+def _places(error: torch.Tensor, luma: torch.Tensor) -> torch.Tensor:
     """Compute the share of the error in each cell of a 3×3 grid, and in areas of low, medium and high detail."""
     size = error.abs().mean(0, keepdim=True)[None]  # [1, 1, h, w]
     mean = size.mean() + 0.2

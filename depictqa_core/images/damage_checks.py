@@ -6,8 +6,12 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
 
 from ..errors import DamagedFile
+from . import coded_data, tiff
 from . import jpeg as jpeg_data
 from . import png as png_chunks
 from .colour_profiles import ProfileError, coded_profile
@@ -21,8 +25,11 @@ _HEAD = 2**16
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
+def opened(source: Path | bytes) -> Iterator[tuple[Image.Image, list[str]]]:
     """Open an image file.
+
+    Args:
+        source: its path, or its content.
 
     Yields:
         A lazy Pillow image, whose pixels are not decoded yet, and notices about the file, one line each. Images of more
@@ -32,7 +39,7 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
         DamagedFile: the data are truncated or damaged.
         Exception: any exception of Pillow's readers for damaged files.
     """
-    with path.open("rb") as stream:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         head = stream.read(8)
         if head == png_chunks.SIGNATURE:
             png = png_chunks.read(_whole(stream), MAX_PIXELS)
@@ -47,12 +54,36 @@ def opened(path: Path) -> Iterator[tuple[object, list[str]]]:
             notices = [odd] if odd else []
         else:
             image, notices = open_image(stream), []
+            if image.width * image.height <= MAX_PIXELS:
+                odd = _check(image, stream)
+                notices = [odd] if odd else []
             if image.format == "AVIF" and "icc_profile" not in image.info:
                 _add_coded_profile(image, stream, notices)
         yield image, notices
 
 
-def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> None:
+def _check(image: Image.Image, stream: BinaryIO) -> str | None:
+    """Refuse or doubt damaged data of a format that Pillow does not check: what is odd, or None."""
+    if image.format == "TIFF":
+        return tiff.check(stream, image.tag_v2, _jpeg_pixels)
+    find = {"WEBP": coded_data.webp_span, "AVIF": coded_data.avif_span}.get(image.format)
+    if find is None:
+        return None
+    place = stream.tell()
+    try:
+        data = _whole(stream)
+    finally:
+        stream.seek(place)
+    return coded_data.ends_early(data, find(data), _pixels)
+
+
+def _pixels(data: bytes) -> bytes:
+    image = open_image(io.BytesIO(data))
+    image.load()
+    return image.tobytes()
+
+
+def _add_coded_profile(image: Image.Image, stream: BinaryIO, notices: list[str]) -> None:
     """Add the profile of an AVIF image's code points (a box ``colr`` of type ``nclx``), which Pillow ignores."""
     place = stream.tell()
     stream.seek(0)
@@ -65,7 +96,7 @@ def _add_coded_profile(image, stream: io.BufferedReader, notices: list[str]) -> 
             notices.append(f"{error}; they were taken as sRGB")
 
 
-def _whole(stream: io.BufferedReader) -> bytes:
+def _whole(stream: BinaryIO) -> bytes:
     if stream.seek(0, os.SEEK_END) > MAX_BYTES:
         raise DamagedFile(f"the file has more than {MAX_BYTES} bytes")
     stream.seek(0)
@@ -78,4 +109,5 @@ def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
     if coarse:
         image.draft("L", (1, 1))
     image.load()
-    return image.tobytes()
+    pixels: bytes = image.tobytes()
+    return pixels

@@ -6,10 +6,11 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,13 @@ from .damage_checks import opened
 from .pillow import MAX_PIXELS, is_bomb
 from .pixels import check_size, rgb_of_array, rgb_of_pil
 
+if TYPE_CHECKING:
+    import torch
+
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "Picture"]
+"""What ``as_picture`` takes."""
+ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
+"""What ``as_pictures`` takes: one image or batch, or several."""
 _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program or draws
 
 
@@ -42,7 +50,7 @@ class Picture:
     notices: tuple[str, ...] = ()
     rgba: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
             raise ImageError(f"{self.name}: Picture(rgb) takes a uint8 array [H, W, 3]; use as_picture().")
@@ -55,16 +63,16 @@ class Picture:
     def key(self) -> str:
         """Content hash (32 hex digits) of shape and bytes: equal for equal pixels, independent of the name."""
         digest = hashlib.blake2b(repr(self.rgb.shape).encode(), digest_size=16)
-        digest.update(self.rgb)
+        digest.update(self.rgb.data)
         return digest.hexdigest()
 
     @property
     def height(self) -> int:
-        return self.rgb.shape[0]
+        return int(self.rgb.shape[0])
 
     @property
     def width(self) -> int:
-        return self.rgb.shape[1]
+        return int(self.rgb.shape[1])
 
 
 def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
@@ -73,13 +81,14 @@ def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source, name: str = "picture", keep_alpha: bool = False) -> Picture:
+def as_picture(source: ImageLike, name: str = "image", keep_alpha: bool = False) -> Picture:
     """Check one image and convert it to 8-bit RGB.
 
     Args:
-        source: a path (``str`` or ``PathLike``), a PIL image, a ``Picture`` (returned as it is), or a numpy array or
-            torch tensor of shape ``[H, W]``, ``[H, W, C]`` or ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha),
-            3 (RGB) or 4 (RGB, alpha) and dtype uint8, uint16 (scaled by 255/65535), bool (black, white) or any float
+        source: a path (``str`` or ``PathLike``), the content of an image file (``bytes``), a PIL image, a ``Picture``
+            (returned as it is), or a numpy array or torch tensor of shape ``[H, W]``, ``[H, W, C]`` or
+            ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) and dtype uint8,
+            uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
         name: the name in errors and reports; a path without a name gets its file name.
         keep_alpha: True fills in ``rgba``.
@@ -106,11 +115,11 @@ def as_picture(source, name: str = "picture", keep_alpha: bool = False) -> Pictu
         raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _load(path, f"{name} ({path})", path.name if name == "picture" else name, keep_alpha)
+        return _load(path, f"{name} ({path})", path.name if name == "image" else name, keep_alpha)
     return _checked(planes[0], name, keep_alpha)
 
 
-def as_pictures(source, name: str = "pictures") -> list[Picture]:
+def as_pictures(source: ImagesLike, name: str = "images") -> list[Picture]:
     """Check one or many images.
 
     Args:
@@ -124,7 +133,7 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     Raises:
         ImageError: as ``as_picture``, with the number of the image; or a batch is empty.
     """
-    items = source if isinstance(source, (list, tuple)) else [source]
+    items: Sequence[Any] = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
     same_name = Counter(Path(path).name for path in paths)
     pictures: list[Picture] = []
@@ -142,9 +151,9 @@ def as_pictures(source, name: str = "pictures") -> list[Picture]:
     return pictures
 
 
-def _split(source, label: str) -> list:
+def _split(source: Any, label: str) -> list[Any]:
     """Split a source into single images without loading them: the planes of a batch, or the source itself."""
-    if isinstance(source, (str, os.PathLike, Image.Image)):
+    if isinstance(source, (str, bytes, os.PathLike, Image.Image)):
         return [source]
     torch = sys.modules.get("torch")  # a tensor exists only if torch is imported
     if torch is not None and isinstance(source, torch.Tensor):
@@ -171,12 +180,15 @@ def _split(source, label: str) -> list:
         elif source.ndim == 3:
             advice += "; a batch of masks or grey images [B, H, W] needs a channel axis: [B, H, W, 1]"
         raise ImageError(f"{label}: shape {text} is not an image; {advice}.")
-    check_size(*(shape[:2] if source.ndim < 4 else shape[1:3]), label)
+    height, width = shape[:2] if source.ndim < 4 else shape[1:3]
+    check_size(height, width, label)
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source, label: str, keep_alpha: bool = False) -> Picture:
-    """Convert a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
+def _checked(source: bytes | Image.Image | np.ndarray, label: str, keep_alpha: bool = False) -> Picture:
+    """Convert the content of a file, a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
+    if isinstance(source, bytes):
+        return _load(source, label, label, keep_alpha)
     if isinstance(source, Image.Image):
         rgb, rgba, notices = rgb_of_pil(source, label, keep_alpha)
         return Picture(rgb, label, notices, rgba)
@@ -184,16 +196,12 @@ def _checked(source, label: str, keep_alpha: bool = False) -> Picture:
     return Picture(rgb, label, rgba=rgba)
 
 
-def _load(path: Path, label: str, name: str, keep_alpha: bool = False) -> Picture:
-    """Load the first frame of an image file."""
+def _load(source: Path | bytes, label: str, name: str, keep_alpha: bool = False) -> Picture:
+    """Load the first frame of an image file, given by its path or its content."""
     try:
-        if path.is_dir():
-            raise ImageError(f"{label}: is a folder; give an image file.")
-        if not path.exists():
-            raise ImageError(f"{label}: no such file; check the path.")
-        if not path.is_file():  # a pipe would block forever
-            raise ImageError(f"{label}: is not a regular file.")
-        with opened(path) as (image, notices):
+        if isinstance(source, Path):
+            _check_file(source, label)
+        with opened(source) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
             rgb, rgba, more = rgb_of_pil(image, label, keep_alpha)
@@ -208,3 +216,12 @@ def _load(path: Path, label: str, name: str, keep_alpha: bool = False) -> Pictur
         if type(error).__name__ == "UnidentifiedImageError":  # its text has a Python object, not the file
             raise ImageError(f"{label}: is not an image of a supported format; save it as PNG or JPEG.") from error
         raise ImageError(f"{label}: cannot be read as an image ({quoted(error)}); save it as PNG or JPEG.") from error
+
+
+def _check_file(path: Path, label: str) -> None:
+    if path.is_dir():
+        raise ImageError(f"{label}: is a folder; give an image file.")
+    if not path.exists():
+        raise ImageError(f"{label}: no such file; check the path.")
+    if not path.is_file():  # a pipe would block forever
+        raise ImageError(f"{label}: is not a regular file.")

@@ -13,6 +13,7 @@ import sys
 import threading
 import types
 from contextlib import suppress
+from typing import IO, cast
 
 import PIL
 from PIL import Image as shared
@@ -30,11 +31,11 @@ class _Silent:
     """Replaces ``warnings`` in Pillow's modules: oddities of metadata do not affect the pixels."""
 
     @staticmethod
-    def warn(*args, **kwargs) -> None:
+    def warn(*args: object, **kwargs: object) -> None:
         """Do nothing."""
 
 
-def open_image(stream: io.BufferedIOBase):
+def open_image(stream: io.BufferedIOBase) -> shared.Image:
     """Find the format of a file and read its header.
 
     Args:
@@ -47,12 +48,15 @@ def open_image(stream: io.BufferedIOBase):
         Exception: any exception for damaged files; ``UnidentifiedImageError`` if the format is unknown.
     """
     own = instance()
+    image: shared.Image
     try:
-        return own.Image.open(stream)
+        image = own.Image.open(stream)
+        return image
     except own.UnidentifiedImageError:
         _load_rare_formats()
     try:
-        return own.Image.open(stream)
+        image = own.Image.open(stream)
+        return image
     except own.UnidentifiedImageError:
         # formats that other packages have registered, such as HEIF
         for name in [name for name in shared.ID if name not in own.Image.OPEN]:
@@ -61,7 +65,7 @@ def open_image(stream: io.BufferedIOBase):
             accepted = accept(stream.read(16)) if accept else True
             if accepted and not isinstance(accepted, str):
                 stream.seek(0)
-                return factory(stream, "")
+                return factory(cast(IO[bytes], stream), "")
         raise
 
 
@@ -82,7 +86,7 @@ def _instance() -> types.ModuleType:
     for name, value in vars(PIL).items():
         if not name.startswith("__") and not isinstance(value, types.ModuleType):
             setattr(package, name, value)
-    package.__version__, package.__path__ = PIL.__version__, PIL.__path__
+    vars(package).update(__version__=PIL.__version__, __path__=PIL.__path__)
     sys.modules[NAME] = package
     for name in _COMPILED:  # the compiled code is shared, so both have the same types
         with suppress(ImportError):
@@ -107,4 +111,4 @@ def _load_modules(*names: str) -> None:
             importlib.import_module(f"{NAME}.{name}")
     for name, module in list(sys.modules.items()):
         if name.startswith(f"{NAME}.") and hasattr(module, "warnings"):
-            module.warnings = _Silent
+            vars(module)["warnings"] = _Silent

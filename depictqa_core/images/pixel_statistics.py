@@ -4,6 +4,8 @@ Resizing destroys these traces, so they are computed before it. All statistics a
 comparable for images of any size; of large images, nine evenly spread tiles are used, which limits the cost.
 """
 
+from typing import TypedDict
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -12,7 +14,14 @@ STATISTICS = 974
 """Number of values of ``pixel_statistics``."""
 WHOLE_PIXELS = 288 * 288
 TILE = 96
-CPU = {"dtype": torch.float32, "device": "cpu"}
+
+
+class _Made(TypedDict):
+    dtype: torch.dtype
+    device: str
+
+
+CPU: _Made = {"dtype": torch.float32, "device": "cpu"}
 """For every new tensor, because torch's default dtype and device are process-wide."""
 _HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220], device="cpu")
 """Upper edges of all but the last bin of ``soft_histogram``, in half grey levels."""
@@ -121,7 +130,9 @@ def _moments(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean / 64 - 2, _log(std, 0.1), signed, torch.log1p(fourth)])
 
 
-def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
+def _tone(
+    x: torch.Tensor, y: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor, saturation: torch.Tensor
+) -> torch.Tensor:
     """Compute brightness, contrast, saturation and the fine structure of their histograms."""
     channels = [
         x[:, 0],
@@ -158,7 +169,7 @@ def share(condition: torch.Tensor) -> torch.Tensor:
     return condition.count_nonzero().float() / condition.numel()
 
 
-def _gradients(x, y, chroma) -> torch.Tensor:
+def _gradients(x: torch.Tensor, y: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     """Compute distributions of first differences at three scales, in luma and color."""
     parts = []
     level = y
@@ -218,7 +229,7 @@ def _dct(channel: torch.Tensor) -> torch.Tensor:
     return _DCT @ blocks @ _DCT.T
 
 
-def _blocks(y, chroma) -> torch.Tensor:
+def _blocks(y: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     """Compute energy and zeros of block DCT coefficients, and the share of their values on a lattice."""
     coefficients = _dct(y - 128)
     energy = _log(coefficients.abs().mean(0), 0.05).flatten()
@@ -233,7 +244,7 @@ def _blocks(y, chroma) -> torch.Tensor:
     return torch.cat([*parts, _log(quantiles, 0.05)])
 
 
-def _residuals(x, y, chroma) -> torch.Tensor:
+def _residuals(x: torch.Tensor, y: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     """Measure the residual of a small average: noise, its color, its dependence on brightness, impulses, ringing."""
     stack = torch.cat([x, y, chroma], 1).transpose(0, 1).contiguous()  # [6, N, h, w]
     rows = (stack[:, :, :-2] + stack[:, :, 1:-1]).add_(stack[:, :, 2:])
@@ -260,7 +271,8 @@ def _residuals(x, y, chroma) -> torch.Tensor:
     impulses = [share(step > t) for t in (40, 90)] + [share(step < -t) for t in (40, 90)]
     impulses += [share((centre == 255) & (step > 30)), share((centre == 0) & (step < -30))]
     parts.append(torch.stack(impulses).sqrt() * 4)
-    level, octaves = stack[3:], []
+    level = stack[3:]
+    octaves: list[torch.Tensor] = []
     for _ in range(5):
         if min(level.shape[2:]) < 4:
             octaves.append(octaves[-1])
@@ -269,23 +281,23 @@ def _residuals(x, y, chroma) -> torch.Tensor:
         back = F.interpolate(coarse, scale_factor=2, mode="nearest")
         octaves.append((level[:, :, : back.shape[2], : back.shape[3]] - back).square_().mean((1, 2, 3)).sqrt())
         level = coarse
-    octaves = _log(torch.stack(octaves), 0.02)  # [5, 3]
-    return torch.cat([*parts, octaves.flatten(), octaves.diff(dim=0).flatten()])
+    energies = _log(torch.stack(octaves), 0.02)  # [5, 3]
+    return torch.cat([*parts, energies.flatten(), energies.diff(dim=0).flatten()])
 
 
-def _directions(y, rows, columns) -> torch.Tensor:
+def _directions(y: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     """Measure change along four directions at several distances, and radially and tangentially: motion and zoom
     blur."""
     h, w = y.shape[2:]
-    energies = []
+    changes = []
     for lag in (1, 2, 3, 5, 8):
-        energies += [
+        changes += [
             (y[..., lag:] - y[..., : w - lag]).abs().mean(),
             (y[..., lag:, :] - y[..., : h - lag, :]).abs().mean(),
             (y[..., lag:, lag:] - y[..., : h - lag, : w - lag]).abs().mean(),
             (y[..., lag:, : w - lag] - y[..., : h - lag, lag:]).abs().mean(),
         ]
-    energies = _log(torch.stack(energies), 0.05).view(5, 4)
+    energies = _log(torch.stack(changes), 0.05).view(5, 4)
     shape = (energies - energies.mean(1, keepdim=True)).flatten()
     ordered = energies.sort(dim=1).values
     gx = (y[..., 1:-1, 2:] - y[..., 1:-1, :-2]) / 2

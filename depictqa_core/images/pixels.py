@@ -6,7 +6,7 @@ import contextlib
 import math
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from ..errors import ImageError, quoted
 from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
@@ -74,7 +74,9 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
-def rgb_of_pil(image, label: str, keep_alpha: bool = False) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+def rgb_of_pil(
+    image: Image.Image, label: str, keep_alpha: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """Convert a PIL image as ``rgb_of_array`` does, and return notices about it."""
     check_size(image.height, image.width, label)
     try:
@@ -99,7 +101,7 @@ def rgb_of_pil(image, label: str, keep_alpha: bool = False) -> tuple[np.ndarray,
         raise ImageError(f"{label}: cannot be decoded ({quoted(error)}); save or download it again.") from error
 
 
-def _is_adobe_rgb(image) -> bool:
+def _is_adobe_rgb(image: Image.Image) -> bool:
     """Return whether EXIF declares Adobe RGB, as cameras do that embed no profile."""
     with contextlib.suppress(Exception):  # damaged metadata do not matter
         exif = image.getexif()
@@ -123,6 +125,8 @@ def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray,
         return np.array(image), label, profile
     if image.mode == "CMYK":
         return (np.array(image.convert("RGB")) if profile is None else to_srgb(np.array(image), profile)), label, None
+    if image.mode == "LAB":  # its numbers are colours by themselves, whatever profile is stored with them
+        return np.array(image.convert("RGB")), label, None
     image = image.convert("LA") if image.mode == "La" else image
     alpha = "A" if transparent is not None or image.mode in ("RGBA", "LA", "PA", "RGBa") else ""
     return np.array(image.convert(("L" if image.mode in ("1", "L", "LA") else "RGB") + alpha)), label, profile

@@ -32,6 +32,9 @@ class ResizedPicture(Picture):
     """A smaller copy of an image, computed when it is needed, so that it does not keep pixels that
     ``files.FilePicture`` has released."""
 
+    source: Picture
+    _shape: tuple[int, int]
+
     def __init__(self, source: Picture, height: int, width: int):
         self.__dict__.update(source=source, name=source.name, notices=source.notices, _shape=(height, width))
         self.__dict__["key"] = Picture(self.rgb, self.name).key
@@ -104,7 +107,7 @@ class Fitted:
 
     def __init__(self, reference: Picture | None):
         self.reference = reference
-        self._copies: dict[tuple, Picture] = {}
+        self._copies: dict[tuple[tuple[int, int], ...], Picture] = {}
         self._resized: list[str] = []
         self._strangers: dict[str, None] = {}
 
@@ -113,7 +116,7 @@ class Fitted:
         """Return notices about the file of the reference, about sizes, and about images that seem to show another
         scene."""
         lines = [*notices_of([self.reference]), *self._resized]
-        if not self._strangers:
+        if self.reference is None or not self._strangers:
             return lines
         names = [*self._strangers]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

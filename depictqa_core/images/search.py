@@ -37,7 +37,7 @@ def without_suffix(name: str) -> str:
     return stem if extension.lower() in (*EXTENSIONS, *OTHER_EXTENSIONS) else name
 
 
-def natural_key(text: str) -> list:
+def natural_key(text: str) -> list[tuple[int, str]]:
     """Return a sort key under which "x2" comes before "x10" and case does not matter."""
     parts = re.split(r"(\d+)", text)
     return [(int(p), "") if i % 2 else (0, p.casefold()) for i, p in enumerate(parts)] + [(0, text)]
@@ -57,7 +57,7 @@ class LeftOut:
     reason: str
     expected: bool = False
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, str]:
         """Return path and reason as JSON values."""
         return {"path": self.path, "reason": self.reason}
 
@@ -164,7 +164,8 @@ def _search_folder(top: str, recursive: bool) -> tuple[list[str], list[LeftOut]]
     found: dict[str, list[str]] = {}
     left_out: list[LeftOut] = []
     searched: dict[str, str] = {}  # by real path
-    waiting, links = [top], []
+    waiting = [top]
+    links: list[str] = []
     while waiting or links:
         folder = waiting.pop(0) if waiting else links.pop(0)
         real = os.path.realpath(folder)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from .image import Picture
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class SizePolicy:
     min: int = 70
     multiple: int = 14
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("short", "long", "min", "multiple"):
             value = getattr(self, field)
             if not isinstance(value, int) or value < 1:
@@ -47,8 +52,8 @@ class SizePolicy:
 
     def padded(self, height: int, width: int) -> tuple[int, int]:
         """Return the padded size of an image of this size; the same for an original and for its ``resized`` size."""
-        sides = (max(self.min, side) for side in self.resized(height, width))
-        return tuple(self.multiple * math.ceil(side / self.multiple) for side in sides)
+        height, width = (max(self.min, side) for side in self.resized(height, width))
+        return self.multiple * math.ceil(height / self.multiple), self.multiple * math.ceil(width / self.multiple)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
         """Return the size of a resized image after a crop to these shares of its height and width (facts 7.3).
@@ -57,7 +62,7 @@ class SizePolicy:
         """
         if min(height, width) <= self.min:
             return height, width
-        return tuple(max(self.min, round(side * share)) for side, share in zip((height, width), keep))
+        return max(self.min, round(height * keep[0])), max(self.min, round(width * keep[1]))
 
 
 WHOLE = (1.0, 1.0)
@@ -92,7 +97,7 @@ def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     return rgb[top : top + height, left : left + width]
 
 
-def to_pixels(rgb_uint8: np.ndarray, mean, std):
+def to_pixels(rgb_uint8: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Convert uint8 ``[H, W, 3]`` to float32 ``[3, H, W]``: (x / 255 - mean) / std in float64, then cast."""
     import torch
 

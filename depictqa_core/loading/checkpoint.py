@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, DepictQAError, quoted
 from ..runtime.quiet import quiet
@@ -9,13 +10,18 @@ from ..runtime.versions import ALWAYS, import_failed, mismatch, require
 from .checkpoint_folder import AGAIN, check_tokenizer_files, checkpoint_folder, damaged, describe_checkpoint
 from .device_placement import QUANTISED, check_device, loading_options
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from ..network.model import DepictQAModel
+
 
 @dataclass
 class Checkpoint:
     """A loaded checkpoint: the network, its tokenizer, and the card of its folder."""
 
-    model: object
-    tokenizer: object
+    model: "DepictQAModel"
+    tokenizer: "PreTrainedTokenizerBase"
     card: dict
 
 
@@ -67,7 +73,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     model.eval()
     if "device_map" not in options:
         try:
-            model.to(device)
+            torch.nn.Module.to(model, str(device))  # transformers wraps ``to`` in a type that no device fits
         except Exception as error:
             raise CheckpointError(
                 f"checkpoint '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
@@ -96,7 +102,7 @@ def _refuse_misfits(folder: Path, config, files) -> None:
 
     from ..network.model import DepictQAModel
 
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for name in files:
         with safe_open(str(folder / name), framework="pt") as file:
             found |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}

@@ -27,8 +27,9 @@ PICKLES = ("*.pt", "*.pth", "*.bin", "*.ckpt")
 def checkpoint_folder(name: str | Path | None) -> Path:
     """Return the folder of a checkpoint: the bundled one for None and ``BUNDLED_NAMES``, else the given one,
     unchecked."""
-    bundled = name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name))
-    return BUNDLED if bundled else Path(name)
+    if name is None or (str(name) in BUNDLED_NAMES and not os.path.isdir(name)):
+        return BUNDLED
+    return Path(name)
 
 
 def describe_checkpoint(folder: str | Path | None) -> dict:
@@ -130,7 +131,7 @@ def supported(folder: str | Path | None) -> str:
     """Describe the questions that a checkpoint supports, in words."""
     config = read_folder_json(checkpoint_folder(folder) / "config.json")
     names = config.get("tasks") or ("identification", "assessment", "rating", "comparison")
-    own = "in any words" if config.get("free_questions", True) else "only in the words of its training questions"
+    own = "in any words" if config.get("free_questions", True) else "only as worded in training"
     scores = "; scores by comparison, as its preferences are personal" if config.get("personal") else ""
     return f"{', '.join(map(str, names))}; own questions {own}{scores}"
 

@@ -11,8 +11,13 @@ QUANTISED = ("int8", "int4")
 """Dtypes of bitsandbytes, for the linear layers of the language model only."""
 SPREAD = ("auto", "balanced", "sequential")
 """Names for all devices: equal shares on each, or one after the other; the rest goes to CPU memory."""
-UNTOUCHED = ("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B")
-"""Modules that are never quantised: words inside names for transformers 4, patterns from their start for 5."""
+UNTOUCHED = (
+    *("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B"),
+    *("visual", "vision_tower", "vision_model", "multi_modal_projector", "image_newline"),
+    *(".*visual", ".*vision_tower", ".*vision_model", ".*multi_modal_projector", ".*connector"),
+)
+"""Modules that are never quantised, here and in vision-language models: words inside names for transformers 4, patterns
+from their start for 5."""
 
 
 def check_device(device) -> None:
@@ -40,7 +45,7 @@ def loading_options(config, device, dtype: str) -> dict:
     """Return the arguments of ``from_pretrained`` for a device and a dtype.
 
     Args:
-        config: the ``DepictQAConfig``.
+        config: the ``DepictQAConfig``; None for another model, of which accelerate finds out how to spread it.
         device: a torch device, one of ``SPREAD``, or a device map (module name -> device).
         dtype: one of ``DTYPES`` or ``QUANTISED``.
 
@@ -63,7 +68,7 @@ def loading_options(config, device, dtype: str) -> dict:
     if isinstance(device, dict):
         options["device_map"] = device
     elif device in SPREAD:
-        options["device_map"] = spread(config, dtype, device)
+        options["device_map"] = device if config is None else spread(config, dtype, device)
     elif dtype in QUANTISED:  # quantised weights cannot be moved later
         options["device_map"] = {"": device}
     return options

@@ -1,10 +1,8 @@
 """The configuration of a judge network: one ``transformers`` config that nests the language model's own."""
 
-from collections.abc import Sequence
-
 from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
 
-from ..calibration import OrderCalibration, ScoreCalibration
+from ..calibration import Calibration
 from .checkpoint_rules import CONFIG, config_problem
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -22,13 +20,11 @@ class DepictQAConfig(PretrainedConfig):
         size: limits of ``images.SizePolicy`` as a dict (short, long, min, multiple), in pixels.
         mean, std: normalization of RGB values in 0..1.
         tasks: names of the supported tasks; the judge rejects the others.
-        calibration: temperatures by question, see ``answer_temperature``; and the settings of an ``OrderCalibration``
-            (``order_fr`` with a reference, ``order_nr`` without) and of a ``ScoreCalibration`` (``score_error_fr``,
-            ``score_error_nr``).
+        calibration: the settings of a ``calibration.Calibration``.
         names_first: whether assessments start with the names of the distortions, spelled as in the brief answer; then
             identification decides this prefix, so that both answers have the same names. Comparisons then start with
             the distortions of each image, in the same way.
-        free_questions: whether assessments and ratings accept any wording; False accepts only words of the training
+        free_questions: whether assessments and ratings accept any wording; False accepts only the training
             questions (``questions.require_trained``). Short questions of other kinds are a separate task, "question" in
             ``tasks``.
         personal: whether ratings follow one person's preferences; then scores are computed by comparison with anchors,
@@ -69,39 +65,9 @@ class DepictQAConfig(PretrainedConfig):
         settings = {key: getattr(self, key) for key in CONFIG if hasattr(self, key)}
         if wrong := config_problem({**settings, "lora": kwargs.get("lora")}):
             raise ValueError(wrong)
-        for reference in (False, True):  # find a damaged one now
-            self.order_calibration(reference), self.score_calibration(reference)
+        Calibration(self.calibration)  # find a damaged one now
         kwargs.setdefault("tie_word_embeddings", bool(self.language.get("tie_word_embeddings", False)))
         super().__init__(**kwargs)
-
-    def answer_temperature(self, names: Sequence[str]) -> float:
-        """Return the temperature of a brief question: the divisor of the log-probabilities of its answers.
-
-        Args:
-            names: the names by ``tasks.temperature_names``; the first one in ``calibration`` counts, else it is 1.
-        """
-        return float(next((self.calibration[name] for name in names if name in self.calibration), 1.0))
-
-    def has_temperature(self, names: Sequence[str]) -> bool:
-        """Return whether ``answer_temperature`` of these names was fitted."""
-        return any(name in self.calibration for name in names)
-
-    def order_calibration(self, reference: bool) -> OrderCalibration | None:
-        """Return the calibration of orders with or without a reference; None if there is none."""
-        return self._calibration(OrderCalibration, "order", reference)
-
-    def score_calibration(self, reference: bool) -> ScoreCalibration | None:
-        """Return the calibration of scores with or without a reference; None if there is none."""
-        return self._calibration(ScoreCalibration, "score_error", reference)
-
-    def _calibration(self, kind, name: str, reference: bool):
-        settings = self.calibration.get(f"{name}_{'fr' if reference else 'nr'}")
-        if settings is None:
-            return None
-        try:
-            return kind(**settings)
-        except TypeError as error:
-            raise ValueError(f"calibration of {name}: {error}") from error
 
     def language_config(self) -> PretrainedConfig:
         """The language model's own config object."""

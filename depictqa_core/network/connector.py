@@ -1,5 +1,7 @@
 """Connectors: from vision features to tokens in the embedding space of the language model."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -9,14 +11,36 @@ from .config import DepictQAConfig
 from .vision import Features
 
 
-class LinearConnector(nn.Module):
-    """One linear layer on every position of the last feature map (facts 1.4)."""
+class Connector(nn.Module):
+    """What every connector has.
 
-    SETTINGS: dict = {}
+    Args:
+        config: of the network; the settings are those of ``config.connector``.
+        widths: channels of each feature map of the tower.
+        statistics: how many pixel statistics the tower gives.
+        hidden: width of the language model's embeddings.
+    """
+
+    SETTINGS: dict[str, object] = {}
     """Settings of ``config.connector`` and their defaults."""
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__()
+
+    def pool(self, features: Features) -> torch.Tensor:
+        """What is stored of a tower's features: [B, T, C] or [B, V]."""
+        raise NotImplementedError
+
+    def token_count(self, pooled: torch.Tensor) -> int:
+        """Return the number of language model tokens of one image's pooled features."""
+        raise NotImplementedError
+
+
+class LinearConnector(Connector):
+    """One linear layer on every position of the last feature map (facts 1.4)."""
+
+    def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
+        super().__init__(config, widths, statistics, hidden)
         self.projector = nn.Linear(widths[-1], hidden)
 
     def pool(self, features: Features) -> torch.Tensor:
@@ -37,7 +61,7 @@ class AbstractorConnector(LinearConnector):
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
-        settings = {**self.SETTINGS, **config.connector}
+        settings: dict[str, Any] = {**self.SETTINGS, **config.connector}
         width = widths[-1]
         self.queries = nn.Parameter(torch.randn(settings["queries"], width))
         layer = nn.TransformerDecoderLayer(
@@ -53,7 +77,7 @@ class AbstractorConnector(LinearConnector):
         return self.projector(self.abstractor(queries, pooled))
 
 
-class PoolingConnector(nn.Module):
+class PoolingConnector(Connector):
     """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
 
     With a reference, the tokens of an image also contain its difference from the reference: a small network would
@@ -79,12 +103,16 @@ class PoolingConnector(nn.Module):
     }
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
-        super().__init__()
-        settings = {**self.SETTINGS, **config.connector}
+        super().__init__(config, widths, statistics, hidden)
+        settings: dict[str, Any] = {**self.SETTINGS, **config.connector}
         self.grid, self.grid_stages = settings["grid"], settings["grid_stages"]
         self.cell = sum(widths[i] for i in self.grid_stages)
         self.global_width = 2 * sum(widths) + statistics
         total = self.global_width + self.grid**2 * self.cell
+        self.mean: torch.Tensor
+        self.deviation: torch.Tensor
+        self.comparison_mean: torch.Tensor
+        self.comparison_deviation: torch.Tensor
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("deviation", torch.ones(total))
         self.summary_tokens = settings["summary_tokens"]
@@ -96,8 +124,8 @@ class PoolingConnector(nn.Module):
             self.register_buffer("comparison_deviation", torch.ones(COMPARISON_STATISTICS))
             # No dropout: each of these values is a measurement, with little redundancy.
             self.compared = _mixture(COMPARISON_STATISTICS, settings["hidden"], hidden * self.summary_tokens, 0.0)
-            nn.init.zeros_(self.compared[-1].weight)  # a judge that learns to compare starts unchanged
-            nn.init.zeros_(self.compared[-1].bias)
+            for last in self.compared[-1].parameters():  # a judge that learns to compare starts unchanged
+                nn.init.zeros_(last)
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
         self.norm = nn.LayerNorm(hidden)
@@ -150,4 +178,8 @@ def _mixture(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Seque
     )
 
 
-CONNECTORS = {"linear": LinearConnector, "abstractor": AbstractorConnector, "pooling": PoolingConnector}
+CONNECTORS: dict[str, type[Connector]] = {
+    "linear": LinearConnector,
+    "abstractor": AbstractorConnector,
+    "pooling": PoolingConnector,
+}

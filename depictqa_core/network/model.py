@@ -1,6 +1,7 @@
 """The judge network: vision tower -> connector -> causal language model, as one ordinary ``transformers`` model."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -9,8 +10,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from ..prompts import Slot
 from ..runtime.versions import require
 from .config import DepictQAConfig
-from .connector import CONNECTORS
-from .vision import TOWERS, Prepared, statistics_width
+from .connector import CONNECTORS, Connector
+from .vision import TOWERS, Prepared, Tower, statistics_width
 
 IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
@@ -31,6 +32,10 @@ class DepictQAModel(PreTrainedModel):
     _supports_sdpa = True
     _skip_keys_device_placement = ["past_key_values", "cache"]
     _no_split_modules = ["LlamaDecoderLayer", "CLIPEncoderLayer", "TransformerDecoderLayer"]
+    config: DepictQAConfig
+    vision: Tower
+    connector: Connector
+    language: PreTrainedModel
 
     def __init__(self, config: DepictQAConfig):
         super().__init__(config)
@@ -62,8 +67,8 @@ class DepictQAModel(PreTrainedModel):
         require("peft")
         from peft import LoraConfig, inject_adapter_in_model
 
-        defaults = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.1}
-        defaults["target_modules"] = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        modules = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        defaults = {"r": 16, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": modules}
         inject_adapter_in_model(LoraConfig(**{**defaults, **lora}), self.language)
 
     def merge_lora(self) -> None:
@@ -102,21 +107,19 @@ class DepictQAModel(PreTrainedModel):
         # A CPU is fastest with one image at a time: its activations then stay in the cache.
         at_once = 1 if device.type == "cpu" else ENCODE_BATCH
         groups = [group[i : i + at_once] for group in by_size.values() for i in range(0, len(group), at_once)]
-        pooled: list[torch.Tensor | None] = [None] * len(pictures)
+        pooled: dict[int, torch.Tensor] = {}
         for indexes in groups:
             pixels = torch.stack([pictures[i].pixels for i in indexes]).to(device)
-            statistics = None
-            if self.vision.uses_statistics:
-                statistics = torch.stack([pictures[i].statistics for i in indexes]).to(device)
-            for index, row in zip(indexes, self.connector.pool(self.vision(pixels, statistics))):
-                pooled[index] = row
-        return pooled
+            found = [pictures[i].statistics for i in indexes] if self.vision.uses_statistics else []
+            statistics = torch.stack([one for one in found if one is not None]).to(device) if found else None
+            pooled.update(zip(indexes, self.connector.pool(self.vision(pixels, statistics))))
+        return [pooled[index] for index in range(len(pictures))]
 
     def connect(
         self,
-        pooled: list[torch.Tensor],
-        references: list[torch.Tensor | None] | None = None,
-        comparisons: list[torch.Tensor | None] | None = None,
+        pooled: Sequence[torch.Tensor],
+        references: Sequence[torch.Tensor | None] | None = None,
+        comparisons: Sequence[torch.Tensor | None] | None = None,
     ) -> list[torch.Tensor]:
         """Apply the connector to the output of ``encode``.
 
@@ -136,14 +139,15 @@ class DepictQAModel(PreTrainedModel):
         by_shape = defaultdict(list)
         for index, inputs in enumerate(zip(pooled, references, comparisons, strict=True)):
             by_shape[tuple(None if value is None else tuple(value.shape) for value in inputs)].append(index)
-        tokens: list[torch.Tensor | None] = [None] * len(pooled)
-        for (_, has_reference, has_comparison), indexes in by_shape.items():
+        tokens: dict[int, torch.Tensor] = {}
+        for indexes in by_shape.values():
             own = self._stack([pooled[i] for i in indexes])
-            beside = self._stack([references[i] for i in indexes]) if has_reference else None
-            compared = torch.stack([comparisons[i] for i in indexes]).to(own.device) if has_comparison else None
-            for index, row in zip(indexes, self.connector(own, beside, compared)):
-                tokens[index] = row
-        return tokens
+            beside = [one for one in (references[i] for i in indexes) if one is not None]
+            known = [one for one in (comparisons[i] for i in indexes) if one is not None]
+            compared = torch.stack(known).to(own.device) if known else None
+            rows = self.connector(own, self._stack(beside) if beside else None, compared)
+            tokens.update(zip(indexes, rows))
+        return [tokens[index] for index in range(len(pooled))]
 
     def _stack(self, pooled: list[torch.Tensor]) -> torch.Tensor:
         stacked = torch.stack(pooled)
@@ -154,7 +158,7 @@ class DepictQAModel(PreTrainedModel):
         """Return the embeddings [L, hidden] of one encoded prompt, with the tokens of each image (by role) in its
         slot."""
         embedding = self.get_input_embeddings()
-        device = embedding.weight.device
+        device = next(embedding.parameters()).device
         rows = [
             tokens[part.role] if isinstance(part, Slot) else embedding(torch.tensor(part, device=device))
             for part in parts
@@ -195,7 +199,7 @@ class DepictQAModel(PreTrainedModel):
         if pooled is None:
             learns = any(parameter.requires_grad for parameter in self.vision.parameters())
             with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
-                pooled = self.encode(pictures)
+                pooled = self.encode(pictures or [])
         references = references or [None] * len(pooled)
         if len(references) != len(pooled):
             raise ValueError(f"{len(pooled)} images but {len(references)} entries in references")

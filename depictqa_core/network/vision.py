@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -39,16 +40,29 @@ class Features:
     statistics: torch.Tensor | None = None
 
 
-class ClipTower(nn.Module):
+class Tower(nn.Module):
+    """The interface of all vision towers: pixels [B, 3, H, W] and statistics [B, STATISTICS] in, ``Features`` out.
+
+    Attributes:
+        uses_statistics: whether it passes on pixel statistics.
+        widths: channels of each feature map.
+    """
+
+    uses_statistics = False
+    widths: list[int]
+
+    def __init__(self, config: DepictQAConfig):
+        super().__init__()
+
+
+class ClipTower(Tower):
     """CLIP ViT at native resolution: patch features of the last block, without the final norm (facts 1.2).
 
     Position embeddings are resized (bicubic, aligned corners) if the grid differs from the trained one.
     """
 
-    uses_statistics = False
-
     def __init__(self, config: DepictQAConfig):
-        super().__init__()
+        super().__init__(config)
         clip = CLIPVisionModel(config.vision_config())
         inner = getattr(clip, "vision_model", clip)  # transformers 5 dropped the inner module
         self.patch_embedding = inner.embeddings.patch_embedding
@@ -76,13 +90,11 @@ class ClipTower(nn.Module):
         return torch.cat([first, grid[0].flatten(1).T])
 
 
-class BackboneTower(nn.Module):
+class BackboneTower(Tower):
     """Any transformers backbone, with one feature map per stage in ``out_features`` of its config."""
 
-    uses_statistics = False
-
     def __init__(self, config: DepictQAConfig):
-        super().__init__()
+        super().__init__(config)
         settings = dict(config.vision["config"])
         backbone = AutoConfig.for_model(settings.pop("model_type"), **settings)
         self.backbone = AutoBackbone.from_config(backbone)
@@ -131,13 +143,13 @@ class _InvertedBottleneck(nn.Module):
         return x + hidden if self.residual else hidden
 
 
-class CnnTower(nn.Module):
+class CnnTower(Tower):
     """EfficientNet-Lite0 with all its stages, and pixel statistics computed before any resize."""
 
     uses_statistics = True
 
     def __init__(self, config: DepictQAConfig):
-        super().__init__()
+        super().__init__(config)
         stages = config.vision.get("stages", LITE0_STAGES)
         width = config.vision.get("stem", 32)
         self.stem = _Conv(3, width, 3, 2)
@@ -161,7 +173,7 @@ class CnnTower(nn.Module):
         return Features(maps, statistics)
 
 
-TOWERS = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
+TOWERS: dict[str, type[Tower]] = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
 
 
 def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
@@ -184,7 +196,7 @@ def prepare_comparison(
     return comparison_statistics(_kept(picture, keep), _kept(reference, keep))
 
 
-def _kept(picture: Picture, keep: tuple[float, float]):
+def _kept(picture: Picture, keep: tuple[float, float]) -> np.ndarray:
     height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
     return centre(picture.rgb, height, width)
 

@@ -1,10 +1,12 @@
 """Which published tensor becomes which tensor of our network, at the sizes of the files or at full size."""
 
+from typing import Any
+
 import torch
 
 from ..errors import CheckpointError
 from ..network.config import DepictQAConfig
-from . import layout as layout
+from . import layout
 from .layout import Abstractor, Clip, Delta, Language, Table
 
 FULL_SIZE = {"vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32} | {
@@ -94,7 +96,7 @@ def network_config(conversion: Conversion, settings: dict, short: int | None, lo
         "lora_dropout": layout.LORA_DROPOUT,
         "target_modules": list(layout.LORA_MODULES),
     }
-    more = {} if conversion.merge else {"lora": lora}
+    more: dict[str, Any] = {} if conversion.merge else {"lora": lora}
     return DepictQAConfig(
         vision=conversion.clip_sizes.config,
         connector=conversion.sizes.connector,

@@ -15,7 +15,7 @@ from ..loading.device_placement import DTYPES
 from ..loading.saving import write_card
 from ..storage.files import new_folder, refuse_full_disk
 from ..tasks import QUESTION
-from . import layout as layout
+from . import layout
 from .conversion import Conversion, check_network, language_sizes, network_config
 from .layout import Clip, Language
 from .llama_tokenizer import check_llama_tokenizer, tokenizer_file, write_llama_tokenizer

@@ -145,7 +145,7 @@ def transformers_clip(clip: Clip) -> Table:
     table |= _both("pre_layrnorm", "vision.pre_layernorm", (w,))
     for i in range(clip.layers):
         layer = f"encoder.layers.{i}."
-        shapes = {f"self_attn.{x}_proj": (w, w) for x in ("q", "k", "v", "out")}
+        shapes: dict[str, tuple[int, ...]] = {f"self_attn.{x}_proj": (w, w) for x in ("q", "k", "v", "out")}
         shapes |= {"layer_norm1": (w,), "layer_norm2": (w,)}
         shapes |= {"mlp.fc1": (clip.feedforward, w), "mlp.fc2": (w, clip.feedforward)}
         for name, shape in shapes.items():
@@ -200,8 +200,8 @@ def delta(sizes: Delta, clip: Clip, llm: Language) -> Table:
     for i in range(a.layers):
         source, target = f"abstractor.abstractor.layers.{i}.", f"connector.abstractor.layers.{i}."
         for attention in ("self_attn.", "multihead_attn."):
-            for kind, shape in (("weight", (3 * w, w)), ("bias", (3 * w,))):
-                table[f"{source}{attention}in_proj_{kind}"] = _same(shape, f"{target}{attention}in_proj_{kind}")
+            table[f"{source}{attention}in_proj_weight"] = _same((3 * w, w), f"{target}{attention}in_proj_weight")
+            table[f"{source}{attention}in_proj_bias"] = _same((3 * w,), f"{target}{attention}in_proj_bias")
             table |= _both(f"{source}{attention}out_proj", f"{target}{attention}out_proj", (w, w))
         table |= _both(source + "linear1", target + "linear1", (a.feedforward, w))
         table |= _both(source + "linear2", target + "linear2", (w, a.feedforward))
@@ -220,10 +220,10 @@ def clip_sizes(shapes: Mapping[str, Shape], what: str) -> tuple[Clip, bool]:
         CheckpointError: it is not a ViT-L/14 at 224 px (with any number of layers).
     """
     openai = "visual.conv1.weight" in shapes
-    names = ("visual.conv1.weight", "visual.positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight")
+    names = ["visual.conv1.weight", "visual.positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight"]
     if not openai:
-        names = ("embeddings.patch_embedding.weight", "embeddings.position_embedding.weight")
-        names += ("encoder.layers.0.mlp.fc1.weight",)
+        names = ["embeddings.patch_embedding.weight", "embeddings.position_embedding.weight"]
+        names.append("encoder.layers.0.mlp.fc1.weight")
     missing = [name for name in names if len(shapes.get(name, ())) < 2]
     if missing:
         raise CheckpointError(f"{what} holds no CLIP vision transformer (missing: {', '.join(missing)})")

@@ -7,7 +7,9 @@ this, so that every version of transformers behaves the same.
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError, quoted
 from ..storage.documents import parse_json
@@ -141,8 +143,9 @@ def _merges(scores: dict[str, float], ids: dict[str, int]) -> list[tuple[str, st
     return [(a, b) for *_, a, b in sorted(found)]
 
 
-def _fields(content: bytes):
-    """Yield (field number, value) of one protocol buffer message; values are int or bytes."""
+def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield (field number, value) of one protocol buffer message; values are int or bytes, as the number says."""
+    value: int | bytes
     position = 0
     while position < len(content):
         tag, position = _varint(content, position)
@@ -150,11 +153,8 @@ def _fields(content: bytes):
         if kind == 0:
             value, position = _varint(content, position)
         elif kind in (1, 2, 5):
-            size = {1: 8, 5: 4}.get(kind)
-            if size is None:
-                size, position = _varint(content, position)
-            value = content[position : position + size]
-            position += size
+            size, position = _varint(content, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
+            value, position = content[position : position + size], position + size
         else:
             raise ValueError("not a SentencePiece file")
         if position > len(content):

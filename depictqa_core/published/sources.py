@@ -7,7 +7,7 @@ import torch
 from ..errors import CheckpointError
 from ..storage.documents import read_json
 from ..storage.rules import whole
-from . import layout as layout
+from . import layout
 from .conversion import value_count
 from .layout import Table
 from .tensors import Tensors, model_files, open_tensors, refuse_infinite

@@ -7,6 +7,7 @@ so only the tensors of its object tree are read here.
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Tensors:
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
-    read: object
+    read: Callable[[str], torch.Tensor]
 
 
 def open_tensors(path: str | Path) -> Tensors:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ..errors import CheckpointError, quoted
 from ..storage.files import readable_file_errors, write_file
-from . import layout as layout
+from . import layout
 from .conversion import Conversion
 from .layout import Table
 from .tensors import Tensors

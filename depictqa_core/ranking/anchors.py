@@ -116,9 +116,9 @@ def place(wins: Sequence[float], positions: Sequence[float]) -> Placement:
         wins: probability 0..1, mean over both orders, that the image is better than each anchor.
         positions: positions of the anchors, 0..100.
     """
-    wins, positions = np.asarray(wins, np.float64), np.asarray(positions, np.float64)
-    margin = (POSITIONS[:, None, None] - positions) / SCALES[:, None]  # [positions, scales, anchors]
-    votes = 2 * (wins * -np.logaddexp(0, -margin) + (1 - wins) * -np.logaddexp(0, margin))
+    won = np.asarray(wins, np.float64)
+    margin = (POSITIONS[:, None, None] - np.asarray(positions, np.float64)) / SCALES[:, None]  # [..., scales, anchors]
+    votes = 2 * (won * -np.logaddexp(0, -margin) + (1 - won) * -np.logaddexp(0, margin))
     likelihood = votes.sum(-1)
     posterior = np.exp(likelihood - likelihood.max()).sum(1)
     posterior /= posterior.sum()

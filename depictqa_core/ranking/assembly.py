@@ -1,7 +1,7 @@
 """Assembly of a Ranking from an order of images and the results of each."""
 
 from ..calibration import SELF_CONSISTENCY
-from ..confidence import lowest
+from ..confidence import certainty_at, lowest
 from ..results import Identification, RankedPicture, Ranking, Score
 from .rank_order import ranks
 
@@ -31,6 +31,7 @@ def assemble(
     found,
     method,
     answers,
+    asked=(),
     budget=None,
     stopped="scores",
     certainty=SELF_CONSISTENCY,
@@ -44,8 +45,13 @@ def assemble(
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per image, or None if not requested.
         answers: the Comparisons.
+        asked: pair of indexes of each Comparison.
         budget, stopped, certainty: as in Ranking.
     """
+    coverages = [[some[index].coverage for some in (scores, found) if some] for index in range(len(pictures))]
+    for pair, answer in zip(asked, answers):
+        for index in pair:
+            coverages[index].append(answer.coverage)
     ranked = []
     for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
         strength, low, high = bounds[place]
@@ -63,10 +69,12 @@ def assemble(
                 reason=reason(found[index] if found else None, scores[index] if scores else None),
                 tied_with_next=place + 1 < len(places) and tied(index, places[place + 1]),
                 confidence=found[index].confidence if found else None,
+                coverage=lowest(coverages[index]),
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-    coverage = lowest(answer.coverage for some in (scores, found, answers) for answer in some or ())
+    coverage = lowest(place.coverage for place in ranked)
+    certainty = certainty_at(lowest(answer.coverage for answer in answers), certainty)
     return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, coverage, certainty)
 
 

@@ -59,6 +59,8 @@ class Strengths:
 
     def probabilities(self) -> np.ndarray:
         """Return ``probability`` of every pair, ``[n, n]``; only with a calibration."""
+        if self.calibration is None:
+            raise ValueError("these strengths have no calibration")
         variances = np.diag(self.covariance)
         spread = variances[:, None] + variances - 2 * self.covariance
         return self.calibration.probability(self.values[:, None] - self.values, spread)
@@ -133,6 +135,18 @@ def bradley_terry(
     covariance = covariance - covariance.mean(0)
     covariance = covariance - covariance.mean(1, keepdims=True)
     return Strengths(values - values.mean(), (covariance + covariance.T) / 2, mean_weight, answers, calibration)
+
+
+def pair_probability(answer: float, calibration: OrderCalibration | None) -> float:
+    """Probability that the first of two items is truly better, from one answer about them, as ``rank_pairs`` has it.
+
+    Args:
+        answer: 0..1, the judge's probability that the first one is better.
+        calibration: of the judge; without one the answer is all that is known, and returned.
+    """
+    if calibration is None:
+        return answer
+    return bradley_terry(2, [(0, 1)], [answer], calibration.weight, calibration=calibration).probability(0, 1)
 
 
 def estimate_weight(

@@ -89,7 +89,7 @@ class Criteria:
             order_coverage: 0..1, the lowest coverage of the order's answers (``Ranking.coverage``); no image passes
                 with an unreliable order.
         """
-        faults = [[] for _ in range(count)]
+        faults: list[list[str]] = [[] for _ in range(count)]
         if scores and order is None:
             order = sorted(range(count), key=lambda index: -scores[index].score)  # ties in the order of the input
         if order is not None:
@@ -111,12 +111,13 @@ class Criteria:
         if uncovered(order_coverage):
             for fault in faults:
                 fault.append(f"unreliable order: coverage {order_coverage:.2g} is below {LEAST_COVERAGE:g}")
-        for answers in (scores, found):
-            for fault, answer in zip(faults, answers or (), strict=False):
-                if uncovered(answer.coverage):
-                    fault.append(f"unreliable: coverage {answer.coverage:.2g} is below {LEAST_COVERAGE:g}")
-                elif not reliable(answer.confidence, self.min_confidence):
-                    fault.append(f"confidence {answer.confidence:.2f} is below {self.min_confidence:g}")
+        judged: tuple[Sequence[Score | Identification] | None, ...] = (scores, found)
+        for answers in judged:
+            for fault, one in zip(faults, answers or (), strict=False):
+                if uncovered(one.coverage):
+                    fault.append(f"unreliable: coverage {one.coverage:.2g} is below {LEAST_COVERAGE:g}")
+                elif not reliable(one.confidence, self.min_confidence):
+                    fault.append(f"confidence {one.confidence:.2f} is below {self.min_confidence:g}")
         return faults
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..calibration import SELF_CONSISTENCY, OrderCalibration
 from ..checks import check
+from ..confidence import least_certainty
 from ..errors import NothingToCompare, TaskError
 from ..results import TIE, Comparison, Leaderboard, Standing
 from . import bradley_terry as ranking
@@ -64,7 +65,9 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
     if len(set(labels)) < 2:
         known = f"all images are labelled {labels[0]!r}" if labels else "there are no images"
         raise TaskError(f"labels: {known}; at least two different labels are needed to compare them")
-    turns, members, repeated = Counter(), {}, set()
+    turns: Counter[tuple[str, str]] = Counter()
+    members: dict[tuple[str, int], list[int]] = {}
+    repeated = set()
     for index, label in enumerate(labels):
         group = "" if groups is None else groups[index]
         turns[label, group] += 1
@@ -101,15 +104,17 @@ def leaderboard(
     answers: Sequence[Comparison],
     resamples: int = RESAMPLES,
     seed: int = 0,
+    calibration: OrderCalibration | None = None,
 ) -> Leaderboard:
     """Rank labels by the comparisons of their images.
 
-    Bradley-Terry strengths of the labels are fitted with one vote per comparison. Their 95 % intervals are the wider of
-    two: those of the fit, and, with at least ``FEWEST_GROUPS`` groups, those of a bootstrap over groups (another batch
-    of images would have other groups). Two labels tie if either leaves their order open: the fit's probability of it is
-    below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 % and above 0 in at least 2.5 % of the
-    resamples; or if the difference is so small that the judge would call it a tie. Labels without any comparison are
-    last, without a rank.
+    Bradley-Terry strengths of the labels are fitted with one vote per comparison. With a calibration, a comparison
+    counts with the probability that its first image is truly better (``pair_probability``), as in ``rank``. The 95 %
+    intervals are the wider of two: those of the fit, and, with at least ``FEWEST_GROUPS`` groups, those of a bootstrap
+    over groups (another batch of images would have other groups). Two labels tie if either leaves their order open: the
+    fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 % and above
+    0 in at least 2.5 % of the resamples; or if the difference is so small that the judge would call it a tie. Labels
+    without any comparison are last, without a rank.
 
     Args:
         labels: one per image.
@@ -117,13 +122,15 @@ def leaderboard(
         answers: one per pair.
         resamples: number of bootstrap resamples.
         seed: seed of the bootstrap; the same input gives the same leaderboard.
+        calibration: of the judge that answered (``Backend.calibration``); without one, or if an answer is not
+            calibrated, the certainty is self-consistency.
     """
     check(resamples=resamples, seed=seed)
     compared = {labels[index] for pair in pairs for index in (pair.a, pair.b)}
     names = [label for label in dict.fromkeys(labels) if label in compared]
     number = {name: place for place, name in enumerate(names)}
     items = [(number[labels[pair.a]], number[labels[pair.b]]) for pair in pairs]
-    wins = np.array([answer.probability_a for answer in answers])
+    wins = np.array([ranking.pair_probability(answer.probability_a, calibration) for answer in answers])
     strengths = ranking.bradley_terry(len(names), items, wins, VOTE, PRIOR)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     resampled = len(groups) >= FEWEST_GROUPS
@@ -173,7 +180,7 @@ def leaderboard(
         intervals="bootstrap" if resampled else "posterior",
         disagreement=float(np.mean([answer.disagreement for answer in answers])),
         shares=tuple(table),
-        certainty=min((answer.certainty for answer in answers), key=(SELF_CONSISTENCY, CALIBRATED).index),
+        certainty=SELF_CONSISTENCY if calibration is None else least_certainty(one.certainty for one in answers),
     )
 
 

@@ -161,11 +161,13 @@ def _record(standing: Standing) -> str:
 
 def _judged_row(entry: Judged, number: int) -> Row:
     score, found = entry.score, entry.found
-    at = None if score is None else score.score
-    low, high = (0.0, 0.0) if score is None else (at - score.spread, at + score.spread)
-    words = ("-" if score is None else f"{at:.1f} ±{score.spread:.0f}",)
-    words += ("-", "-") if found is None else (" and ".join(found.labels) or "none", f"{found.confidence:.0%}")
-    return Row(entry.name, at, low, high, words, str(number), False, entry.picture)
+    if score is None:
+        at, low, high, words = None, 0.0, 0.0, ["-"]
+    else:
+        at, low, high = score.score, score.score - score.spread, score.score + score.spread
+        words = [f"{at:.1f} ±{score.spread:.0f}"]
+    words += ["-", "-"] if found is None else [" and ".join(found.labels) or "none", f"{found.confidence:.0%}"]
+    return Row(entry.name, at, low, high, tuple(words), str(number), False, entry.picture)
 
 
 def _draw_mark(sheet, middle_x, middle, row: Row) -> None:

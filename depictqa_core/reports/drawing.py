@@ -28,7 +28,8 @@ class Paragraphs:
     """Wrapped lines of text, ``height`` pixels in total."""
 
     def __init__(self, width: int):
-        self.width, self.lines, self.height = width, [], 0
+        self.width, self.height = width, 0
+        self.lines: list[tuple[int, str, int, str]] = []
 
     def add(self, text: str, size: int, colour: str) -> None:
         for line in wrapped(text, size, self.width, None):
@@ -70,7 +71,7 @@ def width(text: str, size: int) -> float:
 
 def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]:
     """Wrap a text to lines of at most ``most_wide`` pixels, and cut it to ``most`` lines with an ellipsis."""
-    lines = []
+    lines: list[str] = []
     for gap, word in _WORDS.findall(printable(text)):
         longer = f"{lines[-1]}{gap and ' '}{word}" if lines else ""
         if lines and (len(lines) == most or width(longer, size) <= most_wide):
@@ -156,7 +157,8 @@ def rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius: 
 
 def rgb(colour: str) -> tuple[int, int, int]:
     """Parse a color such as "#2f6fd6" to red, green and blue, 0..255."""
-    return ImageColor.getrgb(colour)
+    red, green, blue, *_ = ImageColor.getrgb(colour)
+    return red, green, blue
 
 
 @functools.lru_cache(maxsize=256)

@@ -34,7 +34,7 @@ def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
     in the environment variable ``DEPICTQA_FONT`` is tried first. Without a font for a script, its characters are boxes.
     """
     wanted = frozenset(char for char in text if not char.isascii())
-    return _face(_best(wanted) if wanted else "", size)
+    return _face(_best(wanted) if wanted else "", size) or _built_in(size)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -60,11 +60,15 @@ def _glyph(face: ImageFont.FreeTypeFont, char: str) -> tuple:
     return mask.size, bytes(mask)
 
 
+def _built_in(size: int) -> ImageFont.FreeTypeFont:
+    return instance().ImageFont.load_default(size)
+
+
 @functools.lru_cache(maxsize=64)
 def _face(name: str, size: int) -> ImageFont.FreeTypeFont | None:
     """Return the built-in font for "", else the font of a file or system name; None if there is none."""
     if not name:
-        return instance().ImageFont.load_default(size)
+        return _built_in(size)
     try:
         return instance().ImageFont.truetype(name, size)
     except OSError:

@@ -8,7 +8,7 @@ from ..storage.appending import csv_line
 from ..tasks import LABELS, LEVELS, NONE
 
 
-def json_text(task: str, checkpoint: str, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
+def json_text(task: str, checkpoint: str | None, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
     """Return one JSON document with the same layout for every verb; equal answers give equal bytes.
 
     Args:
@@ -40,7 +40,7 @@ def csv_text(results: list[dict], failures: Sequence[Failure] = (), left_out: Se
 
 
 def _row(result: dict) -> dict:
-    row = {}
+    row: dict[str, object] = {}
     for key, value in result.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             probability = {item["label"]: item["probability"] for item in value}

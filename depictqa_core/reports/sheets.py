@@ -145,7 +145,7 @@ class _Card:
 
 def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, high: float, method: str) -> _Card:
     bars = []
-    if place.score is not None:
+    if place.score is not None and place.spread is not None:
         bars.append(_score_bar(place.score, place.spread))
     if method == "pairs" and place.low < place.high:  # a single image was not compared
         at, start, end = ((value - low) / (high - low) for value in _bounds(place))
@@ -164,8 +164,8 @@ def _judged_card(entry: Judged, number: int) -> _Card:
     bars = () if entry.score is None else (_score_bar(entry.score.score, entry.score.spread),)
     chip = None
     if entry.found is not None:
-        chip = f"{' and '.join(entry.found.labels) or 'no distortion'} {entry.found.confidence:.0%}"
-        chip = (chip, not entry.found.labels)
+        words = f"{' and '.join(entry.found.labels) or 'no distortion'} {entry.found.confidence:.0%}"
+        chip = (words, not entry.found.labels)
     return _Card(entry.picture, entry.name, str(number), False, bars, chip)
 
 

@@ -9,7 +9,10 @@ from ..results import Comparison, Description, Identification, Leaderboard, Rank
 from ..tasks import NONE
 from .text_table import common_folder, indented, printable, table, text_width
 
-NOT_CALIBRATED = "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question."
+NOT_CALIBRATED = (
+    "Certainty is the judge's self-consistency: this checkpoint is not calibrated for this question, or its answers "
+    "have too little coverage."
+)
 UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
 """Marks of answers below the requested confidence, and of answers with too little coverage; they are still shown."""
 
@@ -87,7 +90,8 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
 def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0.0) -> str:
     """Return a table with one row per image, best first; "2=" marks images that share a rank.
 
-    ``minimum`` applies to the distortions in the reasons; the intervals show the certainty of the order.
+    ``minimum`` applies to the distortions in the reasons; the intervals show the certainty of the order. An image
+    is marked as unreliable if one of its answers has too little coverage.
 
     For a narrow terminal (``width`` in characters), names have no common folder, and if necessary intervals and spreads
     are left out.
@@ -101,7 +105,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         "strength": (">", [f"{place.strength:+.2f}" for place in places]),
         "95 % interval": (">", [_interval(place) if ranking.comparisons else "-" for place in places]),
         "image": ("<", [printable(place.picture[len(folder) :]) for place in places]),
-        "why": ("<", [_marked(place.reason, _confidence(place), minimum) for place in places]),
+        "why": ("<", [_marked(place.reason, _confidence(place), minimum, place.coverage) for place in places]),
     }
     if ranking.method == "score":
         del shown["strength"], shown["95 % interval"]
@@ -110,7 +114,7 @@ def ranking_table(ranking: Ranking, width: int | None = None, minimum: float = 0
         if width is not None and needed > width:
             shown.pop(column, None)
     align = "".join(side for side, _ in shown.values())
-    rows = list(zip(*(cells for _, cells in shown.values())))
+    rows = [list(row) for row in zip(*(cells for _, cells in shown.values()))]
     foot = f"{len(places)} image{'s' * (len(places) != 1)}" + (f" in {printable(folder)}" if folder else "")
     if ranking.comparisons:
         foot += (

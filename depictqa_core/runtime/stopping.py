@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -14,7 +15,8 @@ def interrupted_by_signals() -> Iterator[None]:
     For command lines. Only the first signal counts, so that a second one does not interrupt the cleanup. Signals that
     others handle or ignore (``nohup``) are not changed, and nothing is done outside of the main thread.
     """
-    before, owner = {}, os.getpid()
+    before: dict[int, Any] = {}  # what ``signal.signal`` takes and gives
+    owner = os.getpid()
 
     def interrupt(number, _):
         if os.getpid() != owner:  # a worker process, which inherits the handler and has nothing to clean up

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import torch
 
@@ -34,7 +34,8 @@ def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list
             results.append(_quietly(work, item))
             check()
         return results
-    pool, waiting, running = _pool(), deque(enumerate(items)), {}
+    pool, waiting = _pool(), deque(enumerate(items))
+    running: dict[Future, int] = {}
     results = [None] * len(items)
     try:
         while waiting or running:
@@ -89,7 +90,8 @@ def _compute_alone() -> None:
     torch.set_num_threads(1)
 
 
-_lock, _pools = threading.Lock(), []
+_lock = threading.Lock()
+_pools: list[ThreadPoolExecutor] = []
 
 
 def _after_fork() -> None:

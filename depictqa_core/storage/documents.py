@@ -11,6 +11,7 @@ import os
 import re
 import reprlib
 import stat
+from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -23,7 +24,7 @@ MAX_DEPTH = 64
 MAX_DIGITS = 300
 """Maximum digits of a whole number; more do not fit into a float."""
 REMEDY = "repair it, or replace it by a good copy"
-KINDS = {dict: "an object", list: "a list", str: "a text"}
+KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 LONGEST_VALUE = 120
 """Maximum characters of a value in a message."""
 _SHORT = reprlib.Repr()
@@ -167,8 +168,8 @@ def nearest(name: str, known) -> str:
 def _object(pairs: list[tuple[str, object]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        count = Counter(key for key, _ in pairs)
+        twice = next(key for key in count if count[key] > 1)
         raise ValueError(f"the key {describe(twice)} occurs twice in one object")
     return found
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ..errors import StorageError
 from .documents import read_json
@@ -185,18 +185,25 @@ def _read_json(path: Path, default):
 
 
 @contextmanager
-def locked(path: str | Path) -> Iterator[None]:
+def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
     """Lock a file for this process and thread; waits for the current owner, and is released if this process dies.
 
     The lock is a separate file next to it, because the file itself may be replaced.
 
+    Args:
+        path: the file.
+        wait: whether to wait for another process that holds it.
+
     Raises:
         OSError: the lock cannot be made.
+        StorageError: another process holds the file, and ``wait`` is false.
     """
     path = Path(path)
     lock = FileLock(str(path.with_name(f".{path.name}.lock")))
     try:
-        lock.acquire()
+        lock.acquire(blocking=wait)
+    except Timeout:
+        raise StorageError(f"{path}: another process writes there now; wait for it or stop it") from None
     except NotImplementedError as error:
         raise OSError("this disk has no file locks") from error
     try:

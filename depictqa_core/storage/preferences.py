@@ -162,6 +162,7 @@ RECORD = {
 def _check(records: list, path: Path) -> None:
     """Raise StorageError for the first record that is not one of ``collect``."""
     for number, record in enumerate(records, 1):
+        wrong: str | None
         if not isinstance(record, dict):
             wrong = f"is {describe(record)}, not an object"
         elif missing := [name for name in ("id", "A_better_B") if name not in record]:

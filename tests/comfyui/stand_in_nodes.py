@@ -139,19 +139,20 @@ class LittleMemory:
         return {"required": {"model": ("DEPICTQA_MODEL",), "most": ("INT", {"default": 1})}}
 
     def run(self, model, most):
-        judge = copy.copy(model.judge)
-        judge.engine = engine = copy.copy(judge.engine)
-        engine.forget_answers()  # the copy's own: what the other judge has answered must be asked again
-        engine._sight = copy.copy(engine._sight)
-        engine.model = engine._sight.model = network = copy.copy(judge.model)
+        backend = copy.copy(model.judge.backend)
+        backend.forget_answers()  # the copy's own: what the other judge has answered must be asked again
+        backend.runner = runner = copy.copy(backend.runner)
+        runner.features = copy.copy(runner.features)
+        original = backend.model
+        backend.model = runner.model = runner.features.model = network = copy.copy(original)
 
         def connect(pooled, *beside):
             if len(pooled) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return judge.model.connect(pooled, *beside)
+            return original.connect(pooled, *beside)
 
         network.__dict__["connect"] = connect
-        return (type(model)(lambda: judge, **model._devices),)
+        return (type(model)(lambda: type(model.judge)(backend), **model._devices),)
 
 
 class Writes:
@@ -165,11 +166,10 @@ class Writes:
         return {"required": {"model": ("DEPICTQA_MODEL",), "text": ("STRING", {"default": ""})}}
 
     def run(self, model, text):
-        judge = copy.copy(model.judge)
-        judge.engine = copy.copy(judge.engine)
-        judge.engine.forget_answers()
-        judge.engine.decode = lambda ids: text
-        return (type(model)(lambda: judge, **model._devices),)
+        backend = copy.copy(model.judge.backend)
+        backend.forget_answers()
+        backend.decode = lambda ids: text
+        return (type(model)(lambda: type(model.judge)(backend), **model._devices),)
 
 
 def _picture(name):

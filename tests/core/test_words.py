@@ -38,7 +38,7 @@ LEFT_OUT = {  # pattern: what to write instead. A word with other honest uses is
 }
 
 PAGES = ["*.md", "NOTICE", "docs/*.md", "web/docs/*.md", "workflows/**/*.md", "benchmarks/results/*.md"]
-PAGES += ["training/recipes/**/*.md", "depictqa_core/checkpoints/*/README.md", ".github/**/*.md"]
+PAGES += ["training/recipes/**/*.md", "depictqa_core/checkpoints/*/README.md", ".github/**/*.md", "CITATION.cff"]
 DATA = ["locales/en/*.json", "workflows/*.json"]
 PACKAGES = ["depictqa_core", "nodes", "training", "benchmarks"]
 NOT_PROSE = {  # strings that a network was trained on or is asked, and patterns for what others wrote

@@ -39,6 +39,7 @@ def run_workflow(server):
 
 SHIPPED = [
     "best_of_n",
+    "check_images",
     "collect_preferences",
     "compare_models",
     "compare_with_reference",

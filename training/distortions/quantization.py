@@ -29,7 +29,7 @@ def _otsu_table(plane: np.ndarray, classes: int) -> np.ndarray:
     present = slice(low, high + 1)
     histogram, edges = np.histogram(values[present], _OTSU_BINS, weights=counts[present])
     centres = (edges[:-1] + edges[1:]) / 2
-    classes = min(classes, np.count_nonzero(histogram))
+    classes = min(classes, int(np.count_nonzero(histogram)))
     thresholds = centres[multi_otsu(histogram / histogram.sum(), classes)]
     return (np.digitize(values, thresholds) * (high - low) / classes + low).astype(np.uint8)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from depictqa_core import tasks
-from depictqa_core.errors import DocumentError
+from depictqa_core.errors import DocumentError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.storage.documents import parse_json
@@ -94,7 +94,7 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
     """Answers of a judge: id, text, confidence, and for brief questions the probability of every allowed answer.
 
     Ratings also carry ``swapped``: the probabilities when B is shown first, still by the names of the record. A record
-    whose images cannot be read is answered by ``error``.
+    whose images cannot be read, or whose question the judge does not support, is answered by ``error``.
 
     Args:
         swap: whether ratings are asked in both orders.
@@ -103,6 +103,11 @@ def judge_answers(judge: Judge, test_set: TestSet, swap: bool = True) -> Source:
     def source(indexes: list[int], keep: Keep) -> None:
         for task_type, query, members in test_set.groups(indexes):
             task = tasks.task_of(query, tasks.setting(task_type).pair)
+            try:
+                judge.require_supported(task, query)
+            except TaskError as error:
+                keep([failed(test_set.records[index]["id"], error) for index in members])
+                continue
             for start in range(0, len(members), CHUNK):
                 kept, pictures, failures = test_set.readable(members[start : start + CHUNK])
                 ids = [test_set.records[index]["id"] for index in kept]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from depictqa_core.backends.vlm_loading import calibration_file
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.storage.documents import read_json
@@ -43,14 +44,14 @@ def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM,
         TaskError: the records cover none of it.
     """
     fits: Fits = {}
-    known = judge.model.config.tasks
+    known = judge.backend.capabilities.tasks
     if TEMPERATURES in parts:
         try:
             fits |= calibrate(judge, sets, minimum)
         except TaskError:
             if parts == (TEMPERATURES,):
                 raise
-    with calibrated(judge, {**judge.model.config.calibration, **fitted(fits)}):
+    with calibrated(judge, {**judge.backend.calibration.settings, **fitted(fits)}):
         if ORDERS in parts and RATING.name in known:
             fits |= calibrate_order(judge, sets, minimum)
         if SCORES in parts and (SCORE.name in known or RATING.name in known):
@@ -76,13 +77,15 @@ def fitted(fits: Fits) -> dict:
 
 
 def store(folder: str | Path, fits: Fits) -> dict:
-    """Write what was fitted into a checkpoint folder's config.json; returns all of its calibration then.
+    """Write what was fitted into a checkpoint folder; returns all of its calibration then.
+
+    A checkpoint of ours holds it in ``config.json``, a vision-language model in ``depictqa_calibration.json``.
 
     What was not fitted stays, except that a new temperature of pairs drops the order that was fitted under the old one.
     The card of the folder stays valid: it vouches for the weights, which do not change.
     """
-    path = Path(folder) / "config.json"
-    config = read_json(path, error=CheckpointError)
+    path = calibration_file(Path(folder))
+    config = read_json(path, error=CheckpointError) if path.is_file() else {}
     new, old = fitted(fits), config.get("calibration", {})
     stale = {key.replace(RATING.name, "order") for key in new if key.startswith(RATING.name)}
     config["calibration"] = dict(sorted({**{k: v for k, v in old.items() if k not in stale}, **new}.items()))

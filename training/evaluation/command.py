@@ -95,14 +95,14 @@ def _evaluate(arguments) -> int:
 
 def _supported(judge, sets: list) -> list:
     """Return the sets that the checkpoint supports; report the others on stderr."""
-    known, kept = set(judge.model.config.tasks), []
+    known, kept = set(judge.backend.capabilities.tasks), []
     for test_set in sets:
         if unknown := sorted(test_set.tasks - known):
             print(f"left out {test_set.name}: not supported by the checkpoint: {', '.join(unknown)}", file=sys.stderr)
         else:
             kept.append(test_set)
     if not kept:
-        raise TaskError(f"the checkpoint supports none of these tasks; it supports {', '.join(sorted(known))}")
+        raise TaskError(f"none of these tasks is supported by the checkpoint; it supports {', '.join(sorted(known))}")
     return kept
 
 
@@ -138,4 +138,4 @@ def _calibrate(arguments) -> None:
     if not calibration.fitted(fits):
         print(f"nothing was fitted: every question has fewer than {temperatures.MINIMUM} records; nothing was written")
     elif not arguments.dry_run:
-        print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")
+        print(f"written to {folder}: {json.dumps(calibration.store(folder, fits))}")

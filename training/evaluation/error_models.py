@@ -55,7 +55,8 @@ def gaps(some: Sequence[Ranked], weight: float) -> tuple[np.ndarray, np.ndarray]
             (fit.values[i] - fit.values[j], variances[i] + variances[j] - 2 * fit.covariance[i, j])
             for i, j in ranked.decided
         ]
-    return tuple(np.array(found, np.float64).reshape(-1, 2).T)
+    gap, variance = np.array(found, np.float64).reshape(-1, 2).T
+    return gap, variance
 
 
 def order_likelihood(calibration: OrderCalibration, gap: np.ndarray, variance: np.ndarray) -> float:
@@ -71,7 +72,8 @@ def fit_order(some: Sequence[Ranked]) -> OrderCalibration:
     """
     seen = [view for ranked in some for view in views(ranked)]
     count = sum(len(ranked.decided) for ranked in some)
-    best, least = None, np.inf
+    best: OrderCalibration | None = None
+    least = np.inf
     for weight in WEIGHTS:
         gap, variance = gaps(seen, weight)
 
@@ -84,6 +86,8 @@ def fit_order(some: Sequence[Ranked]) -> OrderCalibration:
         if found.fun < least - 1e-9:
             slope, lapse = float(np.exp(found.x[0])), float(0.4 / (1 + np.exp(-found.x[1])))
             best, least = OrderCalibration(weight, round(slope, 6), round(lapse, 6)), found.fun
+    if best is None:
+        raise ValueError("no likelihood of the orders is finite: there are no decided pairs")
     return best
 
 
@@ -143,7 +147,8 @@ def rankings(pairs: Sequence[tuple], most: int) -> list[list]:
     for first in near:
         if first in done:
             continue
-        members, waiting = [], [first]
+        members: list = []
+        waiting = [first]
         while waiting and len(members) < most:
             image = waiting.pop(0)
             if image not in done:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.metrics import registry
 from depictqa_core.network.vision import PREPROCESSING
 
 from ..endpoint import Client
@@ -57,9 +59,7 @@ def evaluate(
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
     """Return the judge's answers to a test set, in the order of its records; see ``evaluate``."""
-    weight = next(judge.model.parameters())
-    depends = {"judge": judge.info, "config": judge.model.config.to_dict(), "preprocessing": PREPROCESSING}
-    depends |= {"dtype": str(weight.dtype), "swap": swap, **test_set.stamp()}
+    depends = {**judge.backend.identity(), "preprocessing": PREPROCESSING, "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
     answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
     if answers and all("error" in answer for answer in answers):
@@ -115,9 +115,9 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
     if len({test_set.root for test_set in sets}) > 1:
         raise TaskError("the sets have different roots: evaluate them one after the other")
     by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
-    usable, unavailable = peers.usable() if extras.metrics else ([], {})
+    usable, unavailable = registry.usable(list(registry.known().values())) if extras.metrics else ([], {})
     results = {
-        "judge": {**judge.info, "calibration": judge.model.config.calibration},
+        "judge": {**judge.info, "calibration": judge.backend.calibration.settings},
         "sets": _scored(sets, by_set, output / "judged", extras),
         "peers": _metric_peers(usable, sets, output, extras),
         "unavailable": unavailable,
@@ -127,7 +127,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         folder = output / "peers" / re.sub(r"[^\w.-]+", "_", name)
         by_set = {}
         for test_set in sets:
-            depends = {"base": client.endpoint.base, "model": name, **test_set.stamp()}
+            depends = {"base": client.endpoint.identity, "model": name, **test_set.stamp()}
             file = AnswerFile(folder / f"{test_set.name}.jsonl", depends)
             by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
         results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
@@ -158,15 +158,17 @@ def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path
 def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client, version: str) -> dict:
     ids, source = judged.judged_answers(grader, test_set, answers, version)
     texts = hashlib.sha256(repr([(answer["id"], answer["text"]) for answer in answers]).encode()).hexdigest()
-    where = {"base": grader.endpoint.base, "model": grader.endpoint.model, "version": version}
+    where = {"base": grader.endpoint.identity, "model": grader.endpoint.model, "version": version}
     file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **test_set.stamp()})
     rows = file.fill(ids, source, f"scores of {test_set.name}")
     return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
 
 
-def _metric_peers(usable: Sequence[peers.Peer], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
+def _metric_peers(usable: Sequence[registry.Metric], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
     """Peer name -> ``{"kind": "metric", "reference", "sets": {set: {"rating", "score"}}, "voting": {file: {...}}}``."""
-    results = {peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable}
+    results: dict[str, dict[str, Any]] = {
+        peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable
+    }
     root = sets[0].root
     rated = {
         name: [(path, reference) for reference, opinions in truth.items() for path in opinions]

@@ -59,7 +59,7 @@ def judged_answers(client: Client, test_set: TestSet, answers: list[dict], versi
 
     def answer(index: int) -> dict:
         record = records[index]
-        reply = client.complete(conversation(record, texts[record["id"]], version), TOKENS).text
+        reply = client.complete(conversation(record, str(texts[record["id"]]), version), TOKENS).text
         return {"score": parse(reply, version), "reply": reply}
 
     ids = [record["id"] for record in records]

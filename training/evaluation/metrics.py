@@ -82,7 +82,7 @@ def calibration_error_by_chance(confidences, bins: int = 10, draws: int = 200) -
     """
     sure, rng = np.asarray(confidences, dtype=float), np.random.default_rng(0)
     errors = [calibration_error(sure, rng.random(len(sure)) < sure, bins) for _ in range(draws)]
-    return float(np.mean(errors)) if len(sure) else None
+    return float(np.mean([error for error in errors if error is not None])) if len(sure) else None
 
 
 def risk_coverage(confidences, values) -> list[tuple[float, float]]:
@@ -95,7 +95,9 @@ def risk_coverage(confidences, values) -> list[tuple[float, float]]:
     order = np.argsort(-confidences, kind="stable")
     sorted_confidences = confidences[order]
     risk = 1 - np.cumsum(values[order]) / np.arange(1, len(order) + 1)
-    last = np.append(sorted_confidences[1:] != sorted_confidences[:-1], True) if len(order) else []
+    if not len(order):
+        return []
+    last = np.append(sorted_confidences[1:] != sorted_confidences[:-1], True)
     return [((i + 1) / len(order), float(risk[i])) for i in np.flatnonzero(last)]
 
 

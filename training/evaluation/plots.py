@@ -2,12 +2,13 @@
 
 import io
 import re
+from typing import Any
 
 from matplotlib import rc_context  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 INK, SOFT, MARK, WARM = "#1f2a37", "#c9d2dc", "#2f6fb3", "#d07a2d"
-STYLE = {
+STYLE: dict[str, Any] = {  # matplotlib's own type names every key of its settings
     "svg.fonttype": "none",
     "svg.hashsalt": "depictqa",
     "font.size": 9,
@@ -43,7 +44,7 @@ def panels(name: str, result: dict) -> str | None:
     ]
     if not wanted:
         return None
-    with rc_context({**STYLE, "svg.hashsalt": name}):
+    with rc_context(dict(STYLE, **{"svg.hashsalt": name})):
         figure = Figure(figsize=(3.3 * len(wanted), 2.9), layout="constrained")
         for axes, draw in zip(figure.subplots(1, len(wanted), squeeze=False)[0], wanted):
             draw(axes, result)

@@ -1,5 +1,6 @@
 """The report of an evaluation: one self-contained HTML file with tables and plots."""
 
+from collections.abc import Sequence
 from html import escape
 
 from .plots import panels
@@ -89,7 +90,7 @@ def _order(sets: dict) -> str:
 
 def _votes(results: dict) -> str:
     """Judge and peers on the voting files, one table for each."""
-    tables = {}
+    tables: dict[str, list[tuple[str, dict, str]]] = {}
     for set_name, result in results["sets"].items():
         for file, found in result.get("voting", {}).items():
             tables.setdefault(file, []).append((f"judge, votes of {set_name}", found, "own"))
@@ -225,7 +226,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _table(columns: list[str], rows: list[list[str]], classes: list[str] = (), texts: int = 1) -> str:
+def _table(columns: list[str], rows: list[list[str]], classes: Sequence[str] = (), texts: int = 1) -> str:
     """Cells are HTML, headings are text. ``classes`` are of the first rows; the first ``texts`` columns are words."""
     kind = ['class="text"' if place < texts else "" for place in range(len(columns))]
     head = "".join(f"<th {k}>{escape(column)}</th>" for column, k in zip(columns, kind))

@@ -116,6 +116,10 @@ def _unparsed(record: dict, answer: dict, pair: bool) -> bool:
     return "error" not in answer and (answer["text"] or "").strip() not in allowed
 
 
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
 def _certainty(kind: str, pairs, values: list[float]) -> dict:
     """Calibration and selection of the answers that have a confidence.
 
@@ -133,10 +137,10 @@ def _certainty(kind: str, pairs, values: list[float]) -> dict:
     curve = risk_coverage(confidences, credits)
     thinned = curve if len(curve) <= CURVE_POINTS else [curve[i] for i in _spread(len(curve), CURVE_POINTS)]
     return {
-        "ece": round(calibration_error(confidences, hits), 6),
-        "ece_by_chance": round(calibration_error_by_chance(confidences), 6),
+        "ece": _rounded(calibration_error(confidences, hits)),
+        "ece_by_chance": _rounded(calibration_error_by_chance(confidences)),
         "reliability": [{k: round(v, 6) for k, v in b.items()} for b in reliability(confidences, hits)],
-        "aurc": round(area_under_risk(curve), 6),
+        "aurc": _rounded(area_under_risk(curve)),
         "risk_coverage": [[round(x, 6) for x in point] for point in thinned],
     }
 
@@ -211,7 +215,7 @@ def _grade_error(pairs) -> dict:
 def categories(record: dict) -> list[str]:
     """The distortion categories of a record's image or images; it counts in each of them once."""
     sides = [record, *(record.get(key) or {} for key in ("distortions_A", "distortions_B"))]
-    found = {}
+    found: dict[str, None] = {}
     for side in sides:
         for name in side.get("distortion_classes") or [side.get("distortion_class")]:
             if name:
@@ -225,7 +229,7 @@ def severities(record: dict) -> list:
     """Return the severity of an image (the stronger of two distortions), or the difference of those of a pair."""
     if record.get("distortions_A") and record.get("distortions_B"):
         a, b = (_severity(record[key]) for key in ("distortions_A", "distortions_B"))
-        return [] if None in (a, b) else [abs(a - b)]
+        return [] if a is None or b is None else [abs(a - b)]
     known = _severity(record)
     return [] if known is None else [known]
 

@@ -11,6 +11,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from depictqa_core import tasks
+from depictqa_core.calibration import Calibration
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.tasks import SCORE
@@ -123,7 +124,7 @@ def _answers(judge: Judge, test_set: TestSet):
         for task_type, query, members in test_set.groups(chosen):
             setting = tasks.setting(task_type)
             task = tasks.task_of(query, setting.pair)
-            if task is SCORE or not task.brief or task.name not in judge.model.config.tasks:
+            if task is SCORE or not task.brief or task.name not in judge.backend.capabilities.tasks:
                 bar.update(len(members))
                 continue
             place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}
@@ -148,9 +149,9 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
 @contextmanager
 def calibrated(judge: Judge, calibration: dict):
     """The judge with another calibration than its own."""
-    stored = judge.model.config.calibration
-    judge.model.config.calibration = calibration
+    stored = judge.backend.calibration
+    judge.backend.calibration = Calibration(calibration)
     try:
         yield judge
     finally:
-        judge.model.config.calibration = stored
+        judge.backend.calibration = stored

@@ -59,7 +59,7 @@ def pairs_in(test_set: TestSet, truth: dict[str, dict[str, float]]) -> list[int]
     chosen = []
     for index, (record, task_type) in enumerate(zip(test_set.records, test_set.task_types)):
         if tasks.task_of(record["query"], tasks.setting(task_type).pair) is RATING:
-            a, b = (reference_of.get(record.get(field)) for field in ("image_A", "image_B"))
+            a, b = (reference_of.get(record.get(field) or "") for field in ("image_A", "image_B"))
             if a is not None and a == b:
                 chosen.append(index)
     return chosen

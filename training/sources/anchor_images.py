@@ -47,21 +47,19 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     entries = []
     for scene, (file, source, distortions) in SCENES.items():
-        clean = Image.open(options.pictures / file).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-        clean = np.asarray(clean)
+        whole = Image.open(options.pictures / file).convert("RGB")
+        clean = np.asarray(whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
         for distortion in distortions:
             name, severity = distortion or ("clean", 0)
             rgb = apply(name, clean, severity, np.random.default_rng(0)) if distortion else clean
             done = [{"name": name, "severity": severity}] if distortion else []
-            entry = {
-                "file": f"{scene}_{name}{severity or ''}.png",
-                "position": round(100 * quality(done, metrics(rgb, clean))),
-            }
-            Image.fromarray(rgb).save(options.out / entry["file"], optimize=True)
+            file_name, position = f"{scene}_{name}{severity or ''}.png", round(100 * quality(done, metrics(rgb, clean)))
+            Image.fromarray(rgb).save(options.out / file_name, optimize=True)
             made = f"{name}, severity {severity}" if distortion else f"scaled to {SIDE} x {SIDE} pixels"
-            entries.append({**entry, "made_by": made, "source": source, "licence": "MIT (Comfy-Org), AI-generated"})
-    entries.sort(key=lambda entry: -entry["position"])
-    text = json.dumps({"about": ABOUT, "anchors": entries}, indent=1)
+            facts = {"made_by": made, "source": source, "licence": "MIT (Comfy-Org), AI-generated"}
+            entries.append((position, {"file": file_name, "position": position, **facts}))
+    entries.sort(key=lambda entry: -entry[0])
+    text = json.dumps({"about": ABOUT, "anchors": [entry for _, entry in entries]}, indent=1)
     write_text(options.out / "anchors.json", text + "\n")
 
 

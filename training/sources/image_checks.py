@@ -1,9 +1,7 @@
-"""Check by its pixels whether a file is a natural, pristine image, and compute its perceptual hash."""
+"""Check by its pixels whether a file is a natural, pristine image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +31,7 @@ def load_rgb(file: Path) -> Image.Image:
         upright = ImageOps.exif_transpose(opened)
         if _has_alpha(upright):
             rgba = upright.convert("RGBA")
-            if rgba.getextrema()[3][0] < OPAQUE:
+            if np.asarray(rgba.getchannel("A")).min() < OPAQUE:
                 return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
         return upright.convert("RGB")
 
@@ -121,62 +119,3 @@ def measure(rgb: Image.Image) -> dict[str, float]:
         "flat": float(flat.mean()),
         "detail": float(laplace(grey).std()),
     }
-
-
-def difference_hash(rgb: Image.Image) -> str:
-    """Perceptual hash of 128 bits in hex: signs of horizontal and vertical grey differences on an 8 x 8 grid (dHash).
-
-    Survives resizing, compression and changes of tone; not cropping, rotation or mirroring.
-    """
-    grey = rgb.convert("L")
-    across = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    down = np.asarray(grey.resize((8, 9), Image.Resampling.BOX), dtype=np.int16)
-    bits = np.concatenate([(across[:, 1:] > across[:, :-1]).ravel(), (down[1:] > down[:-1]).ravel()])
-    return np.packbits(bits).tobytes().hex()
-
-
-class HashIndex:
-    """Hashes of ``difference_hash`` by name, in which the first one within some bits of another is found, exactly.
-
-    Hashes are cut into ``PARTS`` parts. Of two that differ in at most ``bits`` bits, at least one part differs in at
-    most ``bits // PARTS``: only hashes that share such a part are compared (multi-index hashing, Norouzi et al. 2012).
-
-    Args:
-        bits: largest distance, 0..128.
-    """
-
-    PARTS, WIDTH = 8, 16
-
-    def __init__(self, bits: int):
-        self.bits = bits
-        flips = range(bits // self.PARTS + 1)
-        self._masks = [sum(1 << bit for bit in some) for n in flips for some in combinations(range(self.WIDTH), n)]
-        self._found: list[tuple[int, str]] = []
-        self._buckets: list[dict[int, list[int]]] = [{} for _ in range(self.PARTS)]
-
-    def add(self, code: str, name: str) -> None:
-        """Add a hash, in hex."""
-        number = int(code, 16)
-        for bucket, part in zip(self._buckets, self._parts(number)):
-            bucket.setdefault(part, []).append(len(self._found))
-        self._found.append((number, name))
-
-    def first(self, code: str) -> str | None:
-        """The name that was added first of those within ``bits`` bits of a hash, or None."""
-        number = int(code, 16)
-        near = (row for row in self._candidates(number) if (self._found[row][0] ^ number).bit_count() <= self.bits)
-        row = min(near, default=None)
-        return None if row is None else self._found[row][1]
-
-    def _candidates(self, number: int) -> Iterable[int]:
-        if len(self._masks) * self.PARTS >= len(self._found):  # comparing with all is less work
-            return range(len(self._found))
-        return (
-            row
-            for bucket, part in zip(self._buckets, self._parts(number))
-            for mask in self._masks
-            for row in bucket.get(part ^ mask, ())
-        )
-
-    def _parts(self, number: int) -> list[int]:
-        return [number >> (self.WIDTH * place) & 0xFFFF for place in range(self.PARTS)]

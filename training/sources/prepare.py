@@ -20,8 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from depictqa_core.images.fingerprint import HashIndex, difference_hash
+
 from ..output_files import write_file, write_text
-from .image_checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
+from .image_checks import UNREADABLE, load_rgb, measure, open_checked
 from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
 
@@ -120,8 +122,8 @@ def prepare(
             except UNREADABLE as error:
                 drop(source, inner, f"cannot be read: {type(error).__name__}")
                 continue
-            if reason:
-                drop(source, inner, reason)
+            if picture is None:
+                drop(source, inner, reason or "")
                 continue
             checked.append(
                 (
@@ -205,7 +207,7 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
             and opened.format in ("JPEG", "PNG")
             and opened.getexif().get(0x0112, 1) == 1
         )
-        suffix = {"JPEG": ".jpg", "PNG": ".png"}[opened.format] if as_is else ".png"
+        suffix = ".jpg" if as_is and opened.format == "JPEG" else ".png"
     stem = f"{source.id}__" + (re.sub(r"[^A-Za-z0-9._-]+", "-", Path(inner).stem).strip("-.") or "picture")
     stem = stem[:LONGEST_STEM]
     if stem.lower() in taken:

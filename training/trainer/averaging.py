@@ -66,7 +66,7 @@ def _write(unfinished: Path, first: Path, second: Path, cards: list[dict], of_fi
 
 def _tensors(folder: Path, files) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """Name -> file and shape of every weight of a checkpoint."""
-    found = {}
+    found: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for file in files:
         with safe_open(str(folder / file), "pt") as tensors:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ class Unreadable:
 
     def __init__(self, log: Path, total: int, share: float):
         self.log, self.total, self.share = log, total, share
-        self.read, self.failed, self.paths, self._lock = 0, 0, {}, threading.Lock()
+        self.read, self.failed, self._lock = 0, 0, threading.Lock()
+        self.paths: dict[str, str] = {}
 
     def note(self, path: str, reason: str) -> None:
         """Count an image as unreadable, each time that it is wanted."""
@@ -106,7 +107,7 @@ class Batches:
     def ahead(self, steps: range, process: int, processes: int) -> Iterator[list[dict]]:
         """``of`` for one step after the other, with the next ones read by threads meanwhile."""
         with ThreadPoolExecutor(self.recipe.workers) as pool:
-            waiting = deque()
+            waiting: deque[Future[list[dict]]] = deque()
             try:
                 for step in steps:
                     waiting.append(pool.submit(self.of, step, process, processes))
@@ -121,7 +122,8 @@ class Batches:
     def _example(self, part: int, row: int, step: int, place: int) -> Example:
         keep, crop = WHOLE, self.recipe.crop
         if crop:
-            keep = tuple(np.random.default_rng([self.recipe.seed, step, place]).uniform(*crop, 2).tolist())
+            height, width = np.random.default_rng([self.recipe.seed, step, place]).uniform(crop[0], crop[1], 2).tolist()
+            keep = (height, width)
         return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
 
     def _show(self, example: Example) -> list[ImageFeatures] | None:

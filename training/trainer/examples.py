@@ -69,7 +69,8 @@ def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: t
         turns += [] if question is None else [text_ids(next_turn(question), tokenizer)]
         turns.append(answer_ids(answer, tokenizer))
     if max_tokens is not None:
-        left = max(1, max_tokens - len(parts[-1]))
+        last = parts[-1]
+        left = max(1, max_tokens - (0 if isinstance(last, Slot) else len(last)))
         kept = []
         for turn in turns:
             kept.append(turn[:left])
@@ -91,7 +92,10 @@ def collate(
         hide_separators: mask every ``</s>`` of questions and answers, as the training of the published checkpoints did
             (facts 1.6); answering never hides them.
     """
-    rows, contents, references, comparisons = [], [], [], []
+    rows = []
+    contents: list[Prepared | torch.Tensor] = []
+    references: list[int | None] = []
+    comparisons: list[torch.Tensor | None] = []
     for example, pictures in zip(examples, shown):
         ids, slots, reference = [], iter(pictures), None
         for part in example.parts:

@@ -2,13 +2,14 @@
 
 from dataclasses import asdict, field
 from pathlib import Path, PurePath
+from typing import Annotated
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.network.model import PARTS
 from depictqa_core.storage.documents import named
 from depictqa_core.storage.rules import OBJECT, SWITCH, Rule, above, is_number, list_of, number, one_of, whole
 
-from ..validation import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
+from ..validation import NAME, TEXT, Allowed, checked, data_model, instance_of, optional, read_yaml
 from .start_network import check_changes, check_network
 
 FREE = {
@@ -44,8 +45,8 @@ class Rehearsal:
         pictures: number of images that are distorted and used in questions.
     """
 
-    share: field_of(float, above(0, 0.95)) = 0.5
-    pictures: field_of(int, whole(1, 10**6)) = 200
+    share: Annotated[float, Allowed(above(0, 0.95))] = 0.5
+    pictures: Annotated[int, Allowed(whole(1, 10**6))] = 200
 
 
 @data_model
@@ -58,10 +59,10 @@ class PublishedStart:
         abstractor: whether the fresh connector has an abstractor.
     """
 
-    clip: field_of(str, NAME)
-    llm: field_of(str, NAME)
-    delta: field_of(str | None, optional(NAME)) = None
-    abstractor: field_of(bool, SWITCH) = False
+    clip: Annotated[str, Allowed(NAME)]
+    llm: Annotated[str, Allowed(NAME)]
+    delta: Annotated[str | None, Allowed(optional(NAME))] = None
+    abstractor: Annotated[bool, Allowed(SWITCH)] = False
 
 
 @data_model
@@ -110,67 +111,80 @@ class Recipe:
         seed: seed of everything random.
     """
 
-    name: field_of(str, NAME)
-    output: field_of(str, FOLDER)
-    data: field_of(str, NAME)
-    parts: field_of(dict, PARTS_RULE)
-    version: field_of(str, TEXT) = "0.1.0"
-    license: field_of(str, TEXT) = "Apache-2.0"
-    trained_on: field_of(str, TEXT) = ""
-    start: field_of(
+    name: Annotated[str, Allowed(NAME)]
+    output: Annotated[str, Allowed(FOLDER)]
+    data: Annotated[str, Allowed(NAME)]
+    parts: Annotated[dict, Allowed(PARTS_RULE)]
+    version: Annotated[str, Allowed(TEXT)] = "0.1.0"
+    license: Annotated[str, Allowed(TEXT)] = "Apache-2.0"
+    trained_on: Annotated[str, Allowed(TEXT)] = ""
+    start: Annotated[
         str | PublishedStart | None,
-        Rule("a folder, or clip and llm", lambda v: v is None or isinstance(v, PublishedStart) or TEXT.fits(v)),
-    ) = None
-    network: field_of(dict | None, optional(OBJECT)) = None
-    changes: field_of(dict | None, optional(OBJECT)) = None
-    trainable: field_of(
-        list,
-        Rule(
-            f"a list of any of {', '.join(PARTS)}, each once", list_of(one_of(*PARTS), 1, len(PARTS), unique=True).fits
+        Allowed(
+            Rule(
+                "a folder, or clip and llm",
+                lambda v: v is None or isinstance(v, PublishedStart) or TEXT.fits(v),
+            )
         ),
-    ) = field(default_factory=lambda: ["connector", "lora"])
-    frozen_precision: field_of(str, one_of("float32", "float16", "bfloat16")) = "float32"
-    warmup_epochs: field_of(int, whole(0, 10**6)) = 0
-    comparison_epochs: field_of(int, whole(0, 10**6)) = 0
-    sampling: field_of(str, one_of("shares", "repeat")) = "shares"
-    steps: field_of(int | None, optional(whole(1, 10**9))) = None
-    epochs: field_of(int | None, optional(whole(1, 10**6))) = None
-    batch: field_of(int, whole(1, 10**6)) = 16
-    micro_tokens: field_of(int | None, optional(whole(1, 10**9))) = None
-    average: field_of(str, one_of("token", "record")) = "token"
-    learning_rate: field_of(float, above(0, 1)) = 2e-4
-    weight_decay: field_of(float, number(0, 1)) = 0.001
-    betas: field_of(
+    ] = None
+    network: Annotated[dict | None, Allowed(optional(OBJECT))] = None
+    changes: Annotated[dict | None, Allowed(optional(OBJECT))] = None
+    trainable: Annotated[
         list,
-        Rule(
-            "two numbers from 0, below 1",
-            lambda v: isinstance(v, list) and len(v) == 2 and all(is_number(beta) and 0 <= beta < 1 for beta in v),
+        Allowed(
+            Rule(
+                f"a list of any of {', '.join(PARTS)}, each once",
+                list_of(one_of(*PARTS), 1, len(PARTS), unique=True).fits,
+            )
         ),
-    ) = field(default_factory=lambda: [0.9, 0.95])
-    clip: field_of(float, above(0, 1e6)) = 1.0
-    schedule: field_of(str, one_of("cosine", "warmup_decay")) = "cosine"
-    warm_steps: field_of(int | None, optional(whole(0, 10**9))) = None
-    precision: field_of(str, one_of("no", "fp16", "bf16")) = "no"
-    gradient_checkpointing: field_of(bool, SWITCH) = False
-    sharding: field_of(str, one_of("none", "full")) = "none"
-    crop: field_of(
+    ] = field(default_factory=lambda: ["connector", "lora"])
+    frozen_precision: Annotated[str, Allowed(one_of("float32", "float16", "bfloat16"))] = "float32"
+    warmup_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    comparison_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
+    steps: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
+    epochs: Annotated[int | None, Allowed(optional(whole(1, 10**6)))] = None
+    batch: Annotated[int, Allowed(whole(1, 10**6))] = 16
+    micro_tokens: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
+    average: Annotated[str, Allowed(one_of("token", "record"))] = "token"
+    learning_rate: Annotated[float, Allowed(above(0, 1))] = 2e-4
+    weight_decay: Annotated[float, Allowed(number(0, 1))] = 0.001
+    betas: Annotated[
+        list,
+        Allowed(
+            Rule(
+                "two numbers from 0, below 1",
+                lambda v: isinstance(v, list) and len(v) == 2 and all(is_number(beta) and 0 <= beta < 1 for beta in v),
+            )
+        ),
+    ] = field(default_factory=lambda: [0.9, 0.95])
+    clip: Annotated[float, Allowed(above(0, 1e6))] = 1.0
+    schedule: Annotated[str, Allowed(one_of("cosine", "warmup_decay"))] = "cosine"
+    warm_steps: Annotated[int | None, Allowed(optional(whole(0, 10**9)))] = None
+    precision: Annotated[str, Allowed(one_of("no", "fp16", "bf16"))] = "no"
+    gradient_checkpointing: Annotated[bool, Allowed(SWITCH)] = False
+    sharding: Annotated[str, Allowed(one_of("none", "full"))] = "none"
+    crop: Annotated[
         list | None,
-        Rule(
-            "two shares, smallest and largest, above 0 and at most 1, or nothing",
-            lambda v: (
-                v is None or (isinstance(v, list) and len(v) == 2 and all(map(above(0, 1).fits, v)) and v[0] <= v[1])
-            ),
+        Allowed(
+            Rule(
+                "two shares, smallest and largest, above 0 and at most 1, or nothing",
+                lambda v: (
+                    v is None
+                    or (isinstance(v, list) and len(v) == 2 and all(map(above(0, 1).fits, v)) and v[0] <= v[1])
+                ),
+            )
         ),
-    ) = None
-    hide_separators: field_of(bool, SWITCH) = False
-    max_tokens: field_of(int | None, optional(whole(8, 10**6))) = None
-    unreadable_share: field_of(float, number(0, 1)) = 0.01
-    cache_features: field_of(bool, SWITCH) = False
-    rehearsal: field_of(Rehearsal | None, optional(instance_of(Rehearsal, "share and images"))) = None
-    save_every: field_of(int, whole(1, 10**9)) = 1000
-    log_every: field_of(int, whole(1, 10**9)) = 50
-    workers: field_of(int, whole(1, 256)) = 2
-    seed: field_of(int, whole(0, 2**31 - 1)) = 131
+    ] = None
+    hide_separators: Annotated[bool, Allowed(SWITCH)] = False
+    max_tokens: Annotated[int | None, Allowed(optional(whole(8, 10**6)))] = None
+    unreadable_share: Annotated[float, Allowed(number(0, 1))] = 0.01
+    cache_features: Annotated[bool, Allowed(SWITCH)] = False
+    rehearsal: Annotated[Rehearsal | None, Allowed(optional(instance_of(Rehearsal, "share and images")))] = None
+    save_every: Annotated[int, Allowed(whole(1, 10**9))] = 1000
+    log_every: Annotated[int, Allowed(whole(1, 10**9))] = 50
+    workers: Annotated[int, Allowed(whole(1, 256))] = 2
+    seed: Annotated[int, Allowed(whole(0, 2**31 - 1))] = 131
 
     @property
     def run(self) -> Path:

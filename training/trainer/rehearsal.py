@@ -64,12 +64,13 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
             except ImageError:
                 continue  # it is named when it is read for its own records
             name, severity = sample_one(rng)
-            files = {"clean": clean, "distorted": apply(name, clean, severity, rng)}
-            for kind, rgb in files.items():
-                Image.fromarray(rgb).save(new / f"{mark}_{number}_{kind}.png")
-            clean, distorted = (str((folder / f"{mark}_{number}_{kind}.png").absolute()) for kind in files)
+            files = {kind: f"{mark}_{number}_{kind}.png" for kind in ("clean", "distorted")}
+            Image.fromarray(clean).save(new / files["clean"])
+            Image.fromarray(apply(name, clean, severity, rng)).save(new / files["distorted"])
+            clean_path, distorted_path = (str((folder / file).absolute()) for file in files.values())
             found = [{"category": CATEGORY[name], "name": name, "severity": severity}]
-            records += [r for task, r in _records(clean, distorted, found, rng) if task.name in known]
+            made = _records(clean_path, distorted_path, found, rng)
+            records += [r for task, r in made if task.name in known]
         if not records:
             raise ImageError(f"none of the {len(chosen)} images for rehearsal can be read; the first is {chosen[0]}")
         (new / "records.json").write_text(json.dumps({"source": source, "records": records}), encoding="utf-8")

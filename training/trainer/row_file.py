@@ -86,7 +86,7 @@ class RowFile:
                         self.index[name] = len(self.index)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        if name not in self.index:
+        if self.rows is None or name not in self.index:
             raise ImageError(self.failed.get(name, f"{name}: is not in {self._values}"))
         return torch.from_numpy(self.rows[self.index[name]].copy())
 

@@ -19,7 +19,7 @@ from depictqa_core.loading.checkpoint_folder import checkpoint_folder, describe_
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
 from depictqa_core.network.model import DepictQAModel
-from depictqa_core.network.vision import TOWERS
+from depictqa_core.network.vision import TOWERS, CnnTower
 from depictqa_core.published import layout
 from depictqa_core.published.importer import import_published
 from depictqa_core.published.tensors import Tensors
@@ -126,11 +126,12 @@ def fresh_delta(clip: layout.Clip, llm: layout.Language, abstractor: bool, seed:
     sizes = layout.Delta(abstractor=layout.Abstractor() if abstractor else None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        modules = {"vision_proj": nn.Linear(clip.width, llm.width)}
-        for index in range(sizes.abstractor.layers if sizes.abstractor else 0):
-            modules[f"abstractor.abstractor.layers.{index}"] = nn.TransformerDecoderLayer(
-                clip.width, layout.ABSTRACTOR_HEADS, sizes.abstractor.feedforward
-            )
+        modules: dict[str, nn.Module] = {"vision_proj": nn.Linear(clip.width, llm.width)}
+        if sizes.abstractor:
+            for index in range(sizes.abstractor.layers):
+                modules[f"abstractor.abstractor.layers.{index}"] = nn.TransformerDecoderLayer(
+                    clip.width, layout.ABSTRACTOR_HEADS, sizes.abstractor.feedforward
+                )
         values = {f"{name}.{key}": v for name, module in modules.items() for key, v in module.state_dict().items()}
         for name, entry in layout.delta(sizes, clip, llm).items():
             if ".lora_A." in name:
@@ -144,7 +145,7 @@ def fresh_delta(clip: layout.Clip, llm: layout.Language, abstractor: bool, seed:
 
 def _restore(model: DepictQAModel, folder: Path) -> None:
     """Read again, in full precision, what learns and what is measured: loading rounded it to the frozen format."""
-    wanted = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    wanted: dict[str, torch.Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     wanted |= {name: buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(str(file), "pt") as tensors:
@@ -162,7 +163,7 @@ def _own_network(network: dict, texts: Iterable[str]):
     tokenizer = train_tokenizer(texts, network["vocabulary"])
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     model = DepictQAModel(own_config(network, vocab_size=len(tokenizer), **ids))
-    if weights:
+    if weights and isinstance(model.vision, CnnTower):
         load_efficientnet_lite0(model.vision, weights)
     return model, tokenizer
 
@@ -236,7 +237,7 @@ def _settings_of(where: str, settings: dict) -> set[str]:
     """The settings that the transformers config of this ``model_type`` knows."""
     kind = settings.get("model_type")
     try:
-        config = AutoConfig.for_model(kind)
+        config = AutoConfig.for_model(str(kind))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{where}model_type is {describe(kind)}, which transformers does not know") from error
     return {*config.to_dict(), "model_type", "out_features"}
@@ -253,7 +254,7 @@ def _refuse_unknown(where: str, settings: dict, known: set[str]) -> None:
         raise ValueError(f"unknown key {where}{key}{nearest(key, known)}; known keys are {', '.join(sorted(known))}")
 
 
-def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
+def load_efficientnet_lite0(tower: CnnTower, path: str | Path) -> None:
     """Put ImageNet weights into a ``CnnTower``, with every batch norm folded into the convolution before it.
 
     Args:
@@ -267,11 +268,11 @@ def load_efficientnet_lite0(tower: nn.Module, path: str | Path) -> None:
         raise CheckpointError(f"{what}; see the recipe's README for the file") from error
 
 
-def _fold(tower: nn.Module, source: dict[str, torch.Tensor]) -> None:
+def _fold(tower: CnnTower, source: dict[str, torch.Tensor]) -> None:
     block = 0
-    pairs = [(tower.stem, "_conv_stem", "_bn0")]
+    pairs: list[tuple[nn.Module, str, str]] = [(tower.stem, "_conv_stem", "_bn0")]
     for stage in tower.stages:
-        for part in stage:
+        for part in stage.children():
             prefix = f"_blocks.{block}."
             if part.expand is not None:
                 pairs.append((part.expand, prefix + "_expand_conv", prefix + "_bn0"))
@@ -281,5 +282,5 @@ def _fold(tower: nn.Module, source: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for conv, weight, norm in pairs:
             scale = source[f"{norm}.weight"] / (source[f"{norm}.running_var"] + 1e-3).sqrt()
-            conv.weight.copy_(source[f"{weight}.weight"] * scale[:, None, None, None])
-            conv.bias.copy_(source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale)
+            conv.get_parameter("weight").copy_(source[f"{weight}.weight"] * scale[:, None, None, None])
+            conv.get_parameter("bias").copy_(source[f"{norm}.bias"] - source[f"{norm}.running_mean"] * scale)

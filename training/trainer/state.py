@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -109,7 +110,8 @@ def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> N
     if accelerator.is_main_process:
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
         with replaced(folder) as new:
-            save_file({name: value.contiguous() for name, value in weights.items()}, new / WEIGHTS)
+            learned = {name: value.contiguous() for name, value in weights.items() if isinstance(value, torch.Tensor)}
+            save_file(learned, new / WEIGHTS)
             torch.save({"optimiser": moments, "scaler": scaler}, new / OPTIMISER)
             write_file(new / PROGRESS, json.dumps(progress))
     accelerator.wait_for_everyone()
@@ -117,7 +119,7 @@ def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> N
 
 def load_state(folder: Path, accelerator, model, optimiser) -> dict:
     """Restore a saved state and return its progress; raise ValueError if it is the state of another recipe."""
-    weights = load_file(folder / WEIGHTS)
+    weights: dict[str, Any] = load_file(folder / WEIGHTS)  # Any: torch's own alias of the values of a state
     learned = {name.removeprefix("module.") for name, p in model.named_parameters() if p.requires_grad}
     saved = {name for name in weights if name in dict(accelerator.unwrap_model(model).named_parameters())}
     if learned != saved:

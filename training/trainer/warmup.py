@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from depictqa_core.network.connector import PoolingConnector
 from depictqa_core.tasks import DISTORTIONS
 
 from ..dataset.records import labels
@@ -35,7 +36,7 @@ def severities(record: dict) -> list[float]:
     return row
 
 
-def standardise(connector: nn.Module, rows: torch.Tensor) -> None:
+def standardise(connector: PoolingConnector, rows: torch.Tensor) -> None:
     """Fit the pooling connector's ``mean`` and ``deviation`` buffers to features [N, V] of training images."""
     connector.mean.copy_(rows.mean(0))
     connector.deviation.copy_(rows.std(0).clamp(min=1e-2))
@@ -79,7 +80,7 @@ def warm_up(
             truth = target[rows]
             none = (truth.sum(1, keepdim=True) == 0).float()
             present = torch.cat([(truth > 0).float(), none], 1)
-            loss = 0.0
+            loss = torch.zeros(())
             for head, seen in zip(heads, (alone, compared)):
                 out = head(seen)
                 share = present / present.sum(1, keepdim=True)
@@ -153,7 +154,8 @@ def _compared_variants(scenes: Iterable[dict], features) -> tuple[torch.Tensor, 
     Returns:
         (statistics, targets, [P, 2]: rows of the better and the worse variant of each pair)
     """
-    rows, targets, pairs = [], [], []
+    rows: list[torch.Tensor] = []
+    targets, pairs = [], []
     for scene in scenes:
         known = [v for v in scene["variants"] if v["image"] in features.index and scene["reference"] in features.index]
         for (i, one), (j, other) in combinations(enumerate(known, start=len(rows)), 2):

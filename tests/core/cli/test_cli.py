@@ -18,7 +18,7 @@ from trees import ROOT
 
 from depictqa_core import load_judge
 from depictqa_core.cli import commands as cli
-from depictqa_core.cli import outputs
+from depictqa_core.cli import inputs, outputs
 from depictqa_core.images import image_files as files
 from depictqa_core.images import search
 from depictqa_core.judge import Judge
@@ -109,9 +109,11 @@ def test_a_picture_of_another_shape_than_the_reference_is_named_and_the_others_a
     status, out, err = depictqa(verb, folder, "--json", "--reference", "large.png")
     facts = json.loads(out)
     assert status == 3 and len(facts["results"]) == 3
-    assert [failure["picture"] for failure in facts["failures"]] == ["pics/square.png"] and "another shape" in err
+    assert [failure["picture"] for failure in facts["failures"]] == [
+        "pics/square.png"
+    ] and "another aspect ratio" in err
     status, _, err = depictqa("compare", "pics/x2.png", "pics/square.png", "--reference", "large.png")
-    assert status == 1 and "pics/square.png" in err and "another shape" in err and one_line(err)
+    assert status == 1 and "pics/square.png" in err and "another aspect ratio" in err and one_line(err)
 
 
 def test_tables_of_every_verb(depictqa, folder):
@@ -260,7 +262,7 @@ def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
         ("rank pics --reference missing.png", "reference (missing.png): no such file"),
         ("rank pics --reference pics", "is a folder"),
         ("compare pics/x2.png missing.png", "no such file"),
-        ("compare pics/x2.png pics/notes.txt", "cannot be read"),
+        ("compare pics/x2.png pics/notes.txt", "not an image of a supported format"),
         ("rank pics --json no/such/r.json", "there is no folder no/such"),
         ("rank pics --csv dir.csv", "this is a folder"),
         ("rank pics/x2.png --sheet pics/x2.png", "one of the images"),
@@ -313,7 +315,7 @@ def test_unforeseen_errors_are_one_line_too(depictqa, folder, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("line one\nline two")
 
-    monkeypatch.setattr(cli, "load_pictures", fail)
+    monkeypatch.setattr(inputs, "load_pictures", fail)
     status, out, err = depictqa("rank", folder)
     assert (status, out) == (1, "") and one_line(err) and "MemoryError: line one" in err
     monkeypatch.setenv("DEPICTQA_TRACEBACK", "1")
@@ -438,7 +440,7 @@ def test_csv_gives_each_label_its_severity():
 def test_the_bar_is_drawn_on_terminals_only(monkeypatch, capsys):
     for terminal, quiet, drawn in ((True, False, True), (False, False, False), (True, True, False)):
         monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
-        with progress.ProgressBar("judging", "pictures", quiet) as bar:
+        with progress.ProgressBar("judging", "images", quiet) as bar:
             bar.note("loading the model ...")
             bar.offset, bar.total = 2, 8
             bar(2, 3)

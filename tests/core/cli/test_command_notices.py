@@ -42,9 +42,11 @@ def test_a_reference_of_another_size_is_fitted_with_a_notice(depictqa, folder, v
     shown = {"compare": ["pics/x2.png", "pics/x10.png"], "map": ["pics/x2.png"]}.get(verb, [folder])
     status, out, err = depictqa(verb, *shown, "--reference", large_reference(), "--json")
     notice = "reference: 180 x 140, resized to 90 x 70, the size of "
-    assert status == 0 and err.count("judged as") == 1 and f"depictqa: notice: {notice}" in err  # one for all of a size
+    assert (
+        status == 0 and err.count("resized to") == 1 and f"depictqa: notice: {notice}" in err
+    )  # one for all of a size
     assert json.loads(out)["notices"][0].startswith(notice)
-    assert "judged as" not in depictqa(verb, *shown, "--reference", "pics/x2.png", "--json")[2]
+    assert "resized to" not in depictqa(verb, *shown, "--reference", "pics/x2.png", "--json")[2]
     assert depictqa(verb, *shown, "--reference", "large.png", "--quiet") == (0, "", "")
 
 
@@ -74,7 +76,7 @@ def test_why_there_is_nothing_is_the_true_reason(depictqa, folder):
     assert (status, out) == (1, "") and err.splitlines()[
         -1
     ] == "depictqa: no image has the aspect ratio of the reference"
-    assert err.count("another shape") == 3
+    assert err.count("another aspect ratio") == 3
     assert depictqa("score", folder, "none.png", "--reference", "square.png")[2].endswith(" could be judged\n")
 
 

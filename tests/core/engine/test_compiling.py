@@ -25,7 +25,7 @@ def test_a_compiled_language_model_answers_alike_for_any_number_of_pictures(fold
     plain, compiled = load_judge(folder, "cpu"), load_judge(folder, "cpu", compiled=True)
     assert compiled.model.language._compiled_call_impl is not None
     for some in (pictures[:2], pictures):
-        compiled.engine.forget_answers()
+        compiled.backend.forget_answers()
         for a, b in zip(plain.score(some), compiled.score(some), strict=True):
             assert a.score == pytest.approx(b.score, abs=1e-3)
 

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 from depictqa_core import tasks
 from depictqa_core.engine import decoding
 from depictqa_core.engine.decoding import Generated, forced_prefix, token_embeddings
-from depictqa_core.engine.prefill import Reading, keep_logits_exact
+from depictqa_core.engine.exact_logits import compute_logits_in_float32
+from depictqa_core.engine.prefill import Prefill
 from depictqa_core.prompts import answer_ids
 
 LENGTHS = (9, 3, 14, 9, 2)
@@ -35,7 +36,7 @@ def prompts(language, lengths=LENGTHS, seed=0, dtype=torch.float32):
 @torch.inference_mode()
 def read(language, prompts, forced=()):
     tail = token_embeddings(language, list(forced))
-    return Reading(language, len(prompts)).read([torch.cat([prompt, tail]) for prompt in prompts], 1 + len(forced))
+    return Prefill(language, len(prompts)).extend([torch.cat([prompt, tail]) for prompt in prompts], 1 + len(forced))
 
 
 def answered(language, prompts, answers, temperature=1.0):
@@ -233,8 +234,8 @@ def test_logits_of_a_half_precision_model_are_not_rounded(half):
     language = model.language.to(half)
     asked = prompts(language, dtype=half)
     rounded = read(language, asked).logits
-    keep_logits_exact(language)
-    keep_logits_exact(language)
+    compute_logits_in_float32(language)
+    compute_logits_in_float32(language)
     exact = read(language, asked).logits
     assert len(language.get_output_embeddings()._forward_hooks) == 1
     assert rounded.dtype == half and exact.dtype == torch.float32

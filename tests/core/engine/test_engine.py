@@ -9,18 +9,19 @@ import torch
 from tiny import KINDS, make_tiny_checkpoint
 
 from depictqa_core import tasks
+from depictqa_core.backends.base import AnswerProbabilities
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.engine import batching as memory
-from depictqa_core.engine import engine as engine_module
-from depictqa_core.engine import features as sight
-from depictqa_core.engine import prefill as reading
-from depictqa_core.engine.engine import Chosen, Counter
-from depictqa_core.engine.prefill import PromptReader
+from depictqa_core.engine import features, prefill
+from depictqa_core.engine import runner as runner_module
+from depictqa_core.engine.prefill import PrefixPrefiller
 from depictqa_core.errors import CheckpointError, OutOfMemory
 from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.loading.checkpoint import Checkpoint
 from depictqa_core.runtime import threads as workers
 from depictqa_core.runtime.byte_cache import ByteCache
+from depictqa_core.runtime.progress import ProgressCounter
 
 
 @pytest.fixture(scope="module", params=["cnn", "clip"])
@@ -30,7 +31,7 @@ def loaded(request, folders):
 
 def fresh(judge, **options):
     """The same network with empty caches."""
-    return Judge(Checkpoint(judge.model, judge.tokenizer, judge.info), **options)
+    return Judge(NativeBackend(Checkpoint(judge.model, judge.backend.tokenizer, judge.info), **options))
 
 
 SIZES = [(40, 60), (60, 40), (90, 90), (33, 150)]
@@ -102,25 +103,25 @@ def test_bytes_per_image_are_those_of_the_largest_image(tmp_path, kind):
     size = judge.model.config.size
     rgb = np.zeros((size["short"], size["long"], 3), np.uint8)
     judge.score(as_picture(rgb, "the largest"))
-    (row,) = [row for row, _ in judge.engine._sight.kept._values.values()]
-    assert sight.bytes_per_image(judge.model) == row.numel() * row.element_size()
+    (row,) = [row for row, _ in judge.backend.runner.features.cache._values.values()]
+    assert features.bytes_per_image(judge.model) == row.numel() * row.element_size()
 
 
 def test_the_default_budget_has_room_for_images_of_this_model_within_the_free_memory(folders, monkeypatch):
     judge = load_judge(folders["cnn"], "cpu")
-    assert judge.engine._sight.kept.budget == sight.LEAST_BYTES  # features of small models are small
-    monkeypatch.setattr(sight, "bytes_per_image", lambda model: 11 * 2**20)
+    assert judge.backend.runner.features.cache.budget == features.LEAST_BYTES  # features of small models are small
+    monkeypatch.setattr(features, "bytes_per_image", lambda model: 11 * 2**20)
     memory = type("Memory", (), {"available": 2**40})
-    monkeypatch.setattr(sight.psutil, "virtual_memory", lambda: memory)
-    assert fresh(judge).engine._sight.kept.budget == sight.KEPT_IMAGES * 11 * 2**20
+    monkeypatch.setattr(features.psutil, "virtual_memory", lambda: memory)
+    assert fresh(judge).backend.runner.features.cache.budget == features.CACHED_IMAGES * 11 * 2**20
     memory.available = 2**30
-    assert fresh(judge).engine._sight.kept.budget == 2**28
-    assert fresh(judge, cache_bytes=0).engine._sight.kept.budget == 0
+    assert fresh(judge).backend.runner.features.cache.budget == 2**28
+    assert fresh(judge, cache_bytes=0).backend.runner.features.cache.budget == 0
 
 
 @pytest.mark.parametrize("budget", [0, 20_000, 2**28])
 def test_cached_pictures_are_never_mixed_up(loaded, monkeypatch, budget):
-    monkeypatch.setattr(engine_module, "ANSWER_BYTES", 0)
+    monkeypatch.setattr("depictqa_core.backends.native.ANSWER_BYTES", 0)
     used = fresh(loaded, cache_bytes=budget)
     shown = pictures(6, 2)
     same_name = [as_picture(p.rgb, "same") for p in shown]
@@ -129,8 +130,10 @@ def test_cached_pictures_are_never_mixed_up(loaded, monkeypatch, budget):
     for _ in range(6):
         chosen = [same_name[i] for i in rng.integers(0, 6, 4)]
         assert close(scores(used, chosen), [expected[p.key] for p in chosen])
-        kept = [row for row, _ in used.engine._sight.kept._values.values()]
-        assert used.engine._sight.kept.bytes == sum(row.numel() * row.element_size() for row in kept) <= budget
+        kept = [row for row, _ in used.backend.runner.features.cache._values.values()]
+        assert (
+            used.backend.runner.features.cache.bytes == sum(row.numel() * row.element_size() for row in kept) <= budget
+        )
         # an evicted row must really be freed: none may be a view into a batch
         assert all(row.untyped_storage().nbytes() == row.numel() * row.element_size() for row in kept)
 
@@ -171,8 +174,8 @@ def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
     judge = load_judge(folder, "cpu")
     with torch.no_grad():  # a new one says nothing yet
         judge.model.connector.compared[-1].weight.normal_()
-    calls, original = [], sight.prepare_comparison
-    monkeypatch.setattr(sight, "prepare_comparison", lambda *args: calls.append(args[:2]) or original(*args))
+    calls, original = [], features.prepare_comparison
+    monkeypatch.setattr(features, "prepare_comparison", lambda *args: calls.append(args[:2]) or original(*args))
     shown, (a, b) = pictures(3), pictures(2, 5)
     got = judge.rank(shown, a)
     assert sorted((p.name, r.name) for p, r in calls) == [(p.name, a.name) for p in shown]
@@ -190,7 +193,7 @@ def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
 def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
     shown, original = pictures(14, 3), pictures(1, 9)[0]  # so many are asked in rounds
     shared = fresh(loaded).rank(shown, original)
-    monkeypatch.setattr(reading, "floors", lambda prompts, tokens, combined=False: [len(tokens)])
+    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, combined=False: [len(tokens)])
     whole = fresh(loaded).rank(shown, original)
     assert shared.order == whole.order
     for a, b in zip(shared.pictures, whole.pictures):
@@ -202,9 +205,11 @@ def test_little_memory_for_keys_and_values_only_makes_smaller_batches(loaded, mo
     asked = {"question": "What do you see?", "max_new_tokens": 4}
     expected, words = scores(fresh(loaded), shown), fresh(loaded).describe(shown, **asked)
     sizes = []
-    original = PromptReader.read
-    monkeypatch.setattr(PromptReader, "read", lambda self, p, *rest: sizes.append(len(p)) or original(self, p, *rest))
-    monkeypatch.setattr(memory, "READING_BYTES", 1)
+    original = PrefixPrefiller.prefill
+    monkeypatch.setattr(
+        PrefixPrefiller, "prefill", lambda self, p, *rest: sizes.append(len(p)) or original(self, p, *rest)
+    )
+    monkeypatch.setattr(memory, "PREFILL_BYTES", 1)
     assert close(scores(fresh(loaded), shown), expected)
     assert [d.text for d in fresh(loaded).describe(shown, **asked)] == [d.text for d in words]
     assert sizes == [1] * 12
@@ -243,14 +248,14 @@ def test_a_batch_that_does_not_fit_is_halved(cnn, monkeypatch, most):
 def test_kept_beginnings_make_room_for_a_batch_that_does_not_fit(cnn, monkeypatch):
     shown = pictures(6, 1)
     asked = [(a, b, None) for a in shown[:3] for b in shown[3:]]
-    expected = fresh(cnn).engine.choose(tasks.RATING, None, asked, Counter(None, 0)).probabilities
-    used, kept = fresh(cnn).engine, []
-    beginnings = used.beginnings()
-    used.choose(tasks.RATING, None, asked[:2], Counter(None, 0), beginnings)
+    expected = fresh(cnn).backend.choose(tasks.RATING, None, asked, ProgressCounter(None, 0)).probabilities
+    used, kept = fresh(cnn).backend, []
+    beginnings = used.prefix_cache()
+    used.choose(tasks.RATING, None, asked[:2], ProgressCounter(None, 0), beginnings)
     assert beginnings.bytes > 0
     monkeypatch.setattr(memory, "release_memory", lambda: kept.append(beginnings.bytes))
     short_of_memory(cnn, monkeypatch, 2)
-    got = used.choose(tasks.RATING, None, asked, Counter(None, 0), beginnings).probabilities
+    got = used.choose(tasks.RATING, None, asked, ProgressCounter(None, 0), beginnings).probabilities
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
     assert kept and kept[0] == 0
 
@@ -293,7 +298,7 @@ def test_which_errors_say_that_memory_ran_out(text, runs_out):
 
 
 def test_other_errors_pass_through_and_finished_answers_stay(cnn, monkeypatch):
-    monkeypatch.setattr(engine_module, "BATCH", 2)
+    monkeypatch.setattr(runner_module, "BATCH", 2)
     shown, used = pictures(6, 1), fresh(cnn)
     expected = scores(fresh(cnn), shown)
     forward, calls = cnn.model.language.forward, []
@@ -309,7 +314,7 @@ def test_other_errors_pass_through_and_finished_answers_stay(cnn, monkeypatch):
         with pytest.raises(RuntimeError, match="device lost"):
             used.score(shown)
     asked = []
-    monkeypatch.setattr(PromptReader, "read", counted(PromptReader.read, asked))
+    monkeypatch.setattr(PrefixPrefiller, "prefill", counted(PrefixPrefiller.prefill, asked))
     assert close(scores(used, shown), expected)
     assert 0 < sum(asked) < 6
 
@@ -322,7 +327,7 @@ def test_one_damaged_answer_leaves_the_others(cnn, monkeypatch):
     shown, used = pictures(4, 1), fresh(cnn)
     expected = scores(fresh(cnn), shown)
     connect = cnn.model.connect
-    bad = fresh(cnn).engine._sight.see([{"A": shown[2]}], lambda: None)[shown[2].key]
+    bad = fresh(cnn).backend.runner.features.encode([{"A": shown[2]}], lambda: None)[shown[2].key]
 
     def damaged(pooled, *rest):
         seen = (torch.allclose(p, bad, atol=1e-3) for p in pooled)  # threads may change the last digit
@@ -333,13 +338,13 @@ def test_one_damaged_answer_leaves_the_others(cnn, monkeypatch):
         used.score(shown)
     monkeypatch.setattr(cnn.model, "connect", connect)
     asked = []
-    monkeypatch.setattr(PromptReader, "read", counted(PromptReader.read, asked))
+    monkeypatch.setattr(PrefixPrefiller, "prefill", counted(PrefixPrefiller.prefill, asked))
     assert close(scores(used, shown), expected) and asked == [1]
 
 
 def test_the_same_question_is_asked_once(cnn, monkeypatch):
     asked = []
-    monkeypatch.setattr(PromptReader, "read", counted(PromptReader.read, asked))
+    monkeypatch.setattr(PrefixPrefiller, "prefill", counted(PrefixPrefiller.prefill, asked))
     (a, b), used = pictures(2), fresh(cnn)
     calls = []
     first = used.score([a, b, a, a], progress=lambda *now: calls.append(now))
@@ -487,7 +492,7 @@ def test_an_accelerator_gets_pictures_in_batches(loaded, monkeypatch):
     expected = scores(fresh(loaded), shown)
     sizes, encode = [], loaded.model.encode
     monkeypatch.setattr(loaded.model, "encode", lambda prepared: sizes.append(len(prepared)) or encode(prepared))
-    monkeypatch.setattr(sight, "encodes_alone", lambda model: False)
+    monkeypatch.setattr(features, "encodes_alone", lambda model: False)
     assert close(scores(fresh(loaded), shown), expected)
     assert sizes == [6]
 
@@ -521,11 +526,11 @@ def test_a_decided_top_stops_the_ranking(cnn, monkeypatch):
             return original(task, question, asked, report)
         report.add(len(asked))
         chance = [1 / (1 + np.exp(strength[b.key] - strength[a.key])) for a, b, _ in asked]
-        return Chosen(np.array([[p, 1 - p] for p in chance]), np.ones(len(chance)))
+        return AnswerProbabilities(np.array([[p, 1 - p] for p in chance]), np.ones(len(chance)))
 
     judge = fresh(cnn)
-    original = judge.engine.choose
-    monkeypatch.setattr(judge.engine, "choose", choose)
+    original = judge.backend.choose
+    monkeypatch.setattr(judge.backend, "choose", choose)
     calls = []
     got = judge.rank(pictures(10, 1), top_k=2, progress=lambda *now: calls.append(now))
     assert got.stopped == "top-k decided" and got.comparisons < 45 == got.budget
@@ -539,7 +544,7 @@ def test_answers_stored_elsewhere_outlive_the_judge(loaded, monkeypatch):
     first = scores(fresh(loaded, answers=answers), shown)
     second = fresh(loaded, answers=answers)
     with monkeypatch.context() as broken:
-        broken.setattr(second.engine, "_ask_alike", lambda parts, shown, *_: [] if not shown else pytest.fail("asked"))
+        broken.setattr(second.backend.runner, "run", lambda *_: pytest.fail("asked"))
         assert scores(second, shown) == first
-    second.engine.forget_answers()  # its weights have changed; those of the others have not
+    second.backend.forget_answers()  # its weights have changed; those of the others have not
     assert scores(fresh(loaded, answers=answers), shown) == first and len(answers) == len(shown)

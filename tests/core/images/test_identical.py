@@ -17,7 +17,7 @@ def test_every_verb_finds_an_identical_image_the_best_possible(judge):
     judge = fresh(judge)
     reference, other = pictures(2, 4)
     same = copy_of(reference)
-    judge.engine._sight = None  # the network cannot be asked
+    judge.backend.runner.features = None  # the network cannot be asked
     (found,) = judge.identify(same, reference)
     assert (found.labels, found.text, found.confidence) == ((), "None", 1.0)
     (score,) = judge.score(same, reference)

@@ -14,8 +14,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images import image as images
-from depictqa_core.images import pillow
+from depictqa_core.images import pillow, pixels
 from depictqa_core.images.image import Picture, as_picture, as_pictures
 from depictqa_core.images.size_policy import SizePolicy, fit, to_pixels
 
@@ -376,7 +375,7 @@ def test_files_that_are_no_pictures(tmp_path, monkeypatch):
     refused(tmp_path, "folder")
     refused("null\0byte.png", "null")
     (tmp_path / "text.png").write_text("hello")
-    refused(tmp_path / "text.png", "text.png", "cannot be read")
+    refused(tmp_path / "text.png", "text.png", "not an image of a supported format")
     (tmp_path / "empty.jpg").write_bytes(b"")
     refused(tmp_path / "empty.jpg", "empty.jpg")
     (tmp_path / "drawing.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
@@ -411,5 +410,5 @@ def test_pillows_warning_is_not_the_users(tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert as_picture(tmp_path / "large.png").rgb.shape == (20, 30, 3)
-    monkeypatch.setattr(images, "MAX_PIXELS", 500)
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 500)
     refused(gradient(), "500")

@@ -12,6 +12,7 @@ import torch
 from tiny import make_tiny_checkpoint, make_tiny_model
 from trees import ROOT
 
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import Picture
 from depictqa_core.judge import Judge
@@ -113,10 +114,10 @@ def test_unknown_number_formats_are_refused(folder):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_answers_alike(folder, dtype):
-    wanted = answers(Judge(load_checkpoint(folder)))
+    wanted = answers(Judge(NativeBackend(load_checkpoint(folder))))
     loaded = load_checkpoint(folder, "cpu", dtype)
     assert {p.dtype for p in loaded.model.parameters()} == {getattr(torch, dtype)}
-    assert answers(Judge(loaded)) == pytest.approx(wanted, abs=0.02 if dtype == "float16" else 0.1)
+    assert answers(Judge(NativeBackend(loaded))) == pytest.approx(wanted, abs=0.02 if dtype == "float16" else 0.1)
 
 
 # ---------------------------------------------------------------------- several devices
@@ -153,20 +154,20 @@ def test_what_fits_nowhere_is_refused():
 
 
 def test_balanced_on_a_machine_with_one_device_answers_the_same(folder):
-    wanted = answers(Judge(load_checkpoint(folder)))
-    assert answers(Judge(load_checkpoint(folder, "balanced"))) == pytest.approx(wanted, abs=1e-6)
+    wanted = answers(Judge(NativeBackend(load_checkpoint(folder))))
+    assert answers(Judge(NativeBackend(load_checkpoint(folder, "balanced")))) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_layers_that_are_offloaded_answer_the_same(folder):
     """Weights that lie elsewhere between forward passes, as on a GPU that is too small."""
     from accelerate import cpu_offload
 
-    wanted = answers(Judge(load_checkpoint(folder)))
+    wanted = answers(Judge(NativeBackend(load_checkpoint(folder))))
     loaded = load_checkpoint(folder)
     for layer in loaded.model.language.model.layers:
         cpu_offload(layer, torch.device("cpu"), offload_buffers=True)
     assert any(p.is_meta for p in loaded.model.parameters())
-    assert answers(Judge(loaded)) == pytest.approx(wanted, abs=1e-6)
+    assert answers(Judge(NativeBackend(loaded))) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_lora_is_not_merged_into_layers_that_are_offloaded(folder):
@@ -178,13 +179,13 @@ def test_lora_is_not_merged_into_layers_that_are_offloaded(folder):
         for name, parameter in loaded.model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_()
-    wanted = answers(Judge(loaded))
+    wanted = answers(Judge(NativeBackend(loaded)))
     for layer in loaded.model.language.model.layers[1:]:
         cpu_offload(layer, torch.device("cpu"), offload_buffers=True)
     loaded.model.merge_lora()
     adapters = [module for module in loaded.model.modules() if isinstance(module, BaseTunerLayer)]
     assert {adapter.merged for adapter in adapters} == {True, False}
-    assert answers(Judge(loaded)) == pytest.approx(wanted, abs=1e-5)
+    assert answers(Judge(NativeBackend(loaded))) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_pictures_of_any_size_use_fused_attention(folder):

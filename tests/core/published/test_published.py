@@ -8,9 +8,10 @@ import torch
 from core.published_set import PARITY, parts, tiny_set
 from safetensors.torch import load_file
 
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.confidence import brief_confidence
 from depictqa_core.engine.decoding import greedy
-from depictqa_core.engine.prefill import Reading
+from depictqa_core.engine.prefill import Prefill
 from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import load_checkpoint
@@ -108,7 +109,7 @@ def test_greedy_ids_in_one_mixed_batch(loaded, tokens):
     cases = list(GOLDEN["cases"].values())
     end = answer_ids("", loaded.tokenizer)
     assert end[-3:] == [13, 29871, 2]
-    read = Reading(loaded.model.language, len(cases)).read([prompt(case, loaded, tokens) for case in cases])
+    read = Prefill(loaded.model.language, len(cases)).extend([prompt(case, loaded, tokens) for case in cases])
     written = greedy(read, end, 8)
     for answer, case in zip(written, cases):
         assert answer.ids == case["greedy_ids"]
@@ -241,21 +242,23 @@ def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, projector_folder, a
     reference = as_picture(tiny_set.picture("ref_sq"), "ref")
     loaded = load_checkpoint(where)
     for beside in (None, reference):
-        together = Judge(loaded).identify(shown, beside)
+        together = Judge(NativeBackend(loaded)).identify(shown, beside)
         for picture, one in zip(shown, together):
-            alone = Judge(loaded).identify(picture, beside)[0]
+            alone = Judge(NativeBackend(loaded)).identify(picture, beside)[0]
             assert one.picture == picture.name and one.text == alone.text
             wanted = {item.label: item.probability for item in alone.probabilities}
             assert {item.label: item.probability for item in one.probabilities} == pytest.approx(wanted, abs=CLOSE)
     pairs = [(shown[0], shown[2]), (shown[2], shown[1])]
-    for pair, one in zip(pairs, Judge(loaded).compare_many(pairs, [reference, reference])):
-        assert one.probability_a == pytest.approx(Judge(loaded).compare(*pair, reference).probability_a, abs=CLOSE)
+    for pair, one in zip(pairs, Judge(NativeBackend(loaded)).compare_many(pairs, [reference, reference])):
+        assert one.probability_a == pytest.approx(
+            Judge(NativeBackend(loaded)).compare(*pair, reference).probability_a, abs=CLOSE
+        )
 
 
 @pytest.mark.parametrize("kind", ["projector", "abstractor"])
 def test_all_five_verbs_answer_and_end(kind, projector_folder, abstractor_folder):
     """Random weights write nonsense: it is passed on as it is, within its length, and never replaced."""
-    judge = Judge(load_checkpoint(projector_folder if kind == "projector" else abstractor_folder))
+    judge = Judge(NativeBackend(load_checkpoint(projector_folder if kind == "projector" else abstractor_folder)))
     judge.anchors = tuple(judge_anchors())
     shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd")]
     assert [one.picture for one in judge.identify(shown)] == ["a_tiny", "a_odd"]

@@ -19,6 +19,7 @@ from trees import ROOT
 
 from depictqa_core.errors import CheckpointError, StorageError
 from depictqa_core.published import importer as published
+from depictqa_core.published import layout, writer
 from depictqa_core.published.importer import import_published
 from depictqa_core.published.tensors import open_tensors
 
@@ -43,7 +44,7 @@ LORA = "llm.base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weig
         (lambda s: s.update({"vision_proj.weight": torch.zeros(32, 1024)}), "vision_proj.weight 32×1024 instead of 64"),
         (lambda s: [s.pop(k) for k in list(s) if "layers.1." in k], "8 missing"),
         (lambda s: s.update({LORA: torch.full((16, 64), float("nan"))}), "contains NaN or Inf"),
-        (lambda s: s.update({LORA: torch.zeros(16, 64, dtype=torch.int64)}), "no weight"),
+        (lambda s: s.update({LORA: torch.zeros(16, 64, dtype=torch.int64)}), "not a weight"),
         (lambda s: s.clear(), "plain state dict"),
         (lambda s: s.update(epoch=3), "epoch is not a tensor"),
     ],
@@ -64,10 +65,10 @@ def test_abstractors_that_do_not_fit_are_refused(published_files, tmp_path, name
 
 
 def test_at_full_size_the_published_depth_is_required():
-    found = published.layout.published_sizes(
-        published.Clip(layers=23), published.Language(), published.Delta(8, published.Abstractor(layers=3))
+    found = layout.published_sizes(
+        layout.Clip(layers=23), layout.Language(), layout.Delta(8, layout.Abstractor(layers=3))
     )
-    assert found == (published.Clip(), published.Delta(16, published.Abstractor()))
+    assert found == (layout.Clip(), layout.Delta(16, layout.Abstractor()))
 
 
 def test_language_models_that_do_not_fit_are_refused(published_files, tmp_path):
@@ -164,7 +165,7 @@ def test_a_torchscript_archive_with_a_pickle_that_would_write_a_file_is_refused(
         for item in old.infolist():
             evil = pickle.dumps(_Writes(tmp_path / "ran"), protocol=2)
             new.writestr(item, evil if item.filename.endswith("/data.pkl") else old.read(item))
-    with pytest.raises(CheckpointError, match="asks for .*eval.* weights do not need"):
+    with pytest.raises(CheckpointError, match="requests .*eval.* weights do not need"):
         import_published(**{**parts(published_files), "clip": crafted, "out": tmp_path / "out"})
     assert not (tmp_path / "ran").exists()
 
@@ -330,7 +331,7 @@ def test_a_disk_that_fills_meanwhile_leaves_nothing(published_files, tmp_path, m
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(published, "save_file", full)
+    monkeypatch.setattr(writer, "save_file", full)
     with pytest.raises(StorageError, match="cannot be written .*No space left"):
         import_published(**parts(published_files), out=tmp_path / "new" / "out")
     assert not list(tmp_path.iterdir())
@@ -338,14 +339,15 @@ def test_a_disk_that_fills_meanwhile_leaves_nothing(published_files, tmp_path, m
 
 STOPPED = """
 import os, signal, sys
-from depictqa_core import cli, published
+from depictqa_core.cli import commands
+from depictqa_core.published import importer as published
 shown = published.write_card
 def stopped(*given):
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
     return shown(*given)
 published.write_card = stopped
 clip, llm, delta, out = sys.argv[2:]
-sys.exit(cli.main(["import", "--clip", clip, "--llm", llm, "--delta", delta, "--out", out]))
+sys.exit(commands.main(["import", "--clip", clip, "--llm", llm, "--delta", delta, "--out", out]))
 """
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from core.judging import give_coverage
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
@@ -194,14 +195,17 @@ def test_own_anchors_take_the_place_of_those_that_ship(judge, tmp_path):
     assert got.score == pytest.approx(place(won, [90, 10]).mean, abs=1e-3)
 
 
-def test_a_calibration_is_of_the_anchors_that_ship(tmp_path):
+def test_a_calibration_is_of_the_anchors_that_ship(tmp_path, monkeypatch):
     error = {"method": "anchors", "within": [1, 0, 0, 0], "centre": [0] * 4, "log_scale": [0] * 4, "ends": [-3, 3]}
     known = {"score_error_nr": error, "score_error_fr": error}
     mine = make_tiny_checkpoint(tmp_path / "c", "clip", tasks=("identification", "rating"), calibration=known)
-    one = load_judge(mine, "cpu").score(pictures(1))[0]
+    judge = load_judge(mine, "cpu")
+    give_coverage(monkeypatch, judge, 1.0)
+    one = judge.score(pictures(1))[0]
     assert one.certainty == CALIBRATED and one.confidence == pytest.approx(1 / (1 + np.exp(-1)))
     assert one.high - one.low <= 6 + 1e-6
     judge = load_judge(mine, "cpu", anchors=own(tmp_path / "own", [GOOD, BAD]))
+    give_coverage(monkeypatch, judge, 1.0)
     assert judge.score(pictures(1))[0].certainty == SELF_CONSISTENCY
     assert judge.score(pictures(1), pictures(2)[1])[0].certainty == CALIBRATED  # by copies of the reference
 

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from depictqa_core.answers import comparison
-from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY
+from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY, OrderCalibration
 from depictqa_core.errors import TaskError
 from depictqa_core.ranking import bradley_terry as ranking
 from depictqa_core.ranking.leaderboard import PRIOR, VOTE, fair_pairs, leaderboard, unpaired
+from depictqa_core.ranking.pair_selection import rank_pairs
 from depictqa_core.reports import text as reports
 from depictqa_core.reports.charts import leaderboard_chart
 
@@ -154,13 +155,45 @@ def test_the_certainty_of_an_order_of_labels_holds(groups):
     assert not right or np.mean(right) > 0.9
 
 
+ORDER = OrderCalibration(weight=64.0, slope=0.6, lapse=0.02)
+
+
 @pytest.mark.parametrize(
-    ("known", "expected"), [((CALIBRATED,) * 2, CALIBRATED), ((CALIBRATED, SELF_CONSISTENCY), SELF_CONSISTENCY)]
+    ("known", "calibration", "expected"),
+    [
+        ((CALIBRATED,) * 2, ORDER, CALIBRATED),
+        ((CALIBRATED, SELF_CONSISTENCY), ORDER, SELF_CONSISTENCY),
+        ((CALIBRATED,) * 2, None, SELF_CONSISTENCY),
+    ],
 )
-def test_a_leaderboard_is_as_certain_as_its_least_certain_answers(known, expected):
+def test_a_leaderboard_is_as_certain_as_its_least_certain_answers(known, calibration, expected):
     labels = ["a", "a", "b", "b"]
     given = [comparison("x", "y", 0.9, 0.9, certainty=certainty) for certainty in known]
-    assert leaderboard(labels, fair_pairs(labels), given).certainty == expected
+    assert leaderboard(labels, fair_pairs(labels), given, calibration=calibration).certainty == expected
+
+
+def test_a_comparison_counts_with_the_probability_that_rank_gives_the_order():
+    labels = ["a"] * 6 + ["b"] * 6
+    given = [comparison("x", "y", p, p) for p in (0.999, 0.9, 0.7, 0.4, 0.5, 1.0)]
+    board = leaderboard(labels, fair_pairs(labels), given, calibration=ORDER)
+    ranked = [
+        rank_pairs(2, lambda _, p=p: [p], calibration=ORDER).strengths.probability(0, 1)
+        for p in (answer.probability_a for answer in given)
+    ]
+    assert board.shares[0][1] == pytest.approx(np.mean(ranked)) and max(ranked) < 1 - ORDER.lapse
+    assert board.standings[0].win_share < np.mean([answer.probability_a for answer in given])
+
+
+def test_a_judge_that_errs_gives_calibrated_shares():
+    """Where its probabilities are too sure, the calibrated share is that of the images that are really better."""
+    rng, groups = np.random.default_rng(5), 400
+    labels = ["a"] * groups + ["b"] * groups
+    gaps = rng.normal(1.5, 2, groups)  # what the judge sees, in logits
+    better = rng.random(groups) < ORDER.probability(gaps, 0)
+    given = [comparison("x", "y", p, p) for p in 1 / (1 + np.exp(-gaps))]
+    boards = [leaderboard(labels, fair_pairs(labels), given, 10, calibration=known) for known in (ORDER, None)]
+    errors = [abs(board.shares[0][1] - better.mean()) for board in boards]
+    assert errors[0] < 0.03 < errors[1]
 
 
 def test_the_same_answers_give_the_same_leaderboard():

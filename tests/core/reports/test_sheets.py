@@ -14,7 +14,7 @@ from depictqa_core.reports.sheets import ranking_sheet
 from depictqa_core.results import RankedPicture, Ranking
 
 LONG = "outputs/ComfyUI_2026-08-14_portrait_of_somebody_with_a_very_long_prompt_{:05d}_seed_1234567890123.png"
-PLAIN = "outputs/picture {}.png"
+PLAIN = "outputs/image {}.png"
 WORST_REASON = "overly high saturation and insufficient brightness (100% confidence), quality excellent"
 
 

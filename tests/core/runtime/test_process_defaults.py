@@ -1,6 +1,7 @@
 """What other packages set for the whole process does not reach the judge: torch's number format and device."""
 
 import contextlib
+import functools
 
 import numpy as np
 import pytest
@@ -25,13 +26,19 @@ def process_default(name):
         torch.set_default_dtype(torch.float32)
 
 
+@functools.cache
+def statistics(height, width):
+    """Statistics of two images, computed before any default is set."""
+    one, other = (np.ascontiguousarray(rgb[:height, :width]) for rgb in RGB)
+    return pixel_statistics(one), comparison_statistics(one, other)
+
+
 @pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("size", [(40, 30), (300, 330)])
 def test_statistics_are_the_same_bits(default, size):
-    one, other = (np.ascontiguousarray(rgb[: size[0], : size[1]]) for rgb in RGB)
-    wanted = pixel_statistics(one), comparison_statistics(one, other)
+    wanted = statistics(*size)
     with process_default(default):
-        found = pixel_statistics(one), comparison_statistics(one, other)
+        found = statistics.__wrapped__(*size)
     for a, b in zip(wanted, found):
         assert b.dtype == torch.float32 and b.device.type == "cpu" and torch.equal(a, b)
 
@@ -47,19 +54,23 @@ def answers(judge):
     ]
 
 
-@pytest.mark.parametrize("kind", ["cnn", "clip"])
-def test_autocast_that_was_left_on_changes_no_answer(folders, kind):
-    judge = load_judge(folders[kind], "cpu")
+@pytest.fixture(scope="module", params=["cnn", "clip"])
+def asked(request, folders):
+    """A checkpoint folder, and its answers with the defaults of torch."""
+    return folders[request.param], answers(load_judge(folders[request.param], "cpu"))
+
+
+def test_autocast_that_was_left_on_changes_no_answer(asked):
+    folder, wanted = asked
+    judge = load_judge(folder, "cpu")
     with torch.autocast("cpu", torch.bfloat16):
-        found = answers(judge)
-    assert found == answers(load_judge(folders[kind], "cpu"))
+        assert answers(judge) == wanted
 
 
-@pytest.mark.parametrize("kind", ["cnn", "clip"])
 @pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("when", ["before loading", "after loading"])
-def test_a_judge_answers_the_same(folders, kind, default, when):
-    wanted = answers(load_judge(folders[kind], "cpu"))
-    judge = load_judge(folders[kind], "cpu") if when == "after loading" else None
+def test_a_judge_answers_the_same(asked, default, when):
+    folder, wanted = asked
+    judge = load_judge(folder, "cpu") if when == "after loading" else None
     with process_default(default):
-        assert answers(judge or load_judge(folders[kind], "cpu")) == wanted
+        assert answers(judge or load_judge(folder, "cpu")) == wanted

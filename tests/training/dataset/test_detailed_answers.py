@@ -356,9 +356,7 @@ def test_answers_about_other_pictures_are_not_used(root):
 def test_one_refused_request_does_not_stop_the_others(root):
     def answer(number, request):
         return (
-            (400, {}, {"error": {"message": "bad picture"}})
-            if number == 2
-            else (200, {}, completion(truthful(request)))
+            (400, {}, {"error": {"message": "bad image"}}) if number == 2 else (200, {}, completion(truthful(request)))
         )
 
     with chat_server(answer) as server:

@@ -13,6 +13,7 @@ from tiny import make_tiny_model
 
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
+from depictqa_core.metrics.registry import BUILT_IN
 from training.dataset.building.samples import KINDS
 from training.dataset.detailed import collection as detailed_answers
 from training.dataset.detailed.requests import Expected
@@ -133,7 +134,7 @@ def test_peers_are_sent_nothing_from_outside(root, tmp_path):
     assert kept == [0] and len(failures) == len(names)
     assert test_set.stamp()["content"]
     shown = [(name, None) for name in ("good.png", "link.png")]
-    values = peers.values_of(shown, root, tmp_path / "peers.jsonl", [p for p in peers.PEERS if p.name == "NIQE"])
+    values = peers.values_of(shown, root, tmp_path / "peers.jsonl", [p for p in BUILT_IN if p.name == "NIQE"])
     assert values["link.png", None]["NIQE"] is None
 
 

@@ -134,17 +134,17 @@ def test_severity_is_measured_again_after_scaling(name):
     rng = np.random.default_rng(0)
     for severity in (2, 4) if name != "pixelate" else (1, 5):  # its cells do not grow evenly
         done = distortions.apply(name, image, severity, np.random.default_rng(1))
-        assert visibility.seen_severity(name, severity, done, image, None, rng) == severity
+        assert visibility.visible_severity(name, severity, done, image, None, rng) == severity
     half = Delivery(factor=0.5)
     done = distortions.apply(name, image, 5, np.random.default_rng(1))
-    assert visibility.seen_severity(name, 5, half.scale(done), half.scale(image), None, rng) < 5
+    assert visibility.visible_severity(name, 5, half.scale(done), half.scale(image), None, rng) < 5
 
 
 def test_tones_keep_their_severity_when_scaled():
     image, half = landscape(600, 800), Delivery(factor=0.5)
     done = distortions.apply("brightness_darken_shfit_RGB", image, 3, np.random.default_rng(1))
     args = (half.scale(done), half.scale(image), None, np.random.default_rng(0))
-    assert visibility.seen_severity("brightness_darken_shfit_RGB", 3, *args) == 3
+    assert visibility.visible_severity("brightness_darken_shfit_RGB", 3, *args) == 3
 
 
 def test_severity_of_a_part_and_of_the_whole():

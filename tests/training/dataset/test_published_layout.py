@@ -171,5 +171,5 @@ def test_patterns_and_what_no_training_file_is(published):
     with pytest.raises(FileNotFoundError, match="no records 'gone.json' in .*it holds BAPPS/metas/train_AB.json"):
         read_parts(published, {"gone.json": 1})
     for name in ("/etc/*.json", ""):
-        with pytest.raises(ValueError, match="no file name or pattern"):
+        with pytest.raises(ValueError, match="not a file name or pattern"):
             read_parts(published, {name: 1})

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import zipfile
+from contextlib import suppress
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import yaml
 from openpyxl import Workbook
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 from depictqa_core import tasks
 from training.__main__ import main
@@ -271,6 +274,66 @@ def test_tables_may_begin_with_a_byte_order_mark(tmp_path, name, file):
     wanted = read_set(name, tmp_path)
     (tmp_path / file).write_bytes(b"\xef\xbb\xbf" + (tmp_path / file).read_bytes())
     assert read_set(name, tmp_path) == wanted
+
+
+def _changed_inside(file, change):
+    """Rewrite the XML of a workbook's sheets."""
+    with zipfile.ZipFile(file) as book:
+        parts = {name: book.read(name) for name in book.namelist()}
+    with zipfile.ZipFile(file, "w") as book:
+        for name, part in parts.items():
+            book.writestr(name, change(part) if "worksheets/" in name else part)
+
+
+SHEET_DAMAGE = {
+    "cut": lambda xml: xml[: len(xml) * 2 // 3],
+    "no XML": lambda xml: xml.replace(b"</row><row", b"</row><<row"),
+    "another cell type": lambda xml: xml.replace(b't="n"', b't="d"'),
+    "the number of no string": lambda xml: xml.replace(b't="n"><v>12.5', b't="s"><v>999'),
+    "no number": lambda xml: xml.replace(b"<v>12.5<", b"<v>x<"),
+    "a missing cell": lambda xml: re.sub(rb'<c r="B2".*?</c>', b"", xml),
+}
+
+
+@pytest.mark.parametrize("damage", SHEET_DAMAGE)
+def test_a_spreadsheet_that_is_damaged_in_its_rows_is_named(tmp_path, damage):
+    """They are parsed row by row, so errors come when the first rows were read already."""
+    spaq(tmp_path)
+    _changed_inside(tmp_path / "Annotations" / "MOS and Image attribute scores.xlsx", SHEET_DAMAGE[damage])
+    with pytest.raises(ReaderError, match=r"attribute scores\.xlsx.*; SPAQ is read from"):
+        read_set("spaq", tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_spreadsheet_with_changed_bytes_is_read_or_named(tmp_path, seed):
+    spaq(tmp_path)
+    file, rng = tmp_path / "Annotations" / "MOS and Image attribute scores.xlsx", np.random.default_rng(seed)
+
+    def change(xml):
+        damaged = bytearray(xml)
+        for place in rng.integers(len(xml) // 3, len(xml), 3):
+            damaged[place] = rng.integers(32, 127)
+        return bytes(damaged)
+
+    _changed_inside(file, change)
+    with suppress(ReaderError):
+        read_set("spaq", tmp_path)
+
+
+@pytest.mark.parametrize("change", ["reference 0", "reference 9", "reference nan", "fewer references", "score nan"])
+def test_damaged_matlab_tables_are_named(tmp_path, change):
+    livemd(tmp_path)
+    lists, scores = tmp_path / "Part 1" / "Imagelists.mat", tmp_path / "Part 1" / "Scores.mat"
+    what, value = change.split()
+    known = {name: array for name, array in loadmat(lists).items() if not name.startswith("__")}
+    if what == "score":
+        savemat(scores, {"DMOSscores": np.full_like(loadmat(scores)["DMOSscores"], np.nan, float)})
+    elif what == "fewer":
+        savemat(lists, {**known, "ref4dist": known["ref4dist"].ravel()[:1]})
+    else:
+        savemat(lists, {**known, "ref4dist": np.full_like(known["ref4dist"], float(value), float)})
+    with pytest.raises(ReaderError, match=r"\.mat.*LIVE-MD is read from"):
+        read_set("livemd", tmp_path)
 
 
 def _with_folders(folder, *names):

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from core.judging import give_coverage
 from PIL import Image
 from scipy.special import log_softmax
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import tasks
-from depictqa_core.calibration import CALIBRATED
+from depictqa_core.calibration import CALIBRATED, Calibration
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint_folder import verify_checkpoint
@@ -55,7 +56,8 @@ def test_a_question_has_its_own_temperature_and_falls_back_to_setting_and_task()
     config = DepictQAConfig(calibration={"rating": 2.0, "rating_fr": 3.0, "identification_two_nr": 1.5})
 
     def heat(task, question):
-        return [config.answer_temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
+        calibration = Calibration(config.calibration)
+        return [calibration.temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
 
     assert heat(tasks.RATING, WHICH) == [3.0, 2.0]
     assert heat(tasks.RATING, "Which of these TWO is better?") == [3.0, 2.0]
@@ -173,7 +175,7 @@ def rated(folder):
     return folder
 
 
-def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
+def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypatch):
     judge = load_judge(rated / "judge", "cpu")
     sets = [read_set(rated / f"{name}.json", rated) for name in ("rating", "score")]
     fits = calibrate_all(judge, sets, minimum=5)
@@ -185,6 +187,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated):
     assert (ranked.count, len(ranked.pairs), len(ranked.decided)) == (7, 21, 7)
     assert judge.model.config.calibration == {}
     judge.model.config.calibration = fitted(fits)
+    give_coverage(monkeypatch, judge, 1.0)
     pictures = [rated / f"{n}.png" for n in range(1, 4)]
     for reference in (None, rated / "0.png"):
         assert judge.rank(pictures, reference).certainty == judge.score(pictures, reference)[0].certainty == CALIBRATED
@@ -202,7 +205,10 @@ def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
     fits = calibrate_all(judge, [read_set(rated / f"{n}.json", rated) for n in ("rating", "score")], minimum=5)
     store(rated / "judge", fits)
     stored = load_judge(rated / "judge", "cpu").model.config
-    assert stored.calibration == fitted(fits) and stored.order_calibration(False) == fits["order_nr"].calibration
+    assert (
+        stored.calibration == fitted(fits)
+        and Calibration(stored.calibration).order(False) == fits["order_nr"].calibration
+    )
     verify_checkpoint(rated / "judge")
     left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
     assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one

@@ -1,7 +1,6 @@
 """Pristine images: manifest, checks, near-duplicates, splits, reserved images and Qt resource files."""
 
 import json
-import random
 import re
 import struct
 import zlib
@@ -12,7 +11,7 @@ from PIL import Image
 
 from training.sources import prepare as pictures
 from training.sources import qt_resources
-from training.sources.image_checks import HashIndex, difference_hash, jpeg_quality, measure, open_checked, unfit
+from training.sources.image_checks import jpeg_quality, measure, open_checked, unfit
 from training.sources.manifest import Manifest, ManifestError, Rules, Source, assign_split, load_manifest
 
 RECIPE = pictures.DEFAULT_MANIFEST
@@ -64,11 +63,6 @@ def raw(tmp_path):
     scene(50, 700, 2000).save(folder / "beta" / "wide.png")
     scene(51).save(folder / "beta" / "photo.jpg", quality=95)
     return folder
-
-
-def hash_distance(a: str, b: str) -> int:
-    """Number of differing bits (0..128) of two hashes, without the index."""
-    return (int(a, 16) ^ int(b, 16)).bit_count()
 
 
 def reasons(summary: dict) -> dict[str, str]:
@@ -222,29 +216,6 @@ def test_measures_tell_drawings_from_photographs():
     assert measure(drawing)["flat"] > 0.9 > 0.1 > measure(scene(1))["flat"]
     smooth = Image.fromarray(np.asarray(scene(2).resize((9, 7)).resize((400, 320), Image.Resampling.BICUBIC)))
     assert unfit(smooth, Rules()).startswith("little detail")
-
-
-def test_hash_survives_tone_and_size_and_tells_scenes_apart():
-    base = difference_hash(scene(3))
-    assert len(base) == 32
-    assert hash_distance(base, difference_hash(scene(3).resize((1000, 800)).point(lambda value: int(value * 0.8)))) <= 6
-    assert min(hash_distance(base, difference_hash(scene(seed))) for seed in range(20) if seed != 3) > 14
-
-
-@pytest.mark.parametrize("bits", [0, 7, 8, 14, 23, 40, 128])
-def test_near_duplicates_are_found_as_by_comparing_with_every_hash(bits):
-    rng = random.Random(bits)
-    codes = [rng.getrandbits(128) for _ in range(300)]
-    for code in codes[:200]:  # neighbours at all distances around the limit
-        near = rng.sample(range(128), min(128, max(0, bits + rng.randint(-2, 2))))
-        codes.append(code ^ sum(1 << bit for bit in near))
-    rng.shuffle(codes)
-    index, known = HashIndex(bits), []
-    for number, code in enumerate(f"{code:032x}" for code in codes * 2):
-        expected = next((name for other, name in known if hash_distance(other, code) <= bits), None)
-        assert index.first(code) == expected
-        index.add(code, str(number))
-        known.append((code, str(number)))
 
 
 @pytest.mark.parametrize("quality", [30, 60, 75, 90])

@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance
 from trees import ROOT
 
 from depictqa_core.judge import load_judge
+from depictqa_core.ranking.filtering import Criteria
 from training.__main__ import main
 from training.distortions import ANSWER, CATEGORIES, apply
 
@@ -96,3 +97,24 @@ def test_it_still_names_distortions(judges):
 def test_the_card_says_where_it_comes_from(judges):
     start, personal = judges
     assert personal.info["name"] == "personal" and personal.info["started_from"]["name"] == start.info["name"]
+
+
+def test_scores_ranks_and_filters_follow_the_person_in_order(judges):
+    """Of each image there are three, paler to richer: the start has no such order, the personal judge has it."""
+    rng, shown = np.random.default_rng(11), []
+    for picture in [*crops(False, 3, rng), *landscapes(3, rng)]:
+        shown.append([np.asarray(ImageEnhance.Color(picture).enhance(factor)) for factor in (0.4, 1.0, 1.6)])
+    gaps, best = [], []
+    for judge in judges:
+        scores = np.array([[one.score for one in judge.score(three)] for three in shown])
+        gaps.append(scores[:, 2] - scores[:, 0])
+        best.append({"pairs": 0, "score": 0})
+        for method in best[-1]:
+            criteria = Criteria(0, 100, 1, (), 1, 0, method)
+            for three in shown:
+                order = judge.rank(three, reasons=False, method=method).order
+                passed = [not faults for faults in criteria.faults(3, None, None, order)]
+                best[-1][method] += order == (2, 1, 0) and passed == [False, False, True]
+    assert [judge.score(shown[0][:1])[0].method for judge in judges] == ["levels", "anchors"]
+    assert (gaps[1] > 0).all() and (gaps[1] > gaps[0]).mean() > 0.8, gaps
+    assert all(best[1][method] >= 5 > best[0][method] for method in best[1]), best

@@ -184,7 +184,7 @@ def test_a_run_that_ended_begins_anew_with_other_records_and_one_that_was_stoppe
     part = root / "records" / "rating_nr.json"
     part.write_text(json.dumps(json.loads(part.read_text())[:3]))
     train(read_recipe(path))
-    assert "begins anew" in capsys.readouterr().out and curve(first) != before and len(curve(first)) == 2
+    assert "starts again" in capsys.readouterr().out and curve(first) != before and len(curve(first)) == 2
     step = tmp_path / "out.run" / "state" / "step.json"
     step.write_text(json.dumps({**json.loads(step.read_text()), "step": 1}))  # as if it had been stopped
     part.write_text(json.dumps(json.loads(part.read_text())[:2]))

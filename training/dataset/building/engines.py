@@ -53,6 +53,7 @@ def _begin_worker() -> None:
     """One thread, and none of it once the build is gone: a worker whose parent was killed would wait for ever."""
     one_thread()
     build = multiprocessing.parent_process()
+    assert build is not None  # this runs in a worker
 
     def follow() -> None:
         build.join()

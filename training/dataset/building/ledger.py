@@ -34,7 +34,11 @@ class Ledger:
             self._write()
             return
         before = read_json(self.file, remedy="choose an empty folder", error=BuildError)
-        before.setdefault("contents", self._settings.get("contents"))  # older versions did not note it
+        if unknown := [name for name in self._settings if name not in before]:
+            raise BuildError(
+                f"{self.file} does not contain the {' and '.join(unknown)} of its build: an older version started it, "
+                "and its shards may be of other sources; choose an empty folder"
+            )
         changed = [name for name, value in self._settings.items() if before.get(name) != value]
         if changed:
             raise BuildError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from training.faults.base import blurred, pick, smooth_noise
 
-_LUMA = np.float32([0.299, 0.587, 0.114])
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def apply(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -58,7 +58,7 @@ def _greyscale(x, rng):
 
 def _sepia(x, rng):
     y = _curve(_grey(x, rng), rng.uniform(-0.5, 0.8))
-    tone = np.float32([1.0, rng.uniform(0.84, 0.93), rng.uniform(0.62, 0.8)])
+    tone = np.array([1.0, rng.uniform(0.84, 0.93), rng.uniform(0.62, 0.8)], np.float32)
     return y ** (1 / (0.6 + 0.4 * tone)) * (0.92 + 0.08 * tone)
 
 
@@ -73,7 +73,7 @@ def _film(x, rng):
     """Colour film: lifted blacks, warm or green highlights, cold shadows, a little grain."""
     y = x @ _LUMA
     x = _curve(x, rng.uniform(0, 1))
-    warm = np.float32([0.03, 0.01, -0.03]) * rng.uniform(0.3, 1)
+    warm = np.array([0.03, 0.01, -0.03], np.float32) * rng.uniform(0.3, 1)
     x = x + warm * y[..., None] - warm * (1 - y[..., None])
     x = rng.uniform(0.01, 0.05) + x * rng.uniform(0.92, 0.97)
     return _with_grain(x, rng.uniform(0.004, 0.012), rng)
@@ -83,7 +83,7 @@ def _teal_orange(x, rng):
     """The grading of cinema: cyan shadows and orange lights."""
     y = (x @ _LUMA)[..., None]
     by = rng.uniform(0.03, 0.08)
-    return _curve(x + by * (y - 0.45) * np.float32([1.2, 0.1, -1.2]), rng.uniform(0.2, 1))
+    return _curve(x + by * (y - 0.45) * np.array([1.2, 0.1, -1.2], np.float32), rng.uniform(0.2, 1))
 
 
 def _bleach(x, rng):
@@ -115,14 +115,15 @@ def _fog(x, rng):
     depth = np.linspace(1, 0, height, dtype=np.float32)[:, None] ** rng.uniform(0.6, 1.6)
     drift = smooth_noise(height, width, min(height, width) / 3, 1, rng)[..., 0]
     veil = np.clip(depth * rng.uniform(0.55, 0.95) + 0.12 * drift, 0.05, 0.93)[..., None]
-    color = np.float32([0.82, 0.84, 0.87]) * rng.uniform(0.85, 1.1)
+    color = np.array([0.82, 0.84, 0.87], np.float32) * rng.uniform(0.85, 1.1)
     return x * (1 - veil) + color * veil
 
 
 def _night(x, rng):
     """Moonlight: dark and blue, with lights that shine."""
     y = (x @ _LUMA)[..., None]
-    dark = (0.45 * x + 0.55 * y) ** rng.uniform(1.3, 1.9) * rng.uniform(0.35, 0.6) * np.float32([0.62, 0.78, 1.12])
+    night = np.array([0.62, 0.78, 1.12], np.float32)
+    dark = (0.45 * x + 0.55 * y) ** rng.uniform(1.3, 1.9) * rng.uniform(0.35, 0.6) * night
     lights = np.zeros_like(x)
     unit = min(x.shape[:2]) / 100
     for _ in range(int(rng.integers(2, 14))):
@@ -138,8 +139,8 @@ def _golden_hour(x, rng):
     width = x.shape[1]
     side = np.linspace(0, 1, width, dtype=np.float32)[None, :, None]
     side = side if rng.random() < 0.5 else 1 - side
-    sun = np.float32([1.0, 0.75, 0.42])
-    return 1 - (1 - x * np.float32([1.03, 0.97, 0.88])) * (1 - side**2 * sun * rng.uniform(0.15, 0.4))
+    sun = np.array([1.0, 0.75, 0.42], np.float32)
+    return 1 - (1 - x * np.array([1.03, 0.97, 0.88], np.float32)) * (1 - side**2 * sun * rng.uniform(0.15, 0.4))
 
 
 def _shallow_focus(x, rng):

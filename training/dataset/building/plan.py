@@ -2,11 +2,12 @@
 
 from dataclasses import field, fields, replace
 from pathlib import Path
+from typing import Annotated
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.storage.documents import named, nearest
 from depictqa_core.storage.rules import Rule, number, one_of, whole
-from training.validation import NAME, checked, data_model, field_of, instance_of, optional, read_yaml
+from training.validation import NAME, Allowed, checked, data_model, instance_of, optional, read_yaml
 
 from ..readers import READERS
 from ..records.format import FORMS, PUBLISHED_EXCLUDE, Mix
@@ -31,9 +32,9 @@ class Wanted:
     None takes all. Records without a reference are those left by the filter of subtle changes (facts 6.3).
     """
 
-    samples: field_of(int, COUNT)
-    fr: field_of(int | None, optional(COUNT)) = None
-    nr: field_of(int | None, optional(COUNT)) = None
+    samples: Annotated[int, Allowed(COUNT)]
+    fr: Annotated[int | None, Allowed(optional(COUNT))] = None
+    nr: Annotated[int | None, Allowed(optional(COUNT))] = None
 
     def scaled(self, factor: float) -> "Wanted":
         """The same shares of a smaller or larger set; at least one sample of each set that had any."""
@@ -51,11 +52,11 @@ class RatingSet:
     ``margin`` is the difference that a pair must have, as a share of the set's own scale; None takes the reader's.
     """
 
-    reader: field_of(str, one_of(*READERS))
-    folder: field_of(str, NAME)
-    pairs: field_of(int, whole(1, 10**9))
-    margin: field_of(float | None, optional(number(0, 1))) = None
-    split: field_of(str | None, optional(NAME)) = None
+    reader: Annotated[str, Allowed(one_of(*READERS))]
+    folder: Annotated[str, Allowed(NAME)]
+    pairs: Annotated[int, Allowed(whole(1, 10**9))]
+    margin: Annotated[float | None, Allowed(optional(number(0, 1)))] = None
+    split: Annotated[str | None, Allowed(optional(NAME))] = None
 
 
 def _sets_of(kind: type, allowed: str) -> Rule:
@@ -84,14 +85,14 @@ class Plan:
         decided_ratings: sets of distorted images that can stand in for ``ratings`` where those are not at hand.
     """
 
-    name: field_of(str, NAME)
-    seed: field_of(int, whole(0, 2**63 - 1))
-    form: field_of(str, one_of(*FORMS)) = "train"
-    drawing: field_of(Drawing, instance_of(Drawing, "how samples are drawn")) = field(default_factory=Drawing)
-    mix: field_of(Mix, instance_of(Mix, "how questions are drawn")) = PUBLISHED_MIX
-    sets: field_of(dict[str, Wanted], SETS) = field(default_factory=dict)
-    ratings: field_of(tuple[RatingSet, ...], instance_of(tuple, "a list of rating sets")) = ()
-    decided_ratings: field_of(dict[str, Wanted], SETS) = field(default_factory=dict)
+    name: Annotated[str, Allowed(NAME)]
+    seed: Annotated[int, Allowed(whole(0, 2**63 - 1))]
+    form: Annotated[str, Allowed(one_of(*FORMS))] = "train"
+    drawing: Annotated[Drawing, Allowed(instance_of(Drawing, "how samples are drawn"))] = field(default_factory=Drawing)
+    mix: Annotated[Mix, Allowed(instance_of(Mix, "how questions are drawn"))] = PUBLISHED_MIX
+    sets: Annotated[dict[str, Wanted], Allowed(SETS)] = field(default_factory=dict)
+    ratings: Annotated[tuple[RatingSet, ...], Allowed(instance_of(tuple, "a list of rating sets"))] = ()
+    decided_ratings: Annotated[dict[str, Wanted], Allowed(SETS)] = field(default_factory=dict)
 
     def __post_init__(self):
         if not any(wanted.samples for wanted in self.sets.values()) and not self.ratings:

@@ -1,6 +1,7 @@
 """Makes shards on Ray Data: the same work as on processes, spread over the machines of a cluster (extra ``scale``)."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 
@@ -18,11 +19,12 @@ def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]
     try:
         import ray
     except ImportError as error:
-        raise BuildError("the engine ray needs Ray Data: pip install 'depictqa[scale]'") from error
+        raise BuildError("the engine ray needs Ray Data: pip install 'ray[data]'") from error
     started = not ray.is_initialized()
     if started:
-        local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or None, "include_dashboard": False}
-        ray.init(log_to_driver=False, logging_level="ERROR", **local)
+        alone = not os.environ.get("RAY_ADDRESS")
+        cores, dashboard = (workers or None, False) if alone else (None, None)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, num_cpus=cores, include_dashboard=dashboard)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # the build shows its own
     rows = ray.data.from_items([{"shard": number} for number in range(len(shards))], override_num_blocks=len(shards))

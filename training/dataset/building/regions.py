@@ -66,8 +66,8 @@ def draw_region(image: np.ndarray, rng: np.random.Generator) -> Region:
 
 def place_of(mask: np.ndarray) -> str:
     """Name the place of a mask: a third of the height or the width counts when `_NAMED` of the mask lies in it."""
-    mass = cv2.resize(mask.astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
-    mass /= max(float(mass.sum()), 1e-9)
+    cells = cv2.resize(mask.astype(np.float32), (3, 3), interpolation=cv2.INTER_AREA)
+    mass = cells / max(float(cells.sum()), 1e-9)
     row, column = (_third(mass.sum(axis=axis)) for axis in (1, 0))
     if row is None or column is None:
         if row in (0, 2):
@@ -83,7 +83,7 @@ def _third(shares: np.ndarray) -> int | None:
 
 def _rectangle(image, share, rng):
     mask = np.zeros(image.shape[:2], np.float32)
-    mask[box(*image.shape[:2], share, rng)] = 1
+    mask[box(image.shape[0], image.shape[1], share, rng)] = 1
     return mask
 
 

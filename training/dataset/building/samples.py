@@ -9,6 +9,7 @@ import re
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,7 @@ from depictqa_core.images.image import as_picture
 from depictqa_core.storage.rules import SWITCH, number, whole
 from training import distortions as catalogue
 from training.output_files import write_file
-from training.validation import data_model, field_of
+from training.validation import Allowed, data_model
 
 from ..records import labels
 from . import measures
@@ -70,12 +71,12 @@ class Drawing:
         png_level: zlib level of the PNG files, 0..9.
     """
 
-    pristine: field_of(float, number(0, 0.99)) = 0.05
-    short: field_of(int, whole(MIN_SIDE, 16_384)) = 224
-    long: field_of(int, whole(MIN_SIDE, 16_384)) = 672
-    min_change: field_of(float, number(0, 100)) = 1.5
-    decided: field_of(bool, SWITCH) = True
-    png_level: field_of(int, whole(0, 9)) = 1
+    pristine: Annotated[float, Allowed(number(0, 0.99))] = 0.05
+    short: Annotated[int, Allowed(whole(MIN_SIDE, 16_384))] = 224
+    long: Annotated[int, Allowed(whole(MIN_SIDE, 16_384))] = 672
+    min_change: Annotated[float, Allowed(number(0, 100))] = 1.5
+    decided: Annotated[bool, Allowed(SWITCH)] = True
+    png_level: Annotated[int, Allowed(whole(0, 9))] = 1
 
     def __post_init__(self):
         if self.short > self.long:
@@ -205,8 +206,9 @@ def _draw(
     """[(image, variant without its file name)], drawn until every distortion can be seen and a pair is decided."""
     for _ in range(TRIES):
         steps = draw_steps(kind, drawing.pristine, rng)
-        pictures = [distort(reference, one, rng, drawing.min_change) for one in steps]
-        if any(picture is None for picture in pictures):
+        made = [distort(reference, one, rng, drawing.min_change) for one in steps]
+        pictures = [picture for picture in made if picture is not None]
+        if len(pictures) < len(made):
             continue
         variants = [_variant(picture, reference, one, kind.measured) for picture, one in zip(pictures, steps)]
         if kind.pair and drawing.decided and labels.better(*variants) is None:

@@ -162,17 +162,18 @@ def _save(scene: Scene, source: str, index: int, build: _SceneBuild, out: Path) 
         return name
 
     def write_variant(number: int, variant: Variant) -> str:
-        if variant.file is None:
+        data = variant.file
+        if data is None or variant.resaved is None:
             return write(f"{stem}_{number}.png", variant.rgb)
         name = f"{stem}_{number}{SUFFIXES_OF[variant.resaved.split()[-2]]}"
-        write_file(out / name, lambda part: part.write_bytes(variant.file))
+        write_file(out / name, lambda part: part.write_bytes(data))
         return name
 
     def more(number: int, variant: Variant) -> dict:
         """Fields of variants at native resolution."""
         if variant.faults is None:
             return {}
-        found = {"faults": list(variant.faults)}
+        found: dict[str, object] = {"faults": list(variant.faults)}
         if variant.region:
             mask = write(f"{stem}_{number}_mask.png", np.rint(variant.region.mask * 255).astype(np.uint8))
             region = variant.region

@@ -95,9 +95,9 @@ class SceneOptions:
             raise ValueError(
                 f"short must be from 161 (the metrics need it) to max_short, got {self.short} and {self.max_short}"
             )
-        low, high = self.crop_aspect
-        if self.max_aspect < max(high, 1 / low):
-            raise ValueError(f"max_aspect {self.max_aspect} is below the crop aspects {low:.3g}..{high:.3g}")
+        tall, wide = self.crop_aspect
+        if self.max_aspect < max(wide, 1 / tall):
+            raise ValueError(f"max_aspect {self.max_aspect} is below the crop aspects {tall:.3g}..{wide:.3g}")
         unknown = [name for name, _ in self.filters if name not in _FILTERS]
         if unknown or not is_distribution([share for _, share in self.filters]):
             raise ValueError(f"filters must be shares with the sum 1 of {', '.join(_FILTERS)}, got {self.filters}")
@@ -196,7 +196,7 @@ def _draw_variants(reference: np.ndarray, rng: np.random.Generator, options: Sce
     has_pristine = rng.random() < options.pristine * options.variants
     number = options.variants - has_pristine
     kinds = np.sort(rng.choice(3, size=number, p=rest / rest.sum())) if number and rest.sum() else np.zeros(number, int)
-    found = [(reference, ())] if has_pristine else []
+    found: list[tuple[np.ndarray, tuple[tuple[str, int], ...]]] = [(reference, ())] if has_pristine else []
     for kind in kinds:
         for _ in range(_TRIES):
             steps = _draw_steps(kind, [steps for _, steps in found], rng)

@@ -46,7 +46,8 @@ def _koniq10k(folder: Path, missing: list[str]) -> Iterator[Rated]:
     for row in table(file, "image_name", "MOS"):
         if image := pictures.get(row["image_name"]):
             score = number(row.get("MOS_zscore") or row["MOS"], file, row["image_name"])
-            yield Rated(image, None, score, {"training": "train"}.get(row.get("set"), row.get("set")))
+            split = row.get("set")
+            yield Rated(image, None, score, "train" if split == "training" else split)
 
 
 def _agiqa3k(folder: Path, missing: list[str]) -> Iterator[Rated]:

@@ -5,6 +5,7 @@ import zlib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from depictqa_core.storage.files import replacing
 from depictqa_core.storage.rules import Rule, list_of, number, one_of, whole
 from training.distortions import ANSWER
 from training.output_files import writing
-from training.validation import data_model, field_of
+from training.validation import Allowed, data_model
 
 from .variant_pairs import SceneVariant
 
@@ -44,19 +45,18 @@ class Mix:
         pool: variants kept in memory as partners for pairs of different images.
     """
 
-    number_word: field_of(float, SHARE) = 0.5
-    short_tail: field_of(float, SHARE) = 0.75
-    rating_tail: field_of(float, SHARE) = 0.8
-    exclude: field_of(
-        tuple[str, ...],
-        Rule(f"a list of any of {', '.join(ANSWER)}", list_of(one_of(*ANSWER), 0, 1000).fits),
-    ) = SUBTLE
-    exclude_probability: field_of(float, SHARE) = 0.5
-    pristine_as_double: field_of(float, SHARE) = 0.25
-    score_draws: field_of(int, COUNT) = 3
-    rating_pairs: field_of(int, COUNT) = 8
-    comparison_pairs: field_of(int, COUNT) = 3
-    pool: field_of(int, COUNT) = 20_000
+    number_word: Annotated[float, Allowed(SHARE)] = 0.5
+    short_tail: Annotated[float, Allowed(SHARE)] = 0.75
+    rating_tail: Annotated[float, Allowed(SHARE)] = 0.8
+    exclude: Annotated[
+        tuple[str, ...], Allowed(Rule(f"a list of any of {', '.join(ANSWER)}", list_of(one_of(*ANSWER), 0, 1000).fits))
+    ] = SUBTLE
+    exclude_probability: Annotated[float, Allowed(SHARE)] = 0.5
+    pristine_as_double: Annotated[float, Allowed(SHARE)] = 0.25
+    score_draws: Annotated[int, Allowed(COUNT)] = 3
+    rating_pairs: Annotated[int, Allowed(COUNT)] = 8
+    comparison_pairs: Annotated[int, Allowed(COUNT)] = 3
+    pool: Annotated[int, Allowed(COUNT)] = 20_000
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def _with_reference(
     better = labels.better(a.variant, b.variant)
     if kind.task == "rating":
         return UNDECIDED if better is None else next(rated(part, [(a, b, better)], rng, count()))[1]
-    if text is None and better is None:
-        return UNDECIDED
-    text = text or descriptions.comparison(a.variant, b.variant, better, rng, part.reference)
+    if not text:
+        if better is None:
+            return UNDECIDED
+        text = descriptions.comparison(a.variant, b.variant, better, rng, part.reference)
     return pair_record(part, 0, a, b, pick(questions.COMPARISON, rng), text, {})

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -58,7 +58,9 @@ def _assigned(item: Rated | Preferred) -> str:
     return "test" if zlib.crc32(key.encode()) % TEST_SHARE == 0 else "train"
 
 
-def draw_pairs(found: list[Rated | Preferred], most: int, margin: float, rng: np.random.Generator) -> list[RatedPair]:
+def draw_pairs(
+    found: Sequence[Rated | Preferred], most: int, margin: float, rng: np.random.Generator
+) -> list[RatedPair]:
     """Up to ``most`` different pairs in random order, each side first in half of the cases.
 
     Images are paired with images of the same reference; those without references with one another.
@@ -71,9 +73,10 @@ def draw_pairs(found: list[Rated | Preferred], most: int, margin: float, rng: np
     if preferred:
         pairs = _preferences(preferred, margin, rng)
     else:
-        opinions = [item.mos for item in found]
-        pairs = _opinions(found, margin * (max(opinions) - min(opinions)), rng) if found else iter(())
-    chosen = []
+        rated = [item for item in found if isinstance(item, Rated)]
+        opinions = [item.mos for item in rated]
+        pairs = _opinions(rated, margin * (max(opinions) - min(opinions)), rng) if rated else iter(())
+    chosen: list[RatedPair] = []
     for a, b, reference, a_better in pairs:
         if len(chosen) == most:
             break
@@ -173,7 +176,7 @@ def rating_records(
 
 
 def voting_files(
-    name: str, found: list[Rated], folder: str | Path, root: str | Path, references: int | None = None
+    name: str, found: Sequence[Rated | Preferred], folder: str | Path, root: str | Path, references: int | None = None
 ) -> tuple[list[dict], dict]:
     """What an evaluation by voting needs: all pairs of each reference, and the opinions by reference (facts 3.4, 8.3).
 
@@ -193,7 +196,8 @@ def voting_files(
         if not isinstance(item, Rated) or item.reference is None:
             raise ReaderError(f"{READERS[name].title} has no opinions by reference: voting needs them")
         groups[item.reference].append(item)
-    records, truth = [], {}
+    records: list[dict] = []
+    truth = {}
     for reference in sorted(groups)[:references]:
         group = groups[reference]
         paths = [relative(folder, item.image, root) for item in group]

@@ -5,7 +5,7 @@ Records hold more than that; what a model does not name is left as it is.
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import NotRequired, TypedDict  # pydantic brings it; typing has these from Python 3.12
 
 from depictqa_core import tasks
@@ -24,14 +24,14 @@ ImagePath = Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$")] | None
 Label = Annotated[str, Field(max_length=100)] | None
 Grade = Annotated[int, Field(ge=0, le=5)] | Annotated[float, Field(ge=0, le=5)] | None
 
+_STRICT = ConfigDict(strict=True)
 Turn = TypedDict("Turn", {"from": NotRequired[Literal["human", "gpt"]], "value": Words})
-Turn.__pydantic_config__ = ConfigDict(strict=True)
+with_config(_STRICT)(Turn)
 
 
+@with_config(_STRICT)
 class Images(TypedDict):
     """The images of a record, relative to the data root, and what is known of their distortions."""
-
-    __pydantic_config__ = ConfigDict(strict=True)
 
     image_ref: NotRequired[ImagePath]
     image_A: NotRequired[ImagePath]
@@ -43,6 +43,7 @@ class Images(TypedDict):
     severities: NotRequired[list[Grade] | Literal[0] | None]  # 0 for a pristine image
 
 
+@with_config(_STRICT)
 class TrainingRecord(Images):
     """A record in training form."""
 
@@ -51,10 +52,9 @@ class TrainingRecord(Images):
     conversations: Annotated[list[Turn], Field(min_length=2, max_length=1000)]
 
 
-class TestRecord(Images):
+@with_config(_STRICT)
+class QuestionRecord(Images):
     """A record in test form."""
-
-    __test__ = False
 
     id: Identity
     task_type: NotRequired[Annotated[str, Field(max_length=100)] | None]
@@ -62,7 +62,7 @@ class TestRecord(Images):
     answer: NotRequired[Words | None]
 
 
-MODELS = {"train": TypeAdapter(TrainingRecord), "test": TypeAdapter(TestRecord)}
+MODELS: dict[str, TypeAdapter] = {"train": TypeAdapter(TrainingRecord), "test": TypeAdapter(QuestionRecord)}
 
 
 def read_record_list(path, kind=list, **options):
@@ -89,10 +89,13 @@ def training_problem(record) -> str | None:
     turns, task_type = record.get("conversations"), record.get("task_type")
     if turns is None and "query" in record:
         return "it is in test form (query, no conversations): evaluate reads it; name the files for training only"
+    malformed = "conversations must be a list of turns with from and value"
+    if not isinstance(turns, list):
+        return malformed
     try:
         speakers, said = [turn["from"] for turn in turns], [turn["value"] for turn in turns]
     except (TypeError, KeyError):
-        return "conversations must be a list of turns with from and value"
+        return malformed
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
         return "conversations must alternate between human and gpt, and end with gpt"
     if not all(isinstance(text, str) for text in said):

@@ -198,16 +198,17 @@ def _faults(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> 
             others = []
         if not part.test:
             others = [others[i] for i in rng.permutation(len(others))[:FAULT_NEGATIVES]]
+        asked: list[tuple[str | None, bool]]
         asked = [(fault, fault in present) for fault in tasks.FAULTS if fault in present or fault in others]
         if present or not picture.variant["distortions"]:
             asked.append((None, bool(present)))
-        for fault, answer in asked:
+        for fault, is_there in asked:
             if part.test:
                 question = tasks.fault_question(fault)
             else:
                 templates = questions.FAULT if fault else questions.ANY_FAULT
                 question = pick(templates, rng).format(fault)
-            answer = tasks.FAULT_ANSWERS[0 if answer else 1]
+            answer = tasks.FAULT_ANSWERS[0 if is_there else 1]
             extra = {**truth(picture.variant, picture.double), "faults": list(present), "fault": fault}
             yield (
                 picture.double,
