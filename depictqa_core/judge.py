@@ -8,7 +8,7 @@ from . import tasks
 from .backends.opening import open_backend
 from .checks import check as check_arguments
 from .errors import TaskError
-from .images.image import Picture, as_picture
+from .images.image import ImageLike, ImagesLike, Picture, as_picture
 from .ranking.anchors import load_anchors
 from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
@@ -20,7 +20,14 @@ from .verbs.compare import compare
 from .verbs.describe import EXPLANATION_TOKENS
 from .verbs.identify import QUESTIONS, grade, identify
 from .verbs.inputs import criterion as own_criterion
-from .verbs.inputs import images_with_references, pairs_with_references, require_known, sets_by_role, worded
+from .verbs.inputs import (
+    images_with_references,
+    pairs_with_references,
+    require_known,
+    sets_by_role,
+    single_sets,
+    worded,
+)
 from .verbs.rank import rank
 
 
@@ -93,7 +100,12 @@ class Judge(JudgeBase):
     # ------------------------------------------------------------------ verbs
 
     def identify(
-        self, pictures, reference=None, *, count: int | None = 1, progress: Progress | None = None
+        self,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
+        *,
+        count: int | None = 1,
+        progress: Progress | None = None,
     ) -> list[Identification]:
         """Name the distortions of each image.
 
@@ -107,15 +119,15 @@ class Judge(JudgeBase):
         """
         check_arguments(count=count, progress=progress)
         _check_count(count)
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         counter = ProgressCounter(progress, len(image_sets))
         with self.backend.session():
             return grade(self._asker, identify(self._asker, count, image_sets, counter), image_sets, counter)
 
     def describe(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         question: str | None = None,
         count: int | None = None,
@@ -145,7 +157,7 @@ class Judge(JudgeBase):
         if count is not None and not self._asker.names_first:
             raise TaskError(f"{self.backend.name} decides itself how many distortions it describes: leave count out")
         question = worded(question, ASSESSMENT, self.backend)
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         counter = ProgressCounter(progress, len(image_sets))
         task = tasks.task_of(question or ASSESSMENT.question, pair=False)
         if task is not ASSESSMENT:
@@ -155,8 +167,8 @@ class Judge(JudgeBase):
 
     def score(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         criterion: str | None = None,
         prompt: str | None = None,
@@ -183,10 +195,10 @@ class Judge(JudgeBase):
 
     def check(
         self,
-        pictures,
+        pictures: ImagesLike,
         question: str,
         answers: Sequence[str] = ("yes", "no"),
-        reference=None,
+        reference: ImagesLike | None = None,
         *,
         accept: str | None = None,
         threshold: float = 0.5,
@@ -207,15 +219,15 @@ class Judge(JudgeBase):
         answers, question = check_answers(answers), " ".join((question or "").split())
         if not question:
             raise TaskError("question: it is empty; ask something that the answers answer")
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         counter, accept = ProgressCounter(progress, len(image_sets)), pass_answer(accept, answers)
         return check(self.backend, question, answers, image_sets, counter, accept, threshold)
 
     def compare(
         self,
-        a,
-        b,
-        reference=None,
+        a: ImageLike,
+        b: ImageLike,
+        reference: ImageLike | None = None,
         *,
         explain: bool = False,
         question: str | None = None,
@@ -240,8 +252,8 @@ class Judge(JudgeBase):
 
     def compare_many(
         self,
-        pairs: Sequence[tuple],
-        references: Sequence | None = None,
+        pairs: Sequence[tuple[ImageLike, ImageLike]],
+        references: Sequence[ImageLike | None] | None = None,
         *,
         explain: bool = False,
         question: str | None = None,
@@ -267,8 +279,8 @@ class Judge(JudgeBase):
 
     def rank(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         method: str = "pairs",
         reasons: bool = True,

@@ -160,7 +160,7 @@ def _processor(folder: Path):
     AutoProcessor would demand torchvision for the videos of some models.
     """
     import transformers
-    from transformers import AutoImageProcessor, AutoTokenizer
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
     settings: dict[str, Any] = {}
     for name in ("tokenizer_config.json", *reversed(PROCESSOR_FILES)):
@@ -182,7 +182,11 @@ def _processor(folder: Path):
             own["chat_template"] = _template(folder, tokenizer)
             if "video_processor" in known:
                 own["video_processor"] = None
-            processor = _for_still_images(kind)(image_processor=images, tokenizer=tokenizer, **own)
+            try:
+                processor = _for_still_images(kind)(image_processor=images, tokenizer=tokenizer, **own)
+            except TypeError:  # transformers 4.50 insists on a video processor, which needs no torchvision there
+                processor = AutoProcessor.from_pretrained(**where)
+                processor.image_processor, processor.chat_template = images, own["chat_template"]
     except ImportError as error:
         raise PackageError(f"model '{folder.name}': its processor needs another package ({quoted(error)})") from error
     except CheckpointError:

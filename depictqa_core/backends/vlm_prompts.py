@@ -7,8 +7,8 @@ from .. import tasks
 from ..errors import CheckpointError
 from ..images.image import Picture
 from ..prompts import REFERENCE, A, B
-from ..questions import RATINGS
 from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, Task
+from ..wordings import RATINGS
 from .base import Criterion, ImageSet
 from .profiles import Profile
 

@@ -45,6 +45,6 @@ def test_a_verdict_needs_both_orders_of_asking(forward, backward, verdict):
 def test_a_reason_says_perhaps_where_it_is_less_than_even(label, probability, words):
     row = np.full(len(OPTIONS), (1 - probability) / (len(OPTIONS) - 1))
     row[OPTIONS.index(label)] = probability
-    found, rated = answers.identification("a", OPTIONS, row), answers.score("a", np.eye(5)[0])
+    found, rated = answers.identification("a", OPTIONS, row), answers.level_score("a", np.eye(5)[0])
     assert reason(found, rated) == f"{words}, quality excellent"
     assert reason(None, rated) == "quality excellent"

@@ -89,18 +89,18 @@ def test_a_place_of_a_ranking_has_the_lowest_coverage_of_its_answers(judge, monk
 
 def test_the_confidence_of_a_score_is_the_probability_of_a_small_error():
     calibration = ScoreCalibration(**SCORE)
-    middle = answers.score("a", np.eye(5)[2], None, calibration)
+    middle = answers.level_score("a", np.eye(5)[2], None, calibration)
     assert (middle.score, middle.confidence) == pytest.approx((50, 1 / (1 + np.exp(-0.5))))
     assert (middle.low, middle.high) == pytest.approx((35, 75)) and middle.certainty == CALIBRATED
-    best = answers.score("a", np.eye(5)[0], None, calibration)
+    best = answers.level_score("a", np.eye(5)[0], None, calibration)
     assert (best.low, best.high) == pytest.approx((85, 100))
-    other = answers.score("a", np.eye(5)[2], None, ScoreCalibration(**{**SCORE, "method": "anchors"}))
+    other = answers.level_score("a", np.eye(5)[2], None, ScoreCalibration(**{**SCORE, "method": "anchors"}))
     assert other.certainty == SELF_CONSISTENCY  # scores of another method have other errors
 
 
 def test_a_score_is_always_in_its_interval():
     shifted = ScoreCalibration(**{**SCORE, "centre": [40, 0, 0, 0]})
-    one = answers.score("a", np.eye(5)[3], None, shifted)
+    one = answers.level_score("a", np.eye(5)[3], None, shifted)
     assert one.low == one.score == 25 and one.high > 75
 
 

@@ -23,14 +23,15 @@ def code_blocks(language):
 def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
     verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
-    assert verbs == {"identify", "describe", "compare", "score", "rank", "map", "leaderboard", "info", "import"} | {
-        *("judge", "report", "cull", "metrics"),
-    }
+    known = "identify describe compare score rank map leaderboard info import check judge report cull metrics"
+    assert verbs == set(known.split())
 
 
 def test_python_of_the_readme_compiles():
-    (block,) = code_blocks("python")
-    compile(block, "README.md", "exec")
+    blocks = code_blocks("python")
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec")
 
 
 def leads_somewhere(link):

@@ -18,7 +18,7 @@ OPTIONS = tasks.identification_answers(2)
 def entry(number, name="image {}.png", height=40, width=50):
     rng = np.random.default_rng(number)
     picture = Picture(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {number}")
-    score = answers.score(picture.name, rng.dirichlet(np.ones(5)))
+    score = answers.level_score(picture.name, rng.dirichlet(np.ones(5)))
     found = answers.identification(picture.name, OPTIONS, rng.dirichlet(np.full(len(OPTIONS), 0.01)))
     return Judged(picture, name.format(number), score, found)
 
