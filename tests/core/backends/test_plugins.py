@@ -45,7 +45,7 @@ def test_a_package_provides_a_judge(install, folder, capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["checkpoint"] == "brightness" and len(facts["results"]) == 3
     assert commands.main(["identify", folder, "--checkpoint", "brightness"]) == 1
-    assert "not supported by brightness; it supports score" in capsys.readouterr().err
+    assert "brightness does not support the task identification" in capsys.readouterr().err
 
 
 def test_what_is_not_a_judge_is_refused(install):
