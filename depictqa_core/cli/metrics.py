@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DepictQAError, ImageError
+from ..images.image import Picture
 from ..images.image_files import load_pictures
 from ..images.references import Fitted
 from ..images.search import left_out_lines
@@ -37,13 +38,13 @@ def measure(options) -> int:
     metrics = chosen(options.metrics, reference.reference is not None)
     rows: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    notices: list[str] = []
+    without: dict[str, list[str]] = {}
     with ProgressBar("measuring", "images", options.quiet) as bar:
         for images, unreadable in load_pictures(found.names):
             failures += unreadable
             for image in images:
                 try:
-                    rows.append(_values(image, reference, metrics, notices))
+                    rows.append(_values(image, reference, metrics, without))
                 except ImageError as error:
                     failures.append(Failure(image.name, str(error)))
                 bar(len(rows) + len(failures), len(found.names))
@@ -51,15 +52,18 @@ def measure(options) -> int:
         complain(f"{failure.picture}: {failure.error}")
     if not rows:
         raise ImageError("none of the images could be measured")
-    notices += [*left_out_lines(found.left_out), *reference.notices]
+    notices = [*left_out_lines(found.left_out), *reference.notices]
+    notices += [f"{reason} ({len(names)} images, such as {names[0]})" for reason, names in without.items()]
     better = {metric.name: "more" if metric.sign > 0 else "less" for metric in metrics}
     shown = partial(_table, rows, better)
     write_answers(options, {"name": None}, rows, failures, lambda width, _: shown(width), notices, better=better)
     return 3 if failures else 0
 
 
-def _values(image, reference: Fitted, metrics: Sequence["Metric"], notices: list[str]) -> dict[str, Any]:
-    """One row: the value of each metric, None where it has none, which a notice explains."""
+def _values(
+    image: Picture, reference: Fitted, metrics: Sequence["Metric"], without: dict[str, list[str]]
+) -> dict[str, Any]:
+    """One row: the value of each metric, None where it has none; ``without`` gets the image by the reason."""
     beside = reference.beside(image)
     row: dict[str, Any] = {"picture": image.name}
     for metric in metrics:
@@ -67,7 +71,7 @@ def _values(image, reference: Fitted, metrics: Sequence["Metric"], notices: list
             row[metric.name] = metric(image.rgb, beside and beside.rgb)
         except DepictQAError as error:
             row[metric.name] = None
-            notices.append(f"{image.name}: {error}")
+            without.setdefault(str(error), []).append(image.name)
     return row
 
 

@@ -76,7 +76,7 @@ def test_tar_shards_are_read_where_an_image_lies(here):
     pack(here / "a.tar", members)
     found = greys(["*.tar"])
     assert list(found) == ["a.tar/0001.png", "a.tar/in/0002.jpg", "a.tar/0003.png"]
-    assert [*found.values()][:2] == [1, 2] and "no image of a known format" in found["a.tar/0003.png"]
+    assert [*found.values()][:2] == [1, 2] and "not an image of a supported format" in found["a.tar/0003.png"]
     with tarfile.open("b.tar.gz", "w:gz"):
         pass
     with pytest.raises(DocumentError, match="decompress"):
