@@ -106,7 +106,8 @@ class DepictQAModel(PreTrainedModel):
             statistics = None
             if self.vision.uses_statistics:
                 statistics = torch.stack([pictures[i].statistics for i in indexes]).to(device)
-            for index, row in zip(indexes, self.connector.pool(self.vision(pixels, statistics))):
+            native = [pictures[i].native for i in indexes]
+            for index, row in zip(indexes, self.connector.pool(self.vision(pixels, statistics, native))):
                 pooled[index] = row
         return pooled
 

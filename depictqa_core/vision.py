@@ -10,6 +10,7 @@ from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 from .comparison_statistics import comparison_statistics
 from .config import DepictQAConfig
 from .images import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
+from .local_vision import LocalTower
 from .pixel_statistics import STATISTICS, pixel_statistics
 
 PREPROCESSING = 2
@@ -19,10 +20,17 @@ What was computed under another version is computed again, so raise it with ever
 
 @dataclass
 class Prepared:
-    """One picture as a tower takes it: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
+    """One image as a tower takes it.
+
+    Attributes:
+        pixels: float32 [3, H, W], resized and normalised.
+        statistics: float32 [STATISTICS], or None for towers without them.
+        native: uint8 [3, H, W] at native size, or None for towers without a local tower.
+    """
 
     pixels: torch.Tensor
     statistics: torch.Tensor | None = None
+    native: torch.Tensor | None = None
 
 
 @dataclass
@@ -32,10 +40,12 @@ class Features:
     Attributes:
         maps: feature maps [B, C_i, H_i, W_i], finest stage first.
         statistics: float [B, STATISTICS], or None for towers without them.
+        local: float [B, C, grid, grid], evidence of the local tower, or None for towers without one.
     """
 
     maps: list[torch.Tensor]
     statistics: torch.Tensor | None = None
+    local: torch.Tensor | None = None
 
 
 class ClipTower(nn.Module):
@@ -58,7 +68,7 @@ class ClipTower(nn.Module):
         self.encoder = inner.encoder
         self.widths = [clip.config.hidden_size]
 
-    def forward(self, pixels: torch.Tensor, statistics=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics=None, native=None) -> Features:
         patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype))  # [B, C, h, w]
         h, w = patches.shape[2:]
         hidden = patches.flatten(2).transpose(1, 2)
@@ -88,7 +98,7 @@ class BackboneTower(nn.Module):
         self.backbone = AutoBackbone.from_config(backbone)
         self.widths = list(self.backbone.channels)
 
-    def forward(self, pixels: torch.Tensor, statistics=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics=None, native=None) -> Features:
         dtype = next(self.backbone.parameters()).dtype
         return Features(list(self.backbone(pixels.to(dtype)).feature_maps))
 
@@ -132,7 +142,8 @@ class _InvertedBottleneck(nn.Module):
 
 
 class CnnTower(nn.Module):
-    """EfficientNet-Lite0 with all its stages, beside pixel statistics taken before any resize."""
+    """EfficientNet-Lite0 with all its stages on an overview, pixel statistics taken before any resize, and, with
+    ``local`` in the settings (those of ``LocalTower``), a local tower over every pixel at native size."""
 
     uses_statistics = True
 
@@ -150,15 +161,16 @@ class CnnTower(nn.Module):
                 width = outputs
             self.stages.append(nn.Sequential(*blocks))
             self.widths.append(outputs)
+        self.local = LocalTower(**config.vision["local"]) if config.vision.get("local") else None
 
-    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor, native=None) -> Features:
         x = pixels.to(self.stem.weight.dtype, memory_format=torch.channels_last)
         x = F.relu6(self.stem(x))
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return Features(maps, statistics)
+        return Features(maps, statistics, self.local(native) if self.local is not None else None)
 
 
 TOWERS = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
@@ -172,7 +184,9 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
     pixels = to_pixels(fit(picture, SizePolicy(**config.size), keep), config.mean, config.std)
     if not TOWERS[config.vision["kind"]].uses_statistics:
         return Prepared(pixels)
-    return Prepared(pixels, pixel_statistics(_kept(picture, keep)))
+    kept = _kept(picture, keep)
+    native = torch.tensor(kept).permute(2, 0, 1) if config.vision.get("local") else None
+    return Prepared(pixels, pixel_statistics(kept), native)
 
 
 def prepare_comparison(
@@ -187,6 +201,15 @@ def prepare_comparison(
 def _kept(picture: Picture, keep: tuple[float, float]):
     height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
     return centre(picture.rgb, height, width)
+
+
+def local_shape(config: DepictQAConfig) -> tuple[int, int]:
+    """Channels and grid of the evidence that the local tower of this config gives; (0, 0) without one."""
+    if not config.vision.get("local"):
+        return 0, 0
+    with torch.device("meta"):
+        tower = LocalTower(**config.vision["local"])
+    return tower.width, tower.grid
 
 
 def statistics_width(config: DepictQAConfig) -> int:

@@ -218,10 +218,10 @@ class FeatureStore:
 
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
         self.model, self.live = model, LivePictures(model.config, root, also)
-        stamp = tower_stamp(model)
-        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.mean.numel())
+        stamp, width = tower_stamp(model), model.connector.pooled_width
+        self._seen = RowFile(Path(folder), f"features-{stamp}", width)
         self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
-        self._tokens = model.connector.token_count(model.connector.mean)
+        self._tokens = model.connector.token_count(torch.empty(width))
         self.index: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
