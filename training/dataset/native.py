@@ -22,12 +22,14 @@ from training import drawn, faults
 from . import labels, looks, measures
 from .delivery import FILTERS, Delivery, draw_delivery, missing_formats
 from .regions import Region, draw_region
-from .synthesis import Scene, SceneError, Variant
+from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
 _TRIES = 200
 _CROP = 384  # side in pixels of what is looked at to measure a severity
+_SAMPLE = 256  # side in pixels of the sample of an image on which the metrics are measured
 _CELL = 8  # side in pixels of the cells in which a change is measured
 _SMALL = 0.002  # share of an image that a fault must change at least: a date in a corner is enough
+_PUBLISHED = SceneOptions(pristine=1 / 6, single=0.5, double=0.2, ladder=0.4 / 3, resaved=0.4)
 SPATIAL = ("blur", "noise", "compression", "oversharpen", "pixelate", "quantization")
 """Categories whose visible severity changes when the image is scaled down; the others change tones alone."""
 
@@ -45,6 +47,8 @@ class NativeOptions:
             distortion.
         drawn: share of the scenes that are drawn by program.
         looks: share of the scenes with a look.
+        published: share of the scenes that are made of photographs as for the published task (``synthesis.make_scene``):
+            a judge that learns from the others alone forgets it.
         held_out: faults and drawings of the held-out kinds only (for validation), instead of those for training.
         sizes: (least short side, greatest short side, share) of each band of sizes; a photograph is never enlarged.
         crop_area: share of the source's area.
@@ -70,6 +74,7 @@ class NativeOptions:
     fault_and_distortion: float = 0.1
     drawn: float = 0.35
     looks: float = 0.3
+    published: float = 0.0
     held_out: bool = False
     sizes: tuple[tuple[int, int, float], ...] = (
         (256, 384, 0.18), (384, 512, 0.22), (512, 768, 0.26), (768, 1024, 0.18), (1024, 1536, 0.09),
@@ -99,6 +104,7 @@ class NativeOptions:
             "pristine",
             "drawn",
             "looks",
+            "published",
             "delivered",
             "resized",
             "second_fault",
@@ -138,6 +144,16 @@ def photograph_scene(image: np.ndarray, rng: np.random.Generator, options: Nativ
             f"{width} x {height} px is too small: scenes need a short side of {options.least} px and never enlarge"
         )
     return _scene(_crop(image, rng, options), rng, options, tuple(looks.LOOKS), None)
+
+
+def published_scene(image: np.ndarray, rng: np.random.Generator) -> Scene:
+    """Make a scene of the published task, of whose images one is pristine and none has faults.
+
+    Raises:
+        SceneError: the image is too small or too uniform.
+    """
+    scene = make_scene(image, rng, _PUBLISHED)
+    return replace(scene, variants=tuple(replace(variant, faults=()) for variant in scene.variants))
 
 
 def drawn_scene(rng: np.random.Generator, options: NativeOptions) -> Scene:
@@ -395,14 +411,14 @@ def sampled_metrics(image: np.ndarray, reference: np.ndarray, region: Region | N
     """Return the metrics of ``measures.metrics`` from a sample of a large image, seen at 100 %.
 
     ssim, mdsi and vsi average an image down before they look, the more the larger it is; on a sample of constant size
-    they see the same in images of all sizes. Images up to 384 px are measured whole, others on a mosaic of nine crops
+    they see the same in images of all sizes. Images up to 256 px are measured whole, others on a mosaic of nine crops
     from a 3 x 3 grid. For a damage within a region, the crops lie in the region, and the values of the whole follow
     from its area (the rest is untouched but for the delivery): means are mixed by area, of PSNR the mean square error.
     """
     height, width = image.shape[:2]
-    if region is None and height * width <= (1.3 * _CROP) ** 2:
+    if region is None and height * width <= (1.3 * _SAMPLE) ** 2:
         return measures.metrics(image, reference)
-    side = min(_CROP, min(height, width)) // 3
+    side = min(_SAMPLE, min(height, width)) // 3
     if region is None:
         centers = [(height * (2 * i + 1) // 6, width * (2 * j + 1) // 6) for i in range(3) for j in range(3)]
     else:

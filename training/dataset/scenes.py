@@ -13,7 +13,7 @@ from depictqa_core.images import as_picture
 from training.storing import write_file
 
 from .delivery import SUFFIXES as SUFFIXES_OF
-from .native import NativeOptions, drawn_scene, photograph_scene
+from .native import NativeOptions, drawn_scene, photograph_scene, published_scene
 from .shards import Ledger, Shard, Store, contents_digest, names_digest, run_shards
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
@@ -141,6 +141,8 @@ def _make(plan: _Plan, index: int, skipped: dict[str, str]) -> tuple[Scene, str]
         source = plan.files[int(rng.integers(len(plan.files)))]
         try:
             picture = as_picture(Path(plan.pictures) / source, name=source).rgb
+            if native and rng.random() < plan.options.published:
+                return published_scene(picture, rng), source
             return (photograph_scene if native else make_scene)(picture, rng, plan.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
