@@ -21,7 +21,7 @@ from .images import Picture, SizePolicy, as_picture, as_pictures
 from .prompts import REFERENCE, A, B, answer_ids, text_ids
 from .references import common_size, identical
 from .results import Comparison, Description, Identification, Ranking, Score
-from .tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
+from .tasks import ASSESSMENT, COMPARISON, FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
 from .versions import ALWAYS, require
 
 EXPLANATION_TOKENS = 400
@@ -135,25 +135,36 @@ class Judge:
     # ------------------------------------------------------------------ verbs
 
     def identify(
-        self, pictures, reference=None, *, count: int | None = 1, progress: Progress | None = None
+        self,
+        pictures,
+        reference=None,
+        *,
+        count: int | None = 1,
+        faults: bool | None = None,
+        progress: Progress | None = None,
     ) -> list[Identification]:
-        """Name the distortions of each picture.
+        """Name the distortions of each picture, and the faults of its generation and delivery.
 
         Args:
             count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model: it is
                 asked for two where it finds two more probable than one or none.
 
+            faults: whether each fault of ``tasks.FAULTS`` is asked for, too; None: where the model was taught them.
+
         Returns:
             one Identification per picture, in order. The 13 label probabilities are exact for the question asked. A
             model that was taught to also grades each distortion that it names.
         """
-        check(count=count, progress=progress)
+        check(count=count, faults=faults, progress=progress)
         _check_count(count)
+        if faults:
+            self.engine.require(FAULT)
         pictures, references = self._inputs(pictures, reference)
         report = Counter(progress, len(pictures))
         asked = list(zip(pictures, references))
         found = self._identified(count, asked, report)
-        return self._graded(found, asked, report) if self._knows(SEVERITY) else found
+        found = self._graded(found, asked, report) if self._knows(SEVERITY) else found
+        return self._with_faults(found, asked, report) if faults is not False and self._knows(FAULT) else found
 
     def describe(
         self,
@@ -451,6 +462,16 @@ class Judge:
                 mean = float(sum(p * severity for severity, p in enumerate(row, start=1)))
                 grades[index][label] = mean, float(coverage)
         return [answers.graded(answer, grade) for answer, grade in zip(found, grades)]
+
+    def _with_faults(self, found: list[Identification], asked: list[tuple], report: Counter) -> list[Identification]:
+        """The same answers with the probability of every fault; the questions share the prompt up to a fault's name."""
+        beginnings, yes = self.engine.beginnings(), tasks.FAULT_ANSWERS.index("Yes")
+        columns = [
+            self._choose(FAULT, tasks.fault_question(fault), asked, report.silent(), beginnings).probabilities[:, yes]
+            for fault in tasks.FAULTS
+        ]
+        rows = (dict(zip(tasks.FAULTS, map(float, row))) for row in zip(*columns))
+        return [answers.with_faults(answer, row) for answer, row in zip(found, rows)]
 
     def _knows(self, task: Task) -> bool:
         return task.name in self.model.config.tasks

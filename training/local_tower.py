@@ -14,12 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depictqa_core.local_vision import LocalTower
+from depictqa_core.local_vision import CELL, LocalTower
 
 from .dataset.crops import KINDS, UNDECIDED
 from .storing import writing
 
 SEVERITY_WEIGHT = 0.5
+WIDTHS = (16, 32, 64, 96, 128)
+SEEN = 5
+"""Cells per side of what is seen of a crop in one step: more crops teach more than more cells of one crop."""
 
 
 class _Normed(nn.Module):
@@ -62,7 +65,7 @@ def _replaced(tower: LocalTower, kind: type, change) -> LocalTower:
 
 def new_tower() -> LocalTower:
     """An untrained tower whose evidence is, for each of ``KINDS``, whether it is there and how severe it is."""
-    return LocalTower(2 * len(KINDS))
+    return LocalTower(2 * len(KINDS), widths=WIDTHS)
 
 
 def batches(folder: Path, seed: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -75,7 +78,10 @@ def batches(folder: Path, seed: int, size: int) -> Iterator[tuple[torch.Tensor, 
         order = rng.permutation(len(crops))
         for start in range(0, len(order) - size + 1, size):
             rows = order[start : start + size]
-            yield to_tensors(crops[rows], truth[rows], severities[rows], bool(rng.integers(2)))
+            top, left = (int(rng.integers(truth.shape[2] - SEEN + 1)) for _ in range(2))
+            seen = crops[rows, top * CELL : (top + SEEN) * CELL, left * CELL : (left + SEEN) * CELL]
+            cells = truth[rows, :, top : top + SEEN, left : left + SEEN]
+            yield to_tensors(seen, cells, severities[rows], bool(rng.integers(2)))
 
 
 def to_tensors(crops, truth, severities, mirrored: bool = False):
@@ -103,7 +109,17 @@ def loss(evidence: torch.Tensor, truth: torch.Tensor, severities: torch.Tensor) 
     return len(KINDS) * entropy + SEVERITY_WEIGHT * (error * there).sum() / there.sum().clamp(min=1) * 5
 
 
-def train_local(folder: Path, output: Path, steps: int, seed: int = 0, batch: int = 48, rate: float = 2e-3, report=print, every: int = 200, validation: Path | None = None) -> LocalTower:
+def train_local(
+    folder: Path,
+    output: Path,
+    steps: int,
+    seed: int = 0,
+    batch: int = 48,
+    rate: float = 2e-3,
+    report=print,
+    every: int = 200,
+    validation: Path | None = None,
+) -> LocalTower:
     """Train a tower and save its weights; an interrupted run resumes from ``output``.run.
 
     Args:

@@ -86,6 +86,7 @@ class Recipe:
         network: ... parts of the recipe's own: DepictQAConfig fields with ``vocabulary`` and ``cnn_weights``.
         changes: DepictQAConfig fields that differ from those of the start; settings of the connector are merged, and
             parts that they add to it begin untrained.
+        local_weights: weights of the local tower (``python -m training tower``), for ``changes`` that add one to the start.
         trainable: which parts learn: any of vision, connector, language, lora.
         frozen_precision: number format in which frozen weights are kept; what learns is always float32.
         warmup_epochs: passes over all pictures in which the connector alone learns to name distortions (0 = none).
@@ -122,6 +123,7 @@ class Recipe:
     ) = None
     network: field_of(dict | None, optional(OBJECT)) = None
     changes: field_of(dict | None, optional(OBJECT)) = None
+    local_weights: field_of(str | None, optional(NAME)) = None
     trainable: field_of(
         list,
         Rule(
@@ -202,6 +204,10 @@ class Recipe:
                 "cache_features keeps what the tower saw once: neither crop nor trainable: vision goes with it",
             ),
             (self.changes and not isinstance(self.start, str), "changes needs start: a checkpoint folder"),
+            (
+                self.local_weights and not (self.changes or {}).get("vision", {}).get("local"),
+                "local_weights needs changes: vision: local: the settings of the local tower",
+            ),
             (
                 (self.warmup_epochs or self.comparison_epochs) and not self.cache_features,
                 "warmup_epochs and comparison_epochs need cache_features: true",

@@ -29,7 +29,7 @@ from .recipe import Recipe, RecipeError
 from .rehearsal import make_rehearsal
 from .sampling import Deck
 from .state import digest, goes_on, load_state, mend, save_state, save_whole
-from .warmup import warm_up, warm_up_comparison
+from .warmup import standardise_local, warm_up, warm_up_comparison
 
 INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
 """What of a batch goes into the network."""
@@ -131,6 +131,9 @@ def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dic
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
+    if recipe.local_weights:
+        rows = torch.stack([features[path][model.connector.total :] for path in sorted(features.index)])
+        standardise_local(model.connector, rows)
     if recipe.warmup_epochs:
         known = [record for part in parts for record in part if record.get("image_ref")]
         known = {record["image_A"]: record for record in known if "severity" in record or "severities" in record}

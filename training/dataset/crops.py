@@ -109,7 +109,7 @@ class CropMaker:
             if crop.std() > 4 or rng.random() < 0.05:
                 break
         if rng.random() < options.looks:
-            look = allowed[int(rng.integers(len(allowed)))]
+            look = looks.draw(allowed, rng)
             crop = looks.apply(look, crop, rng)
         self._look = look
         return crop

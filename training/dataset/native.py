@@ -199,7 +199,7 @@ def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -
 def _scene(reference, rng, options, allowed: tuple[str, ...], kind: str | None) -> Scene:
     look = None
     if rng.random() < options.looks:
-        look = _pick(allowed, rng)
+        look = looks.draw(allowed, rng)
         reference = looks.apply(look, reference, rng)
     wanted = options.pristine * options.variants
     clean = min(options.variants, int(wanted) + int(rng.random() < wanted % 1))
