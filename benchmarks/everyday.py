@@ -1,12 +1,12 @@
-"""How a judge sees what people make and receive: clean images of all kinds and sizes, damage to a part, faults, saved again.
+"""How a judge sees what people make and receive: clean images of all kinds and sizes, damage to a part, faults.
 
     python -m benchmarks.everyday PICTURES [--drawings FOLDER] [--checkpoint DIR] [--count 40] [--output results.json]
 
-PICTURES is a folder of pristine photographs that the judge did not learn from, the larger the better; ``--drawings`` one of
-pristine drawings, to which drawings of the held-out kinds of ``training.drawn`` are added. Everything is asked without a
-reference. Rows of clean images say how many are called "none", how many get another label with a probability of 0.9 or more,
-the median score, and how many scores are below 50. Rows of pairs say how often the clean image is preferred to its damaged
-copy, by ``compare`` and by ``score``.
+PICTURES is a folder of pristine photographs that the judge did not learn from, the larger the better; ``--drawings``
+one of pristine drawings, to which drawings of the held-out kinds of ``training.drawn`` are added. Everything is asked
+without a reference. Rows of clean images say how many are called "none", how many get another label with a probability
+of 0.9 or more, the median score, and how many scores are below 50. Rows of pairs say how often the clean image is
+preferred to its damaged copy, by ``compare`` and by ``score``.
 """
 
 import argparse
@@ -26,7 +26,12 @@ from training.dataset import looks
 from training.dataset.scenes import find_sources
 
 SIZES = (224, 512, 1024, 2048)
-LOCAL = {"blur": "blur_gaussian", "brightness": "brightness_brighten_shfit_HSV", "noise": "noise_gaussian_RGB", "JPEG": "compression_jpeg"}
+LOCAL = {
+    "blur": "blur_gaussian",
+    "brightness": "brightness_brighten_shfit_HSV",
+    "noise": "noise_gaussian_RGB",
+    "JPEG": "compression_jpeg",
+}
 SEVERITY = 4
 """Of damage to a part, and of drawings."""
 FAULT_SEVERITIES = (2, 4)
@@ -119,7 +124,11 @@ def in_part(image: np.ndarray, damage: Callable, share: float, rng: np.random.Ge
 
 def drawings(folder: Path | None, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Drawings of people and of programs, half each where there is a folder."""
-    found = [scaled(image, min(768, min(image.shape[:2]))) for image in read(folder, count // 2, 240, rng)] if folder else []
+    found = (
+        [scaled(image, min(768, min(image.shape[:2]))) for image in read(folder, count // 2, 240, rng)]
+        if folder
+        else []
+    )
     kinds = drawn.VALIDATION_KINDS
     return found + [drawn.draw(kinds[i % len(kinds)], 480, 640, rng) for i in range(count - len(found))]
 
@@ -148,7 +157,14 @@ def measure(judge: Judge, pictures: Path, folder: Path | None, count: int, seed:
         table.pairs(f"greyscale against {name}", grey, damaged)
     made = drawings(folder, count, rng)
     table.clean("drawings", made)
-    names = ["compression_jpeg", "blur_gaussian", "noise_gaussian_RGB", "pixelate", "quantization_otsu", "brightness_brighten_shfit_HSV"]
+    names = [
+        "compression_jpeg",
+        "blur_gaussian",
+        "noise_gaussian_RGB",
+        "pixelate",
+        "quantization_otsu",
+        "brightness_brighten_shfit_HSV",
+    ]
     damaged = [distortions.apply(names[i % len(names)], image, 3, rng) for i, image in enumerate(made)]
     table.pairs("drawings against damaged ones", made, damaged)
     for share, words in ((0.25, "a quarter"), (0.1, "a tenth")):

@@ -35,7 +35,7 @@ CONFIG = {
         "local": {
             "channels": whole(1, 4096),
             "grid": whole(1, 64),
-            "widths": list_of(whole(1, 4096), 1, 8),
+            "hidden": whole(1, 4096),
         },
     },
     "connector": {

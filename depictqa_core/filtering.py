@@ -8,7 +8,7 @@ from .checks import is_number, is_whole
 from .confidence import LEAST_COVERAGE, reliable, uncovered
 from .errors import TaskError
 from .results import Identification, Score
-from .tasks import DISTORTIONS
+from .tasks import DISTORTIONS, FAULTS
 
 ANY = "any"
 METHODS = ("score", "pairs")
@@ -26,9 +26,9 @@ class Criteria:
         best_percent: share of all pictures that is passed, rounded up, those with the best scores, 0 to 100; 100 is not
             set.
         top_k: number of pictures that are passed, those with the best scores; 0 is not set.
-        distortions: labels that a picture must not have; empty is not set.
+        distortions: labels and faults (``tasks.FAULTS``) that a picture must not have; empty is not set.
         probability: what the probabilities of these labels must come to together to reject a picture, 0 to 1. As in an
-            Identification, two distortions of one picture share it.
+            Identification, two distortions of one picture share it. A fault rejects a picture by its own probability.
         min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set. Answers with too
             little coverage (``confidence.LEAST_COVERAGE``) are rejected in any case.
         method: one of ``METHODS``, for ``best_percent`` and ``top_k``.
@@ -73,6 +73,11 @@ class Criteria:
         """Whether distortions must be identified to decide."""
         return bool(self.distortions)
 
+    @property
+    def need_faults(self) -> bool:
+        """Whether faults must be asked for to decide."""
+        return any(name in FAULTS for name in self.distortions)
+
     def faults(
         self,
         count: int,
@@ -106,9 +111,12 @@ class Criteria:
             for fault, answer in zip(faults, found, strict=True):
                 named = [item for item in answer.probabilities if item.label in self.distortions]
                 total = sum(item.probability for item in named)
-                if total >= self.probability:
+                if named and total >= self.probability:
                     main = [item.label for item in named if item.probability >= total / 4]
                     fault.append(f"{', '.join(main)} ({total:.0%})")
+                for item in answer.faults or ():
+                    if item.label in self.distortions and item.probability >= self.probability:
+                        fault.append(f"{item.label} ({item.probability:.0%})")
         if uncovered(order_coverage):
             for fault in faults:
                 fault.append(f"unreliable order: coverage {order_coverage:.2g} is below {LEAST_COVERAGE:g}")
@@ -122,16 +130,18 @@ class Criteria:
 
 
 def named_distortions(text: str) -> tuple[str, ...]:
-    """The distortions that a comma-separated text names, in any case; ``any`` stands for all of them.
+    """The distortions and faults that a comma-separated text names, in any case; ``any`` stands for all distortions.
 
     Raises:
         TaskError: a name is not known.
     """
     names = [" ".join(name.lower().split()) for name in text.replace("\n", ",").split(",")]
     names = [name for name in names if name]
-    unknown = [name for name in names if name not in (*DISTORTIONS, ANY)]
+    unknown = [name for name in names if name not in (*DISTORTIONS, *FAULTS, ANY)]
     if unknown:
+        known = ", ".join((*DISTORTIONS, *FAULTS))
         raise TaskError(
-            f"distortions: {', '.join(unknown)} is not known; choose from: {', '.join(DISTORTIONS)}, or {ANY}."
+            f"distortions: {', '.join(unknown)} is not known; choose from: {known}, or {ANY} (of the first 12)."
         )
-    return DISTORTIONS if ANY in names else tuple(dict.fromkeys(names))
+    chosen = [label for name in names for label in (DISTORTIONS if name == ANY else (name,))]
+    return tuple(dict.fromkeys(chosen))

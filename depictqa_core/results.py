@@ -47,9 +47,9 @@ class Identification(_Result):
             before any calibration. Below ``confidence.LOW_COVERAGE`` the answer is doubtful, below
             ``confidence.LEAST_COVERAGE`` it is unreliable whatever its confidence. None if unknown.
         severity_coverage: the same for the question about each of ``severities``.
-        faults: the 15 faults of generation and delivery (``tasks.FAULTS``) by falling probability. Each is asked for alone:
-            several can be true, and they need not sum to 1. None where they were not asked for, and from a model that
-            was never taught them.
+        faults: the 15 faults of generation and delivery (``tasks.FAULTS``) by falling probability. Each is asked for
+            alone: several can be true, and they need not sum to 1. None where they were not asked for, and from a model
+            that was never taught them.
         certainty: ``"calibrated"`` where the checkpoint has a temperature for the question, fitted on held-out images:
             then such a confidence is right as often as it says on images like those. Otherwise ``"self-consistency"``.
     """
@@ -64,6 +64,11 @@ class Identification(_Result):
     severity_coverage: tuple[float, ...] | None = None
     certainty: str = SELF_CONSISTENCY
     faults: tuple[LabelProbability, ...] | None = None
+
+    @property
+    def probable_faults(self) -> tuple[LabelProbability, ...]:
+        """The faults that are more probable than not."""
+        return tuple(fault for fault in self.faults or () if fault.probability > 0.5)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from .caches import ByteCache
 from .connector import CONNECTORS
 from .images import Picture, SizePolicy
 from .slots import Slot, distinct_slots
-from .vision import TOWERS, prepare, prepare_comparison, statistics_width
+from .vision import TOWERS, empty_inputs, prepare, prepare_comparison, statistics_width
 from .workers import parallel
 
 KEPT_IMAGES = 256
@@ -25,9 +25,8 @@ def bytes_per_image(model) -> int:
     with torch.device("meta"), torch.no_grad():
         tower = TOWERS[config.vision["kind"]](config)
         connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
-        statistics = torch.empty(1, statistics_width(config)) if tower.uses_statistics else None
-        pixels = torch.empty(1, 3, *policy.padded(policy.short, max(policy.short, policy.long)))
-        pooled = connector.pool(tower(pixels, statistics))[0]
+        height, width = policy.padded(policy.short, max(policy.short, policy.long))
+        pooled = connector.pool(tower(*empty_inputs(config, height, width)))[0]
     kept = torch.float32 if pooled.dim() == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
     return pooled.numel() * kept.itemsize
 

@@ -212,6 +212,13 @@ def local_shape(config: DepictQAConfig) -> tuple[int, int]:
     return tower.width, tower.grid
 
 
+def empty_inputs(config: DepictQAConfig, height: int, width: int) -> tuple:
+    """Inputs of the tower for one image of a size, without content, on the default device: (pixels, statistics, native)."""
+    statistics = torch.empty(1, statistics_width(config)) if statistics_width(config) else None
+    native = [torch.empty(3, height, width, dtype=torch.uint8)] if config.vision.get("local") else None
+    return torch.empty(1, 3, height, width), statistics, native
+
+
 def statistics_width(config: DepictQAConfig) -> int:
     """How many pixel statistics the tower of this config hands on."""
     return STATISTICS if TOWERS[config.vision["kind"]].uses_statistics else 0

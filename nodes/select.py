@@ -5,7 +5,7 @@ import math
 from comfy_api.latest import io
 
 from ..depictqa_core.filtering import METHODS, Criteria, named_distortions
-from ..depictqa_core.tasks import DISTORTIONS, NONE
+from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE
 from .followers import Followers, branch, follower_inputs, follower_outputs
 from .shown import Table, node_output, percent, report
 from .sockets import (
@@ -68,7 +68,8 @@ class FilterImages(io.ComfyNode):
                     "distortions",
                     default="",
                     tooltip="Reject pictures with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
-                    "or any. Empty: not a criterion.",
+                    "or any. From checkpoints that were taught them, also: " + ", ".join(FAULTS) + ". "
+                    "Empty: not a criterion.",
                 ),
                 io.Float.Input(
                     "probability",
@@ -77,7 +78,8 @@ class FilterImages(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip="How probable the named distortions must be together to reject a picture. Two distortions "
-                    "in one picture share the probability, so blur beside equal noise has one half.",
+                    "in one picture share the probability, so blur beside equal noise has one half. Each of the faults "
+                    "has its own.",
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -151,7 +153,9 @@ class FilterImages(io.ComfyNode):
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
             scores = model.ask("score", pictures, references) if criteria.need_scores else None
-            found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
+            found = None
+            if criteria.need_distortions:
+                found = model.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))

@@ -10,6 +10,7 @@ from depictqa_core.streams import open_streams
 from .averaging import add_average
 from .dataset.commands import add_build, add_describe, add_read, add_split
 from .evaluation.command import add_calibrate, add_evaluate
+from .tower_commands import add_crops, add_tower
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     add_describe(commands.add_parser("describe", help="ask an endpoint for the detailed answers of a built data set"))
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
+    add_crops(commands.add_parser("crops", help="crops with the truth of every cell, for the local tower"))
+    add_tower(commands.add_parser("tower", help="train the local tower on crops"))
     add_average(commands.add_parser("average", help="average two checkpoints, one of which was tuned from the other"))
     add_evaluate(commands.add_parser("evaluate", help="answer test files in the published format and score them"))
     add_calibrate(commands.add_parser("calibrate", help="fit temperatures on validation records into a checkpoint"))

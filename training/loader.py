@@ -23,7 +23,15 @@ from depictqa_core.images import WHOLE, Picture, SizePolicy
 from depictqa_core.model import DepictQAModel
 from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.storing import below
-from depictqa_core.vision import PREPROCESSING, TOWERS, Prepared, prepare, prepare_comparison, statistics_width
+from depictqa_core.vision import (
+    PREPROCESSING,
+    TOWERS,
+    Prepared,
+    empty_inputs,
+    prepare,
+    prepare_comparison,
+    statistics_width,
+)
 
 from .image_paths import image_path, read_image
 from .record_models import read_record_list, record_problem
@@ -155,10 +163,8 @@ class LivePictures:
 
         @cache
         def count(height: int, width: int) -> int:
-            pixels = torch.empty(1, 3, height, width, device="meta")
-            statistics = torch.empty(1, statistics_width(config), device="meta") if tower.uses_statistics else None
-            with torch.no_grad():
-                return connector.token_count(connector.pool(tower(pixels, statistics))[0])
+            with torch.device("meta"), torch.no_grad():
+                return connector.token_count(connector.pool(tower(*empty_inputs(config, height, width)))[0])
 
         self.count = count
         """Tokens of a padded picture of some height and width."""

@@ -1,12 +1,6 @@
-"""Trains the local tower on crops whose every cell has a known truth (``training.dataset.crops``).
+"""Trains the local tower on crops whose every cell has a known truth (``training.dataset.crops``)."""
 
-Its convolutions learn with batch norm, which is folded into them afterwards: the tower itself has none.
-"""
-
-import copy
 import math
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,83 +8,46 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depictqa_core.local_vision import CELL, LocalTower
+from depictqa_core.local_vision import CELL_STATISTICS, LocalTower, cell_statistics
 
 from .dataset.crops import KINDS, UNDECIDED
-from .storing import writing
+from .storing import write_file, writing
 
-SEVERITY_WEIGHT = 0.5
-WIDTHS = (16, 32, 64, 96, 128)
-SEEN = 5
-"""Cells per side of what is seen of a crop in one step: more crops teach more than more cells of one crop."""
-
-
-class _Normed(nn.Module):
-    """A convolution with a batch norm behind it."""
-
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.conv, self.norm = conv, nn.BatchNorm2d(conv.out_channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.conv(x))
-
-    def folded(self) -> nn.Conv2d:
-        """The same as one convolution."""
-        conv, norm = copy.deepcopy(self.conv), self.norm
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        conv.weight.data = conv.weight * scale[:, None, None, None]
-        conv.bias.data = (conv.bias - norm.running_mean) * scale + norm.bias
-        return conv
-
-
-def with_norms(tower: LocalTower) -> LocalTower:
-    """A copy of a tower with a batch norm behind every convolution but the head."""
-    return _replaced(copy.deepcopy(tower), nn.Conv2d, _Normed)
-
-
-def without_norms(tower: LocalTower) -> LocalTower:
-    """A copy with every batch norm folded into its convolution: it computes the same as the other in evaluation."""
-    return _replaced(copy.deepcopy(tower).eval(), _Normed, _Normed.folded)
-
-
-@torch.no_grad()
-def _replaced(tower: LocalTower, kind: type, change) -> LocalTower:
-    for parent in [module for module in tower.body.modules() if not isinstance(module, (nn.Conv2d, _Normed))]:
-        for name, child in list(parent.named_children()):
-            if isinstance(child, kind):
-                setattr(parent, name, change(child))
-    return tower
+SEVERITY_WEIGHT = 2.5
+DROPOUT = 0.1
+"""Share of the statistics that a step does not see."""
 
 
 def new_tower() -> LocalTower:
     """An untrained tower whose evidence is, for each of ``KINDS``, whether it is there and how severe it is."""
-    return LocalTower(2 * len(KINDS), widths=WIDTHS)
+    return LocalTower(2 * len(KINDS))
 
 
-def batches(folder: Path, seed: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Endless batches out of the shards in a folder, in random order; shards may be added meanwhile."""
-    rng = np.random.default_rng(seed)
-    while True:
-        shards = sorted(folder.glob("[0-9]*[0-9].npz"))
-        with np.load(shards[int(rng.integers(len(shards)))]) as shard:
-            crops, truth, severities = shard["crops"], shard["truth"], shard["severities"]
-        order = rng.permutation(len(crops))
-        for start in range(0, len(order) - size + 1, size):
-            rows = order[start : start + size]
-            top, left = (int(rng.integers(truth.shape[2] - SEEN + 1)) for _ in range(2))
-            seen = crops[rows, top * CELL : (top + SEEN) * CELL, left * CELL : (left + SEEN) * CELL]
-            cells = truth[rows, :, top : top + SEEN, left : left + SEEN]
-            yield to_tensors(seen, cells, severities[rows], bool(rng.integers(2)))
+def read_shards(folder: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Read what is learned from shards; the statistics of the crops are computed once and kept beside each shard.
+
+    Returns:
+        (statistics float16 [N, CELL_STATISTICS, cells, cells]; truth and severities as in a shard)
+    """
+    found = []
+    for path in sorted(folder.glob("[0-9]*[0-9].npz")):
+        kept = path.with_suffix(".statistics.npy")
+        with np.load(path) as shard:
+            if not kept.exists():
+                made = np.stack([_statistics(crop) for crop in shard["crops"]])
+                write_file(kept, lambda part, made=made: _save(part, made))
+            found.append((np.load(kept), shard["truth"], shard["severities"]))
+    statistics, truth, severities = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*found))
+    return statistics, truth, severities.float()
 
 
-def to_tensors(crops, truth, severities, mirrored: bool = False):
-    """Crops as the body of the tower takes them, with their truth."""
-    if mirrored:
-        crops, truth = crops[:, :, ::-1], truth[..., ::-1]
-    pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    truth = torch.from_numpy(np.ascontiguousarray(truth))
-    return pixels.contiguous(memory_format=torch.channels_last), truth, torch.from_numpy(severities).float()
+def _save(path: Path, values: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, values)
+
+
+def _statistics(crop: np.ndarray) -> np.ndarray:
+    return cell_statistics(torch.tensor(crop).permute(2, 0, 1)).numpy().astype(np.float16)
 
 
 def loss(evidence: torch.Tensor, truth: torch.Tensor, severities: torch.Tensor) -> torch.Tensor:
@@ -106,77 +63,77 @@ def loss(evidence: torch.Tensor, truth: torch.Tensor, severities: torch.Tensor) 
     wanted = (severities / 5)[:, :, None, None].expand_as(severity)
     error = F.smooth_l1_loss(severity, wanted, reduction="none", beta=0.2)
     entropy = (entropy * decided).sum() / decided.sum()
-    return len(KINDS) * entropy + SEVERITY_WEIGHT * (error * there).sum() / there.sum().clamp(min=1) * 5
+    return len(KINDS) * entropy + SEVERITY_WEIGHT * (error * there).sum() / there.sum().clamp(min=1)
 
 
 def train_local(
     folder: Path,
     output: Path,
-    steps: int,
+    epochs: int,
     seed: int = 0,
-    batch: int = 48,
+    batch: int = 64,
     rate: float = 2e-3,
     report=print,
-    every: int = 200,
     validation: Path | None = None,
 ) -> LocalTower:
-    """Train a tower and save its weights; an interrupted run resumes from ``output``.run.
+    """Train a tower and save its weights.
 
     Args:
         folder: of shards.
         output: .pt file of the state dict of the ``LocalTower``.
-        steps: batches to learn from.
-        validation: a folder of shards that are measured every ``every`` steps.
+        epochs: passes over all crops.
+        seed: of the weights and of the order of the crops.
+        batch: crops in a step.
+        rate: highest learning rate; it rises for a tenth of the steps and falls with a cosine.
+        report: called with one line after every epoch.
+        validation: a folder of shards that are measured after every fifth epoch and the last.
     """
     torch.manual_seed(seed)
-    net = with_norms(new_tower()).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=0.02)
-    state, first = output.with_suffix(".state.pt"), 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        net.load_state_dict(saved["net"]), optimiser.load_state_dict(saved["optimiser"])
-        first = saved["step"]
-    stream, start, smooth = batches(folder, seed + first, batch), time.monotonic(), None
-    for step in range(first, steps):
-        pixels, truth, severities = next(stream)
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / 200)
-            group["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        net.train()
-        value = loss(net.head(net.body(pixels)), truth, severities)
-        optimiser.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-        optimiser.step()
-        smooth = value.item() if smooth is None else 0.98 * smooth + 0.02 * value.item()
-        if (step + 1) % every == 0 or step + 1 == steps:
-            with writing(output):
-                torch.save({"net": net.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, state.with_suffix(".part"))
-                state.with_suffix(".part").replace(state)
-                torch.save(without_norms(net).state_dict(), output)
-            rate_now = (step + 1 - first) * batch / (time.monotonic() - start)
-            report(f"{step + 1} {rate_now:.0f}/s train {smooth:.3f} {measure(net, validation) if validation else ''}")
-    return without_norms(net)
+    statistics, truth, severities = read_shards(folder)
+    tower = new_tower()
+    values = statistics.transpose(0, 1).flatten(1).float()
+    tower.mean.copy_(values.mean(1))
+    tower.deviation.copy_(values.std(1).clamp(min=1e-2))
+    held = read_shards(validation) if validation else None
+    optimiser = torch.optim.AdamW(tower.parameters(), rate, weight_decay=0.02)
+    steps = epochs * (len(truth) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    for epoch in range(epochs):
+        tower.train()
+        total, order = 0.0, torch.randperm(len(truth))
+        for rows in order[: len(order) // batch * batch].split(batch):
+            seen = statistics[rows].float()
+            hidden = torch.rand(len(rows), CELL_STATISTICS, 1, 1) < DROPOUT
+            seen = torch.where(hidden, tower.mean[:, None, None], seen)
+            value = loss(tower.judge(seen), truth[rows], severities[rows])
+            optimiser.zero_grad()
+            value.backward()
+            nn.utils.clip_grad_norm_(tower.parameters(), 2.0)
+            optimiser.step()
+            schedule.step()
+            total += value.item()
+        last = epoch + 1 == epochs
+        words = measure(tower, *held) if held and (epoch % 5 == 4 or last) else ""
+        report(f"epoch {epoch + 1}: loss {total / (len(order) // batch):.3f} {words}")
+    with writing(output):
+        torch.save(tower.eval().state_dict(), output)
+    return tower
 
 
 @torch.no_grad()
-def measure(net: LocalTower, folder: Path) -> str:
+def measure(tower: LocalTower, statistics: torch.Tensor, truth: torch.Tensor, severities: torch.Tensor) -> str:
     """Per kind, how well cells where it is are told from cells of clean crops (AUC), in words."""
-    net.eval()
-    scores, truths, clean = [], [], []
-    for path in sorted(folder.glob("[0-9]*[0-9].npz")):
-        with np.load(path) as shard:
-            for start in range(0, len(shard["crops"]), 100):
-                part = slice(start, start + 100)
-                pixels, truth, severities = to_tensors(shard["crops"][part], shard["truth"][part], shard["severities"][part])
-                scores.append(net.head(net.body(pixels))[:, : len(KINDS)])
-                truths.append(truth), clean.append((severities.sum(1) == 0) & (truth == 0).all(1).all(1).all(1))
-    scores, truths, clean = torch.cat(scores), torch.cat(truths), torch.cat(clean)
+    tower.eval()
+    scores = torch.cat([tower.judge(part.float())[:, : len(KINDS)] for part in statistics.split(100)])
+    value = loss(torch.cat([tower.judge(part.float()) for part in statistics.split(100)]), truth, severities).item()
+    clean = (severities.sum(1) == 0) & (truth == 0).all(1).all(1).all(1)
     found = []
     for kind in range(len(KINDS)):
         good = scores[clean, kind].flatten()
-        bad = scores[:, kind][truths[:, kind] == 1]
+        bad = scores[:, kind][truth[:, kind] == 1]
         ranks = torch.cat([bad, good]).argsort().argsort()[: len(bad)].double() + 1
-        found.append(((ranks.sum() - len(bad) * (len(bad) + 1) / 2) / (len(bad) * len(good))).item() if len(bad) else math.nan)
+        pairs = len(bad) * len(good)
+        found.append(((ranks.sum() - len(bad) * (len(bad) + 1) / 2) / pairs).item() if pairs else math.nan)
     alarms = (scores[clean].sigmoid().amax((1, 2, 3)) > 0.9).double().mean().item()
-    return f"AUC {np.nanmean(found):.3f} [{' '.join(f'{v:.2f}' for v in found)}] clean with an alarm {alarms:.2f}"
+    each = " ".join(f"{auc:.2f}" for auc in found)
+    return f"loss {value:.3f}, AUC {np.nanmean(found):.3f} [{each}], clean crops with an alarm {alarms:.2f}"

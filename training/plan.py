@@ -10,7 +10,7 @@ from depictqa_core.checkpoints import describe_checkpoint
 from depictqa_core.config import DepictQAConfig
 from depictqa_core.model import DepictQAModel
 from depictqa_core.published import full_size_config
-from depictqa_core.vision import statistics_width
+from depictqa_core.vision import empty_inputs
 
 from .loader import LivePictures, read_parts
 from .network import own_config, start_folder
@@ -162,9 +162,7 @@ def _one_pass(model: DepictQAModel, recipe: Recipe, live: LivePictures, side: in
         model.vision.eval()
     with FlopCounterMode(display=False) as counter:
         with torch.no_grad():
-            pixels = torch.empty(1, 3, height, width)
-            statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
-            pooled = model.connector.pool(model.vision(pixels, statistics))[0]
+            pooled = model.connector.pool(model.vision(*empty_inputs(model.config, height, width)))[0]
         seeing = counter.get_total_flops()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             tokens = torch.cat(model.connect([pooled] * 3))

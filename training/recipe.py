@@ -86,7 +86,7 @@ class Recipe:
         network: ... parts of the recipe's own: DepictQAConfig fields with ``vocabulary`` and ``cnn_weights``.
         changes: DepictQAConfig fields that differ from those of the start; settings of the connector are merged, and
             parts that they add to it begin untrained.
-        local_weights: weights of the local tower (``python -m training tower``), for ``changes`` that add one to the start.
+        local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
         trainable: which parts learn: any of vision, connector, language, lora.
         frozen_precision: number format in which frozen weights are kept; what learns is always float32.
         warmup_epochs: passes over all pictures in which the connector alone learns to name distortions (0 = none).

@@ -1,8 +1,8 @@
 """Crops at native resolution with the truth of every cell: what the local tower learns from.
 
-A crop is a part of a pristine image or of a drawn scene, clean or damaged as scenes are, as a whole or in a region. For
-each kind of damage and each cell of 32 x 32 pixels the truth is yes, no, or undecided (the edge of a region, or a change
-too small to be seen). One crop so teaches as much as fifty labels of whole images.
+A crop is a part of a pristine image or of a drawn scene, clean or damaged as scenes are, as a whole or in a region.
+For each kind of damage and each cell of 32 x 32 pixels the truth is yes, no, or undecided (the edge of a region, or a
+change too small to be seen). One crop so teaches as much as fifty labels of whole images.
 """
 
 import math
@@ -24,6 +24,7 @@ from . import looks
 from .delivery import FILTERS, draw_delivery
 from .native import _confusable
 from .regions import draw_region
+from .scenes import find_sources
 
 KINDS = (*DISTORTIONS, *FAULTS)
 """Channels of the truth: the distortions, then the faults."""
@@ -164,6 +165,14 @@ def _tell(truth, severities, place: int, severity: int, before: np.ndarray, afte
         severities[place] = max(severities[place], severity)
 
 
+def groups_of(folder: Path) -> list[list[Path]]:
+    """Pictures of a folder by their sources: what stands before the two underscores of their names."""
+    groups: dict[str, list[Path]] = {}
+    for name in find_sources(folder):
+        groups.setdefault(name.partition("__")[0], []).append(folder / name)
+    return list(groups.values())
+
+
 @lru_cache(maxsize=150)
 def read(path: Path) -> np.ndarray:
     """Read a pristine image as RGB, uint8; images of more than 16 megapixels are scaled down."""
@@ -176,7 +185,7 @@ def read(path: Path) -> np.ndarray:
 
 
 def make_shard(maker: CropMaker, count: int, seed: Sequence[int], path: Path) -> None:
-    """Write ``count`` crops to an .npz file with ``crops``, ``truth`` and ``severities``; the seed decides all of them."""
+    """Write ``count`` crops to an .npz file with ``crops``, ``truth`` and ``severities``; the seed decides them."""
     rng = np.random.default_rng(seed)
     crops, truth, severities = zip(*(maker(rng) for _ in range(count)))
     partial = path.with_suffix(".part.npz")

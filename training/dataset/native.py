@@ -47,8 +47,8 @@ class NativeOptions:
             distortion.
         drawn: share of the scenes that are drawn by program.
         looks: share of the scenes with a look.
-        published: share of the scenes that are made of photographs as for the published task (``synthesis.make_scene``):
-            a judge that learns from the others alone forgets it.
+        published: share of the scenes of pictures that are made as for the published task (``synthesis.make_scene``); a
+            judge that learns from the others alone forgets it.
         held_out: faults and drawings of the held-out kinds only (for validation), instead of those for training.
         sizes: (least short side, greatest short side, share) of each band of sizes; a photograph is never enlarged.
         crop_area: share of the source's area.
