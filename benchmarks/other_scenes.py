@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from depictqa_core.references import SAME_SCENE, scene_correlation
-from training.dataset.scenes import read_scenes
-from training.image_paths import read_image
+from depictqa_core.images.references import SAME_SCENE, scene_correlation
+from training.dataset.build.scenes import read_scenes
+from training.dataset.records.image_paths import read_image
 
 PARTNERS = 13
 """Every reference is held against so many that come after it."""

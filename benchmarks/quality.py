@@ -22,16 +22,16 @@ from scipy.stats import spearmanr
 from depictqa_core import tasks
 from depictqa_core.calibration import WITHIN
 from depictqa_core.judge import Judge, load_judge
-from depictqa_core.ranking import bradley_terry, estimate_weight
-from training.dataset.descriptions import named
-from training.dataset.labels import better, seen_severity, severity_decides
-from training.dataset.scenes import read_scenes
-from training.evaluate import evaluate
+from depictqa_core.ranking.bradley_terry import bradley_terry, estimate_weight
+from training.dataset.build.scenes import read_scenes
+from training.dataset.records.descriptions import named
+from training.dataset.records.image_paths import read_image
+from training.dataset.records.labels import better, seen_severity, severity_decides
 from training.evaluation.calibration import ranked_sets, scored_sets
+from training.evaluation.evaluate import evaluate
 from training.evaluation.metrics import calibration_error, calibration_error_by_chance
 from training.evaluation.sets import read_set
-from training.image_paths import read_image
-from training.loader import read_records
+from training.trainer.loader import read_records
 
 SETS = {
     "identification_nr_single": "quality_single_A_noref",
@@ -45,7 +45,7 @@ SETS = {
 
 
 def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path | None = None) -> dict:
-    """Set name -> published metrics (``training.evaluate``) without the confidence bins; answers go to ``kept``."""
+    """Set name -> published metrics without the confidence bins; answers go to ``kept``."""
     results = {}
     for name, task_type in SETS.items():
         chosen = read_records(records / f"{name}.json")[:limit]
@@ -142,7 +142,7 @@ def reference_baseline(judge: Judge, root: Path, records: Path, limit: int) -> d
     """Pairs with a reference: the judge, and what it must beat, on the same pairs.
 
     Limits of this measurement: a pair whose severities do not decide is labelled by the vote of six full-reference
-    metrics (``training.dataset.labels``), and what five of the six see (all but VSI) is among the inputs of the
+    metrics (``training.dataset.records.labels``), and what five of the six see (all but VSI) is among the inputs of the
     judge; pairs on which the metrics disagree are left out. So the same accuracies are given for each way in which
     pairs were decided, and beside the judge's those of the metrics themselves: the plain mean of the six, each on the
     scale of severity steps (``labels.seen_severity``), and the best single one.

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from training.distortions import NAMES, SEVERITIES, apply
 
 

@@ -23,9 +23,10 @@ from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from depictqa_core import ranking, tasks
-from depictqa_core.engine import Counter
-from depictqa_core.workers import keep_freed_memory
+from depictqa_core import tasks
+from depictqa_core.engine.engine import Counter
+from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.runtime.threads import keep_freed_memory
 
 from . import speed_setup as setup
 from .speed_formats import FORMATS
@@ -264,7 +265,7 @@ def memory(counts: tuple[int, ...]) -> dict:
 
 _REPORT = """
 import resource, sys
-from depictqa_core.cli import main
+from depictqa_core.cli.commands import main
 status = main(sys.argv[1:])
 try:  # getrusage would count what the parent of this process had used, too
     peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import nn
 
-from depictqa_core.compiling import compile_language
+from depictqa_core.engine.compiling import compile_language
 
 GROUP = 32
 """Weights that share one scale in the 4-bit format."""

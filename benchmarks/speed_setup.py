@@ -12,15 +12,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from depictqa_core import tasks
-from depictqa_core.checkpoints import BUNDLED, Checkpoint, load_checkpoint
-from depictqa_core.config import DepictQAConfig
-from depictqa_core.decoding import answer_probabilities, forced_prefix, greedy, token_embeddings
-from depictqa_core.images import Picture, as_picture
+from depictqa_core.engine.decoding import answer_probabilities, forced_prefix, greedy, token_embeddings
+from depictqa_core.engine.prefill import Reading
+from depictqa_core.images.image import Picture, as_picture
 from depictqa_core.judge import Judge
-from depictqa_core.model import DepictQAModel
+from depictqa_core.loading.checkpoint import BUNDLED, Checkpoint, load_checkpoint
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.model import DepictQAModel
+from depictqa_core.network.vision import prepare, prepare_comparison
 from depictqa_core.prompts import REFERENCE, A, B, answer_ids, encode, fixed_strings, layout
-from depictqa_core.reading import Reading
-from depictqa_core.vision import prepare, prepare_comparison
 
 SAMPLES = Path(__file__).resolve().parents[1] / "workflows" / "samples"
 REDUCED = {

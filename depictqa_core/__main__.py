@@ -5,11 +5,11 @@ import sys
 
 def main() -> int:
     """Run the command line with the arguments of this process; returns the exit status."""
-    from .streams import open_streams
+    from .runtime.streams import open_streams
 
     open_streams()
     try:
-        from .cli import main
+        from .cli.commands import main
     except KeyboardInterrupt:
         print("depictqa: interrupted", file=sys.stderr)
         return 130

@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from numbers import Integral, Real
 
-from .caches import ByteCache
 from .errors import TaskError
+from .runtime.byte_cache import ByteCache
 from .tasks import Task
 
 

@@ -117,3 +117,8 @@ def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
     spans = [match.span() for match in _VERDICT.finditer(decode(ids))]
     keep = np.array([any(a < stop and b > start for start, stop in spans) for a, b in zip(starts, ends)])
     return keep if keep.any() else np.ones(len(ids), dtype=bool)
+
+
+def lowest(coverages) -> float | None:
+    """The lowest of some coverages, without those that are unknown (None); None if all are."""
+    return min((float(coverage) for coverage in coverages if coverage is not None), default=None)

@@ -7,22 +7,24 @@ from pathlib import Path
 
 import numpy as np
 
-from . import answers, questions, ranking, tasks
-from .anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
-from .caches import ByteCache
+from . import answers, questions, tasks
 from .calibration import CALIBRATED, SELF_CONSISTENCY
-from .checkpoints import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
 from .checks import check
 from .claims import Facts, Seen
-from .confidence import brief_confidence, detailed_confidence
-from .engine import Chosen, Counter, Engine, OnText, Opening, Progress, Written
+from .confidence import brief_confidence, detailed_confidence, lowest
+from .engine.engine import Chosen, Counter, Engine, OnText, Opening, Progress, Written
 from .errors import TaskError
-from .images import Picture, SizePolicy, as_picture, as_pictures
+from .images.image import Picture, SizePolicy, as_picture, as_pictures
+from .images.references import common_size, identical
+from .loading.checkpoint import Checkpoint, checkpoint_folder, load_checkpoint, self_test_notices
 from .prompts import REFERENCE, A, B, answer_ids, text_ids
-from .references import common_size, identical
+from .ranking import assembly
+from .ranking import bradley_terry as ranking
+from .ranking.anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from .results import Comparison, Description, Identification, Ranking, Score
+from .runtime.byte_cache import ByteCache
+from .runtime.versions import ALWAYS, require
 from .tasks import ASSESSMENT, COMPARISON, FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY, Task
-from .versions import ALWAYS, require
 
 EXPLANATION_TOKENS = 400
 SHORT_ANSWER_TOKENS = 16
@@ -86,14 +88,14 @@ def load_judge(
     if dtype == "float32":  # a half-precision weight would round much of a small update away
         checkpoint.model.merge_lora()
     if compiled:
-        from .compiling import compile_language
+        from .engine.compiling import compile_language
 
         compile_language(checkpoint.model.language)
     judge = Judge(checkpoint, cache_bytes, answers)
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
     if encoder is not None:
-        from .sentence_encoder import SentenceEncoder
+        from .loading.sentence_encoder import SentenceEncoder
 
         judge.encoder = SentenceEncoder(encoder, judge.device)
     return judge
@@ -311,7 +313,7 @@ class Judge:
         found = self._identified(1, list(zip(pictures, references)), report) if named else None
         if method == "score":
             facts = (scores, found, "score", [])
-            return answers.ranking(pictures, *answers.order_by_score(scores), *facts, certainty=scores[0].certainty)
+            return assembly.assemble(pictures, *assembly.order_by_score(scores), *facts, certainty=scores[0].certainty)
         asked: list[Comparison] = []
         beginnings = self.engine.beginnings()  # every picture comes again in later rounds
 
@@ -332,7 +334,7 @@ class Judge:
         bounds = [(float(strengths.values[i]), float(strengths.low[i]), float(strengths.high[i])) for i in places]
         certainty = SELF_CONSISTENCY if calibration is None else CALIBRATED
         facts = (scores, found, "pairs", asked, pairs, outcome.stopped, certainty)
-        return answers.ranking(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
+        return assembly.assemble(pictures, places, lambda i, j: not apart[i, j], bounds, *facts)
 
     def look(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
         """Encode pictures ahead, so that their pixels may be forgotten while they are judged.
@@ -503,7 +505,7 @@ class Judge:
         for picture, reference, anchors, calibration, best in zip(pictures, references, beside, known, equal):
             duels = [next(compared) for _ in anchors]
             where = place([duel.probability_a for duel in duels], [anchor.position for anchor in anchors])
-            covered = answers.lowest(duel.coverage for duel in duels)
+            covered = lowest(duel.coverage for duel in duels)
             calibration = calibration if reference or self._calibrated_anchors else None
             one = answers.anchored_score(picture.name, BEST if best else where, covered, calibration)
             scores.append(answers.flawless(one) if best else one)
@@ -639,7 +641,7 @@ class Judge:
                 replace(fact, level=level.label, level_probability=level.probability)
                 for fact, level in zip(facts, levels)
             ]
-            coverage = [answers.lowest(pair) for pair in zip(coverage, (score.coverage for score in scores))]
+            coverage = [lowest(pair) for pair in zip(coverage, (score.coverage for score in scores))]
         return facts, openings, coverage
 
     def _facts_of_pairs(self, asked, compared: list[Comparison] | None, report: Counter):

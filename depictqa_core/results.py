@@ -22,6 +22,10 @@ def _plain(value):
     return value
 
 
+TIE = 0.05
+"""Two images are tied when the probability that one is better lies within this of one half (``answers.comparison``)."""
+
+
 @dataclass(frozen=True)
 class LabelProbability(_Result):
     """One possible answer and how probable the model finds it (0..1)."""

@@ -5,9 +5,8 @@ import math
 
 from comfy_api.latest import io
 
-from ..depictqa_core.reports import not_calibrated
-from .shown import REPORT_TOOLTIP, Table, node_output, percent, report, stream
-from .sockets import (
+from ..depictqa_core.reports.text import not_calibrated
+from .inputs import (
     IMAGES_TOOLTIP,
     MODEL_TOOLTIP,
     REFERENCE_TOOLTIP,
@@ -21,6 +20,7 @@ from .sockets import (
     to_pictures,
     to_reference,
 )
+from .ui import REPORT_TOOLTIP, Table, node_output, percent, report, stream
 
 DETAILS = ["detailed", "brief"]
 COUNTS = {"any": None, "1": 1, "2": 2}

@@ -3,16 +3,16 @@
 from comfy_api.latest import ComfyExtension
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
-from .compare import CompareImages
-from .folder import LoadFolder
-from .load import LoadModel
-from .map import QualityMap
-from .models import CompareModels
-from .preferences import CollectPreferences
-from .rank import RankImages
-from .save import SaveScoredImages
-from .select import FilterImages
-from .sheet import QualitySheet
+from .collect_preferences import CollectPreferences
+from .compare_images import CompareImages
+from .compare_models import CompareModels
+from .filter_images import FilterImages
+from .load_folder import LoadFolder
+from .load_model import LoadModel
+from .quality_map import QualityMap
+from .quality_sheet import QualitySheet
+from .rank_images import RankImages
+from .save_images import SaveScoredImages
 
 NODES = [
     LoadModel,

@@ -1,37 +1,35 @@
 #!/usr/bin/env bash
-# Runs every suite in two lanes side by side, as each suite uses one core; what they print comes at the end, lane by lane.
+# Runs every suite, two at a time, as each uses one core. What a suite prints comes when it has ended. What only one suite
+# needs is set up by that suite, while the other runs.
 # usage: run_all.sh PYTHON OLDEST_PACKAGES NEWEST_PACKAGES OLDEST_COMFYUI     (folders; see the Makefile)
 set -u
-python=$1 oldest=$2 newest=$3 comfyui=$4
-named() { for name in "$@"; do echo "tests/core/test_$name.py"; done; }
+export python=$1 oldest=$2 newest=$3 comfyui=$4 MAKE=${MAKE:-make}
+named() { for name in "$@"; do find tests/core -name "test_$name.py"; done; }
+set_up() { $MAKE --no-print-directory "$1"; }
 suite() { OMP_NUM_THREADS=1 "$python" -m pytest -c tests/pytest.ini "$@"; }
 
 core() { suite tests/core; }
 training() { suite tests/training; }
 nodes() { suite tests/nodes tests/fuzz; }
 oldest_packages() {
-    PYTHONPATH=$oldest EXPECTED_TRANSFORMERS=4.50.3 suite $(named published published_import published_refusals decoding model \
-        checkpoints placement bundled versions)
+    set_up oldest && PYTHONPATH=$oldest EXPECTED_TRANSFORMERS=4.50.3 suite $(named published published_import \
+        published_refusals decoding model checkpoints placement bundled versions)
 }
-newest_packages() { PYTHONPATH=$newest suite $(named published_import model checkpoints placement bundled versions); }
-oldest_comfyui() { COMFYUI_FOLDER=$comfyui EXPECTED_COMFYUI=0.3.52 suite tests/nodes/test_workflows.py; }
-
-lane() {
-    local failed=0
-    for one in "$@"; do
-        echo "== $one"
-        "$one" || failed=1
-    done
-    return $failed
+newest_packages() {
+    set_up newest && PYTHONPATH=$newest suite $(named published_import model checkpoints placement bundled versions)
+}
+oldest_comfyui() {
+    set_up oldest-comfyui && COMFYUI_FOLDER=$comfyui EXPECTED_COMFYUI=0.3.52 suite tests/nodes/test_workflows.py
 }
 
-logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
-lane core oldest_packages >"$logs/one" 2>&1 &
-first=$!
-lane training nodes newest_packages oldest_comfyui >"$logs/two" 2>&1 &
-second=$!
-wait $first; one=$?
-wait $second; two=$?
-cat "$logs/one" "$logs/two"
-[ $one = 0 ] && [ $two = 0 ]
+printed() {
+    local output status
+    output=$("$1" 2>&1)
+    status=$?
+    printf '== %s\n%s\n' "$1" "$output"
+    return $status
+}
+export -f named set_up suite core training nodes oldest_packages newest_packages oldest_comfyui printed
+
+# the longest first; xargs fails when one of them does
+printf '%s\n' core training nodes oldest_packages newest_packages oldest_comfyui | xargs -P 2 -I{} bash -c 'printed {}'

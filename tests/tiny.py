@@ -10,10 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from transformers import LlamaConfig  # noqa: E402
 
 from depictqa_core import tasks  # noqa: E402
-from depictqa_core.checkpoints import save_checkpoint  # noqa: E402
-from depictqa_core.config import DepictQAConfig  # noqa: E402
-from depictqa_core.model import DepictQAModel  # noqa: E402
-from training.tokenizer import train_tokenizer  # noqa: E402
+from depictqa_core.loading.checkpoint import save_checkpoint  # noqa: E402
+from depictqa_core.network.config import DepictQAConfig  # noqa: E402
+from depictqa_core.network.model import DepictQAModel  # noqa: E402
+from training.trainer.tokenizer import train_tokenizer  # noqa: E402
 
 TEXTS = [*tasks.identification_answers(), *tasks.WINNERS, *map(str.capitalize, tasks.LEVELS)]
 TEXTS += [task.question for task in tasks.TASKS.values() if task is not tasks.QUESTION]

@@ -4,13 +4,13 @@ import argparse
 import sys
 
 from depictqa_core.errors import DepictQAError
-from depictqa_core.stopping import interrupted_by_signals
-from depictqa_core.streams import open_streams
+from depictqa_core.runtime.stopping import interrupted_by_signals
+from depictqa_core.runtime.streams import open_streams
 
-from .averaging import add_average
 from .dataset.commands import add_build, add_describe, add_read, add_split
 from .evaluation.command import add_calibrate, add_evaluate
-from .tower_commands import add_crops, add_tower
+from .trainer.averaging import add_average
+from .trainer.tower_commands import add_crops, add_tower
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def _pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rest", nargs=argparse.REMAINDER)
 
     def run(arguments):
-        from .pictures import main as pictures
+        from .sources.prepare import main as pictures
 
         return pictures(arguments.rest)
 
@@ -69,15 +69,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tflops", type=float, default=150, help="with --plan: what a device really does")
 
     def run(arguments):
-        from .recipe import read_recipe
+        from .trainer.recipe import read_recipe
 
         recipe = read_recipe(arguments.recipe, data=arguments.data, output=arguments.output, steps=arguments.steps)
         if arguments.plan:
-            from .plan import lines, plan
+            from .trainer.run_cost import lines, plan
 
             print("\n".join(lines(plan(recipe, arguments.devices, arguments.records), arguments.tflops)))
             return 0
-        from .train import Stopped, train
+        from .trainer.train import Stopped, train
 
         try:
             print(train(recipe, resume=not arguments.restart))

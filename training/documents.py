@@ -1,4 +1,4 @@
-"""Reads YAML from disk with the limits of ``depictqa_core.documents``, and checks what it holds against a data model.
+"""Reads YAML with the limits of ``depictqa_core.storage.documents``, and checks what it holds against a data model.
 
 ``checked`` names the first thing that is wrong in one line: an unknown key with the known one that is most like it, a
 missing key, or a value with what is allowed in its place.
@@ -14,9 +14,18 @@ from pydantic import ConfigDict, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from depictqa_core.documents import MAX_DEPTH, MAX_DIGITS, REMEDY, describe, holds_text, named, nearest, read_text
 from depictqa_core.errors import DepictQAError, DocumentError
-from depictqa_core.rules import Rule, is_number
+from depictqa_core.storage.documents import (
+    MAX_DEPTH,
+    MAX_DIGITS,
+    REMEDY,
+    describe,
+    holds_text,
+    named,
+    nearest,
+    read_text,
+)
+from depictqa_core.storage.rules import Rule, is_number
 
 MAX_YAML_BYTES = 2**18
 """Largest YAML file: people write them."""

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from depictqa_core.checks import is_number, is_whole
-from depictqa_core.documents import describe
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images import Picture
+from depictqa_core.images.image import Picture
+from depictqa_core.storage.documents import describe
 
 BASE, MODEL, KEY = "DEPICTQA_API_BASE", "DEPICTQA_API_MODEL", "DEPICTQA_API_KEY"
 """Environment variables that name the endpoint; the key may be missing, as local servers need none."""

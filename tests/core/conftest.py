@@ -9,9 +9,10 @@ from core.published_set import parts, tiny_set
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli, confidence
+from depictqa_core import confidence
+from depictqa_core.cli import commands as cli
 from depictqa_core.judge import load_judge
-from depictqa_core.published import import_published
+from depictqa_core.published.importer import import_published
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from depictqa_core.checkpoints import Checkpoint
-from depictqa_core.images import as_picture, as_pictures
+from depictqa_core.images.image import as_picture, as_pictures
 from depictqa_core.judge import Judge
+from depictqa_core.loading.checkpoint import Checkpoint
 
 
 def fresh(judge):

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import anchors
-from depictqa_core.anchors import LADDER_SIZE, load_anchors, place, reference_ladder
 from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY
 from depictqa_core.errors import ImageError, TaskError
-from depictqa_core.images import Picture, SizePolicy
+from depictqa_core.images.image import Picture, SizePolicy
 from depictqa_core.judge import load_judge
+from depictqa_core.ranking import anchors
+from depictqa_core.ranking.anchors import LADDER_SIZE, load_anchors, place, reference_ladder
 from depictqa_core.tasks import LEVEL_SCORES
 
 STANDS = [100, 100, 80, 60, 40, 20, 0, 0]

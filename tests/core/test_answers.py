@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from depictqa_core import answers, reports, tasks
+from depictqa_core import answers, tasks
+from depictqa_core.ranking.assembly import reason
+from depictqa_core.reports import text as reports
 
 OPTIONS = tasks.identification_answers(1)
 
@@ -44,5 +46,5 @@ def test_a_reason_says_perhaps_where_it_is_less_than_even(label, probability, wo
     row = np.full(len(OPTIONS), (1 - probability) / (len(OPTIONS) - 1))
     row[OPTIONS.index(label)] = probability
     found, rated = answers.identification("a", OPTIONS, row), answers.score("a", np.eye(5)[0])
-    assert answers.reason(found, rated) == f"{words}, quality excellent"
-    assert answers.reason(None, rated) == "quality excellent"
+    assert reason(found, rated) == f"{words}, quality excellent"
+    assert reason(None, rated) == "quality excellent"

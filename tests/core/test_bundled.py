@@ -11,10 +11,10 @@ from PIL import Image
 
 from benchmarks.ladders import LADDERS, kendall_distance, ladder
 from depictqa_core import tasks
-from depictqa_core.checkpoints import BUNDLED, verify_checkpoint
-from depictqa_core.cli import main
+from depictqa_core.cli.commands import main
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
+from depictqa_core.loading.checkpoint import BUNDLED, verify_checkpoint
 
 LADDER_PICTURE = SAMPLES / "balloons_original.jpg"
 

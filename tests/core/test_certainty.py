@@ -7,7 +7,7 @@ import pytest
 from core.judging import pictures
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import answers, ranking, reports
+from depictqa_core import answers
 from depictqa_core.calibration import (
     CALIBRATED,
     SELF_CONSISTENCY,
@@ -16,8 +16,10 @@ from depictqa_core.calibration import (
     features,
     judged_by_itself,
 )
-from depictqa_core.config import DepictQAConfig
 from depictqa_core.judge import load_judge
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.reports import text as reports
 
 ORDER = {"weight": 20.0, "slope": 0.7, "lapse": 0.01}
 # scores are 5 points too low on average, and 95 % of the errors are within 20 points of that

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from depictqa_core import answers, tasks
-from depictqa_core.charts import quality_charts
 from depictqa_core.errors import TaskError
-from depictqa_core.images import Picture
-from depictqa_core.pillow import instance
-from depictqa_core.sheets import Judged, quality_sheets
+from depictqa_core.images.image import Picture
+from depictqa_core.images.pillow import instance
+from depictqa_core.reports.charts import quality_charts
+from depictqa_core.reports.sheets import Judged, quality_sheets
 
 OPTIONS = tasks.identification_answers(2)
 

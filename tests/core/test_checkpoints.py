@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import KINDS, make_tiny_checkpoint
 
-from depictqa_core import checkpoints
-from depictqa_core.checkpoints import describe_checkpoint, load_checkpoint, quiet, verify_checkpoint
 from depictqa_core.errors import CheckpointError
 from depictqa_core.judge import load_judge
+from depictqa_core.loading import checkpoint as checkpoints
+from depictqa_core.loading.checkpoint import describe_checkpoint, load_checkpoint, quiet, verify_checkpoint
 
 WEIGHTS = "model.safetensors"
 
@@ -251,13 +251,13 @@ def test_missing_folder_and_file_instead_of_folder(tmp_path, whole):
 
 
 def test_a_bundled_model_that_is_gone(monkeypatch, tmp_path):
-    monkeypatch.setattr("depictqa_core.checkpoints.BUNDLED", tmp_path / "depictqa-mini")
+    monkeypatch.setattr("depictqa_core.loading.checkpoint.BUNDLED", tmp_path / "depictqa-mini")
     with pytest.raises(CheckpointError, match="depictqa-mini' does not exist"):
         load_judge()
 
 
 def test_the_included_model_has_a_name_wherever_a_checkpoint_is_taken(monkeypatch, tmp_path, whole):
-    monkeypatch.setattr("depictqa_core.checkpoints.BUNDLED", whole)
+    monkeypatch.setattr("depictqa_core.loading.checkpoint.BUNDLED", whole)
     monkeypatch.chdir(tmp_path)
     for name in ("bundled", "depictqa-mini", None):
         assert (

@@ -9,11 +9,11 @@ from tiny import make_tiny_checkpoint
 from depictqa_core import load_judge
 from depictqa_core.checks import check
 from depictqa_core.errors import CheckpointError, DepictQAError, TaskError
-from depictqa_core.filtering import Criteria
-from depictqa_core.leaderboard import leaderboard
-from depictqa_core.preferences import levels, picked
-from depictqa_core.quality_map import grid
-from depictqa_core.sheets import quality_sheets
+from depictqa_core.ranking.filtering import Criteria
+from depictqa_core.ranking.leaderboard import leaderboard
+from depictqa_core.ranking.quality_map import grid
+from depictqa_core.reports.sheets import quality_sheets
+from depictqa_core.storage.preferences import levels, picked
 from depictqa_core.tasks import IDENTIFICATION
 
 COUNTS = [1.5, 2.0, -1, 0, True, "2", math.nan, math.inf, [1], np.float32(1)]

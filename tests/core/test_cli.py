@@ -15,12 +15,16 @@ import pytest
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli, files, load_judge, outputs, reports
-from depictqa_core.caches import ByteCache
+from depictqa_core import load_judge
+from depictqa_core.cli import commands as cli
+from depictqa_core.cli import outputs
+from depictqa_core.images import files
 from depictqa_core.judge import Judge
-from depictqa_core.model import DepictQAModel
+from depictqa_core.network.model import DepictQAModel
+from depictqa_core.reports import text as reports
 from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
-from depictqa_core.storing import write_file
+from depictqa_core.runtime.byte_cache import ByteCache
+from depictqa_core.storage.files import write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -379,7 +383,7 @@ def test_as_a_program(checkpoint, folder):
 
 
 def test_import_is_light():
-    code = "import sys, depictqa_core.cli; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    code = "import sys, depictqa_core.cli.commands; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "[]"

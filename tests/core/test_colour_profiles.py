@@ -11,8 +11,8 @@ import pytest
 from golden import SAMPLES
 from PIL import Image, ImageCms
 
-from depictqa_core.colour_profiles import ProfileError, to_srgb
-from depictqa_core.images import as_picture
+from depictqa_core.images.colour_profiles import ProfileError, to_srgb
+from depictqa_core.images.image import as_picture
 
 SAMPLE = Image.open(SAMPLES / "balloons_original.jpg").convert("RGB").resize((320, 256))
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depictqa_core import __version__, cli, load_judge, reports
-from depictqa_core.images import as_picture
-from depictqa_core.references import fit_reference
+from depictqa_core import __version__, load_judge
+from depictqa_core.cli import commands as cli
+from depictqa_core.images.image import as_picture
+from depictqa_core.images.references import fit_reference
+from depictqa_core.reports import text as reports
 from depictqa_core.results import Ranking
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
-from depictqa_core.comparison_statistics import COMPARISON_STATISTICS, comparison_statistics
-from depictqa_core.config import DepictQAConfig
-from depictqa_core.images import as_picture
-from depictqa_core.vision import prepare_comparison
+from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS, comparison_statistics
+from depictqa_core.images.image import as_picture
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.vision import prepare_comparison
 
 # Where the summary of each metric stands: behind the parts before it, in the order of the module.
 PSNR, SSIM, GMSD, HAARPSI, MDSI = 3, 164, 197, 233, 247

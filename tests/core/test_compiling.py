@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli
+from depictqa_core.cli import commands as cli
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
 
 

@@ -8,16 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import make_tiny_encoder
 
-from depictqa_core.confidence import (
-    TOP_TOKENS,
-    brief_confidence,
-    coverage_notices,
-    detailed_confidence,
-    reliable,
-)
+from depictqa_core.confidence import TOP_TOKENS, brief_confidence, coverage_notices, detailed_confidence, reliable
 from depictqa_core.errors import CheckpointError
+from depictqa_core.loading.sentence_encoder import SentenceEncoder
 from depictqa_core.prompts import answer_ids
-from depictqa_core.sentence_encoder import SentenceEncoder
 from depictqa_core.tasks import DISTORTIONS
 
 END = [13, 29871, 2]

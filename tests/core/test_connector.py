@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
-from depictqa_core.config import DepictQAConfig
-from depictqa_core.connector import CONNECTORS
-from depictqa_core.vision import Features
+from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.connector import CONNECTORS
+from depictqa_core.network.vision import Features
 
 WIDTH, HIDDEN = 16, 24
 

@@ -6,10 +6,11 @@ import torch
 from tiny import make_tiny_model
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from depictqa_core import decoding, tasks
-from depictqa_core.decoding import Generated, forced_prefix, token_embeddings
+from depictqa_core import tasks
+from depictqa_core.engine import decoding
+from depictqa_core.engine.decoding import Generated, forced_prefix, token_embeddings
+from depictqa_core.engine.prefill import Reading, keep_logits_exact
 from depictqa_core.prompts import answer_ids
-from depictqa_core.reading import Reading, keep_logits_exact
 
 LENGTHS = (9, 3, 14, 9, 2)
 

@@ -7,7 +7,8 @@ import matplotlib
 import pytest
 from PIL import Image, ImageChops
 
-from depictqa_core import drawing, typefaces
+from depictqa_core.reports import drawing
+from depictqa_core.reports import fonts as typefaces
 
 DEJAVU = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
 

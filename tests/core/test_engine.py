@@ -8,15 +8,19 @@ import pytest
 import torch
 from tiny import KINDS, make_tiny_checkpoint
 
-from depictqa_core import engine as engine_module
-from depictqa_core import memory, reading, sight, tasks, workers
-from depictqa_core.caches import ByteCache
-from depictqa_core.checkpoints import Checkpoint
-from depictqa_core.engine import Chosen, Counter
+from depictqa_core import tasks
+from depictqa_core.engine import batching as memory
+from depictqa_core.engine import engine as engine_module
+from depictqa_core.engine import features as sight
+from depictqa_core.engine import prefill as reading
+from depictqa_core.engine.engine import Chosen, Counter
+from depictqa_core.engine.prefill import PromptReader
 from depictqa_core.errors import CheckpointError, OutOfMemory
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge, load_judge
-from depictqa_core.reading import PromptReader
+from depictqa_core.loading.checkpoint import Checkpoint
+from depictqa_core.runtime import threads as workers
+from depictqa_core.runtime.byte_cache import ByteCache
 
 
 @pytest.fixture(scope="module", params=["cnn", "clip"])

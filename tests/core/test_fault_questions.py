@@ -6,7 +6,7 @@ import pytest
 
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
 from tests.tiny import make_tiny_checkpoint
 

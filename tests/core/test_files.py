@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depictqa_core import files
-from depictqa_core.caches import ByteCache
 from depictqa_core.errors import ImageError
-from depictqa_core.files import FilePicture, equal_names, left_out_lines, load_pictures, search
-from depictqa_core.images import as_picture, as_pictures
+from depictqa_core.images import files
+from depictqa_core.images.files import FilePicture, equal_names, left_out_lines, load_pictures, search
+from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.runtime.byte_cache import ByteCache
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from depictqa_core.errors import TaskError
-from depictqa_core.filtering import Criteria, named_distortions
+from depictqa_core.ranking.filtering import Criteria, named_distortions
 from depictqa_core.results import Identification, LabelProbability, Score
 from depictqa_core.tasks import DISTORTIONS
 

@@ -5,7 +5,7 @@ from core.judging import alike, fresh, pictures, plain
 from golden import SAMPLES
 from PIL import Image
 
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
 
 

@@ -14,9 +14,9 @@ import pytest
 from golden import SAMPLES
 from PIL import Image, ImageCms
 
-from depictqa_core import pillow
 from depictqa_core.errors import ImageError
-from depictqa_core.images import as_picture
+from depictqa_core.images import pillow
+from depictqa_core.images.image import as_picture
 
 SAMPLE = Image.open(SAMPLES / "balloons_original.jpg").convert("RGB").resize((320, 256))
 KINDS = {

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
 
-from depictqa_core import images, pillow
 from depictqa_core.errors import ImageError
-from depictqa_core.images import Picture, SizePolicy, as_picture, as_pictures, fit, to_pixels
+from depictqa_core.images import image as images
+from depictqa_core.images import pillow
+from depictqa_core.images.image import Picture, SizePolicy, as_picture, as_pictures, fit, to_pixels
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 RGB = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(5, 9), st.just(3)))

@@ -8,9 +8,9 @@ import torch
 from core.judging import EACH, PAIRS, REFERENCES, VERBS, alike, compare_pairs, fresh, pictures, plain
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import decoding
-from depictqa_core.decoding import Generated
-from depictqa_core.engine import BATCH, without_end
+from depictqa_core.engine import decoding
+from depictqa_core.engine.decoding import Generated
+from depictqa_core.engine.engine import BATCH, without_end
 from depictqa_core.errors import ImageError, TaskError
 from depictqa_core.judge import load_judge
 from depictqa_core.prompts import answer_ids, text_ids

@@ -7,11 +7,12 @@ import pytest
 import torch
 from core.judging import pictures
 
-from depictqa_core import decoding, tasks
+from depictqa_core import tasks
 from depictqa_core.calibration import SELF_CONSISTENCY
+from depictqa_core.engine import decoding
 from depictqa_core.judge import load_judge
+from depictqa_core.network.vision import prepare
 from depictqa_core.prompts import Slot, answer_ids, encode, layout
-from depictqa_core.vision import prepare
 
 
 def prompt_by_hand(judge, question, shown):

@@ -3,9 +3,9 @@
 import pytest
 from core.judging import VERBS, alike, compare_pairs, fresh, pictures, plain
 
-from depictqa_core import engine
 from depictqa_core import judge as judge_module
-from depictqa_core.vision import prepare
+from depictqa_core.engine import engine
+from depictqa_core.network.vision import prepare
 
 
 class Cancelled(Exception):
@@ -55,7 +55,7 @@ def test_describing_can_be_cancelled_between_tokens(cnn):
 
 def test_cancel_does_not_wait_until_a_batch_is_prepared(cnn, monkeypatch):
     prepared = []
-    monkeypatch.setattr("depictqa_core.sight.prepare", lambda *args: prepared.append(args) or prepare(*args))
+    monkeypatch.setattr("depictqa_core.engine.features.prepare", lambda *args: prepared.append(args) or prepare(*args))
 
     def progress(done, total):
         assert (done, total) == (0, 32)

@@ -5,9 +5,10 @@ import pytest
 from core.judging import alike, pictures
 
 from depictqa_core import judge as judge_module
-from depictqa_core import ranking, tasks
-from depictqa_core.engine import Chosen
+from depictqa_core import tasks
+from depictqa_core.engine.engine import Chosen
 from depictqa_core.errors import TaskError
+from depictqa_core.ranking import bradley_terry as ranking
 from depictqa_core.results import LabelProbability
 
 

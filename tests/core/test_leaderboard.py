@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from depictqa_core import ranking, reports
 from depictqa_core.answers import comparison
 from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY
-from depictqa_core.charts import leaderboard_chart
 from depictqa_core.errors import TaskError
-from depictqa_core.leaderboard import PRIOR, VOTE, fair_pairs, leaderboard, unpaired
+from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking.leaderboard import PRIOR, VOTE, fair_pairs, leaderboard, unpaired
+from depictqa_core.reports import text as reports
+from depictqa_core.reports.charts import leaderboard_chart
 
 
 def answers_of(pairs, labels, strength, rng, noise=1.0):

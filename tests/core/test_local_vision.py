@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
-from depictqa_core.local_vision import BLOCK, CELL, CELL_STATISTICS, LocalTower, cell_statistics
-from depictqa_core.vision import prepare
+from depictqa_core.network.local_vision import BLOCK, CELL, CELL_STATISTICS, LocalTower, cell_statistics
+from depictqa_core.network.vision import prepare
 from tests.tiny import CNN, make_tiny_checkpoint, make_tiny_model
 
 LOCAL = {"channels": 6, "grid": 4, "hidden": 16}

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 from tiny import make_tiny_checkpoint
 
-from depictqa_core import cli, outputs, reports
+from depictqa_core.cli import commands as cli
+from depictqa_core.cli import outputs
 from depictqa_core.confidence import reliable
+from depictqa_core.reports import text as reports
 from depictqa_core.results import Description, RankedPicture, Ranking
 
 pytestmark = pytest.mark.usefixtures("covered")

@@ -11,13 +11,13 @@ from safetensors import safe_open
 from tiny import KINDS, make_tiny_model
 from transformers import LlamaConfig
 
-from depictqa_core.checkpoints import save_checkpoint
-from depictqa_core.config import DepictQAConfig
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
-from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
+from depictqa_core.loading.checkpoint import save_checkpoint
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
+from depictqa_core.network.vision import prepare
 from depictqa_core.prompts import REFERENCE, Slot, answer_ids, encode, layout
-from depictqa_core.vision import prepare
 
 QUESTION = "Which image is better? Answer the question using a single word or phrase."
 

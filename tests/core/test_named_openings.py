@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from depictqa_core import tasks
-from depictqa_core.checkpoints import Checkpoint
-from depictqa_core.engine import Chosen, Counter, Opening
+from depictqa_core.engine.engine import Chosen, Counter, Opening
 from depictqa_core.errors import TaskError
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge
+from depictqa_core.loading.checkpoint import Checkpoint
 from depictqa_core.prompts import text_ids
 from tests.tiny import make_tiny_model
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from depictqa_core import __version__, cli
-from depictqa_core.checkpoints import BUNDLED
-from depictqa_core.versions import OLDEST
+from depictqa_core import __version__
+from depictqa_core.cli import commands as cli
+from depictqa_core.loading.checkpoint import BUNDLED
+from depictqa_core.runtime.versions import OLDEST
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -12,12 +12,12 @@ import pytest
 import torch
 from tiny import make_tiny_checkpoint, make_tiny_model
 
-from depictqa_core import placement
-from depictqa_core.checkpoints import load_checkpoint
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images import Picture
+from depictqa_core.images.image import Picture
 from depictqa_core.judge import Judge
-from depictqa_core.placement import QUANTISED, loading_options, spread
+from depictqa_core.loading import device_placement as placement
+from depictqa_core.loading.checkpoint import load_checkpoint
+from depictqa_core.loading.device_placement import QUANTISED, loading_options, spread
 
 LORA = {"r": 4, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}
 
@@ -198,7 +198,7 @@ def test_pictures_of_any_size_use_fused_attention(folder):
 
 
 def test_the_memory_of_weights_is_what_the_loaded_weights_take(folder):
-    from depictqa_core.memory_needs import memory_needs
+    from depictqa_core.loading.memory_needs import memory_needs
 
     for dtype in placement.DTYPES:
         model = load_checkpoint(folder, "cpu", dtype).model
@@ -209,7 +209,7 @@ def test_the_memory_of_weights_is_what_the_loaded_weights_take(folder):
 
 
 def test_keys_and_values_are_what_the_language_model_keeps(folder):
-    from depictqa_core.memory_needs import ANSWER_TOKENS, TEXT_TOKENS, memory_needs
+    from depictqa_core.loading.memory_needs import ANSWER_TOKENS, TEXT_TOKENS, memory_needs
 
     model = load_checkpoint(folder).model
     with torch.inference_mode():
@@ -222,7 +222,7 @@ def test_keys_and_values_are_what_the_language_model_keeps(folder):
 
 
 def test_the_table_of_the_docs_is_the_one_of_the_command(capsys):
-    from depictqa_core.cli import main
+    from depictqa_core.cli.commands import main
 
     assert main(["import", "--memory"]) == 0
     printed = capsys.readouterr().out.strip()

@@ -8,12 +8,12 @@ from PIL import Image
 from tiny import make_tiny_model
 
 from depictqa_core.errors import StorageError, TaskError
-from depictqa_core.images import Picture
-from depictqa_core.preferences import Preference, collect, levels, pairs_of, picked
+from depictqa_core.images.image import Picture
 from depictqa_core.prompts import REFERENCE, A, B
+from depictqa_core.storage.preferences import Preference, collect, levels, pairs_of, picked
 from depictqa_core.tasks import RATING, SETTINGS, task_of
-from training.examples import make_example
-from training.loader import picture_paths, read_records
+from training.trainer.examples import make_example
+from training.trainer.loader import picture_paths, read_records
 
 
 def a_picture(seed):

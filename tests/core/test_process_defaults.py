@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from depictqa_core.comparison_statistics import comparison_statistics
+from depictqa_core.images.comparison_statistics import comparison_statistics
+from depictqa_core.images.pixel_statistics import pixel_statistics
 from depictqa_core.judge import load_judge
-from depictqa_core.pixel_statistics import pixel_statistics
 
 RGB = np.random.default_rng(0).integers(0, 256, (2, 300, 330, 3), np.uint8)
 DEFAULTS = ["float16", "bfloat16", "float64", "meta"]

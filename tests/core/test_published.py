@@ -8,18 +8,18 @@ import torch
 from core.published_set import PARITY, parts, tiny_set
 from safetensors.torch import load_file
 
-from depictqa_core.checkpoints import load_checkpoint
 from depictqa_core.confidence import brief_confidence
-from depictqa_core.decoding import greedy
-from depictqa_core.images import as_picture
+from depictqa_core.engine.decoding import greedy
+from depictqa_core.engine.prefill import Reading
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge
-from depictqa_core.model import IGNORE
+from depictqa_core.loading.checkpoint import load_checkpoint
+from depictqa_core.network.model import IGNORE
+from depictqa_core.network.vision import prepare
 from depictqa_core.prompts import REFERENCE, A, B, Slot, answer_ids, encode, layout
-from depictqa_core.reading import Reading
 from depictqa_core.tasks import setting
-from depictqa_core.vision import prepare
-from training.examples import collate, make_example
-from training.loader import LivePictures, Shown
+from training.trainer.examples import collate, make_example
+from training.trainer.loader import LivePictures, Shown
 
 GOLDEN = json.loads((PARITY / "golden_projector.json").read_text(encoding="utf-8"))
 VALUES = load_file(PARITY / "golden_projector.safetensors")
@@ -268,7 +268,7 @@ def test_all_five_verbs_answer_and_end(kind, projector_folder, abstractor_folder
 
 
 def judge_anchors():
-    from depictqa_core.anchors import Anchor
+    from depictqa_core.ranking.anchors import Anchor
 
     for name, position in (("ref_sq", 90.0), ("b_sq", 20.0)):
         yield Anchor(as_picture(tiny_set.picture(name), name), position)

@@ -8,15 +8,17 @@ import torch
 from core.published_set import parts, tiny_set
 from safetensors.torch import load_file, save_file
 
-from depictqa_core import checkpoints, cli, published
-from depictqa_core.checkpoints import load_checkpoint, verify_checkpoint
+from depictqa_core.cli import commands as cli
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge
-from depictqa_core.llama_tokenizer import read_pieces
+from depictqa_core.loading import checkpoint as checkpoints
+from depictqa_core.loading.checkpoint import load_checkpoint, verify_checkpoint
+from depictqa_core.network.vision import prepare
 from depictqa_core.prompts import A, encode, layout, text_ids
-from depictqa_core.published import import_published
-from depictqa_core.vision import prepare
+from depictqa_core.published import importer as published
+from depictqa_core.published.importer import import_published
+from depictqa_core.published.llama_tokenizer import read_pieces
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from core.published_set import parts, tiny_set
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from depictqa_core import published
 from depictqa_core.errors import CheckpointError, StorageError
-from depictqa_core.foreign_tensors import open_tensors
-from depictqa_core.published import import_published
+from depictqa_core.published import importer as published
+from depictqa_core.published.importer import import_published
+from depictqa_core.published.tensors import open_tensors
 
 ROOT = Path(__file__).resolve().parents[2]
 

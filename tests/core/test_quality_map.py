@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from depictqa_core.errors import TaskError
-from depictqa_core.images import Picture, as_picture
-from depictqa_core.quality_map import MOST_TILES, cut, grid, heat_picture, quality_map
+from depictqa_core.images.image import Picture, as_picture
+from depictqa_core.ranking.quality_map import MOST_TILES, cut, grid, quality_map
+from depictqa_core.reports.heat_map import heat_picture
 
 
 def a_picture(height, width):

@@ -6,11 +6,11 @@ from core.judging import pictures
 from tiny import make_tiny_model
 
 from depictqa_core import tasks
-from depictqa_core.checkpoints import Checkpoint, supported
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.loading.checkpoint import Checkpoint, supported
 from depictqa_core.questions import ASSESSMENTS, RATINGS, require_trained
-from training.dataset import questions as templates
+from training.dataset.records import questions as templates
 from training.evaluation.sets import OTHER as OTHER_KIND
 from training.evaluation.sets import kind_of
 
@@ -147,7 +147,7 @@ def test_options_share_the_probability_of_all_their_spellings():
     question = "How is the light? A. dark B. bright" + TAIL
     spelled = [text for texts in tasks.listed_answers(question).values() for text in texts]
     assert "A" in spelled and "B. bright" in spelled
-    from depictqa_core.engine import Counter
+    from depictqa_core.engine.engine import Counter
 
     rows = able.engine.choose(OTHER, question, [(one, None)], Counter(None, 1), options=spelled).probabilities[0]
     (said,) = able.describe(one, question=question)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import kendalltau
 
-from depictqa_core.ranking import (
+from depictqa_core.ranking.bradley_terry import (
     PRIOR,
     PRIOR_WEIGHT,
     all_pairs,

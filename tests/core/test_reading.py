@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny import make_tiny_model
 
-from depictqa_core.caches import ByteCache
-from depictqa_core.reading import KeyValues, PromptReader, Reading, Segment, floors
+from depictqa_core.engine.prefill import KeyValues, PromptReader, Reading, Segment, floors
+from depictqa_core.runtime.byte_cache import ByteCache
 
 
 @pytest.fixture(scope="module")

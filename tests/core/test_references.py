@@ -6,9 +6,9 @@ from golden import SAMPLES
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.files import FilePicture
-from depictqa_core.images import as_picture
-from depictqa_core.references import (
+from depictqa_core.images.files import FilePicture
+from depictqa_core.images.image import as_picture
+from depictqa_core.images.references import (
     ASPECT_TOLERANCE,
     SAME_SCENE,
     Fitted,

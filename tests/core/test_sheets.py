@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depictqa_core import sheets
 from depictqa_core.errors import TaskError
-from depictqa_core.images import Picture
-from depictqa_core.pillow import instance
+from depictqa_core.images.image import Picture
+from depictqa_core.images.pillow import instance
+from depictqa_core.reports import sheets
+from depictqa_core.reports.sheets import ranking_sheet
 from depictqa_core.results import RankedPicture, Ranking
-from depictqa_core.sheets import ranking_sheet
 
 LONG = "outputs/ComfyUI_2026-08-14_portrait_of_somebody_with_a_very_long_prompt_{:05d}_seed_1234567890123.png"
 PLAIN = "outputs/picture {}.png"

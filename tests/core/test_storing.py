@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from depictqa_core.errors import StorageError
-from depictqa_core.storing import (
+from depictqa_core.storage.files import (
     append_csv,
     append_jsonl,
     below,
@@ -31,7 +31,7 @@ from depictqa_core.storing import (
 ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
 import sys
-from depictqa_core.storing import append_csv, append_jsonl, rewriting
+from depictqa_core.storage.files import append_csv, append_jsonl, rewriting
 folder, who = sys.argv[1:]
 for number in range(40):
     row = {"who": who, "number": number, "text": "long text, with a comma\\n" * 300}
@@ -87,7 +87,7 @@ FULL = """
 import resource, signal, sys
 from pathlib import Path
 from depictqa_core.errors import StorageError
-from depictqa_core.storing import append_csv, append_jsonl, readable_file_errors, rewriting, save_png, write_file
+from depictqa_core.storage.files import append_csv, append_jsonl, readable_file_errors, rewriting, save_png, write_file
 from PIL import Image
 import numpy as np
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

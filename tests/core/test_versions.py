@@ -10,9 +10,9 @@ import pytest
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import load_judge
-from depictqa_core.checkpoints import load_checkpoint
 from depictqa_core.errors import PackageError
-from depictqa_core.versions import OLDEST, require
+from depictqa_core.loading.checkpoint import load_checkpoint
+from depictqa_core.runtime.versions import OLDEST, require
 
 ROOT = Path(__file__).resolve().parents[2]
 

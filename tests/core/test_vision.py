@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from tiny import CNN, make_tiny_model
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from depictqa_core.config import DepictQAConfig
-from depictqa_core.images import as_picture
-from depictqa_core.pixel_statistics import STATISTICS, TILE, WHOLE_PIXELS, pixel_statistics
-from depictqa_core.vision import LITE0_STAGES, ClipTower, CnnTower, Prepared, prepare, statistics_width
+from depictqa_core.images.image import as_picture
+from depictqa_core.images.pixel_statistics import STATISTICS, TILE, WHOLE_PIXELS, pixel_statistics
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.vision import LITE0_STAGES, ClipTower, CnnTower, Prepared, prepare, statistics_width
 
 GRID, PATCH, WIDTH = 4, 14, 32
 

@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from depictqa_core import workers
-from depictqa_core.workers import parallel
+from depictqa_core.runtime import threads as workers
+from depictqa_core.runtime.threads import parallel
 
 
 @pytest.fixture

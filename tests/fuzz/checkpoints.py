@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tiny import CNN, make_tiny_checkpoint  # noqa: E402
 
-from depictqa_core import checkpoints  # noqa: E402
 from depictqa_core.judge import load_judge  # noqa: E402
+from depictqa_core.loading import checkpoint as checkpoints  # noqa: E402
 
 from .harness import Case, command, damaged_bytes, damaged_value  # noqa: E402
 

@@ -12,21 +12,21 @@ import yaml
 from PIL import Image
 
 from depictqa_core import tasks
-from depictqa_core.anchors import load_anchors
-from depictqa_core.documents import read_json
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images import as_picture
-from depictqa_core.preferences import Preference, collect
-from training.dataset.factory import find_split
-from training.dataset.plan import read_plan
-from training.dataset.published import read_published
-from training.dataset.shards import Ledger, Store
+from depictqa_core.images.image import as_picture
+from depictqa_core.ranking.anchors import load_anchors
+from depictqa_core.storage.documents import read_json
+from depictqa_core.storage.preferences import Preference, collect
+from training.dataset.build.factory import find_split
+from training.dataset.build.plan import read_plan
+from training.dataset.build.shards import Ledger, Store
+from training.dataset.readers.published import read_published
 from training.evaluation.answers import AnswerFile
 from training.evaluation.sets import kind_of, read_set
 from training.evaluation.voting import read_truth
-from training.loader import picture_paths, read_parts
-from training.picture_manifest import load_manifest
-from training.recipe import read_recipe
+from training.sources.manifest import load_manifest
+from training.trainer.loader import picture_paths, read_parts
+from training.trainer.recipe import read_recipe
 
 from .harness import Case, command, damaged_bytes, damaged_value
 

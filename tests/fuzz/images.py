@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from depictqa_core.images import SizePolicy, as_picture, as_pictures, fit
+from depictqa_core.images.image import SizePolicy, as_picture, as_pictures, fit
 
 from .harness import Case, command, damaged_bytes
 

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """``nodes.runtime`` beside a stand-in for ComfyUI, whose devices a test can choose."""
+    """``nodes.checkpoint_folders`` beside a stand-in for ComfyUI, whose devices a test can choose."""
     pack = ModuleType("stand_in_pack")
     pack.__path__ = [str(Path(__file__).resolve().parents[2])]
     nodes = ModuleType("stand_in_pack.nodes")

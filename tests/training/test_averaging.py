@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import CNN, make_tiny_checkpoint
 
-from depictqa_core.checkpoints import load_checkpoint, verify_checkpoint, write_card
+from depictqa_core.loading.checkpoint import load_checkpoint, verify_checkpoint, write_card
 from training.__main__ import main
 
 

@@ -10,10 +10,10 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core import tasks
 from depictqa_core.calibration import CALIBRATED
-from depictqa_core.checkpoints import verify_checkpoint
-from depictqa_core.config import DepictQAConfig
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
+from depictqa_core.loading.checkpoint import verify_checkpoint
+from depictqa_core.network.config import DepictQAConfig
 from training.__main__ import main as command
 from training.evaluation.calibration import (
     BOUNDS,

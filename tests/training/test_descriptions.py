@@ -8,8 +8,8 @@ import pytest
 
 from depictqa_core import tasks
 from training import distortions
-from training.dataset import descriptions
-from training.dataset.descriptions import assessment, comparison, level_of, named, winner
+from training.dataset.records import descriptions
+from training.dataset.records.descriptions import assessment, comparison, level_of, named, winner
 
 GRADES = ["slight", "moderate", "obvious", "serious", "catastrophic"]
 # Words that speak of one distortion only; no text about a picture without it may hold them.

@@ -18,15 +18,15 @@ from PIL import Image
 from depictqa_core.errors import StorageError
 from training import distortions
 from training.__main__ import main
-from training.dataset import answer_checks as checks
-from training.dataset import descriptions
-from training.dataset.answer_checks import one_line, problem, stated_winner
-from training.dataset.detailed_answers import answers_file, collect, estimate, kept_answers, pending
-from training.dataset.detailed_requests import Expected, expected, messages, request_text
-from training.dataset.fr_to_nr import without_reference
-from training.dataset.labels import ANCHORS, quality
-from training.dataset.plan import Plan, Wanted
-from training.dataset.samples import KINDS, sample_store
+from training.dataset.build.plan import Plan, Wanted
+from training.dataset.build.samples import KINDS, sample_store
+from training.dataset.detailed import answer_checks as checks
+from training.dataset.detailed.answer_checks import one_line, problem, stated_winner
+from training.dataset.detailed.answers import answers_file, collect, estimate, kept_answers, pending
+from training.dataset.detailed.requests import Expected, expected, messages, request_text
+from training.dataset.records import descriptions
+from training.dataset.records.fr_to_nr import without_reference
+from training.dataset.records.labels import ANCHORS, quality
 from training.endpoint import Client, Endpoint, EndpointError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -381,8 +381,8 @@ def test_a_wrong_key_or_a_dead_endpoint_stops_the_run(root):
 
 CODE = """
 import sys
-from training.dataset.detailed_answers import collect, pending
-from training.dataset.plan import Plan, Wanted
+from training.dataset.detailed.answers import collect, pending
+from training.dataset.build.plan import Plan, Wanted
 from training.endpoint import Client, Endpoint
 plan = Plan("p", 1, sets={"assessment_single": Wanted(12), "comparison_double": Wanted(6)})
 todo = [one for name in plan.sets for one in pending(plan, sys.argv[1], name)]

@@ -17,7 +17,7 @@ import pytest
 from chat_server import chat_server, completion
 from PIL import Image
 
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from training.endpoint import (
     Client,
     Endpoint,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from depictqa_core import ranking
 from depictqa_core.calibration import OrderCalibration
+from depictqa_core.ranking import bradley_terry as ranking
 from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps, rankings
 
 

@@ -14,7 +14,7 @@ from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from training.__main__ import main
-from training.evaluate import answer, evaluate
+from training.evaluation.evaluate import answer, evaluate
 from training.evaluation.metrics import (
     area_under_risk,
     calibration_error,

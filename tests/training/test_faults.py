@@ -6,8 +6,8 @@ import pytest
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from training import drawn, faults
-from training.dataset import labels
-from training.dataset.native import change
+from training.dataset.build.native import change
+from training.dataset.records import labels
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from depictqa_core import ranking
 from depictqa_core.calibration import ScoreCalibration
-from depictqa_core.checkpoints import BUNDLED
 from depictqa_core.confidence import reliable
+from depictqa_core.loading.checkpoint import BUNDLED
+from depictqa_core.ranking import bradley_terry as ranking
 from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps
 
 ANSWERS = json.loads((Path(__file__).parent / "held_out_answers.json").read_text())

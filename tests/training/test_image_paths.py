@@ -13,17 +13,17 @@ from tiny import make_tiny_model
 
 from depictqa_core import tasks
 from depictqa_core.errors import ImageError
-from training.dataset import detailed_answers
-from training.dataset.detailed_requests import Expected
-from training.dataset.samples import KINDS
+from training.dataset.build.samples import KINDS
+from training.dataset.detailed import answers as detailed_answers
+from training.dataset.detailed.requests import Expected
+from training.dataset.records.image_paths import image_path, read_image
 from training.endpoint import Client, Endpoint
 from training.evaluation import peers
 from training.evaluation.answers import AnswerFile
 from training.evaluation.peer_vlm import vlm_answers
 from training.evaluation.sets import TestSet
-from training.image_paths import image_path, read_image
-from training.loader import LivePictures, read_parts
-from training.rehearsal import make_rehearsal
+from training.trainer.loader import LivePictures, read_parts
+from training.trainer.rehearsal import make_rehearsal
 
 SECRET = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 

@@ -9,6 +9,7 @@ from chat_server import chat_server, completion
 from PIL import Image
 
 from depictqa_core import tasks
+from training.concurrent_requests import PATIENCE
 from training.endpoint import Client, Endpoint, EndpointError
 from training.evaluation import judged
 from training.evaluation.answers import AnswerFile
@@ -16,7 +17,6 @@ from training.evaluation.judged import judged_answers, parse, summary
 from training.evaluation.peer_vlm import messages, vlm_answers
 from training.evaluation.scoring import score
 from training.evaluation.sets import TestSet
-from training.side_by_side import PATIENCE
 
 FAST = {"first_pause": 0.01, "longest_pause": 0.05, "attempts": 4}
 PLAIN = {"image_ref": None, "image_A": "0.png", "image_B": None}

@@ -10,17 +10,19 @@ import pytest
 from PIL import Image
 
 from depictqa_core import tasks
-from depictqa_core.images import as_picture
+from depictqa_core.images.image import as_picture
 from tests.trees import contents
 from training import distortions, drawn, faults
-from training.dataset import commands, descriptions, labels, looks, measures, native, questions
-from training.dataset.delivery import QUALITIES, Delivery, draw_delivery
-from training.dataset.native import NativeOptions
-from training.dataset.pairs import Shown
-from training.dataset.record_format import Mix
-from training.dataset.records import ALIKE, FAULT_PARTS, parts_of, write_records
-from training.dataset.regions import AREA, BORDER, PLACES, draw_region, place_of
-from training.dataset.scenes import SceneError, SceneOptions, build_scenes, read_scenes
+from training.dataset import commands
+from training.dataset.build import looks, measures, native
+from training.dataset.build.delivery import QUALITIES, Delivery, draw_delivery
+from training.dataset.build.native import NativeOptions
+from training.dataset.build.regions import AREA, BORDER, PLACES, draw_region, place_of
+from training.dataset.build.scenes import SceneError, SceneOptions, build_scenes, read_scenes
+from training.dataset.records import descriptions, labels, questions
+from training.dataset.records.format import Mix
+from training.dataset.records.pairs import Shown
+from training.dataset.records.scene_records import ALIKE, FAULT_PARTS, parts_of, write_records
 
 SMALL = ((256, 300, 1.0),)
 

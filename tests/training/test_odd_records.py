@@ -6,10 +6,10 @@ import random
 import pytest
 
 from depictqa_core.errors import DepictQAError
-from training.dataset.published import read_published
+from training.dataset.readers.published import read_published
 from training.evaluation.sets import read_set
 from training.evaluation.voting import read_truth
-from training.loader import read_parts
+from training.trainer.loader import read_parts
 
 IMAGES = {"image_ref": "r.png", "image_A": "a.png", "image_B": "b.png"}
 TURNS = [{"from": "human", "value": "Which?"}, {"from": "gpt", "value": "Image A"}]

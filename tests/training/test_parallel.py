@@ -17,12 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "parity"))
 import tiny_set  # noqa: E402
 from tiny import make_tiny_checkpoint  # noqa: E402
 
-from depictqa_core import published_layout as layout  # noqa: E402
 from depictqa_core.judge import load_judge  # noqa: E402
-from training.logbook import read_log  # noqa: E402
-from training.network import fresh_delta  # noqa: E402
-from training.recipe import read_recipe  # noqa: E402
-from training.train import Loop, Stopped, train  # noqa: E402
+from depictqa_core.published import layout  # noqa: E402
+from training.trainer.metric_logger import read_log  # noqa: E402
+from training.trainer.network import fresh_delta  # noqa: E402
+from training.trainer.recipe import read_recipe  # noqa: E402
+from training.trainer.train import Loop, Stopped, train  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTION = "Which ONE? Answer the question using a single word or phrase."

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import pictures, qt_resources
-from training.picture_checks import (
+from training.sources import prepare as pictures
+from training.sources import qt_resources
+from training.sources.checks import (
     HashIndex,
     difference_hash,
     hash_distance,
@@ -20,7 +21,7 @@ from training.picture_checks import (
     open_checked,
     unfit,
 )
-from training.picture_manifest import Manifest, ManifestError, Rules, Source, assign_split, load_manifest
+from training.sources.manifest import Manifest, ManifestError, Rules, Source, assign_split, load_manifest
 
 RECIPE = pictures.DEFAULT_MANIFEST
 

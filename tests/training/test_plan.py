@@ -22,16 +22,17 @@ from depictqa_core.errors import StorageError
 from tests.trees import contents
 from training import distortions
 from training.__main__ import main
-from training.dataset import labels, measures, questions
-from training.dataset.descriptions import named
-from training.dataset.factory import build_samples, find_split, write_splits
-from training.dataset.plan import Plan, PlanError, Wanted, read_plan
-from training.dataset.plan_records import write_plan_records
-from training.dataset.planning import TRIAL, measure
-from training.dataset.record_format import PUBLISHED_EXCLUDE
-from training.dataset.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
-from training.dataset.shards import BuildError, Store
-from training.dataset.synthesis import SceneError
+from training.dataset.build import measures
+from training.dataset.build.cost import TRIAL, measure
+from training.dataset.build.factory import build_samples, find_split, write_splits
+from training.dataset.build.plan import Plan, PlanError, Wanted, read_plan
+from training.dataset.build.samples import KINDS, Drawing, SampleMaker, draw_steps, sample_store, scaled
+from training.dataset.build.shards import BuildError, Store
+from training.dataset.build.synthesis import SceneError
+from training.dataset.records import labels, questions
+from training.dataset.records.descriptions import named
+from training.dataset.records.format import PUBLISHED_EXCLUDE
+from training.dataset.records.plan_records import write_plan_records
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "training" / "recipes" / "dq495k"
@@ -416,8 +417,8 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 CODE = """
 import sys
-from training.dataset.factory import build_samples, find_split
-from training.dataset.plan import Plan, Wanted
+from training.dataset.build.factory import build_samples, find_split
+from training.dataset.build.plan import Plan, Wanted
 plan = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
 print("ready", flush=True)
 build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples=4)

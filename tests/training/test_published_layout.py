@@ -8,11 +8,11 @@ import yaml
 from PIL import Image
 from tiny import CNN
 
-from training import train as trainer
 from training.__main__ import main
-from training.dataset.published import read_published
-from training.loader import read_parts
-from training.recipe import read_recipe
+from training.dataset.readers.published import read_published
+from training.trainer import train as trainer
+from training.trainer.loader import read_parts
+from training.trainer.recipe import read_recipe
 
 LANGUAGE = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
 LANGUAGE |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}

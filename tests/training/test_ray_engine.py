@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.trees import contents
-from training.dataset.factory import build_samples, find_split
-from training.dataset.plan import Plan, Wanted
-from training.dataset.shards import ENGINES, BuildError, run_shards
-from training.dataset.synthesis import SceneError
+from training.dataset.build.factory import build_samples, find_split
+from training.dataset.build.plan import Plan, Wanted
+from training.dataset.build.shards import ENGINES, BuildError, run_shards
+from training.dataset.build.synthesis import SceneError
 
 ray = pytest.importorskip("ray")
 PLAN = Plan("identify", 3, sets={"identification_single": Wanted(24)})

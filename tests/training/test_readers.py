@@ -13,12 +13,12 @@ from scipy.io import savemat
 
 from depictqa_core import tasks
 from training.__main__ import main
-from training.dataset.plan import Plan, RatingSet
-from training.dataset.ratings import draw_pairs, in_split, rating_records, voting_files, write_ratings
+from training.dataset.build.plan import Plan, RatingSet
 from training.dataset.readers import READERS, Preferred, Rated, ReaderError, read_set
-from training.dataset.record_format import Mix, Part
+from training.dataset.records.format import Mix, Part
+from training.dataset.records.ratings import draw_pairs, in_split, rating_records, voting_files, write_ratings
 from training.evaluation.voting import read_truth
-from training.loader import read_parts
+from training.trainer.loader import read_parts
 
 
 def picture(file):
@@ -294,7 +294,7 @@ def rated(seed=0, references=4, each=30):
 @pytest.mark.parametrize("limit", [10**6, 0])
 def test_pairs_from_opinions(monkeypatch, limit):
     """All pairs are listed where they are few; of very many, pairs are drawn: both must obey the same rules."""
-    monkeypatch.setattr("training.dataset.ratings.ENUMERATED", limit)
+    monkeypatch.setattr("training.dataset.records.ratings.ENUMERATED", limit)
     found = rated()
     opinion = {one.image: one.mos for one in found}
     pairs = draw_pairs(found, 500, 0.25, np.random.default_rng(1))

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from depictqa_core.errors import CheckpointError
-from training.recipe import RecipeError, read_recipe
-from training.record_models import record_problem
+from training.dataset.records.models import record_problem
+from training.trainer.recipe import RecipeError, read_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "training" / "recipes"
 MINI = yaml.safe_load((RECIPES / "mini" / "recipe.yaml").read_text())
@@ -155,7 +155,7 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path):
 
 
 def test_weights_of_the_tower_that_are_something_else(tmp_path):
-    from training.network import load_efficientnet_lite0
+    from training.trainer.network import load_efficientnet_lite0
 
     with pytest.raises(CheckpointError, match="holds no weights of EfficientNet-Lite0") as caught:
         load_efficientnet_lite0(None, "/etc/passwd")

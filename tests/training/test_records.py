@@ -10,11 +10,11 @@ import pytest
 
 from depictqa_core import tasks
 from training import distortions
-from training.dataset import labels, questions
-from training.dataset.descriptions import named, winner
-from training.dataset.record_format import PUBLISHED_EXCLUDE, SUBTLE, Mix
-from training.dataset.records import PARTS, level_for, write_records
-from training.dataset.scenes import SceneError
+from training.dataset.build.scenes import SceneError
+from training.dataset.records import labels, questions
+from training.dataset.records.descriptions import named, winner
+from training.dataset.records.format import PUBLISHED_EXCLUDE, SUBTLE, Mix
+from training.dataset.records.scene_records import PARTS, level_for, write_records
 
 IMAGES = ["image_ref", "image_A", "image_B"]
 SINGLE_TRUTH = {"distortion_class", "distortion_name", "severity"}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depictqa_core.errors import DocumentError, ImageError, StorageError
-from training.row_file import RowFile
+from training.trainer.row_file import RowFile
 
 
 def row(name):

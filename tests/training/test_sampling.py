@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.sampling import Deck, cut
-from training.train import rate
+from training.trainer.sampling import Deck, cut
+from training.trainer.train import rate
 
 
 def test_an_epoch_covers_every_record_as_often_as_its_weight_says_and_each_epoch_is_shuffled_anew():

@@ -18,9 +18,10 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from tests.trees import contents
 from training import distortions
-from training.dataset import labels, measures, synthesis
-from training.dataset.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
-from training.dataset.shards import BuildError
+from training.dataset.build import measures, synthesis
+from training.dataset.build.scenes import SceneError, SceneOptions, build_scenes, make_scene, read_scenes
+from training.dataset.build.shards import BuildError
+from training.dataset.records import labels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -397,7 +398,7 @@ def test_a_finished_build_is_left_alone(built, pictures):
 
 def test_a_killed_build_goes_on_without_loss(built, pictures, tmp_path):
     code = (
-        "from training.dataset.scenes import *\nimport sys\n"
+        "from training.dataset.build.scenes import *\nimport sys\n"
         "options = SceneOptions(variants=2, fixed_short=1.0)\n"
         "build_scenes(sys.argv[1], sys.argv[2], 7, 11, options=options, shard_scenes=3)"
     )

@@ -7,9 +7,9 @@ import pytest
 from chat_server import chat_server, completion
 
 from depictqa_core.errors import ImageError, StorageError
+from training.concurrent_requests import PATIENCE, ask_all
 from training.endpoint import Client, Endpoint, EndpointError, NoAnswer, RequestRejected
 from training.evaluation.answers import AnswerFile, endpoint_answers
-from training.side_by_side import PATIENCE, ask_all
 
 
 def client_of(server, **options):

@@ -17,16 +17,16 @@ from tiny import CNN, make_tiny_checkpoint, make_tiny_model
 
 from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
-from depictqa_core.model import IGNORE, IMAGE_TOKEN, DepictQAModel
+from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import answer_ids, text_ids
-from training.batches import Batches, Unreadable
-from training.examples import collate, make_example
-from training.loader import FeatureStore, LivePictures, Shown, read_records
-from training.logbook import read_log
-from training.network import start_network
-from training.recipe import read_recipe
-from training.sampling import Deck
-from training.train import Loop, Stopped, train
+from training.trainer.batches import Batches, Unreadable
+from training.trainer.examples import collate, make_example
+from training.trainer.loader import FeatureStore, LivePictures, Shown, read_records
+from training.trainer.metric_logger import read_log
+from training.trainer.network import start_network
+from training.trainer.recipe import read_recipe
+from training.trainer.sampling import Deck
+from training.trainer.train import Loop, Stopped, train
 
 LANGUAGE = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
 LANGUAGE |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
@@ -314,7 +314,7 @@ def test_half_precision_learns_as_full_precision_does(
     (full,) = curve(train(read_recipe(recipe_file(output=str(tmp_path / "full"), **changes))))
     precisions()
     if scaling:
-        monkeypatch.setattr("training.train.Accelerator", Scaling)
+        monkeypatch.setattr("training.trainer.train.Accelerator", Scaling)
     half = train(read_recipe(recipe_file(precision=precision, **changes)))
     (line,) = curve(half)
     # overflows skip the first steps until the scale fits
@@ -328,7 +328,7 @@ def test_half_precision_learns_as_full_precision_does(
 def test_gradients_that_always_overflow_stop_the_run(recipe_file, tmp_path, monkeypatch, precisions):
     precisions()
     monkeypatch.setattr(Scaling, "scale", 2.0**126)
-    monkeypatch.setattr("training.train.Accelerator", Scaling)
+    monkeypatch.setattr("training.trainer.train.Accelerator", Scaling)
     with pytest.raises(FloatingPointError, match="overflowed in 50 steps in a row, up to step 49.*bf16"):
         train(read_recipe(recipe_file(precision="fp16", warmup_epochs=0, steps=100, save_every=100)))
     assert progress(tmp_path / "out") == 49
@@ -464,7 +464,7 @@ def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, m
     assert (computed(other), computed(other), computed(model)) == (2, 0, 0)
     smaller, _ = make_tiny_model("cnn", size={"short": 32, "long": 64, "min": 32, "multiple": 1})
     assert computed(smaller) == 2
-    monkeypatch.setattr("training.loader.PREPROCESSING", 10**6)
+    monkeypatch.setattr("training.trainer.loader.PREPROCESSING", 10**6)
     assert computed(model) == 2
 
 

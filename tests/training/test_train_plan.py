@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from training.__main__ import main
-from training.plan import plan
-from training.recipe import read_recipe
+from training.trainer.recipe import read_recipe
+from training.trainer.run_cost import plan
 
 WILD = Path(__file__).resolve().parents[2] / "training" / "recipes" / "depictqa_wild_7b.yaml"
 

@@ -5,12 +5,12 @@ import copy
 import pytest
 import torch
 
-from depictqa_core.comparison_statistics import COMPARISON_STATISTICS
-from depictqa_core.config import DepictQAConfig
-from depictqa_core.connector import PoolingConnector
-from training.dataset import labels
+from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.connector import PoolingConnector
+from training.dataset.records import labels
 from training.distortions import CATEGORY
-from training.warmup import _compared_variants, warm_up_comparison
+from training.trainer.warmup import _compared_variants, warm_up_comparison
 
 NAMES = ("blur_gaussian", "noise_impulse", "saturate_weaken_HSV")
 

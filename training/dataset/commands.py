@@ -79,8 +79,8 @@ def add_build(parser: argparse.ArgumentParser) -> None:
 
 
 def _build_scenes(arguments: argparse.Namespace) -> None:
-    from .records import write_records
-    from .scenes import build_scenes
+    from .build.scenes import build_scenes
+    from .records.scene_records import write_records
 
     options = _scene_options(arguments)
     seed = 131 if arguments.seed is None else arguments.seed
@@ -96,8 +96,8 @@ def _build_scenes(arguments: argparse.Namespace) -> None:
 
 def _scene_options(arguments: argparse.Namespace):
     """``SceneOptions``, or ``NativeOptions`` where one of their options is given."""
-    from .native import NativeOptions
-    from .synthesis import SceneOptions
+    from .build.native import NativeOptions
+    from .build.synthesis import SceneOptions
 
     options = {"fault": "faults", "sizes": "short"}
     names = ("pristine", "drawn", "looks", "published", "local", "fault", "sizes", "held_out")
@@ -133,11 +133,11 @@ def _bands(text: str) -> tuple[tuple[int, int, float], ...]:
 
 
 def _build_plan(arguments: argparse.Namespace) -> None:
-    from .detailed_answers import kept_answers
-    from .factory import build_samples, find_split
-    from .plan_records import write_plan_records
-    from .planning import measure, table
-    from .ratings import write_ratings
+    from .build.cost import measure, table
+    from .build.factory import build_samples, find_split
+    from .detailed.answers import kept_answers
+    from .records.plan_records import write_plan_records
+    from .records.ratings import write_ratings
 
     plan = _plan(arguments)
     sources = find_split(arguments.pictures, arguments.split, arguments.splits)
@@ -173,7 +173,7 @@ def add_split(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_from(0), default=132)
 
     def run(arguments):
-        from .factory import write_splits
+        from .build.factory import write_splits
 
         counts = write_splits(arguments.pictures, arguments.out, arguments.test, arguments.seed)
         print(", ".join(f"{count} {name}" for name, count in counts.items()))
@@ -206,8 +206,8 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
 def _describe(arguments: argparse.Namespace) -> int | None:
     from training.endpoint import MODEL, Client, Endpoint, shown_request
 
-    from .detailed_answers import collect, detailed_sets, estimate, pending, request, unbuilt
-    from .plan import PlanError
+    from .build.plan import PlanError
+    from .detailed.answers import collect, detailed_sets, estimate, pending, request, unbuilt
 
     plan = _plan(arguments)
     if not detailed_sets(plan):
@@ -255,8 +255,8 @@ def _print_costs(costs: list, input_price: float | None, output_price: float | N
 
 def add_read(parser: argparse.ArgumentParser) -> None:
     """``read``: rating records (or voting files) from a human rating set, or the published metadata files."""
-    from .published import NAME
     from .readers import READERS
+    from .readers.published import NAME
 
     known = "; ".join(f"{reader.name} ({reader.layout})" for reader in READERS.values())
     parser.epilog = f"Rating sets and their layouts: {known}. {NAME}: the published metadata files, checked."
@@ -279,10 +279,10 @@ def add_read(parser: argparse.ArgumentParser) -> None:
 
 
 def _read(arguments: argparse.Namespace) -> None:
-    from .plan import PUBLISHED_MIX
-    from .ratings import draw_pairs, in_split, rating_records, voting_files
+    from .build.plan import PUBLISHED_MIX
     from .readers import READERS, read_set
-    from .record_format import ListFile, Part, record_rng
+    from .records.format import ListFile, Part, record_rng
+    from .records.ratings import draw_pairs, in_split, rating_records, voting_files
 
     reader, root = READERS[arguments.name], arguments.root or arguments.folder
     data = read_set(reader.name, arguments.folder)
@@ -304,11 +304,11 @@ def _read(arguments: argparse.Namespace) -> None:
 
 
 def _read_published(arguments: argparse.Namespace) -> None:
-    from training.storing import write_text
+    from training.files import write_text
 
-    from .published import FORMS, Published, read_published
     from .readers import ReaderError
-    from .record_format import ListFile
+    from .readers.published import FORMS, Published, read_published
+    from .records.format import ListFile
 
     form, out, parts = arguments.split or arguments.form, Path(arguments.out), []
     if form not in FORMS:
@@ -346,7 +346,7 @@ def _read_published(arguments: argparse.Namespace) -> None:
 
 def _plan(arguments: argparse.Namespace):
     """The plan of a command, with what its options change."""
-    from .plan import read_plan
+    from .build.plan import read_plan
 
     plan = read_plan(arguments.plan).scaled(arguments.scale)
     plan = plan.with_decided_ratings() if arguments.decided_ratings else plan
@@ -375,6 +375,6 @@ def _say_missing(missing: list[str]) -> None:
 
 
 def _write_json(path: str, content) -> None:
-    from training.storing import write_text
+    from training.files import write_text
 
     write_text(path, json.dumps(content, ensure_ascii=False))

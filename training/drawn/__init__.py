@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import documents, held_out, raster, vector
+from . import held_out, raster, vector
+from . import text_pages as documents
 
 __all__ = ["KINDS", "TRAINING_KINDS", "VALIDATION_KINDS", "draw"]
 

@@ -1,1 +1,1 @@
-"""What `training.evaluate` is made of: test records, answers, metrics, calibration, peers and the report."""
+"""What `training.evaluation.evaluate` is made of: test records, answers, metrics, calibration, peers and the report."""

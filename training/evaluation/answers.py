@@ -7,15 +7,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from depictqa_core import tasks
-from depictqa_core.documents import parse_json
 from depictqa_core.errors import DocumentError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
+from depictqa_core.storage.documents import parse_json
 from depictqa_core.tasks import RATING
 
+from ..concurrent_requests import ask_all
 from ..endpoint import Client
-from ..side_by_side import ask_all
-from ..storing import append_text, write_text
+from ..files import append_text, write_text
 from .sets import TestSet
 
 CHUNK = 64

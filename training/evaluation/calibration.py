@@ -16,15 +16,16 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from tqdm import tqdm
 
-from depictqa_core import ranking, tasks
+from depictqa_core import tasks
 from depictqa_core.calibration import WITHIN, OrderCalibration, ScoreCalibration
-from depictqa_core.documents import read_json
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import REFERENCE, A, B
+from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.storage.documents import read_json
 from depictqa_core.tasks import RATING, SCORE
 
-from ..storing import write_text
+from ..files import write_text
 from .error_models import Ranked, fit_order, fit_score, gaps, order_likelihood, rankings
 from .metrics import calibration_error
 from .sets import TestSet

@@ -58,7 +58,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _evaluate(arguments) -> int:
     from depictqa_core.judge import load_judge
 
-    from ..evaluate import Extras, evaluate_sets
+    from .evaluate import Extras, evaluate_sets
     from .sets import read_set
     from .voting import all_pairs, covers, read_truth
 
@@ -121,8 +121,8 @@ def _headline(result: dict) -> dict:
 
 
 def _calibrate(arguments) -> None:
-    from depictqa_core.checkpoints import checkpoint_folder
     from depictqa_core.judge import load_judge
+    from depictqa_core.loading.checkpoint import checkpoint_folder
 
     from . import calibration
     from .sets import read_set

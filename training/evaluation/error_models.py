@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from depictqa_core import ranking
 from depictqa_core.calibration import FEATURES, LEVEL, WITHIN, OrderCalibration, ScoreCalibration, features
+from depictqa_core.ranking import bradley_terry as ranking
 
 WEIGHTS = (1.0, 4.0, 16.0, 64.0)
 """Votes of an answer that are tried; answers that are worth more are as good as exact."""

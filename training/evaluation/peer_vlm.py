@@ -3,9 +3,9 @@
 from depictqa_core import tasks
 from depictqa_core.prompts import REFERENCE, SYSTEM, SYSTEM_REFERENCE, A, B
 
+from ..dataset.records.image_paths import read_image
 from ..endpoint import Client, image_part
-from ..image_paths import read_image
-from ..loader import picture_paths
+from ..trainer.loader import picture_paths
 from .answers import Source, endpoint_answers
 from .sets import DETAILED, TestSet
 

@@ -15,7 +15,7 @@ from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError
 from depictqa_core.tasks import RATING, SCORE
 
-from ..image_paths import read_image
+from ..dataset.records.image_paths import read_image
 from . import naturalness
 from .answers import AnswerFile, Keep
 from .correlation import correlations, mean_correlations

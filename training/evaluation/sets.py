@@ -8,12 +8,12 @@ from pathlib import Path
 
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, ImageError, TaskError
-from depictqa_core.images import Picture
+from depictqa_core.images.image import Picture
 from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
-from ..image_paths import image_path, read_image
-from ..loader import picture_paths, read_records
-from ..record_models import record_problem
+from ..dataset.records.image_paths import image_path, read_image
+from ..dataset.records.models import record_problem
+from ..trainer.loader import picture_paths, read_records
 
 DOUBLE = "two distortions"
 OTHER = "other"

@@ -6,11 +6,11 @@ from itertools import combinations
 from pathlib import Path
 
 from depictqa_core import tasks
-from depictqa_core.documents import named, read_json
 from depictqa_core.errors import TaskError
+from depictqa_core.storage.documents import named, read_json
 from depictqa_core.tasks import RATING
 
-from ..record_models import RECORD_BYTES
+from ..dataset.records.models import RECORD_BYTES
 from .correlation import mean_correlations
 from .sets import TestSet
 

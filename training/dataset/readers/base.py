@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from depictqa_core.documents import describe, read_text
 from depictqa_core.errors import DepictQAError
+from depictqa_core.storage.documents import describe, read_text
 
 MAX_TABLE_BYTES = 2**28
 """Largest table of opinions; those of the known sets have a few MB."""

@@ -1,0 +1,136 @@
+"""Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
+
+import contextlib
+import io
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from ..confidence import reliable, uncovered
+from ..errors import DepictQAError
+from ..reports import text as reports
+from ..results import Failure
+from ..storage.files import write_file
+
+
+def complain(line: str) -> None:
+    """One line on stderr about what went wrong."""
+    with contextlib.suppress(OSError):  # nobody reads standard error, which is no reason to lose the answers
+        print(f"depictqa: {reports.printable(line)}", file=sys.stderr, flush=True)
+
+
+def notify(options, notices: list[str]) -> None:
+    """Lines on stderr about what went otherwise than one might think; none with --quiet."""
+    if not options.quiet:
+        for notice in notices:
+            complain(f"notice: {notice}")
+
+
+def outputs_of(options) -> list[tuple[str, str]]:
+    """The files this run will write, as (option, path)."""
+    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart")]
+    return [(option, path) for option, path in named if path not in (None, "-")]
+
+
+def check_outputs(options, inputs: list[str]) -> None:
+    """Refuse, before the work, outputs that could not be written or would replace a picture that is judged."""
+    taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
+    for option, path in outputs_of(options):
+        if os.path.realpath(path) in taken:
+            raise DepictQAError(f"{option} {path}: this is one of the pictures; choose another name")
+        taken.add(os.path.realpath(path))
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise DepictQAError(f"{option} {path}: there is no folder {folder}")
+        if os.path.isdir(path):
+            raise DepictQAError(f"{option} {path}: this is a folder; give a file")
+        if not all(os.access(place, os.W_OK) for place in (path, folder) if os.path.exists(place)):
+            raise DepictQAError(f"{option} {path}: cannot be written; check the permissions")
+
+
+def write_answers(
+    options, card: dict, results: list[dict], failures: list[Failure], text, notices=(), left_out=(), **facts
+) -> None:
+    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed.
+
+    ``text`` gets the width of the terminal and the confidence below which answers are uncertain. ``notices`` stand in
+    the JSON as well; answers ``left_out`` are written nowhere.
+    """
+    reference = getattr(options, "reference", None)
+    minimum, note = getattr(options, "min_confidence", 0.0), ""
+    if minimum or any(uncovered(result.get("coverage")) for result in results):
+        results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
+        left_out = [{**result, "reliable": False} for result in left_out]
+    if minimum:
+        unsure = sum(result["reliable"] is False for result in results)
+        note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
+        facts["min_confidence"] = minimum
+    facts["notices"] = list(notices) or None
+    document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
+    # lone surrogates of undecodable file names become escapes, which JSON knows as well
+    files = {}
+    if getattr(options, "csv", None):
+        files[options.csv] = reports.csv_text(results, failures, left_out)
+    if options.json not in (None, "-"):
+        files[options.json] = document
+    written, failed = [], None
+    for path, content in files.items():
+        try:
+            with _named(path):
+                write_file(path, content)
+            written.append(path)
+        except DepictQAError as error:
+            failed = error
+    notify(options, notices)
+    if options.json == "-":
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        sys.stdout.write(document)
+    elif not options.quiet:
+        print(text(reports.terminal_width(), minimum) + note)
+    _say_written(options, written)
+    if failed:
+        raise failed
+
+
+def save_picture(options, picture, path: str) -> None:
+    """Write a sheet, map or chart (a PIL image) in the format that the file name ends in.
+
+    Raises:
+        DepictQAError: it cannot be written; the message names the file.
+    """
+    format, data = Image.registered_extensions().get(Path(path).suffix.lower()), io.BytesIO()
+    try:
+        picture.save(data, format, quality=92)
+    except (OSError, ValueError) as error:  # WebP ends at 16383 pixels, JPEG at 65500
+        size = f"{picture.width} x {picture.height}"
+        raise DepictQAError(f"'{path}': {size} pixels cannot be saved as {format} ({error}); choose .png") from error
+    with _named(path):
+        write_file(path, data.getbuffer())
+    _say_written(options, [path])
+
+
+@contextmanager
+def _named(path: str):
+    """An error of writing a file says which: those of a full disk do not."""
+    try:
+        yield
+    except OSError as error:
+        raise DepictQAError(f"cannot write '{path}': {error.strerror or error}") from error
+
+
+def _say_written(options, paths: list[str]) -> None:
+    if not options.quiet:
+        for path in paths:
+            with contextlib.suppress(OSError):
+                print(f"written: {reports.printable(path)}", file=sys.stderr, flush=True)
+
+
+def _reliable(result: dict, minimum: float) -> bool | None:
+    """Whether an answer is sure enough; None for a place in a ranking without a reason that could be unsure."""
+    if "rank" in result and result["labels"] is None:
+        return None
+    return reliable(result.get("confidence"), minimum, result.get("coverage"))

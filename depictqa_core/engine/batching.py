@@ -1,0 +1,81 @@
+"""Work in batches that become smaller when memory runs out."""
+
+import gc
+from collections.abc import Callable
+
+from ..errors import DepictQAError
+
+READING_BYTES = 2**30
+"""What the keys and values of prompts that are read together may take where free memory cannot be asked for."""
+
+
+def run_in_batches(
+    members: list,
+    size: int,
+    run: Callable[[list], None],
+    too_large: Callable,
+    make_room: Callable[[], None] = lambda: None,
+) -> list[DepictQAError]:
+    """``run(batch)`` over all members in order; a batch that does not fit into memory is halved and tried again.
+
+    Args:
+        members: what to work on.
+        size: most members of a batch.
+        run: does the work of one batch.
+        too_large: makes the error for a member that does not fit even alone.
+        make_room: called when a batch did not fit, to drop what was only kept to save time.
+
+    Returns:
+        the errors of batches that failed, each raised as DepictQAError or out of memory; other errors pass through.
+    """
+    failures, start = [], 0
+    while start < len(members):
+        batch = members[start : start + size]
+        fits = True
+        try:
+            run(batch)
+        except DepictQAError as error:
+            failures.append(error)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fits = False
+        if not fits:  # only here, behind the except block, are the tensors of the failed run free
+            make_room()
+            release_memory()
+            if len(batch) > 1:
+                size = (len(batch) + 1) // 2
+                continue
+            failures.append(too_large(batch[0]))
+        start += len(batch)
+    return failures
+
+
+def reading_budget(device) -> int:
+    """Bytes for the keys and values of prompts that are read together: half of what is free on a CUDA device."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else READING_BYTES
+
+
+def beginnings_budget(device) -> int:
+    """Bytes for the keys and values of prompts' beginnings that are kept while a ranking lasts."""
+    return reading_budget(device) // 4
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the CPU or on any accelerator."""
+    text = str(error).lower()
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, MemoryError) or any(sign in text for sign in signs)
+
+
+def release_memory() -> None:
+    """Give back what the allocators of torch hold for later."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()

@@ -1,0 +1,1 @@
+"""Reads and writes checkpoint folders and places networks on devices."""

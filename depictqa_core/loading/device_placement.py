@@ -1,0 +1,142 @@
+"""Where the weights of a network go and in which number format: one device, several, or quantised by bitsandbytes."""
+
+import importlib.util
+
+from ..errors import CheckpointError
+from ..runtime.versions import require
+from ..storage.documents import describe
+
+DTYPES = ("float32", "float16", "bfloat16")
+QUANTISED = ("int8", "int4")
+"""Number formats of bitsandbytes, for the linear layers of the language model alone."""
+SPREAD = ("auto", "balanced", "sequential")
+"""Devices that mean all of them: equal shares on each, or one after the other; then ordinary memory."""
+UNTOUCHED = ("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B")
+"""Modules that are never quantised: words inside names for transformers 4, patterns from their start for 5."""
+
+
+def check_device(device) -> None:
+    """Refuse what is no device at all, in fewer words than torch, which lists what it was ever made for.
+
+    Raises:
+        CheckpointError: the device is not known, or holds no numbers ("meta").
+    """
+    import torch
+
+    choices = "choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"
+    if isinstance(device, dict) or (isinstance(device, str) and device in SPREAD):
+        return
+    if not isinstance(device, (str, torch.device)):
+        raise CheckpointError(f"device is {describe(device)}, which is no name of a device: {choices}")
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise CheckpointError(f"device '{device}' is not known: {choices}") from error
+    if kind == "meta":
+        raise CheckpointError(f"device '{device}' holds no numbers, so nothing can be computed on it: {choices}")
+
+
+def loading_options(config, device, dtype: str) -> dict:
+    """Arguments of ``from_pretrained`` for a device and a number format.
+
+    Args:
+        config: the ``DepictQAConfig``.
+        device: a torch device, one of ``SPREAD``, or a device map (module name -> device).
+        dtype: one of ``DTYPES`` or ``QUANTISED``.
+
+    Returns:
+        the arguments; with a ``device_map`` among them the network comes already placed.
+
+    Raises:
+        CheckpointError: the number format is unknown or cannot be had here, or the network does not fit.
+    """
+    import torch
+
+    if dtype not in DTYPES + QUANTISED:
+        raise CheckpointError(f"unknown dtype '{dtype}': choose one of {', '.join(DTYPES + QUANTISED)}")
+    options = {}
+    if dtype in QUANTISED or isinstance(device, dict) or device in SPREAD:
+        require("accelerate")
+    if dtype in QUANTISED:
+        options["quantization_config"] = _quantisation(device, dtype)
+    options["torch_dtype"] = getattr(torch, dtype if dtype in DTYPES else compute_dtype(device))
+    if isinstance(device, dict):
+        options["device_map"] = device
+    elif device in SPREAD:
+        options["device_map"] = spread(config, dtype, device)
+    elif dtype in QUANTISED:  # quantised weights cannot be moved later
+        options["device_map"] = {"": device}
+    return options
+
+
+def compute_dtype(device) -> str:
+    """The number format of what a quantised network does not quantise: half precision, but not on a CPU."""
+    return "float32" if str(device).startswith("cpu") else "float16"
+
+
+def _quantisation(device, dtype: str):
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise CheckpointError(
+            f"dtype {dtype} needs the package bitsandbytes, which is not installed: pip install bitsandbytes, or choose"
+            " float16"
+        )
+    import bitsandbytes
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    kinds = getattr(bitsandbytes, "supported_torch_devices", {"cuda"})
+    if isinstance(device, str) and device not in SPREAD and torch.device(device).type not in kinds:
+        raise CheckpointError(
+            f"dtype {dtype}: this bitsandbytes does not run on '{device}', only on {', '.join(sorted(kinds))}; choose"
+            " float16 or float32"
+        )
+    if dtype == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(UNTOUCHED))
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=getattr(torch, compute_dtype(device)),
+        llm_int8_skip_modules=list(UNTOUCHED),
+    )
+
+
+def spread(config, dtype: str, strategy: str = "balanced", max_memory: dict | None = None) -> dict:
+    """A device map that puts the language model on all devices, and what pictures go through whole on the first.
+
+    Layers for which the devices have no room wait in ordinary memory; what makes the prompts never does.
+
+    Args:
+        config: the ``DepictQAConfig``.
+        dtype: one of ``DTYPES`` or ``QUANTISED``.
+        strategy: one of ``SPREAD``.
+        max_memory: bytes by device (index, "mps" or "cpu"); None asks the devices.
+
+    Raises:
+        CheckpointError: all devices together are too small.
+    """
+    import torch
+    from accelerate import infer_auto_device_map
+    from accelerate.utils import CustomDtype, get_balanced_memory, get_max_memory
+
+    from ..network.model import DepictQAModel
+
+    with torch.device("meta"):
+        model = DepictQAModel(config)
+    stored = {"int8": torch.int8, "int4": CustomDtype.INT4}.get(dtype) or getattr(torch, dtype)
+    kept_whole = model._no_split_modules
+    memory = dict(get_max_memory(max_memory))
+    main = next(iter(memory))
+    beside = sum(p.numel() for part in (model.vision, model.connector) for p in part.parameters())
+    memory[main] = max(0, memory[main] - beside * (4 if dtype == "float32" else 2))
+    if strategy != "sequential":
+        memory = get_balanced_memory(model.language, memory, kept_whole, stored)
+    places = infer_auto_device_map(model.language, memory, kept_whole, stored)
+    used = set(places.values())
+    words = next(iter(places.values()))  # the word embeddings are the first of the language model
+    if "disk" in used or (main != "cpu" and (words == "cpu" or (dtype in QUANTISED and "cpu" in used))):
+        raise CheckpointError(
+            f"the network does not fit into the memory of this machine's devices as {dtype}: choose int8 or int4, or"
+            " free some memory"
+        )
+    places = {f"language.{name}".rstrip("."): device for name, device in places.items()}
+    return {"vision": main, "connector": main, **places}

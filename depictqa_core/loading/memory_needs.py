@@ -1,0 +1,82 @@
+"""How much memory a network needs in every number format, computed from its configuration alone."""
+
+from dataclasses import dataclass
+
+from ..images.image import SizePolicy
+from .device_placement import DTYPES, QUANTISED, UNTOUCHED
+
+GIB = 2**30
+TEXT_TOKENS = 150
+"""About the words of the longest prompt: system text, titles and question."""
+ANSWER_TOKENS = 400
+INT8_ROW, INT4_BLOCK = 4, 64
+"""bitsandbytes keeps one float32 scale (4 bytes) for each row (int8) or for each block of 64 values (int4)."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a network needs in one number format.
+
+    Attributes:
+        dtype: the number format.
+        weights: all weights.
+        words: keys and values of the language model over the longest question and answer: two pictures and a reference
+            of the largest size.
+        picture: what the vision tower holds at once for the largest picture, about.
+    """
+
+    dtype: str
+    weights: int
+    words: int
+    picture: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.words + self.picture
+
+
+def memory_needs(config) -> list[Needs]:
+    """The needs of the network of a ``DepictQAConfig`` with a CLIP tower, in every number format."""
+    import torch
+
+    from ..network.model import DepictQAModel
+
+    with torch.device("meta"):
+        model = DepictQAModel(config)
+    values = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    quantised = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not any(f"{word}." in f"{name}." for word in UNTOUCHED)
+    ]
+    inner = sum(weight.numel() for weight in quantised)
+    small = {
+        "int8": inner + INT8_ROW * sum(len(weight) for weight in quantised),
+        "int4": inner // 2 + 4 * (inner // INT4_BLOCK),
+    }
+    language, clip, policy = model.language.config, config.vision_config(), SizePolicy(**config.size)
+    head = getattr(language, "head_dim", None) or language.hidden_size // language.num_attention_heads
+    keys_and_values = 2 * language.num_hidden_layers * language.num_key_value_heads * head
+    height, width = policy.padded(policy.short, policy.long)
+    patches = (height // clip.patch_size) * (width // clip.patch_size)
+    tokens = 3 * model.connector.token_count(torch.empty(patches, clip.hidden_size, device="meta"))
+    block = 4 * clip.hidden_size + 2 * clip.intermediate_size  # input, queries, keys, values; two sides of the MLP
+    needs = []
+    for dtype in DTYPES + QUANTISED:
+        size = 4 if dtype == "float32" else 2
+        weights = size * values if dtype in DTYPES else size * (values - inner) + small[dtype]
+        words = size * keys_and_values * (tokens + TEXT_TOKENS + ANSWER_TOKENS)
+        needs.append(Needs(dtype, weights, words, size * patches * block))
+    return needs
+
+
+def memory_table(config) -> str:
+    """The needs as a Markdown table in GiB."""
+    lines = [
+        "| number format | weights | longest question | largest picture | together |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for need in memory_needs(config):
+        cells = " | ".join(f"{size / GIB:.2f}" for size in (need.weights, need.words, need.picture, need.total))
+        lines.append(f"| {need.dtype} | {cells} |")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The native judge network: configuration, vision towers, connectors and the model, as transformers classes."""

@@ -1,0 +1,1 @@
+"""Imports the published DepictQA-Wild weights into a checkpoint folder."""

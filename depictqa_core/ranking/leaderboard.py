@@ -1,0 +1,227 @@
+"""Which of several models (samplers, LoRAs, prompts) makes better pictures: fair pairs, and their leaderboard.
+
+Knows nothing of networks: pictures are numbers 0..n-1 with a label each, and answers are Comparisons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..checks import check
+from ..errors import NothingToCompare, TaskError
+from ..results import TIE, Comparison, Leaderboard, Standing
+from . import bradley_terry as ranking
+
+RESAMPLES = 1000
+FEWEST_GROUPS = 5
+"""Groups from which on resampling them says something; with fewer, the intervals are those of the fit itself."""
+VOTE = 1.0
+"""Votes that the comparison of two pictures is worth, however sure the judge is of these two: others that the same two
+models made could have come out the other way."""
+PRIOR = 1.0
+"""Standard deviation in logits of the prior on the strength of a label. Of two labels, one rarely wins more than 19 of
+20 pairs; so it takes six pairs that all agree to be certain of an order by 95 %, as a sign test has it."""
+
+
+@dataclass(frozen=True)
+class FairPair:
+    """Two pictures of different labels that were made from the same prompt and seed: indexes, and their group."""
+
+    a: int
+    b: int
+    group: str
+
+
+def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> list[FairPair]:
+    """All pairs of pictures that can be compared fairly: different labels, same group, same turn within the group.
+
+    The first picture of a label in a group meets the first of every other label there, the second the second, and so
+    on. Without groups that is: the i-th picture of every label was made from the i-th prompt and seed.
+
+    Args:
+        labels: which model (or whatever is compared) made each picture.
+        groups: what each picture was made from (its prompt, its seed); None or all equal pairs by position alone.
+
+    Returns:
+        Pairs by rising index of their first picture, then of their second.
+
+    Raises:
+        TaskError: not one group for each label, or fewer than two different labels.
+        NothingToCompare: no two pictures to compare.
+
+    >>> [(pair.a, pair.b, pair.group) for pair in fair_pairs(["x", "x", "y", "y"])]
+    [(0, 2, '#1'), (1, 3, '#2')]
+    """
+    if groups is not None and len(groups) != len(labels):
+        raise TaskError(f"groups: {len(groups)} arrived for {len(labels)} pictures; give one for each picture")
+    if len(set(labels)) < 2:
+        known = f"all pictures are labelled {labels[0]!r}" if labels else "there are no pictures"
+        raise TaskError(f"labels: {known}; at least two different labels are needed to compare them")
+    turns, members, repeated = Counter(), {}, set()
+    for index, label in enumerate(labels):
+        group = "" if groups is None else groups[index]
+        turns[label, group] += 1
+        turn = turns[label, group]
+        members.setdefault((group, turn), []).append(index)
+        if turn > 1:
+            repeated.add(group)
+
+    def name(group: str, turn: int) -> str:
+        return group if group and group not in repeated else f"{group} #{turn}".strip()
+
+    pairs = [
+        FairPair(a, b, name(*place))
+        for place, indexes in members.items()
+        for number, a in enumerate(indexes)
+        for b in indexes[number + 1 :]
+    ]
+    if not pairs:
+        raise NothingToCompare(
+            "groups: no two pictures of different labels share a group, so there is nothing to compare"
+        )
+    return sorted(pairs, key=lambda pair: (pair.a, pair.b))
+
+
+def unpaired(count: int, pairs: Sequence[FairPair]) -> list[int]:
+    """Which of ``count`` pictures are in no pair."""
+    used = {index for pair in pairs for index in (pair.a, pair.b)}
+    return [index for index in range(count) if index not in used]
+
+
+def leaderboard(
+    labels: Sequence[str],
+    pairs: Sequence[FairPair],
+    answers: Sequence[Comparison],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Leaderboard:
+    """Order labels by the comparisons of their pictures.
+
+    Bradley-Terry strengths over the labels, to whose fit every comparison contributes one vote. Their 95 % intervals
+    are the wider of two: those of the fit, and those of refits on groups resampled with replacement (another batch of
+    pictures would have other groups), where there are ``FEWEST_GROUPS``. Two labels tie when either leaves their order
+    open: the fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 %
+    and above 0 in at least 2.5 % of the refits; or when it is so small that the judge would call it a tie. Labels
+    without any comparison stand last, without a rank.
+
+    Args:
+        labels: one per picture.
+        pairs: what was compared, by index of the pictures.
+        answers: one per pair.
+        resamples: how often the groups are drawn.
+        seed: of the draws; the same input gives the same leaderboard.
+    """
+    check(resamples=resamples, seed=seed)
+    compared = {labels[index] for pair in pairs for index in (pair.a, pair.b)}
+    names = [label for label in dict.fromkeys(labels) if label in compared]
+    number = {name: place for place, name in enumerate(names)}
+    items = [(number[labels[pair.a]], number[labels[pair.b]]) for pair in pairs]
+    wins = np.array([answer.probability_a for answer in answers])
+    strengths = ranking.bradley_terry(len(names), items, wins, VOTE, PRIOR)
+    groups = list(dict.fromkeys(pair.group for pair in pairs))
+    resampled = len(groups) >= FEWEST_GROUPS
+    if resampled:
+        group_of = np.array([groups.index(pair.group) for pair in pairs])
+        draws = _resampled(len(names), items, wins, group_of, len(groups), resamples, seed)
+        ends = np.percentile(draws, (2.5, 97.5), axis=0)
+        low, high = np.minimum(ends[0], strengths.low), np.maximum(ends[1], strengths.high)
+    else:
+        low, high = strengths.low, strengths.high
+
+    def tied(i: int, j: int) -> bool:
+        if abs(1 / (1 + math.exp(strengths.values[j] - strengths.values[i])) - 0.5) < TIE:
+            return True
+        if ranking.tied(strengths, i, j):
+            return True
+        if not resampled:
+            return False
+        gaps = np.round(draws[:, i] - draws[:, j], 9)
+        return bool(0.025 < np.mean(gaps > 0) + np.mean(gaps == 0) / 2 < 0.975)
+
+    shares, counts = _shares(len(names), items, wins)
+    order = ranking.order(strengths)
+    standings = []
+    for place, (item, rank) in enumerate(zip(order, ranking.ranks(order, tied))):
+        met = counts[item] > 0
+        standings.append(
+            Standing(
+                rank=rank,
+                label=names[item],
+                strength=float(strengths.values[item]),
+                low=float(min(low[item], strengths.values[item])),
+                high=float(max(high[item], strengths.values[item])),
+                win_share=float((shares[item, met] * counts[item, met]).sum() / counts[item].sum()),
+                **_record(item, items, answers),
+                pictures=sum(label == names[item] for label in labels),
+                tied_with_next=place + 1 < len(order) and tied(item, order[place + 1]),
+            )
+        )
+    table = [tuple(None if counts[i, j] == 0 else float(shares[i, j]) for j in order) for i in order]
+    alone = [label for label in dict.fromkeys(labels) if label not in compared]
+    table = [(*row, *[None] * len(alone)) for row in table] + [(None,) * (len(names) + len(alone)) for _ in alone]
+    return Leaderboard(
+        standings=(*standings, *(_not_compared(label, labels) for label in alone)),
+        comparisons=len(pairs),
+        groups=len(groups),
+        intervals="bootstrap" if resampled else "posterior",
+        disagreement=float(np.mean([answer.disagreement for answer in answers])),
+        shares=tuple(table),
+        certainty=min((answer.certainty for answer in answers), key=(SELF_CONSISTENCY, CALIBRATED).index),
+    )
+
+
+def _not_compared(label: str, labels: Sequence[str]) -> Standing:
+    """What is known of a label none of whose pictures has a partner: how many they are."""
+    nothing = dict.fromkeys(("strength", "low", "high", "win_share"), math.nan)
+    record = dict.fromkeys(("wins", "ties", "losses"), 0)
+    pictures = sum(other == label for other in labels)
+    return Standing(rank=None, label=label, **nothing, **record, pictures=pictures, tied_with_next=False)
+
+
+def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:
+    """Strengths ``[resamples, count]`` refitted on groups drawn with replacement.
+
+    Answers to the same two labels are added up first: a refit costs the same however many pictures there are.
+    """
+    rows, inverse = np.unique(np.sort(np.array(items), axis=1), axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    won = np.where([i < j for i, j in items], wins, 1 - wins)
+    asked, total = np.zeros((2, groups, len(rows)))
+    np.add.at(asked, (group_of, inverse), 1.0)
+    np.add.at(total, (group_of, inverse), won)
+    rng = np.random.default_rng(seed)
+    drawn = np.empty((resamples, count))
+    for number in range(resamples):
+        times = np.bincount(rng.integers(groups, size=groups), minlength=groups)
+        answered, points = times @ asked, times @ total
+        met = answered > 0
+        mean = np.clip(points[met] / answered[met], 0, 1)
+        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * VOTE, PRIOR).values
+    return drawn
+
+
+def _shares(count, items, wins):
+    """Mean probability that the label of a row beats that of a column, and how often the two met: both ``[n, n]``."""
+    total, met = np.zeros((2, count, count))
+    for (i, j), win in zip(items, wins, strict=True):
+        total[i, j] += win
+        total[j, i] += 1 - win
+        met[i, j] += 1
+        met[j, i] += 1
+    return total / np.maximum(met, 1), met
+
+
+def _record(item: int, items, answers: Sequence[Comparison]) -> dict[str, int]:
+    """How often an item won, tied and lost, by the judge's own verdicts."""
+    record = {"wins": 0, "ties": 0, "losses": 0}
+    for (i, j), answer in zip(items, answers, strict=True):
+        if item in (i, j):
+            won = answer.verdict == ("A" if item == i else "B")
+            record["ties" if answer.verdict == "tie" else "wins" if won else "losses"] += 1
+    return record

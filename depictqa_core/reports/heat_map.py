@@ -1,0 +1,92 @@
+"""Draws a quality map as colours over its image."""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from ..images.image import Picture
+from ..ranking.quality_map import SMALLEST, QualityMap
+from . import drawing
+
+COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; told apart by the colour-blind too
+OPACITY = 0.55
+MARKED = 100
+"""Pixels of width from which on words can be read on a picture."""
+
+
+def heat_picture(
+    picture: Picture, found: QualityMap, relative: bool = False, marked: bool = True, legend: bool = True
+) -> Image.Image:
+    """The map as colours over the picture in grey.
+
+    Args:
+        relative: as in ``QualityMap.badness``.
+        marked: draw boxes round the worst and the best tile (not in pictures smaller than a tile can be).
+        legend: add a strip below that says what the colours mean; without it the size is that of the picture.
+
+    Returns:
+        An RGB image as wide as the picture.
+    """
+    low, high = found.limits(relative)
+    share = (found.points - low) * (255 / (high - low))
+    colours = _colours()[np.clip(np.rint(share), 0, 255).astype(np.uint8)]  # [H, W, 3]
+    grey = Image.fromarray(picture.rgb).convert("L").convert("RGB")
+    heat = Image.blend(grey, Image.fromarray(colours), OPACITY)
+    if marked and min(heat.size) >= SMALLEST:
+        for best in (True, False):
+            _mark(heat, *found.tile(best), best)
+    if not legend:
+        return heat
+    strip = _legend(heat.width, low, high)
+    page = Image.new("RGB", (heat.width, heat.height + strip.height), drawing.PAPER)
+    page.paste(heat, (0, 0))
+    page.paste(strip, (0, heat.height))
+    return page
+
+
+def _colours() -> np.ndarray:
+    """256 colours from worst to best, uint8 ``[256, 3]``."""
+    stops = np.array([drawing.rgb(colour) for colour in COLOURS], np.float64)
+    at = np.linspace(0, len(stops) - 1, 256)
+    return np.stack([np.interp(at, range(len(stops)), stops[:, c]) for c in range(3)], axis=1).round().astype(np.uint8)
+
+
+def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
+    """A box round a tile, with its score where the picture is large enough for it to be read."""
+    draw, width = drawing.on(heat), max(1, round(min(heat.size) / 200))
+    left, top, right, bottom = box
+    draw.rectangle((left, top, right - 1, bottom - 1), outline="#ffffff", width=3 * width)
+    draw.rectangle(
+        (left + width, top + width, right - 1 - width, bottom - 1 - width),
+        outline=COLOURS[-1] if best else COLOURS[0],
+        width=width,
+    )
+    size = max(round(min(heat.size) / 28), 11)
+    text = f"{'best' if best else 'worst'} {score:.0f}"
+    wide, high = math.ceil(drawing.width(text, size)) + size, round(size * 1.5)
+    if wide <= right - left and high <= bottom - top:
+        at = (left + 3 * width, top + 3 * width)
+        drawing.rounded(heat, (*at, at[0] + wide, at[1] + high), high / 4, "#ffffff")
+        colour = COLOURS[-1] if best else COLOURS[0]
+        drawing.write(heat, (at[0] + wide / 2, at[1] + high / 2), text, size, colour, "mm")
+
+
+def _legend(width: int, low: float, high: float) -> Image.Image:
+    """A strip with the colours from worst to best and the points that they stand for."""
+    size = min(22, max(9, width // 34))
+    strip = Image.new("RGB", (width, 3 * size + 8), drawing.PAPER)
+    left = size if width > 4 * size else 0
+    length = width - 2 * left
+    bar = Image.fromarray(np.repeat(_colours()[None], 1, axis=0)).resize((length, size), Image.Resampling.BILINEAR)
+    strip.paste(bar, (left, size // 2))
+    if width < MARKED:
+        return strip
+    words = [f"{low:.0f} worst", f"{(low + high) / 2:.0f}", f"{high:.0f} best"]
+    if drawing.width("  ".join(words), size) > length:
+        words = [words[0].split()[0], "", words[2].split()[0]]
+    middle = 2 * size + 4
+    drawing.write(strip, (left, middle), words[0], size, drawing.INK, "lm")
+    drawing.write(strip, (width / 2, middle), words[1], size, drawing.SOFT, "mm")
+    drawing.write(strip, (width - size, middle), words[2], size, drawing.INK, "rm")
+    return strip

@@ -1,0 +1,190 @@
+"""Reads JSON from disk with limits, and turns whatever is wrong with a file into one line with the file and a remedy.
+
+Every JSON file that the project reads comes through here. What it refuses, whoever wrote the file: more bytes than a
+file of its kind has, nesting so deep that later code would run out of stack, a key twice in one object, numbers that
+are not finite, text that is not UTF-8 and text that UTF-8 cannot hold. A byte order mark is accepted.
+"""
+
+import json
+import math
+import os
+import re
+import reprlib
+import stat
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..errors import DepictQAError, DocumentError
+
+MAX_BYTES = 16 * 2**20
+"""Largest file that is read where the caller sets no other limit: configurations and lists, not records."""
+MAX_DEPTH = 64
+"""Most levels of lists and objects inside one another."""
+MAX_DIGITS = 300
+"""Digits of a whole number; more do not fit into a float."""
+REMEDY = "repair it, or put a good copy in its place"
+KINDS = {dict: "an object", list: "a list", str: "a text"}
+LONGEST_VALUE = 120
+"""Characters of a value in a message."""
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_json(
+    path: str | Path,
+    kind: type | None = dict,
+    *,
+    where: str | None = None,
+    limit: int = MAX_BYTES,
+    remedy: str = REMEDY,
+    error: type[DepictQAError] = DocumentError,
+):
+    """Read a JSON file.
+
+    Args:
+        path: the file; it must be a regular one.
+        kind: dict, list or str, what the file must hold; None for anything.
+        where: how messages call the file, in place of its path.
+        limit: most bytes.
+        remedy: what messages advise.
+        error: class of the exception.
+
+    Raises:
+        error: the file cannot be read, or does not hold what it should; names file, cause and remedy.
+    """
+    where = where or named(path)
+    text = read_text(path, where=where, limit=limit, remedy=remedy, error=error)
+    return parse_json(text, where, kind, remedy=remedy, error=error)
+
+
+def read_text(
+    path: str | Path,
+    *,
+    where: str | None = None,
+    limit: int = MAX_BYTES,
+    remedy: str = REMEDY,
+    error: type[DepictQAError] = DocumentError,
+) -> str:
+    """Read a text file in UTF-8, with or without a byte order mark; arguments and errors as in ``read_json``."""
+    where = where or named(path)
+    try:
+        # Opening a pipe would wait for its other end, so the kind of file is looked up first.
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+        content = Path(path).read_bytes() if regular and os.stat(path).st_size <= limit else None
+    except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
+        reason = getattr(cause, "strerror", None) or cause
+        raise error(f"{where} cannot be read ({reason}); check the path and the permissions") from cause
+    if not regular:
+        raise error(f"{where} cannot be read (it is not a regular file); name a file")
+    if content is None:
+        raise error(f"{where} is larger than {limit / 2**20:g} MiB, the most for such a file; {remedy}")
+    return _decoded(content, where, error)
+
+
+def _decoded(content: bytes, where: str, error: type[DepictQAError]) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        wrong = content[cause.start]
+        raise error(f"{where} is not UTF-8 text (byte 0x{wrong:02x} at {cause.start}); save it as UTF-8") from cause
+
+
+def parse_json(
+    text: str | bytes,
+    where: str,
+    kind: type | None = dict,
+    *,
+    remedy: str = REMEDY,
+    error: type[DepictQAError] = DocumentError,
+):
+    """Parse JSON text, such as one line of a JSON lines file; arguments and errors as in ``read_json``."""
+    if isinstance(text, bytes):
+        text = _decoded(text, where, error)
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_float, parse_int=_whole
+        )
+        check_depth(value)
+        if _ESCAPED_SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise error(f"{where} is nested more than {MAX_DEPTH} levels deep; {remedy}") from None
+    except UnicodeEncodeError:
+        raise error(f"{where} holds half a surrogate pair, which is no character; {remedy}") from None
+    except ValueError as cause:
+        raise error(f"{where} is not valid JSON ({cause}); {remedy}") from cause
+    if kind is not None and not isinstance(value, kind):
+        raise error(f"{where} must hold {KINDS[kind]}, not {describe(value)}; {remedy}")
+    return value
+
+
+def check_depth(value, limit: int = MAX_DEPTH) -> None:
+    """Raise RecursionError if lists and dicts stand more than ``limit`` levels inside one another; never recurses."""
+    level, depth = [value], 0
+    while level:
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+        depth += 1
+        if depth > limit:
+            raise RecursionError(f"more than {limit} levels")
+
+
+def describe(value) -> str:
+    """A value for a message: as Python writes it, cut where it is long, and without what UTF-8 cannot hold."""
+    text = _SHORT.repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def holds_text(text: str) -> bool:
+    """Whether UTF-8 can hold a text: one with half a surrogate pair cannot be printed or written."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def named(path: str | Path) -> str:
+    """A path for a message, without what UTF-8 cannot hold."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+
+
+def nearest(name: str, known) -> str:
+    """`` (did you mean 'x'?)`` with the known name that is most like ``name``, or nothing where none is."""
+    found = get_close_matches(str(name), [str(one) for one in known], 1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+# ---------------------------------------------------------------------- what json.loads calls
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {describe(twice)} stands twice in one object")
+    return found
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is not a finite number")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is not a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits is too large")
+    return int(text)

@@ -1,0 +1,201 @@
+"""What somebody prefers, as training records: picks of better and worse pictures, kept in a folder of their own.
+
+The folder is a data root for ``python -m training train``: ``records/preferences.json`` in the published format (facts
+3.4) and the pictures, by content, in ``pictures/``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ..checks import check
+from ..errors import StorageError, TaskError
+from ..images.image import Picture
+from ..tasks import RATING, WINNERS
+from .documents import describe
+from .files import readable_file_errors, replacing, rewriting
+from .rules import SWITCH, Rule, problem, string
+
+RECORDS = "records/preferences.json"
+PAIRS = ("all", "best against the rest", "neighbours")
+
+
+@dataclass(frozen=True, eq=False)
+class Preference:
+    """One picture is better than another, beside their reference or without one."""
+
+    better: Picture
+    worse: Picture
+    reference: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What became of some picks: how many were new, known already, or overturn an earlier one; and all in the file."""
+
+    new: int
+    known: int
+    changed: int
+    total: int
+
+
+def picked(count: int, text: str) -> list[int]:
+    """Levels (0 is best) of ``count`` pictures from picks such as "3" or "3, 1": best first, all others equal behind.
+
+    Raises:
+        TaskError: not whole numbers of pictures from 1, or one of them twice.
+    """
+    check(picked=text)
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() and len(word) < 10 for word in words):
+        raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
+    numbers = [int(word) - 1 for word in words]
+    for number in numbers:
+        if not 0 <= number < count:
+            raise TaskError(f"picked: there is no picture {number + 1}; {count} arrived, numbered from 1")
+    if len(set(numbers)) < len(numbers):
+        raise TaskError(f"picked: {text!r} names a picture twice")
+    return [numbers.index(index) if index in numbers else len(numbers) for index in range(count)]
+
+
+def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
+    """Levels (0 is best) from ratings, the higher the better; within ``margin`` of the best of a level they share it.
+
+    Raises:
+        TaskError: a rating that is no number.
+    """
+    check(margin=margin)
+    if any(rating != rating for rating in ratings):
+        raise TaskError("ratings: one of them is not a number (NaN)")
+    order = sorted(range(len(ratings)), key=lambda index: -ratings[index])
+    found, level, top = [0] * len(ratings), -1, None
+    for index in order:
+        if top is None or top - ratings[index] > margin:
+            level, top = level + 1, ratings[index]
+        found[index] = level
+    return found
+
+
+def pairs_of(found: Sequence[int], pairs: str = "all") -> list[tuple[int, int]]:
+    """Which picture is better than which, (better, worse), from their levels (0 is best); equal levels say nothing.
+
+    Args:
+        found: one level per picture.
+        pairs: "all"; "best against the rest" for those of level 0 alone; "neighbours" for levels next to each other.
+
+    Raises:
+        TaskError: unknown ``pairs``.
+    """
+    if pairs not in PAIRS:
+        raise TaskError(f"pairs: {pairs!r} is not known; choose one of: {', '.join(PAIRS)}")
+    wanted = {
+        "all": lambda a, b: a < b,
+        "best against the rest": lambda a, b: a == 0 < b,
+        "neighbours": lambda a, b: b - a == 1,
+    }[pairs]
+    return [(i, j) for i, a in enumerate(found) for j, b in enumerate(found) if wanted(a, b)]
+
+
+def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
+    """Add picks to a folder; safe while other runs add theirs.
+
+    A pair of pictures has one record, whatever their order. Where a pick contradicts it, the new one becomes the answer
+    and the old one is kept under "earlier". Image A is the picture with the smaller content hash, so that the better
+    one is as often B as A.
+
+    Args:
+        root: the data root; made where there is none.
+        preferences: the picks.
+
+    Raises:
+        TaskError: a picture against itself.
+        StorageError: the folder cannot be written, or its records are damaged (they are left as they are).
+    """
+    root, now = Path(root), time.strftime("%Y-%m-%dT%H:%M:%S")
+    for preference in preferences:
+        if preference.better.key == preference.worse.key:
+            raise TaskError(
+                f"{preference.better.name} and {preference.worse.name} are the same picture; neither can be better"
+            )
+    with readable_file_errors(root):
+        for folder in ("pictures", "records"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+    pictures = [p for pick in preferences for p in (pick.better, pick.worse, pick.reference) if p is not None]
+    for picture in {picture.key: picture for picture in pictures}.values():
+        _keep(root, picture)
+    counts = dict.fromkeys(("new", "known", "changed"), 0)
+    with rewriting(root / RECORDS, []) as records:
+        _check(records, root / RECORDS)
+        by_id = {record["id"]: record for record in records}
+        for preference in preferences:
+            record = _record(preference, now)
+            old = by_id.get(record["id"])
+            if old is None:
+                counts["new"] += 1
+                records.append(record)
+                by_id[record["id"]] = record
+            elif old["A_better_B"] == record["A_better_B"]:
+                counts["known"] += 1
+            else:
+                counts["changed"] += 1
+                earlier = [*old.get("earlier", []), {"A_better_B": old["A_better_B"], "time": old.get("time")}]
+                old |= {**record, "earlier": earlier}
+        total = len(records)
+    return Collected(**counts, total=total)
+
+
+RECORD = {
+    "id": string(),
+    "A_better_B": SWITCH,
+    "earlier": Rule("a list of earlier answers", lambda v: isinstance(v, list)),
+}
+"""What is read of a record that was written before; what else a record holds is left as it is."""
+
+
+def _check(records: list, path: Path) -> None:
+    """Raise StorageError for the first record that ``collect`` cannot have written."""
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            wrong = f"is {describe(record)}, not an object"
+        elif missing := [name for name in ("id", "A_better_B") if name not in record]:
+            wrong = f"has no {missing[0]}"
+        else:
+            wrong = problem(record, RECORD)
+        if wrong:
+            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it away")
+
+
+def _record(preference: Preference, now: str) -> dict:
+    a, b = sorted((preference.better, preference.worse), key=lambda picture: picture.key)
+    a_better, reference = a is preference.better, preference.reference
+    keys = [picture.key for picture in (a, b, reference) if picture is not None]
+    return {
+        "id": "_".join(["preference", *(key[:16] for key in keys)]),
+        "task_type": "quality_compare" if reference else "quality_compare_noref",
+        "image_ref": _path(reference) if reference else None,
+        "image_A": _path(a),
+        "image_B": _path(b),
+        "conversations": [
+            {"from": "human", "value": RATING.ask()},
+            {"from": "gpt", "value": WINNERS[0 if a_better else 1]},
+        ],
+        "A_better_B": a_better,
+        "time": now,
+    }
+
+
+def _path(picture: Picture) -> str:
+    return f"pictures/{picture.key}.png"
+
+
+def _keep(root: Path, picture: Picture) -> None:
+    """Write a picture under its content hash, whole or not at all."""
+    path = root / _path(picture)
+    if not path.exists():
+        with readable_file_errors(path), replacing(path) as part:
+            Image.fromarray(picture.rgb).save(part, "PNG", compress_level=4)

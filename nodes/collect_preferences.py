@@ -1,0 +1,255 @@
+"""The node that stores what somebody prefers, to tune a personal judge on it."""
+
+import hashlib
+import os
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..depictqa_core.errors import TaskError
+from ..depictqa_core.reports.sheets import Judged, quality_sheets
+from ..depictqa_core.storage.files import below
+from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
+from .image_outputs import drawn_output, to_batch
+from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .passthrough import branch
+
+PICKED, RATINGS, ORDER = "picked", "ratings", "order"
+WAYS = [PICKED, RATINGS, ORDER]
+MOST_PAIRS = 20_000
+CODE_LENGTH = 16
+PACK = Path(__file__).absolute().parents[1]
+
+
+class CollectPreferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["rate images", "human feedback", "preference data", "personal judge", "training data", "pick best"],
+            node_id="DepictQA_CollectPreferences",
+            display_name="Collect Preferences",
+            category="DepictQA/train",
+            description=(
+                "Keeps which pictures you prefer as training records, in a folder from which a personal judge can be "
+                "tuned. Nothing is recorded until you pick."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to choose from: a batch, or a list of any sizes."),
+                io.Combo.Input(
+                    "preference",
+                    options=WAYS,
+                    default=PICKED,
+                    tooltip="picked: the numbers below. ratings: the linked ratings, higher is better. "
+                    "order: the pictures arrive best first, such as sorted by hand.",
+                ),
+                io.String.Input(
+                    "picked",
+                    default="",
+                    tooltip="Numbers of the pictures that you prefer, from 1 as shown on the node, best first: 3 or "
+                    "3, 1. All others count as worse. Empty: record nothing yet. A pick counts for the images that "
+                    "the node showed when you made it.",
+                ),
+                io.Combo.Input(
+                    "pairs",
+                    options=list(PAIRS),
+                    default=PAIRS[0],
+                    tooltip="Which pairs become records: all that differ, only the best against the rest, or only "
+                    "neighbours in the order.",
+                ),
+                io.Float.Input(
+                    "margin",
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=0.5,
+                    tooltip="Ratings no further apart than this count as equal, and say nothing.",
+                ),
+                io.String.Input(
+                    "collection",
+                    default="preferences",
+                    tooltip="Folder of the records, below depictqa in ComfyUI's output folder.",
+                ),
+                io.Float.Input(
+                    "ratings",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Optional: one rating per picture, higher is better (stars, points, scores).",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="Optional: the undistorted original that all of them were made from.",
+                ),
+                io.String.Input(
+                    "picked_on",
+                    default="",
+                    optional=True,
+                    tooltip="The code of the images that you picked from; the node fills it in when you edit picked. "
+                    "A pick is recorded only when the same images arrive.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "best_images",
+                    display_name="best_images",
+                    is_output_list=True,
+                    tooltip="The most preferred pictures, untouched; stops silently while nothing is picked.",
+                ),
+                io.Int.Output(
+                    "new_records", display_name="new_records", tooltip="How many records are new or changed."
+                ),
+                io.Int.Output(
+                    "all_records", display_name="all_records", tooltip="How many records the folder now has."
+                ),
+                io.String.Output("folder", display_name="folder", tooltip="The folder to train from."),
+                io.String.Output(
+                    "command",
+                    display_name="command",
+                    tooltip="The line for a terminal on this machine that tunes a personal judge to the folder.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, images, preference, picked, pairs, margin, collection, ratings=None, reference=None, picked_on=None
+    ) -> io.NodeOutput:
+        with readable_errors():
+            singles = flatten(images)
+            pictures = to_pictures(singles, "image")
+            references, notices = to_reference(reference, [tuple(pictures)])
+            way = choice(one(preference), WAYS, "preference")
+            name = below(one(collection).strip(), "collection")
+            if not name:
+                raise TaskError("collection: is empty; give a name such as preferences.")
+            folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
+            code = _code([*pictures, *(references or ())])
+            stale = way == PICKED and not _picked_here((cls.hidden.unique_id, folder), one(picked), code, picked_on)
+            found = [0] * len(pictures) if stale else _levels(way, one(picked), ratings, one(margin), len(pictures))
+            kept, stand, same = _without_copies(pictures, found)
+            chosen = pairs_of(stand, choice(one(pairs), list(PAIRS), "pairs"))
+            if len(chosen) > MOST_PAIRS:
+                raise TaskError(f"pairs: {len(chosen)} are too many for one run; choose neighbours.")
+            beside = references and references[0]
+            picks = [Preference(pictures[kept[better]], pictures[kept[worse]], beside) for better, worse in chosen]
+            result = collect(folder, picks)
+        decided = len(set(found)) > 1
+        best = [single for single, level in zip(singles, found) if level == 0] if decided else []
+        shown = [Judged(picture, _note(level, found)) for picture, level in zip(pictures, found)]
+        lines = [
+            f"{result.new} new, {result.changed} changed, {result.known} known already; {result.total} in all",
+            os.path.join(folder, *RECORDS.split("/")),
+        ]
+        command = _command(folder)
+        if result.total:
+            install = f'"{sys.executable}" -m pip install --editable "{PACK}[training]"'
+            lines += [f"To tune a personal judge, in a terminal on this machine (once before: {install}):", command]
+        if stale:
+            lines.insert(
+                0,
+                f"Nothing recorded: picked ({one(picked)}) was not chosen from these images (picked_on {code}). Look at"
+                " them, then enter your pick in 'picked'.",
+            )
+        elif not decided:
+            lines.insert(0, "Nothing recorded: no picture is preferred yet. Give the numbers of the best in 'picked'.")
+        return drawn_output(
+            cls,
+            branch(best),
+            result.new + result.changed,
+            result.total,
+            folder,
+            command,
+            images=[to_batch(quality_sheets(shown))],
+            text="\n".join([*notices, *same, *lines]),
+            depictqa_pick=[{"code": code, "stale": one(picked) if stale else None}],
+        )
+
+
+_shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
+"""What each node showed last, for picks without a code: its pick, and the codes of the images that the pick was made on
+and of those that were shown with it."""
+MOST_SHOWN = 1000
+
+
+def _code(pictures: list) -> str:
+    """Tell the images of one run and their references, in their order, from any others."""
+    return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]
+
+
+def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:
+    """Whether a pick was made on the images of this run.
+
+    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (it comes
+    over a link, or the graph from a program) was made on the images that the node showed last before the pick changed.
+    Where the node has shown none, a graph that leaves ``picked_on`` out means the images that come with it.
+
+    Args:
+        node: which node of which collection.
+        text: the pick; an empty one is no pick, and never stale.
+        code: of the images of this run.
+        picked_on: what the input of that name got, None where the graph leaves it out.
+    """
+    unseen = code if picked_on is None else None
+    before = _shown.get(node, (None, unseen, unseen))
+    made_on = before[1] if before[0] == text else before[2]
+    _shown[node] = text, made_on, code
+    _shown.move_to_end(node)
+    if len(_shown) > MOST_SHOWN:
+        _shown.popitem(last=False)
+    return not text.strip() or ((picked_on and one(picked_on).strip()) or made_on) == code
+
+
+def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:
+    """How the pictures stand to each other: one level per picture, 0 is best, equal levels are equally good.
+
+    Raises:
+        TaskError: picks or ratings that do not fit the pictures.
+    """
+    if way == PICKED:
+        return picked(count, numbers)
+    if way == ORDER:
+        return list(range(count))
+    if ratings is None:
+        raise TaskError("ratings: nothing is linked; link one rating per picture, or choose another preference.")
+    if len(ratings) != count:
+        raise TaskError(f"ratings: {len(ratings)} arrived for {count} pictures; link one per picture.")
+    return levels(ratings, margin)
+
+
+def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[int], list[str]]:
+    """The pictures that are compared: their indexes, their levels without gaps; and a line for each that is not.
+
+    Of equal pictures only the one that stands best is: neither is better than the other, and a third picture could
+    otherwise be worse than the one and better than the other.
+    """
+    kept, same = {}, []
+    for index in sorted(range(len(found)), key=lambda index: found[index]):
+        best = kept.setdefault(pictures[index].key, index)
+        if best != index:
+            names = pictures[index].name, pictures[best].name
+            same.append("{} is the same picture as {}: left out, neither can be better".format(*names))
+    indexes = sorted(kept.values())
+    stand = sorted({found[index] for index in indexes})
+    return indexes, [stand.index(found[index]) for index in indexes], same
+
+
+def _command(folder: str) -> str:
+    """The command that tunes the bundled judge to the records of a folder, for the Python and the model folder of this
+    ComfyUI; the recipe and the judge are found from the folder of this pack."""
+    output = os.path.join(folder_paths.get_folder_paths("depictqa")[0], "mine")
+    recipe = os.path.join(PACK, "training", "recipes", "personal.yaml")
+    return (
+        f'cd "{PACK}" && "{sys.executable}" -m training train "{recipe}"'
+        f' --data "{os.path.abspath(folder)}" --output "{os.path.abspath(output)}"'
+    )
+
+
+def _note(level: int, found: list[int]) -> str:
+    """What the shown sheet says below a picture."""
+    return f"preferred: {level + 1}" if len(set(found)) > 1 and level < max(found) else ""

@@ -1,0 +1,149 @@
+"""The node that tells which of two pictures is better."""
+
+from comfy_api.latest import io
+
+from ..depictqa_core.errors import TaskError
+from .inputs import (
+    MODEL_TOOLTIP,
+    DepictQAModel,
+    flatten,
+    one,
+    readable_errors,
+    repeat,
+    schema,
+    to_pictures,
+    to_reference,
+)
+from .ui import REPORT_TOOLTIP, Table, node_output, percent, report
+
+
+class CompareImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["which is better", "A/B test", "pairwise", "image quality"],
+            node_id="DepictQA_CompareImages",
+            display_name="Compare Images",
+            category="DepictQA/assess",
+            description=(
+                "Tells which of two pictures is better, how probable that is, and why. Every pair is asked in both "
+                "orders. Batches and lists are compared pair by pair. A tie passes image A on."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("image_a", tooltip="Picture A; one for all pairs, or one per pair."),
+                io.Image.Input("image_b", tooltip="Picture B; one for all pairs, or one per pair."),
+                io.Boolean.Input(
+                    "explain", default=True, tooltip="Also say why, in words. Off is faster; the verdict is the same."
+                ),
+                io.String.Input(
+                    "question",
+                    default="",
+                    multiline=True,
+                    tooltip="Your own wording of which is better. Empty: the question that the judge was trained on. "
+                    "The bundled model takes no other words than those of its training questions.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="Optional: the undistorted original; one picture for all pairs, or one per pair.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "winners",
+                    display_name="winners",
+                    is_output_list=True,
+                    tooltip="The better picture of each pair, untouched; A where the two tie.",
+                ),
+                io.Boolean.Output(
+                    "a_wins",
+                    display_name="a_wins",
+                    is_output_list=True,
+                    tooltip="True where A is passed on as the winner: A is better, or the two tie.",
+                ),
+                io.String.Output(
+                    "verdicts", display_name="verdicts", is_output_list=True, tooltip="A, B or tie, for each pair."
+                ),
+                io.Float.Output(
+                    "probabilities",
+                    display_name="probabilities",
+                    is_output_list=True,
+                    tooltip="Probability that A is better, 0 to 1, averaged over both orders of asking.",
+                ),
+                io.Float.Output(
+                    "confidences",
+                    display_name="confidences",
+                    is_output_list=True,
+                    tooltip="Probability that the more probable winner is better, 0.5 to 1.",
+                ),
+                io.Float.Output(
+                    "disagreements",
+                    display_name="disagreements",
+                    is_output_list=True,
+                    tooltip="How far the two orders of asking lie apart, 0 to 1; distrust a verdict where it is large.",
+                ),
+                io.String.Output(
+                    "explanations",
+                    display_name="explanations",
+                    is_output_list=True,
+                    tooltip="The reasons in words, for each pair; empty when explain is off.",
+                ),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, image_a, image_b, explain, question, reference=None) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            singles_a, singles_b = flatten(image_a), flatten(image_b)
+            count = max(len(singles_a), len(singles_b))
+            pictures_a = to_pictures(singles_a, "image A", number=len(singles_a) > 1)
+            pictures_b = to_pictures(singles_b, "image B", number=len(singles_b) > 1)
+            if {len(pictures_a), len(pictures_b)} - {1, count}:
+                raise TaskError(
+                    f"image_a and image_b: {len(pictures_a)} and {len(pictures_b)} pictures arrived; link as many of "
+                    "one as of the other, or a single picture to compare with all."
+                )
+            pairs = list(zip(repeat(pictures_a, count), repeat(pictures_b, count), strict=True))
+            references, notices = to_reference(reference, pairs)
+            answers = model.ask(
+                "compare_many",
+                pairs,
+                references,
+                explain=bool(one(explain)),
+                question=(one(question) or "").strip() or None,
+            )
+        notices += model.doubts(answers)
+        a_wins = [answer.verdict != "B" for answer in answers]
+        singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
+        rows = [
+            [
+                f"{answer.picture_a} or {answer.picture_b}",
+                _verdict(answer),
+                percent(answer.confidence),
+                percent(answer.disagreement),
+                answer.text or "",
+            ]
+            for answer in answers
+        ]
+        return node_output(
+            cls,
+            [a if wins else b for a, b, wins in singles],
+            a_wins,
+            [answer.verdict for answer in answers],
+            [answer.probability_a for answer in answers],
+            [answer.confidence for answer in answers],
+            [answer.disagreement for answer in answers],
+            [answer.text or "" for answer in answers],
+            report("compare", model, [answer.to_dict() for answer in answers], notices),
+            table=Table(["", "", "confidence", "disagreement", ""], rows, pairs, notices),
+        )
+
+
+def _verdict(answer) -> str:
+    return {"A": f"{answer.picture_a} is better", "B": f"{answer.picture_b} is better", "tie": "a tie"}[answer.verdict]

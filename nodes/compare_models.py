@@ -1,0 +1,191 @@
+"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
+
+from collections import Counter
+
+from comfy_api.latest import io
+
+from ..depictqa_core.errors import NothingToCompare, TaskError
+from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaired
+from ..depictqa_core.reports import text as reports
+from ..depictqa_core.reports.charts import leaderboard_chart
+from .image_outputs import drawn_output, to_image
+from .inputs import MODEL_TOOLTIP, DepictQAModel, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .ui import Table, percent, report
+
+MORE = ("images_2", "images_3", "images_4")
+
+
+class CompareModels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["leaderboard", "model comparison", "LoRA comparison", "sampler comparison", "Bradley-Terry", "XY plot"],
+            node_id="DepictQA_CompareModels",
+            display_name="Compare Models",
+            category="DepictQA/assess",
+            description=(
+                "Finds out which model, LoRA, sampler or prompt makes the better pictures. Only pictures of the same "
+                "prompt and seed meet, in both orders; a leaderboard says how sure the order is."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("images", tooltip="Pictures of the first model, or of all: a batch, or a list."),
+                io.String.Input(
+                    "labels",
+                    default="model A\nmodel B",
+                    multiline=True,
+                    tooltip="What made the pictures, one per line (or a linked list): one label per linked input of "
+                    "images, or one per picture.",
+                ),
+                *(
+                    io.Image.Input(name, optional=True, tooltip="Optional: pictures of a further model.")
+                    for name in MORE
+                ),
+                io.String.Input(
+                    "groups",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Optional: what each picture was made from (prompt, seed, file name), one per picture; "
+                    "only equal ones meet. Unlinked: the first picture of a label meets the first of every other, and "
+                    "so on.",
+                ),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="Optional: the undistorted originals: one for all, one per prompt, or one per picture.",
+                ),
+            ],
+            outputs=[
+                io.String.Output("best_label", display_name="best_label", tooltip="The label that stands first."),
+                io.String.Output(
+                    "ranked_labels", display_name="ranked_labels", is_output_list=True, tooltip="Labels, best first."
+                ),
+                io.Float.Output(
+                    "strengths",
+                    display_name="strengths",
+                    is_output_list=True,
+                    tooltip="Bradley-Terry strength of each ranked label, in log odds, mean 0.",
+                ),
+                io.Image.Output("chart", display_name="chart", tooltip="The leaderboard as a picture."),
+                io.String.Output("table", display_name="table", tooltip="The leaderboard as text."),
+                io.String.Output("csv", display_name="csv", tooltip="The leaderboard as CSV."),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="The leaderboard, who beats whom and every comparison in one JSON text.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, images, labels, groups=None, reference=None, **more) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
+            singles = [single for given in linked for single in flatten(given)]
+            pictures = to_pictures(singles, "image")
+            labels = _labels(labels, linked, len(singles))
+            pairs = _pairs(labels, groups)
+            asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
+            references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
+            answers = model.ask("compare_many", asked, references)
+            board = leaderboard(labels, pairs, answers)
+        notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
+        facts = board.to_dict()
+        comparisons = [
+            {"group": pair.group, "label_a": labels[pair.a], "label_b": labels[pair.b], **answer.to_dict()}
+            for pair, answer in zip(pairs, answers, strict=True)
+        ]
+        chart = to_image(leaderboard_chart(board))
+        table = reports.leaderboard_table(board)
+        standings = facts.pop("standings")
+        ranked = [standing for standing in board.standings if standing.rank is not None]
+        return drawn_output(
+            cls,
+            ranked[0].label,
+            [standing.label for standing in ranked],
+            [standing.strength for standing in ranked],
+            chart,
+            table,
+            reports.csv_text(standings),
+            report("compare_models", model, standings, notices, **facts, pairs=comparisons),
+            images=[chart],
+            text="\n".join([*notices, table]),
+            table=_table(board, labels, pictures, notices),
+        )
+
+
+def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
+    """One label per picture, from one per picture, per linked input or per batch.
+
+    Args:
+        labels: what arrived, any number of lines in each.
+        linked: the batches of every linked input of images.
+        count: how many pictures these are together.
+
+    Raises:
+        TaskError: as many labels as none of them.
+    """
+    lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
+    if len(lines) == count:
+        return lines
+    inputs = [len(flatten(batches)) for batches in linked]
+    for sizes in (inputs, [len(flatten([batch])) for batches in linked for batch in batches]):
+        if len(lines) == len(sizes) > 1:
+            return [label for label, size in zip(lines, sizes, strict=True) for _ in range(size)]
+    per_input = f", or {len(inputs)}, one per linked input of images" if len(inputs) > 1 else ""
+    raise TaskError(f"labels: {len(lines)} arrived for {count} pictures; give {count}, one per picture{per_input}.")
+
+
+def _pairs(labels: list[str], groups: list[str] | None) -> list:
+    """``fair_pairs``; where nothing meets, the error also says what to link."""
+    try:
+        return fair_pairs(labels, groups)
+    except NothingToCompare as error:
+        raise TaskError(
+            f"{error}; link what is equal for pictures of one prompt and seed: of Load Pictures From Folder "
+            f"base_names, not names, in which the folder stands (here the first group is {groups[0]!r})"
+        ) from None
+
+
+def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures: list) -> list[str]:
+    """Which pictures were not compared; and a warning where pictures met by position, but some seem to be missing."""
+    alone = unpaired(len(pictures), pairs)
+    if not alone:
+        return []
+    names = [f"{pictures[i].name} ({labels[i]}{'' if groups is None else f', {groups[i]}'})" for i in alone]
+    notices = [f"Without a partner of the same prompt and seed, so not compared: {', '.join(names)}."]
+    if groups is None:
+        counts = ", ".join(f"{label} {number}" for label, number in Counter(labels).items())
+        notices.append(
+            f"Not as many pictures of every label ({counts}), and they met by position: if one is missing in the "
+            "middle, unlike ones met. Link groups (base_names of Load Pictures From Folder) to be sure."
+        )
+    return notices
+
+
+def _per_pair(reference, pairs, count: int):
+    """One reference per pair, from one per picture or per group; otherwise what arrived: one for all, or refused."""
+    singles = flatten(reference)
+    groups = list(dict.fromkeys(pair.group for pair in pairs))
+    if len(singles) == count:
+        return [singles[pair.a] for pair in pairs]
+    if len(singles) == len(groups):
+        return [singles[groups.index(pair.group)] for pair in pairs]
+    return reference
+
+
+def _table(board, labels, pictures, notices) -> Table:
+    rows = [
+        [s.label, mark, percent(s.win_share), f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
+        + [f"{s.low:+.2f} to {s.high:+.2f}"]
+        if s.rank is not None
+        else [s.label, mark, "", "not compared", "", ""]
+        for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
+    ]
+    first = [(pictures[labels.index(standing.label)],) for standing in board.standings]
+    columns = ["", "rank", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    return Table(columns, rows, first, [*notices, *reports.leaderboard_notes(board)])

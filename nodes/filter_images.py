@@ -1,0 +1,236 @@
+"""The node that parts pictures into those that are good enough and the rest."""
+
+import math
+
+from comfy_api.latest import io
+
+from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
+from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE
+from .inputs import (
+    IMAGES_TOOLTIP,
+    MODEL_TOOLTIP,
+    REFERENCE_TOOLTIP,
+    DepictQAModel,
+    choice,
+    flatten,
+    names_input,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
+from .passthrough import Followers, branch, follower_inputs, follower_outputs
+from .ui import Table, node_output, percent, report
+
+
+class FilterImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["drop bad images", "quality gate", "threshold", "top k", "reject", "image quality"],
+            node_id="DepictQA_FilterImages",
+            display_name="Filter Images",
+            category="DepictQA/select",
+            description=(
+                "Parts pictures into good ones and bad ones, by score, by distortions or by confidence. A picture is "
+                "passed when it meets every criterion that is set. An empty branch stops silently; the rest goes on."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                io.Float.Input(
+                    "min_score",
+                    default=50.0,
+                    min=0.0,
+                    max=100.0,
+                    step=1.0,
+                    tooltip="Pass pictures with at least this score, 0 to 100. 0: not a criterion.",
+                ),
+                io.Float.Input(
+                    "best_percent",
+                    default=100.0,
+                    min=0.0,
+                    max=100.0,
+                    step=1.0,
+                    tooltip="Pass this share of all pictures, those with the best scores. 100: not a criterion.",
+                ),
+                io.Int.Input(
+                    "top_k",
+                    default=0,
+                    min=0,
+                    max=100000,
+                    tooltip="Pass so many of all pictures, those with the best scores. 0: not a criterion.",
+                ),
+                io.String.Input(
+                    "distortions",
+                    default="",
+                    tooltip="Reject pictures with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
+                    "or any. From checkpoints that were taught them, also: " + ", ".join(FAULTS) + ". "
+                    "Empty: not a criterion.",
+                ),
+                io.Float.Input(
+                    "probability",
+                    default=0.4,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How probable the named distortions must be together to reject a picture. Two distortions "
+                    "in one picture share the probability, so blur beside equal noise has one half. Each of the faults "
+                    "has its own.",
+                ),
+                io.Float.Input(
+                    "min_confidence",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Reject pictures with an answer of lower confidence: of a score, the probability that it "
+                    "is within 10 points of the true quality; of distortions, that exactly these are right. 0: off.",
+                ),
+                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                *follower_inputs(),
+                names_input(),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default=METHODS[0],
+                    optional=True,
+                    tooltip="How best_percent and top_k find the best. score: by the score of each picture. pairs: by "
+                    "comparisons, as Rank Images does: finer, slower, and what a personal judge has learned.",
+                ),
+            ],
+            outputs=[
+                *_branch_outputs("passed"),
+                *_branch_outputs("rejected"),
+                io.String.Output(
+                    "reasons",
+                    display_name="reasons",
+                    is_output_list=True,
+                    tooltip="Why each rejected picture was rejected, in the order of rejected_images.",
+                ),
+                io.Int.Output("passed_count", display_name="passed_count", tooltip="How many pictures passed."),
+                io.String.Output(
+                    "report", display_name="report", tooltip="Every picture with its answers and the decision, as JSON."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        images,
+        min_score,
+        best_percent,
+        top_k,
+        distortions,
+        probability,
+        min_confidence,
+        reference=None,
+        latents=None,
+        masks=None,
+        texts=None,
+        names=None,
+        method=METHODS[:1],
+    ) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            criteria = Criteria(
+                one(min_score),
+                one(best_percent),
+                one(top_k),
+                named_distortions(one(distortions)),
+                one(probability),
+                one(min_confidence),
+                choice(one(method), list(METHODS), "method"),
+            )
+            singles = flatten(images)
+            pictures = to_pictures(singles, "image", names=names)
+            followers = Followers(len(pictures), latents, masks, texts)
+            references, notices = to_reference(reference, pictures)
+            scores = model.ask("score", pictures, references) if criteria.need_scores else None
+            found = None
+            if criteria.need_distortions:
+                found = model.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
+            order, covered, ranked = None, None, []
+            if criteria.need_order:
+                best = criteria.best_of(len(pictures))
+                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
+                order, covered = ranked[0].order, ranked[0].coverage
+        notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
+        faults = criteria.faults(len(pictures), scores, found, order, covered)
+        passed = [index for index, fault in enumerate(faults) if not fault]
+        rejected = [index for index, fault in enumerate(faults) if fault]
+
+        def outputs(indexes):
+            points = [scores[index].score if scores else math.nan for index in indexes]
+            return branch([singles[i] for i in indexes]), branch(points), branch(indexes), *followers.choose(indexes)
+
+        return node_output(
+            cls,
+            *outputs(passed),
+            *outputs(rejected),
+            branch(["; ".join(faults[index]) for index in rejected]),
+            len(passed),
+            report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed)),
+            table=_table(pictures, faults, scores, found, notices),
+        )
+
+
+def _branch_outputs(name: str) -> list:
+    """The outputs of one branch: pictures, scores, indexes and what follows them."""
+    return [
+        io.Image.Output(
+            f"{name}_images",
+            display_name=f"{name}_images",
+            is_output_list=True,
+            tooltip=f"The {name} pictures, untouched, in the order of the input.",
+        ),
+        io.Float.Output(
+            f"{name}_scores",
+            display_name=f"{name}_scores",
+            is_output_list=True,
+            tooltip=f"Scores of the {name} pictures, 0 to 100; NaN where no criterion needs them.",
+        ),
+        io.Int.Output(
+            f"{name}_indexes",
+            display_name=f"{name}_indexes",
+            is_output_list=True,
+            tooltip=f"Places of the {name} pictures in the input, from 0.",
+        ),
+        *follower_outputs(name),
+    ]
+
+
+def _results(pictures, faults, scores, found) -> list[dict]:
+    return [
+        {
+            "picture": picture.name,
+            "index": index,
+            "passed": not faults[index],
+            "reasons": faults[index],
+            "score": scores[index].to_dict() if scores else None,
+            "identification": found[index].to_dict() if found else None,
+        }
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def _table(pictures, faults, scores, found, notices) -> Table:
+    rows = [
+        [
+            picture.name,
+            "; ".join(faults[index]) or "passed",
+            f"{scores[index].score:.1f}" if scores else "",
+            (", ".join(found[index].labels) or NONE) if found else "",
+            percent(min((answers[index].confidence for answers in (scores, found) if answers), default=None)),
+        ]
+        for index, picture in enumerate(pictures)
+    ]
+    passed = sum(not fault for fault in faults)
+    notes = [*notices, f"{passed} of {len(pictures)} passed"]
+    return Table(["", "", "score", "", "confidence"], rows, [(picture,) for picture in pictures], notes)

@@ -1,0 +1,78 @@
+"""The node that loads a judge."""
+
+from comfy_api.latest import io
+
+from . import checkpoint_folders as runtime
+from .inputs import DepictQAModel, choice, readable_errors
+
+
+class LoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DepictQA_LoadModel",
+            display_name="Load DepictQA Model",
+            category="DepictQA",
+            description="Loads a judge of picture quality: the bundled model, or a folder under models/depictqa.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=runtime.checkpoint_names(),
+                    default=runtime.BUNDLED,
+                    tooltip="The bundled model, or a folder under models/depictqa (trained or imported).",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=runtime.DEVICES,
+                    default="auto",
+                    tooltip="auto: where ComfyUI runs its models. cpu: leave the GPU to other models.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=runtime.DTYPES,
+                    default="auto",
+                    tooltip="Number format of the weights. auto: float32, or float16 for large checkpoints on a GPU. "
+                    "float16 moves probabilities by up to 0.01, bfloat16 by up to 0.06, which can change a winner. "
+                    "int8 and int4 need the package bitsandbytes.",
+                ),
+                io.Combo.Input(
+                    "memory",
+                    options=runtime.MEMORY,
+                    default=runtime.KEEP,
+                    optional=True,
+                    tooltip="keep in memory: ready for the next question; other models push it out when they need the "
+                    "room. free after use: leaves all memory after each question and is read again for the next.",
+                ),
+                io.Combo.Input(
+                    "anchors",
+                    options=runtime.own_names("anchors"),
+                    default=runtime.BUILT_IN,
+                    optional=True,
+                    tooltip="Pictures of known quality that a checkpoint which was never taught to score compares "
+                    "with: built in, or a folder under models/depictqa_anchors.",
+                ),
+                io.Combo.Input(
+                    "encoder",
+                    options=runtime.own_names("encoders"),
+                    default=runtime.BUILT_IN,
+                    optional=True,
+                    tooltip="What weighs the words of a description for its confidence: the built-in list of verdict "
+                    "words, or a sentence encoder such as all-MiniLM-L6-v2, a folder under models/depictqa_encoders.",
+                ),
+            ],
+            outputs=[DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other nodes.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN, **_):
+        return runtime.loader_state(checkpoint, anchors, encoder)
+
+    @classmethod
+    def execute(
+        cls, checkpoint, device, dtype, memory=runtime.KEEP, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN
+    ) -> io.NodeOutput:
+        with readable_errors():
+            choice(device, runtime.DEVICES, "device")
+            choice(dtype, runtime.DTYPES, "dtype")
+            choice(memory, runtime.MEMORY, "memory")
+            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory, anchors, encoder))

@@ -1,0 +1,119 @@
+"""The node that draws judged pictures as contact sheets or bar charts."""
+
+from comfy_api.latest import io
+
+from ..depictqa_core import tasks
+from ..depictqa_core.errors import TaskError
+from ..depictqa_core.reports.charts import quality_charts
+from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
+from .image_outputs import drawn_output, to_batch
+from .inputs import (
+    IMAGES_TOOLTIP,
+    MODEL_TOOLTIP,
+    REFERENCE_TOOLTIP,
+    DepictQAModel,
+    choice,
+    flatten,
+    one,
+    readable_errors,
+    repeat,
+    schema,
+    to_pictures,
+    to_reference,
+)
+from .ui import report
+
+STYLES = {"cards": quality_sheets, "bars": quality_charts}
+ORDERS = ["as given", "best first"]
+
+
+class QualitySheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["contact sheet", "overview", "image grid", "quality chart", "score chart"],
+            node_id="DepictQA_QualitySheet",
+            display_name="Quality Sheet",
+            category="DepictQA/assess",
+            description="Draws pictures with scores, distortions and confidences, as contact sheets or bar charts.",
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                io.Combo.Input(
+                    "style",
+                    options=list(STYLES),
+                    default="cards",
+                    tooltip="cards: a contact sheet. bars: one row per picture on a common scale.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=ORDERS,
+                    default="as given",
+                    tooltip="as given: in the order of the input, such as that of Rank Images. best first: by score.",
+                ),
+                io.Int.Input(
+                    "per_page",
+                    default=40,
+                    min=1,
+                    max=MOST_SHOWN,
+                    tooltip="Most pictures on a page; the more there are on one, the smaller they are.",
+                ),
+                io.String.Input(
+                    "captions",
+                    optional=True,
+                    force_input=True,
+                    tooltip="Optional: what to write below each picture, such as its file name; one per picture.",
+                ),
+                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+            ],
+            outputs=[
+                io.Image.Output("sheets", display_name="sheets", tooltip="The pages, a batch of pictures of one size."),
+                io.String.Output("report", display_name="report", tooltip="All answers, in the order of the sheet."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, model, images, style, order, per_page, captions=None, reference=None) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            draw = STYLES[choice(one(style), list(STYLES), "style")]
+            choice(one(order), ORDERS, "order")
+            pictures = to_pictures(flatten(images), "image")
+            names = [picture.name for picture in pictures]
+            if captions is not None:
+                if len(captions) not in (1, len(pictures)):
+                    raise TaskError(f"captions: {len(captions)} arrived for {len(pictures)} pictures; link as many.")
+                names = repeat([str(caption) for caption in captions], len(pictures))
+            references, notices = to_reference(reference, pictures)
+            known = model.tasks
+            scores = found = [None] * len(pictures)
+            if tasks.SCORE.name in known or one(order) == "best first":
+                scores = model.ask("score", pictures, references)
+            if tasks.IDENTIFICATION.name in known:
+                found = model.ask("identify", pictures, references, count=None)
+            notices += model.doubts([answer for answer in (*scores, *found) if answer is not None])
+            entries = [Judged(*entry) for entry in zip(pictures, names, scores, found, strict=True)]
+            if one(order) == "best first":
+                entries.sort(key=lambda entry: -entry.score.score)
+            pages = draw(entries, one(per_page), one(order))
+        sheets = to_batch(pages)
+        results = [
+            {
+                "picture": entry.picture.name,
+                "caption": entry.name,
+                "score": entry.score and entry.score.to_dict(),
+                "identification": entry.found and entry.found.to_dict(),
+            }
+            for entry in entries
+        ]
+        text = f"{len(entries)} picture{'s' * (len(entries) != 1)} on {len(pages)} page{'s' * (len(pages) != 1)}"
+        return drawn_output(
+            cls,
+            sheets,
+            report("sheet", model, results, notices, order=one(order), pages=len(pages)),
+            images=[sheets],
+            text="\n".join([*notices, text]),
+        )

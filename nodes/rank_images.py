@@ -1,0 +1,203 @@
+"""The node that orders pictures from best to worst."""
+
+import math
+
+from comfy_api.latest import io
+
+from ..depictqa_core.errors import TaskError
+from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
+from .inputs import (
+    MODEL_TOOLTIP,
+    REFERENCE_TOOLTIP,
+    DepictQAModel,
+    choice,
+    flatten,
+    names_input,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
+from .passthrough import Followers, follower_inputs, follower_outputs
+from .ui import Table, node_output, percent, report
+
+METHODS = ["pairs", "score"]
+
+
+class RankImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["sort images", "best of N", "pick best", "top k", "image quality"],
+            node_id="DepictQA_RankImages",
+            display_name="Rank Images",
+            category="DepictQA/select",
+            description="Sorts pictures from best to worst and passes them on untouched, all of them or the best few.",
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
+                io.Image.Input("images", tooltip="The pictures to rank: a batch, or a list of pictures of any sizes."),
+                io.Combo.Input(
+                    "method",
+                    options=METHODS,
+                    default="pairs",
+                    tooltip="pairs: compare pictures two by two, the finer way. score: order by score, the faster way.",
+                ),
+                io.Int.Input(
+                    "top_k", default=0, min=0, max=100000, tooltip="How many of the best to pass on; 0 passes all."
+                ),
+                io.Boolean.Input(
+                    "with_reasons",
+                    default=True,
+                    tooltip="Also find out what is wrong with each picture, and say why it stands where it stands.",
+                ),
+                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                *follower_inputs(),
+                io.Int.Input(
+                    "budget",
+                    default=0,
+                    min=0,
+                    max=1000000,
+                    optional=True,
+                    tooltip="Most pairs to compare (pairs only). 0: all pairs of up to 12 pictures, of more only the "
+                    "telling ones.",
+                ),
+                io.Boolean.Input(
+                    "stop_when_decided",
+                    default=False,
+                    optional=True,
+                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs only). "
+                    "Faster for many pictures; the order below top_k stays rough.",
+                ),
+                names_input(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "ranked_images",
+                    display_name="ranked_images",
+                    is_output_list=True,
+                    tooltip="The pictures, untouched, best first; ties in the order of the input.",
+                ),
+                io.Image.Output("best_image", display_name="best_image", tooltip="The best picture alone."),
+                io.Float.Output(
+                    "scores",
+                    display_name="scores",
+                    is_output_list=True,
+                    tooltip="Score of each ranked picture, 0 to 100; NaN where the checkpoint was not taught to score.",
+                ),
+                io.Float.Output(
+                    "strengths",
+                    display_name="strengths",
+                    is_output_list=True,
+                    tooltip="What the order was made from: Bradley-Terry strength (pairs) or the score (score).",
+                ),
+                io.Int.Output(
+                    "indexes",
+                    display_name="indexes",
+                    is_output_list=True,
+                    tooltip="Place of each ranked picture in the input, from 0.",
+                ),
+                io.String.Output(
+                    "reasons",
+                    display_name="reasons",
+                    is_output_list=True,
+                    tooltip="One sentence per ranked picture, fuller when with_reasons is on.",
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="The whole ranking in one JSON text, whatever top_k is."
+                ),
+                io.Int.Output(
+                    "ranks",
+                    display_name="ranks",
+                    is_output_list=True,
+                    tooltip="Rank of each ranked picture: 1 + the number of pictures that are better with 95 % "
+                    "certainty.",
+                ),
+                io.Float.Output(
+                    "lows",
+                    display_name="lows",
+                    is_output_list=True,
+                    tooltip="Lower end of the 95 % interval of each strength.",
+                ),
+                io.Float.Output(
+                    "highs",
+                    display_name="highs",
+                    is_output_list=True,
+                    tooltip="Upper end of the 95 % interval of each strength.",
+                ),
+                *follower_outputs("ranked"),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        images,
+        method,
+        top_k,
+        with_reasons,
+        reference=None,
+        latents=None,
+        masks=None,
+        texts=None,
+        budget=(0,),
+        stop_when_decided=(False,),
+        names=None,
+    ) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            if one(top_k) < 0:
+                raise TaskError(f"top_k: {one(top_k)} is less than 0; give how many to pass on, or 0 for all.")
+            options = {
+                "method": choice(one(method), METHODS, "method"),
+                "reasons": bool(one(with_reasons)),
+                "budget": one(budget) or None,
+            }
+            if one(stop_when_decided) and one(top_k):
+                options["top_k"] = one(top_k)
+            singles = flatten(images)
+            pictures = to_pictures(singles, "image", names=names)
+            followers = Followers(len(pictures), latents, masks, texts)
+            references, notices = to_reference(reference, pictures)
+            ranking = model.ask("rank", pictures, references, **options)
+        notices += model.doubts([ranking])
+        top = ranking.pictures[: one(top_k) or None]
+        indexes = [place.index for place in top]
+        facts = ranking.to_dict()
+        return node_output(
+            cls,
+            [singles[index] for index in indexes],
+            singles[indexes[0]],
+            [math.nan if place.score is None else place.score for place in top],
+            [place.strength for place in top],
+            indexes,
+            [place.reason for place in top],
+            report("rank", model, facts.pop("pictures"), notices, **facts),
+            [place.rank for place in top],
+            [place.low for place in top],
+            [place.high for place in top],
+            *followers.choose(indexes),
+            table=_table(ranking, pictures, notices),
+        )
+
+
+def _table(ranking, pictures, notices) -> Table:
+    rows = [
+        [
+            f"{mark if '=' in mark else mark + '.'} {place.picture}",
+            "" if place.score is None else f"{place.score:.1f}",
+            f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
+            place.reason,
+        ]
+        for place, mark in zip(ranking.pictures, rank_marks(ranking.pictures), strict=True)
+    ]
+    notes = [*notices]
+    if ranking.comparisons:
+        notes.append(f"{pairs_asked(ranking)}, mean disagreement of the two orders {percent(ranking.disagreement)}")
+    notes += not_calibrated([ranking])
+    shown = [(pictures[place.index],) for place in ranking.pictures]
+    return Table(["", "score", "strength", ""], rows, shown, notes)

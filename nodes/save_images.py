@@ -1,0 +1,193 @@
+"""The node that saves pictures with what was found in them: in their names, their metadata and a list beside them."""
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+from comfy.cli_args import args
+from comfy.utils import ProgressBar
+from comfy_api.latest import io
+from PIL import Image
+
+from ..depictqa_core.errors import DepictQAError, TaskError
+from ..depictqa_core.images.image import as_picture
+from ..depictqa_core.storage.files import append_csv, append_jsonl, below, fill, readable_file_errors, save_png
+from .inputs import choice, flatten, one, readable, readable_errors, repeat, schema
+from .ui import Table, node_output
+
+LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
+FACTS = {
+    "scores": (io.Float, "Optional: one score per picture, for %score%, the metadata and the list."),
+    "ranks": (io.Int, "Optional: one rank per picture, for %rank%. Unlinked: by score, or else by place in the input."),
+    "confidences": (io.Float, "Optional: one confidence per picture."),
+    "labels": (
+        io.String,
+        "Optional: one label per picture (a model, a prompt, a file name) for %label%, or one for all.",
+    ),
+    "verdicts": (io.String, "Optional: one short verdict per picture, such as its distortions, for %verdict%."),
+    "descriptions": (io.String, "Optional: one description per picture."),
+}
+
+
+class SaveScoredImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["save image with score", "metadata", "csv", "jsonl", "export scores"],
+            node_id="DepictQA_SaveScoredImages",
+            display_name="Save Scored Images",
+            category="DepictQA/select",
+            description=(
+                "Saves pictures as PNG with score, rank, label and verdict in the file name and in the metadata, and "
+                "adds a line for each to a list in the same folder. Nothing is ever overwritten."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to save: a batch, or a list of pictures of any sizes."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="DepictQA/%rank%_%score%_%label%",
+                    tooltip="Folder and name below ComfyUI's output folder. %score%, %rank%, %label%, %verdict%, "
+                    "%confidence%, %index%, %date%, %time%, %date:yyyy-MM-dd%, and ComfyUI's own %width%, %year%, ...",
+                ),
+                io.Combo.Input(
+                    "log",
+                    options=list(LOGS),
+                    default="csv",
+                    tooltip="Which lists in the same folder (scores.csv, scores.jsonl) get a line per picture.",
+                ),
+                *(
+                    kind.Input(name, optional=True, force_input=True, tooltip=tooltip)
+                    for name, (kind, tooltip) in FACTS.items()
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "files",
+                    display_name="files",
+                    is_output_list=True,
+                    tooltip="The saved files, below ComfyUI's output folder.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
+        )
+
+    @classmethod
+    def execute(cls, images, filename_prefix, log, **facts) -> io.NodeOutput:
+        singles = flatten(images)
+        with readable_errors():
+            kinds = LOGS[choice(one(log), list(LOGS), "log")]
+            pattern = below(one(filename_prefix), "filename_prefix")
+            if not pattern:
+                raise TaskError("filename_prefix: is empty; give a name such as DepictQA/%rank%_%score%.")
+            if not singles:
+                raise TaskError("images: no picture arrived; link at least one.")
+            rows = _rows(facts, len(singles))
+        saved, failed, now = [], [], time.localtime()
+        bar = ProgressBar(len(singles))
+        for single, row in zip(singles, rows, strict=True):
+            try:
+                saved.append(_save(single, pattern, row, _graph(cls), now))
+                _append(saved[-1], row, kinds, now)
+            except DepictQAError as error:  # the others are saved all the same
+                failed.append(readable(str(error)))
+            bar.update(1)
+        if failed:
+            more = f" (and {len(failed) - 1} more like this)" if len(failed) > 1 else ""
+            raise ValueError(f"{failed[0]}{more}. {len(saved)} of {len(singles)} pictures are saved.")
+        output = Path(folder_paths.get_output_directory())
+        files = [path.relative_to(output).as_posix() for path in saved]
+        folders = ["" if path.parent == output else path.parent.relative_to(output).as_posix() for path in saved]
+        shown = [
+            {"filename": path.name, "subfolder": folder, "type": "output"}
+            for path, folder in zip(saved, folders, strict=True)
+        ]
+        table = Table(["file"], [[file] for file in files], [()] * len(files))
+        return node_output(cls, files, table=table, text="\n".join(files), images=shown)
+
+
+def _rows(facts: dict, count: int) -> list[dict]:
+    """What is known of each picture: one dict per picture, with None where nothing is linked.
+
+    Raises:
+        TaskError: a list that is neither as long as there are pictures nor one for all.
+    """
+    columns = {}
+    for name in FACTS:
+        values = facts.get(name)
+        if values is not None and len(values) not in (1, count):
+            raise TaskError(
+                f"{name}: {len(values)} arrived for {count} pictures; link one per picture, or one for all."
+            )
+        columns[name] = [None] * count if values is None else repeat(values, count)
+    scores = [None if score is None or math.isnan(score) else score for score in columns["scores"]]
+    if facts.get("ranks") is None:
+        if None in scores:
+            columns["ranks"] = [index + 1 for index in range(count)]
+        else:
+            columns["ranks"] = [1 + sum(other > score for other in scores) for score in scores]
+    return [
+        {
+            "index": index + 1,
+            "rank": columns["ranks"][index],
+            "score": scores[index],
+            "confidence": columns["confidences"][index],
+            "label": columns["labels"][index],
+            "verdict": columns["verdicts"][index],
+            "description": columns["descriptions"][index],
+        }
+        for index in range(count)
+    ]
+
+
+def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time) -> Path:
+    """Save one picture under a new name.
+
+    Raises:
+        DepictQAError: the file cannot be written, or would hold another picture than the one that arrived.
+    """
+    as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
+    levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
+    image = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
+    prefix = fill(pattern, _words(row), now)
+    output = folder_paths.get_output_directory()
+    with readable_file_errors(os.path.join(output, os.path.dirname(prefix))):
+        folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, output, *image.size)
+    return save_png(folder, stem, counter, image, {} if args.disable_metadata else {**graph, **_metadata(row)})
+
+
+def _append(path: Path, row: dict, kinds: tuple[str, ...], now: time.struct_time) -> None:
+    """Add a line about a saved picture to the lists in its folder."""
+    line = {"file": path.name, "time": time.strftime("%Y-%m-%dT%H:%M:%S", now), **row}
+    for kind in kinds:
+        (append_csv if kind == "csv" else append_jsonl)(path.with_name(f"scores.{kind}"), line)
+
+
+def _words(row: dict) -> dict[str, str]:
+    """What the words between percent signs stand for; numbers of equal width, so that names sort."""
+    return {
+        "index": f"{row['index']:03}",
+        "rank": f"{row['rank']:03}",
+        "score": "unscored" if row["score"] is None else f"{row['score']:05.1f}",
+        "confidence": "unknown" if row["confidence"] is None else f"{row['confidence']:.2f}",
+        "label": str(row["label"] or "picture"),
+        "verdict": str(row["verdict"] or "unjudged"),
+    }
+
+
+def _metadata(row: dict) -> dict[str, str]:
+    """Text chunks of a PNG: each fact for itself, readable in any viewer, and all of them as JSON."""
+    known = {key: value for key, value in row.items() if value is not None and key != "index"}
+    texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in known.items()}
+    return {f"depictqa_{key}": text for key, text in texts.items()} | {"depictqa": json.dumps(known)}
+
+
+def _graph(cls) -> dict[str, str]:
+    """ComfyUI's own metadata, by which a picture that is dropped on the canvas brings its graph back."""
+    chunks = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}
+    return {key: json.dumps(value) for key, value in {**chunks, **(cls.hidden.extra_pnginfo or {})}.items()}

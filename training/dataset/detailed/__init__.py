@@ -1,0 +1,1 @@
+"""Detailed answers from an endpoint: requests, checks, resumable collection."""

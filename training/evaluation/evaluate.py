@@ -1,0 +1,186 @@
+"""Answers test sets in the published format and scores the answers, beside peers and with a report."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from depictqa_core import tasks
+from depictqa_core.errors import TaskError
+from depictqa_core.judge import Judge
+from depictqa_core.network.vision import PREPROCESSING
+
+from ..endpoint import Client
+from ..files import write_text
+from . import judged, peers, voting
+from .answers import AnswerFile, judge_answers
+from .peer_vlm import vlm_answers
+from .report import html
+from .scoring import score
+from .sets import TestSet, read_set
+
+Truth = dict[str, dict[str, float]]
+
+
+def evaluate(
+    judge: Judge,
+    records_path: str | Path,
+    root: str | Path,
+    task_type: str | None,
+    answers_path: str | Path,
+    swap: bool = True,
+) -> dict:
+    """Answer every record of a test file and score the answers.
+
+    Args:
+        judge: the judge under test.
+        records_path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer (facts 3.4).
+        root: folder that picture paths are relative to.
+        task_type: one of the six published task types (facts 3.1), or None to take each record's own.
+        answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
+            What an interrupted evaluation of the same judge wrote there is not asked again.
+        swap: also ask ratings with the pictures swapped.
+
+    Returns:
+        ``scoring.score``: counts, and the metrics by kind of question.
+
+    Raises:
+        TaskError: unknown task type, a record without one of its fields, or no record whose pictures can be read.
+    """
+    if task_type is not None:
+        tasks.setting(task_type)
+    test_set = read_set(records_path, root, task_type)
+    return score(test_set, answer(judge, test_set, answers_path, swap))
+
+
+def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
+    """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
+    weight = next(judge.model.parameters())
+    depends = {"judge": judge.info, "config": judge.model.config.to_dict(), "preprocessing": PREPROCESSING}
+    depends |= {"dtype": str(weight.dtype), "swap": swap, **test_set.stamp()}
+    source = judge_answers(judge, test_set, swap)
+    answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
+    if answers and all("error" in answer for answer in answers):
+        first = answers[0]["error"].rstrip(".")
+        raise TaskError(
+            f"none of the {len(answers)} records of {test_set.name} can be shown; the first: {first}. "
+            f"Picture paths are relative to --root, which is {test_set.root}"
+        )
+    return answers
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is evaluated beside the judge's own accuracies.
+
+    Attributes:
+        metrics: whether classical metrics answer ratings and scores as peers.
+        models: vision-language models that answer the same questions as peers.
+        grader: a language model that scores detailed answers; None for no scores.
+        version: how it scores, "v2" or "v1" (facts 8.4, 8.5).
+        truths: voting files by name (``voting.read_truth``).
+        swap: whether ratings are asked in both orders.
+    """
+
+    metrics: bool = True
+    models: Sequence[Client] = ()
+    grader: Client | None = None
+    version: str = "v2"
+    truths: dict[str, Truth] = field(default_factory=dict)
+    swap: bool = True
+
+
+def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, extras: Extras | None = None) -> dict:
+    """Evaluate a judge, and its peers, on several test sets.
+
+    Everything is written below ``output``: ``answers/<set>.jsonl``, the peers' values and answers below ``peers/``, the
+    scores of detailed answers below ``judged/``, ``results.json`` and ``report.html``. A repeated call with the same
+    arguments asks only what is missing.
+
+    Returns:
+        the content of results.json: ``{"judge", "sets": {set: scoring.score with voting and judged}, "peers",
+        "unavailable": {peer: why}}``.
+
+    Raises:
+        TaskError: two sets of one name, or of different roots, or a set none of whose pictures can be read.
+        EndpointError: an endpoint that cannot be used; what was answered is kept.
+        StorageError: a file cannot be written; what was answered before is kept.
+    """
+    extras, output = extras or Extras(), Path(output)
+    names = [test_set.name for test_set in sets]
+    if double := {name for name in names if names.count(name) > 1}:
+        raise TaskError(f"two record files are named {sorted(double)[0]}: rename one")
+    if len({test_set.root for test_set in sets}) > 1:
+        raise TaskError("the sets have different roots: evaluate them one after the other")
+    by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
+    usable, unavailable = peers.usable() if extras.metrics else ([], {})
+    results = {
+        "judge": {**judge.info, "calibration": judge.model.config.calibration},
+        "sets": _scored(sets, by_set, output / "judged", extras),
+        "peers": _metric_peers(usable, sets, output, extras),
+        "unavailable": unavailable,
+    }
+    for client in extras.models:
+        name = client.endpoint.model
+        folder = output / "peers" / re.sub(r"[^\w.-]+", "_", name)
+        by_set = {}
+        for test_set in sets:
+            depends = {"base": client.endpoint.base, "model": name, **test_set.stamp()}
+            file = AnswerFile(folder / f"{test_set.name}.jsonl", depends)
+            by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
+        results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
+    write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    write_text(output / "report.html", html(results))
+    return results
+
+
+def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path, extras: Extras) -> dict:
+    """Set name -> its metrics, with the votes and the graded words where there are any."""
+    results = {}
+    for test_set in sets:
+        answers = by_set[test_set.name]
+        result = score(test_set, answers)
+        votes = {
+            name: voting.vote(test_set, answers, truth)
+            for name, truth in extras.truths.items()
+            if voting.covers(test_set, truth)
+        }
+        if votes:
+            result["voting"] = votes
+        if extras.grader and judged.detailed(test_set):
+            result["judged"] = _graded(test_set, answers, folder, extras.grader, extras.version)
+        results[test_set.name] = result
+    return results
+
+
+def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client, version: str) -> dict:
+    ids, source = judged.judged_answers(grader, test_set, answers, version)
+    texts = hashlib.sha256(repr([(answer["id"], answer["text"]) for answer in answers]).encode()).hexdigest()
+    where = {"base": grader.endpoint.base, "model": grader.endpoint.model, "version": version}
+    file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **test_set.stamp()})
+    rows = file.fill(ids, source, f"scores of {test_set.name}")
+    return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
+
+
+def _metric_peers(usable: Sequence[peers.Peer], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
+    """Peer name -> ``{"kind": "metric", "reference", "sets": {set: {"rating", "score"}}, "voting": {file: {...}}}``."""
+    results = {peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable}
+    root = sets[0].root
+    rated = {
+        name: [(path, reference) for reference, opinions in truth.items() for path in opinions]
+        for name, truth in extras.truths.items()
+    }
+    shown = [pair for test_set in sets for pair in peers.shown_in(test_set)]
+    shown += [pair for pairs in rated.values() for pair in pairs]
+    if not shown or not usable:
+        return {}
+    values = peers.values_of(shown, root, output / "peers" / "metrics.jsonl", usable)
+    for test_set in sets:
+        for name, result in peers.compare(test_set, values, usable).items():
+            results[name]["sets"][test_set.name] = result
+    for file, truth in extras.truths.items():
+        for name, result in peers.follow_opinions(truth, values, usable).items():
+            results[name]["voting"][file] = result
+    return {name: result for name, result in results.items() if result["sets"] or result["voting"]}

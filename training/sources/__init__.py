@@ -1,0 +1,1 @@
+"""Pristine source images: packages are listed, unpacked, checked, de-duplicated and split."""

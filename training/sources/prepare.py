@@ -1,0 +1,291 @@
+"""Turns unpacked public packages into checked, de-duplicated and split pristine pictures (facts 6.1, 6.2).
+
+The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
+`fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
+near-duplicates -> split -> files + pictures.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import hashlib
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from ..files import write_file, write_text
+from .checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
+from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
+from .qt_resources import unpack_folder
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jxl")
+SPLITS = ("train", "validation", "reserved")
+MIN_PROTECTED_SIDE = 64  # pixels; below this a hash says too little
+LONGEST_STEM = 200  # of the 255 bytes of a file name; a hash and a suffix may follow
+DEFAULT_MANIFEST = Path(__file__).parents[1] / "recipes" / "mini" / "pictures.yaml"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One accepted picture as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
+
+    file: str
+    split: str
+    source: str
+    version: str
+    licence: str
+    original: str
+    height: int
+    width: int
+    original_height: int
+    original_width: int
+    hash: str
+
+
+def candidates(source: Source, raw_dir: str | Path) -> list[Path]:
+    """Files of the source under `raw_dir/<id>` with a picture's suffix that pass include and exclude, sorted by path.
+
+    Globs are matched without regard to case against the path inside the source's folder; `*` also matches `/`.
+    """
+    root = Path(raw_dir) / source.id
+    found = []
+    for file in sorted(root.rglob("*"), key=lambda f: f.relative_to(root).as_posix()):
+        inner = file.relative_to(root).as_posix().lower()
+        if file.suffix.lower() not in SUFFIXES or file.is_symlink() or not file.is_file():
+            continue
+        if _matches(inner, source.include) and not _matches(inner, source.exclude):
+            found.append(file)
+    return found
+
+
+def _matches(inner: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(inner, glob.lower()) for glob in globs)
+
+
+def prepare(
+    raw_dir: str | Path | None,
+    out_dir: str | Path,
+    manifest: str | Path | Manifest,
+    reserved_dir: str | Path | None = None,
+    log: Callable[[str], None] | None = None,
+) -> dict:
+    """Checks, de-duplicates, splits and writes the pictures, and writes `out_dir/pictures.json`.
+
+    Args:
+        raw_dir: folder with one unpacked folder per source id; None to prepare the reserved pictures alone.
+        out_dir: receives `train/`, `validation/`, `reserved/` (replaced) and `pictures.json`.
+        manifest: manifest file or the loaded manifest.
+        reserved_dir: folder with the unpacked reserved packages, if they are there. Training pictures that resemble
+            any readable picture of theirs, fit or not, are dropped; the hashes that the manifest lists protect them
+            where the folder is missing.
+        log: called with one line of text per dropped file, if given.
+
+    Returns:
+        {"pictures": {split: count}, "sources": {id: {split: count}}, "missing": [id],
+        "dropped": [{"source", "original", "reason"}]}.
+        The same dictionary and the list of entries stand in pictures.json.
+
+    Raises:
+        ManifestError: the manifest is unusable, or not one listed source is in the folders.
+    """
+    manifest = manifest if isinstance(manifest, Manifest) else load_manifest(manifest)
+    parts = [(source, Path(reserved_dir), True) for source in manifest.reserved] if reserved_dir is not None else []
+    parts += [(source, Path(raw_dir), False) for source in manifest.sources] if raw_dir is not None else []
+    missing = [source.id for source, folder, _ in parts if not (folder / source.id).is_dir()]
+    if len(missing) == len(parts):
+        raise ManifestError("none of the listed sources is in the given folders; run fetch_pictures.sh first")
+    protected = dict(manifest.reserved_hashes)
+    if reserved_dir is not None:
+        protected.update(hash_reserved(reserved_dir, manifest))
+    dropped: list[dict] = []
+
+    def drop(source: Source, inner: str, reason: str) -> None:
+        dropped.append({"source": source.id, "original": inner, "reason": reason})
+        if log:
+            log(f"dropped {source.id}/{inner}: {reason}")
+
+    checked = []  # reserved first, then larger first, ties by name: the order in which near-duplicates are kept
+    for source, folder, is_reserved in parts:
+        for file in candidates(source, folder):
+            inner = file.relative_to(folder / source.id).as_posix()
+            try:
+                picture, reason = open_checked(file, source.rules)
+            except UNREADABLE as error:
+                drop(source, inner, f"cannot be read: {type(error).__name__}")
+                continue
+            if reason:
+                drop(source, inner, reason)
+                continue
+            checked.append(
+                (
+                    not is_reserved,
+                    -picture.width * picture.height,
+                    source.id,
+                    inner,
+                    source,
+                    file,
+                    difference_hash(picture),
+                )
+            )
+    checked.sort(key=lambda item: item[:4])
+
+    out = Path(out_dir)
+    for split in SPLITS:
+        shutil.rmtree(out / split, ignore_errors=True)
+    entries: list[Entry] = []
+    taken: set[str] = set()
+    kept, guarded = HashIndex(manifest.near_duplicate_bits), HashIndex(manifest.near_duplicate_bits)
+    for other, name in protected.items():
+        guarded.add(other, name)
+    for for_training, _, _, inner, source, file, code in checked:
+        twin = kept.first(code)
+        if twin is None and for_training:
+            twin = guarded.first(code)
+            twin = f"reserved {twin}" if twin else None
+        if twin:
+            drop(source, inner, f"near-duplicate of {twin}")
+            continue
+        split = assign_split(source, inner, manifest) if for_training else "reserved"
+        entry = _write(file, inner, source, split, out, taken, code)
+        entries.append(entry)
+        taken.add(Path(entry.file).stem.lower())
+        kept.add(code, entry.file)
+    entries.sort(key=lambda entry: entry.file)
+    summary = {
+        "pictures": {split: sum(e.split == split for e in entries) for split in SPLITS},
+        "sources": {
+            source.id: {
+                split: n for split in SPLITS if (n := sum(e.source == source.id and e.split == split for e in entries))
+            }
+            for source, _, _ in parts
+            if source.id not in missing
+        },
+        "dropped": sorted(dropped, key=lambda item: (item["source"], item["original"])),
+        "missing": missing,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    document = {"pictures": [asdict(entry) for entry in entries], "summary": summary}
+    write_text(out / "pictures.json", json.dumps(document, indent=1) + "\n")
+    return summary
+
+
+def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str]:
+    """{hash: "source/file"} of every readable picture of the reserved sources, excluded ones too, but no constant ones.
+
+    This is what `reserved_hashes.txt` holds, so that training pictures are checked against the reserved ones without
+    downloading them.
+    """
+    found: dict[str, str] = {}
+    for source in manifest.reserved:
+        for file in candidates(replace(source, exclude=()), reserved_dir):
+            try:
+                picture = load_rgb(file)
+            except UNREADABLE:
+                continue
+            if min(picture.size) >= MIN_PROTECTED_SIDE and measure(picture)["std"] >= source.rules.min_std:
+                found.setdefault(difference_hash(picture), f"{source.id}/{file.name}")
+    return found
+
+
+def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> Entry:
+    picture = load_rgb(file)
+    height, width = picture.height, picture.width
+    scale = source.rules.max_long / max(height, width)
+    with Image.open(file) as opened:  # an upright RGB JPEG or PNG that is small enough is copied byte for byte
+        as_is = (
+            scale >= 1.0
+            and opened.mode == "RGB"
+            and opened.format in ("JPEG", "PNG")
+            and opened.getexif().get(0x0112, 1) == 1
+        )
+        suffix = {"JPEG": ".jpg", "PNG": ".png"}[opened.format] if as_is else ".png"
+    stem = f"{source.id}__" + (re.sub(r"[^A-Za-z0-9._-]+", "-", Path(inner).stem).strip("-.") or "picture")
+    stem = stem[:LONGEST_STEM]
+    if stem.lower() in taken:
+        stem += "-" + hashlib.sha256(inner.encode()).hexdigest()[:6]
+    target = out / split / (stem + suffix)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if as_is:
+        write_file(target, lambda part: shutil.copyfile(file, part))
+    else:
+        if scale < 1.0:
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+        write_file(target, lambda part: picture.save(part, "PNG", compress_level=3))
+    return Entry(
+        target.relative_to(out).as_posix(),
+        split,
+        source.id,
+        source.version,
+        source.licence,
+        inner,
+        picture.height,
+        picture.width,
+        height,
+        width,
+        code,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line with `list`, `unpack`, `hashes` and `prepare`; returns the exit status, errors are one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training pictures", description="Prepare pristine pictures from unpacked packages."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="print the packages of a manifest, one a line: kind, name, version, id")
+    listing.add_argument("--reserved", action="store_true", help="the packages reserved for independent evaluation")
+    unpacking = commands.add_parser("unpack", help="unpack the Qt resource files (.rcc) below a folder")
+    unpacking.add_argument("folder", type=Path)
+    hashing = commands.add_parser("hashes", help="print the perceptual hashes of the reserved pictures")
+    hashing.add_argument("folder", type=Path, help="folder that fetch_pictures.sh --reserved filled")
+    making = commands.add_parser("prepare", help="check, de-duplicate, split and write the pictures")
+    making.add_argument("out", type=Path)
+    making.add_argument("--raw", type=Path, help="folder that fetch_pictures.sh filled")
+    making.add_argument("--reserved", type=Path, help="folder that fetch_pictures.sh --reserved filled")
+    making.add_argument("--verbose", action="store_true", help="print every dropped file with the reason")
+    for command in (listing, hashing, making):
+        command.add_argument("--manifest", type=Path, default=DEFAULT_MANIFEST)
+    arguments = parser.parse_args(argv)
+    if arguments.command == "prepare" and arguments.raw is None and arguments.reserved is None:
+        parser.error("give --raw, --reserved or both")
+    try:
+        if arguments.command == "unpack":
+            print(f"{unpack_folder(arguments.folder, SUFFIXES)} files unpacked")
+            return 0
+        manifest = load_manifest(arguments.manifest)
+        if arguments.command == "list":
+            for source in manifest.reserved if arguments.reserved else manifest.sources:
+                print(source.kind, source.name, source.version, source.id)
+            return 0
+        if arguments.command == "hashes":
+            for code, name in sorted(hash_reserved(arguments.folder, manifest).items(), key=lambda item: item[1]):
+                print(code, name)
+            return 0
+        summary = prepare(
+            arguments.raw, arguments.out, manifest, arguments.reserved, print if arguments.verbose else None
+        )
+    except (ManifestError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for name, counts in summary["sources"].items():
+        print(f"{name}: " + (", ".join(f"{n} {split}" for split, n in counts.items()) or "none"))
+    print(
+        "total: "
+        + ", ".join(f"{n} {split}" for split, n in summary["pictures"].items())
+        + f"; dropped {len(summary['dropped'])}"
+    )
+    if summary["missing"]:
+        print("not found: " + ", ".join(summary["missing"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

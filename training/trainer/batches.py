@@ -1,0 +1,134 @@
+"""The batches of every step for one process, read ahead by threads; what cannot be read is skipped and named."""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from depictqa_core.errors import ImageError
+from depictqa_core.images.image import WHOLE
+from depictqa_core.storage.files import csv_line
+
+from ..files import append_text
+from .examples import Example, collate, make_example
+from .loader import Shown
+from .sampling import Deck, cut
+
+PATIENCE = 1000
+"""Pictures over which the share of unreadable ones is judged, before as many were read."""
+
+
+class Unreadable:
+    """Counts the pictures that were read and those that could not be, and names these in a file.
+
+    Args:
+        log: CSV file of path and reason; a picture is named once.
+        total: pictures of the data set.
+        share: largest share of the pictures that may be unreadable.
+    """
+
+    def __init__(self, log: Path, total: int, share: float):
+        self.log, self.total, self.share = log, total, share
+        self.read, self.failed, self.paths, self._lock = 0, 0, {}, threading.Lock()
+
+    def note(self, path: str, reason: str) -> None:
+        """Count a picture as unreadable, each time that it is wanted."""
+        with self._lock:
+            self.failed += 1
+            if path not in self.paths:
+                self.paths[path] = reason
+                append_text(self.log, csv_line([path, reason]))
+
+    def check(self, read: int, failed: int) -> None:
+        """Raise ImageError if too many of the pictures read so far, by all processes, could not be read."""
+        allowed = self.share * max(read, min(self.total, PATIENCE))
+        if failed > allowed:
+            path, reason = next(iter(self.paths.items()), ("a picture", "see the log of the other process"))
+            raise ImageError(
+                f"{failed} of {read} pictures cannot be read, which is more than unreadable_share {self.share:g} allows"
+                f" (all are in {self.log}); the first: {path}: {reason}"
+            )
+
+
+class Batches:
+    """Every step's batches for one process, a function of the step alone.
+
+    Each batch has the arguments of ``DepictQAModel.forward`` and ``scales`` [B]: what the loss of one answer token of
+    each row counts, so that all tokens (or all records) of the step count the same, in whatever batch and process they
+    are; and ``rehearsal`` [B]: whether a row is rehearsal. ``number`` tells the batch from all others of the step.
+
+    Args:
+        rehearsed: which of the parts is rehearsal, if any.
+    """
+
+    def __init__(
+        self,
+        recipe,
+        parts: list[list[dict]],
+        deck: Deck,
+        views,
+        tokenizer,
+        unreadable: Unreadable,
+        rehearsed: int | None = None,
+    ):
+        self.recipe, self.parts, self.deck, self.views = recipe, parts, deck, views
+        self.tokenizer, self.unreadable, self.rehearsed = tokenizer, unreadable, rehearsed
+
+    def of(self, step: int, process: int = 0, processes: int = 1) -> list[dict]:
+        """The batches that one of the processes does in a step."""
+        drawn = self.deck(step)
+        examples = [self._example(part, row, step, place) for place, (part, row) in enumerate(drawn)]
+        lengths = [e.words + sum(self.views.tokens(path, e.keep) for path in e.pictures) for e in examples]
+        taught = sum(example.taught for example in examples)
+        batches = []
+        passes = cut(lengths, self.recipe.micro_tokens, processes)
+        for number in range(process, len(passes), processes):
+            indexes, counts = passes[number]
+            group = [examples[index] for index in indexes]
+            shown, scales = [], []
+            for example in group:
+                seen = self._show(example)
+                share = 1 / taught if self.recipe.average == "token" else 1 / (example.taught * len(examples))
+                scales.append(share if counts and seen else 0.0)
+                shown.append(seen or [self.views.blank() for _ in example.pictures])
+            batch = collate(group, shown, self.tokenizer.pad_token_id, self.recipe.hide_separators)
+            batch["scales"] = torch.tensor(scales)
+            batch["rehearsal"] = torch.tensor([drawn[index][0] == self.rehearsed for index in indexes])
+            batches.append({**batch, "number": number})
+        return batches
+
+    def ahead(self, steps: range, process: int, processes: int) -> Iterator[list[dict]]:
+        """``of`` for one step after the other, with the next ones read by threads meanwhile."""
+        with ThreadPoolExecutor(self.recipe.workers) as pool:
+            waiting = deque()
+            try:
+                for step in steps:
+                    waiting.append(pool.submit(self.of, step, process, processes))
+                    if len(waiting) > self.recipe.workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _example(self, part: int, row: int, step: int, place: int) -> Example:
+        keep, crop = WHOLE, self.recipe.crop
+        if crop:
+            keep = tuple(np.random.default_rng([self.recipe.seed, step, place]).uniform(*crop, 2).tolist())
+        return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
+
+    def _show(self, example: Example) -> list[Shown] | None:
+        """What the network sees in an example's pictures; None if one of them cannot be read."""
+        shown = []
+        for path, reference in zip(example.pictures, example.references):
+            self.unreadable.read += 1
+            try:
+                shown.append(self.views.show(path, example.keep, reference))
+            except ImageError as error:
+                self.unreadable.note(path, str(error))
+        return shown if len(shown) == len(example.pictures) else None
