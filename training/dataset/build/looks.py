@@ -1,7 +1,7 @@
 """Looks that an image is meant to have: greyscale, film, fog, night and others. They are clean, not damaged.
 
 A look makes a new pristine image. Tones are changed in float and rounded with dither, so that a look leaves no gaps in
-the histogram that a network could take for colour quantization.
+the histogram that a network could take for colour quantization; some that mix the channels are just rounded (``MIXED``).
 """
 
 from collections.abc import Callable, Sequence
