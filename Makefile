@@ -1,4 +1,4 @@
-# make demo: rank the sample pictures.  make test: the whole suite, with a real ComfyUI.  make test-fast: core and training
+# make demo: rank the sample images.  make test: the whole suite, with a real ComfyUI.  make test-fast: core and training
 # without slow tests.  make bench: speed, naive against engine, on a machine that rests.  All set up .venv themselves.
 # PYTHON=python3.12 takes another Python (3.10 or newer); TORCH_INDEX=URL takes PyTorch from another package index,
 # such as one with CPU-only builds, which are far smaller.
@@ -27,11 +27,13 @@ test-fast: $(VENV)/.fast
 bench: $(VENV)/.test
 	$(VENV)/bin/python -m benchmarks.speed
 
-lint: $(VENV)/.test
+lint: $(VENV)/.fast
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
 
 clean:
-	rm -rf $(VENV) ranking.csv ranking.png
+	rm -rf $(VENV) .mypy_cache build dist ranking.csv ranking.png
 
 # torch alone and first: nothing that is installed later may choose another build of it
 $(VENV)/.torch: constraints.txt

@@ -1,10 +1,10 @@
-"""How well scores by comparison with anchors order pictures that get worse step by step.
+"""SRCC of scores by comparison with anchors, on images that get worse step by step.
 
-    python -m benchmarks.anchors PICTURES... [--checkpoint DIR] [--reference] [--kinds 6]
+    python -m benchmarks.anchors IMAGES... [--checkpoint DIR] [--reference] [--kinds 6]
 
-Every picture is scaled to 224 pixels and shown clean and in five severities of several distortions of the training
+Every image is scaled to 224 pixels and shown clean and in five severities of several distortions of the training
 data. Prints the mean SRCC of score and severity over these ladders, and the SRCC of score and quality label over all
-pictures.
+images.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from depictqa_core.images.image import Picture
 from depictqa_core.judge import load_judge
-from training.dataset.build.measures import metrics
+from training.dataset.building.measures import metrics
 from training.dataset.records.labels import quality
 from training.distortions import apply
 
@@ -32,9 +32,9 @@ KINDS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", nargs="+", type=Path)
+    parser.add_argument("pictures", nargs="+", metavar="IMAGE", type=Path)
     parser.add_argument("--checkpoint")
-    parser.add_argument("--reference", action="store_true", help="show the clean picture as reference")
+    parser.add_argument("--reference", action="store_true", help="show the clean image as reference")
     parser.add_argument("--kinds", type=int, default=len(KINDS))
     options = parser.parse_args()
     judge = load_judge(options.checkpoint)
@@ -59,7 +59,7 @@ def main() -> None:
             ]
         print(f"{path.name}: {np.mean(ladders[-options.kinds :]):.3f}", flush=True)
     print(f"{len(ladders)} ladders: SRCC {np.mean(ladders):.3f} (mean), {np.min(ladders):.3f} (lowest)")
-    print(f"{len(scores)} pictures: SRCC {spearmanr(scores, qualities).statistic:.3f}")
+    print(f"{len(scores)} images: SRCC {spearmanr(scores, qualities).statistic:.3f}")
 
 
 if __name__ == "__main__":

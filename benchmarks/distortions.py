@@ -16,7 +16,7 @@ REPEATS = 3
 
 
 def picture(side: int) -> np.ndarray:
-    """A smooth colour picture with fine grain, uint8 [side, side, 3]."""
+    """A smooth colour image with fine grain, uint8 [side, side, 3]."""
     y, x = np.mgrid[:side, :side] / side
     waves = np.stack([np.sin(9 * x + 4 * y), np.cos(7 * y - 3 * x), np.sin(11 * x * y)], axis=-1)
     grain = np.random.default_rng(0).normal(0, 6, waves.shape)

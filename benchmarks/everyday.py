@@ -22,8 +22,8 @@ from PIL import Image
 from depictqa_core import tasks
 from depictqa_core.judge import Judge, load_judge
 from training import distortions, drawn, faults
-from training.dataset.build import looks
-from training.dataset.build.scenes import find_sources
+from training.dataset.building import looks
+from training.dataset.building.scenes import find_sources
 
 SIZES = (224, 512, 1024, 2048)
 LOCAL = {

@@ -1,8 +1,8 @@
-"""Ranks one picture and five increasingly distorted copies, with twelve distortions that no training picture has.
+"""Ranks one image and five increasingly distorted copies, with twelve distortions that no training image has.
 
-    python -m benchmarks.ladders PICTURES... [--checkpoint DIR] [--reference]
+    python -m benchmarks.ladders IMAGES... [--checkpoint DIR] [--reference]
 
-Prints, per distortion, in how many of the pictures the whole order is right, and how many of the 15 pairs are wrong.
+Prints, per distortion, in how many of the images the whole order is right, and how many of the 15 pairs are wrong.
 """
 
 import argparse
@@ -69,26 +69,26 @@ LADDERS = {
     "colour down": (lambda image, s: ImageEnhance.Color(image).enhance(s), (0.7, 0.5, 0.32, 0.15, 0.0)),
     "fade to grey": (_array(_fade), (0.75, 0.58, 0.43, 0.3, 0.17)),
 }
-"""Distortion -> (function of picture and strength, five strengths from weak to strong)."""
+"""Distortion -> (function of image and strength, five strengths from weak to strong)."""
 
 
 def ladder(image: Image.Image, name: str) -> list[Image.Image]:
-    """A picture and its five copies, best first."""
+    """An image and its five copies, best first."""
     distort, strengths = LADDERS[name]
     return [image, *(distort(image, strength) for strength in strengths)]
 
 
 def kendall_distance(order: tuple[int, ...]) -> int:
-    """How many pairs of an order stand the wrong way round (0 = as it should be)."""
+    """Count the pairs of an order that are reversed (0 = correct order)."""
     return sum(order[i] > order[j] for i in range(len(order)) for j in range(i + 1, len(order)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("pictures", nargs="+", help="pristine pictures")
+    parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="pristine images")
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
-    parser.add_argument("--reference", action="store_true", help="give the pristine picture as reference")
-    parser.add_argument("--long", type=int, default=640, help="scale pictures down to this long side first")
+    parser.add_argument("--reference", action="store_true", help="give the pristine image as reference")
+    parser.add_argument("--long", type=int, default=640, help="scale images down to this long side first")
     arguments = parser.parse_args()
     from depictqa_core.judge import load_judge
 

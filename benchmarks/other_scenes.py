@@ -1,9 +1,9 @@
-"""How well a reference of another scene is told from the picture's own: shares of pictures that are doubted.
+"""Detection of references of another scene: shares of images with a warning.
 
     python -m benchmarks.other_scenes data/mini-pairs [--every 8]
 
-The data root comes from ``python -m training build``. Every distorted picture is held against its own reference, which
-must not be doubted, and references of different source pictures against each other, which should be.
+The data root comes from ``python -m training build``. Every distorted image is held against its own reference, which
+must not be doubted, and references of different source images against each other, which should be.
 """
 
 import argparse
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from depictqa_core.images.references import SAME_SCENE, scene_correlation
-from training.dataset.build.scenes import read_scenes
+from training.dataset.building.scenes import read_scenes
 from training.dataset.records.image_paths import read_image
 
 PARTNERS = 13
-"""Every reference is held against so many that come after it."""
+"""Every reference is compared with this many following ones."""
 
 
 def main() -> None:

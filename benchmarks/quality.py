@@ -1,9 +1,9 @@
-"""How good a judge is on a data root of test records: accuracies, order of severities, honesty of words.
+"""Quality of a judge on a data root of test records: accuracies, order of severities, agreement of texts.
 
     python -m benchmarks.quality data/reserved [--checkpoint DIR] [--output results.json] [--resaved]
 
-The data root comes from ``python -m training build PICTURES ROOT --scenes N --form test``. ``--resaved`` repeats the
-accuracies with every picture saved as JPEG quality 95, and scaled to 90 %. ``--blank`` shows black pictures instead:
+The data root comes from ``python -m training build IMAGES ROOT --scenes N --form test``. ``--resaved`` repeats the
+accuracies with every image saved as JPEG quality 95, and scaled to 90 %. ``--blank`` shows black images instead:
 what is left is chance.
 """
 
@@ -23,15 +23,17 @@ from depictqa_core import tasks
 from depictqa_core.calibration import WITHIN
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.ranking.bradley_terry import bradley_terry, estimate_weight
-from training.dataset.build.scenes import read_scenes
+from depictqa_core.storage.documents import parse_json
+from training.dataset.building.scenes import read_scenes
 from training.dataset.records.descriptions import named
 from training.dataset.records.image_paths import read_image
 from training.dataset.records.labels import better, seen_severity, severity_decides
-from training.evaluation.calibration import ranked_sets, scored_sets
 from training.evaluation.evaluate import evaluate
 from training.evaluation.metrics import calibration_error, calibration_error_by_chance
+from training.evaluation.order_calibration import ranked_sets
+from training.evaluation.score_calibration import scored_sets
 from training.evaluation.sets import read_set
-from training.trainer.loader import read_records
+from training.trainer.record_files import read_records
 
 SETS = {
     "identification_nr_single": "quality_single_A_noref",
@@ -53,7 +55,7 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path |
             (Path(folder) / "records.json").write_text(json.dumps(chosen))
             answers = (kept or Path(folder)) / f"{name}.jsonl"
             metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers, swap=False)["metrics"]
-            lines = [json.loads(line) for line in answers.read_text().splitlines()]
+            lines = [parse_json(line, str(answers)) for line in answers.read_bytes().splitlines()]
         results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
         hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
         confidences = [line["confidence"] for line in lines]
@@ -111,7 +113,7 @@ def certainty(judge: Judge, root: Path, records: Path) -> dict:
             "minimum confidence": by_minimum(confidences, errors <= WITHIN, **{"mean error": errors}),
         }
     for name, some in ranked_sets(judge, sets["rating"]).items():
-        stated, right = stated_orders(some, judge.model.config.order_calibration(name.endswith("fr")))
+        stated, right = stated_orders(some, judge.backend.calibration.order(name.endswith("fr")))
         found[name] = {"count": len(stated), "by stated certainty": {}}
         for low, high in zip(STATED, STATED[1:]):
             chosen = (stated >= low) & ((stated < high) | (high == 1))
@@ -181,7 +183,7 @@ def reference_baseline(judge: Judge, root: Path, records: Path, limit: int) -> d
 
 
 def severity_order(judge: Judge, root: Path, reference: bool) -> float:
-    """Mean over scenes of the SRCC between score and effective quality of the scene's pictures."""
+    """Mean over scenes of the SRCC between score and effective quality of the scene's images."""
     values = []
     for scene in read_scenes(root):
         pictures = [read_image(root, v["image"]) for v in scene["variants"]]
@@ -232,7 +234,7 @@ def severity_error(judge: Judge, root: Path, records: Path, limit: int) -> dict:
 
 
 def changed_copy(root: Path, folder: Path, change) -> Path:
-    """The same data root with every distorted picture changed; references stay as they are."""
+    """The same data root with every distorted image changed; references stay as they are."""
     for scene in read_scenes(root):
         for path, altered in [(scene["reference"], False), *((v["image"], True) for v in scene["variants"])]:
             image = Image.fromarray(read_image(root, path).rgb)
@@ -259,12 +261,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="data root with test records")
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
-    only = "measure these alone, by the beginnings of their names, such as certainty, pairs (with the baseline)"
+    only = "measure only those whose names start with one of these, such as certainty, or pairs (with the baseline)"
     parser.add_argument("--only", nargs="+", metavar="NAME", help=only)
     parser.add_argument("--limit", type=int, default=1000, help="most records per set")
     parser.add_argument("--resaved", action="store_true")
-    parser.add_argument("--changed-limit", type=int, help="most records per set of changed pictures")
-    parser.add_argument("--answers", type=Path, help="folder in which the answers about the pictures as made are kept")
+    parser.add_argument("--changed-limit", type=int, help="most records per set of changed images")
+    parser.add_argument("--answers", type=Path, help="folder in which the answers about the images as made are kept")
     parser.add_argument("--blank", action="store_true")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -288,10 +290,10 @@ def main() -> None:
         if not arguments.only or any(name.startswith(wanted) for wanted in arguments.only):
             results[name] = measure()
             print(json.dumps({name: results[name]}, indent=1, default=float), flush=True)
-    if arguments.changed_limit:  # what the changed pictures are to be compared with
+    if arguments.changed_limit:  # what the changed images are to be compared with
         results[f"as made, first {arguments.changed_limit}"] = accuracies(judge, root, records, arguments.changed_limit)
     changes = {"JPEG 95": _jpeg, "scaled to 90 %": _smaller} if arguments.resaved else {}
-    changes |= {"black pictures": _black} if arguments.blank else {}
+    changes |= {"black images": _black} if arguments.blank else {}
     for name, change in changes.items():
         with tempfile.TemporaryDirectory() as folder:
             limit = arguments.changed_limit or arguments.limit

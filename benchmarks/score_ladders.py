@@ -1,9 +1,9 @@
 """How well scores follow severity: SRCC of score and severity over ladders of every distortion of the data set.
 
-    python -m benchmarks.score_ladders PICTURES... [--checkpoint DIR] [--reference] [--output results.json]
+    python -m benchmarks.score_ladders IMAGES... [--checkpoint DIR] [--reference] [--output results.json]
 
-A ladder is one picture at severities 1 to 5 of one distortion; the SRCC with falling quality is 1 when all five scores
-fall. Prints the mean over pictures for each of the 35 distortions and the mean over the distortions.
+A ladder is one image at severities 1 to 5 of one distortion; the SRCC with falling quality is 1 when all five scores
+fall. Prints the mean over images for each of the 35 distortions and the mean over the distortions.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def ladder_correlation(scores: list[float]) -> float:
 
 
 def pristine(path: Path, short: int) -> np.ndarray:
-    """A picture scaled down to a short side, uint8 [H, W, 3]."""
+    """An image scaled down to a short side, uint8 [H, W, 3]."""
     image = Image.open(path).convert("RGB")
     scale = short / min(image.size)
     if scale < 1:
@@ -35,7 +35,7 @@ def pristine(path: Path, short: int) -> np.ndarray:
 
 
 def measure(judge, paths: list[Path], short: int, reference: bool) -> dict[str, list[float]]:
-    """Distortion -> SRCC of each picture's ladder."""
+    """Distortion -> SRCC of each image's ladder."""
     found = {name: [] for name in NAMES}
     for number, path in enumerate(paths):
         original = pristine(path, short)
@@ -54,10 +54,10 @@ def measure(judge, paths: list[Path], short: int, reference: bool) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", nargs="+", type=Path, help="pristine pictures")
+    parser.add_argument("pictures", nargs="+", metavar="IMAGE", type=Path, help="pristine images")
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
-    parser.add_argument("--reference", action="store_true", help="give the pristine picture as reference")
-    parser.add_argument("--short", type=int, default=320, help="scale pictures down to this short side first")
+    parser.add_argument("--reference", action="store_true", help="give the pristine image as reference")
+    parser.add_argument("--short", type=int, default=320, help="scale images down to this short side first")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     from depictqa_core.judge import load_judge

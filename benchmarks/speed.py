@@ -1,8 +1,8 @@
-"""How fast the engine is: naive against engine in pairs of runs, growth with the number of pictures, memory, formats.
+"""How fast the engine is: naive against engine in pairs of runs, growth with the number of images, memory, formats.
 
     python -m benchmarks.speed [--runs 5] [--part PART ...] [--output FILE]
 
-Naive is one call per question: every picture is encoded for every question, nothing is kept or batched, all pairs are
+Naive is one call per question: every image is encoded for every question, nothing is kept or batched, all pairs are
 asked in both orders. ``SAMPLE`` of its questions are timed, and the others counted alike. Both
 ways of a row are timed in turn, in one process, and must give the same answers. Parts: ratios, stages, growth, memory,
 products, formats. Other programs should rest meanwhile: the load before is printed with the machine.
@@ -24,16 +24,17 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from depictqa_core import tasks
-from depictqa_core.engine.engine import Counter
-from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection
+from depictqa_core.runtime.progress import ProgressCounter
 from depictqa_core.runtime.threads import keep_freed_memory
+from depictqa_core.storage.documents import read_json
 
 from . import speed_setup as setup
 from .speed_formats import FORMATS
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 COUNT = 16
-"""Pictures of the rows that judge each picture."""
+"""Images of the rows that judge each image."""
 SAMPLE = 4
 """Questions that the naive way is timed on; it would need the same time for each of the others."""
 WORDS = 60
@@ -85,7 +86,9 @@ def _chosen(checkpoint, questions, asked):
 
     def engine():
         judge = setup.judge(checkpoint)
-        return [judge.engine.choose(*question, asked, Counter(None, 0)).probabilities for question in questions]
+        return [
+            judge.backend.choose(*question, asked, ProgressCounter(None, 0)).probabilities for question in questions
+        ]
 
     def same(rows, found):
         mine = [all_of_them[:: len(asked) // SAMPLE] for all_of_them in found]
@@ -95,7 +98,7 @@ def _chosen(checkpoint, questions, asked):
 
 
 def _ranked(checkpoint, pictures, reference):
-    pairs = ranking.all_pairs(len(pictures))
+    pairs = pair_selection.all_pairs(len(pictures))
     some = [pairs[i] for i in np.linspace(0, len(pairs) - 1, SAMPLE // 2).astype(int)]
     asked = [(pictures[a], pictures[b], reference) for i, j in some for a, b in ((i, j), (j, i))]
 
@@ -108,7 +111,9 @@ def _ranked(checkpoint, pictures, reference):
         return judge
 
     def same(rows, judge):
-        return _agreement(rows, judge.engine.choose(tasks.RATING, None, asked, Counter(None, 0)).probabilities, [2])
+        return _agreement(
+            rows, judge.backend.choose(tasks.RATING, None, asked, ProgressCounter(None, 0)).probabilities, [2]
+        )
 
     return naive, engine, len(pairs) / len(some), same
 
@@ -120,7 +125,7 @@ def _described(checkpoint, asked):
         return setup.write_naively(checkpoint, some, WORDS)
 
     def engine():
-        written = setup.judge(checkpoint).engine.write(tasks.ASSESSMENT, None, asked, WORDS, Counter(None, 0))
+        written = setup.judge(checkpoint).backend.write(tasks.ASSESSMENT, None, asked, WORDS, ProgressCounter(None, 0))
         return [answer.ids for answer in written[:: len(asked) // SAMPLE]]
 
     def same(naive, engine):
@@ -168,10 +173,10 @@ def ratios(checkpoints: dict, runs: int) -> dict:
 
 
 def stages(model: str, checkpoint, runs: int) -> dict:
-    """What one picture of 512 x 512 costs on one thread, stage by stage, in milliseconds.
+    """What one image of 512 x 512 costs on one thread, stage by stage, in milliseconds.
 
-    Every way has to look at a picture once: to resize it, take its statistics, and run the tower. So "limit" is how
-    many times faster than naive one question per picture could be if nothing else cost any time.
+    Every way has to look at an image once: to resize it, take its statistics, and run the tower. So "limit" is how
+    many times faster than naive one question per image could be if nothing else cost any time.
     """
     made, original = setup.pictures(32)
     network = checkpoint.model
@@ -184,12 +189,12 @@ def stages(model: str, checkpoint, runs: int) -> dict:
             pooled = network.encode(looked)
             compared = [setup.prepare_comparison(picture, original, config) for picture in made[:1]]
             judge = setup.judge(checkpoint)
-            judge.look(made)
+            judge.encode(made)
             asked = [(picture, None) for picture in made]
 
             def answer():
-                judge.engine.forget_answers()
-                judge.engine.choose(tasks.SCORE, None, asked, Counter(None, 0))
+                judge.backend.forget_answers()
+                judge.backend.choose(tasks.SCORE, None, asked, ProgressCounter(None, 0))
 
             work = {
                 "resize, normalise, statistics": lambda: setup.prepare(made[0], config),
@@ -200,7 +205,7 @@ def stages(model: str, checkpoint, runs: int) -> dict:
                 "naive score": lambda: setup.choose_naively(checkpoint, tasks.SCORE, None, asked[:1]),
             }
             results = {}
-            show(f"\none picture on one thread, {model}", "ms")
+            show(f"\none image on one thread, {model}", "ms")
             for name, one in work.items():
                 took = statistics.median(seconds(one)[0] for _ in range(3 * runs))
                 results[name] = round(1000 * took / (len(asked) if one is answer else 1), 2)
@@ -217,7 +222,7 @@ def stages(model: str, checkpoint, runs: int) -> dict:
 
 
 def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: int) -> dict:
-    """Time per picture of ``identify`` + ``score``, and of ``rank``, for more and more pictures of 512 x 512."""
+    """Time per image of ``identify`` + ``score``, and of ``rank``, for more and more images of 512 x 512."""
     made, original = setup.pictures(max(*scored, *ranked))
     results = {"score": {}, "identify_and_score": {}, "rank_nr": {}, "rank_fr": {}}
 
@@ -226,7 +231,7 @@ def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: i
         judge.identify(made[:count])
         judge.score(made[:count])
 
-    show("\ngrowth", "pictures", "s", "ms a picture", "pictures/s", "pairs")
+    show("\ngrowth", "images", "s", "ms an image", "images/s", "pairs")
     for name, counts, work in (
         ("score", scored, lambda count: setup.judge(checkpoint).score(made[:count])),
         ("identify_and_score", scored[:-1], both),
@@ -236,7 +241,7 @@ def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: i
         for count in counts:
             times = [seconds(lambda count=count, work=work: work(count))[0] for _ in range(runs if count <= 64 else 1)]
             took = statistics.median(times)
-            pairs = ranking.default_budget(count) if name.startswith("rank") else 0
+            pairs = pair_selection.default_budget(count) if name.startswith("rank") else 0
             results[name][count] = {"s": round(took, 3), "ms_a_picture": round(1000 * took / count, 2), "pairs": pairs}
             numbers = f"{took:.2f}", f"{1000 * took / count:.1f}", f"{count / took:.1f}"
             show(name.replace("_", " "), str(count), *numbers, str(pairs or ""))
@@ -247,9 +252,9 @@ def growth(checkpoint, scored: tuple[int, ...], ranked: tuple[int, ...], runs: i
 
 
 def memory(counts: tuple[int, ...]) -> dict:
-    """Peak memory of whole runs of the command line over folders of many pictures of 3 megapixels."""
+    """Peak memory of whole runs of the command line over folders of many images of 3 megapixels."""
     results = {}
-    show("\npeak memory of the command line", "pictures", "MB")
+    show("\npeak memory of the command line", "images", "MB")
     with tempfile.TemporaryDirectory() as folder:
         made, _ = setup.pictures(8, 256)
         for index in range(max(counts)):
@@ -296,7 +301,7 @@ def products(model: str, checkpoint) -> dict:
     results = {}
     show(f"\nmatrix products on one thread, {model}", "share of time", "GFLOP/s", "plain GFLOP/s", "of the shape")
     try:
-        judge.look(made)
+        judge.encode(made)
         language = checkpoint.model.language.config
         shape = (32 * 40, language.hidden_size, language.intermediate_size)
         with torch.inference_mode():
@@ -305,16 +310,16 @@ def products(model: str, checkpoint) -> dict:
             for name, work, plain in (
                 (
                     "language model, 32 pairs",
-                    lambda: judge.engine.choose(tasks.RATING, None, pairs, Counter(None, 0)),
+                    lambda: judge.backend.choose(tasks.RATING, None, pairs, ProgressCounter(None, 0)),
                     shape,
                 ),
-                ("vision tower, 8 pictures", lambda: checkpoint.model.encode(prepared), (784, 480, 480)),
+                ("vision tower, 8 images", lambda: checkpoint.model.encode(prepared), (784, 480, 480)),
             ):
                 work()
-                judge.engine.forget_answers()
+                judge.backend.forget_answers()
                 with FlopCounterMode(display=False) as counter:
                     work()
-                judge.engine.forget_answers()
+                judge.backend.forget_answers()
                 with profile(activities=[ProfilerActivity.CPU]) as trace:
                     work()
                 events = trace.key_averages()
@@ -358,14 +363,14 @@ def formats(checkpoints: dict, runs: int) -> dict:
         for name, change in FORMATS.items():
             try:
                 checkpoint.model.language = change(language)
-                engine = setup.judge(checkpoint).engine
-                engine.look(asked, Counter(None, 0))
+                engine = setup.judge(checkpoint).backend
+                engine.encode_images(asked, ProgressCounter(None, 0))
 
                 def score(engine=engine):
-                    return engine.choose(tasks.SCORE, None, asked, Counter(None, 0)).probabilities
+                    return engine.choose(tasks.SCORE, None, asked, ProgressCounter(None, 0)).probabilities
 
                 def describe(engine=engine):
-                    written = engine.write(tasks.ASSESSMENT, None, asked[:COUNT], WORDS, Counter(None, 0))
+                    written = engine.write(tasks.ASSESSMENT, None, asked[:COUNT], WORDS, ProgressCounter(None, 0))
                     return [one.ids for one in written]
 
                 first_score, scoring, levels[name] = _again(engine, score, runs)
@@ -415,7 +420,7 @@ def main() -> None:
     facts = {"machine": setup.machine(), "command": f"python -m benchmarks.speed --runs {options.runs}"}
     facts["reduced"] = {"what": " ".join(setup.REDUCED_NOTE.split()), **setup.REDUCED}
     if options.output.exists():  # parts that are not measured now stay as they were
-        facts = {**json.loads(options.output.read_text()), **facts}
+        facts = {**read_json(options.output), **facts}
     print("\n".join(f"{key}: {value}" for key, value in facts["machine"].items()))
     print(facts["reduced"]["what"])
     measure = {

@@ -1,4 +1,4 @@
-"""What the speed benchmark runs on: judges, pictures, the naive way of asking, and a description of the machine."""
+"""What the speed benchmark runs on: judges, images, the naive way of asking, and a description of the machine."""
 
 import os
 import platform
@@ -12,11 +12,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from depictqa_core import tasks
+from depictqa_core.backends.native import NativeBackend
+from depictqa_core.calibration import Calibration
 from depictqa_core.engine.decoding import answer_probabilities, forced_prefix, greedy, token_embeddings
-from depictqa_core.engine.prefill import Reading
+from depictqa_core.engine.prefill import Prefill
 from depictqa_core.images.image import Picture, as_picture
 from depictqa_core.judge import Judge
-from depictqa_core.loading.checkpoint import BUNDLED, Checkpoint, load_checkpoint
+from depictqa_core.loading.checkpoint import Checkpoint, load_checkpoint
+from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare, prepare_comparison
@@ -31,7 +34,7 @@ REDUCED = {
     "size": {"short": 112, "long": 336, "min": 28, "multiple": 14},
 }
 REDUCED_NOTE = """reduced: a random model of the published layout (CLIP ViT, one linear layer, LLaMA with LoRA) with
-64 patches of 14 pixels for a square picture instead of 256, widths of 256 instead of 1024 and 4096, 6 and 4 layers
+64 patches of 14 pixels for a square image instead of 256, widths of 256 instead of 1024 and 4096, 6 and 4 layers
 instead of 24 and 32"""
 
 
@@ -80,18 +83,18 @@ def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[Picture],
         blurred = np.asarray(original.filter(ImageFilter.GaussianBlur(index % 8 / 2)), np.float32)
         grain = rng.integers(-40, 41, (side, side, 1), np.int8) * (index % 5 / 4)
         rgb = np.clip(blurred * rng.uniform(0.5, 1.3) + grain + rng.uniform(0, 3), 0, 255).astype(np.uint8)
-        made.append(as_picture(rgb, f"picture {index + 1}"))
+        made.append(as_picture(rgb, f"image {index + 1}"))
     return made, as_picture(np.asarray(original), "reference")
 
 
 def judge(checkpoint: Checkpoint) -> Judge:
     """A judge with empty caches."""
-    return Judge(checkpoint)
+    return Judge(NativeBackend(checkpoint))
 
 
 @torch.inference_mode()
-def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Reading:
-    """One prompt by itself: every picture is encoded for it, nothing is shared or kept."""
+def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Prefill:
+    """One prompt by itself: every image is encoded for it, nothing is shared or kept."""
     model = checkpoint.model
     pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
     beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}
@@ -99,7 +102,7 @@ def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, P
     tokens = {role: model.connect([pooled[role]], [beside.get(role)], [compared.get(role)])[0] for role in shown}
     parts = encode(layout(question, task.pair, REFERENCE in shown), checkpoint.tokenizer)
     prompt = model.embed_prompt(parts, tokens)
-    return Reading(model.language, 1).read(
+    return Prefill(model.language, 1).extend(
         [torch.cat([prompt, token_embeddings(model.language, forced)])], 1 + len(forced)
     )
 
@@ -110,7 +113,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
     forced, rows = forced_prefix(ids), []
     for pictures in asked:
         reading = read_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
-        heat = checkpoint.model.config.answer_temperature(
+        heat = Calibration(checkpoint.model.config.calibration).temperature(
             tasks.temperature_names(task, question or task.question, pictures[-1] is not None)
         )
         rows.append(answer_probabilities(reading, ids, heat).probabilities[0].numpy())
@@ -118,7 +121,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
 
 
 def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> list[list[int]]:
-    """The tokens of detailed assessments, one call per picture."""
+    """The tokens of detailed assessments, one call per image."""
     task, end = tasks.ASSESSMENT, answer_ids("", checkpoint.tokenizer)
     readings = (read_naively(checkpoint, task, task.question, by_role(pictures), []) for pictures in asked)
     return [greedy(reading, end, length)[0].ids for reading in readings]

@@ -1,11 +1,11 @@
-"""The judge of picture quality: ``from depictqa_core import load_judge``."""
+"""Judge image quality with a vision-language model: ``from depictqa_core import load_judge``."""
 
-__version__ = "0.1.0"
+__version__ = "0.5.0"
 __all__ = ["load_judge"]
 
 
 def __getattr__(name: str):
-    # Brought in when first used, so that importing the package stays free.
+    # Imported on first use, so that importing the package loads nothing.
     if name == "load_judge":
         from .judge import load_judge
 

@@ -1,10 +1,10 @@
-"""``python -m depictqa_core`` and the program ``depictqa``: the command line, interruptible from its first moment."""
+"""Entry point of ``python -m depictqa_core`` and ``depictqa``: the command line, interruptible from the start."""
 
 import sys
 
 
 def main() -> int:
-    """Run the command line with the arguments of this process; returns the exit status."""
+    """Run the command line with the arguments of this process and return the exit status."""
     from .runtime.streams import open_streams
 
     open_streams()

@@ -1,9 +1,10 @@
-"""From probabilities to answers: what the model finds probable becomes the results that people read."""
+"""Turns probabilities into results: Identification, Score, Comparison and Description."""
 
 from dataclasses import replace
 
 from . import tasks
 from .calibration import CALIBRATED, SELF_CONSISTENCY, ScoreCalibration, expected_points, judged_by_itself
+from .confidence import certainty_at
 from .images.references import identical
 from .ranking.anchors import Placement
 from .results import TIE, Comparison, Description, Identification, LabelProbability, Score
@@ -13,14 +14,14 @@ IDENTICAL = "The image is identical to the reference: it has no distortion, and 
 
 
 def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list[float] | None:
-    """The probabilities of the answers where no network need be asked: an image that equals its reference is the best.
+    """Return the probabilities where no network is needed: an image that equals its reference is the best.
 
     Args:
         options: the allowed answers.
         pictures: (A, reference) or (A, B, reference); the reference may be None.
 
     Returns:
-        None where nothing is decided so.
+        None where the network must answer.
     """
     *judged, reference = pictures
     equal = [identical(picture, reference) for picture in judged]
@@ -51,12 +52,13 @@ def identification(
     best = int(row.argmax())
     mass = dict.fromkeys(tasks.LABELS, 0.0)
     for option, probability in zip(options, row):
-        labels = tasks.parse_labels(option) or (tasks.NONE,)
-        for label in labels:
-            mass[label] += float(probability) / len(labels)
+        named = tasks.parse_labels(option) or (tasks.NONE,)
+        for label in named:
+            mass[label] += float(probability) / len(named)
     ordered = sorted(mass.items(), key=lambda item: -item[1])
-    labels = tasks.parse_labels(options[best])
+    labels = tasks.parse_labels(options[best]) or ()
     probabilities = tuple(LabelProbability(*item) for item in ordered)
+    certainty = certainty_at(coverage, certainty)
     return Identification(
         name, labels, options[best], probabilities, float(row[best]), coverage=coverage, certainty=certainty
     )
@@ -75,7 +77,7 @@ def with_faults(found: Identification, probabilities: dict[str, float]) -> Ident
     return replace(found, faults=tuple(LabelProbability(*item) for item in ordered))
 
 
-def score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:
+def level_score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:
     """A Score from the probabilities of the five rating levels, best level first, and their coverage."""
     mean = expected_points(row)
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
@@ -85,7 +87,7 @@ def score(name: str, row, coverage: float | None = None, calibration: ScoreCalib
 def anchored_score(
     name: str, placement: Placement, coverage: float | None = None, calibration: ScoreCalibration | None = None
 ) -> Score:
-    """A Score from where a picture stands among anchors, and the coverage of its comparisons."""
+    """A Score from the place of an image among anchors, and the coverage of its comparisons."""
     found = _score(name, placement.mean, placement.deviation, placement.levels, "anchors", coverage, calibration)
     if found.certainty == CALIBRATED:
         return found
@@ -98,10 +100,11 @@ def flawless(found: Score) -> Score:
 
 
 def _score(name, mean, spread, levels, method, coverage, calibration) -> Score:
-    calibrated = calibration is not None and calibration.method == method
-    confidence, low, high = calibration.judged(levels, mean) if calibrated else judged_by_itself(levels, mean)
+    known = calibration is not None and calibration.method == method
+    certainty = certainty_at(coverage, CALIBRATED if known else SELF_CONSISTENCY)
+    judged = calibration.judged if certainty == CALIBRATED else judged_by_itself
+    confidence, low, high = judged(levels, mean)
     levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    certainty = CALIBRATED if calibrated else SELF_CONSISTENCY
     return Score(name, mean, spread, confidence, levels, low, high, method, coverage, certainty)
 
 
@@ -116,13 +119,12 @@ def comparison(
 ) -> Comparison:
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
-    It is a tie unless both orders name the same winner: one that changes with the order of asking tells of the order,
-    not of the pictures.
+    It is a tie unless both orders name the same winner: a winner that changes with the order is position bias.
     """
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
-    confidence = max(probability, 1 - probability)
+    confidence, certainty = max(probability, 1 - probability), certainty_at(coverage, certainty)
     return Comparison(
         name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, coverage, certainty
     )

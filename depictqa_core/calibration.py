@@ -1,10 +1,11 @@
-"""What a checkpoint knows of its own errors: measured on held-out images of known quality, stored in its configuration.
+"""Calibration of orders and scores: measured on held-out images of known quality, stored in the configuration.
 
-Temperatures make the probabilities of one brief answer right (``DepictQAConfig.answer_temperature``). The two
-calibrations here do so for what is computed from answers: the order of images, and the points of a score.
+Temperatures make the probabilities of one brief answer right. ``OrderCalibration`` and ``ScoreCalibration`` do so for
+what is computed from answers: the order of images, and the points of a score. ``Calibration`` holds all of them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,27 +13,26 @@ import numpy as np
 from .tasks import LEVEL_SCORES
 
 CALIBRATED, SELF_CONSISTENCY = "calibrated", "self-consistency"
-"""What a certainty is: measured on held-out images, or only how well the judge's answers agree with each other, which
-says nothing about whether they are right."""
+"""Kinds of certainty: measured on held-out images, or only the agreement of the judge's answers with each other, which
+does not show whether they are right."""
 WITHIN = 10.0
-"""The confidence of a score is the probability that the true quality is at most this many points away."""
+"""The confidence of a score is the probability that its error is at most this many points."""
 LEVEL = 0.95
 """Share of the true qualities that the interval of a score contains."""
 _EDGES = np.array([0.0, 12.5, 37.5, 62.5, 87.5, 100.0])
-"""Points between which each rating level is the nearest one, worst level first."""
+"""Boundaries in points between which each rating level is the nearest one, worst level first."""
 
 
 @dataclass(frozen=True)
 class OrderCalibration:
-    """How the strengths of two images relate to their true order, estimated on held-out pairs of known order.
+    """The relation of the strengths of two images to their true order, estimated on held-out pairs of known order.
 
     Attributes:
-        weight: how many independent votes one answer is worth as evidence of the judge's own strengths, above 0; slope
-            and lapse say what these strengths are worth.
-        slope: log odds of the true order per logit of strength difference, above 0. It is below 1 where the judge
-            errs about images, which more comparisons of the same images do not mend.
-        lapse: 0 to below 0.5, share of pairs in which the strengths tell nothing: no probability of an order is beyond
-            ``1 - lapse``.
+        weight: number of independent votes that one answer is worth as evidence of the judge's strengths, above 0.
+        slope: log odds of the true order per logit of strength difference, above 0. It is below 1 if the judge has
+            systematic errors, which more comparisons of the same images do not reduce.
+        lapse: 0 to below 0.5, the share of pairs for which the strengths have no information: no probability of an
+            order exceeds ``1 - lapse``.
 
     Raises:
         ValueError: a value is out of range.
@@ -46,7 +46,7 @@ class OrderCalibration:
         _check(0 < self.weight <= 1e4 and 0 < self.slope <= 1e3 and 0 <= self.lapse < 0.5, self)
 
     def probability(self, gap, variance):
-        """Compute the probability that the first of two items is truly better, elementwise.
+        """Compute the probability that the first of two items is better in truth, elementwise.
 
         The mean of ``sigmoid(slope * gap)`` over a normal posterior of the gap (MacKay 1992), with lapses.
 
@@ -59,7 +59,7 @@ class OrderCalibration:
 
     @property
     def variance(self) -> float:
-        """Variance, in squared logits, of the error of one strength that more comparisons do not lower."""
+        """Variance, in squared logits, of the systematic error of one strength."""
         return math.pi**2 / (6 * self.slope**2)
 
 
@@ -67,7 +67,7 @@ FEATURES = 4
 
 
 def features(levels, scores) -> np.ndarray:
-    """Describe level probabilities [N, 5], best level first, and scores [N] in points, by what errors depend on.
+    """Compute the predictors of the error from level probabilities [N, 5], best level first, and scores [N] in points.
 
     Returns:
         float64 [N, FEATURES]: 1; the standard deviation of the level probabilities in units of 25 points; place and its
@@ -81,7 +81,7 @@ def features(levels, scores) -> np.ndarray:
 
 
 def expected_points(levels) -> float:
-    """Mean points (``LEVEL_SCORES``) of level probabilities, best level first."""
+    """Compute the mean points (``LEVEL_SCORES``) of level probabilities, best level first."""
     return sum(float(p) * points for p, points in zip(levels, LEVEL_SCORES))
 
 
@@ -96,10 +96,10 @@ def _check(fits: bool, found) -> None:
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """How far scores are from the true quality, estimated on held-out images of known quality.
+    """The error model of scores, estimated on held-out images of known quality.
 
-    All is linear in the ``features`` of the level probabilities: the log odds of an error of at most ``WITHIN`` points,
-    and the centre and the logarithm of the scale of the error (true quality - score).
+    Everything is linear in the ``features`` of the level probabilities: the log odds of an error of at most ``WITHIN``
+    points, and the centre and the logarithm of the scale of the error (true quality - score).
 
     Attributes:
         method: of the scores (``results.Score.method``); scores of another method have other errors.
@@ -121,7 +121,7 @@ class ScoreCalibration:
         lines = (self.within, self.centre, self.log_scale)
         _check(all(len(line) == FEATURES for line in lines) and len(self.ends) == 2, self)
         numbers = [number for line in (*lines, self.ends) for number in line]
-        _check(all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers), self)  # NaN is not below
+        _check(all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers), self)  # false for NaN
         _check(self.ends[0] <= self.ends[1] and self.method in ("levels", "anchors"), self)
 
     def judged(self, levels, score: float) -> tuple[float, float, float]:
@@ -138,16 +138,16 @@ class ScoreCalibration:
         return float(confidence), min(low, score), max(high, score)
 
     def error(self, found: np.ndarray):
-        """Centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
+        """Compute centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
         scale = np.exp(np.clip(found @ np.asarray(self.log_scale), -20, 20))  # no point is beyond 100
         return found @ np.asarray(self.centre), scale
 
 
 def judged_by_itself(levels, score: float) -> tuple[float, float, float]:
-    """Compute what ``ScoreCalibration.judged`` does without a calibration, by the level probabilities alone.
+    """Compute confidence and interval without a calibration, from the level probabilities alone.
 
-    Every level stands for the points that it is nearest to. This is the judge's self-consistency: how much it wavers,
-    not how often it is wrong.
+    Every level covers the points that it is nearest to. This is the judge's self-consistency: the spread of its
+    probability, not how often it is wrong.
     """
     cumulated = np.concatenate([[0.0], np.cumsum(np.asarray(levels, np.float64)[::-1])])
     cumulated /= cumulated[-1]
@@ -155,3 +155,52 @@ def judged_by_itself(levels, score: float) -> tuple[float, float, float]:
     steps = np.maximum.accumulate(cumulated + np.arange(len(cumulated)) * 1e-12)
     low, high = np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), steps, _EDGES)
     return float(above - below), float(min(low, score)), float(max(high, score))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that is known of a judge's errors.
+
+    Attributes:
+        settings: temperatures by the names of ``tasks.temperature_names``; the settings of an ``OrderCalibration``
+            (``order_fr`` with a reference, ``order_nr`` without) and of a ``ScoreCalibration`` (``score_error_fr``,
+            ``score_error_nr``). Empty where nothing was measured.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    settings: dict
+
+    def __post_init__(self):
+        for reference in (False, True):  # find a damaged one now
+            self.order(reference), self.score(reference)
+
+    def temperature(self, names: Sequence[str]) -> float:
+        """What the log-probabilities of a brief question's answers are divided by.
+
+        Args:
+            names: of ``tasks.temperature_names``; the first that is known counts, and 1 if none is.
+        """
+        return float(next((self.settings[name] for name in names if name in self.settings), 1.0))
+
+    def has_temperature(self, names: Sequence[str]) -> bool:
+        """Whether the ``temperature`` of these names was fitted."""
+        return any(name in self.settings for name in names)
+
+    def order(self, reference: bool) -> OrderCalibration | None:
+        """Return the calibration of orders with or without a reference; None if there is none."""
+        return self._part(OrderCalibration, "order", reference)
+
+    def score(self, reference: bool) -> ScoreCalibration | None:
+        """Return the calibration of scores with or without a reference; None if there is none."""
+        return self._part(ScoreCalibration, "score_error", reference)
+
+    def _part(self, kind, name: str, reference: bool):
+        settings = self.settings.get(f"{name}_{'fr' if reference else 'nr'}")
+        if settings is None:
+            return None
+        try:
+            return kind(**settings)
+        except TypeError as error:
+            raise ValueError(f"calibration of {name}: {error}") from error

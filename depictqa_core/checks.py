@@ -1,47 +1,59 @@
-"""What the arguments of the judge may be: one rule for each name, wherever it occurs."""
+"""Checks of the judge's arguments: one rule per name."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from .errors import TaskError
 from .runtime.byte_cache import ByteCache
 from .tasks import Task
 
 
+@dataclass(frozen=True)
+class Rule:
+    """The allowed values in words (``allowed``) and as a test."""
+
+    allowed: str
+    fits: Callable[[Any], bool]
+
+
 def check(**arguments) -> None:
-    """Refuse arguments of a wrong type or out of range.
+    """Reject arguments of a wrong type or out of range.
 
     Args:
-        arguments: values by the name that they have in the call; ``RULES`` has the names.
+        arguments: values by argument name; ``RULES`` has the names.
 
     Raises:
-        TaskError: the first value that is not allowed; the message names the argument and what may be given.
+        TaskError: a value is not allowed; the message has the argument and the allowed values.
     """
     for name, value in arguments.items():
-        allowed, wanted = RULES[name]
-        if not allowed(value):
+        rule = RULES[name]
+        if not rule.fits(value):
             shown = repr(value) if isinstance(value, (Real, str)) else f"a {type(value).__name__}"
-            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {wanted}")
+            raise TaskError(f"{name} is {shown if len(shown) < 80 else shown[:77] + '...'}: give {rule.allowed}")
 
 
-def is_whole(value, low: int = 1) -> bool:
-    """Whether a value is a whole number (of Python or numpy; True and 1.0 are none) of at least ``low``."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+def is_whole(value: Any, low: int = 1) -> bool:
+    """Return whether a value is a whole number (of Python or numpy, but not True or 1.0) of at least ``low``."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
 
 
-def is_number(value, low: float = -math.inf, high: float = math.inf) -> bool:
-    """Whether a value is a finite number (of Python or numpy; True is none) from ``low`` to ``high``."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    """Return whether a value is a finite number (of Python or numpy, but not True) from ``low`` to ``high``."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and low <= float(value) <= high
 
 
 def is_text(value) -> bool:
-    """Whether a value is text that says something and that UTF-8 can hold."""
+    """Return whether a value is non-empty text that UTF-8 can encode."""
     return is_string(value) and bool(value.strip())
 
 
 def is_string(value) -> bool:
-    """Whether a value is text that UTF-8 can hold; it may be empty."""
+    """Return whether a value is text that UTF-8 can encode; it may be empty."""
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
@@ -53,7 +65,8 @@ _FLAG = (lambda value: type(value).__name__ in ("bool", "bool_"), "True or False
 _FUNCTION = (_or_none(callable), "a function, or None")
 _FOLDER = (_or_none(lambda value: isinstance(value, str) or hasattr(value, "__fspath__")), "a folder, or None")
 
-RULES: dict[str, tuple[Callable, str]] = {
+_ARGUMENTS: dict[str, tuple[Callable, str]] = {
+    "accept": (_or_none(is_text), "one of the answers, or None"),
     "anchors": _FOLDER,
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
@@ -65,6 +78,7 @@ RULES: dict[str, tuple[Callable, str]] = {
         "a probability from 0.5 to below 1, such as 0.95",
     ),
     "count": (_or_none(is_whole), "1, 2 or None"),
+    "criterion": (_or_none(is_string), "what to judge images by, as text, or None for their quality"),
     "dtype": (is_text, "the name of a number format, such as 'float32'"),
     "encoder": _FOLDER,
     "explain": _FLAG,
@@ -73,15 +87,18 @@ RULES: dict[str, tuple[Callable, str]] = {
     "max_new_tokens": (is_whole, "at least 1, as a whole number"),
     "method": (is_text, "'pairs' or 'score'"),
     "on_text": _FUNCTION,
-    "picked": (lambda value: isinstance(value, str), "numbers of pictures as text, best first: '3, 1'"),
-    "per_page": (is_whole, "a whole number of pictures from 1"),
+    "picked": (lambda value: isinstance(value, str), "numbers of images as text, best first: '3, 1'"),
+    "per_page": (is_whole, "a whole number of images from 1"),
     "progress": _FUNCTION,
+    "prompt": (_or_none(is_string), "what images should show, as text, or None"),
     "question": (_or_none(is_string), "a question as text, or None for the usual one"),
     "reasons": _FLAG,
     "resamples": (is_whole, "a whole number from 1"),
     "seed": (lambda value: is_whole(value, 0), "a whole number from 0"),
     "task": (lambda value: isinstance(value, Task), "a task, such as tasks.RATING"),
+    "threshold": (lambda value: is_number(value, 0, 1), "a probability from 0 to 1"),
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
 }
-"""Whether a value is allowed, and what may be given, by the name of the argument."""
+"""The test and the allowed values in words, by argument name."""
+RULES = {name: Rule(allowed, fits) for name, (fits, allowed) in _ARGUMENTS.items()}

@@ -1,16 +1,16 @@
-"""Keeps free text in agreement with the closed answers: what a text claims about winner, level, distortions and grades.
+"""Finds what a text claims about winner, level, distortions and grades, and corrects what contradicts closed answers.
 
-A closed answer (``Facts``) is exact and calibrated, a text is what the model happens to write. Where a word of the text
-contradicts a fact, ``contradiction`` says which word must stand there instead, so that the model can go on from that
-word. What still contradicts is taken out by ``settle``, and the fact is stated in its place. A claim that is worded in
-a way which is not known here is left alone.
+A closed answer (``Facts``) is exact and calibrated, a text is what the model writes word by word. Where a word of the
+text contradicts a fact, ``contradiction`` gives the word that belongs there instead, from which the model can continue.
+``settle`` removes what still contradicts, and states the fact in its place. Claims in wordings that the patterns below
+do not cover are left alone.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .tasks import DISTORTIONS, GRADES, LEVELS
+from .tasks import BETTER, DISTORTIONS, GRADES, LEVELS, WORSE
 
 _SENTENCE = re.compile(r"[^.;!?]+(?:[.;!?]+|$)\s*")
 _NEGATION = re.compile(
@@ -34,14 +34,14 @@ _WHOLE = (
 )
 """Behind a comparative: what makes it one of the whole image. "better contrast" is about an aspect alone."""
 _BETTER = re.compile(
-    rf"\b(?:(?:better|superior|preferable|preferred|finer|best){_WHOLE}|(?:higher|greater){_WHOLE}(?=[^,.;]*\bquality)"
+    rf"\b(?:(?:{BETTER}|finer|best){_WHOLE}|(?:higher|greater){_WHOLE}(?=[^,.;]*\bquality)"
     r"|quality (?:is|looks|appears|seems) (?:\w+ )?(?:higher|greater)|(?<!no )(?<!no clear )winner|has the edge"
     r"|better preserved|wins|beats|outperforms|surpasses|exceeds|less (?:distorted|damaged|degraded|damage)"
     r"|fewer (?:flaws|distortions|artifacts)|more pleasing)\b",
     re.IGNORECASE,
 )
 _WORSE = re.compile(
-    rf"\b(?:(?:worse|inferior|poorer|worst){_WHOLE}|lower{_WHOLE}(?=[^,.;]*\bquality)|loses"
+    rf"\b(?:(?:{WORSE}|worst){_WHOLE}|lower{_WHOLE}(?=[^,.;]*\bquality)|loses"
     r"|more (?:distorted|damaged|degraded)|quality (?:is|looks|appears|seems) (?:\w+ )?lower"
     r"|(?:distorted|damaged|degraded) (?:compared|relative|in comparison))\b",
     re.IGNORECASE,
@@ -97,7 +97,7 @@ class Contradiction:
 
     Attributes:
         start, stop: where they are in the text.
-        word: what must stand there; None where no words will do.
+        word: what belongs there instead; None where no words fit.
         probability: 0..1, that of the fact.
     """
 
@@ -129,7 +129,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a text must agree with; None is not known, and the text is free to say anything about it.
+    """What a text must agree with; where a fact is None the text may claim anything.
 
     Attributes:
         winner: "A", "B" or "tie".
@@ -156,18 +156,17 @@ class Facts:
         return min(self._all(text), key=lambda found: found.start, default=None)
 
     def settle(self, text: str) -> str:
-        """Take out every clause that contradicts a fact; a verdict that the text then lacks is stated at its end."""
+        """Remove every clause that contradicts a fact; a verdict that the text then lacks is stated at its end."""
         lacks_names = any(self._wrong_names(text))
         while found := self.contradiction(text):
             start, stop = _clause(text, found.start)
             kept = text[:start].rstrip()
             kept += "." if kept and kept[-1] not in ".;!?" else ""
             text = f"{kept} {text[stop:].lstrip()}".strip()
-        stated = [
-            self.seen is not None and lacks_names and f"{self._named()}.",
-            self.winner is not None and not self._names_winner(text) and f"{CONCLUSIONS[self.winner]}.",
-        ]
-        text = text if not text or text[-1] in ".;!?" or not any(stated) else f"{text}."
+        stated = [f"{_named(self.seen)}."] if self.seen is not None and lacks_names else []
+        if self.winner is not None and not self._names_winner(text):
+            stated.append(f"{CONCLUSIONS[self.winner]}.")
+        text = text if not text or text[-1] in ".;!?" or not stated else f"{text}."
         return " ".join(filter(None, [text, *stated]))
 
     def _all(self, text: str) -> Iterator[Contradiction]:
@@ -194,15 +193,15 @@ class Facts:
 
     def _wrong_levels(self, text: str) -> Iterator[Contradiction]:
         for found in _LEVEL.finditer(text) if self.level else ():
-            place = found.lastindex
+            place = _group(found)
             if found[place].lower() != self.level:
                 yield Contradiction(found.start(place), found.end(place), self.level, self.level_probability)
 
     def _wrong_grades(self, text: str) -> Iterator[Contradiction]:
         """Grade words of the first sentence, one for each label in their order, as descriptions of ours have them.
 
-        What must stand there is the rest of the sentence, all of its grades right: a model that learned to grade two
-        distortions in fewer words would not find the way back from one of the others.
+        The correction is the rest of the sentence with all of its grades right: a model that learned to grade two
+        distortions in fewer words does not continue well from one corrected word.
         """
         if self.seen is None or not self.seen.grades:
             return
@@ -211,11 +210,11 @@ class Facts:
         said = [found[0].lower() for found in _GRADE.finditer(first)]
         if len(said) == len(self.seen.grades) and tuple(_labels(first)) == self.seen.labels:
             right = iter(self.seen.grades)
-            mended = _GRADE.sub(lambda found: next(right), first)
+            corrected = _GRADE.sub(lambda found: next(right), first)
             if said != list(self.seen.grades):
-                start = next(i for i, (a, b) in enumerate(zip(first, mended)) if a != b)
+                start = next(i for i, (a, b) in enumerate(zip(first, corrected)) if a != b)
                 start = next(found.start() for found in _GRADE.finditer(first) if found.end() > start)
-                yield Contradiction(start, len(first), mended[start:], self.seen.probability)
+                yield Contradiction(start, len(first), corrected[start:], self.seen.probability)
 
     def _wrong_names(self, text: str) -> Iterator[Contradiction]:
         """Names of distortions alone where none was found or only others, and praise where some were found."""
@@ -231,31 +230,40 @@ class Facts:
     def _wrong_damage(self, text: str) -> Iterator[Contradiction]:
         """Reasons that call an image of a pair damaged where nothing was found in it, or undamaged where something was.
 
-        No other words do in their place: a model that sees no damage of the loser has no reason that it could name.
+        Other words do not help: a model that sees no damage of the loser has no reason that it could name.
         """
         if self.pair is None:
             return
         damaged = {letter: bool(seen.labels) for letter, seen in zip("AB", self.pair)}
+        probability = min(seen.probability for seen in self.pair)
+
+        def damage(found: re.Match) -> Contradiction:
+            return Contradiction(found.start(), found.end(), None, probability)
+
         for found in _ONLY_DAMAGED.finditer(text):
-            letter = _LETTER[found[found.lastindex]]
+            letter = _LETTER[found[_group(found)]]
             if not damaged[letter] or damaged[_OTHER[letter]]:
-                yield self._damage(found)
+                yield damage(found)
         for found in _DAMAGE_OF.finditer(text):
-            if not damaged[_LETTER[found[found.lastindex]]]:
-                yield self._damage(found)
-        for found in _ITS_OWN.finditer(text) if self.winner in damaged else ():
+            if not damaged[_LETTER[found[_group(found)]]]:
+                yield damage(found)
+        of_winner = damaged.get(self.winner or "")
+        for found in _ITS_OWN.finditer(text) if of_winner is not None else ():
             start, _ = _clause(text, found.start())
-            if _REASON.match(text, start) and damaged[self.winner] != found[0].lower().startswith("its "):
-                yield self._damage(found)
+            if _REASON.match(text, start) and of_winner != found[0].lower().startswith("its "):
+                yield damage(found)
 
-    def _damage(self, found: re.Match) -> Contradiction:
-        return Contradiction(found.start(), found.end(), None, min(seen.probability for seen in self.pair))
 
-    def _named(self) -> str:
-        if not self.seen.labels:
-            return "No distortion was found in the image"
-        several = len(self.seen.labels) > 1
-        return f"The most critical distortion{'s are' if several else ' is'} {' and '.join(self.seen.labels)}"
+def _named(seen: Seen) -> str:
+    if not seen.labels:
+        return "No distortion was found in the image"
+    several = len(seen.labels) > 1
+    return f"The most critical distortion{'s are' if several else ' is'} {' and '.join(seen.labels)}"
+
+
+def _group(found: re.Match) -> int:
+    """Which group of a pattern of alternatives matched."""
+    return found.lastindex or 0
 
 
 CONCLUSIONS = {
@@ -278,10 +286,10 @@ def winner_claims(text: str) -> Iterator[tuple[int, str, bool]]:
             for word in pattern.finditer(text, sentence.start(), sentence.end()):
                 if claim := _compared(text, sentence.start(), images, word):
                     image, same = claim
-                    yield image.start(image.lastindex), image[image.lastindex], better == same
+                    yield image.start(_group(image)), image[_group(image)], better == same
     for pattern, better in ((_CHOSEN, True), (_BLAMED, False)):
         for found in pattern.finditer(text):
-            place = found.lastindex
+            place = _group(found)
             negated = _NEGATION.search(text, max(0, found.start() - 12), found.start())
             yield found.start(place), found[place], better == (not negated)
 

@@ -1,20 +1,24 @@
-"""Confidence and coverage of answers: the rules of the published method, and one for words that needs no second model.
+"""Confidence and coverage of answers: the rules of the published method, and one for texts without a second model.
 
 Source: facts, section 4 (DepictQA-Wild, "confidence estimation via key tokens").
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .tasks import DISTORTIONS, LEVELS
 
 LOW_COVERAGE, LEAST_COVERAGE = 0.5, 0.1
-"""Answers whose coverage (``decoding.answer_probabilities``) is below the first are reported as doubtful; those below
-the second are unreliable, whatever their confidence. Models give questions that they were trained on 0.97 and more."""
+"""Answers with a coverage (``decoding.answer_probabilities``) below the first are reported as doubtful, below the
+second as unreliable, whatever their confidence. The coverage of questions that a model was trained on is 0.97 and
+more."""
+CALIBRATED_COVERAGE = 0.9
+"""Calibrations are measured on answers with a coverage of 0.97 and more; answers below this one are not like those."""
 TOP_TOKENS = 30
-"""Detailed answers: only this many tokens that matter most count."""
+"""Maximum number of tokens that count for the confidence of a detailed answer, those with the highest weight."""
 
 _VERDICT = re.compile(
     r"\b(?:image [ab]|none|pristine|slight\w*|mild\w*|moderate\w*|obvious\w*|noticeabl\w*|serious\w*|severe\w*"
@@ -24,13 +28,13 @@ _VERDICT = re.compile(
 
 
 def reliable(confidence: float | None, minimum: float, coverage: float | None = None) -> bool:
-    """Tell whether an answer may be relied on: the one rule of the command line and of the nodes.
+    """Return whether an answer is reliable: the one rule of the command line and of the nodes.
 
     Args:
-        confidence: 0..1, counted to 6 digits, as it is written; None where an answer has none: such an answer is kept
-            by a minimum of 0 alone.
-        minimum: least confidence that counts, 0..1; 0 keeps everything that is covered.
-        coverage: 0..1, how much of its probability the model gave to the allowed answers; None if unknown. Below
+        confidence: 0..1, rounded to 6 digits as in the output; None if the answer has none: then it is reliable only
+            with a minimum of 0.
+        minimum: minimum confidence, 0..1; 0 keeps every answer with enough coverage.
+        coverage: 0..1, the share of its probability that the model gave to the allowed answers; None if unknown. Below
             ``LEAST_COVERAGE`` no answer is reliable.
     """
     if uncovered(coverage):
@@ -39,15 +43,15 @@ def reliable(confidence: float | None, minimum: float, coverage: float | None = 
 
 
 def uncovered(coverage: float | None) -> bool:
-    """Tell whether a coverage (None if unknown) is below ``LEAST_COVERAGE``."""
+    """Return whether a coverage (None if unknown) is below ``LEAST_COVERAGE``."""
     return coverage is not None and coverage < LEAST_COVERAGE
 
 
 def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
-    """Word a warning about answers with little coverage, none where all have enough.
+    """Return a warning about answers with low coverage; an empty list if there are none.
 
     Args:
-        coverages: one for each answer, 0..1, None where it is unknown.
+        coverages: one per answer, 0..1, None if unknown.
     """
     known = [coverage for coverage in coverages if coverage is not None]
     low = [coverage for coverage in known if coverage < LOW_COVERAGE]
@@ -57,37 +61,37 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
     unreliable = f"; below {LEAST_COVERAGE:g}, as for {refused}, answers are unreliable" if refused else ""
     return [
         f"coverage below {LOW_COVERAGE:g} in {len(low)} of {len(known)} answers (lowest {min(low):.2g}): the model "
-        f"would rather write something else than an allowed answer{unreliable}. It was not trained for this question, "
-        "or its weights or its base model are wrong: run depictqa info --self-test on its folder"
+        f"gives its probability to other words than the allowed answers{unreliable}. It was not trained for this "
+        "question, or its weights or its base model are wrong: run depictqa info --self-test on its folder"
     ]
 
 
-def brief_confidence(ids: list[int], probabilities: list[float], end: list[int]) -> float | None:
-    """Confidence of a freely written brief answer: the mean probability of its tokens.
+def brief_confidence(ids: list[int], probabilities: list[float], end: Sequence[int] = ()) -> float | None:
+    """Compute the confidence of a freely generated brief answer: the mean probability of its tokens.
 
     Args:
-        ids, probabilities: the written tokens and the probability of each.
-        end: ids that close an answer; everything from their first occurrence on is dropped.
+        ids, probabilities: the generated tokens and the probability of each.
+        end: ids of end tokens; everything from their first occurrence is dropped. None where it already is.
 
     Returns:
         0..1, or None for an empty answer.
     """
-    stop = next((i for i in range(len(ids)) if ids[i : i + len(end)] == end), len(ids))
+    stop = next((i for i in range(len(ids)) if end and ids[i : i + len(end)] == end), len(ids))
     return float(np.mean(probabilities[:stop])) if stop else None
 
 
 def detailed_confidence(
     text: str, ids: list[int], probabilities: list[float], decode: Callable, embed: Callable | None = None
 ) -> tuple[float | None, str]:
-    """Confidence of a detailed answer: the mean probability of its tokens, weighted by what each adds to the meaning.
+    """Compute the confidence of a detailed answer: the mean probability of its tokens, weighted by their meaning.
 
     Args:
         text: the answer.
         ids, probabilities: its tokens and the probability of each.
         decode: ids -> text.
-        embed: list of texts -> unit vectors [N, D]. With it, a token weighs ``1 - cos(answer, answer without it)`` and
-            the ``TOP_TOKENS`` heaviest count (the published rule). Without it, the tokens of the words that carry the
-            verdict (distortions, grades, levels, "Image A/B") count alike.
+        embed: list of texts -> unit vectors [N, D]. With it, a token has the weight ``1 - cos(answer, answer without
+            it)``, and the ``TOP_TOKENS`` with the highest weights count (the published rule). Without it, the tokens of
+            verdict words (distortions, grades, levels, "Image A/B") have equal weights.
 
     Returns:
         (confidence 0..1 or None for an empty answer, the name of the rule that was used).
@@ -109,9 +113,9 @@ def detailed_confidence(
 
 
 def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
-    """Which tokens belong to a verdict word, bool [N]; all of them when there is none."""
+    """Return which tokens belong to a verdict word, bool [N]; all of them if there is none."""
     ends = [len(decode(ids[: i + 1])) for i in range(len(ids))]
-    # Half a character may decode to more signs than the whole one: no token ends behind a later one.
+    # Half a character may decode to more characters than the whole one: no token ends after a later one.
     ends = np.minimum.accumulate(ends[::-1])[::-1].tolist()
     starts = [0, *ends[:-1]]
     spans = [match.span() for match in _VERDICT.finditer(decode(ids))]
@@ -120,5 +124,21 @@ def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
 
 
 def lowest(coverages) -> float | None:
-    """The lowest of some coverages, without those that are unknown (None); None if all are."""
+    """Return the lowest known coverage; None if all are unknown (None)."""
     return min((float(coverage) for coverage in coverages if coverage is not None), default=None)
+
+
+def certainty_at(coverage: float | None, certainty: str) -> str:
+    """What the confidence of an answer is: ``certainty``, but never calibrated below ``CALIBRATED_COVERAGE``.
+
+    Args:
+        coverage: 0..1, of the answer; None if it is unknown.
+        certainty: ``CALIBRATED`` where the checkpoint is calibrated for the question, else ``SELF_CONSISTENCY``.
+    """
+    low = coverage is not None and coverage < CALIBRATED_COVERAGE
+    return SELF_CONSISTENCY if low else certainty
+
+
+def least_certainty(certainties: Iterable[str]) -> str:
+    """The certainty of what several answers together say: calibrated only where each of them is."""
+    return SELF_CONSISTENCY if SELF_CONSISTENCY in certainties else CALIBRATED

@@ -4,13 +4,13 @@ import re
 
 _UNSAFE_ADVICE = re.compile(r"weights[_ ]only|safe_globals|torch\.load|trust|allow_pickle", re.IGNORECASE)
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Line ends, control characters, marks that reverse the direction of writing, and what UTF-8 cannot hold."""
+"""Line ends, control characters, bidirectional marks, and what UTF-8 cannot encode."""
 
 
 class DepictQAError(Exception):
-    """Base of everything that the judge raises on purpose. ``str(error)`` is one readable line.
+    """Base class of the judge's errors. ``str(error)`` is one readable line.
 
-    Names of files and values out of them may hold anything; what would break the line or cannot be written is escaped.
+    File names and values from files may contain anything; characters that would break the line are escaped.
     """
 
     def __str__(self) -> str:
@@ -18,7 +18,7 @@ class DepictQAError(Exception):
 
 
 class ImageError(DepictQAError):
-    """A picture that cannot be judged: unreadable, truncated, empty, not finite, too large or of a wrong shape."""
+    """An image that cannot be judged: unreadable, truncated, empty, with NaN or Inf, too large or of a wrong shape."""
 
 
 class DamagedFile(ImageError):
@@ -30,15 +30,16 @@ class CheckpointError(DepictQAError):
 
 
 class TaskError(DepictQAError):
-    """A question that the judge cannot ask: unknown task, missing picture, a task the checkpoint was never taught."""
+    """A question that cannot be answered: unknown task, missing image, or a task that the checkpoint does not
+    support."""
 
 
 class NothingToCompare(TaskError):
-    """Pictures of several labels, no two of which may be compared."""
+    """Images of several labels, no two of which may be compared."""
 
 
 class OutOfMemory(DepictQAError):
-    """A question that does not fit into memory even when it is asked alone."""
+    """A question that does not fit into memory even with a batch size of 1."""
 
 
 class StorageError(DepictQAError):
@@ -46,25 +47,25 @@ class StorageError(DepictQAError):
 
 
 class PackageError(DepictQAError):
-    """A package that is missing, too old, or does not work with another one that is installed."""
+    """A package that is missing, too old, or incompatible with another installed package."""
 
 
 class DocumentError(DepictQAError, ValueError):
-    """A file of settings, lists or records that cannot be read or does not hold what it should."""
+    """A file of settings, lists or records that cannot be read or has invalid contents."""
 
 
 def quoted(error: BaseException, length: int = 200) -> str:
-    """Return what the exception of a library says, for a message of ours.
+    """Return the message of a library's exception as one line, for a message of the judge.
 
-    Libraries advise to switch a protection off (``weights_only=False``, ``trust_remote_code=True``), which a file that
-    was made to attack would be the first to profit from. Such sentences are left out.
+    Libraries may advise to turn off a protection (``weights_only=False``, ``trust_remote_code=True``), which is wrong
+    for a malicious file. Such sentences are removed.
 
     Args:
         error: the exception.
         length: maximum number of characters.
 
     Returns:
-        one line, with the kind of exception in front where a single word or nothing is left.
+        One line, with the type of the exception in front if only one word or nothing is left.
 
     >>> quoted(RuntimeError("Bad file.\\nSet `weights_only=False` to load it.")), quoted(KeyError("x"))
     ('Bad file.', "KeyError 'x'")

@@ -1,4 +1,4 @@
-"""One function lays out the text segments and picture slots of a question; training and inference both use it.
+"""Lays out the text segments and image slots of a question, for training and inference alike.
 
 Source: facts of the published template (DepictQA-Wild): the spaces, newlines and the ``</s>`` separators below are part
 of what the published checkpoints were trained on. Each text segment is tokenised on its own.
@@ -29,7 +29,7 @@ _TAG = {REFERENCE: "Img-Reference", A: "Img-A", B: "Img-B", None: "Img"}
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of one picture in a prompt: ``role`` is "reference", "A" or "B"."""
+    """The place of one image in a prompt: ``role`` is "reference", "A" or "B"."""
 
     role: str
 
@@ -39,11 +39,11 @@ def layout(question: str, pair: bool, reference: bool) -> list[str | Slot]:
 
     Args:
         question: the user's question, one line.
-        pair: two pictures (slots "A" and "B") or one (slot "A", titled "Image").
+        pair: two images (slots "A" and "B") or one (slot "A", titled "Image").
         reference: whether a pristine reference comes first (slot "reference").
 
     Returns:
-        text segments and Slots in prompt order, beginning and ending with text; for example, one picture without a
+        text segments and Slots in prompt order, beginning and ending with text; for example, one image without a
         reference:
         ``["A chat … task.\\n\\n </s> Image: <Img>", Slot("A"), "</Img>\\n\\n </s> USER: …\\n   ASSISTANT: "]``.
     """
@@ -57,9 +57,9 @@ def layout(question: str, pair: bool, reference: bool) -> list[str | Slot]:
 
 
 def description_layout(question: str) -> list[str | Slot]:
-    """Lay out a question about the contents of one picture (slot "A"); only in training data (facts 1.6).
+    """Lay out a question about the contents of one image (slot "A"); only in training data (facts 1.6).
 
-    A placeholder ``<image>`` in the question, with its newline, is taken out: the slot says where the picture is.
+    A placeholder ``<image>`` in the question, with its newline, is taken out: the slot says where the image is.
     """
     question = re.sub(r"\n?<image>\n?", "", question)
     opening = SYSTEM_DESCRIPTION + SEPARATOR + USER + "<Img>"
@@ -67,7 +67,7 @@ def description_layout(question: str) -> list[str | Slot]:
 
 
 def next_turn(question: str) -> str:
-    """A further question of a conversation; it stands directly behind the end of the answer before (facts 1.6)."""
+    """A further question of a conversation; it follows the end of the answer before without a gap (facts 1.6)."""
     return USER + question + ASSISTANT
 
 
@@ -80,9 +80,10 @@ def fixed_strings() -> list[str]:
 
 def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
     """Tokenise every text segment on its own, the first behind the beginning-of-sequence id if there is one."""
-    encoded = [part if isinstance(part, Slot) else text_ids(part, tokenizer) for part in parts]
-    if tokenizer.bos_token_id is not None:
-        encoded[0] = [tokenizer.bos_token_id, *encoded[0]]
+    encoded: list[list[int] | Slot] = []
+    for part in parts:
+        start = [] if encoded or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        encoded.append(part if isinstance(part, Slot) else [*start, *text_ids(part, tokenizer)])
     return encoded
 
 

@@ -1,34 +1,37 @@
-"""What the judge answers: one frozen dataclass per verb, each of which turns itself into plain JSON values."""
+"""Results of the judge: one frozen dataclass per verb, with ``to_dict()`` for plain JSON values."""
 
 import math
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from .calibration import SELF_CONSISTENCY
 
 
+@dataclass(frozen=True)
 class _Result:
-    def to_dict(self) -> dict:
-        """This answer as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN."""
-        return _plain(asdict(self))
+    def to_dict(self) -> dict[str, Any]:
+        """Return this result as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)  # JSON knows no NaN
+        return None if math.isnan(value) else round(value, 6)  # JSON has no NaN
     return value
 
 
 TIE = 0.05
-"""Two images are tied when the probability that one is better lies within this of one half (``answers.comparison``)."""
+"""Two images are tied if the probability that one is better differs from 0.5 by at most this
+(``answers.comparison``)."""
 
 
 @dataclass(frozen=True)
 class LabelProbability(_Result):
-    """One possible answer and how probable the model finds it (0..1)."""
+    """One possible answer and its probability (0..1)."""
 
     label: str
     probability: float
@@ -36,26 +39,23 @@ class LabelProbability(_Result):
 
 @dataclass(frozen=True)
 class Identification(_Result):
-    """The distortions of one picture.
+    """The distortions of one image.
 
     Attributes:
-        picture: name of the picture.
-        labels: lower-case distortion names, at most two; empty for a picture found pristine.
-        text: the answer as the model words it, such as ``"Noise and insufficient brightness"`` or ``"None"``.
-        probabilities: the 13 single labels by falling probability; they sum to 1.
-        confidence: 0..1, the probability of ``text`` among all answers that the question allows: how probable it is
-            that exactly these labels are right.
-        severities: how severe each of ``labels`` is, 1 (slight) to 5 (catastrophic): the mean of the grades under their
-            probabilities. None from a model that was never taught to grade, and where grades were not asked for.
-        coverage: 0..1, how much of its probability the model gives to the allowed answers of the question at all,
-            before any calibration. Below ``confidence.LOW_COVERAGE`` the answer is doubtful, below
-            ``confidence.LEAST_COVERAGE`` it is unreliable whatever its confidence. None if unknown.
-        severity_coverage: the same for the question about each of ``severities``.
-        faults: the 15 faults of generation and delivery (``tasks.FAULTS``) by falling probability. Each is asked for
-            alone: several can be true, and they need not sum to 1. None where they were not asked for, and from a model
-            that was never taught them.
-        certainty: ``"calibrated"`` where the checkpoint has a temperature for the question, fitted on held-out images:
-            then such a confidence is right as often as it says on images like those. Otherwise ``"self-consistency"``.
+        picture: name of the image.
+        labels: lower-case distortion names, at most two; empty for a pristine image.
+        text: the answer in the words of the model, such as ``"Noise and insufficient brightness"`` or ``"None"``.
+        probabilities: the 13 single labels, most probable first; they sum to 1.
+        confidence: 0..1, the probability of ``text`` among all allowed answers: the probability that exactly these
+            labels are right.
+        severities: severity of each of ``labels``, 1 (slight) to 5 (catastrophic): the mean of the grades under their
+            probabilities. None if the checkpoint does not support severities, or if they were not requested.
+        coverage: 0..1, the share of its probability that the model gives to the allowed answers, before calibration.
+            Below ``confidence.LOW_COVERAGE`` the answer is doubtful, below ``confidence.LEAST_COVERAGE`` it is
+            unreliable, whatever its confidence. None if unknown.
+        severity_coverage: the coverage of the question about each of ``severities``.
+        certainty: ``"calibrated"`` if the checkpoint has a temperature for the question, fitted on held-out images: on
+            images like those, answers are right as often as their confidence says. Otherwise ``"self-consistency"``.
     """
 
     picture: str
@@ -77,16 +77,16 @@ class Identification(_Result):
 
 @dataclass(frozen=True)
 class Description(_Result):
-    """Words about one picture.
+    """The description of one image.
 
     Attributes:
-        picture: name of the picture.
+        picture: name of the image.
         text: the answer.
-        confidence: 0..1, or None for an empty answer. It is not calibrated: it ranks answers, it is not the share of
-            right ones.
+        confidence: 0..1, or None for an empty answer. It is not calibrated: use it to sort answers, not as a
+            probability.
         confidence_method: how it was computed.
-        coverage: as in ``Identification``, where the answer contains one of a closed set: the lowest of these. None for
-            free text.
+        coverage: as in ``Identification``, if the answer contains answers of closed sets: the lowest of theirs. None
+            for free text.
     """
 
     picture: str
@@ -98,25 +98,25 @@ class Description(_Result):
 
 @dataclass(frozen=True)
 class Score(_Result):
-    """How good one picture is.
+    """The quality score of one image.
 
     Attributes:
-        picture: name of the picture.
+        picture: name of the image.
         score: 0 (worst) to 100 (flawless), the mean of a distribution.
-        spread: standard deviation of that distribution, in points; it is no error bar, see ``low`` and ``high``.
+        spread: standard deviation of that distribution, in points; it is not an error bar, see ``low`` and ``high``.
         confidence: 0..1, the probability that the true quality is within 10 points of ``score``.
         levels: the five rating levels, best first, with their probabilities.
-        low, high: in points; the true quality is between them with a probability of 95 %.
-        method: ``"levels"``, when the model named a level and the distribution is that over the five levels; or
-            ``"anchors"``, when it compared the picture with anchors (``anchors.place``), as models do that were never
-            taught levels. Scores of the two methods are not on one scale.
+        low, high: ends of the 95 % interval of the true quality, in points.
+        method: ``"levels"`` if the distribution is that over the five rating levels; ``"anchors"`` if the image was
+            compared with anchors (``anchors.place``), for checkpoints without levels. Scores of the two methods are not
+            on the same scale.
         coverage: as in ``Identification``; with method "anchors" the lowest of all comparisons.
-        certainty: ``"calibrated"`` where confidence and interval come from an error model that was fitted on held-out
-            images (``calibration.ScoreCalibration``). The true quality is that of the records it was fitted on; for
-            the included model, and any other that is calibrated on records of ``python -m training build``: 100 points
-            for an undistorted image and 18 less per step of severity, moved a little by what full-reference metrics
-            see. It is not the opinion of people. Otherwise ``"self-consistency"``: both come from the judge's answers
-            alone and tell how much it wavers between levels, not how often it is wrong.
+        certainty: ``"calibrated"`` if confidence and interval come from an error model that was fitted on held-out
+            images (``calibration.ScoreCalibration``). The true quality is that of its records. For the bundled model,
+            and any other that is calibrated on records of ``python -m training build``, it is 100 points for an
+            undistorted image and 18 less per step of severity, slightly adjusted by full-reference metrics. It is not
+            the opinion of people. Otherwise ``"self-consistency"``: both come from the judge's answers alone and show
+            how much its probability is spread over the levels, not how often it is wrong.
     """
 
     picture: str
@@ -133,16 +133,16 @@ class Score(_Result):
 
 @dataclass(frozen=True)
 class Comparison(_Result):
-    """Which of two pictures is better.
+    """The comparison of two images.
 
     Attributes:
-        picture_a, picture_b: names of the pictures.
-        probability_a: probability 0..1 that A is better, averaged over both orders of asking.
-        disagreement: 0..1, how far the two orders lie apart.
-        verdict: ``"A"``, ``"B"`` or ``"tie"``; a tie where the probability is within 0.05 of one half, and where the
-            two orders of asking name different winners.
+        picture_a, picture_b: names of the images.
+        probability_a: probability 0..1 that A is better, the mean over both orders (A/B and B/A).
+        disagreement: 0..1, the position bias: the difference of the two orders.
+        verdict: ``"A"``, ``"B"`` or ``"tie"``. It is a tie if the probability is within 0.05 of 0.5, or if the two
+            orders have different winners.
         confidence: 0.5..1, the probability of the more probable winner.
-        text: the comparison in words, or None when no words were asked for. It agrees with ``verdict``.
+        text: the explanation in words, or None if it was not requested. It agrees with ``verdict``.
         coverage: as in ``Identification``; the lower one of both orders.
         certainty: as in ``Identification``.
     """
@@ -159,22 +159,52 @@ class Comparison(_Result):
 
 
 @dataclass(frozen=True)
+class Check(_Result):
+    """The answer to a user's own question about one image, out of the user's own answers.
+
+    Attributes:
+        picture: name of the image.
+        question: as the user worded it.
+        answer: the most probable answer.
+        probabilities: all answers in the order in which they were given; they sum to 1.
+        confidence: 0..1, the probability of ``answer``. It is not calibrated: nothing was measured about own questions.
+        coverage, certainty: as in ``Identification``.
+        passed: whether the answer that was asked for has at least the probability that was asked for; None where no
+            answer was.
+    """
+
+    picture: str
+    question: str
+    answer: str
+    probabilities: tuple[LabelProbability, ...]
+    confidence: float
+    coverage: float | None = None
+    certainty: str = SELF_CONSISTENCY
+    passed: bool | None = None
+
+    def probability(self, answer: str) -> float:
+        """Return the probability of one of the answers."""
+        return next(one.probability for one in self.probabilities if one.label == answer)
+
+
+@dataclass(frozen=True)
 class RankedPicture(_Result):
     """One place of a ranking.
 
     Attributes:
-        rank: 1 is best: 1 + the number of pictures that are better with 95 % certainty (``Ranking.certainty``); with
-            method "score", by a point and more. Pictures that share a rank cannot be told apart.
-        index: position of the picture in the input, from 0.
-        picture: name of the picture.
-        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval, which contains the
-            judge's own error where the ranking is calibrated; with method "score" the score in points with its
+        rank: 1 + the number of significantly better images: with 95 % certainty (``Ranking.certainty``), or with method
+            "score" by at least one point. Images that share a rank are tied.
+        index: position of the image in the input, from 0.
+        picture: name of the image.
+        strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval, which includes the
+            judge's systematic error if the ranking is calibrated; with method "score" the score in points with its
             interval.
-        score, spread: the picture's own score in points and its standard deviation, or None if it was not asked for.
-        labels: distortions found in it; empty for a picture found pristine, None if it was not asked for.
-        reason: one sentence on why it stands here.
-        tied_with_next: True when the next picture cannot be told apart from this one.
-        confidence: 0..1, that of ``labels``; None if they were not asked for.
+        score, spread: the score of the image in points and its standard deviation, or None if not requested.
+        labels: its distortions; empty for a pristine image, None if not requested.
+        reason: one sentence with the reason for its rank.
+        tied_with_next: True if the next image is tied with this one.
+        confidence: 0..1, that of ``labels``; None if they were not requested.
+        coverage: the lowest coverage of all answers about it, as in ``Identification``.
     """
 
     rank: int
@@ -189,25 +219,26 @@ class RankedPicture(_Result):
     reason: str
     tied_with_next: bool
     confidence: float | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
 class Ranking(_Result):
-    """Pictures from best to worst.
+    """Images from best to worst.
 
     Attributes:
         pictures: best first.
         method: ``"pairs"`` (Bradley-Terry over comparisons) or ``"score"``.
-        comparisons: how many pairs were asked.
-        disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
-        budget: most pairs that would have been asked; None with method "score".
-        stopped: why no more were asked: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with method
-            "score".
+        comparisons: number of compared pairs.
+        disagreement: mean difference of the two orders (A/B and B/A) over the asked pairs, 0..1.
+        budget: maximum number of comparisons; None with method "score".
+        stopped: why the comparisons ended: ``"all pairs"``, ``"budget"`` or ``"top-k decided"``; ``"scores"`` with
+            method "score".
         coverage: the lowest one of all answers that it was made of, as in ``Identification``.
-        certainty: of ranks and intervals. ``"calibrated"``: of the orders that are certain by 95 %, so many are right,
-            as measured on held-out pairs of known order (``calibration.OrderCalibration``). ``"self-consistency"``: the
-            judge would give this order again, whether it is right or not; so from checkpoints without a calibration of
-            the order. With method "score", that of the scores' intervals.
+        certainty: of ranks and intervals. ``"calibrated"``: 95 % of the orders with 95 % certainty are right, as
+            measured on held-out pairs of known order (``calibration.OrderCalibration``). ``"self-consistency"``: the
+            judge would give this order again, whether it is right or not; for checkpoints without a calibration of
+            orders. With method "score", that of the scores' intervals.
     """
 
     pictures: tuple[RankedPicture, ...]
@@ -221,7 +252,7 @@ class Ranking(_Result):
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Input indexes, best first."""
+        """Indexes of the images in the input, best first."""
         return tuple(picture.index for picture in self.pictures)
 
 
@@ -230,14 +261,14 @@ class Standing(_Result):
     """One place of a leaderboard.
 
     Attributes:
-        rank: 1 is best: 1 + the number of labels that are better with 95 % certainty. Labels that share a rank cannot
-            be told apart. None for a label that was compared with no other: it stands last.
+        rank: 1 + the number of significantly better labels (95 % certainty). Labels that share a rank are tied. None
+            for a label that was not compared with any other; it is last.
         label: the model, sampler, LoRA or prompt.
         strength, low, high: Bradley-Terry strength (log odds, mean 0) with its 95 % interval; NaN if not compared.
-        win_share: mean probability 0..1 that its picture is the better one of a pair; NaN if not compared.
-        wins, ties, losses: verdicts over its pairs.
-        pictures: how many pictures bear the label.
-        tied_with_next: True when the next label cannot be told apart from this one.
+        win_share: mean probability 0..1 that its image is the better one of a pair; NaN if not compared.
+        wins, ties, losses: verdicts of its pairs.
+        pictures: number of images with this label.
+        tied_with_next: True if the next label is tied with this one.
     """
 
     rank: int | None
@@ -259,14 +290,15 @@ class Leaderboard(_Result):
 
     Attributes:
         standings: best first.
-        comparisons: how many pairs were asked.
-        groups: how many prompts (and seeds) they came from.
-        intervals: ``"posterior"`` of the fit, in which one pair of pictures is one vote about their labels; or
-            ``"bootstrap"`` over the groups where these are not few, at least as wide as the posterior.
-        disagreement: mean disagreement of the two orders over the asked pairs, 0..1.
+        comparisons: number of compared pairs.
+        groups: number of prompts (and seeds).
+        intervals: ``"posterior"`` of the fit, in which one pair of images is one vote about their labels; or
+            ``"bootstrap"`` over the groups if there are enough, at least as wide as the posterior.
+        disagreement: mean difference of the two orders (A/B and B/A) over the asked pairs, 0..1.
         shares: mean probability that the label of a row beats the label of a column, in the order of the standings;
-            None where the two never met.
-        certainty: that of the comparisons (``Comparison.certainty``).
+            None if the two were not compared.
+        certainty: ``"calibrated"`` if each comparison counts with the probability that its first image is truly the
+            better one, measured on held-out pairs (``calibration.OrderCalibration``), else ``"self-consistency"``.
     """
 
     standings: tuple[Standing, ...]
@@ -279,13 +311,13 @@ class Leaderboard(_Result):
 
     @property
     def uncompared(self) -> tuple[str, ...]:
-        """Labels that were compared with no other."""
+        """Labels that were not compared with any other."""
         return tuple(standing.label for standing in self.standings if standing.rank is None)
 
 
 @dataclass(frozen=True)
 class Failure(_Result):
-    """A picture that could not be judged, and why."""
+    """An image that could not be judged, and why."""
 
     picture: str
     error: str

@@ -1,4 +1,4 @@
-"""The task paradigm as data: tasks, settings, labels, default questions, answer formats and their strict parsers.
+"""The task paradigm as data: tasks, settings, labels, default questions, answer formats and strict parsers.
 
 Source: DepictQA-Wild (arXiv 2405.18842), sections 3 and 4. The short-answer tail and the answer spellings are fixed by
 the published checkpoints; every model of this project uses the same.
@@ -25,16 +25,18 @@ DISTORTIONS = (
     "overly high brightness",
 )
 LABELS = DISTORTIONS + (NONE,)
-"""The 13 labels of a single-distortion answer; ``NONE`` stands for a pristine picture."""
+"""The 13 labels of a single-distortion answer; ``NONE`` is a pristine image."""
 
 LEVELS = ("excellent", "good", "fair", "poor", "bad")
 LEVEL_SCORES = (100.0, 75.0, 50.0, 25.0, 0.0)
-"""Rating levels (ITU-R BT.500) and the points that each stands for."""
+"""Rating levels (ITU-R BT.500) and their points."""
 
 GRADES = ("slight", "moderate", "obvious", "serious", "catastrophic")
-"""Grade words of a distortion's severities 1 to 5."""
+"""The words for severities 1 to 5 of a distortion."""
 
 WINNERS = ("Image A", "Image B")
+BETTER, WORSE = "better|superior|preferable|preferred", "worse|inferior|poorer"
+"""Words of a verdict, as alternatives of a pattern."""
 
 FAULTS = (
     "seams",
@@ -67,8 +69,8 @@ class Task:
 
     Attributes:
         name: identification, assessment, rating, comparison, score, severity, faults or question.
-        pair: True when it is about Image A and Image B, False for one picture.
-        brief: True when the answer is one of a closed set (``answers``), False for free text.
+        pair: True if it is about Image A and Image B, False for one image.
+        brief: True if the answer is one of a closed set (``answers``), False for free text.
         question: the default question, without the short-answer tail.
     """
 
@@ -78,7 +80,7 @@ class Task:
     question: str
 
     def ask(self, question: str | None = None) -> str:
-        """The question as the model gets it: one line without the prompt's separator ``</s>``; brief tasks end in the
+        """Return the question for the prompt: one line without the separator ``</s>``; brief tasks end in the
         short-answer tail, exactly once."""
         question = " ".join((question or self.question).replace("</s>", " ").split())
         return question + SHORT_TAIL if self.brief and not is_short(question) else question
@@ -100,25 +102,25 @@ SEVERITY = Task("severity", False, True, "How severe is the main distortion in t
 FAULT = Task("faults", False, True, "Does the evaluated image show any fault of generation or delivery?")
 QUESTION = Task("question", False, False, "Is the quality of the image good?" + SHORT_TAIL)
 PAIR_QUESTION = Task("question", True, False, "Is Image A sharper than Image B?" + SHORT_TAIL)
-"""Short questions of any other kind: yes or no, a choice of options, or a word that is asked for. Their answers are
-those that the question lists (``listed_answers``), or else free."""
+"""Short questions of any other kind: yes or no, a choice of options, or one word. The allowed answers are those that
+the question lists (``listed_answers``), or any."""
 TASKS = {task.name: task for task in (IDENTIFICATION, ASSESSMENT, RATING, COMPARISON, SCORE, SEVERITY, FAULT, QUESTION)}
 
 ONE_ISSUE = "What is the ONE most critical image quality issue in the evaluated image?"
 TWO_ISSUES = "What are the TWO most critical image quality issues in the evaluated image?"
-"""Identification questions that fix how many distortions are named."""
+"""Identification questions with a fixed number of distortions."""
 
 
 def severity_question(label: str) -> str:
-    """The severity question about one distortion of ``DISTORTIONS``."""
+    """Return the severity question about one distortion of ``DISTORTIONS``."""
     return f"How severe is the {label} in the evaluated image?"
 
 
 def fault_question(fault: str | None = None) -> str:
     """Return the yes-or-no question about one fault of ``FAULTS``, or about any fault.
 
-    Each fault has a question of its own with the answers ``FAULT_ANSWERS``: several can be true at once, every
-    probability is exact, and the questions share the prompt up to the fault's name, so the image is read once.
+    Each fault has a separate question with the answers ``FAULT_ANSWERS``: several can be true, every probability is
+    exact, and the questions share the prompt prefix up to the fault's name, so the image is prefilled once.
 
     Raises:
         TaskError: the fault is not in ``FAULTS``.
@@ -132,7 +134,7 @@ def fault_question(fault: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """Which pictures a published task type shows: the slots in prompt order and the record field behind each."""
+    """The images of a published task type: the slots in prompt order and the record field of each."""
 
     pair: bool
     reference: bool
@@ -151,14 +153,14 @@ SETTINGS = {
 
 
 def setting(task_type: str) -> Setting:
-    """Look up a published task type; raises TaskError that lists the known ones."""
+    """Return the setting of a published task type; raise a TaskError that lists the known ones."""
     if task_type not in SETTINGS:
         raise TaskError(f"unknown task '{task_type}': choose one of {', '.join(SETTINGS)}")
     return SETTINGS[task_type]
 
 
 def is_short(question: str) -> bool:
-    """Whether a question asks for an answer in one word or phrase."""
+    """Return whether a question asks for an answer in one word or phrase."""
     return any(phrase in question.lower() for phrase in _SHORT_PHRASES)
 
 
@@ -167,7 +169,7 @@ _POLAR = re.compile(
     r"(?!you\b)",
     re.IGNORECASE,
 )
-"""A question for yes or no: it, or a clause of it, begins with its verb. "Could you name ..." is a request."""
+"""Matches a yes-or-no question: it, or a clause of it, begins with a verb. "Could you name ..." is a request."""
 _YES_OR_NO = re.compile(r"\byes\s*(?:or|/)\s*no\b", re.IGNORECASE)
 _A_OR_B = re.compile(r"\bImage A or (?:is |does |in )?(?:Image )?B\b", re.IGNORECASE)
 _OPTION = re.compile(r"(?<!Image )(?<!\w)\(?([A-H])[.):]\s+")
@@ -183,22 +185,22 @@ _SCORE = re.compile(
     rf"|{_RATE}(?:\s+(?:does|do|of|for|the|this|that|evaluated))*\s+(?:image|picture)(?=\W*$|[,.;:?!]|\s+(?:deserve|overall|on)\b)",
     re.IGNORECASE,
 )
-"""A rating of the image as a whole: "rate the sharpness of the image" asks for something else."""
+"""Matches a question for the rating of the whole image; "rate the sharpness of the image" is not one."""
 _WHAT = re.compile(r"(?:^|[,.:;?!]\s+)(?:what|how|where|who|why|when)\b", re.IGNORECASE)
 _WHICH = re.compile(
     r"\b(?:which|what (?:image|picture|one)|better|best|higher|superior|preferable|preferred|prefer)\b", re.IGNORECASE
 )
 _FAULT = re.compile(rf"\bthe fault (?:{'|'.join(FAULTS)})\b|\bfault of generation or delivery\b")
-"""A question of the task ``faults``: about one fault by its name, or about all of them."""
+"""Matches a question of the task ``faults``, about one fault by its name or about all of them."""
 
 
 def task_of(question: str, pair: bool) -> Task:
-    """Tell which task a question in published form belongs to.
+    """Return the task of a question in published form.
 
-    Brief questions are told from detailed ones by their short-answer tail, or by options ("yes or no" too) that they
-    list. A brief question belongs to one of the tasks with a fixed set of answers only if it asks for one of these
-    answers: distortions by name, a rating of the whole image, the severity of a distortion, or Image A or Image B. All
-    others are ``QUESTION`` (``PAIR_QUESTION``).
+    A question is brief if it has the short-answer tail or lists its options ("yes or no" too); otherwise it is
+    detailed. A brief question belongs to a task with a fixed set of answers only if it asks for one of these answers:
+    distortions by name, a rating of the whole image, the severity of a distortion, or Image A or Image B. All others
+    are ``QUESTION`` (``PAIR_QUESTION``).
     """
     other = PAIR_QUESTION if pair else QUESTION
     if _options(question) or _YES_OR_NO.search(question):
@@ -222,11 +224,11 @@ def task_of(question: str, pair: bool) -> Task:
 
 
 def listed_answers(question: str) -> dict[str, tuple[str, ...]]:
-    """Find the answers that a question of no other task lists.
+    """Return the answers that a question of the task ``question`` lists.
 
     Returns:
-        every answer with the ways in which a model may write it: the options of "A. low B. high" by their text, "Yes"
-        and "No" for a question that can be answered so; empty where any answer is possible.
+        Every answer with its accepted spellings: the options of "A. low B. high" by their text, "Yes" and "No" for a
+        yes-or-no question; empty if any answer is possible.
     """
     if options := _options(question):
         return {
@@ -240,7 +242,7 @@ def listed_answers(question: str) -> dict[str, tuple[str, ...]]:
 
 
 def _options(question: str) -> dict[str, str]:
-    """Lettered options, at least A and B in this order: letter -> text."""
+    """Return the lettered options of a question, at least A and B in this order: letter -> text."""
     found = list(_OPTION.finditer(question))
     if len(found) < 2 or [option[1] for option in found] != list("ABCDEFGH"[: len(found)]):
         return {}
@@ -254,13 +256,14 @@ def _options(question: str) -> dict[str, str]:
 
 
 def issue_count(question: str) -> int | None:
-    """How many distortions an identification question asks for: 1, 2, or None when it leaves that open."""
+    """Return how many distortions an identification question asks for: 1, 2, or None if it is open."""
     words = set(re.findall(r"\b(ONE|TWO)\b", question))
     return {frozenset({"ONE"}): 1, frozenset({"TWO"}): 2}.get(frozenset(words))
 
 
 def temperature_names(task: Task, question: str, reference: bool) -> tuple[str, ...]:
-    """Where a checkpoint keeps the temperature of a brief question's answers, the most particular name first.
+    """Return the names under which a checkpoint stores the temperature of a brief question, the most specific one
+    first.
 
     ``identification_two_nr`` for two distortions without a reference, ``identification_nr`` for all other questions of
     that task and setting (``_fr`` with a reference), ``identification`` for both settings.
@@ -271,12 +274,12 @@ def temperature_names(task: Task, question: str, reference: bool) -> tuple[str, 
 
 
 def answer_text(labels: tuple[str, ...]) -> str:
-    """Names as the answer spells them: ``("noise", "blur")`` -> ``"Noise and blur"``, ``()`` -> ``"None"``."""
+    """Spell labels as the answer does: ``("noise", "blur")`` -> ``"Noise and blur"``, ``()`` -> ``"None"``."""
     return " and ".join(labels or (NONE,)).capitalize()
 
 
 def identification_answers(count: int | None = None) -> tuple[str, ...]:
-    """All answers that an identification question allows.
+    """Return all allowed answers of an identification question.
 
     Args:
         count: 1 for the 13 single labels, 2 for "None" and the ordered pairs of two distortions, None for all of them.
@@ -287,7 +290,8 @@ def identification_answers(count: int | None = None) -> tuple[str, ...]:
 
 
 def answers(task: Task, question: str) -> tuple[str, ...]:
-    """The closed set of answers of a brief task, as the model spells them; raises TaskError for detailed tasks."""
+    """Return the closed set of answers of a brief task, as the model spells them; raise TaskError for detailed
+    tasks."""
     if task is RATING:
         return WINNERS
     if task is SCORE:
@@ -302,9 +306,9 @@ def answers(task: Task, question: str) -> tuple[str, ...]:
 
 
 def parse_labels(text: str) -> tuple[str, ...] | None:
-    """Names in a brief identification answer: ``"Noise and blur"`` -> ``("noise", "blur")``, ``"None"`` -> ``()``.
+    """Parse a brief identification answer: ``"Noise and blur"`` -> ``("noise", "blur")``, ``"None"`` -> ``()``.
 
-    Returns None for anything that is not exactly one answer of the format (it is never guessed).
+    Return None for anything that is not exactly an answer of this format; nothing is guessed.
     """
     text = text.strip()
     if text == answer_text(()):
@@ -315,5 +319,5 @@ def parse_labels(text: str) -> tuple[str, ...] | None:
 
 
 def parse_winner(text: str) -> str | None:
-    """``"A"`` or ``"B"`` from a brief rating answer, None for anything else."""
+    """Parse a brief rating answer: ``"A"``, ``"B"``, or None for anything else."""
     return {"Image A": "A", "Image B": "B"}.get(text.strip())

@@ -1,1 +1,1 @@
-"""Thin ComfyUI nodes: sockets on one side, the answers of ``depictqa_core`` on the other; one module per topic."""
+"""Thin ComfyUI nodes over ``depictqa_core``: sockets in, results out; one module per topic."""

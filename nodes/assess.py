@@ -1,4 +1,4 @@
-"""The nodes that judge every picture for itself: by the names of its distortions, in words, in points."""
+"""The nodes that judge single images: Identify Distortions, Describe Image Quality, Score Images."""
 
 import json
 import math
@@ -7,20 +7,21 @@ from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
+    images_input,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report, stream
+from .ui import Table, node_output, percent, report, report_output, stream
 
 DETAILS = ["detailed", "brief"]
 COUNTS = {"any": None, "1": 1, "2": 2}
@@ -35,19 +36,19 @@ class IdentifyDistortions(io.ComfyNode):
             node_id="DepictQA_IdentifyDistortions",
             display_name="Identify Distortions",
             category="DepictQA/assess",
-            description="Names what is wrong with each picture (noise, blur, compression, ...), with probabilities.",
+            description="Names the distortions of each image (noise, blur, compression, ...), with probabilities.",
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "count",
                     options=list(COUNTS),
                     default="any",
-                    tooltip="How many distortions to name: the one or the two most critical, or as many as it finds.",
+                    tooltip="How many distortions to name: the one or two most critical, or as many as are found.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 names_input(),
             ],
             outputs=[
@@ -55,34 +56,36 @@ class IdentifyDistortions(io.ComfyNode):
                     "distortions",
                     display_name="distortions",
                     is_output_list=True,
-                    tooltip="The names found in each picture, such as 'noise, blur'; 'none' where it found none.",
+                    tooltip="The distortions of each image, such as 'noise, blur'. 'none' if there are none.",
                 ),
                 io.Boolean.Output(
                     "undistorted",
                     display_name="undistorted",
                     is_output_list=True,
-                    tooltip="True where it found no distortion.",
+                    tooltip="True if no distortion was found.",
                 ),
                 io.Float.Output(
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="Probability 0 to 1 that exactly this answer is right, among all that could be given.",
+                    tooltip="Probability that exactly these distortions are right, 0 to 1.",
                 ),
                 io.String.Output(
                     "probabilities",
                     display_name="probabilities",
                     is_output_list=True,
-                    tooltip="The probabilities of all 13 labels for each picture, as JSON; they sum to 1.",
+                    tooltip="The probabilities of all 13 labels for each image, as JSON. They sum to 1.",
                 ),
                 io.String.Output(
                     "severities",
                     display_name="severities",
                     is_output_list=True,
-                    tooltip="How severe each named distortion is, 1 (slight) to 5 (catastrophic), such as 'noise 3.2'; "
-                    "empty where the checkpoint was not taught to tell.",
+                    tooltip=(
+                        "Severity of each named distortion, 1 (slight) to 5 (catastrophic), such as "
+                        "'noise 3.2'. Empty if the checkpoint does not support it."
+                    ),
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -126,12 +129,15 @@ class DescribeImages(io.ComfyNode):
             node_id="DepictQA_DescribeImages",
             display_name="Describe Image Quality",
             category="DepictQA/assess",
-            description="Says in words what is wrong with each picture, where, how badly, and how good it is overall.",
+            description=(
+                "Describes in words what is wrong with each image, where, how severe it is, and "
+                "how good the image is overall."
+            ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "detail",
                     options=DETAILS,
@@ -142,29 +148,34 @@ class DescribeImages(io.ComfyNode):
                     "question",
                     default="",
                     multiline=True,
-                    tooltip="Your own question (detailed only). Empty: the question that the judge was trained on.",
+                    tooltip="Your own question (detailed only). Empty: the default question.",
                 ),
                 io.Int.Input(
                     "max_new_tokens",
                     default=400,
                     min=16,
                     max=2048,
-                    tooltip="Longest answer (detailed only), in tokens of about three quarters of a word each.",
+                    tooltip=(
+                        "Maximum length of the answer in tokens (detailed only). A token is about three "
+                        "quarters of a word."
+                    ),
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
                 io.String.Output(
-                    "descriptions", display_name="descriptions", is_output_list=True, tooltip="One text per picture."
+                    "descriptions", display_name="descriptions", is_output_list=True, tooltip="One text per image."
                 ),
                 io.Float.Output(
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="Mean probability of the words that matter, 0 to 1: it orders answers, and is not "
-                    "calibrated. NaN where there is none.",
+                    tooltip=(
+                        "Mean probability of the words that carry the verdict, 0 to 1. Use it to sort "
+                        "answers; it is not calibrated. NaN if there is none."
+                    ),
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -201,56 +212,59 @@ class ScoreImages(io.ComfyNode):
             node_id="DepictQA_ScoreImages",
             display_name="Score Images",
             category="DepictQA/assess",
-            description="Scores the quality of each picture from 0 (worst) to 100 (flawless), with its error.",
+            description="Scores the quality of each image from 0 (worst) to 100 (flawless), with a 95 % interval.",
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                model_input(),
+                images_input(),
+                reference_input(),
                 names_input(),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Float.Output(
-                    "scores", display_name="scores", is_output_list=True, tooltip="One score per picture, 0 to 100."
+                    "scores", display_name="scores", is_output_list=True, tooltip="One score per image, 0 to 100."
                 ),
                 io.Float.Output(
                     "spreads",
                     display_name="spreads",
                     is_output_list=True,
-                    tooltip="Standard deviation of the judge's level probabilities, in points. It is no error bar: see "
-                    "lows and highs.",
+                    tooltip=(
+                        "Standard deviation of the level probabilities, in points. It is not an error "
+                        "bar: see lows and highs."
+                    ),
                 ),
                 io.Float.Output(
                     "confidences",
                     display_name="confidences",
                     is_output_list=True,
-                    tooltip="Probability 0 to 1 that the true quality is within 10 points of the score.",
+                    tooltip="Probability that the true quality is within 10 points of the score, 0 to 1.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
                 io.Float.Output(
                     "lows",
                     display_name="lows",
                     is_output_list=True,
-                    tooltip="Lower end of the interval that contains the true quality with a probability of 95 %.",
+                    tooltip="Lower end of the 95 % interval of the true quality.",
                 ),
                 io.Float.Output(
                     "highs",
                     display_name="highs",
                     is_output_list=True,
-                    tooltip="Upper end of the interval that contains the true quality with a probability of 95 %.",
+                    tooltip="Upper end of the 95 % interval of the true quality.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None, names=None) -> io.NodeOutput:
+    def execute(cls, model, images, reference=None, names=None, criterion=None, prompt=None) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
-            answers = model.ask("score", pictures, references)
+            answers = model.ask("score", pictures, references, **criterion_options(criterion, prompt))
         notices += model.doubts(answers)
         rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         return node_output(
@@ -271,13 +285,13 @@ class ScoreImages(io.ComfyNode):
 
 
 def _severities(answer) -> str:
-    """How severe each named distortion is, such as ``"noise 3.2, blur 1.0"``; empty where the model does not tell."""
+    """Format the severity of each named distortion, such as ``"noise 3.2, blur 1.0"``; empty if not supported."""
     pairs = zip(answer.labels, answer.severities or (), strict=False)
     return ", ".join(f"{label} {severity:.1f}" for label, severity in pairs)
 
 
 def _grades(answer) -> str:
-    """The same without the names, for a table that has them."""
+    """Format the severities without the names, for a table with a column of names."""
     return ", ".join(f"{severity:.1f}" for severity in answer.severities or ())
 
 

@@ -1,4 +1,4 @@
-"""The node that stores what somebody prefers, to tune a personal judge on it."""
+"""The node that stores preferences as training records for a personal judge."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.sheets import Judged, quality_sheets
-from ..depictqa_core.storage.files import below
+from ..depictqa_core.storage.file_names import below
 from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
 from .image_outputs import drawn_output, to_batch
 from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
@@ -33,33 +33,41 @@ class CollectPreferences(io.ComfyNode):
             display_name="Collect Preferences",
             category="DepictQA/train",
             description=(
-                "Keeps which pictures you prefer as training records, in a folder from which a personal judge can be "
-                "tuned. Nothing is recorded until you pick."
+                "Stores which images you prefer as training records, to fine-tune a personal judge on them. "
+                "Nothing is recorded until you pick."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                io.Image.Input("images", tooltip="The pictures to choose from: a batch, or a list of any sizes."),
+                io.Image.Input(
+                    "images", tooltip="The images to choose from: a batch, or a list of images of any size."
+                ),
                 io.Combo.Input(
                     "preference",
                     options=WAYS,
                     default=PICKED,
-                    tooltip="picked: the numbers below. ratings: the linked ratings, higher is better. "
-                    "order: the pictures arrive best first, such as sorted by hand.",
+                    tooltip=(
+                        "picked: the numbers in picked. ratings: the linked ratings, higher is better. "
+                        "order: the images arrive best first, for example sorted by hand."
+                    ),
                 ),
                 io.String.Input(
                     "picked",
                     default="",
-                    tooltip="Numbers of the pictures that you prefer, from 1 as shown on the node, best first: 3 or "
-                    "3, 1. All others count as worse. Empty: record nothing yet. A pick counts for the images that "
-                    "the node showed when you made it.",
+                    tooltip=(
+                        "Numbers of the images that you prefer, as shown on the node, best first: 3 or 3,"
+                        " 1. All others count as worse. Empty: record nothing. A pick applies to the "
+                        "images that the node showed when you made it."
+                    ),
                 ),
                 io.Combo.Input(
                     "pairs",
                     options=list(PAIRS),
                     default=PAIRS[0],
-                    tooltip="Which pairs become records: all that differ, only the best against the rest, or only "
-                    "neighbours in the order.",
+                    tooltip=(
+                        "Which pairs become records: all pairs, only the best image against the others, "
+                        "or only adjacent images in the order."
+                    ),
                 ),
                 io.Float.Input(
                     "margin",
@@ -67,7 +75,7 @@ class CollectPreferences(io.ComfyNode):
                     min=0.0,
                     max=1000.0,
                     step=0.5,
-                    tooltip="Ratings no further apart than this count as equal, and say nothing.",
+                    tooltip="Ratings that differ by no more than this are a tie and make no record.",
                 ),
                 io.String.Input(
                     "collection",
@@ -78,19 +86,21 @@ class CollectPreferences(io.ComfyNode):
                     "ratings",
                     optional=True,
                     force_input=True,
-                    tooltip="Optional: one rating per picture, higher is better (stars, points, scores).",
+                    tooltip="Optional: one rating per image, higher is better (stars, points, scores).",
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Optional: the undistorted original that all of them were made from.",
+                    tooltip="Optional: the undistorted original of all images.",
                 ),
                 io.String.Input(
                     "picked_on",
                     default="",
                     optional=True,
-                    tooltip="The code of the images that you picked from; the node fills it in when you edit picked. "
-                    "A pick is recorded only when the same images arrive.",
+                    tooltip=(
+                        "Identifies the images that you picked from. The node fills it in when you edit "
+                        "picked. A pick is recorded only if the same images arrive."
+                    ),
                 ),
             ],
             outputs=[
@@ -98,7 +108,7 @@ class CollectPreferences(io.ComfyNode):
                     "best_images",
                     display_name="best_images",
                     is_output_list=True,
-                    tooltip="The most preferred pictures, untouched; stops silently while nothing is picked.",
+                    tooltip="The most preferred images, unchanged. Blocked while nothing is picked.",
                 ),
                 io.Int.Output(
                     "new_records", display_name="new_records", tooltip="How many records are new or changed."
@@ -106,11 +116,14 @@ class CollectPreferences(io.ComfyNode):
                 io.Int.Output(
                     "all_records", display_name="all_records", tooltip="How many records the folder now has."
                 ),
-                io.String.Output("folder", display_name="folder", tooltip="The folder to train from."),
+                io.String.Output("folder", display_name="folder", tooltip="The folder with the training records."),
                 io.String.Output(
                     "command",
                     display_name="command",
-                    tooltip="The line for a terminal on this machine that tunes a personal judge to the folder.",
+                    tooltip=(
+                        "The command that fine-tunes a personal judge on this folder. Run it in a "
+                        "terminal on this machine."
+                    ),
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -149,15 +162,20 @@ class CollectPreferences(io.ComfyNode):
         command = _command(folder)
         if result.total:
             install = f'"{sys.executable}" -m pip install --editable "{PACK}[training]"'
-            lines += [f"To tune a personal judge, in a terminal on this machine (once before: {install}):", command]
+            lines += [
+                f"To fine-tune a personal judge, run in a terminal on this machine (the first time, also {install}):",
+                command,
+            ]
         if stale:
             lines.insert(
                 0,
-                f"Nothing recorded: picked ({one(picked)}) was not chosen from these images (picked_on {code}). Look at"
-                " them, then enter your pick in 'picked'.",
+                f"Nothing recorded: picked ({one(picked)}) was made on other images (picked_on {code}). Look at"
+                " these images, then enter your pick in 'picked'.",
             )
         elif not decided:
-            lines.insert(0, "Nothing recorded: no picture is preferred yet. Give the numbers of the best in 'picked'.")
+            lines.insert(
+                0, "Nothing recorded: no image is picked yet. Enter the numbers of the best images in 'picked'."
+            )
         return drawn_output(
             cls,
             branch(best),
@@ -172,28 +190,28 @@ class CollectPreferences(io.ComfyNode):
 
 
 _shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
-"""What each node showed last, for picks without a code: its pick, and the codes of the images that the pick was made on
-and of those that were shown with it."""
+"""The last state of each node, for picks without a code: its pick, the code of the images that it was made on, and
+the code of the images shown last."""
 MOST_SHOWN = 1000
 
 
 def _code(pictures: list) -> str:
-    """Tell the images of one run and their references, in their order, from any others."""
+    """Return a code that identifies the images and references of a run, in their order."""
     return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]
 
 
 def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:
-    """Whether a pick was made on the images of this run.
+    """Return whether a pick was made on the images of this run.
 
-    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (it comes
-    over a link, or the graph from a program) was made on the images that the node showed last before the pick changed.
-    Where the node has shown none, a graph that leaves ``picked_on`` out means the images that come with it.
+    The front end sends the code of the images that it showed when the pick was edited. A pick without a code (from a
+    link, or from a graph that a program queued) was made on the images that the node showed last before the pick
+    changed. If the node has shown none and the graph has no ``picked_on``, the pick applies to the images of this run.
 
     Args:
-        node: which node of which collection.
-        text: the pick; an empty one is no pick, and never stale.
-        code: of the images of this run.
-        picked_on: what the input of that name got, None where the graph leaves it out.
+        node: the node and its collection.
+        text: the pick; an empty text is no pick, and never stale.
+        code: the code of the images of this run.
+        picked_on: the value of that input, None if the graph does not have it.
     """
     unseen = code if picked_on is None else None
     before = _shown.get(node, (None, unseen, unseen))
@@ -206,42 +224,48 @@ def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None)
 
 
 def _levels(way: str, numbers: str, ratings: list[float] | None, margin: float, count: int) -> list[int]:
-    """How the pictures stand to each other: one level per picture, 0 is best, equal levels are equally good.
+    """Return one level per image: 0 is best, and images of one level are equally good.
 
     Raises:
-        TaskError: picks or ratings that do not fit the pictures.
+        TaskError: picks or ratings that do not fit the images.
     """
     if way == PICKED:
         return picked(count, numbers)
     if way == ORDER:
         return list(range(count))
     if ratings is None:
-        raise TaskError("ratings: nothing is linked; link one rating per picture, or choose another preference.")
+        raise TaskError("ratings: nothing is linked; link one rating per image, or choose another preference.")
     if len(ratings) != count:
-        raise TaskError(f"ratings: {len(ratings)} arrived for {count} pictures; link one per picture.")
+        raise TaskError(f"ratings: {len(ratings)} values for {count} images; link one per image.")
     return levels(ratings, margin)
 
 
 def _without_copies(pictures: list, found: list[int]) -> tuple[list[int], list[int], list[str]]:
-    """The pictures that are compared: their indexes, their levels without gaps; and a line for each that is not.
+    """Leave out copies: of equal images only the most preferred one is compared.
 
-    Of equal pictures only the one that stands best is: neither is better than the other, and a third picture could
-    otherwise be worse than the one and better than the other.
+    Neither copy is better than the other, and otherwise a third image could be worse than one copy and better than the
+    other.
+
+    Returns:
+        The indexes of the compared images, their levels without gaps, and a line for each copy left out.
     """
-    kept, same = {}, []
+    kept: dict[str, int] = {}
+    same = []
     for index in sorted(range(len(found)), key=lambda index: found[index]):
         best = kept.setdefault(pictures[index].key, index)
         if best != index:
             names = pictures[index].name, pictures[best].name
-            same.append("{} is the same picture as {}: left out, neither can be better".format(*names))
+            same.append("{} is the same image as {}: left out, neither can be better".format(*names))
     indexes = sorted(kept.values())
     stand = sorted({found[index] for index in indexes})
     return indexes, [stand.index(found[index]) for index in indexes], same
 
 
 def _command(folder: str) -> str:
-    """The command that tunes the bundled judge to the records of a folder, for the Python and the model folder of this
-    ComfyUI; the recipe and the judge are found from the folder of this pack."""
+    """Return the command that fine-tunes the bundled judge on the records of a folder.
+
+    It uses the Python and the model folder of this ComfyUI, and the recipe in the folder of this pack.
+    """
     output = os.path.join(folder_paths.get_folder_paths("depictqa")[0], "mine")
     recipe = os.path.join(PACK, "training", "recipes", "personal.yaml")
     return (
@@ -251,5 +275,5 @@ def _command(folder: str) -> str:
 
 
 def _note(level: int, found: list[int]) -> str:
-    """What the shown sheet says below a picture."""
+    """Return the caption of an image on the shown sheet."""
     return f"preferred: {level + 1}" if len(set(found)) > 1 and level < max(found) else ""

@@ -1,12 +1,13 @@
-"""The node that tells which of two pictures is better."""
+"""The node that compares two images."""
 
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from .inputs import (
-    MODEL_TOOLTIP,
-    DepictQAModel,
+    criterion_inputs,
+    criterion_options,
     flatten,
+    model_input,
     one,
     readable_errors,
     repeat,
@@ -14,7 +15,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report
+from .ui import Table, node_output, percent, report, report_output
 
 
 class CompareImages(io.ComfyNode):
@@ -26,43 +27,49 @@ class CompareImages(io.ComfyNode):
             display_name="Compare Images",
             category="DepictQA/assess",
             description=(
-                "Tells which of two pictures is better, how probable that is, and why. Every pair is asked in both "
-                "orders. Batches and lists are compared pair by pair. A tie passes image A on."
+                "Compares two images: which one is better, with which probability, and why. Every pair is "
+                "compared in both orders (A/B and B/A). Batches and lists are compared pair by pair. For a "
+                "tie, image A is passed on."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("image_a", tooltip="Picture A; one for all pairs, or one per pair."),
-                io.Image.Input("image_b", tooltip="Picture B; one for all pairs, or one per pair."),
+                model_input(),
+                io.Image.Input("image_a", tooltip="Image A; one for all pairs, or one per pair."),
+                io.Image.Input("image_b", tooltip="Image B; one for all pairs, or one per pair."),
                 io.Boolean.Input(
-                    "explain", default=True, tooltip="Also say why, in words. Off is faster; the verdict is the same."
+                    "explain",
+                    default=True,
+                    tooltip="Also explain the verdict in words. Off is faster; the verdict is the same.",
                 ),
                 io.String.Input(
                     "question",
                     default="",
                     multiline=True,
-                    tooltip="Your own wording of which is better. Empty: the question that the judge was trained on. "
-                    "The bundled model takes no other words than those of its training questions.",
+                    tooltip=(
+                        "Your own wording of the question which image is better. Empty: the default "
+                        "question. The bundled model supports only its training questions."
+                    ),
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Optional: the undistorted original; one picture for all pairs, or one per pair.",
+                    tooltip="Optional: the undistorted original. One image for all pairs, or one per pair.",
                 ),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Image.Output(
                     "winners",
                     display_name="winners",
                     is_output_list=True,
-                    tooltip="The better picture of each pair, untouched; A where the two tie.",
+                    tooltip="The better image of each pair, unchanged. A for a tie.",
                 ),
                 io.Boolean.Output(
                     "a_wins",
                     display_name="a_wins",
                     is_output_list=True,
-                    tooltip="True where A is passed on as the winner: A is better, or the two tie.",
+                    tooltip="True if A is better or the two tie.",
                 ),
                 io.String.Output(
                     "verdicts", display_name="verdicts", is_output_list=True, tooltip="A, B or tie, for each pair."
@@ -71,7 +78,7 @@ class CompareImages(io.ComfyNode):
                     "probabilities",
                     display_name="probabilities",
                     is_output_list=True,
-                    tooltip="Probability that A is better, 0 to 1, averaged over both orders of asking.",
+                    tooltip="Probability that A is better, 0 to 1: the mean over both orders.",
                 ),
                 io.Float.Output(
                     "confidences",
@@ -83,21 +90,26 @@ class CompareImages(io.ComfyNode):
                     "disagreements",
                     display_name="disagreements",
                     is_output_list=True,
-                    tooltip="How far the two orders of asking lie apart, 0 to 1; distrust a verdict where it is large.",
+                    tooltip=(
+                        "Position bias, 0 to 1: how much the probability differs between A/B and B/A. Do "
+                        "not trust a verdict with a large one."
+                    ),
                 ),
                 io.String.Output(
                     "explanations",
                     display_name="explanations",
                     is_output_list=True,
-                    tooltip="The reasons in words, for each pair; empty when explain is off.",
+                    tooltip="The explanation of each verdict. Empty if explain is off.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, image_a, image_b, explain, question, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, image_a, image_b, explain, question, reference=None, criterion=None, prompt=None
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             singles_a, singles_b = flatten(image_a), flatten(image_b)
@@ -106,18 +118,14 @@ class CompareImages(io.ComfyNode):
             pictures_b = to_pictures(singles_b, "image B", number=len(singles_b) > 1)
             if {len(pictures_a), len(pictures_b)} - {1, count}:
                 raise TaskError(
-                    f"image_a and image_b: {len(pictures_a)} and {len(pictures_b)} pictures arrived; link as many of "
-                    "one as of the other, or a single picture to compare with all."
+                    f"image_a and image_b: {len(pictures_a)} and {len(pictures_b)} images arrived; link as many of "
+                    "one as of the other, or a single image to compare with all."
                 )
             pairs = list(zip(repeat(pictures_a, count), repeat(pictures_b, count), strict=True))
             references, notices = to_reference(reference, pairs)
-            answers = model.ask(
-                "compare_many",
-                pairs,
-                references,
-                explain=bool(one(explain)),
-                question=(one(question) or "").strip() or None,
-            )
+            about = criterion_options(criterion, prompt)
+            options = {"explain": bool(one(explain)), "question": (one(question) or "").strip() or None}
+            answers = model.ask("compare_many", pairs, references, **(about or options))
         notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)

@@ -1,4 +1,4 @@
-"""The node that compares what made the pictures: models, LoRAs, samplers, prompts."""
+"""The node that compares models, LoRAs, samplers or prompts by their images."""
 
 from collections import Counter
 
@@ -6,10 +6,11 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
 from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaired
+from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
-from .inputs import MODEL_TOOLTIP, DepictQAModel, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import flatten, model_input, one, readable_errors, schema, to_pictures, to_reference
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -24,41 +25,43 @@ class CompareModels(io.ComfyNode):
             display_name="Compare Models",
             category="DepictQA/assess",
             description=(
-                "Finds out which model, LoRA, sampler or prompt makes the better pictures. Only pictures of the same "
-                "prompt and seed meet, in both orders; a leaderboard says how sure the order is."
+                "Finds out which model, LoRA, sampler or prompt makes the better images. Compares only images"
+                " of the same prompt and seed, in both orders, and makes a leaderboard with 95 % intervals."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip="Pictures of the first model, or of all: a batch, or a list."),
+                model_input(),
+                io.Image.Input("images", tooltip="Images of the first model, or of all models: a batch, or a list."),
                 io.String.Input(
                     "labels",
                     default="model A\nmodel B",
                     multiline=True,
-                    tooltip="What made the pictures, one per line (or a linked list): one label per linked input of "
-                    "images, or one per picture.",
+                    tooltip=(
+                        "Names of the models, one per line (or a linked list): one label per linked image"
+                        " input, or one per image."
+                    ),
                 ),
-                *(
-                    io.Image.Input(name, optional=True, tooltip="Optional: pictures of a further model.")
-                    for name in MORE
-                ),
+                *(io.Image.Input(name, optional=True, tooltip="Optional: images of another model.") for name in MORE),
                 io.String.Input(
                     "groups",
                     optional=True,
                     force_input=True,
-                    tooltip="Optional: what each picture was made from (prompt, seed, file name), one per picture; "
-                    "only equal ones meet. Unlinked: the first picture of a label meets the first of every other, and "
-                    "so on.",
+                    tooltip=(
+                        "Optional: what each image was made from (prompt, seed, file name), one per "
+                        "image. Only images of the same group are compared. Unlinked: the first image of "
+                        "a label is compared with the first image of every other label, the second with "
+                        "the second, and so on."
+                    ),
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Optional: the undistorted originals: one for all, one per prompt, or one per picture.",
+                    tooltip="Optional: the undistorted originals. One for all, one per prompt, or one per image.",
                 ),
             ],
             outputs=[
-                io.String.Output("best_label", display_name="best_label", tooltip="The label that stands first."),
+                io.String.Output("best_label", display_name="best_label", tooltip="The label in first place."),
                 io.String.Output(
                     "ranked_labels", display_name="ranked_labels", is_output_list=True, tooltip="Labels, best first."
                 ),
@@ -68,13 +71,13 @@ class CompareModels(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Bradley-Terry strength of each ranked label, in log odds, mean 0.",
                 ),
-                io.Image.Output("chart", display_name="chart", tooltip="The leaderboard as a picture."),
+                io.Image.Output("chart", display_name="chart", tooltip="The leaderboard as an image."),
                 io.String.Output("table", display_name="table", tooltip="The leaderboard as text."),
                 io.String.Output("csv", display_name="csv", tooltip="The leaderboard as CSV."),
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="The leaderboard, who beats whom and every comparison in one JSON text.",
+                    tooltip="The leaderboard, the win rates of all pairs of labels and every comparison, as JSON.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -92,7 +95,7 @@ class CompareModels(io.ComfyNode):
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
             answers = model.ask("compare_many", asked, references)
-            board = leaderboard(labels, pairs, answers)
+            board = leaderboard(labels, pairs, answers, calibration=model.order_calibration(references is not None))
         notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [
@@ -110,7 +113,7 @@ class CompareModels(io.ComfyNode):
             [standing.strength for standing in ranked],
             chart,
             table,
-            reports.csv_text(standings),
+            json_csv.csv_text(standings),
             report("compare_models", model, standings, notices, **facts, pairs=comparisons),
             images=[chart],
             text="\n".join([*notices, table]),
@@ -119,15 +122,15 @@ class CompareModels(io.ComfyNode):
 
 
 def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
-    """One label per picture, from one per picture, per linked input or per batch.
+    """Return one label per image, from one label per image, per linked input or per batch.
 
     Args:
-        labels: what arrived, any number of lines in each.
-        linked: the batches of every linked input of images.
-        count: how many pictures these are together.
+        labels: the texts of the input, with any number of lines each.
+        linked: the batches of every linked image input.
+        count: the total number of images.
 
     Raises:
-        TaskError: as many labels as none of them.
+        TaskError: the number of labels fits none of them.
     """
     lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
     if len(lines) == count:
@@ -137,38 +140,41 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
         if len(lines) == len(sizes) > 1:
             return [label for label, size in zip(lines, sizes, strict=True) for _ in range(size)]
     per_input = f", or {len(inputs)}, one per linked input of images" if len(inputs) > 1 else ""
-    raise TaskError(f"labels: {len(lines)} arrived for {count} pictures; give {count}, one per picture{per_input}.")
+    raise TaskError(f"labels: {len(lines)} values for {count} images; give {count}, one per image{per_input}.")
 
 
 def _pairs(labels: list[str], groups: list[str] | None) -> list:
-    """``fair_pairs``; where nothing meets, the error also says what to link."""
+    """Return ``fair_pairs``; if there are no pairs, the error also says what to link."""
     try:
         return fair_pairs(labels, groups)
     except NothingToCompare as error:
+        if groups is None:
+            raise
         raise TaskError(
-            f"{error}; link what is equal for pictures of one prompt and seed: of Load Pictures From Folder "
-            f"base_names, not names, in which the folder stands (here the first group is {groups[0]!r})"
+            f"{error}; link values that are equal for images of the same prompt and seed: of Load Images From Folder "
+            f"base_names, not names, which contain the folder (here the first group is {groups[0]!r})"
         ) from None
 
 
 def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures: list) -> list[str]:
-    """Which pictures were not compared; and a warning where pictures met by position, but some seem to be missing."""
+    """List images that were not compared, and warn if images were paired by position but some seem to be missing."""
     alone = unpaired(len(pictures), pairs)
     if not alone:
         return []
     names = [f"{pictures[i].name} ({labels[i]}{'' if groups is None else f', {groups[i]}'})" for i in alone]
-    notices = [f"Without a partner of the same prompt and seed, so not compared: {', '.join(names)}."]
+    notices = [f"Not compared, because no other label has an image of the same prompt and seed: {', '.join(names)}."]
     if groups is None:
         counts = ", ".join(f"{label} {number}" for label, number in Counter(labels).items())
         notices.append(
-            f"Not as many pictures of every label ({counts}), and they met by position: if one is missing in the "
-            "middle, unlike ones met. Link groups (base_names of Load Pictures From Folder) to be sure."
+            f"The labels have different numbers of images ({counts}), so images were paired by position: if one is "
+            "missing in the middle, images of different prompts were compared. Link groups (base_names of Load Images "
+            "From Folder)."
         )
     return notices
 
 
 def _per_pair(reference, pairs, count: int):
-    """One reference per pair, from one per picture or per group; otherwise what arrived: one for all, or refused."""
+    """Return one reference per pair, from one per image or per group; otherwise the input as it is."""
     singles = flatten(reference)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     if len(singles) == count:
@@ -187,5 +193,5 @@ def _table(board, labels, pictures, notices) -> Table:
         for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
     ]
     first = [(pictures[labels.index(standing.label)],) for standing in board.standings]
-    columns = ["", "rank", "wins by", "won-tied-lost", "strength", "95 % interval"]
+    columns = ["", "rank", "win rate", "won-tied-lost", "strength", "95 % interval"]
     return Table(columns, rows, first, [*notices, *reports.leaderboard_notes(board)])

@@ -1,8 +1,9 @@
-"""The list of this pack's nodes, as ComfyUI asks for it."""
+"""The entry point that lists this pack's nodes for ComfyUI."""
 
 from comfy_api.latest import ComfyExtension
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
+from .check_images import CheckImages
 from .collect_preferences import CollectPreferences
 from .compare_images import CompareImages
 from .compare_models import CompareModels
@@ -28,6 +29,7 @@ NODES = [
     QualitySheet,
     QualityMap,
     CollectPreferences,
+    CheckImages,
 ]
 
 

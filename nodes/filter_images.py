@@ -1,4 +1,4 @@
-"""The node that parts pictures into those that are good enough and the rest."""
+"""The node that splits images into passed and rejected ones."""
 
 import math
 
@@ -7,15 +7,16 @@ from comfy_api.latest import io
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
 from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
+    images_input,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
@@ -33,21 +34,22 @@ class FilterImages(io.ComfyNode):
             display_name="Filter Images",
             category="DepictQA/select",
             description=(
-                "Parts pictures into good ones and bad ones, by score, by distortions or by confidence. A picture is "
-                "passed when it meets every criterion that is set. An empty branch stops silently; the rest goes on."
+                "Splits images into passed and rejected ones, by score, by distortions or by confidence. An "
+                "image passes if it meets every criterion that is set. If a group is empty, the nodes behind "
+                "it do not run; the rest of the graph does."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Float.Input(
                     "min_score",
                     default=50.0,
                     min=0.0,
                     max=100.0,
                     step=1.0,
-                    tooltip="Pass pictures with at least this score, 0 to 100. 0: not a criterion.",
+                    tooltip="Minimum score, 0 to 100. 0: off.",
                 ),
                 io.Float.Input(
                     "best_percent",
@@ -55,21 +57,20 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=1.0,
-                    tooltip="Pass this share of all pictures, those with the best scores. 100: not a criterion.",
+                    tooltip="Pass this percentage of the images, the best ones. 100: off.",
                 ),
                 io.Int.Input(
                     "top_k",
                     default=0,
                     min=0,
                     max=100000,
-                    tooltip="Pass so many of all pictures, those with the best scores. 0: not a criterion.",
+                    tooltip="Pass this many images, the best ones. 0: off.",
                 ),
                 io.String.Input(
                     "distortions",
                     default="",
-                    tooltip="Reject pictures with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
-                    "or any. From checkpoints that were taught them, also: " + ", ".join(FAULTS) + ". "
-                    "Empty: not a criterion.",
+                    tooltip="Reject images with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
+                    "or any. From checkpoints that were taught them, also: " + ", ".join(FAULTS) + ". Empty: off.",
                 ),
                 io.Float.Input(
                     "probability",
@@ -77,9 +78,11 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How probable the named distortions must be together to reject a picture. Two distortions "
-                    "in one picture share the probability, so blur beside equal noise has one half. Each of the faults "
-                    "has its own.",
+                    tooltip=(
+                        "Reject an image if the named distortions together are at least this probable. "
+                        "Two distortions in one image share the probability: blur next to equal noise has"
+                        " 0.5."
+                    ),
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -87,10 +90,13 @@ class FilterImages(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Reject pictures with an answer of lower confidence: of a score, the probability that it "
-                    "is within 10 points of the true quality; of distortions, that exactly these are right. 0: off.",
+                    tooltip=(
+                        "Reject images with a lower confidence. For a score: the probability that it is "
+                        "within 10 points of the true quality. For distortions: the probability that "
+                        "exactly these are right. 0: off."
+                    ),
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 *follower_inputs(),
                 names_input(),
                 io.Combo.Input(
@@ -98,9 +104,13 @@ class FilterImages(io.ComfyNode):
                     options=list(METHODS),
                     default=METHODS[0],
                     optional=True,
-                    tooltip="How best_percent and top_k find the best. score: by the score of each picture. pairs: by "
-                    "comparisons, as Rank Images does: finer, slower, and what a personal judge has learned.",
+                    tooltip=(
+                        "How best_percent and top_k find the best images. score: by the score of each "
+                        "image. pairs: by pairwise comparisons like Rank Images, which is slower and more"
+                        " precise."
+                    ),
                 ),
+                *criterion_inputs(),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -109,11 +119,11 @@ class FilterImages(io.ComfyNode):
                     "reasons",
                     display_name="reasons",
                     is_output_list=True,
-                    tooltip="Why each rejected picture was rejected, in the order of rejected_images.",
+                    tooltip="The reason for each rejection, in the order of rejected_images.",
                 ),
-                io.Int.Output("passed_count", display_name="passed_count", tooltip="How many pictures passed."),
+                io.Int.Output("passed_count", display_name="passed_count", tooltip="Number of passed images."),
                 io.String.Output(
-                    "report", display_name="report", tooltip="Every picture with its answers and the decision, as JSON."
+                    "report", display_name="report", tooltip="Every image with its answers and the decision, as JSON."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -136,6 +146,8 @@ class FilterImages(io.ComfyNode):
         texts=None,
         names=None,
         method=METHODS[:1],
+        criterion=None,
+        prompt=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -152,14 +164,15 @@ class FilterImages(io.ComfyNode):
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
             references, notices = to_reference(reference, pictures)
-            scores = model.ask("score", pictures, references) if criteria.need_scores else None
+            about = criterion_options(criterion, prompt)
+            scores = model.ask("score", pictures, references, **about) if criteria.need_scores else None
             found = None
             if criteria.need_distortions:
                 found = model.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))
-                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best)]
+                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
                 order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
         faults = criteria.faults(len(pictures), scores, found, order, covered)
@@ -182,27 +195,36 @@ class FilterImages(io.ComfyNode):
 
 
 def _branch_outputs(name: str) -> list:
-    """The outputs of one branch: pictures, scores, indexes and what follows them."""
+    """Return the outputs of one branch: images, scores, indexes, latents, masks and texts."""
+    images, indexes = branch_of_images(name)
+    return [
+        images,
+        io.Float.Output(
+            f"{name}_scores",
+            display_name=f"{name}_scores",
+            is_output_list=True,
+            tooltip=f"Scores of the {name} images, 0 to 100. NaN if no criterion needs them.",
+        ),
+        indexes,
+        *follower_outputs(name),
+    ]
+
+
+def branch_of_images(name: str) -> list:
+    """Return the outputs of the images of one branch and of their indexes."""
     return [
         io.Image.Output(
             f"{name}_images",
             display_name=f"{name}_images",
             is_output_list=True,
-            tooltip=f"The {name} pictures, untouched, in the order of the input.",
-        ),
-        io.Float.Output(
-            f"{name}_scores",
-            display_name=f"{name}_scores",
-            is_output_list=True,
-            tooltip=f"Scores of the {name} pictures, 0 to 100; NaN where no criterion needs them.",
+            tooltip=f"The {name} images, unchanged, in the order of the input.",
         ),
         io.Int.Output(
             f"{name}_indexes",
             display_name=f"{name}_indexes",
             is_output_list=True,
-            tooltip=f"Places of the {name} pictures in the input, from 0.",
+            tooltip=f"Indexes of the {name} images in the input, from 0.",
         ),
-        *follower_outputs(name),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Nodes whose answer is a picture: drawn pages become IMAGE tensors, and are shown on the node."""
+"""Outputs of nodes that draw: pages become IMAGE tensors and are shown on the node."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from .ui import Table, node_output
 
 
 def to_image(page: Image.Image) -> torch.Tensor:
-    """An RGB page as IMAGE, float32 ``[1, H, W, 3]`` in 0..1."""
+    """Convert an RGB page to IMAGE, float32 ``[1, H, W, 3]`` in 0..1."""
     return torch.from_numpy(np.asarray(page.convert("RGB"), np.float32) / 255)[None]
 
 
 def to_batch(pages: Sequence[Image.Image]) -> torch.Tensor:
-    """Pages of one size as one IMAGE batch ``[B, H, W, 3]``."""
+    """Convert pages of one size to one IMAGE batch ``[B, H, W, 3]``."""
     return torch.cat([to_image(page) for page in pages])
 
 
@@ -26,9 +26,9 @@ def drawn_output(
     """Return the node's output, with images shown on the node, and text under it and in the run's history.
 
     Args:
-        images: what to show, each ``[B, H, W, 3]``.
-        table: what web/depictqa.js draws next to them; None draws the lines of the text.
-        ui_lists: further lists for the front end.
+        images: the batches to show, each ``[B, H, W, 3]``.
+        table: the table that web/depictqa.js draws next to them; None draws the lines of the text.
+        ui_lists: additional lists for the front end.
     """
     shown = [entry for image in images for entry in ui.PreviewImage(image).as_dict()["images"]]
     return node_output(cls, *values, table=table or Table(notes=text.splitlines()), text=text, images=shown, **ui_lists)

@@ -1,4 +1,4 @@
-"""What all nodes share on their input side: types, tooltips, pictures, references, checked widgets, readable errors."""
+"""Inputs that nodes share: types, tooltips, images, references, checked widgets, readable errors."""
 
 import os
 from contextlib import contextmanager
@@ -15,29 +15,33 @@ from .ui import plain
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
 
 MODEL_TOOLTIP = "The judge, from a Load DepictQA Model node."
-IMAGES_TOOLTIP = "The pictures to judge: one, a batch, or a list of pictures of any sizes."
+IMAGES_TOOLTIP = "The images to judge: one image, a batch, or a list of images of any size."
 REFERENCE_TOOLTIP = (
-    "Optional: the undistorted original. One picture for all, or one per picture in the same order. "
+    "Optional: the undistorted original. One image for all, or one per image in the same order. "
     "Leave it unlinked to judge without a reference."
 )
-NAMES_TOOLTIP = "Optional: what to call the pictures in tables, reports and errors, such as their file names; one each."
+CRITERION_TOOLTIP = (
+    "Judge by this, such as 'sharpness of the eyes'. Needs a vision-language model. Empty: image quality."
+)
+PROMPT_TOOLTIP = "Judge how well the images show this. Needs a vision-language model. Empty: image quality."
+NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 
 def schema(search_aliases: list[str], **fields) -> io.Schema:
-    """A node's schema; other words to find the node by are given to those ComfyUI versions that know of them."""
+    """Return a node's schema, with search aliases on ComfyUI versions that support them."""
     if "search_aliases" in io.Schema.__dataclass_fields__:
         fields["search_aliases"] = search_aliases
     return io.Schema(**fields)
 
 
 def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
-    """All pictures of a list input one by one.
+    """Split the batches of a list input into single images.
 
     Args:
-        images: what an ``is_input_list`` node gets: batches ``[B, H, W, C]`` of any sizes, or None when unlinked.
+        images: the input of an ``is_input_list`` node: batches ``[B, H, W, C]`` of any size, or None if unlinked.
 
     Returns:
-        Views ``[1, H, W, C]`` in the order of the input; the pixels are the caller's own and must not be written to.
+        Views ``[1, H, W, C]`` in the order of the input. Do not write to them: they share memory with the input.
     """
     singles = []
     for item in images or []:
@@ -47,78 +51,108 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
     return singles
 
 
+def model_input():
+    """The input ``model``, which every judging node has first."""
+    return DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP)
+
+
+def images_input() -> io.Image.Input:
+    """The input ``images``, what is judged."""
+    return io.Image.Input("images", tooltip=IMAGES_TOOLTIP)
+
+
+def reference_input() -> io.Image.Input:
+    """The optional input ``reference``, the undistorted originals."""
+    return io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP)
+
+
 def names_input() -> io.String.Input:
-    """The optional input ``names``, what the pictures are called."""
+    """Return the optional input ``names`` with the names of the images."""
     return io.String.Input("names", optional=True, force_input=True, tooltip=NAMES_TOOLTIP)
+
+
+def criterion_inputs() -> list:
+    """The optional inputs ``criterion`` and ``prompt``: what images are judged by in place of their quality."""
+    return [
+        io.String.Input("criterion", default="", optional=True, tooltip=CRITERION_TOOLTIP),
+        io.String.Input("prompt", default="", multiline=True, optional=True, tooltip=PROMPT_TOOLTIP),
+    ]
+
+
+def criterion_options(criterion, prompt) -> dict[str, str]:
+    """The values of ``criterion_inputs`` as arguments of the judge; empty ones are left out."""
+    given = {"criterion": criterion, "prompt": prompt}
+    texts = {name: (one(value) or "").strip() for name, value in given.items() if value}
+    return {name: text for name, text in texts.items() if text}
 
 
 def to_pictures(
     singles: list[torch.Tensor], name: str, number: bool = True, names: list[str] | None = None
 ) -> list[Picture]:
-    """Check the pictures of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
+    """Check the images of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
 
     Raises:
-        ImageError: no picture arrived, or one cannot be judged; the message names it.
-        TaskError: not one of ``names`` per picture.
+        ImageError: there is no image, or one cannot be judged; the message names it.
+        TaskError: the number of ``names`` differs from the number of images.
     """
     if not singles:
-        raise ImageError(f"{name}: no picture arrived; link at least one.")
+        raise ImageError(f"{name}: no image arrived; link at least one.")
     if names is None:
         names = [f"{name} {i}" if number else name for i in range(1, len(singles) + 1)]
     if len(names) != len(singles):
-        raise TaskError(f"names: {len(names)} arrived for {len(singles)} pictures; link one per picture.")
+        raise TaskError(f"names: {len(names)} values for {len(singles)} images; link one per image.")
     return [as_picture(single, str(called)) for single, called in zip(singles, names, strict=True)]
 
 
 def to_reference(
     images: list[torch.Tensor] | None, judged: list[Picture | tuple[Picture, ...]]
 ) -> tuple[list[Picture] | None, list[str]]:
-    """The checked pictures of a ``reference`` input, at the sizes of the pictures that they stand beside.
+    """Check the images of a ``reference`` input and resize them to the sizes of the judged images.
 
     Args:
-        images: what arrived, None when the input is not linked.
-        judged: the pictures, or the pairs of them, that one reference each is for.
+        images: the value of the input, None if it is not linked.
+        judged: the images, or pairs of images, that need one reference each.
 
     Returns:
-        one reference per entry of ``judged`` (None when not linked), and lines on those that were resized and on those
-        that seem to show another scene.
+        One reference per entry of ``judged`` (None if not linked), and lines on references that were resized or that
+        seem to show another scene.
 
     Raises:
-        TaskError: neither one picture for all nor one per judged picture.
-        ImageError: a picture cannot be judged, or has another shape than the one that it is the reference of.
+        TaskError: there is neither one reference for all nor one per judged image.
+        ImageError: a reference cannot be judged, or has another aspect ratio than its image.
     """
     singles = flatten(images)
     if not singles:
         return None, []
     if len(singles) not in (1, len(judged)):
         raise TaskError(
-            f"reference: {len(singles)} pictures arrived for {len(judged)} to judge; "
-            "link one for all, or one per picture."
+            f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
     given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references, fitted = [], {}
+    references: list[Picture] = []
+    fitted: dict[str, Fitted] = {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)
-        one = fitted.setdefault(reference.key, Fitted(reference))  # one for a whole batch is resized once
+        one = fitted.setdefault(reference.key, Fitted(reference))  # a reference for a whole batch is resized once
         references.append(one.beside(*pictures))
     return references, [notice for one in fitted.values() for notice in one.notices]
 
 
 def repeat(items: list, count: int) -> list:
-    """As many items as asked for, from as many or from one for all."""
+    """Repeat a single item ``count`` times; return a list of ``count`` items as it is."""
     return items if len(items) == count else items * count
 
 
 def one(values: list):
-    """The value of a widget of an ``is_input_list`` node, where every input arrives as a list."""
+    """Return the value of a widget of an ``is_input_list`` node, which gets every input as a list."""
     return values[0]
 
 
 def choice(value: str, options: list[str], name: str) -> str:
-    """``value`` if it is one of ``options``; ComfyUI does not check the combo values of a graph itself.
+    """Return ``value`` if it is one of ``options``; ComfyUI does not check the combo values of a graph.
 
     Raises:
-        TaskError: it is none of them.
+        TaskError: it is not an option.
     """
     if value not in options:
         raise TaskError(f"{name}: {value!r} is not known; choose one of: {', '.join(options)}.")
@@ -127,7 +161,7 @@ def choice(value: str, options: list[str], name: str) -> str:
 
 @contextmanager
 def readable_errors():
-    """Lets what the judge refuses appear at the node as its one line, without the inner workings below it."""
+    """Show errors of the judge at the node as one line, without a traceback."""
     try:
         yield
     except DepictQAError as error:
@@ -135,16 +169,15 @@ def readable_errors():
 
 
 def readable(message: str) -> str:
-    """Write a message for the person at the node: plain text, its files named from ComfyUI's folders on
-    (``input/a.png``), because where the server keeps these folders does not help."""
+    """Make a message readable at the node: plain text, with paths relative to ComfyUI's folders (``input/a.png``)."""
     roots = {
         folder_paths.get_input_directory(): "input",
         folder_paths.get_output_directory(): "output",
         folder_paths.get_temp_directory(): "temp",
     }
-    for root in sorted(roots, key=len, reverse=True):  # one may lie in another
+    for root in sorted(roots, key=len, reverse=True):  # one may be inside another
         for folder in (root, os.path.realpath(root)):
             start = os.path.join(folder, "")
-            for written in (start, repr(start)[1:-1]):  # as it is, and with the doubled backslashes of a quoted one
+            for written in (start, repr(start)[1:-1]):  # as it is, and quoted with doubled backslashes
                 message = message.replace(written, f"{roots[root]}/")
     return plain(message)

@@ -13,54 +13,66 @@ class LoadModel(io.ComfyNode):
             node_id="DepictQA_LoadModel",
             display_name="Load DepictQA Model",
             category="DepictQA",
-            description="Loads a judge of picture quality: the bundled model, or a folder under models/depictqa.",
+            description="Loads an image quality judge: the bundled model, or a checkpoint folder in models/depictqa.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=runtime.checkpoint_names(),
                     default=runtime.BUNDLED,
-                    tooltip="The bundled model, or a folder under models/depictqa (trained or imported).",
+                    tooltip="The bundled model, or a folder in models/depictqa: a trained or imported checkpoint, or a "
+                    "vision-language model.",
                 ),
                 io.Combo.Input(
                     "device",
                     options=runtime.DEVICES,
                     default="auto",
-                    tooltip="auto: where ComfyUI runs its models. cpu: leave the GPU to other models.",
+                    tooltip="auto: the device that ComfyUI uses for its models. cpu: leave the GPU to other models.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=runtime.DTYPES,
                     default="auto",
-                    tooltip="Number format of the weights. auto: float32, or float16 for large checkpoints on a GPU. "
-                    "float16 moves probabilities by up to 0.01, bfloat16 by up to 0.06, which can change a winner. "
-                    "int8 and int4 need the package bitsandbytes.",
+                    tooltip=(
+                        "Data type of the weights. auto: float32, or float16 for large checkpoints on a "
+                        "GPU. float16 changes probabilities by up to 0.01, bfloat16 by up to 0.06, which "
+                        "can change a winner. int8 and int4 need the package bitsandbytes."
+                    ),
                 ),
                 io.Combo.Input(
                     "memory",
                     options=runtime.MEMORY,
                     default=runtime.KEEP,
                     optional=True,
-                    tooltip="keep in memory: ready for the next question; other models push it out when they need the "
-                    "room. free after use: leaves all memory after each question and is read again for the next.",
+                    tooltip=(
+                        "keep in memory: ready for the next run; offloaded if other models need the "
+                        "memory. free after use: unloaded after each run and loaded again for the next."
+                    ),
                 ),
                 io.Combo.Input(
                     "anchors",
                     options=runtime.own_names("anchors"),
                     default=runtime.BUILT_IN,
                     optional=True,
-                    tooltip="Pictures of known quality that a checkpoint which was never taught to score compares "
-                    "with: built in, or a folder under models/depictqa_anchors.",
+                    tooltip=(
+                        "Images of known quality, for scores of checkpoints that do not support scoring "
+                        "directly: built in, or a folder in models/depictqa_anchors."
+                    ),
                 ),
                 io.Combo.Input(
                     "encoder",
                     options=runtime.own_names("encoders"),
                     default=runtime.BUILT_IN,
                     optional=True,
-                    tooltip="What weighs the words of a description for its confidence: the built-in list of verdict "
-                    "words, or a sentence encoder such as all-MiniLM-L6-v2, a folder under models/depictqa_encoders.",
+                    tooltip=(
+                        "How the confidence of a description weighs its words: by the built-in list of "
+                        "verdict words, or by a sentence encoder such as all-MiniLM-L6-v2, a folder in "
+                        "models/depictqa_encoders."
+                    ),
                 ),
             ],
-            outputs=[DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other nodes.")],
+            outputs=[
+                DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other DepictQA nodes.")
+            ],
         )
 
     @classmethod

@@ -1,16 +1,18 @@
-"""The judge that travels between nodes: its weights in ComfyUI's memory management, progress, Cancel, its answers."""
+"""The judge that is passed between nodes: weights in ComfyUI's memory management, progress, Cancel, cached answers."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.confidence import coverage_notices
-from ..depictqa_core.engine.engine import ANSWER_BYTES
 from ..depictqa_core.images.image import Picture
+from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
 
 KEPT_ANSWERS = 32
@@ -18,23 +20,25 @@ KEPT_CHECKPOINTS = 4
 
 
 class Answers:
-    """What one checkpoint has answered. "Free model and node cache" drops judges and outputs of nodes, but not this.
+    """The cached answers of one checkpoint. "Free model and node cache" drops judges and node outputs, but not this.
 
     Attributes:
         calls: the last ``KEPT_ANSWERS`` answers of verbs.
-        questions: the answers to single questions, from which a cancelled or failed run goes on.
-        facts: info, tasks and notices of the checkpoint, None until it was read.
+        questions: the answers to single questions, from which a cancelled or failed run resumes.
+        facts: info, tasks, notices and order calibrations of the checkpoint, None until it is loaded.
     """
 
     def __init__(self):
-        self.calls, self.questions, self.facts = OrderedDict(), ByteCache(ANSWER_BYTES), None
+        self.calls: OrderedDict[Hashable, Any] = OrderedDict()
+        self.questions = ByteCache(ANSWER_BYTES)
+        self.facts: tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]] | None = None
 
 
 _answers: OrderedDict[Hashable, Answers] = OrderedDict()
 
 
 def answers_of(state: Hashable) -> Answers:
-    """Return the answers of a checkpoint, kept for the last ``KEPT_CHECKPOINTS`` that were asked for.
+    """Return the cached answers of a checkpoint; the last ``KEPT_CHECKPOINTS`` checkpoints are cached.
 
     Args:
         state: everything that answers depend on besides question and images: the files of the checkpoint, of anchors
@@ -48,20 +52,20 @@ def answers_of(state: Hashable) -> Answers:
 
 
 class LoadedJudge:
-    """What travels over a DEPICTQA_MODEL socket: a judge whose weights ComfyUI's memory management moves about.
+    """The value of a DEPICTQA_MODEL socket: a judge whose weights are in ComfyUI's memory management.
 
-    "Free memory" and the needs of other models push the weights out to ``offload_device``; the next question brings
-    them back. Answers are stored in ``Answers``, so that what was answered before does not even need the weights.
+    "Free memory" and other models offload the weights to ``offload_device``; the next run loads them back. Answers are
+    cached in ``Answers``, so that a repeated question does not need the weights.
 
     Attributes:
         info: name, version, licence and training data of the checkpoint.
-        tasks: what it was taught, by the names in ``depictqa_core.tasks``.
+        tasks: the supported tasks, by their names in ``depictqa_core.tasks``.
         notices: lines about the checkpoint, such as a failed self-test.
     """
 
     def __init__(
         self,
-        read: Callable[[], object],
+        read: Callable[[], Judge],
         load_device: torch.device,
         offload_device: torch.device,
         keep: bool = True,
@@ -69,29 +73,34 @@ class LoadedJudge:
     ):
         """
         Args:
-            read: reads the ``depictqa_core`` judge from its files; called now, unless ``answers`` has the facts of the
-                checkpoint, and when it is needed after it was let go.
-            load_device, offload_device: where the weights work, and where they wait.
-            keep: False lets the judge go after every question, from the GPU and from ordinary memory.
-            answers: of this checkpoint; None stores them as long as this object lives.
+            read: loads the ``depictqa_core`` judge from its files; called now, unless ``answers`` has the facts of the
+                checkpoint, and again after it was unloaded.
+            load_device, offload_device: the devices of the weights while they are used and while they are not.
+            keep: False unloads the judge from GPU and CPU memory after every run.
+            answers: the answers of this checkpoint; None caches them for the life of this object.
         """
         self._read, self._keep = read, keep
         self._devices = {"load_device": load_device, "offload_device": offload_device}
-        self._judge = self._patcher = None
+        self._judge: Judge | None = None
+        self._patcher: comfy.model_patcher.ModelPatcher | None = None
         self._answers = answers = answers or Answers()
         if answers.facts is None:
             judge = self.judge
-            answers.facts = judge.info, tuple(judge.model.config.tasks), tuple(judge.notices)
-        self.info, self.tasks, self.notices = answers.facts
+            known = judge.backend.calibration
+            orders = {reference: known.order(reference) for reference in (False, True)}
+            answers.facts = judge.info, judge.backend.capabilities.tasks, tuple(judge.notices), orders
+        self.info, self.tasks, self.notices, self._orders = answers.facts
 
     @property
-    def judge(self):
-        """The ``depictqa_core`` judge; read anew if it was let go."""
+    def judge(self) -> Judge:
+        """The ``depictqa_core`` judge; loaded again if it was unloaded."""
         if self._judge is None:
-            self._judge = self._read()
-            for layer in _layers(self._judge.model.eval()):
-                layer.register_forward_pre_hook(_stop_on_cancel)
-            self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(self._judge.model), **self._devices)
+            self._judge = judge = self._read()
+            network = judge.model
+            if network is not None:
+                for layer in _layers(network.eval()):
+                    layer.register_forward_pre_hook(_stop_on_cancel)
+                self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(network), **self._devices)
         return self._judge
 
     def ask(self, verb: str, *pictures, on_text: Callable[[int, str], None] | None = None, **options):
@@ -100,11 +109,11 @@ class LoadedJudge:
         Args:
             verb: name of the method.
             pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
-            on_text: for ``describe``: called with (index, text so far) while answers are written.
+            on_text: for ``describe``: called with (index, text so far) while answers are generated.
             options: its keyword arguments, all hashable.
 
         Raises:
-            DepictQAError: what the judge could not do.
+            DepictQAError: the judge cannot answer.
             InterruptProcessingException: the user cancelled.
         """
         key, calls = (verb, _keys(pictures), tuple(sorted(options.items()))), self._answers.calls
@@ -121,12 +130,16 @@ class LoadedJudge:
         return calls[key]
 
     def doubts(self, answers) -> list[str]:
-        """Lines on why answers should not be relied on: of the checkpoint, and of those with little coverage."""
+        """Return warnings: the notices of the checkpoint, and one on answers with low coverage."""
         return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
+
+    def order_calibration(self, reference: bool):
+        """What is known of the judge's errors about orders, with or without references; None if nothing is."""
+        return self._orders[reference]
 
     def _call(self, verb, *pictures, **options):
         judge = self.judge
-        # The network runs on one device only, so a part of its weights is no use: all or nothing.
+        # The network runs on one device only, so its weights cannot be loaded partially.
         model_management.load_models_gpu([self._patcher], force_full_load=True)
         return getattr(judge, verb)(*pictures, **options)
 
@@ -140,7 +153,7 @@ class LoadedJudge:
 
 
 class DepictQAWeights(torch.nn.Module):
-    """Lets ComfyUI note things such as ``device`` on a module; transformers' own models refuse that."""
+    """A module on which ComfyUI can set attributes such as ``device``; the models of transformers do not allow that."""
 
     def __init__(self, model: torch.nn.Module):
         super().__init__()
@@ -148,7 +161,7 @@ class DepictQAWeights(torch.nn.Module):
 
 
 class _Progress:
-    """The judge's ``progress`` callback: moves the bar of the running node and stops the work on Cancel."""
+    """The judge's ``progress`` callback: updates the progress bar of the running node and stops on Cancel."""
 
     def __init__(self):
         self._bar = None
@@ -160,7 +173,7 @@ class _Progress:
 
 
 def _layers(model: torch.nn.Module):
-    """The repeated layers of the network, of which one takes a small part of the time for one picture."""
+    """Return the repeated layers of the network; each takes a small fraction of the time for one image."""
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList):
             yield from module

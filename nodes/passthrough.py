@@ -1,4 +1,4 @@
-"""Latents, masks and texts that belong to the judged pictures and go the same way as they do."""
+"""Latents, masks and texts that are selected and sorted together with their images."""
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -7,14 +7,17 @@ from ..depictqa_core.errors import TaskError
 
 TYPES = {"latents": io.Latent, "masks": io.Mask, "texts": io.String}
 TOOLTIPS = {
-    "latents": "Optional: the latents of the pictures, one each in the same order; they go where their picture goes.",
-    "masks": "Optional: masks of the pictures, one each in the same order or one for all; they go with their picture.",
-    "texts": "Optional: texts such as prompts, one per picture in the same order or one for all; they go with it.",
+    "latents": "Optional: the latents of the images, one per image in the same order. They are passed on "
+    "together with their image.",
+    "masks": "Optional: masks, one per image in the same order or one for all. They are passed on together"
+    " with their image.",
+    "texts": "Optional: texts such as prompts, one per image in the same order or one for all. They are "
+    "passed on together with their image.",
 }
 
 
 def follower_inputs() -> list:
-    """The optional inputs ``latents``, ``masks`` and ``texts``."""
+    """Return the optional inputs ``latents``, ``masks`` and ``texts``."""
     fields = {"texts": {"force_input": True}}
     return [
         kind.Input(name, optional=True, tooltip=TOOLTIPS[name], **fields.get(name, {})) for name, kind in TYPES.items()
@@ -22,7 +25,7 @@ def follower_inputs() -> list:
 
 
 def follower_outputs(prefix: str) -> list:
-    """The list outputs ``<prefix>_latents``, ``<prefix>_masks`` and ``<prefix>_texts``."""
+    """Return the list outputs ``<prefix>_latents``, ``<prefix>_masks`` and ``<prefix>_texts``."""
     return [
         kind.Output(
             f"{prefix}_{name}",
@@ -35,14 +38,14 @@ def follower_outputs(prefix: str) -> list:
 
 
 class Followers:
-    """What is linked to the three inputs, one item per picture.
+    """The values of the three inputs, one item per image.
 
     Args:
-        count: how many pictures there are.
-        latents, masks, texts: what an ``is_input_list`` node gets, None when not linked.
+        count: number of images.
+        latents, masks, texts: the inputs of an ``is_input_list`` node, None if not linked.
 
     Raises:
-        TaskError: neither one item for all nor one per picture.
+        TaskError: there is neither one item for all nor one per image.
     """
 
     def __init__(self, count: int, latents=None, masks=None, texts=None):
@@ -53,9 +56,9 @@ class Followers:
         }
 
     def choose(self, indexes: list[int]) -> list[list]:
-        """The values of the three outputs for these pictures, in this order."""
+        """Return the values of the three outputs for these images, in this order."""
         return [
-            [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the pictures.")]
+            [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the images.")]
             if items is None
             else branch([items[index] for index in indexes])
             for name, items in self._items.items()
@@ -63,7 +66,7 @@ class Followers:
 
 
 def branch(items: list) -> list:
-    """The value of a list output; an empty one silently stops what hangs on it, and the rest of the graph goes on."""
+    """Return the value of a list output; an empty list blocks the nodes behind it without an error."""
     return items or [ExecutionBlocker(None)]
 
 
@@ -71,12 +74,12 @@ def _each(count: int, name: str, items: list | None) -> list | None:
     if items is None:
         return None
     if len(items) not in (1, count):
-        raise TaskError(f"{name}: {len(items)} arrived for {count} pictures; link one per picture, or one for all.")
+        raise TaskError(f"{name}: {len(items)} values for {count} images; link one per image, or one for all.")
     return items * count if len(items) < count else items
 
 
 def _single_latents(latents: list[dict]) -> list[dict]:
-    """Latents of one picture each, from batches ``{"samples": [B, ...], ...}``; all that has B entries is split."""
+    """Split batches ``{"samples": [B, ...], ...}`` into latents of single images; values with B entries are split."""
     singles = []
     for latent in latents:
         count = len(latent["samples"])
@@ -91,6 +94,6 @@ def _entry(value, index: int, count: int):
 
 
 def _single_masks(masks: list) -> list:
-    """Masks ``[1, H, W]``, from ``[B, H, W]`` or ``[H, W]``."""
+    """Split ``[B, H, W]`` or ``[H, W]`` into masks ``[1, H, W]``."""
     batches = [mask if mask.ndim > 2 else mask[None] for mask in masks]
     return [batch[i : i + 1] for batch in batches for i in range(len(batch))]

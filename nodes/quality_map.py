@@ -1,4 +1,4 @@
-"""The node that shows where a picture is bad."""
+"""The node that shows where an image is bad."""
 
 import torch
 from comfy_api.latest import io
@@ -8,19 +8,18 @@ from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, cut, grid, quali
 from ..depictqa_core.reports.heat_map import heat_picture
 from .image_outputs import drawn_output, to_image
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import REPORT_TOOLTIP, report
+from .ui import report, report_output
 
 SCALES = ["absolute", "relative"]
 
@@ -34,67 +33,76 @@ class QualityMap(io.ComfyNode):
             display_name="Quality Map",
             category="DepictQA/assess",
             description=(
-                "Shows where a picture is bad: scores overlapping tiles and lays them over the picture as a heat map. "
-                "The same map comes as a mask, for inpainting or detailing the worst places."
+                "Shows where an image is bad: scores overlapping tiles and draws the scores over the image as"
+                " a heat map. The same map is available as a mask, to inpaint or detail the worst regions."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Int.Input(
                     "tile",
                     default=TILE,
                     min=SMALLEST,
                     max=4096,
                     step=16,
-                    tooltip="Side of a tile in pixels: smaller points closer, larger judges surer. Never more than "
-                    "half of a picture's shorter side; grows where a picture would have more than 400 tiles.",
+                    tooltip=(
+                        "Side of a tile in pixels. Smaller tiles locate damage better, larger tiles are "
+                        "scored more reliably. At most half of the shorter side of the image; larger if "
+                        "an image would have more than 400 tiles."
+                    ),
                 ),
                 io.Combo.Input(
                     "scale",
                     options=SCALES,
                     default="absolute",
-                    tooltip="absolute: 0 points are 1 in the mask and 100 points are 0. relative: the worst place of "
-                    "each picture is 1 and its best is 0 (stretched over at least 10 points).",
+                    tooltip=(
+                        "absolute: score 0 is 1 in the mask and score 100 is 0. relative: the worst "
+                        "region of each image is 1 and the best is 0 (over a range of at least 10 "
+                        "points)."
+                    ),
                 ),
                 io.Boolean.Input("boxes", default=True, tooltip="Mark the worst and the best tile on the heat map."),
                 io.Boolean.Input(
                     "legend",
                     default=True,
-                    tooltip="Add a strip with the meaning of the colours below; off keeps the size of the picture.",
+                    tooltip="Add a color legend below the image. Off: the heat map has the size of the image.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
                 io.Image.Output(
-                    "heat_maps", display_name="heat_maps", is_output_list=True, tooltip="The map over each picture."
+                    "heat_maps",
+                    display_name="heat_maps",
+                    is_output_list=True,
+                    tooltip="The heat map drawn over each image.",
                 ),
                 io.Mask.Output(
                     "masks",
                     display_name="masks",
                     is_output_list=True,
-                    tooltip="The map of each picture as a mask of its size, 0 to 1; 1 is the worst.",
+                    tooltip="The map of each image as a mask of the same size, 0 to 1. 1 is the worst.",
                 ),
                 io.String.Output(
                     "worst_regions",
                     display_name="worst_regions",
                     is_output_list=True,
-                    tooltip="Where each picture is worst, in pixels, with the score there.",
+                    tooltip="The worst region of each image, in pixels, with its score.",
                 ),
                 io.String.Output(
                     "best_regions",
                     display_name="best_regions",
                     is_output_list=True,
-                    tooltip="Where each picture is best, in pixels, with the score there.",
+                    tooltip="The best region of each image, in pixels, with its score.",
                 ),
                 io.Float.Output(
                     "worst_scores",
                     display_name="worst_scores",
                     is_output_list=True,
-                    tooltip="Score of the worst tile of each picture, 0 to 100.",
+                    tooltip="Score of the worst tile of each image, 0 to 100.",
                 ),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -1,4 +1,4 @@
-"""The node that draws judged pictures as contact sheets or bar charts."""
+"""The node that draws judged images as contact sheets or bar charts."""
 
 from comfy_api.latest import io
 
@@ -8,14 +8,13 @@ from ..depictqa_core.reports.charts import quality_charts
 from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
 from .image_outputs import drawn_output, to_batch
 from .inputs import (
-    IMAGES_TOOLTIP,
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
     flatten,
+    images_input,
+    model_input,
     one,
     readable_errors,
+    reference_input,
     repeat,
     schema,
     to_pictures,
@@ -35,42 +34,50 @@ class QualitySheet(io.ComfyNode):
             node_id="DepictQA_QualitySheet",
             display_name="Quality Sheet",
             category="DepictQA/assess",
-            description="Draws pictures with scores, distortions and confidences, as contact sheets or bar charts.",
+            description=(
+                "Draws images with their scores, distortions and confidences, as contact sheets or bar charts."
+            ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip=IMAGES_TOOLTIP),
+                model_input(),
+                images_input(),
                 io.Combo.Input(
                     "style",
                     options=list(STYLES),
                     default="cards",
-                    tooltip="cards: a contact sheet. bars: one row per picture on a common scale.",
+                    tooltip="cards: a contact sheet. bars: a bar chart with one row per image.",
                 ),
                 io.Combo.Input(
                     "order",
                     options=ORDERS,
                     default="as given",
-                    tooltip="as given: in the order of the input, such as that of Rank Images. best first: by score.",
+                    tooltip=(
+                        "as given: in the order of the input, for example the one of Rank Images. best first: by score."
+                    ),
                 ),
                 io.Int.Input(
                     "per_page",
                     default=40,
                     min=1,
                     max=MOST_SHOWN,
-                    tooltip="Most pictures on a page; the more there are on one, the smaller they are.",
+                    tooltip="Maximum number of images per page. The more images on a page, the smaller they are.",
                 ),
                 io.String.Input(
                     "captions",
                     optional=True,
                     force_input=True,
-                    tooltip="Optional: what to write below each picture, such as its file name; one per picture.",
+                    tooltip="Optional: a caption for each image, such as its file name. One per image.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
             ],
             outputs=[
-                io.Image.Output("sheets", display_name="sheets", tooltip="The pages, a batch of pictures of one size."),
-                io.String.Output("report", display_name="report", tooltip="All answers, in the order of the sheet."),
+                io.Image.Output(
+                    "sheets", display_name="sheets", tooltip="The pages, as a batch of images of one size."
+                ),
+                io.String.Output(
+                    "report", display_name="report", tooltip="All answers as JSON, in the order of the sheet."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -85,7 +92,7 @@ class QualitySheet(io.ComfyNode):
             names = [picture.name for picture in pictures]
             if captions is not None:
                 if len(captions) not in (1, len(pictures)):
-                    raise TaskError(f"captions: {len(captions)} arrived for {len(pictures)} pictures; link as many.")
+                    raise TaskError(f"captions: {len(captions)} values for {len(pictures)} images; link as many.")
                 names = repeat([str(caption) for caption in captions], len(pictures))
             references, notices = to_reference(reference, pictures)
             known = model.tasks
@@ -109,7 +116,7 @@ class QualitySheet(io.ComfyNode):
             }
             for entry in entries
         ]
-        text = f"{len(entries)} picture{'s' * (len(entries) != 1)} on {len(pages)} page{'s' * (len(pages) != 1)}"
+        text = f"{len(entries)} image{'s' * (len(entries) != 1)} on {len(pages)} page{'s' * (len(pages) != 1)}"
         return drawn_output(
             cls,
             sheets,

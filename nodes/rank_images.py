@@ -1,4 +1,4 @@
-"""The node that orders pictures from best to worst."""
+"""The node that sorts images from best to worst."""
 
 import math
 
@@ -7,14 +7,15 @@ from comfy_api.latest import io
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from .inputs import (
-    MODEL_TOOLTIP,
-    REFERENCE_TOOLTIP,
-    DepictQAModel,
     choice,
+    criterion_inputs,
+    criterion_options,
     flatten,
+    model_input,
     names_input,
     one,
     readable_errors,
+    reference_input,
     schema,
     to_pictures,
     to_reference,
@@ -33,27 +34,27 @@ class RankImages(io.ComfyNode):
             node_id="DepictQA_RankImages",
             display_name="Rank Images",
             category="DepictQA/select",
-            description="Sorts pictures from best to worst and passes them on untouched, all of them or the best few.",
+            description="Sorts images from best to worst and passes them on unchanged, all of them or the best few.",
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP),
-                io.Image.Input("images", tooltip="The pictures to rank: a batch, or a list of pictures of any sizes."),
+                model_input(),
+                io.Image.Input("images", tooltip="The images to rank: a batch, or a list of images of any size."),
                 io.Combo.Input(
                     "method",
                     options=METHODS,
                     default="pairs",
-                    tooltip="pairs: compare pictures two by two, the finer way. score: order by score, the faster way.",
+                    tooltip="pairs: compare images in pairs, more precise. score: sort by score, faster.",
                 ),
                 io.Int.Input(
-                    "top_k", default=0, min=0, max=100000, tooltip="How many of the best to pass on; 0 passes all."
+                    "top_k", default=0, min=0, max=100000, tooltip="How many of the best images to pass on. 0: all."
                 ),
                 io.Boolean.Input(
                     "with_reasons",
                     default=True,
-                    tooltip="Also find out what is wrong with each picture, and say why it stands where it stands.",
+                    tooltip="Also identify the distortions of each image and give the reason for its rank.",
                 ),
-                io.Image.Input("reference", optional=True, tooltip=REFERENCE_TOOLTIP),
+                reference_input(),
                 *follower_inputs(),
                 io.Int.Input(
                     "budget",
@@ -61,59 +62,65 @@ class RankImages(io.ComfyNode):
                     min=0,
                     max=1000000,
                     optional=True,
-                    tooltip="Most pairs to compare (pairs only). 0: all pairs of up to 12 pictures, of more only the "
-                    "telling ones.",
+                    tooltip=(
+                        "Maximum number of comparisons (pairs only). 0: all pairs for up to 12 images, "
+                        "the most informative pairs for more."
+                    ),
                 ),
                 io.Boolean.Input(
                     "stop_when_decided",
                     default=False,
                     optional=True,
-                    tooltip="Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs only). "
-                    "Faster for many pictures; the order below top_k stays rough.",
+                    tooltip=(
+                        "Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs "
+                        "only). Faster for many images; the order below top_k is less precise."
+                    ),
                 ),
                 names_input(),
+                *criterion_inputs(),
             ],
             outputs=[
                 io.Image.Output(
                     "ranked_images",
                     display_name="ranked_images",
                     is_output_list=True,
-                    tooltip="The pictures, untouched, best first; ties in the order of the input.",
+                    tooltip="The images, unchanged, best first. Ties are in the order of the input.",
                 ),
-                io.Image.Output("best_image", display_name="best_image", tooltip="The best picture alone."),
+                io.Image.Output("best_image", display_name="best_image", tooltip="The best image alone."),
                 io.Float.Output(
                     "scores",
                     display_name="scores",
                     is_output_list=True,
-                    tooltip="Score of each ranked picture, 0 to 100; NaN where the checkpoint was not taught to score.",
+                    tooltip="Score of each ranked image, 0 to 100. NaN if the checkpoint does not support scores.",
                 ),
                 io.Float.Output(
                     "strengths",
                     display_name="strengths",
                     is_output_list=True,
-                    tooltip="What the order was made from: Bradley-Terry strength (pairs) or the score (score).",
+                    tooltip="What the images are sorted by: Bradley-Terry strength (pairs) or score (score).",
                 ),
                 io.Int.Output(
                     "indexes",
                     display_name="indexes",
                     is_output_list=True,
-                    tooltip="Place of each ranked picture in the input, from 0.",
+                    tooltip="Index of each ranked image in the input, from 0.",
                 ),
                 io.String.Output(
                     "reasons",
                     display_name="reasons",
                     is_output_list=True,
-                    tooltip="One sentence per ranked picture, fuller when with_reasons is on.",
+                    tooltip="One sentence per ranked image, with more detail if with_reasons is on.",
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="The whole ranking in one JSON text, whatever top_k is."
+                    "report", display_name="report", tooltip="The whole ranking as JSON, independent of top_k."
                 ),
                 io.Int.Output(
                     "ranks",
                     display_name="ranks",
                     is_output_list=True,
-                    tooltip="Rank of each ranked picture: 1 + the number of pictures that are better with 95 % "
-                    "certainty.",
+                    tooltip=(
+                        "Rank of each ranked image: 1 + the number of significantly better images (95 % certainty)."
+                    ),
                 ),
                 io.Float.Output(
                     "lows",
@@ -147,11 +154,15 @@ class RankImages(io.ComfyNode):
         budget=(0,),
         stop_when_decided=(False,),
         names=None,
+        criterion=None,
+        prompt=None,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             if one(top_k) < 0:
-                raise TaskError(f"top_k: {one(top_k)} is less than 0; give how many to pass on, or 0 for all.")
+                raise TaskError(
+                    f"top_k: {one(top_k)} is less than 0; give the number of images to pass on, or 0 for all."
+                )
             options = {
                 "method": choice(one(method), METHODS, "method"),
                 "reasons": bool(one(with_reasons)),
@@ -159,6 +170,7 @@ class RankImages(io.ComfyNode):
             }
             if one(stop_when_decided) and one(top_k):
                 options["top_k"] = one(top_k)
+            options |= criterion_options(criterion, prompt)
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents, masks, texts)
@@ -197,7 +209,9 @@ def _table(ranking, pictures, notices) -> Table:
     ]
     notes = [*notices]
     if ranking.comparisons:
-        notes.append(f"{pairs_asked(ranking)}, mean disagreement of the two orders {percent(ranking.disagreement)}")
+        notes.append(
+            f"{pairs_asked(ranking)}, mean difference of the two orders (A/B and B/A) {percent(ranking.disagreement)}"
+        )
     notes += not_calibrated([ranking])
     shown = [(pictures[place.index],) for place in ranking.pictures]
     return Table(["", "score", "strength", ""], rows, shown, notes)

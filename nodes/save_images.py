@@ -1,4 +1,4 @@
-"""The node that saves pictures with what was found in them: in their names, their metadata and a list beside them."""
+"""The node that saves images with their scores and verdicts in file name, metadata and a list."""
 
 import json
 import math
@@ -15,21 +15,26 @@ from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
 from ..depictqa_core.images.image import as_picture
-from ..depictqa_core.storage.files import append_csv, append_jsonl, below, fill, readable_file_errors, save_png
+from ..depictqa_core.storage.appending import append_csv, append_jsonl
+from ..depictqa_core.storage.file_names import below, fill, save_png
+from ..depictqa_core.storage.files import readable_file_errors
 from .inputs import choice, flatten, one, readable, readable_errors, repeat, schema
 from .ui import Table, node_output
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
 FACTS = {
-    "scores": (io.Float, "Optional: one score per picture, for %score%, the metadata and the list."),
-    "ranks": (io.Int, "Optional: one rank per picture, for %rank%. Unlinked: by score, or else by place in the input."),
-    "confidences": (io.Float, "Optional: one confidence per picture."),
+    "scores": (io.Float, "Optional: one score per image, for %score%, the metadata and the list."),
+    "ranks": (
+        io.Int,
+        "Optional: one rank per image, for %rank%. Unlinked: by score, or else by the order of the input.",
+    ),
+    "confidences": (io.Float, "Optional: one confidence per image."),
     "labels": (
         io.String,
-        "Optional: one label per picture (a model, a prompt, a file name) for %label%, or one for all.",
+        "Optional: one label per image (a model, a prompt, a file name) for %label%, or one for all.",
     ),
-    "verdicts": (io.String, "Optional: one short verdict per picture, such as its distortions, for %verdict%."),
-    "descriptions": (io.String, "Optional: one description per picture."),
+    "verdicts": (io.String, "Optional: one short verdict per image, such as its distortions, for %verdict%."),
+    "descriptions": (io.String, "Optional: one description per image."),
 }
 
 
@@ -42,24 +47,28 @@ class SaveScoredImages(io.ComfyNode):
             display_name="Save Scored Images",
             category="DepictQA/select",
             description=(
-                "Saves pictures as PNG with score, rank, label and verdict in the file name and in the metadata, and "
-                "adds a line for each to a list in the same folder. Nothing is ever overwritten."
+                "Saves images as PNG with score, rank, label and verdict in the file name and in the "
+                "metadata, and adds a row for each image to a list in the same folder. Never overwrites a "
+                "file."
             ),
             is_input_list=True,
             is_output_node=True,
             inputs=[
-                io.Image.Input("images", tooltip="The pictures to save: a batch, or a list of pictures of any sizes."),
+                io.Image.Input("images", tooltip="The images to save: a batch, or a list of images of any size."),
                 io.String.Input(
                     "filename_prefix",
                     default="DepictQA/%rank%_%score%_%label%",
-                    tooltip="Folder and name below ComfyUI's output folder. %score%, %rank%, %label%, %verdict%, "
-                    "%confidence%, %index%, %date%, %time%, %date:yyyy-MM-dd%, and ComfyUI's own %width%, %year%, ...",
+                    tooltip=(
+                        "Folder and file name in ComfyUI's output folder. Placeholders: %score%, %rank%, "
+                        "%label%, %verdict%, %confidence%, %index%, %date%, %time%, %date:yyyy-MM-dd%, "
+                        "and ComfyUI's own %width%, %year%, ..."
+                    ),
                 ),
                 io.Combo.Input(
                     "log",
                     options=list(LOGS),
                     default="csv",
-                    tooltip="Which lists in the same folder (scores.csv, scores.jsonl) get a line per picture.",
+                    tooltip="Which lists in the same folder (scores.csv, scores.jsonl) get a row per image.",
                 ),
                 *(
                     kind.Input(name, optional=True, force_input=True, tooltip=tooltip)
@@ -71,7 +80,7 @@ class SaveScoredImages(io.ComfyNode):
                     "files",
                     display_name="files",
                     is_output_list=True,
-                    tooltip="The saved files, below ComfyUI's output folder.",
+                    tooltip="The saved files, relative to ComfyUI's output folder.",
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -86,7 +95,7 @@ class SaveScoredImages(io.ComfyNode):
             if not pattern:
                 raise TaskError("filename_prefix: is empty; give a name such as DepictQA/%rank%_%score%.")
             if not singles:
-                raise TaskError("images: no picture arrived; link at least one.")
+                raise TaskError("images: no image arrived; link at least one.")
             rows = _rows(facts, len(singles))
         saved, failed, now = [], [], time.localtime()
         bar = ProgressBar(len(singles))
@@ -94,12 +103,12 @@ class SaveScoredImages(io.ComfyNode):
             try:
                 saved.append(_save(single, pattern, row, _graph(cls), now))
                 _append(saved[-1], row, kinds, now)
-            except DepictQAError as error:  # the others are saved all the same
+            except DepictQAError as error:  # the others are saved
                 failed.append(readable(str(error)))
             bar.update(1)
         if failed:
             more = f" (and {len(failed) - 1} more like this)" if len(failed) > 1 else ""
-            raise ValueError(f"{failed[0]}{more}. {len(saved)} of {len(singles)} pictures are saved.")
+            raise ValueError(f"{failed[0]}{more}. {len(saved)} of {len(singles)} images are saved.")
         output = Path(folder_paths.get_output_directory())
         files = [path.relative_to(output).as_posix() for path in saved]
         folders = ["" if path.parent == output else path.parent.relative_to(output).as_posix() for path in saved]
@@ -112,25 +121,24 @@ class SaveScoredImages(io.ComfyNode):
 
 
 def _rows(facts: dict, count: int) -> list[dict]:
-    """What is known of each picture: one dict per picture, with None where nothing is linked.
+    """Return the linked facts of each image: one dict per image, with None if an input is not linked.
 
     Raises:
-        TaskError: a list that is neither as long as there are pictures nor one for all.
+        TaskError: a list has neither one item per image nor one for all.
     """
     columns = {}
     for name in FACTS:
         values = facts.get(name)
         if values is not None and len(values) not in (1, count):
-            raise TaskError(
-                f"{name}: {len(values)} arrived for {count} pictures; link one per picture, or one for all."
-            )
+            raise TaskError(f"{name}: {len(values)} values for {count} images; link one per image, or one for all.")
         columns[name] = [None] * count if values is None else repeat(values, count)
     scores = [None if score is None or math.isnan(score) else score for score in columns["scores"]]
     if facts.get("ranks") is None:
-        if None in scores:
+        known = [score for score in scores if score is not None]
+        if len(known) < len(scores):
             columns["ranks"] = [index + 1 for index in range(count)]
         else:
-            columns["ranks"] = [1 + sum(other > score for other in scores) for score in scores]
+            columns["ranks"] = [1 + sum(other > score for other in known) for score in known]
     return [
         {
             "index": index + 1,
@@ -146,10 +154,10 @@ def _rows(facts: dict, count: int) -> list[dict]:
 
 
 def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time) -> Path:
-    """Save one picture under a new name.
+    """Save one image under a new name.
 
     Raises:
-        DepictQAError: the file cannot be written, or would hold another picture than the one that arrived.
+        DepictQAError: the file cannot be written, or its pixels would differ from the input.
     """
     as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
     levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
@@ -162,32 +170,32 @@ def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time) -
 
 
 def _append(path: Path, row: dict, kinds: tuple[str, ...], now: time.struct_time) -> None:
-    """Add a line about a saved picture to the lists in its folder."""
+    """Append a row about a saved image to the lists in its folder."""
     line = {"file": path.name, "time": time.strftime("%Y-%m-%dT%H:%M:%S", now), **row}
     for kind in kinds:
         (append_csv if kind == "csv" else append_jsonl)(path.with_name(f"scores.{kind}"), line)
 
 
 def _words(row: dict) -> dict[str, str]:
-    """What the words between percent signs stand for; numbers of equal width, so that names sort."""
+    """Return the values of the placeholders; numbers have a fixed width, so that names sort."""
     return {
         "index": f"{row['index']:03}",
         "rank": f"{row['rank']:03}",
         "score": "unscored" if row["score"] is None else f"{row['score']:05.1f}",
         "confidence": "unknown" if row["confidence"] is None else f"{row['confidence']:.2f}",
-        "label": str(row["label"] or "picture"),
+        "label": str(row["label"] or "image"),
         "verdict": str(row["verdict"] or "unjudged"),
     }
 
 
 def _metadata(row: dict) -> dict[str, str]:
-    """Text chunks of a PNG: each fact for itself, readable in any viewer, and all of them as JSON."""
+    """Return the text chunks of a PNG: each fact separately, readable in any viewer, and all of them as JSON."""
     known = {key: value for key, value in row.items() if value is not None and key != "index"}
     texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in known.items()}
     return {f"depictqa_{key}": text for key, text in texts.items()} | {"depictqa": json.dumps(known)}
 
 
 def _graph(cls) -> dict[str, str]:
-    """ComfyUI's own metadata, by which a picture that is dropped on the canvas brings its graph back."""
+    """Return ComfyUI's metadata, which restore the graph when the image is dropped on the canvas."""
     chunks = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}
     return {key: json.dumps(value) for key, value in {**chunks, **(cls.hidden.extra_pnginfo or {})}.items()}

@@ -1,13 +1,14 @@
-"""What a node shows of its answers: a report, a table with small images on the node, text while it is written.
+"""The display of answers on a node: a report, a table with thumbnails, text while it is generated.
 
-Names and texts come from users, files and models. A front end gets them in one of two ways only: ``show_text`` sends
-them as ``plain`` text, and web/depictqa.js draws the cells of a ``Table`` as text nodes.
+Names and texts come from users, files and models. They reach the front end in two ways: ``show_text`` sends them as
+``plain`` text, and web/depictqa.js draws the cells of a ``Table`` as text nodes.
 """
 
 import json
 import os
 import re
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from server import PromptServer
 
 from ..depictqa_core.images.image import Picture
 
-REPORT_TOOLTIP = "Everything in one JSON text, one entry per answer."
+REPORT_TOOLTIP = "All results as JSON, one entry per answer."
 THUMBNAIL_PIXELS = 96
 THUMBNAIL_FOLDER = "depictqa"
 SHOWN_ROWS = 100
@@ -27,35 +28,40 @@ BRACKETS = str.maketrans("<>", "‹›")
 WORD_JOINER = "\N{WORD JOINER}"
 
 
+def report_output() -> io.String.Output:
+    """The output ``report``, which every judging node has."""
+    return io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP)
+
+
 @dataclass(frozen=True)
 class Table:
-    """What web/depictqa.js draws on a node.
+    """A table that web/depictqa.js draws on a node.
 
     Attributes:
-        columns: headings of the text columns; the first is for the name of the picture, words need no heading.
+        columns: headings of the text columns; the first is the name of the image, a column may have no heading.
         rows: texts, one per column.
         pictures: the images in front of each row.
         notes: lines above the table.
     """
 
-    columns: list[str] = ()
-    rows: list[list[str]] = ()
-    pictures: list[tuple[Picture, ...]] = ()
-    notes: list[str] = ()
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    pictures: Sequence[tuple[Picture, ...]] = ()
+    notes: Sequence[str] = ()
 
     def to_ui(self) -> dict:
-        """Plain values for the browser: the first ``SHOWN_ROWS`` rows, with small copies of their pictures."""
+        """Return plain values for the browser: the first ``SHOWN_ROWS`` rows, with thumbnails."""
         rows = [
             {"cells": cells, "thumbnails": [name for name in map(_thumbnail, pictures) if name]}
             for cells, pictures in zip(self.rows[:SHOWN_ROWS], self.pictures, strict=False)
         ]
         notes = list(self.notes)
         if len(self.rows) > SHOWN_ROWS:
-            notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has them all.")
+            notes.append(f"The first {SHOWN_ROWS} of {len(self.rows)}; the report has all of them.")
         return {"columns": list(self.columns), "rows": rows, "notes": notes, "folder": THUMBNAIL_FOLDER}
 
     def to_text(self) -> str:
-        """The same in words, one line per row: for ComfyUI's own display and for the history of the run."""
+        """Return the table as text, one line per row, for ComfyUI's text display and the history of the run."""
         lines = [
             f"{row[0]}: " + ", ".join(f"{name} {cell}".strip() for name, cell in zip(self.columns[1:], row[1:]) if cell)
             for row in self.rows
@@ -63,31 +69,33 @@ class Table:
         return "\n".join([*self.notes, *lines])
 
 
-def report(task: str, model, results: list[dict], notices: list[str] = (), **facts) -> str:
-    """The JSON text of a ``report`` output: the task, the checkpoint's name, any further facts, and the answers."""
+def report(task: str, model, results: list[dict], notices: Sequence[str] = (), **facts) -> str:
+    """Return the JSON of a ``report`` output: the task, the checkpoint's name, further facts, and the answers."""
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:
         content["notices"] = list(notices)
-    # the same JSON without a "<": a node that previews it as Markdown takes no name for HTML
+    # equal JSON without a "<", so that a node that previews it as Markdown finds no HTML in a name
     return json.dumps(content, indent=2, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def plain(text: str) -> str:
-    """Replace what any front end takes for markup by characters that look alike.
+    """Replace characters that a front end may interpret as markup by similar ones.
 
-    Some front ends put a node's text into the page as HTML, others escape it first: only a text without any markup
-    reads the same in both. ``[[label|address]]`` is a link there, and ``__LNK0__`` stands for one.
+    Some front ends insert a node's text into the page as HTML, others escape it first. Only a text without markup is
+    displayed the same way in both. ``[[label|address]]`` is a link in some, and ``__LNK0__`` a placeholder for one.
 
     >>> plain("<b>.png & a &lt; b"), plain(plain("<b>")) == plain("<b>")
     ('‹b›.png & a ＆lt; b', True)
     """
-    text = str(text).encode("utf-8", "replace").decode("utf-8")  # a file name can hold what UTF-8 cannot
+    text = (
+        str(text).encode("utf-8", "replace").decode("utf-8")
+    )  # file names can have characters that UTF-8 cannot encode
     text = re.sub(r"&(?=[#\w])", "＆", text.translate(BRACKETS))
     return re.sub(r"\[(?=\[)|_(?=_LNK)", lambda match: match[0] + WORD_JOINER, text)
 
 
 def show_text(cls, text: str) -> str:
-    """Show a text under the node now; no other function sends one. Returns what was sent."""
+    """Show a text under the node now and return what was sent; no other function sends text."""
     text = plain(text)
     PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
     return text
@@ -96,21 +104,21 @@ def show_text(cls, text: str) -> str:
 def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
 
-    They appear under the node at once as text, in every version of ComfyUI, and stay in the run's history; where
+    They appear under the node as text, in every version of ComfyUI, and are stored in the run's history. If
     web/depictqa.js runs, it draws the table instead.
 
     Args:
         values: the values of the outputs.
-        table: what is drawn on the node.
-        text: the same as text; None takes the words of the table.
-        ui: further lists for the front end, such as ``images``.
+        table: the table to draw on the node.
+        text: the same as text; None: the text of the table.
+        ui: additional lists for the front end, such as ``images``.
     """
     text = show_text(cls, table.to_text() if text is None else text)
     return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [table.to_ui()]})
 
 
 def stream(cls, names: list[str]):
-    """A callback ``(index, text so far)`` that shows under the node what is being written about each picture."""
+    """Return a callback ``(index, text so far)`` that shows the generated text of each image under the node."""
     texts, last = {}, 0.0
 
     def on_text(index: int, text: str):
@@ -125,15 +133,15 @@ def stream(cls, names: list[str]):
 
 
 def percent(value: float | None) -> str:
-    """A probability or confidence as people read it; empty when there is none."""
+    """Format a probability or confidence in percent; empty if there is none."""
     return "" if value is None else f"{value:.0%}"
 
 
 def _thumbnail(picture: Picture) -> str | None:
-    """The file name of a small copy in ComfyUI's temporary folder, None if it cannot be written there."""
+    """Save a thumbnail in ComfyUI's temporary folder and return its file name, None if it cannot be written."""
     folder = os.path.join(folder_paths.get_temp_directory(), THUMBNAIL_FOLDER)
     name = f"{picture.key}.jpg"
-    with suppress(OSError):  # a full disk must not cost the answers
+    with suppress(OSError):  # a full disk must not lose the answers
         if not os.path.exists(os.path.join(folder, name)):
             os.makedirs(folder, exist_ok=True)
             small = Image.fromarray(picture.rgb)

@@ -1,4 +1,4 @@
-"""Golden answers of the bundled checkpoint on the sample pictures: ``python tests/golden.py`` writes them anew."""
+"""Golden answers of the bundled checkpoint on the sample images: ``python tests/golden.py`` writes them anew."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ GOLDEN = Path(__file__).parent / "core" / "golden_bundled.json"
 
 
 def answers(judge) -> dict:
-    """What a judge says of the sample pictures, as plain JSON values."""
+    """What a judge says of the sample images, as plain JSON values."""
     files = sorted(SAMPLES.glob("*.jpg"))
     found, scored = judge.identify(files), judge.score(files)
     pictures = {

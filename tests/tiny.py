@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from transformers import LlamaConfig  # noqa: E402
 
 from depictqa_core import tasks  # noqa: E402
-from depictqa_core.loading.checkpoint import save_checkpoint  # noqa: E402
+from depictqa_core.loading.saving import save_checkpoint
 from depictqa_core.network.config import DepictQAConfig  # noqa: E402
 from depictqa_core.network.model import DepictQAModel  # noqa: E402
 from training.trainer.tokenizer import train_tokenizer  # noqa: E402

@@ -1,7 +1,9 @@
-"""What tests compare when two folders must be alike."""
+"""The root of the repository, and what tests compare when two folders must be alike."""
 
 import hashlib
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def contents(root: Path) -> dict[str, str]:

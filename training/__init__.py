@@ -1,1 +1,1 @@
-"""Makes the checkpoints: data set factory, trainer and evaluator; imports depictqa_core, never the nodes."""
+"""Data set factory, trainer and evaluator, which make the checkpoints. Imports depictqa_core, never the nodes."""

@@ -1,4 +1,4 @@
-"""Keeps several requests to an endpoint under way at once, and loses no answer that was paid for."""
+"""Parallel requests to an endpoint, without losing paid answers."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,12 +12,13 @@ from .endpoint import Client, NoAnswer, RequestRejected
 
 WORKERS = 8
 PATIENCE = 10
-"""Number of requests in a row without an answer that end the work: the endpoint is down."""
+"""Number of requests in a row without an answer after which the endpoint is considered down."""
 
-Item, Answer = TypeVar("Item"), TypeVar("Answer")
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 Failure = RequestRejected | NoAnswer | ImageError
 FAILURES = (RequestRejected, NoAnswer, ImageError)
-"""What concerns one request alone: the others can still be answered."""
+"""Errors of a single request: the others can still be answered."""
 
 
 def ask_all(
@@ -27,21 +28,21 @@ def ask_all(
     keep: Callable[[Item, Answer | Failure], object],
     workers: int = WORKERS,
 ) -> None:
-    """Ask about every item, several at once, and hand over every outcome as soon as it comes.
+    """Send a request for every item, several in parallel, and pass on every result as soon as it arrives.
 
-    However the work ends (an endpoint that is down, a full disk, Ctrl-C), the requests under way are waited for and
-    their answers handed over: they have been paid for.
+    However this ends (an endpoint that is down, a full disk, Ctrl-C), the running requests are finished and their
+    answers are passed on, because they have been paid for.
 
     Args:
-        client: closed when the work ends early, so that no thread waits for its turn.
-        items: what to ask about; at most ``workers`` of them are taken ahead.
+        client: closed if the work ends early, so that no thread keeps waiting.
+        items: the items; at most ``workers`` of them are taken in advance.
         ask: item -> its answer, called in a thread.
-        keep: called in the calling thread with an item and its answer, or with the failure that concerns it alone.
-        workers: number of requests at a time.
+        keep: called in the calling thread with an item and its answer, or its own error.
+        workers: number of parallel requests.
 
     Raises:
-        EndpointError: the endpoint refuses all requests, or ``PATIENCE`` in a row had no answer.
-        Exception: whatever ``keep`` raises.
+        EndpointError: the endpoint rejects all requests, or ``PATIENCE`` in a row had no answer.
+        Exception: any exception of ``keep``.
     """
     waiting: dict[Future, Item] = {}
     queue, in_a_row = iter(items), 0
@@ -69,7 +70,7 @@ def ask_all(
                     keep(item, future.result())
 
 
-def _outcome(future: Future) -> Answer | Failure:
+def _outcome(future: Future[Answer]) -> Answer | Failure:
     try:
         return future.result()
     except FAILURES as error:

@@ -1,20 +1,23 @@
 """Client for any OpenAI-compatible chat endpoint: the ``openai`` package under one time limit, with retries and images.
 
-Nothing that the endpoint sends can raise anything but an ``EndpointError``, and no message holds the key.
+Nothing that the endpoint sends can raise anything but an ``EndpointError``. No message and no log holds the key or the
+path of the URL, which may be a secret too.
 """
 
 import asyncio
 import base64
 import email.utils
 import functools
+import hashlib
 import io
 import json
+import logging
 import os
 import random
 import threading
 import time
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from PIL import Image
 
@@ -63,7 +66,8 @@ class Endpoint:
     """Where requests go. Spaces and line ends around the values are removed.
 
     Attributes:
-        base: URL such as ``https://host/v1``, without user, password, query and fragment.
+        base: URL such as ``https://host/v1``, without user, password, query and fragment. Its path may be a secret, as
+            ``https://host/KEY/v1``: messages, logs and files have ``origin`` or ``identity`` instead, as ``repr`` does.
         model: name of the model.
         key: the key, where one is needed; never part of a message or of ``repr``.
 
@@ -71,7 +75,7 @@ class Endpoint:
         EndpointError: a value that no request can carry. The message holds neither key nor password.
     """
 
-    base: str
+    base: str = field(repr=False)
     model: str
     key: str | None = field(default=None, repr=False)
 
@@ -89,6 +93,23 @@ class Endpoint:
                 f"the key of the endpoint has characters that no HTTP header can carry (only printable ASCII without "
                 f"spaces): copy it into {KEY} again"
             )
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of the base: what people may see of it."""
+        return _origin(self.base)
+
+    @property
+    def identity(self) -> str:
+        """Base by which files tell endpoints apart: with the SHA-256 of its path where that may be a secret."""
+        path = urlsplit(self.base).path
+        return self.origin + (f"/{hashlib.sha256(path.encode()).hexdigest()}" if _parts(path) else path)
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What no message may hold, and what stands there instead: long parts of the path, and the key."""
+        secrets = dict.fromkeys(_parts(urlsplit(self.base).path), "<path>")
+        return secrets | ({self.key: "<key>"} if self.key and len(self.key) >= SHORTEST_SECRET else {})
 
     @classmethod
     def from_environment(cls, environment=os.environ) -> "Endpoint":
@@ -125,6 +146,44 @@ def _checked_base(base: str) -> str:
     return base.rstrip("/")
 
 
+def _origin(url: str) -> str:
+    """Scheme, host and port of a URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a URL's path that are long enough for secrets."""
+    return [part for part in path.split("/") if len(part) >= SHORTEST_SECRET]
+
+
+def _masked(text: str, secrets: dict[str, str]) -> str:
+    """The text with every secret replaced, the longest one first, as it may contain another."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, secrets[secret])
+    return text
+
+
+class _MaskedLog(logging.Filter):
+    """Takes the secrets of all clients out of what the packages below ``openai`` log: URLs and headers."""
+
+    def __init__(self):
+        super().__init__()
+        self.secrets: dict[str, str] = {}
+        for name in ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
+            logging.getLogger(name).addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        masked = _masked(text, self.secrets)
+        if masked != text:
+            record.msg, record.args = masked, ()
+        return True
+
+
+_masked_log = functools.cache(_MaskedLog)
+
+
 @dataclass(frozen=True)
 class Reply:
     """One answer: its text, why it ended ("stop", "length", "content_filter", ...) and the tokens it cost, if told."""
@@ -146,7 +205,7 @@ class Client:
     Args:
         timeout: seconds that one attempt may take: connection, headers and body, of refusals too.
         attempts: most attempts for one request.
-        per_minute: most requests a minute over all threads; None for no limit.
+        per_minute: maximum number of requests per minute over all threads; None for no limit.
         first_pause, longest_pause: bounds of the pause in seconds; a Retry-After above the longest is still honoured.
 
     Raises:
@@ -176,6 +235,7 @@ class Client:
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._limit_field = "max_tokens"
+        _masked_log().secrets.update(endpoint.secrets)
         self._api, self._loop = _api(endpoint, timeout), _loop()
 
     def complete(self, messages: list[dict], max_tokens: int, temperature: float | None = 0.0) -> Reply:
@@ -195,7 +255,7 @@ class Client:
                 last = failure
             if attempt + 1 < self.attempts:
                 self._pause(attempt, last.after)
-        raise NoAnswer(f"{self.endpoint.base}: no answer after {self.attempts} attempts; the last one: {last}")
+        raise NoAnswer(f"{self.endpoint.origin}: no answer after {self.attempts} attempts; the last one: {last}")
 
     def close(self) -> None:
         """Let waiting threads give up at once; requests under way end by themselves."""
@@ -265,15 +325,17 @@ class Client:
             message = choice["message"]
             text = message.get("content")
             if isinstance(text, list):
-                text = "".join(part.get("text", "") for part in text)
+                parts = [part.get("text") for part in text if isinstance(part, dict)]
+                text = "".join(part for part in parts if isinstance(part, str))
             refusal = message.get("refusal")
-            usage = document.get("usage") or {}
+            usage = document.get("usage")
+            usage = usage if isinstance(usage, dict) else {}  # odd in some servers, and no reason to lose the text
             finish = "refusal" if refusal and not text else str(choice.get("finish_reason") or "stop")
             text = self._clean(str(text or refusal or ""))
             tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (ValueError, LookupError, TypeError, AttributeError):
             start = self._shown(content.decode("utf-8", "replace"))[:80]
-            raise _TryAgain(f"the answer is no chat completion: '{start}'") from None
+            raise _TryAgain(f"the answer is not a chat completion: '{start}'") from None
         if len(text) > MAX_TEXT:
             raise _TryAgain(f"the answer has {len(text)} characters, more than {MAX_TEXT}")
         return Reply(text, self._clean(finish)[:40], *(count if _is_count(count) else None for count in tokens))
@@ -282,7 +344,7 @@ class Client:
         """What a status of 300 or more means."""
         status, headers = error.status_code, error.response.headers
         said = self._shown(_said(error.body))
-        line = f"{self.endpoint.base} answered {status} {self._shown(error.response.reason_phrase)}".rstrip()
+        line = f"{self.endpoint.origin} answered {status} {self._shown(error.response.reason_phrase)}".rstrip()
         line += f": {said}" if said else ""
         if status in RETRIED or status >= 500:
             return _TryAgain(line, _retry_after(headers.get("Retry-After")))
@@ -293,18 +355,25 @@ class Client:
             return RequestRejected(line)
         advice = {401: f"check {KEY}", 403: f"check {KEY}", 404: f"check {BASE} and {MODEL}"}.get(status)
         if 300 <= status < 400:
-            advice = f"set {BASE} to where it points ({self._shown(headers.get('Location', 'it does not say'))})"
+            advice = f"set {BASE} to where it points ({self._shown(self._target(headers.get('Location')))})"
         return EndpointError(line + (f"; {advice}" if advice else ""))
+
+    def _target(self, location: str | None) -> str:
+        """Where a redirect points, as far as people may see it."""
+        try:
+            origin = _origin(urljoin(f"{self.endpoint.base}/", location or ""))
+        except ValueError:
+            return "it does not say"
+        return "another path of the same server" if origin == self.endpoint.origin else origin
 
     def _clean(self, text: str) -> str:
         """Text of the endpoint without the key, and without halves of characters that UTF-8 cannot encode."""
-        if self.endpoint.key and len(self.endpoint.key) >= SHORTEST_SECRET:
-            text = text.replace(self.endpoint.key, "<key>")
-        return text.encode("utf-8", "replace").decode()
+        key = {secret: shown for secret, shown in self.endpoint.secrets.items() if secret == self.endpoint.key}
+        return _masked(text, key).encode("utf-8", "replace").decode()
 
     def _shown(self, text: str) -> str:
-        """Text of the endpoint for a message: one short line that does nothing to a terminal."""
-        line = " ".join(self._clean(text).split())
+        """Text of the endpoint for a message: one short line that holds no secret and does nothing to a terminal."""
+        line = " ".join(self._clean(_masked(text, self.endpoint.secrets)).split())
         return "".join(letter if letter.isprintable() else "?" for letter in line)[:300]
 
 
@@ -354,7 +423,7 @@ def _api(endpoint: Endpoint, timeout: float):
         import httpx2
         import openai
     except ImportError as error:
-        raise EndpointError(f'endpoints need the package openai: pip install "depictqa[endpoint]" ({error})') from None
+        raise EndpointError(f'endpoints need the package openai: pip install "openai>=3.57" ({error})') from None
 
     class Bounded(httpx2.AsyncByteStream):
         def __init__(self, stream):

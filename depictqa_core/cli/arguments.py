@@ -1,33 +1,36 @@
-"""What the command line ``depictqa`` accepts: its verbs, their options, and the values that these may have."""
+"""The argument parser of ``depictqa``: verbs, options and their allowed values."""
 
 import argparse
 
 from .. import __version__
+from .culling import add_culling
+from .large_runs import add_large_runs
+from .metrics import add_metrics
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
 DTYPE_HELP = (
-    "number format of the weights (default: auto: float32, or float16 for large checkpoints off the CPU); float16 moves"
+    "data type of the weights (default: auto: float32, or float16 for large checkpoints off the CPU); float16 changes"
     " probabilities by up to 0.01, bfloat16 by up to 0.06, which can change a winner"
 )
 COUNTS = {"1": 1, "2": 2, "any": None}
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse that reports a mistake in one line."""
+    """argparse with one-line error messages."""
 
     def error(self, message: str):
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 class _VerbParser(_Parser):
-    """The parser of one verb: pictures may stand before, between and behind the options."""
+    """The parser of one verb: images may be before, between and after the options."""
 
     _mixing = False
 
     def parse_known_args(self, args=None, namespace=None):
-        if self._mixing:  # argparse's own way to mix them calls this method again
+        if self._mixing:  # parse_known_intermixed_args calls this method again
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
@@ -37,38 +40,40 @@ class _VerbParser(_Parser):
 
 
 def _without_end_mark(words: list[str]) -> list[str]:
-    """The words without "--", which mixing forgets: behind it, "-name" becomes "./-name", the same file."""
+    """Remove "--", which intermixed parsing ignores: after it, "-name" becomes "./-name", the same file."""
     if "--" not in words:
         return words
     end = words.index("--")
     before, behind = words[:end], words[end + 1 :]
-    if before[-1:] == ["--json"]:  # the mark kept it from taking the next word for its file
+    if before[-1:] == ["--json"]:  # "--" kept it from taking the next word as its file
         before = [*before[:-1], "--json=-"]
     return before + [f"./{word}" if word.startswith("-") else word for word in behind]
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The options of a command line; a wrong one is SystemExit(2)."""
+    """Parse a command line; a wrong one raises SystemExit(2)."""
     parser = build_parser()
     options = parser.parse_args(argv)
     if getattr(options, "only_reliable", False) and not options.min_confidence:
-        parser.error("--only-reliable needs --min-confidence X, the confidence below which answers are left out")
+        parser.error("--only-reliable needs --min-confidence X: answers below this confidence are left out")
     return options
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs."""
-    model = _Parser(add_help=False)
+    """Build the parser of all verbs."""
+    model = _VerbParser(add_help=False)
     group = model.add_argument_group("model")
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="checkpoint folder, or 'bundled' for the included depictqa-mini (default)",
+        help="folder of a checkpoint or of a vision-language model, or 'bundled' for depictqa-mini (default)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)
     group.add_argument(
-        "--anchors", metavar="FOLDER", help="anchor pictures for scores where the checkpoint was never taught to score"
+        "--anchors",
+        metavar="FOLDER",
+        help="anchor images for scores of checkpoints that do not support scoring directly",
     )
     group.add_argument(
         "--encoder",
@@ -79,93 +84,129 @@ def build_parser() -> argparse.ArgumentParser:
         "--cache",
         metavar="MIB",
         type=_mebibytes,
-        help="memory for vision features of images that are shown again (default: by the checkpoint; 0: none)",
+        help="size of the vision feature cache (default: by the checkpoint; 0: no cache)",
     )
     group.add_argument(
-        "--compile", action="store_true", help="compile the language model first, about a minute: for long runs"
+        "--compile",
+        action="store_true",
+        help="compile the language model with torch.compile first; takes about a minute, for long runs",
     )
 
-    output = _Parser(add_help=False)
+    output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
     group.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
     )
     group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
-    rows = _Parser(add_help=False)
+    rows = _VerbParser(add_help=False)
     rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
     rows.add_argument(
         "--min-confidence",
         type=_share,
         default=0.0,
         metavar="X",
-        help="mark answers of a confidence below X (0 to 1) as uncertain, in JSON and CSV as 'reliable'; it is the "
-        "probability that the answer is right (a score: within 10 points)",
+        help="mark answers with a confidence below X (0 to 1) as uncertain, in JSON and CSV as 'reliable'; confidence "
+        "is the probability that the answer is right (a score: within 10 points)",
     )
 
-    sure = _Parser(add_help=False)
+    sure = _VerbParser(add_help=False)
     sure.add_argument(
-        "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out, everywhere"
+        "--only-reliable", action="store_true", help="with --min-confidence: leave uncertain answers out of all outputs"
     )
 
-    reference = _Parser(add_help=False)
-    reference.add_argument("--reference", metavar="PICTURE", help="the undistorted original of the picture(s)")
+    reference = _VerbParser(add_help=False)
+    reference.add_argument("--reference", metavar="IMAGE", help="the undistorted original")
 
-    inputs = _Parser(add_help=False)
-    inputs.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files and folders of pictures")
-    inputs.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
+    criterion = _VerbParser(add_help=False)
+    group = criterion.add_argument_group("criterion", "instead of image quality; needs a vision-language model")
+    group = group.add_mutually_exclusive_group()
+    group.add_argument("--criterion", metavar="TEXT", help="what to judge by, such as 'sharpness of the eyes'")
+    group.add_argument("--prompt", metavar="TEXT", help="judge how well the images show this")
 
-    parser = _Parser(prog="depictqa", description="Judges picture quality with a vision-language model.")
+    inputs = _VerbParser(add_help=False)
+    inputs.add_argument("pictures", nargs="+", metavar="IMAGE", help="image files and folders of images")
+    inputs.add_argument("--recursive", action="store_true", help="also search subfolders")
+
+    parser = _Parser(prog="depictqa", description="Judges image quality with a vision-language model.")
     parser.add_argument("--version", action="version", version=f"depictqa {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_VerbParser)
     shared = [inputs, reference, model, output, rows]
-    each = {"parents": [*shared, sure]}
+    each = [*shared, sure]
 
-    verb = verbs.add_parser("identify", help="name the distortions of each picture", **each)
+    verb = verbs.add_parser("identify", help="name the distortions of each image", parents=each)
     verb.add_argument("--count", default="1", choices=tuple(COUNTS), help="how many distortions (default: 1)")
 
-    verb = verbs.add_parser("describe", help="say in words what is wrong with each picture", **each)
+    verb = verbs.add_parser("describe", help="describe the distortions and the quality of each image", parents=each)
     verb.add_argument("--question", help="another wording of the question")
     verb.add_argument("--count", default="any", choices=tuple(COUNTS), help="how many distortions (default: any)")
 
-    verb = verbs.add_parser("score", help="rate each picture from 0 to 100", **each)
+    own = [*each, criterion]
+    verb = verbs.add_parser("score", help="score each image from 0 to 100", parents=own)
 
-    more = "The rank of a picture is 1 + the number of pictures that are better with 95 % certainty."
-    verb = verbs.add_parser("rank", help="order pictures from best to worst", epilog=more, parents=shared)
-    verb.add_argument("--method", default="pairs", choices=("pairs", "score"), help="default: pairs (finer, slower)")
+    verb = verbs.add_parser("check", help="ask your own question about each image", parents=each)
+    verb.add_argument("--question", required=True, help="such as 'Are the hands anatomically correct?'")
     verb.add_argument(
-        "--top-k", type=_count, metavar="K", help="only the best K matter: stop comparing once they are sure"
+        "--answers", type=_answers, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"
+    )
+    verb.add_argument("--accept", metavar="ANSWER", help="images with this answer pass")
+    verb.add_argument(
+        "--threshold", type=_share, default=0.5, metavar="X", help="minimum probability of that answer (default: 0.5)"
+    )
+
+    more = "The rank of an image is 1 + the number of significantly better images (95 % certainty)."
+    verb = verbs.add_parser("rank", help="sort images from best to worst", epilog=more, parents=[*shared, criterion])
+    verb.add_argument(
+        "--method", default="pairs", choices=("pairs", "score"), help="default: pairs (more precise, slower)"
     )
     verb.add_argument(
-        "--budget", type=_count, metavar="PAIRS", help="compare at most so many pairs (default: by number)"
+        "--top-k", type=_count, metavar="K", help="stop comparing as soon as the best K are decided with 95 % certainty"
     )
-    verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write a picture sheet (.png, .jpg or .webp)")
+    verb.add_argument(
+        "--budget",
+        type=_count,
+        metavar="PAIRS",
+        help="maximum number of comparisons (default: by the number of images)",
+    )
+    verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write an image sheet (.png, .jpg or .webp)")
 
-    common = [reference, model, output, rows]
-    verb = verbs.add_parser("compare", help="decide which of two pictures is better", parents=common)
-    verb.add_argument("a", metavar="A", help="a picture")
-    verb.add_argument("b", metavar="B", help="another picture")
-    verb.add_argument("--explain", action="store_true", help="also explain it in words")
+    common = [reference, model, output, rows, criterion]
+    verb = verbs.add_parser("compare", help="compare two images: which one is better", parents=common)
+    verb.add_argument("a", metavar="A", help="an image")
+    verb.add_argument("b", metavar="B", help="another image")
+    verb.add_argument("--explain", action="store_true", help="also explain the verdict in words")
 
-    verb = verbs.add_parser("map", help="show where a picture is bad", parents=[reference, model, output])
-    verb.add_argument("picture", metavar="PICTURE", help="a picture")
+    verb = verbs.add_parser(
+        "map", help="draw a heat map that shows where an image is bad", parents=[reference, model, output]
+    )
+    verb.add_argument("picture", metavar="IMAGE", help="an image")
     verb.add_argument("--out", metavar="FILE", type=_sheet_path, help="write the heat map (.png, .jpg or .webp)")
     verb.add_argument("--tile", type=_count, metavar="PIXELS", help="side of a tile (default: 160)")
 
     parents = [model, output]
-    verb = verbs.add_parser("leaderboard", help="find out which model makes the better pictures", parents=parents)
-    verb.add_argument("folders", nargs="+", metavar="FOLDER", help="one per model; equal file names are equal prompts")
-    verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the standings as rows to FILE (.csv)")
-    verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="write it as a picture (.png, .jpg or .webp)")
+    verb = verbs.add_parser("leaderboard", help="find out which model makes the better images", parents=parents)
+    verb.add_argument(
+        "folders", nargs="+", metavar="FOLDER", help="one folder per model; images with the same file name are compared"
+    )
+    verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the leaderboard as rows to FILE (.csv)")
+    verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="draw the leaderboard (.png, .jpg or .webp)")
 
-    verb = verbs.add_parser("info", help="show what a checkpoint is and was trained on", parents=[output])
-    verb.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT", help="its folder (default: the included one)")
+    add_large_runs(verbs, model)
+    add_culling(verbs)
+    add_metrics(verbs, [inputs, reference, output])
+
+    verb = verbs.add_parser(
+        "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]
+    )
+    verb.add_argument(
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint folder (default: the bundled model)"
+    )
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
     verb.add_argument(
-        "--self-test", action="store_true", help="also load it and ask about shipped images: coverage of each task"
+        "--self-test", action="store_true", help="also load it and test it on the sample images: coverage of each task"
     )
 
-    verb = verbs.add_parser("import", help="make a checkpoint from published DepictQA-Wild weights")
+    verb = verbs.add_parser("import", help="convert published DepictQA-Wild weights to a checkpoint folder")
     verb.add_argument("--clip", metavar="FILE", help="ViT-L-14.pt of OpenAI, or the folder of a CLIPVisionModel")
     verb.add_argument("--llm", metavar="FOLDER", help="the folder of Vicuna-7B-v1.5")
     verb.add_argument("--delta", metavar="FILE", help="ckpt.pt of a published DepictQA-Wild")
@@ -174,22 +215,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--dtype",
         default="stored",
         choices=("stored", *FLOATS),
-        help="default: as in the files; prefer float16 (moves probabilities by up to 0.01) to bfloat16 (0.06)",
+        help="default: as in the files; prefer float16 (changes probabilities by up to 0.01) to bfloat16 (0.06)",
     )
-    verb.add_argument("--merge", action="store_true", help="add LoRA to the language model's weights")
-    verb.add_argument("--short", type=int, metavar="PIXELS", help="bound of the short side (default: as trained)")
-    verb.add_argument("--long", type=int, metavar="PIXELS", help="bound of the long side (default: as trained)")
+    verb.add_argument("--merge", action="store_true", help="merge LoRA into the language model")
+    verb.add_argument("--short", type=int, metavar="PIXELS", help="maximum short side (default: as trained)")
+    verb.add_argument("--long", type=int, metavar="PIXELS", help="maximum long side (default: as trained)")
     verb.add_argument(
-        "--check", action="store_true", help="write nothing: check the files, or without files the layout at full size"
+        "--check", action="store_true", help="write nothing; check the files, or without files the layout at full size"
     )
     verb.add_argument(
         "--short-questions",
         action="store_true",
-        help="the delta has also learned short questions of other kinds, such as yes or no (DepictQA2-DQ495K-QInst)",
+        help="the delta also supports short questions of other kinds, such as yes or no (DepictQA2-DQ495K-QInst)",
     )
     verb.add_argument("--no-self-test", action="store_true", help="do not load the new checkpoint to test its answers")
-    verb.add_argument("--memory", action="store_true", help="only print what memory the published checkpoints need")
-    verb.add_argument("--quiet", action="store_true", help="say nothing")
+    verb.add_argument("--memory", action="store_true", help="only print how much memory the published checkpoints need")
+    verb.add_argument("--quiet", action="store_true", help="no progress, no notices")
     verb.set_defaults(refuse=verb.error)
     return parser
 
@@ -207,6 +248,10 @@ def _share(text: str) -> float:
     return value
 
 
+def _answers(text: str) -> tuple[str, ...]:
+    return tuple(answer.strip() for answer in text.split(","))
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
@@ -220,19 +265,19 @@ def _mebibytes(text: str) -> int:
 
 
 def _json_path(text: str) -> str:
-    return text if text == "-" else _with_extension(text, (".json",), "put a bare --json after the pictures")
+    return text if text == "-" else _with_extension(text, (".json",), "put --json without a file after the images")
 
 
 def _csv_path(text: str) -> str:
-    return _with_extension(text, (".csv",), "name such a file")
+    return _with_extension(text, (".csv",), "choose such a name")
 
 
 def _sheet_path(text: str) -> str:
-    return _with_extension(text, SHEET_FORMATS, "name such a file")
+    return _with_extension(text, SHEET_FORMATS, "choose such a name")
 
 
 def _with_extension(text: str, allowed: tuple[str, ...], advice: str) -> str:
-    """Keeps ``--json a.png b.png`` from writing over a picture."""
+    """Check the extension of an output file, so that ``--json a.png b.png`` does not overwrite an image."""
     if not text.lower().endswith(allowed):
         raise argparse.ArgumentTypeError(f"'{text}' does not end in {' or '.join(allowed)}: {advice}")
     return text

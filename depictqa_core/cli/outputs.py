@@ -1,9 +1,11 @@
-"""Where the command line puts its answers: the files that a run writes, stdout, and its words on stderr."""
+"""Outputs of the command line: files, stdout, and messages on stderr."""
 
+import argparse
 import contextlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,36 +13,36 @@ from PIL import Image
 
 from ..confidence import reliable, uncovered
 from ..errors import DepictQAError
-from ..reports import text as reports
+from ..reports import json_csv, text_table
 from ..results import Failure
 from ..storage.files import write_file
 
 
 def complain(line: str) -> None:
-    """One line on stderr about what went wrong."""
-    with contextlib.suppress(OSError):  # nobody reads standard error, which is no reason to lose the answers
-        print(f"depictqa: {reports.printable(line)}", file=sys.stderr, flush=True)
+    """Print an error line on stderr."""
+    with contextlib.suppress(OSError):  # a closed stderr must not lose the answers
+        print(f"depictqa: {text_table.printable(line)}", file=sys.stderr, flush=True)
 
 
 def notify(options, notices: list[str]) -> None:
-    """Lines on stderr about what went otherwise than one might think; none with --quiet."""
+    """Print notices on stderr, except with --quiet."""
     if not options.quiet:
         for notice in notices:
             complain(f"notice: {notice}")
 
 
 def outputs_of(options) -> list[tuple[str, str]]:
-    """The files this run will write, as (option, path)."""
+    """Return the files that this run will write, as (option, path)."""
     named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart")]
     return [(option, path) for option, path in named if path not in (None, "-")]
 
 
-def check_outputs(options, inputs: list[str]) -> None:
-    """Refuse, before the work, outputs that could not be written or would replace a picture that is judged."""
+def check_outputs(options: argparse.Namespace, inputs: Sequence[str]) -> None:
+    """Reject, before the work, outputs that cannot be written or would overwrite a judged image."""
     taken = {os.path.realpath(path) for path in (*inputs, getattr(options, "reference", None)) if path is not None}
     for option, path in outputs_of(options):
         if os.path.realpath(path) in taken:
-            raise DepictQAError(f"{option} {path}: this is one of the pictures; choose another name")
+            raise DepictQAError(f"{option} {path}: this is one of the images; choose another name")
         taken.add(os.path.realpath(path))
         folder = os.path.dirname(path) or "."
         if not os.path.isdir(folder):
@@ -54,10 +56,10 @@ def check_outputs(options, inputs: list[str]) -> None:
 def write_answers(
     options, card: dict, results: list[dict], failures: list[Failure], text, notices=(), left_out=(), **facts
 ) -> None:
-    """Files first, so that nothing is lost when stdout is closed; then JSON or the table, even if a file failed.
+    """Write the files first, so that nothing is lost if stdout is closed; then print JSON or the table.
 
-    ``text`` gets the width of the terminal and the confidence below which answers are uncertain. ``notices`` stand in
-    the JSON as well; answers ``left_out`` are written nowhere.
+    ``text`` gets the width of the terminal and the confidence below which answers are uncertain. ``notices`` are also
+    in the JSON; answers ``left_out`` are not written.
     """
     reference = getattr(options, "reference", None)
     minimum, note = getattr(options, "min_confidence", 0.0), ""
@@ -65,15 +67,15 @@ def write_answers(
         results = [{**result, "reliable": _reliable(result, minimum)} for result in results]
         left_out = [{**result, "reliable": False} for result in left_out]
     if minimum:
-        unsure = sum(result["reliable"] is False for result in results)
-        note = f"\n\n{unsure} of {len(results)} uncertain: confidence below {minimum:g}" if unsure else ""
+        uncertain = sum(result["reliable"] is False for result in results)
+        note = f"\n\n{uncertain} of {len(results)} uncertain: confidence below {minimum:g}" if uncertain else ""
         facts["min_confidence"] = minimum
     facts["notices"] = list(notices) or None
-    document = reports.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
-    # lone surrogates of undecodable file names become escapes, which JSON knows as well
+    document = json_csv.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
+    # lone surrogates of undecodable file names become escapes, which are valid JSON
     files = {}
     if getattr(options, "csv", None):
-        files[options.csv] = reports.csv_text(results, failures, left_out)
+        files[options.csv] = json_csv.csv_text(results, failures, left_out)
     if options.json not in (None, "-"):
         files[options.json] = document
     written, failed = [], None
@@ -90,22 +92,22 @@ def write_answers(
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         sys.stdout.write(document)
     elif not options.quiet:
-        print(text(reports.terminal_width(), minimum) + note)
+        print(text(text_table.terminal_width(), minimum) + note)
     _say_written(options, written)
     if failed:
         raise failed
 
 
 def save_picture(options, picture, path: str) -> None:
-    """Write a sheet, map or chart (a PIL image) in the format that the file name ends in.
+    """Write a sheet, map or chart (a PIL image) in the format of the file extension.
 
     Raises:
-        DepictQAError: it cannot be written; the message names the file.
+        DepictQAError: the file cannot be written.
     """
     format, data = Image.registered_extensions().get(Path(path).suffix.lower()), io.BytesIO()
     try:
         picture.save(data, format, quality=92)
-    except (OSError, ValueError) as error:  # WebP ends at 16383 pixels, JPEG at 65500
+    except (OSError, ValueError) as error:  # WebP is limited to 16383 pixels, JPEG to 65500
         size = f"{picture.width} x {picture.height}"
         raise DepictQAError(f"'{path}': {size} pixels cannot be saved as {format} ({error}); choose .png") from error
     with _named(path):
@@ -115,7 +117,7 @@ def save_picture(options, picture, path: str) -> None:
 
 @contextmanager
 def _named(path: str):
-    """An error of writing a file says which: those of a full disk do not."""
+    """Add the file name to errors while writing it: those of a full disk lack it."""
     try:
         yield
     except OSError as error:
@@ -126,11 +128,11 @@ def _say_written(options, paths: list[str]) -> None:
     if not options.quiet:
         for path in paths:
             with contextlib.suppress(OSError):
-                print(f"written: {reports.printable(path)}", file=sys.stderr, flush=True)
+                print(f"written: {text_table.printable(path)}", file=sys.stderr, flush=True)
 
 
 def _reliable(result: dict, minimum: float) -> bool | None:
-    """Whether an answer is sure enough; None for a place in a ranking without a reason that could be unsure."""
+    """Return whether an answer is reliable; None for a rank without a reason."""
     if "rank" in result and result["labels"] is None:
         return None
     return reliable(result.get("confidence"), minimum, result.get("coverage"))

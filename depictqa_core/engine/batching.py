@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from ..errors import DepictQAError
 
-READING_BYTES = 2**30
-"""What the keys and values of prompts that are read together may take where free memory cannot be asked for."""
+PREFILL_BYTES = 2**30
+"""Memory for the keys and values of prompts that run together where the free memory is not known."""
 
 
 def run_in_batches(
@@ -14,16 +14,16 @@ def run_in_batches(
     size: int,
     run: Callable[[list], None],
     too_large: Callable,
-    make_room: Callable[[], None] = lambda: None,
+    release: Callable[[], None] = lambda: None,
 ) -> list[DepictQAError]:
     """``run(batch)`` over all members in order; a batch that does not fit into memory is halved and tried again.
 
     Args:
         members: what to work on.
-        size: most members of a batch.
+        size: maximum members of a batch.
         run: does the work of one batch.
         too_large: makes the error for a member that does not fit even alone.
-        make_room: called when a batch did not fit, to drop what was only kept to save time.
+        release: called when a batch did not fit, to drop what is stored only to save time.
 
     Returns:
         the errors of batches that failed, each raised as DepictQAError or out of memory; other errors pass through.
@@ -41,7 +41,7 @@ def run_in_batches(
                 raise
             fits = False
         if not fits:  # only here, behind the except block, are the tensors of the failed run free
-            make_room()
+            release()
             release_memory()
             if len(batch) > 1:
                 size = (len(batch) + 1) // 2
@@ -51,16 +51,16 @@ def run_in_batches(
     return failures
 
 
-def reading_budget(device) -> int:
-    """Bytes for the keys and values of prompts that are read together: half of what is free on a CUDA device."""
+def prefill_budget(device) -> int:
+    """Bytes for the keys and values of prompts that run together: half of what is free on a CUDA device."""
     import torch
 
-    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else READING_BYTES
+    return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else PREFILL_BYTES
 
 
-def beginnings_budget(device) -> int:
-    """Bytes for the keys and values of prompts' beginnings that are kept while a ranking lasts."""
-    return reading_budget(device) // 4
+def prefix_budget(device) -> int:
+    """Bytes for the keys and values of prompts' prefixes that are stored while a ranking lasts."""
+    return prefill_budget(device) // 4
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -71,7 +71,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def release_memory() -> None:
-    """Give back what the allocators of torch hold for later."""
+    """Give back the memory that the allocators of torch hold in reserve."""
     import torch
 
     gc.collect()

@@ -17,7 +17,7 @@ def compile_language(language: torch.nn.Module) -> None:
     except Exception as error:  # every backend has errors of its own
         raise CheckpointError(
             f"torch.compile does not work here ({quoted(error)}); install a C++ compiler (CPU) or Triton (GPU), or"
-            " leave compiling out"
+            " do not compile"
         ) from error
     language.compile(dynamic=True)
 

@@ -1,6 +1,6 @@
-"""Answers out of the language model: probabilities of a closed set of answers with their coverage, and greedy text.
+"""Decoding: exact probabilities of a closed set of answers with their coverage, and greedy text.
 
-Both go on from a ``Reading``, the state behind a batch of prompts.
+Both start from a ``Prefill``, the state of the language model behind a batch of prompts.
 """
 
 import math
@@ -11,11 +11,12 @@ from typing import NamedTuple
 import torch
 
 from ..images.pixel_statistics import CPU
-from .prefill import Reading
+from .prefill import Prefill
 
 NEGLIGIBLE = 1e-4
-"""Branches of the answer tree with less probability than this are not looked into; their share is split evenly. So no
-answer is off by more than this at temperature 1, and by more than this for every such branch at others."""
+"""Branches of the answer tree with less probability than this are not computed; their probability is split evenly over
+their answers. So the error of an answer is at most this at temperature 1, and at most this for every such branch at
+others."""
 
 
 @dataclass
@@ -27,7 +28,7 @@ class _Node:
     depth: int
     children: dict[int, "_Node"] = field(default_factory=dict)
     answers: list[int] = field(default_factory=list)
-    slot: int | None = None  # position among the tree tokens already given to the model
+    slot: int | None = None  # position among the tree tokens that the model has processed
 
     def path(self) -> list["_Node"]:
         node, path = self, []
@@ -50,14 +51,14 @@ def answer_tree(answers: list[list[int]]) -> _Node:
 
 
 def _fork(node: _Node) -> _Node:
-    """The first node at or below this one where answers part, or the last one of a single answer."""
+    """The first node at or below this one where answers differ, or the last one of a single answer."""
     while len(node.answers) > 1 and len(node.children) == 1:
         node = next(iter(node.children.values()))
     return node
 
 
 def forced_prefix(answers: list[list[int]]) -> list[int]:
-    """The tokens that all answers begin with: the prompt is read together with them, as no answer is without them."""
+    """The tokens that all answers begin with; they are prefilled together with the prompt."""
     return [node.token for node in _fork(answer_tree(answers)).path()]
 
 
@@ -76,34 +77,34 @@ class ClosedAnswers(NamedTuple):
 
 @torch.inference_mode()
 def answer_probabilities(
-    reading: Reading, answers: list[list[int]], temperature: float | torch.Tensor = 1.0
+    prefill: Prefill, answers: list[list[int]], temperature: float | torch.Tensor = 1.0
 ) -> ClosedAnswers:
     """Compute the probability of every allowed answer, and how probable it is that the answer is one of them.
 
     The probabilities are conditional: at every fork of the answer tree the tokens that lead to an allowed answer share
-    the whole probability, however little the model gives to all of them together. That share of the whole vocabulary,
-    multiplied along the tree, is the coverage. A model that was trained on the question covers nearly 1; one that was
-    not, such as a wrong or damaged one, nearly 0, and its probabilities say nothing. The coverage counts tokens up to
-    where an answer differs from all others, so it is an upper bound. The temperature does not touch it.
+    the whole probability, however little the model gives to all of them together. Their share of the whole vocabulary,
+    multiplied along the tree, is the coverage. It is nearly 1 for a model that was trained on the question, and nearly
+    0 for one that was not, such as a wrong or damaged one: then its probabilities mean nothing. The coverage counts
+    tokens up to where an answer differs from all others, so it is an upper bound. The temperature does not change it.
 
-    All open branches of the answer tree are read together, one level of forks after the other, each token seeing only
-    the prompt and its own ancestors. Everything from the logits on is computed in float32.
+    All open branches of the answer tree run together, one level of forks after the other; each token attends only to
+    the prompt and to its own ancestors. Everything from the logits on is computed in float32.
 
     Args:
-        reading: the state behind the prompts and the ``forced_prefix`` of the answers, with ``recent`` logits from
+        prefill: the state behind the prompts and the ``forced_prefix`` of the answers, with ``last_logits`` from
             before that prefix on; it is used up.
         answers: token ids of the answers, the same for all prompts.
         temperature: log-probabilities are divided by it before they are normalised.
     """
-    count, device = len(reading), reading.mask.device
-    lengths = reading.lengths
+    count, device = len(prefill), prefill.mask.device
+    lengths = prefill.lengths
     fork = _fork(answer_tree(answers))
     mass = {id(fork): torch.zeros(count, **CPU)}  # log-probability of reaching a node, among the allowed answers
-    reach = {id(fork): _prefix_probability(reading, [node.token for node in fork.path()])}  # and among all texts
+    reach = {id(fork): _prefix_probability(prefill, [node.token for node in fork.path()])}  # and among all texts
     shared: dict[int, torch.Tensor] = {}  # log-probability of a token that all answers of its branch have
     covered = torch.zeros(count, dtype=torch.float64, device="cpu")
-    frontier = [(fork, reading.logits)]
-    read: list[_Node] = []  # nodes behind the fork, in the order in which the model read them
+    frontier = [(fork, prefill.logits)]
+    done: list[_Node] = []  # nodes behind the fork, in the order in which the model processed them
     result = torch.full((count, len(answers)), -torch.inf, **CPU)
     while frontier:
         ahead = []
@@ -116,7 +117,7 @@ def answer_probabilities(
             tokens = torch.tensor([child.token for child in children], device=logits.device)
             logits = logits.float()
             among_all = (logits[:, tokens] - logits.logsumexp(-1, keepdim=True)).cpu()
-            # A prompt is cut where a run of its own would be, so that a batch equals single runs.
+            # Decided for each prompt by itself, so that a batch equals single runs.
             even = torch.tensor([math.log(len(child.answers) / len(node.answers)) for child in children], **CPU)
             cut = _negligible(mass[id(node)], node, temperature)[:, None]
             split = torch.where(cut, even, among_all.log_softmax(-1))
@@ -134,19 +135,19 @@ def answer_probabilities(
             break
         behind = {id(node): node for target in ahead for node in target.path()[fork.depth :] if node.slot is None}
         new = list(behind.values())
-        for slot, node in enumerate(new, start=len(read)):
+        for slot, node in enumerate(new, start=len(done)):
             node.slot = slot
-        read += new
-        among = torch.zeros(len(new), len(read), dtype=torch.bool, device=device)
+        done += new
+        among = torch.zeros(len(new), len(done), dtype=torch.bool, device=device)
         for row, node in enumerate(new):
             among[row, [ancestor.slot for ancestor in node.path()[fork.depth :]]] = True
         allowed = torch.cat(
-            [reading.mask[:, None].expand(-1, len(new), -1), among.expand(count, -1, -1)], 2
-        )  # [B, new, L + read]
+            [prefill.mask[:, None].expand(-1, len(new), -1), among.expand(count, -1, -1)], 2
+        )  # [B, new, L + done]
         depths = torch.tensor([node.depth - fork.depth - 1 for node in new], device=device)
-        embeds = token_embeddings(reading.language, [node.token for node in new]).expand(count, -1, -1)
-        logits = reading.feed(embeds, allowed, lengths[:, None] + depths)
-        first = len(read) - len(new)
+        embeds = token_embeddings(prefill.language, [node.token for node in new]).expand(count, -1, -1)
+        logits = prefill.forward(embeds, allowed, lengths[:, None] + depths)
+        first = len(done) - len(new)
         logits = logits.float()
         for node in new:  # what all answers of a branch share is not chosen among them, but it has to be written
             if node.parent.slot is not None and node.parent.slot >= first and len(node.parent.children) == 1:
@@ -160,16 +161,16 @@ def answer_probabilities(
     return ClosedAnswers((result.double() / temperature).softmax(-1), covered.clamp(max=1.0))
 
 
-def _prefix_probability(reading: Reading, prefix: list[int]) -> torch.Tensor:
-    """Log-probability, float64 [B] on the CPU, that what was read last is written: the tokens of ``prefix``."""
-    before = reading.recent[:, -len(prefix) - 1 : -1].float().log_softmax(-1)
-    places = torch.tensor(prefix, dtype=torch.int64, device=before.device).expand(len(reading), -1)
+def _prefix_probability(prefill: Prefill, prefix: list[int]) -> torch.Tensor:
+    """Log-probability, float64 [B] on the CPU, of ``prefix``, the last tokens of the prefill."""
+    before = prefill.last_logits[:, -len(prefix) - 1 : -1].float().log_softmax(-1)
+    places = torch.tensor(prefix, dtype=torch.int64, device=before.device).expand(len(prefill), -1)
     return before.gather(-1, places[..., None])[..., 0].double().sum(-1).cpu()
 
 
 def _negligible(mass: torch.Tensor, node: _Node, temperature: float) -> torch.Tensor:
-    """For which prompts all answers below a node of log-probability ``mass`` [B] are negligible together, bool [B]."""
-    flat = 1 / max(temperature, 1.0)  # heat raises small shares; an even split bounds what it can make of them
+    """Tell for which prompts all answers below a node of log-probability ``mass`` [B] are negligible, bool [B]."""
+    flat = 1 / max(temperature, 1.0)  # a temperature above 1 raises small shares, at most to an even split
     return (mass * flat + (1 - flat) * math.log(len(node.answers))).exp() < NEGLIGIBLE
 
 
@@ -189,7 +190,7 @@ class Generated:
 
 @torch.inference_mode()
 def greedy(
-    reading: Reading,
+    prefill: Prefill,
     end: list[int],
     max_new_tokens: int = 400,
     on_step: Callable[[dict[int, list[int]]], None] | None = None,
@@ -198,17 +199,17 @@ def greedy(
     """Write an answer to every prompt, always taking the most probable token; finished rows leave the batch.
 
     Args:
-        reading: the state behind the prompts; it is used up.
+        prefill: the state behind the prompts; it is used up.
         end: ids that close an answer (``prompts.answer_ids("")``); only the last one stops it.
         max_new_tokens: longest answer in tokens.
         on_step: called after every token with the tokens so far of every prompt (row -> ids) that is still being
             answered; what it raises stops the work (this is how Cancel works).
         banned: ids that no answer may begin with.
     """
-    answers = [Generated([], []) for _ in range(len(reading))]
+    answers = [Generated([], []) for _ in range(len(prefill))]
     writing = list(range(len(answers)))
     for step in range(max_new_tokens):
-        chances = reading.logits.float().softmax(-1)
+        chances = prefill.logits.float().softmax(-1)
         if banned and not step:
             chances = chances.index_fill(-1, torch.tensor(banned, device=chances.device), 0.0)
         best = chances.max(-1)
@@ -218,11 +219,11 @@ def greedy(
             answers[row].probabilities.append(chance)
         if on_step:
             on_step({row: answers[row].ids for row in writing})
-        going = [place for place, token in enumerate(tokens) if token != end[-1]]
-        if not going or len(answers[writing[0]].ids) == max_new_tokens:
+        active = [place for place, token in enumerate(tokens) if token != end[-1]]
+        if not active or len(answers[writing[0]].ids) == max_new_tokens:
             break
-        if len(going) < len(writing):
-            reading = reading.rows(going, max_new_tokens)
-            writing = [writing[place] for place in going]
-        reading.read([text[None] for text in token_embeddings(reading.language, [tokens[place] for place in going])])
+        if len(active) < len(writing):
+            prefill = prefill.rows(active, max_new_tokens)
+            writing = [writing[place] for place in active]
+        prefill.extend([text[None] for text in token_embeddings(prefill.language, [tokens[place] for place in active])])
     return answers

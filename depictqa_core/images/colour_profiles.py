@@ -1,8 +1,8 @@
-"""Colour profiles (ICC): the same colours as numbers of sRGB, without traces of the conversion.
+"""Conversion of colour profiles (ICC) to sRGB without traces in the histogram.
 
-From 8 bits to 8 bits a conversion leaves gaps and peaks in histograms, which the judge would take for damage. So every
-number is first spread evenly over the interval that was rounded to it, is converted as a float, and rounded again. A
-conversion that changes nothing then changes no bit, and one that stretches fills its own gaps.
+A conversion from 8 bits to 8 bits leaves gaps and peaks in histograms, which look like damage to the judge. So every
+value is first spread evenly over its rounding interval, converted as a float, and rounded again. An identity conversion
+then changes no bit, and a conversion that stretches the range fills its gaps.
 """
 
 import functools
@@ -10,30 +10,30 @@ import io
 import itertools
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..errors import ImageError
 
 SPACES = {b"GRAY": ("L", "grey", 1), b"RGB ": ("RGB", "RGB", 3), b"CMYK": ("CMYK", "CMYK", 4)}
-"""Colour spaces of profiles: their mode in Pillow, their name for people, their number of channels."""
+"""Colour spaces of profiles: mode in Pillow, name, number of channels."""
 EQUAL = 1.5
-"""Levels of 255: a profile whose colours differ less from sRGB is one of the many variants of sRGB."""
+"""In levels of 255: a profile that differs less than this from sRGB is treated as a variant of sRGB."""
 _SRGB = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
-"""Linear sRGB to XYZ under D50, to which the white of every profile is adapted."""
+"""Linear sRGB to XYZ under D50, the white point of all profiles."""
 _FINE = 16
-"""Steps between two of the 256 levels."""
+"""Fine steps per level (of 256)."""
 _ROWS = 128
-"""Rows that are converted at a time."""
+"""Rows per conversion step."""
 _STEP = {1: 1, 3: 5, 4: 15}
-"""Distance in levels between the nodes at which Pillow's colour engine is asked, by the number of channels."""
+"""Distance in levels between the nodes evaluated by Pillow's colour engine, by number of channels."""
 
 _REC709, _D65 = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06)), (0.3127, 0.3290)
 ADOBE_RGB = ((0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), _D65, 563 / 256
-"""The arguments of ``profile_of`` for the space that cameras name in EXIF instead of embedding a profile."""
+"""The arguments of ``profile_of`` for the colour space that cameras write to EXIF instead of embedding a profile."""
 _CODED_PRIMARIES = {
     1: (_REC709, _D65),
     5: (((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)), _D65),
@@ -44,16 +44,16 @@ _CODED_PRIMARIES = {
     12: (((0.68, 0.32), (0.265, 0.69), (0.15, 0.06)), _D65),
 }
 _CODED_GAMMA = {**dict.fromkeys((1, 2, 6, 13, 14, 15)), 4: 2.2, 5: 2.8, 8: 1.0}
-"""The curves of video cameras stand for that of sRGB, as viewers show them."""
+"""Transfer curves of video cameras, treated as sRGB like in image viewers."""
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _D50 = np.array([0.9642, 1.0, 0.8249])
 
 Colours = Callable[[np.ndarray], np.ndarray]
-"""Float32 [N, C] of fine steps (``_FINE`` times levels) to sRGB, float32 [N, 3] in levels 0..255."""
+"""Maps float32 [N, C] in fine steps (``_FINE`` times levels) to sRGB, float32 [N, 3] in levels 0..255."""
 
 
 class ProfileError(ImageError):
-    """A colour profile that cannot be used: damaged, or of another kind of data than the image."""
+    """A colour profile that cannot be used: damaged, or for another kind of data than the image."""
 
 
 def to_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray:
@@ -67,7 +67,7 @@ def to_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray:
         uint8 [H, W, 3], or ``levels`` itself if the profile is a variant of sRGB. The same input gives the same output.
 
     Raises:
-        ProfileError: the profile is damaged, is not for such data, or needs LittleCMS, which this Pillow lacks.
+        ProfileError: the profile is damaged, is not for such data, or needs LittleCMS, which this Pillow does not have.
     """
     channels = levels.shape[2]
     space = profile[16:20]
@@ -89,8 +89,8 @@ def to_srgb(levels: np.ndarray, profile: bytes) -> np.ndarray:
     return converted
 
 
-def profile_of(primaries, white, gamma: float | None) -> bytes:
-    """Write the ICC profile of an RGB space.
+def profile_of(primaries: Sequence[Sequence[float]], white: Sequence[float], gamma: float | None) -> bytes:
+    """Build the ICC profile of an RGB space.
 
     Args:
         primaries: chromaticities (x, y) of red, green and blue.
@@ -98,7 +98,7 @@ def profile_of(primaries, white, gamma: float | None) -> bytes:
         gamma: exponent of the tone curve; None is the curve of sRGB.
 
     Raises:
-        ProfileError: no space has such numbers.
+        ProfileError: the values are impossible.
     """
     columns = np.array([[x, y, 1 - x - y] for x, y in primaries]).T
     light = np.array([white[0], white[1], 1 - white[0] - white[1]]) / (white[1] or np.nan)
@@ -108,7 +108,7 @@ def profile_of(primaries, white, gamma: float | None) -> bytes:
     except np.linalg.LinAlgError:
         matrix = np.array(np.nan)
     if not np.abs(matrix).max() < 100 or not 0 < (gamma or 1) < 100:
-        raise ProfileError("its colours are described by impossible numbers")
+        raise ProfileError("its color metadata has impossible values")
     if gamma is None:
         curve = b"para" + bytes(4) + struct.pack(">HH", 3, 0)
         curve += _to_fixed(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
@@ -125,34 +125,36 @@ def profile_of(primaries, white, gamma: float | None) -> bytes:
 
 
 def coded_profile(primaries: int, transfer: int) -> bytes:
-    """Write the ICC profile of code points of ITU-T H.273, as PNG (cICP) and AVIF (nclx) have them.
+    """Build the ICC profile for code points of ITU-T H.273, as in PNG (cICP) and AVIF (nclx).
 
     Raises:
-        ProfileError: code points that are not supported, such as those of HDR.
+        ProfileError: the code points are not supported, such as those of HDR.
     """
     if primaries == 2:  # unspecified
         primaries = 1
     if primaries not in _CODED_PRIMARIES or transfer not in _CODED_GAMMA:
-        raise ProfileError(f"its colours have the code points {primaries} and {transfer}, which are not supported")
+        raise ProfileError(f"its colour code points {primaries} and {transfer} are not supported")
     return profile_of(*_CODED_PRIMARIES[primaries], _CODED_GAMMA[transfer])
 
 
 def png_profile(chunks: dict[bytes, bytes]) -> bytes | None:
-    """Write the ICC profile of what the chunks gAMA and cHRM of a PNG say; None where they say nothing.
+    """Build the ICC profile for the chunks gAMA and cHRM of a PNG; None if there are none.
 
     Raises:
-        ProfileError: impossible numbers.
+        ProfileError: the values are impossible.
     """
     if not chunks.keys() & {b"gAMA", b"cHRM"}:
         return None
-    gamma, primaries, white = None, _REC709, _D65
+    gamma: float | None = None
+    primaries: Sequence[Sequence[float]] = _REC709
+    white: Sequence[float] = _D65
     if b"gAMA" in chunks:
         encoded = int.from_bytes(chunks[b"gAMA"], "big") / 100_000
-        # 1 / 2.2 is what sRGB writes for its own curve
+        # 1 / 2.2 stands for the curve of sRGB
         gamma = None if abs(encoded - 1 / 2.2) < 0.005 else 1 / encoded if encoded else math.inf
     if b"cHRM" in chunks:
         if len(chunks[b"cHRM"]) != 32:
-            raise ProfileError("its colours are described by impossible numbers")
+            raise ProfileError("its color metadata has impossible values")
         white, *primaries = (np.frombuffer(chunks[b"cHRM"], ">u4") / 100_000).reshape(4, 2).tolist()
     return profile_of(primaries, white, gamma)
 
@@ -162,7 +164,7 @@ def _to_fixed(*values: float) -> bytes:
 
 
 def _spread(levels: np.ndarray) -> np.ndarray:
-    """Levels in fine steps, each at a place of the interval that was rounded to it; black and white stay exact."""
+    """Convert levels to fine steps, spread over their rounding intervals; black and white stay exact."""
     height, width, channels = levels.shape
     noise = _noise(channels)
     shift = np.tile(noise, (1, -(-width // noise.shape[1]), 1))[:height, :width]
@@ -171,23 +173,23 @@ def _spread(levels: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _noise(channels: int) -> np.ndarray:
-    """Even noise of one level, int16 [_ROWS, 512, channels] in fine steps; the same every time, as answers must be."""
+    """Return uniform noise of one level, int16 [_ROWS, 512, channels] in fine steps; always the same."""
     half = _FINE // 2
     return np.random.default_rng(0).integers(-half, half, (_ROWS, 512, channels)).astype(np.int16)
 
 
 @functools.lru_cache(maxsize=8)
-@np.errstate(all="ignore")  # what is not finite is looked for at the end
+@np.errstate(all="ignore")  # NaN and Inf are checked at the end
 def _converter(profile: bytes) -> Colours | None:
-    """How colours of a profile become sRGB; None if they are sRGB."""
+    """Return the conversion from a profile to sRGB; None if it is sRGB."""
     try:
         tags = _tags(profile)
         table = b"A2B0" in tags
         matrix = [tags.get(name) for name in (b"rXYZ", b"gXYZ", b"bXYZ")]
         curves = [tags.get(name) for name in (b"rTRC", b"gTRC", b"bTRC")]
         if profile[16:24] == b"RGB XYZ " and not table and None not in matrix + curves:
-            columns = np.stack([_fixed(tag[8:20]) for tag in matrix], 1)
-            colours = _by_matrix([_curve(tag) for tag in curves], np.linalg.inv(_SRGB) @ columns)
+            columns = np.stack([_fixed(tag[8:20]) for tag in matrix if tag is not None], 1)
+            colours = _by_matrix([_curve(tag) for tag in curves if tag is not None], np.linalg.inv(_SRGB) @ columns)
         elif profile[16:20] == b"GRAY" and not table and b"kTRC" in tags:
             colours = _by_matrix([_curve(tags[b"kTRC"])], np.ones((3, 1)))
         else:
@@ -198,7 +200,7 @@ def _converter(profile: bytes) -> Colours | None:
     some = np.array([*itertools.product(range(0, 256, 51), repeat=channels)] + [[v] * channels for v in range(256)])
     found = colours((some * _FINE).astype(np.int16))
     if not np.isfinite(found).all():
-        raise ProfileError("its colour profile is damaged (it gives no finite numbers)")
+        raise ProfileError("its colour profile is damaged (it contains NaN or Inf)")
     equal = channels < 4 and np.abs(found - some).max() < EQUAL
     return None if equal else colours
 
@@ -211,25 +213,25 @@ def _tags(profile: bytes) -> dict[bytes, bytes]:
     for index in range(count):
         name, start, length = struct.unpack_from(">4sII", profile, 132 + 12 * index)
         if start + length > len(profile):
-            raise ValueError("it ends before its data do")
+            raise ValueError("it is truncated")
         tags[name] = profile[start : start + length]
     return tags
 
 
 def _fixed(data: bytes) -> np.ndarray:
-    """Numbers with 16 bits before and behind the point."""
+    """Read fixed-point numbers with 16 integer and 16 fraction bits."""
     if len(data) < 4 or len(data) % 4:
-        raise ValueError("a number is cut off")
+        raise ValueError("a number is truncated")
     return np.frombuffer(data, ">i4") / 65536
 
 
 def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
-    """A tone curve 0..1 -> 0..1 (ICC.1, 10.6 and 10.18)."""
+    """Read a tone curve 0..1 -> 0..1 (ICC.1, 10.6 and 10.18)."""
     if tag[:4] == b"curv":
         (count,) = struct.unpack_from(">I", tag, 8)
         values = np.frombuffer(tag[12 : 12 + 2 * count], ">u2").astype(float)
         if len(values) != count:
-            raise ValueError("a curve is cut off")
+            raise ValueError("a curve is truncated")
         if count == 0:
             return lambda x: x
         if count == 1:
@@ -237,25 +239,26 @@ def _curve(tag: bytes) -> Callable[[np.ndarray], np.ndarray]:
         return lambda x: np.interp(x, np.linspace(0, 1, count), values / 65535)
     if tag[:4] == b"para":
         (kind,) = struct.unpack_from(">H", tag, 8)
-        g, a, b, c, d, e, f = {
-            0: lambda g: (g, 1, 0, 0, -1, 0, 0),
-            1: lambda g, a, b: (g, a, b, 0, -b / a, 0, 0),
-            2: lambda g, a, b, c: (g, a, b, 0, -b / a, c, c),
-            3: lambda g, a, b, c, d: (g, a, b, c, d, 0, 0),
-            4: lambda g, a, b, c, d, e, f: (g, a, b, c, d, e, f),
-        }[kind if kind < 5 else 0](*_fixed(tag[12 : 12 + 4 * (1, 3, 4, 5, 7)[kind]]).tolist())
+        forms: tuple[Callable[..., tuple[float, ...]], ...] = (
+            lambda g: (g, 1, 0, 0, -1, 0, 0),
+            lambda g, a, b: (g, a, b, 0, -b / a, 0, 0),
+            lambda g, a, b, c: (g, a, b, 0, -b / a, c, c),
+            lambda g, a, b, c, d: (g, a, b, c, d, 0, 0),
+            lambda g, a, b, c, d, e, f: (g, a, b, c, d, e, f),
+        )
+        g, a, b, c, d, e, f = forms[kind](*_fixed(tag[12 : 12 + 4 * (1, 3, 4, 5, 7)[kind]]).tolist())
         return lambda x: np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
     raise ValueError("a curve is of an unknown type")
 
 
-def _by_matrix(curves: list, matrix: np.ndarray) -> Colours:
-    """Colours by a tone curve for each channel and a matrix to linear sRGB [3, C]."""
+def _by_matrix(curves: Sequence[Callable[[np.ndarray], np.ndarray]], matrix: np.ndarray) -> Colours:
+    """Build the conversion by a tone curve per channel and a matrix to linear sRGB [3, C]."""
     steps = np.clip(np.arange(255 * _FINE + 1) / (255 * _FINE), 0, 1)
     tables = [np.clip(curve(steps), 0, 1).astype(np.float32) for curve in curves]
     matrix, encoded = matrix.astype(np.float32), _encoded()
 
     def colours(fine: np.ndarray) -> np.ndarray:
-        linear = np.stack([table.take(fine[:, i]) for i, table in enumerate(tables)], 1) @ matrix.T
+        linear: np.ndarray = np.stack([table.take(fine[:, i]) for i, table in enumerate(tables)], 1) @ matrix.T
         return encoded.take((np.clip(linear, 0, 1) * (len(encoded) - 1) + 0.5).astype(np.int32))
 
     return colours
@@ -263,13 +266,13 @@ def _by_matrix(curves: list, matrix: np.ndarray) -> Colours:
 
 @functools.cache
 def _encoded() -> np.ndarray:
-    """Levels 0..255 of sRGB, float32, for linear light in 65535 steps: at most 0.03 of a level each."""
+    """Return sRGB levels 0..255, float32, for linear light in 65535 steps: at most 0.03 of a level each."""
     light = np.linspace(0, 1, 2**16)
     return (np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255).astype(np.float32)
 
 
 def _by_engine(profile: bytes) -> Colours:
-    """Colours by Pillow's engine, LittleCMS, which works on 8 bits: linear between nodes at which it is asked."""
+    """Build the conversion by Pillow's engine, LittleCMS, which has 8 bits: linear interpolation between nodes."""
     from PIL import Image, ImageCms
 
     mode, _, channels = SPACES[profile[16:20]]

@@ -1,8 +1,8 @@
-"""Statistics of a picture beside its reference, pixel by pixel: what full-reference metrics see, taken apart.
+"""Pixelwise comparison statistics of an image and its reference: the components of full-reference metrics.
 
-Both pictures are brought to the reference's size and pooled to about 256 px on the short side, as structural
-similarity does (Wang et al. 2004). The similarity maps of SSIM, GMSD, HaarPSI and MDSI are kept as their published
-summaries and as quantiles, beside tone curves, error spectra and where the error lies.
+Both images are resized to the reference's size and pooled to about 256 px on the short side, as for structural
+similarity (Wang et al. 2004). The statistics are the published summaries and the quantiles of the similarity maps of
+SSIM, GMSD, HaarPSI and MDSI, tone curves, error spectra, and the location of the error.
 """
 
 import math
@@ -15,24 +15,24 @@ from PIL import Image
 from .pixel_statistics import CPU, share, soft_histogram
 
 COMPARISON_STATISTICS = 281
-"""How many numbers ``comparison_statistics`` gives."""
+"""Number of values of ``comparison_statistics``."""
 SHORT = 256
-"""Pictures are pooled by the whole factor that brings their short side nearest to this."""
+"""Images are pooled by the integer factor that brings their short side closest to this."""
 _SMALLEST = 32
 _LOW = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75], **CPU)
 _SPREAD = torch.tensor([0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99], **CPU)
 
 
 def comparison_statistics(rgb: np.ndarray, reference: np.ndarray) -> torch.Tensor:
-    """All statistics of one picture beside its reference.
+    """Compute all comparison statistics of one image and its reference.
 
     Args:
-        rgb, reference: uint8 [H, W, 3] and [H', W', 3]; a picture of another size is resized to the reference's.
+        rgb, reference: uint8 [H, W, 3] and [H', W', 3]; an image of another size is resized to the reference's.
 
     Returns:
         float32 [COMPARISON_STATISTICS]: finite numbers of order one, without physical unit.
     """
-    x = _pooled(rgb, reference)  # [2, 3, h, w], 0..255: the picture, then its reference
+    x = _pooled(rgb, reference)  # [2, 3, h, w], 0..255: the image, then its reference
     y = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]  # [2, 1, h, w]
     chroma = torch.cat([x[:, :1] - y, x[:, 2:] - y], 1) * 0.6
     channels = torch.cat([y, chroma], 1)
@@ -70,16 +70,16 @@ def _ratio(a: torch.Tensor, b: torch.Tensor, floor: float) -> torch.Tensor:
 
 
 def _quantiles(values: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Quantiles of every fourth value of [..., h, w], by their nearest rank."""
+    """Compute quantiles of every fourth value of [..., h, w] by nearest rank."""
     some = values[..., ::2, ::2].flatten().numpy()
     ranks = (levels * (len(some) - 1)).round().long().numpy()
-    return torch.from_numpy(np.partition(some, ranks)[ranks])  # far faster than sorting all of them
+    return torch.from_numpy(np.partition(some, ranks)[ranks])  # far faster than a full sort
 
 
-def _tone(x, channels, error) -> torch.Tensor:
-    """PSNR, linear fits of each channel to the reference's, and the error along the reference's grey levels."""
+def _tone(x: torch.Tensor, channels: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """Compute PSNR, linear fits of the channels to the reference's, and the error by grey level of the reference."""
     mse = (x[0] - x[1]).square().mean((1, 2))
-    psnr = 10 * torch.log10(255**2 / mse.clamp(min=0.65))  # 50 dB at most: no eye sees a difference
+    psnr = 10 * torch.log10(255**2 / mse.clamp(min=0.65))  # at most 50 dB, where no difference is visible
     total = 10 * torch.log10(255**2 / mse.mean().clamp(min=0.65))
     a, b = channels.flatten(2)  # [3, pixels]
     mean_a, mean_b = a.mean(1), b.mean(1)
@@ -116,8 +116,8 @@ def _tone(x, channels, error) -> torch.Tensor:
     )
 
 
-def _errors(error) -> torch.Tensor:
-    """Distribution of the error, and how errors of neighbouring pixels and of the channels go together."""
+def _errors(error: torch.Tensor) -> torch.Tensor:
+    """Compute the distribution of the error, and its correlation between adjacent pixels and between channels."""
     parts = [_quantiles(error[0], _SPREAD) / 20]
     parts += [soft_histogram(channel.abs()) for channel in error]
     flat = error.flatten(1)
@@ -136,9 +136,10 @@ def _errors(error) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _spectra(channels) -> torch.Tensor:
-    """Energy of error, picture and reference in five octaves, and how far picture and reference agree in each."""
-    level, parts = channels, []
+def _spectra(channels: torch.Tensor) -> torch.Tensor:
+    """Compute the energy of error, image and reference in five octaves, and their correlation in each."""
+    level = channels
+    parts: list[torch.Tensor] = []
     for _ in range(5):
         if min(level.shape[2:]) < 2:
             parts.append(parts[-1])
@@ -163,7 +164,7 @@ _GAUSSIAN = _window()
 
 
 def _blur(maps: torch.Tensor) -> torch.Tensor:
-    """Gaussian window of SSIM (11 px, sigma 1.5), where it fits; smaller maps are averaged over a square of 3."""
+    """Apply the Gaussian window of SSIM (11 px, sigma 1.5); maps too small for it are averaged over 3×3."""
     if min(maps.shape[2:]) < 11:
         return F.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
     for dim in (2, 3):  # sums of shifted maps: several times faster on a CPU than a convolution per channel
@@ -176,7 +177,7 @@ def _blur(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _similarities(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Luminance and contrast-structure maps of SSIM for [2, C, h, w] in 0..255, each [C, h', w']."""
+    """Compute the luminance and contrast-structure maps of SSIM for [2, C, h, w] in 0..255, each [C, h', w']."""
     a, b = pair
     mean_a, mean_b, aa, bb, ab = _blur(torch.stack([a, b, a * a, b * b, a * b]))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -185,8 +186,9 @@ def _similarities(pair: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return luminance, (2 * (ab - mean_a * mean_b) + c2) / (variance + c2)
 
 
-def _structure(x, y) -> torch.Tensor:
-    """SSIM of the colour picture, and its two factors at this scale and three coarser ones (Wang et al. 2004, 2003)."""
+def _structure(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Compute SSIM of the colour image, and its two factors at this and three coarser scales (Wang et al. 2004,
+    2003)."""
     parts, level = [], x
     for scale in range(4):
         luminance, structure = _similarities(level)
@@ -199,7 +201,7 @@ def _structure(x, y) -> torch.Tensor:
 
 
 def _gradient(maps: torch.Tensor) -> torch.Tensor:
-    """Gradient magnitude by Prewitt's filters, [N, C, h, w] -> [N, C, h, w]; the border is padded with zeros."""
+    """Compute the gradient magnitude by Prewitt filters, [N, C, h, w] -> [N, C, h, w], with zero padding."""
     padded = F.pad(maps, (1, 1, 1, 1))
     rows = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
     columns = padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]
@@ -211,8 +213,8 @@ def _alike(a: torch.Tensor, b: torch.Tensor, c: float) -> torch.Tensor:
     return (2 * a * b + c) / (a * a + b * b + c)
 
 
-def _gradients(channels) -> torch.Tensor:
-    """Gradient magnitude similarity at three scales (Xue et al. 2014), and whose gradients are stronger."""
+def _gradients(channels: torch.Tensor) -> torch.Tensor:
+    """Compute gradient magnitude similarity at three scales (Xue et al. 2014), and the sign of the difference."""
     level, parts = F.avg_pool2d(channels, 2), []
     for scale in range(3):
         a, b = _gradient(level)
@@ -224,8 +226,8 @@ def _gradients(channels) -> torch.Tensor:
     return torch.cat(parts)
 
 
-def _haar(channels) -> torch.Tensor:
-    """HaarPSI (Reisenhofer et al. 2018) and quantiles of its similarity maps."""
+def _haar(channels: torch.Tensor) -> torch.Tensor:
+    """Compute HaarPSI (Reisenhofer et al. 2018) and quantiles of its similarity maps."""
     y, red, blue = channels.unbind(1)  # colour differences to luma, times 0.6
     yiq = torch.stack([y, (0.736 * red - 0.268 * blue) / 0.6, (0.478 * red + 0.413 * blue) / 0.6], 1)
     pair = F.pad(F.avg_pool2d(yiq, 2), (4, 4, 4, 4))
@@ -240,7 +242,8 @@ def _haar(channels) -> torch.Tensor:
         skip = 4 - half
         maps = torch.cat([vertical, horizontal], 1)[:, :, skip:, skip:]
         coefficients.append(maps[:, :, : side[0], : side[1]] / size)  # [2, 2, h, w]
-    fine = sum(_alike(c[0], c[1], 30.0) for c in coefficients[:2]) / 2
+    first, second = (_alike(c[0], c[1], 30.0) for c in coefficients[:2])
+    fine = (first + second) / 2
     weights = torch.maximum(*coefficients[2])
     colour = F.avg_pool2d(pair[:, 1:], 2, 1)[:, :, 3:, 3:][:, :, : fine.shape[1], : fine.shape[2]].abs()
     chroma = _alike(colour[0], colour[1], 30.0).mean(0, keepdim=True)
@@ -252,8 +255,8 @@ def _haar(channels) -> torch.Tensor:
     return torch.cat([index.clamp(max=1.0)[None], each, _quantiles(fine, _LOW), _quantiles(chroma, _LOW)])
 
 
-def _deviation(x, y) -> torch.Tensor:
-    """MDSI (Nafchi et al. 2016): deviation of combined gradient and chromaticity similarity, and both alone."""
+def _deviation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Compute MDSI (Nafchi et al. 2016): the deviation of gradient and chromaticity similarity, combined and alone."""
     fused = (y[0] + y[1]) / 2
     a, b, f = _gradient(torch.cat([y[:, 0], fused])[:, None])[:, 0]
     gradients = _alike(a, b, 140.0) + _alike(a, f, 55.0) - _alike(b, f, 55.0)
@@ -268,8 +271,8 @@ def _deviation(x, y) -> torch.Tensor:
     return torch.cat([*parts, _quantiles(both, _LOW), _quantiles(colours, _LOW)])
 
 
-def _places(error, luma) -> torch.Tensor:
-    """Share of the error in each cell of a 3×3 grid, and in areas of little, middling and much detail."""
+def _places(error: torch.Tensor, luma: torch.Tensor) -> torch.Tensor:
+    """Compute the share of the error in each cell of a 3×3 grid, and in areas of low, medium and high detail."""
     size = error.abs().mean(0, keepdim=True)[None]  # [1, 1, h, w]
     mean = size.mean() + 0.2
     grid = _ratio(F.adaptive_avg_pool2d(size, 3).flatten(), mean, 0.2)

@@ -1,13 +1,13 @@
-"""Damaged data in JPEG files, which libjpeg only warns of and Pillow does not report.
+"""Detect damaged data in JPEG files: libjpeg only warns about it, and Pillow does not report it.
 
-The data of a scan are one long code: after an error, the decoder continues at a wrong place and so comes to the end of
-the image too early or too late. libjpeg then makes up what is missing, or drops what is left. Both show when the file
-is decoded again with other bytes behind the data:
+The data of a scan are one long bit stream: after an error, the decoder continues at a wrong position and reaches the
+end of the image too early or too late. libjpeg then fills in the missing data or drops the rest. To detect both, the
+file is decoded again with other bytes after, or instead of, the end of the data:
 
-- behind whole data they change nothing. Where they do, the data ended early;
-- in place of the last part of the data they change the image. Where they do not, the data went on after the end.
+- Bytes after complete data change nothing. If they do, the data end too early.
+- Bytes instead of the last data change the image. If they do not, there are data after the end.
 
-A part that was overwritten with zeros is a third sign: in most files, zeros are no code that an image could have.
+Data that were overwritten with zeros are a third sign: in most files, zeros are not a valid code.
 """
 
 import re
@@ -21,35 +21,35 @@ from ..errors import DamagedFile
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _RESTARTS, _TABLES, _END, _SCAN, _RESTART_INTERVAL = range(0xD0, 0xD8), 0xC4, 0xD9, 0xDA, 0xDD
 _ALONE = {0x01, 0xD8, *_RESTARTS}
-"""Markers without a segment behind them."""
+"""Markers without a segment."""
 _PROGRESSIVE = 0xC2
 _HUFFMAN_FRAMES = {0xC0, 0xC1, _PROGRESSIVE}
-"""Baseline, extended, progressive. Arithmetic coders may leave out the end of their data, so those are not checked."""
+"""Baseline, extended, progressive. Arithmetic coders may omit the end of their data, so those are not checked."""
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _OTHER_BYTES = np.random.default_rng(0).integers(0, 255, 4096, np.uint8).tobytes()
-"""Without 0xFF, which would begin a marker."""
+"""Without 0xFF, which would start a marker."""
 
 
 _PADDING = 64
-"""Some cameras fill up their data with at most this many equal bytes."""
+"""Some cameras pad their data with at most this many equal bytes."""
 _SURPLUS = 16
-"""Bytes of data after the end of the image, without padding, from which the data are probably damaged."""
+"""From this many bytes after the end of the image, without padding, the data are probably damaged."""
 _ZEROS = bytes(32)
 """More bits than a block of 63 coefficients of -1, which is what zeros mean where they do not mean an empty block."""
 
 
 @dataclass
 class Layout:
-    """Where the parts of a JPEG file lie.
+    """The segments of a JPEG file.
 
     Attributes:
         pieces: (start, end) of each piece of entropy-coded data; restart markers divide the data of a scan.
         scans: number of scans.
         frame: the frame marker (SOF).
-        end: offset behind the end marker.
-        missing_restarts: restart markers that are missing or out of order.
-        incomplete: coefficients that no scan of a progressive image brings to full precision.
-        zeros_mean_empty: whether zeros could be the data of an even area, by the Huffman tables of the last scan.
+        end: offset after the end marker.
+        missing_restarts: number of restart markers that are missing or out of order.
+        incomplete: number of coefficients that no scan of a progressive image brings to full precision.
+        zeros_mean_empty: whether zeros are valid data of a uniform area, by the Huffman tables of the last scan.
     """
 
     pieces: list[tuple[int, int]] = field(default_factory=list)
@@ -90,7 +90,7 @@ def layout(data: bytes) -> Layout:
             components = {part[0]: (part[1] >> 4, part[1] & 15) for part in parts if len(part) == 3}
         elif kind == _TABLES:
             while len(segment) > 17:  # class and id, the number of codes of each length, their symbols
-                zero_symbols[segment[0]] = segment[17]  # the first code consists of zeros
+                zero_symbols[segment[0]] = segment[17]  # the first code is all zeros
                 segment = segment[17 + sum(segment[1:17]) :]
         elif kind == _RESTART_INTERVAL:
             restart = int.from_bytes(segment[:2], "big")
@@ -120,7 +120,7 @@ def layout(data: bytes) -> Layout:
 
 
 def _units(sizes: tuple[int, int], components: dict[int, tuple[int, int]], names: list[int]) -> int:
-    """How many coded units a scan of these components has: blocks of one of them, or groups of blocks of several."""
+    """Return the number of coded units of a scan with these components: blocks of one, or MCUs of several."""
     across, down = (max((c[axis] for c in components.values()), default=1) for axis in (0, 1))
     height, width = sizes
     if len(names) != 1:
@@ -134,15 +134,15 @@ def _up(number: int, divisor: int) -> int:
 
 
 def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
-    """Refuse damaged image data of a JPEG file, and doubt those that are probably damaged.
+    """Check the image data of a JPEG file for damage.
 
     Args:
         data: the file.
-        decode: (file, coarse) -> pixels of it; coarse is the mean of each block of the luma, which is several times
-            faster and sees any change of a scan that holds everything.
+        decode: (file, coarse) -> pixels; coarse is the mean of each luma block, which is several times faster and
+            detects any change if one scan has all data.
 
     Returns:
-        what is odd about the data, one line; None if nothing is.
+        One line if the data are probably damaged, else None.
 
     Raises:
         DamagedFile: the file is truncated or damaged.
@@ -154,7 +154,7 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
         raise DamagedFile(f"the file is damaged: {found.missing_restarts} restart markers are missing or out of order")
     if found.frame != _PROGRESSIVE and not found.zeros_mean_empty:
         if any(_ZEROS in data[start:end].rstrip(b"\0") for start, end in found.pieces):
-            raise DamagedFile("the file is damaged: a part of its image data was overwritten with zeros")
+            raise DamagedFile("the file is damaged: some of its image data were overwritten with zeros")
     coarse = found.scans == 1
     pixels = decode(data, coarse)
     if decode(_replaced(data, found.pieces, 0), coarse) != pixels:
@@ -164,20 +164,20 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
     start, end = found.pieces[-1]
     padding = end - start - len(data[start:end].rstrip(data[end - 1 : end]))
     surplus = min(min(padding, _PADDING) + _SURPLUS, (end - start) // 2)
-    even = pixels.count(pixels[:1]) == len(pixels)  # then the few codes that there are may all mean the same
+    even = pixels.count(pixels[:1]) == len(pixels)  # then the few existing codes may all mean the same
     if coarse and surplus and not even:
         other = _replaced(data, found.pieces[-1:], surplus)
         if decode(other, True) == pixels and decode(other, False) == decode(data, False):
-            return "the file is probably damaged: its image data go on after the image is complete"
+            return "the file is probably damaged: it has image data after the end of the image"
     return None
 
 
 def _replaced(data: bytes, pieces: list[tuple[int, int]], count: int) -> bytes:
-    """The file with other bytes in place of the last ``count`` of each piece of data, and behind it."""
+    """Return the file with other bytes instead of the last ``count`` of each piece of data, and after it."""
     parts, place = [], 0
     for _, end in pieces:
         cut = end - count
-        if data[cut - 1] == 0xFF:  # the 0 behind it belongs to it
+        if data[cut - 1] == 0xFF:  # the following 0 belongs to it
             cut -= 1
         parts += [data[place:cut], _OTHER_BYTES]
         place = end

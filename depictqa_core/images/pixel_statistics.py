@@ -1,28 +1,37 @@
-"""Pixel statistics of a picture at its native resolution: what distortions leave in histograms, gradients and blocks.
+"""Pixel statistics of an image at native resolution: traces of distortions in histograms, gradients and blocks.
 
-Resizing destroys these traces, so they are taken before any resize. Everything is a mean over pixels, so pictures of
-any size give comparable numbers; large pictures are read through nine evenly spread tiles, which bounds the cost.
+Resizing destroys these traces, so they are computed before it. All statistics are means over pixels, so they are
+comparable for images of any size; of large images, nine evenly spread tiles are used, which limits the cost.
 """
+
+from typing import TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 STATISTICS = 974
-"""How many numbers ``pixel_statistics`` gives."""
+"""Number of values of ``pixel_statistics``."""
 WHOLE_PIXELS = 288 * 288
 TILE = 96
-CPU = {"dtype": torch.float32, "device": "cpu"}
-"""For every new tensor: torch's default number format and device belong to the whole process."""
+
+
+class _Made(TypedDict):
+    dtype: torch.dtype
+    device: str
+
+
+CPU: _Made = {"dtype": torch.float32, "device": "cpu"}
+"""For every new tensor, because torch's default dtype and device are process-wide."""
 _HALF_EDGES = torch.tensor([1, 3, 6, 10, 16, 24, 36, 56, 88, 140, 220], device="cpu")
 """Upper edges of all but the last bin of ``soft_histogram``, in half grey levels."""
 
 
 def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
-    """All statistics of one picture.
+    """Compute all statistics of one image.
 
     Args:
-        rgb: uint8 [H, W, 3], at least 32 pixels on each side (smaller pictures are padded by their edge).
+        rgb: uint8 [H, W, 3], at least 32 pixels on each side (smaller images are padded by their edge).
 
     Returns:
         float32 [STATISTICS]: finite numbers of order one, without physical unit.
@@ -45,7 +54,7 @@ def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
 
 
 def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The pixels as uint8 [N, 3, h, w] with each tile's row and column coordinates in -1..1 of the whole picture."""
+    """Return tiles uint8 [N, 3, h, w] with their row and column coordinates in -1..1 of the whole image."""
     height, width = rgb.shape[:2]
     if min(height, width) < 32:
         rgb = np.pad(rgb, ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0)), mode="edge")
@@ -56,7 +65,7 @@ def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if height * width <= WHOLE_PIXELS:
         return picture[None], rows[None], columns[None]
     h, w = min(height, TILE), min(width, TILE)
-    # Offsets are multiples of 8 so that the block grids of JPEG stay aligned with ours.
+    # Offsets are multiples of 8, so that JPEG block grids stay aligned with ours.
     tops = sorted({(height - h) * i // 2 // 8 * 8 for i in range(3)})
     lefts = sorted({(width - w) * i // 2 // 8 * 8 for i in range(3)})
     corners = [(top, left) for top in tops for left in lefts]
@@ -76,13 +85,13 @@ def _log(x: torch.Tensor, floor: float = 1e-3) -> torch.Tensor:
 
 
 def _histogram(channel: torch.Tensor) -> torch.Tensor:
-    """Share of pixels at each of the 256 grey levels, [256]."""
+    """Compute the share of pixels at each of the 256 grey levels, [256]."""
     levels = channel.flatten().round().clamp_(0, 255).to(torch.int32)
     return torch.bincount(levels, minlength=256).float() / channel.numel()
 
 
 def _comb(histograms: torch.Tensor) -> torch.Tensor:
-    """How regular, gappy and spiky histograms are: traces of quantisation, gamma curves and stretched contrast.
+    """Measure periodicity, gaps and peaks of histograms: traces of quantization, gamma curves and stretched contrast.
 
     Args:
         histograms: [C, 256].
@@ -108,7 +117,7 @@ def _comb(histograms: torch.Tensor) -> torch.Tensor:
 
 
 def _moments(values: torch.Tensor) -> torch.Tensor:
-    """Mean, deviation, skewness and kurtosis of each row, [R, N] -> [4R]; on the 0..255 scale brought to order one."""
+    """Compute mean, deviation, skewness and kurtosis of each row (0..255), [R, N] -> [4R], scaled to order one."""
     mean, sums = values.mean(1), []
     for row, middle in zip(values, mean):  # a row at a time stays in the cache; dot products need no copies
         centred = row - middle
@@ -121,8 +130,10 @@ def _moments(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean / 64 - 2, _log(std, 0.1), signed, torch.log1p(fourth)])
 
 
-def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
-    """Brightness, contrast, saturation and the fine structure of their histograms."""
+def _tone(
+    x: torch.Tensor, y: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor, saturation: torch.Tensor
+) -> torch.Tensor:
+    """Compute brightness, contrast, saturation and the fine structure of their histograms."""
     channels = [
         x[:, 0],
         x[:, 1],
@@ -146,7 +157,7 @@ def _tone(x, y, chroma, value, saturation) -> torch.Tensor:
 
 
 def soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
-    """Roots of the shares of twelve bins that grow wider with the magnitude, [12]."""
+    """Compute the square roots of the shares of twelve bins, whose width grows with the magnitude, [12]."""
     halves = (magnitude.flatten() * 2).ceil_().clamp_(max=221).to(torch.int32)
     counts = torch.bincount(halves, minlength=222).cumsum(0)
     below = torch.cat([counts[_HALF_EDGES], counts[-1:]])
@@ -154,12 +165,12 @@ def soft_histogram(magnitude: torch.Tensor) -> torch.Tensor:
 
 
 def share(condition: torch.Tensor) -> torch.Tensor:
-    """The share of True."""
+    """Compute the share of True."""
     return condition.count_nonzero().float() / condition.numel()
 
 
-def _gradients(x, y, chroma) -> torch.Tensor:
-    """Distributions of first differences at three scales, in luma and colour."""
+def _gradients(x: torch.Tensor, y: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
+    """Compute distributions of first differences at three scales, in luma and color."""
     parts = []
     level = y
     for scale in range(3):
@@ -178,7 +189,7 @@ def _gradients(x, y, chroma) -> torch.Tensor:
 
 
 def _autocorrelation(signal: torch.Tensor, lags: int) -> torch.Tensor:
-    """Normalised autocorrelation along the last axis at lags 1..lags, mean over all others, [lags]."""
+    """Compute the normalized autocorrelation along the last axis at lags 1..lags, mean over all others, [lags]."""
     signal = signal - signal.mean()
     power = signal.square().mean() + 1e-3
     n = signal.shape[-1]
@@ -186,11 +197,11 @@ def _autocorrelation(signal: torch.Tensor, lags: int) -> torch.Tensor:
 
 
 def _periodicity(y: torch.Tensor) -> torch.Tensor:
-    """Self-similarity of gradients and the energy of pixel columns and rows: blur extents, pixel and JPEG grids."""
+    """Compute self-similarity of gradients and the energy of columns and rows: blur sizes, pixel and JPEG grids."""
     parts = []
     for image in (y, y.transpose(2, 3)):
         d = image.diff(dim=3)
-        energy = d.abs().mean((1, 2))  # [N, w-1]: mean step between neighbouring columns
+        energy = d.abs().mean((1, 2))  # [N, w-1]: mean step between adjacent columns
         parts += [_autocorrelation(d, 12), _autocorrelation(d.transpose(2, 3), 3), _autocorrelation(energy, 12)]
         phase = torch.arange(energy.shape[1], device="cpu") % 8
         per_phase = torch.zeros(8, **CPU).index_add_(0, phase.repeat(len(energy)), energy.flatten())
@@ -212,14 +223,14 @@ _DCT = _dct_matrix()
 
 
 def _dct(channel: torch.Tensor) -> torch.Tensor:
-    """8×8 block DCT on the grid of the picture's origin, [N, 1, h, w] -> [blocks, 8, 8]."""
+    """Compute the 8×8 block DCT on the grid of the image's origin, [N, 1, h, w] -> [blocks, 8, 8]."""
     h, w = channel.shape[2] // 8 * 8, channel.shape[3] // 8 * 8
     blocks = channel[:, 0, :h, :w].reshape(-1, h // 8, 8, w // 8, 8).permute(0, 1, 3, 2, 4).reshape(-1, 8, 8)
     return _DCT @ blocks @ _DCT.T
 
 
-def _blocks(y, chroma) -> torch.Tensor:
-    """Energy and zeros of block DCT coefficients, and what share of their values sits on a lattice."""
+def _blocks(y: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
+    """Compute energy and zeros of block DCT coefficients, and the share of their values on a lattice."""
     coefficients = _dct(y - 128)
     energy = _log(coefficients.abs().mean(0), 0.05).flatten()
     zeros = (coefficients.abs() < 0.6).float().mean(0).flatten()
@@ -233,8 +244,8 @@ def _blocks(y, chroma) -> torch.Tensor:
     return torch.cat([*parts, _log(quantiles, 0.05)])
 
 
-def _residuals(x, y, chroma) -> torch.Tensor:
-    """What a small average does not explain: noise, its colour, its dependence on brightness, impulses, ringing."""
+def _residuals(x: torch.Tensor, y: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
+    """Measure the residual of a small average: noise, its color, its dependence on brightness, impulses, ringing."""
     stack = torch.cat([x, y, chroma], 1).transpose(0, 1).contiguous()  # [6, N, h, w]
     rows = (stack[:, :, :-2] + stack[:, :, 1:-1]).add_(stack[:, :, 2:])
     smooth = (rows[..., :-2] + rows[..., 1:-1]).add_(rows[..., 2:]).div_(9)  # 3×3 mean
@@ -246,7 +257,7 @@ def _residuals(x, y, chroma) -> torch.Tensor:
     parts += [correlation, _autocorrelation(luma, 3), _autocorrelation(luma.transpose(1, 2), 3)]
     diagonal = (luma[:, 1:, 1:] * luma[:, :-1, :-1]).mean() / (luma.square().mean() + 1e-3)
     parts.append(diagonal[None])
-    local = F.avg_pool2d(residual.square_(), 8).sqrt_().flatten(1)  # [6, blocks]; nothing needs the residual any more
+    local = F.avg_pool2d(residual.square_(), 8).sqrt_().flatten(1)  # [6, blocks]; the residual is not used any more
     spread = torch.tensor([0.02, 0.1, 0.25, 0.5, 0.75, 0.95], **CPU)
     parts.append(_log(torch.quantile(local, spread, dim=1), 0.05).flatten())
     bright = F.avg_pool2d(smooth[3], 8).flatten()
@@ -260,7 +271,8 @@ def _residuals(x, y, chroma) -> torch.Tensor:
     impulses = [share(step > t) for t in (40, 90)] + [share(step < -t) for t in (40, 90)]
     impulses += [share((centre == 255) & (step > 30)), share((centre == 0) & (step < -30))]
     parts.append(torch.stack(impulses).sqrt() * 4)
-    level, octaves = stack[3:], []
+    level = stack[3:]
+    octaves: list[torch.Tensor] = []
     for _ in range(5):
         if min(level.shape[2:]) < 4:
             octaves.append(octaves[-1])
@@ -269,22 +281,23 @@ def _residuals(x, y, chroma) -> torch.Tensor:
         back = F.interpolate(coarse, scale_factor=2, mode="nearest")
         octaves.append((level[:, :, : back.shape[2], : back.shape[3]] - back).square_().mean((1, 2, 3)).sqrt())
         level = coarse
-    octaves = _log(torch.stack(octaves), 0.02)  # [5, 3]
-    return torch.cat([*parts, octaves.flatten(), octaves.diff(dim=0).flatten()])
+    energies = _log(torch.stack(octaves), 0.02)  # [5, 3]
+    return torch.cat([*parts, energies.flatten(), energies.diff(dim=0).flatten()])
 
 
-def _directions(y, rows, columns) -> torch.Tensor:
-    """Change along four directions at several distances, and radial against tangential change: motion and zoom blur."""
+def _directions(y: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Measure change along four directions at several distances, and radially and tangentially: motion and zoom
+    blur."""
     h, w = y.shape[2:]
-    energies = []
+    changes = []
     for lag in (1, 2, 3, 5, 8):
-        energies += [
+        changes += [
             (y[..., lag:] - y[..., : w - lag]).abs().mean(),
             (y[..., lag:, :] - y[..., : h - lag, :]).abs().mean(),
             (y[..., lag:, lag:] - y[..., : h - lag, : w - lag]).abs().mean(),
             (y[..., lag:, : w - lag] - y[..., : h - lag, lag:]).abs().mean(),
         ]
-    energies = _log(torch.stack(energies), 0.05).view(5, 4)
+    energies = _log(torch.stack(changes), 0.05).view(5, 4)
     shape = (energies - energies.mean(1, keepdim=True)).flatten()
     ordered = energies.sort(dim=1).values
     gx = (y[..., 1:-1, 2:] - y[..., 1:-1, :-2]) / 2

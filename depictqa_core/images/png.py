@@ -1,7 +1,7 @@
-"""PNG files without what does not concern the pixels, and damaged pixel data, which Pillow does not report.
+"""PNG files: remove chunks that do not affect the pixels, and detect damaged pixel data that Pillow does not report.
 
-Texts (ComfyUI stores whole workflows in them) and profiles may be large, damaged or unpack to gigabytes while the
-pixels are whole. So they are taken out before Pillow reads the file, and are unpacked within limits, if at all.
+Texts (ComfyUI stores whole workflows in them) and profiles may be large, damaged or unpack to gigabytes, although the
+pixels are intact. So they are removed before Pillow reads the file, and unpacked with limits, if at all.
 """
 
 import struct
@@ -13,7 +13,7 @@ from .colour_profiles import ProfileError, coded_profile, png_profile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE = 16 * 2**20
-"""Largest colour profile in bytes after unpacking; those of printers take up to 4 MB."""
+"""Maximum size of an unpacked colour profile in bytes; those of printers have up to 4 MB."""
 MAX_TEXT = 2**20
 _PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 _COLOUR_CHUNKS = {b"cICP", b"sRGB", b"gAMA", b"cHRM"}
@@ -26,11 +26,11 @@ _PIECE = 2**20
 
 @dataclass
 class PNG:
-    """What was found in a PNG file.
+    """The contents of a PNG file.
 
     Attributes:
-        data: the file with its pixels and what says how they are turned, and nothing else.
-        profile: the embedded colour profile, or one of what the chunks cICP or gAMA and cHRM say, or None.
+        data: the file with only its pixels and orientation.
+        profile: the embedded colour profile, or one built from the chunks cICP or gAMA and cHRM, or None.
         notices: one line for each profile that cannot be read.
     """
 
@@ -40,11 +40,11 @@ class PNG:
 
 
 def read(data: bytes, max_pixels: int) -> PNG:
-    """Take a PNG file apart and check its pixel data.
+    """Parse a PNG file and check its pixel data.
 
     Args:
-        data: the file, which begins with ``SIGNATURE``.
-        max_pixels: the data of larger images are not checked: they are for the caller to refuse.
+        data: the file, which starts with ``SIGNATURE``.
+        max_pixels: the data of larger images are not checked; the caller rejects them.
 
     Raises:
         DamagedFile: the pixel data are truncated or damaged.
@@ -79,7 +79,7 @@ def read(data: bytes, max_pixels: int) -> PNG:
         raise DamagedFile("the file is truncated: it has no pixel data")
     _check_pixels(header, pixels, max_pixels)
     try:
-        if len(colours.get(b"cICP", b"")) == 4:  # it goes before an embedded profile, and that before all others
+        if len(colours.get(b"cICP", b"")) == 4:  # before an embedded profile, and that before all others
             found.profile = coded_profile(*colours[b"cICP"][:2])
         elif found.profile is None and b"sRGB" not in colours:
             found.profile = png_profile(colours)
@@ -95,7 +95,7 @@ def _profile(content: bytes) -> bytes | None:
 
 
 def _is_orientation(kind: bytes, content: bytes) -> bool:
-    """Whether a text may say how the image is turned, and is small enough to be read."""
+    """Return whether a text chunk may have the orientation and is small enough to be read."""
     keyword, _, rest = content.partition(b"\0")
     if keyword not in _ORIENTATION_TEXTS or len(content) > MAX_TEXT:
         return False
@@ -107,7 +107,7 @@ def _is_orientation(kind: bytes, content: bytes) -> bool:
 
 
 def _unpacked(packed: bytes, limit: int) -> bytes | None:
-    """The bytes behind ``packed``, or None if they are damaged or more than ``limit``."""
+    """Unpack bytes; None if they are damaged or more than ``limit``."""
     unpacker = zlib.decompressobj()
     try:
         content = unpacker.decompress(packed, limit)
@@ -117,7 +117,7 @@ def _unpacked(packed: bytes, limit: int) -> bytes | None:
 
 
 def _check_pixels(header: bytes, pixels: list[bytes], max_pixels: int) -> None:
-    """Refuse pixel data that cannot be unpacked, or that end before the image does."""
+    """Reject pixel data that cannot be unpacked or are incomplete."""
     if len(header) != 13:
         raise DamagedFile("the file is damaged: its header has a wrong length")
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
@@ -137,4 +137,4 @@ def _check_pixels(header: bytes, pixels: list[bytes], max_pixels: int) -> None:
     except zlib.error as error:
         raise DamagedFile(f"the file is damaged: its pixel data cannot be unpacked ({error})") from error
     if count < wanted:
-        raise DamagedFile(f"the file is truncated: {count} of {wanted} bytes of its pixel data are there")
+        raise DamagedFile(f"the file is truncated: {count} of {wanted} bytes of its pixel data are present")

@@ -1,5 +1,4 @@
-"""At which size pictures are compared with a reference, which of them equal it, which have another shape (refused), and
-which seem to show another scene (doubted)."""
+"""References: common sizes, equal images, rejection of other aspect ratios, and doubts about other scenes."""
 
 import functools
 
@@ -10,28 +9,31 @@ from ..errors import ImageError
 from .image import Picture, notices_of
 
 ASPECT_TOLERANCE = 0.05
-"""How far the aspect ratios of a reference and of a judged picture may lie apart, as a share of the smaller."""
-OTHER_SHAPE = "has another shape than"
-"""In every message of ``require_shape``, so that a caller with many of them can tell what they have in common."""
+"""Maximum relative difference of the aspect ratios of a reference and a judged image."""
+OTHER_SHAPE = "has another aspect ratio than"
+"""Part of every message of ``require_shape``, so that a caller can find their common cause."""
 SCENE_GRID = 16
 SAME_SCENE = 0.5
-"""Least ``scene_correlation`` of a picture with its reference. Of 4050 distorted pictures of the mini recipe none lies
-below, of 8665 pairs of different source pictures 82 % do (``python -m benchmarks.other_scenes ROOT --every 8``)."""
+"""Minimum ``scene_correlation`` of an image and its reference. Of 4050 distorted images of the mini recipe none is
+below, of 8665 pairs of different source images 82 % are (``python -m benchmarks.other_scenes ROOT --every 8``)."""
 NAMED = 3
-"""So many pictures are named in a notice; the rest is counted."""
+"""Maximum number of images named in a notice; the rest is counted."""
 
 
 def identical(picture: Picture, reference: Picture | None) -> bool:
-    """Whether an image equals its reference pixel by pixel: then it is the best possible, and no network is asked.
+    """Return whether an image equals its reference pixel by pixel; then it gets the best result without the network.
 
-    Both are as ``common_size`` gives them.
+    Both must be at their ``common_size``.
     """
     return reference is not None and picture.key == reference.key
 
 
 class ResizedPicture(Picture):
-    """A smaller copy of a picture, made again whenever it is needed: a copy of a file does not hold the pixels that
-    ``files.FilePicture`` lets go."""
+    """A smaller copy of an image, computed when it is needed, so that it does not keep pixels that
+    ``files.FilePicture`` has released."""
+
+    source: Picture
+    _shape: tuple[int, int]
 
     def __init__(self, source: Picture, height: int, width: int):
         self.__dict__.update(source=source, name=source.name, notices=source.notices, _shape=(height, width))
@@ -51,14 +53,14 @@ class ResizedPicture(Picture):
 
 
 def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[Picture, ...], Picture]:
-    """The size policy: at which size pictures and their reference are compared. Nothing is ever enlarged.
+    """Resize images and their reference to a common size. Nothing is enlarged.
 
-    A picture that is larger than the reference becomes a copy of the reference's size: what enlarging adds is not in
-    the reference, and must not count as sharpness. A reference that is larger than all pictures becomes a copy of the
-    size of the largest. Pictures of another shape than the reference stay as they are (see ``require_shape``).
+    An image larger than the reference is resized to the reference's size: what upscaling adds is not in the reference
+    and must not count as sharpness. A reference larger than all images is resized to the largest image. Images with
+    another aspect ratio than the reference are not changed (see ``require_shape``).
 
     Returns:
-        the pictures and the reference, copies only where the sizes differ. Applied again, it changes nothing.
+        The images and the reference, resized copies only if the sizes differ. The function is idempotent.
     """
     area = _area(reference)
     fitting = [p for p in judged if _shape_ratio(reference, p) <= 1 + ASPECT_TOLERANCE]
@@ -72,14 +74,14 @@ def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[
 
 
 def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Picture, str | None]:
-    """The reference at the size at which it is compared with pictures (``common_size``).
+    """Resize a reference to the size at which it is compared with images (``common_size``).
 
     Args:
         reference: the undistorted original.
-        judged: the one picture, or the two of a pair.
+        judged: the one image, or the two of a pair.
 
     Returns:
-        the reference itself or a smaller copy, and one line if it or a picture is judged as a copy.
+        The reference itself or a smaller copy, and one line if it or an image is resized.
 
     Raises:
         ImageError: see ``require_shape``.
@@ -88,32 +90,33 @@ def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Pict
     copies, copy = common_size(judged, reference)
     if copy is not reference:
         largest = max(judged, key=_area)
-        return copy, f"{reference.name}: {_size(reference)}, judged as a copy of {_size(copy)} beside {largest.name}"
+        return copy, f"{reference.name}: {_size(reference)}, resized to {_size(copy)}, the size of {largest.name}"
     smaller = [picture for picture, own in zip(judged, copies) if own is not picture]
     if not smaller:
         return reference, None
     names = " and ".join(f"{picture.name}: {_size(picture)}" for picture in smaller)
-    return reference, f"{names}, judged as a copy of {_size(reference)}, the size of {reference.name}"
+    return reference, f"{names}, resized to {_size(reference)}, the size of {reference.name}"
 
 
 class Fitted:
-    """One reference for many pictures, at the size at which it is compared with each: one notice for every size.
+    """One reference for many images, resized for each; with one notice per size.
 
     Attributes:
-        reference: the undistorted original, or None: then there is nothing to fit.
+        reference: the undistorted original, or None for no reference.
     """
 
     def __init__(self, reference: Picture | None):
         self.reference = reference
-        self._copies: dict[tuple, Picture] = {}
+        self._copies: dict[tuple[tuple[int, int], ...], Picture] = {}
         self._resized: list[str] = []
         self._strangers: dict[str, None] = {}
 
     @property
     def notices(self) -> list[str]:
-        """Lines about the file of the reference, about sizes, and about pictures that seem to show another scene."""
+        """Return notices about the file of the reference, about sizes, and about images that seem to show another
+        scene."""
         lines = [*notices_of([self.reference]), *self._resized]
-        if not self._strangers:
+        if self.reference is None or not self._strangers:
             return lines
         names = [*self._strangers]
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -124,7 +127,7 @@ class Fitted:
         ]
 
     def beside(self, *judged: Picture) -> Picture | None:
-        """``fit_reference``, with the same errors."""
+        """Return the reference resized for these images, as ``fit_reference`` does."""
         if self.reference is None:
             return None
         sizes = tuple((picture.height, picture.width) for picture in judged)
@@ -138,10 +141,10 @@ class Fitted:
 
 
 def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
-    """Refuse a reference of another shape than a picture that is judged beside it.
+    """Check that a reference has the aspect ratio of the images.
 
     Raises:
-        ImageError: an aspect ratio differs by more than ``ASPECT_TOLERANCE``: it cannot be the same scene.
+        ImageError: an aspect ratio differs by more than ``ASPECT_TOLERANCE``, so it cannot be the same scene.
     """
     for picture in judged:
         ratio = _shape_ratio(reference, picture)
@@ -154,10 +157,10 @@ def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
 
 
 def scene_correlation(a: Picture, b: Picture) -> float:
-    """How alike two pictures are as scenes, -1..1: the correlation of their coarse grids in the best colour channel.
+    """Compute the similarity of two scenes, -1..1: the correlation of coarse grids in the best color channel.
 
-    Distortions of all kinds leave the rough distribution of light in at least one channel. 1 where nothing can be said
-    because a picture is even.
+    Distortions of all kinds preserve the coarse distribution of light in at least one channel. It is 1 if an image is
+    uniform, because then there is no evidence.
     """
     grids = [np.asarray(Image.fromarray(p.rgb).resize((SCENE_GRID,) * 2, Image.Resampling.BOX), float) for p in (a, b)]
     one, other = (grid.reshape(-1, 3) - grid.mean((0, 1)) for grid in grids)
@@ -167,7 +170,7 @@ def scene_correlation(a: Picture, b: Picture) -> float:
 
 
 def _shape_ratio(a: Picture, b: Picture) -> float:
-    """The larger aspect ratio of two pictures as a multiple of the smaller, from 1."""
+    """Return the larger aspect ratio of two images divided by the smaller, at least 1."""
     ratio = a.width * b.height / (a.height * b.width)
     return max(ratio, 1 / ratio)
 
@@ -176,13 +179,13 @@ def _area(picture: Picture) -> int:
     return picture.height * picture.width
 
 
-@functools.lru_cache(maxsize=2)  # one reference is compared with many pictures of one size
+@functools.lru_cache(maxsize=2)  # one reference is compared with many images of one size
 def _reference_copy(reference: Picture, height: int, width: int) -> Picture:
     return Picture(_resized(reference.rgb, height, width), reference.name, reference.notices)
 
 
 def _resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pixels at another size (Pillow bicubic, antialiased), read-only."""
+    """Resize pixels (Pillow bicubic, antialiased); the result is read-only."""
     resized = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
     resized.flags.writeable = False
     return resized

@@ -1,1 +1,1 @@
-"""Reads and writes checkpoint folders and places networks on devices."""
+"""Load and save checkpoint folders, and place networks on devices."""

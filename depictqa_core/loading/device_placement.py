@@ -1,4 +1,4 @@
-"""Where the weights of a network go and in which number format: one device, several, or quantised by bitsandbytes."""
+"""Placement of weights and their dtype: one device, several, or quantised by bitsandbytes."""
 
 import importlib.util
 
@@ -8,18 +8,23 @@ from ..storage.documents import describe
 
 DTYPES = ("float32", "float16", "bfloat16")
 QUANTISED = ("int8", "int4")
-"""Number formats of bitsandbytes, for the linear layers of the language model alone."""
+"""Dtypes of bitsandbytes, for the linear layers of the language model only."""
 SPREAD = ("auto", "balanced", "sequential")
-"""Devices that mean all of them: equal shares on each, or one after the other; then ordinary memory."""
-UNTOUCHED = ("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B")
-"""Modules that are never quantised: words inside names for transformers 4, patterns from their start for 5."""
+"""Names for all devices: equal shares on each, or one after the other; the rest goes to CPU memory."""
+UNTOUCHED = (
+    *("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B"),
+    *("visual", "vision_tower", "vision_model", "multi_modal_projector", "image_newline"),
+    *(".*visual", ".*vision_tower", ".*vision_model", ".*multi_modal_projector", ".*connector"),
+)
+"""Modules that are never quantised, here and in vision-language models: words inside names for transformers 4, patterns
+from their start for 5."""
 
 
 def check_device(device) -> None:
-    """Refuse what is no device at all, in fewer words than torch, which lists what it was ever made for.
+    """Check a device name, with a shorter message than torch's.
 
     Raises:
-        CheckpointError: the device is not known, or holds no numbers ("meta").
+        CheckpointError: the device is unknown, or holds no data ("meta").
     """
     import torch
 
@@ -27,28 +32,28 @@ def check_device(device) -> None:
     if isinstance(device, dict) or (isinstance(device, str) and device in SPREAD):
         return
     if not isinstance(device, (str, torch.device)):
-        raise CheckpointError(f"device is {describe(device)}, which is no name of a device: {choices}")
+        raise CheckpointError(f"device is {describe(device)}, which is not the name of a device: {choices}")
     try:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise CheckpointError(f"device '{device}' is not known: {choices}") from error
     if kind == "meta":
-        raise CheckpointError(f"device '{device}' holds no numbers, so nothing can be computed on it: {choices}")
+        raise CheckpointError(f"device '{device}' holds no data, so nothing can be computed on it: {choices}")
 
 
 def loading_options(config, device, dtype: str) -> dict:
-    """Arguments of ``from_pretrained`` for a device and a number format.
+    """Return the arguments of ``from_pretrained`` for a device and a dtype.
 
     Args:
-        config: the ``DepictQAConfig``.
+        config: the ``DepictQAConfig``; None for another model, of which accelerate finds out how to spread it.
         device: a torch device, one of ``SPREAD``, or a device map (module name -> device).
         dtype: one of ``DTYPES`` or ``QUANTISED``.
 
     Returns:
-        the arguments; with a ``device_map`` among them the network comes already placed.
+        The arguments; with a ``device_map``, the network is placed while it is loaded.
 
     Raises:
-        CheckpointError: the number format is unknown or cannot be had here, or the network does not fit.
+        CheckpointError: the dtype is unknown or not available here, or the network does not fit.
     """
     import torch
 
@@ -63,14 +68,14 @@ def loading_options(config, device, dtype: str) -> dict:
     if isinstance(device, dict):
         options["device_map"] = device
     elif device in SPREAD:
-        options["device_map"] = spread(config, dtype, device)
+        options["device_map"] = device if config is None else spread(config, dtype, device)
     elif dtype in QUANTISED:  # quantised weights cannot be moved later
         options["device_map"] = {"": device}
     return options
 
 
 def compute_dtype(device) -> str:
-    """The number format of what a quantised network does not quantise: half precision, but not on a CPU."""
+    """Return the dtype of the layers of a quantised network that are not quantised: half precision, except on a CPU."""
     return "float32" if str(device).startswith("cpu") else "float16"
 
 
@@ -101,15 +106,15 @@ def _quantisation(device, dtype: str):
 
 
 def spread(config, dtype: str, strategy: str = "balanced", max_memory: dict | None = None) -> dict:
-    """A device map that puts the language model on all devices, and what pictures go through whole on the first.
+    """Return a device map with the language model on all devices, and vision tower and connector on the first.
 
-    Layers for which the devices have no room wait in ordinary memory; what makes the prompts never does.
+    Layers that do not fit are offloaded to CPU memory, but never the layers that make the prompts.
 
     Args:
         config: the ``DepictQAConfig``.
         dtype: one of ``DTYPES`` or ``QUANTISED``.
         strategy: one of ``SPREAD``.
-        max_memory: bytes by device (index, "mps" or "cpu"); None asks the devices.
+        max_memory: bytes by device (index, "mps" or "cpu"); None queries the devices.
 
     Raises:
         CheckpointError: all devices together are too small.

@@ -1,13 +1,13 @@
-"""How much memory a network needs in every number format, computed from its configuration alone."""
+"""Memory needs of a network by dtype, computed from its configuration alone."""
 
 from dataclasses import dataclass
 
-from ..images.image import SizePolicy
+from ..images.size_policy import SizePolicy
 from .device_placement import DTYPES, QUANTISED, UNTOUCHED
 
 GIB = 2**30
 TEXT_TOKENS = 150
-"""About the words of the longest prompt: system text, titles and question."""
+"""Approximate number of text tokens of the longest prompt: system text, titles and question."""
 ANSWER_TOKENS = 400
 INT8_ROW, INT4_BLOCK = 4, 64
 """bitsandbytes keeps one float32 scale (4 bytes) for each row (int8) or for each block of 64 values (int4)."""
@@ -15,14 +15,14 @@ INT8_ROW, INT4_BLOCK = 4, 64
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes that a network needs in one number format.
+    """Memory needs of a network in bytes, for one dtype.
 
     Attributes:
-        dtype: the number format.
+        dtype: the dtype.
         weights: all weights.
-        words: keys and values of the language model over the longest question and answer: two pictures and a reference
-            of the largest size.
-        picture: what the vision tower holds at once for the largest picture, about.
+        words: the KV cache of the language model for the longest question and answer: two images and a reference of the
+            largest size.
+        picture: approximate activations of the vision tower for the largest image.
     """
 
     dtype: str
@@ -36,7 +36,7 @@ class Needs:
 
 
 def memory_needs(config) -> list[Needs]:
-    """The needs of the network of a ``DepictQAConfig`` with a CLIP tower, in every number format."""
+    """Compute the needs of the network of a ``DepictQAConfig`` with a CLIP tower, for every dtype."""
     import torch
 
     from ..network.model import DepictQAModel
@@ -71,9 +71,9 @@ def memory_needs(config) -> list[Needs]:
 
 
 def memory_table(config) -> str:
-    """The needs as a Markdown table in GiB."""
+    """Format the needs as a Markdown table in GiB."""
     lines = [
-        "| number format | weights | longest question | largest picture | together |",
+        "| number format | weights | longest question | largest image | together |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for need in memory_needs(config):

@@ -1,6 +1,7 @@
-"""A sentence encoder out of a local folder, such as all-MiniLM-L6-v2: texts in, unit vectors out.
+"""A sentence encoder from a local folder, such as all-MiniLM-L6-v2: from texts to unit vectors.
 
-It weighs the words of detailed answers for their confidence (facts 4). No network, no code from the folder, no pickles.
+It weights the words of detailed answers for their confidence (facts 4). No network access, no code from the folder, no
+pickles.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ from ..storage.documents import read_json
 from ..storage.rules import problem, whole
 
 BATCH = 64
-"""Texts that are encoded at once."""
+"""Batch size in texts."""
 LONGEST = 512
-"""Tokens of a text beyond which it is cut, where the folder says nothing else."""
+"""Maximum length of a text in tokens if the folder does not set one."""
 
 
 class SentenceEncoder:
@@ -33,33 +34,35 @@ class SentenceEncoder:
         self.folder = Path(folder)
         if not (self.folder / "config.json").is_file():
             raise CheckpointError(
-                f"sentence encoder '{folder}' is no folder of a model (no config.json in it): give one such as"
+                f"sentence encoder '{folder}' is not a model folder (it has no config.json): give one such as"
                 " all-MiniLM-L6-v2, with model.safetensors and tokenizer"
             )
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        from .checkpoint import quiet
+        from ..runtime.quiet import quiet
 
         safe = {"local_files_only": True, "trust_remote_code": False}
         try:
-            with quiet(), torch.device("cpu"):  # whatever device is the default of the process
+            with quiet(), torch.device("cpu"):  # independent of the default device of the process
                 self.tokenizer = AutoTokenizer.from_pretrained(str(folder), **safe)
                 self.model, report = AutoModel.from_pretrained(
                     str(folder), use_safetensors=True, output_loading_info=True, torch_dtype=torch.float32, **safe
                 )
             self.model = self.model.float().eval().to(device)
-        except Exception as error:  # whatever a damaged folder makes the libraries raise
+        except Exception as error:  # a damaged folder may raise any error
             raise CheckpointError(
-                f"sentence encoder '{folder}' cannot be read ({quoted(error)}); get the folder again"
+                f"sentence encoder '{folder}' cannot be read ({quoted(error)}); download it again"
             ) from error
         missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
         if missing:
-            raise CheckpointError(f"sentence encoder '{folder}' lacks weights ({', '.join(missing[:3])}); get it again")
+            raise CheckpointError(
+                f"sentence encoder '{folder}' lacks weights ({', '.join(missing[:3])}); download it again"
+            )
         self.longest = self._longest()
 
     def _longest(self) -> int:
-        """The length that the encoder was trained for, as the sentence-transformers library notes it."""
+        """Return the maximum length of the encoder, as stored by the sentence-transformers library."""
         noted = self.folder / "sentence_bert_config.json"
         limits = [LONGEST, self.tokenizer.model_max_length]
         if noted.is_file():
@@ -71,7 +74,7 @@ class SentenceEncoder:
         return min(limits)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors, float32 [N, D]."""
+        """Encode texts as unit vectors, float32 [N, D]."""
         import torch
 
         vectors = []

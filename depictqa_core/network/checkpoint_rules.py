@@ -1,7 +1,7 @@
-"""What ``config.json`` and the card of a checkpoint may hold.
+"""Checks of ``config.json`` and the card of a checkpoint.
 
-The libraries build whatever network a configuration asks for: a damaged one would make a network that takes hours or
-all memory to build, that sees images wrongly without an error, or that fails at the first question.
+The libraries build any network that a configuration describes. A damaged one could take hours or all memory to build,
+process images wrongly without an error, or fail at the first question.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from ..tasks import TASKS
 
 SIDE = whole(1, 16_384)
 REPEATS = whole(1, 1024)
-"""Layers of one kind: each is a module of its own, and the largest networks have fewer than 200."""
+"""Maximum number of layers of one kind: each is a separate module, and the largest networks have fewer than 200."""
 
 CONFIG = {
     "size": {"short": SIDE, "long": SIDE, "min": SIDE, "multiple": whole(1, 1024)},
@@ -54,7 +54,7 @@ CONFIG = {
     "language": {"model_type": string(100)},
     "lora": Rule("settings by name, or null", lambda value: value is None or isinstance(value, dict)),
 }
-"""Settings of ``DepictQAConfig`` itself; for those of networks that transformers knows see ``_LIMITS``."""
+"""Settings of ``DepictQAConfig`` itself; ``_LIMITS`` has those of transformers' networks."""
 
 CARD = {
     **{name: Rule("a text", lambda value: isinstance(value, str)) for name in ("name", "version", "license")},
@@ -66,17 +66,17 @@ CARD = {
 }
 
 MEASURED = ("order_", "score_error_")
-"""How names begin under which calibration holds more than a temperature, see ``DepictQAConfig``."""
+"""Prefixes of the entries of ``calibration`` that are not temperatures, see ``DepictQAConfig``."""
 _LIMITS = (
     (("_size", "_heads", "stride", "kernel", "_channels"), whole(0, 2**24)),
     (("layer", "depth", "block", "expert", "stage"), whole(0, 1024)),
     (("",), whole(-(2**31), 2**31)),
 )
-"""What whole numbers in the settings of a network may be, by words in their name; the first that fits counts."""
+"""Limits of whole numbers in the settings of a network, by words in their name; the first match counts."""
 
 
 def config_problem(settings: dict) -> str | None:
-    """What is wrong with the content of a ``config.json``, in words, or None."""
+    """Return the first problem of the content of a ``config.json``, in words, or None."""
     found = problem(settings, CONFIG)
     for group in ("vision", "language", "lora"):
         found = found or _network_problem(settings.get(group) or {}, group)
@@ -84,12 +84,12 @@ def config_problem(settings: dict) -> str | None:
 
 
 def card_problem(card: dict) -> str | None:
-    """What is wrong with the content of a card (``depictqa.json``), in words, or None."""
+    """Return the first problem of the content of a card (``depictqa.json``), in words, or None."""
     return problem(card, CARD)
 
 
 def _network_problem(settings: dict, where: str) -> str | None:
-    """The first setting that would make a network without end, or that would load code."""
+    """Return the first setting that would build an excessive network or load code."""
     for path, name, value in _leaves(settings, where, where):
         if isinstance(value, int) and not isinstance(value, bool):
             rule = next(rule for words, rule in _LIMITS if any(word in name for word in words))
@@ -101,7 +101,7 @@ def _network_problem(settings: dict, where: str) -> str | None:
 
 
 def _leaves(value, path: str, name: str) -> Iterator[tuple[str, str, object]]:
-    """(dotted path, name, value) of everything inside settings that is neither list nor object."""
+    """Yield (dotted path, name, value) of every leaf of nested settings."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, f"{path}.{key}", str(key))
@@ -113,7 +113,7 @@ def _leaves(value, path: str, name: str) -> Iterator[tuple[str, str, object]]:
 
 
 def _calibration_problem(values: dict) -> str | None:
-    """Temperatures are above 0; what is no temperature is an object, which checks itself when it is read."""
+    """Return the first invalid temperature; other entries are objects, which are checked when they are read."""
     rule = Rule("a temperature from 0.001 to 1000", lambda v: is_number(v) and 0.001 <= v <= 1000)
     rules = {name: OBJECT if name.startswith(MEASURED) else rule for name in values}
     return problem({"calibration": values}, {"calibration": rules})

@@ -1,4 +1,6 @@
-"""Connectors: from what the vision tower sees to tokens in the language model's embedding space."""
+"""Connectors: from vision features to tokens in the embedding space of the language model."""
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,21 +11,43 @@ from .config import DepictQAConfig
 from .vision import Features, local_shape
 
 
-class LinearConnector(nn.Module):
-    """One linear layer on every position of the last feature map (facts 1.4)."""
+class Connector(nn.Module):
+    """What every connector has.
 
-    SETTINGS: dict = {}
+    Args:
+        config: of the network; the settings are those of ``config.connector``.
+        widths: channels of each feature map of the tower.
+        statistics: how many pixel statistics the tower gives.
+        hidden: width of the language model's embeddings.
+    """
+
+    SETTINGS: dict[str, object] = {}
     """Settings of ``config.connector`` and their defaults."""
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__()
+
+    def pool(self, features: Features) -> torch.Tensor:
+        """What is stored of a tower's features: [B, T, C] or [B, V]."""
+        raise NotImplementedError
+
+    def token_count(self, pooled: torch.Tensor) -> int:
+        """Return the number of language model tokens of one image's pooled features."""
+        raise NotImplementedError
+
+
+class LinearConnector(Connector):
+    """One linear layer on every position of the last feature map (facts 1.4)."""
+
+    def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
+        super().__init__(config, widths, statistics, hidden)
         self.projector = nn.Linear(widths[-1], hidden)
 
     def pool(self, features: Features) -> torch.Tensor:
         return features.maps[-1].flatten(2).transpose(1, 2)  # [B, T, C]
 
     def token_count(self, pooled: torch.Tensor) -> int:
-        """How many language-model tokens one picture's pooled features become."""
+        """Return the number of language model tokens of one image's pooled features."""
         return len(pooled)
 
     def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
@@ -37,7 +61,7 @@ class AbstractorConnector(LinearConnector):
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
-        settings = {**self.SETTINGS, **config.connector}
+        settings: dict[str, Any] = {**self.SETTINGS, **config.connector}
         width = widths[-1]
         self.queries = nn.Parameter(torch.randn(settings["queries"], width))
         layer = nn.TransformerDecoderLayer(
@@ -53,20 +77,20 @@ class AbstractorConnector(LinearConnector):
         return self.projector(self.abstractor(queries, pooled))
 
 
-class PoolingConnector(nn.Module):
+class PoolingConnector(Connector):
     """Multi-stage pooling: each stage's mean and deviation, a coarse grid of a middle stage, and pixel statistics.
 
-    With a reference, the tokens of a picture also carry how it differs from the reference: a small network would
-    otherwise spend its depth on subtracting one set of tokens from another. Differences of pooled vectors say what
-    changed; with ``comparison``, statistics of the two pictures pixel by pixel say how much.
+    With a reference, the tokens of an image also contain its difference from the reference: a small network would
+    otherwise use its depth to subtract one set of tokens from another. Differences of pooled vectors show what changed;
+    with ``comparison``, pixelwise statistics of the two images show how much.
 
-    ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per picture. The vector is
-    standardised with the mean and deviation over the training pictures (buffers ``mean``, ``deviation``; those of the
+    ``pool`` has no weights, so a frozen tower's output can be stored as one short vector per image. The vector is
+    standardized with the mean and deviation over the training images (buffers ``mean``, ``deviation``; those of the
     comparison statistics are ``comparison_mean`` and ``comparison_deviation``).
 
-    Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages shown on it, ``summary_tokens``
+    Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages on the grid, ``summary_tokens``
     and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
-    are taken).
+    are used).
     """
 
     SETTINGS = {
@@ -79,12 +103,16 @@ class PoolingConnector(nn.Module):
     }
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
-        super().__init__()
-        settings = {**self.SETTINGS, **config.connector}
+        super().__init__(config, widths, statistics, hidden)
+        settings: dict[str, Any] = {**self.SETTINGS, **config.connector}
         self.grid, self.grid_stages = settings["grid"], settings["grid_stages"]
         self.cell = sum(widths[i] for i in self.grid_stages)
         self.global_width = 2 * sum(widths) + statistics
         total = self.global_width + self.grid**2 * self.cell
+        self.mean: torch.Tensor
+        self.deviation: torch.Tensor
+        self.comparison_mean: torch.Tensor
+        self.comparison_deviation: torch.Tensor
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("deviation", torch.ones(total))
         self.summary_tokens = settings["summary_tokens"]
@@ -94,10 +122,10 @@ class PoolingConnector(nn.Module):
         if settings["comparison"]:
             self.register_buffer("comparison_mean", torch.zeros(COMPARISON_STATISTICS))
             self.register_buffer("comparison_deviation", torch.ones(COMPARISON_STATISTICS))
-            # No dropout: each of these numbers is a measurement, and few say the same.
+            # No dropout: each of these values is a measurement, with little redundancy.
             self.compared = _mixture(COMPARISON_STATISTICS, settings["hidden"], hidden * self.summary_tokens, 0.0)
-            nn.init.zeros_(self.compared[-1].weight)  # a judge that is taught to compare starts as what it was
-            nn.init.zeros_(self.compared[-1].bias)
+            for last in self.compared[-1].parameters():  # a judge that learns to compare starts unchanged
+                nn.init.zeros_(last)
         self.local_channels, self.local_grid = local_shape(config)
         self.local_mix = self.local_cells = None
         if self.local_channels:
@@ -105,9 +133,8 @@ class PoolingConnector(nn.Module):
             self.register_buffer("local_deviation", torch.ones(self.local_channels))
             self.local_mix = _mixture(4 * self.local_channels, settings["hidden"], hidden * self.summary_tokens, 0.1)
             self.local_cells = nn.Linear(2 * self.local_channels, hidden)
-            for layer in (self.local_mix[-1], self.local_cells):  # a judge that gets it later starts as what it was
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            for last in (*self.local_mix[-1].parameters(), *self.local_cells.parameters()):
+                nn.init.zeros_(last)
         self.total = total
         self.pooled_width = total + self.local_channels * self.local_grid**2
         self.cells = nn.Linear(self.cell, hidden)
@@ -138,7 +165,7 @@ class PoolingConnector(nn.Module):
         summary = self.mix(standard[:, : self.global_width])
         if reference is not None:
             gap = (standard - self._standardise(reference, self.mean, self.deviation))[:, : self.global_width]
-            summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root lifts small differences
+            summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root amplifies small differences
         if comparison is not None and self.compared is not None:
             summary = summary + self.compared(self.standardise_comparison(comparison))
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
@@ -162,7 +189,7 @@ class PoolingConnector(nn.Module):
         return overall, cells.flatten(2).transpose(1, 2)
 
     def standardise_comparison(self, comparison: torch.Tensor) -> torch.Tensor:
-        """Comparison statistics [B, COMPARISON_STATISTICS] as ``compared`` takes them."""
+        """Standardize comparison statistics [B, COMPARISON_STATISTICS] for ``compared``."""
         return self._standardise(comparison, self.comparison_mean, self.comparison_deviation)
 
     def _standardise(self, values: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
@@ -183,4 +210,8 @@ def _mixture(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Seque
     )
 
 
-CONNECTORS = {"linear": LinearConnector, "abstractor": AbstractorConnector, "pooling": PoolingConnector}
+CONNECTORS: dict[str, type[Connector]] = {
+    "linear": LinearConnector,
+    "abstractor": AbstractorConnector,
+    "pooling": PoolingConnector,
+}

@@ -1,32 +1,28 @@
-"""Vision towers: pictures in, feature maps of one or several stages and pixel statistics out."""
+"""Vision towers: from images to feature maps of one or several stages and pixel statistics."""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 
 from ..images.comparison_statistics import comparison_statistics
-from ..images.image import WHOLE, Picture, SizePolicy, centre, fit, to_pixels
+from ..images.image import Picture
 from ..images.pixel_statistics import STATISTICS, pixel_statistics
+from ..images.size_policy import WHOLE, SizePolicy, centre, fit, to_pixels
 from .config import DepictQAConfig
 from .local_vision import LocalTower
 
 PREPROCESSING = 2
-"""Version of everything between an image file and what a tower gets: decoding, resizing, normalisation, statistics.
-What was computed under another version is computed again, so raise it with every change of their results."""
+"""Version of the preprocessing: decoding, resizing, normalization, statistics. Stored features of another version are
+computed again, so increase it with every change of the results."""
 
 
 @dataclass
 class Prepared:
-    """One image as a tower takes it.
-
-    Attributes:
-        pixels: float32 [3, H, W], resized and normalised.
-        statistics: float32 [STATISTICS], or None for towers without them.
-        native: uint8 [3, H, W] at native size, or None for towers without a local tower.
-    """
+    """The input of a tower for one image: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
 
     pixels: torch.Tensor
     statistics: torch.Tensor | None = None
@@ -35,7 +31,7 @@ class Prepared:
 
 @dataclass
 class Features:
-    """What a tower sees in pictures of one size.
+    """The vision features of images of one size.
 
     Attributes:
         maps: feature maps [B, C_i, H_i, W_i], finest stage first.
@@ -48,17 +44,29 @@ class Features:
     local: torch.Tensor | None = None
 
 
-class ClipTower(nn.Module):
-    """CLIP ViT at native resolution: patch features of the last block, without its final norm (facts 1.2).
+class Tower(nn.Module):
+    """The interface of all vision towers: pixels [B, 3, H, W] and statistics [B, STATISTICS] in, ``Features`` out.
 
-    Position embeddings are resized bicubically with aligned corners, and only when the grid differs from the
-    trained one.
+    Attributes:
+        uses_statistics: whether it passes on pixel statistics.
+        widths: channels of each feature map.
     """
 
     uses_statistics = False
+    widths: list[int]
 
     def __init__(self, config: DepictQAConfig):
         super().__init__()
+
+
+class ClipTower(Tower):
+    """CLIP ViT at native resolution: patch features of the last block, without the final norm (facts 1.2).
+
+    Position embeddings are resized (bicubic, aligned corners) if the grid differs from the trained one.
+    """
+
+    def __init__(self, config: DepictQAConfig):
+        super().__init__(config)
         clip = CLIPVisionModel(config.vision_config())
         inner = getattr(clip, "vision_model", clip)  # transformers 5 dropped the inner module
         self.patch_embedding = inner.embeddings.patch_embedding
@@ -86,13 +94,11 @@ class ClipTower(nn.Module):
         return torch.cat([first, grid[0].flatten(1).T])
 
 
-class BackboneTower(nn.Module):
-    """Any transformers backbone; every stage that its config lists in ``out_features`` becomes a feature map."""
-
-    uses_statistics = False
+class BackboneTower(Tower):
+    """Any transformers backbone, with one feature map per stage in ``out_features`` of its config."""
 
     def __init__(self, config: DepictQAConfig):
-        super().__init__()
+        super().__init__(config)
         settings = dict(config.vision["config"])
         backbone = AutoConfig.for_model(settings.pop("model_type"), **settings)
         self.backbone = AutoBackbone.from_config(backbone)
@@ -141,14 +147,13 @@ class _InvertedBottleneck(nn.Module):
         return x + hidden if self.residual else hidden
 
 
-class CnnTower(nn.Module):
-    """EfficientNet-Lite0 with all its stages on an overview, pixel statistics taken before any resize, and, with
-    ``local`` in the settings (those of ``LocalTower``), a local tower over every pixel at native size."""
+class CnnTower(Tower):
+    """EfficientNet-Lite0 with all its stages, and pixel statistics computed before any resize."""
 
     uses_statistics = True
 
     def __init__(self, config: DepictQAConfig):
-        super().__init__()
+        super().__init__(config)
         stages = config.vision.get("stages", LITE0_STAGES)
         width = config.vision.get("stem", 32)
         self.stem = _Conv(3, width, 3, 2)
@@ -173,13 +178,13 @@ class CnnTower(nn.Module):
         return Features(maps, statistics, self.local(native) if self.local is not None else None)
 
 
-TOWERS = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
+TOWERS: dict[str, type[Tower]] = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
 
 
 def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
-    """Everything about one picture that needs no weights: resized, padded, normalised pixels, and its statistics.
+    """Preprocess one image: resized, padded, normalized pixels, and its statistics.
 
-    ``keep`` crops to these shares of height and width, for training; the statistics are those of the same part.
+    ``keep`` crops to these shares of height and width, for training; the statistics are those of the crop.
     """
     pixels = to_pixels(fit(picture, SizePolicy(**config.size), keep), config.mean, config.std)
     if not TOWERS[config.vision["kind"]].uses_statistics:
@@ -192,13 +197,13 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
 def prepare_comparison(
     picture: Picture, reference: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE
 ) -> torch.Tensor | None:
-    """Statistics of a picture beside its reference, or None if the connector of this config takes none."""
+    """Compute the comparison statistics of an image and its reference, or None if the connector does not use them."""
     if not config.connector.get("comparison"):
         return None
     return comparison_statistics(_kept(picture, keep), _kept(reference, keep))
 
 
-def _kept(picture: Picture, keep: tuple[float, float]):
+def _kept(picture: Picture, keep: tuple[float, float]) -> np.ndarray:
     height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
     return centre(picture.rgb, height, width)
 
@@ -220,5 +225,5 @@ def empty_inputs(config: DepictQAConfig, height: int, width: int) -> tuple:
 
 
 def statistics_width(config: DepictQAConfig) -> int:
-    """How many pixel statistics the tower of this config hands on."""
+    """Return the number of pixel statistics of the tower of this config."""
     return STATISTICS if TOWERS[config.vision["kind"]].uses_statistics else 0

@@ -1,1 +1,1 @@
-"""Imports the published DepictQA-Wild weights into a checkpoint folder."""
+"""Importer of the published DepictQA-Wild weights."""

@@ -1,4 +1,4 @@
-"""Names and shapes of the published DepictQA-Wild weights, and where each tensor goes in our network.
+"""Names and shapes of the published DepictQA-Wild weights, and their names in our network.
 
 Source: facts 2.1 to 2.4. Every table maps a name in a published file to an ``Entry``.
 """
@@ -15,7 +15,7 @@ LORA_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj")
 ABSTRACTOR_HEADS = 8
 HEAD_WIDTH = 64
 BOUNDS = {False: (224, 672), True: (1024, 2048)}
-"""Bounds of the short and the long side in pixels that the weights were trained with, without and with abstractor."""
+"""Maximum short and long side in pixels in the training, without and with abstractor."""
 
 TOWER_LETTERS = {768: "B", 1024: "L", 1280: "H", 1408: "g", 1664: "bigG"}
 """Widths of CLIP's vision transformers, and the letters in their names."""
@@ -28,8 +28,8 @@ class Entry:
     """One tensor of a published file.
 
     Attributes:
-        shape: its shape there.
-        targets: the tensors of our network that it becomes, one after the other along its first axis.
+        shape: its shape in the file.
+        targets: the tensors of our network that it is split into along its first axis.
         target_shape: the shape of each of them.
     """
 
@@ -111,12 +111,13 @@ def _same(shape: Shape, target: str) -> Entry:
 
 
 def _both(source: str, target: str, weight: Shape) -> Table:
-    """A weight and its bias."""
+    """Return the entries of a weight and its bias."""
     return {f"{source}.{kind}": _same(s, f"{target}.{kind}") for kind, s in (("weight", weight), ("bias", weight[:1]))}
 
 
 def openai_clip(clip: Clip) -> Table:
-    """The visual tower in OpenAI's names, without what is not used (``ln_post``, ``proj``, the text tower)."""
+    """Return the table of the vision tower in OpenAI's names, without unused tensors (``ln_post``, ``proj``, the text
+    tower)."""
     w, table = clip.width, {}
     table["visual.class_embedding"] = _same((w,), "vision.class_embedding")
     table["visual.positional_embedding"] = _same((clip.positions, w), "vision.position_embedding")
@@ -136,7 +137,7 @@ def openai_clip(clip: Clip) -> Table:
 
 
 def transformers_clip(clip: Clip) -> Table:
-    """The same tower in the names of ``CLIPVisionModel``, without the prefix ``vision_model.``."""
+    """Return the table of the same tower in the names of ``CLIPVisionModel``, without the prefix ``vision_model.``."""
     w, table = clip.width, {}
     table["embeddings.class_embedding"] = _same((w,), "vision.class_embedding")
     table["embeddings.position_embedding.weight"] = _same((clip.positions, w), "vision.position_embedding")
@@ -144,7 +145,7 @@ def transformers_clip(clip: Clip) -> Table:
     table |= _both("pre_layrnorm", "vision.pre_layernorm", (w,))
     for i in range(clip.layers):
         layer = f"encoder.layers.{i}."
-        shapes = {f"self_attn.{x}_proj": (w, w) for x in ("q", "k", "v", "out")}
+        shapes: dict[str, tuple[int, ...]] = {f"self_attn.{x}_proj": (w, w) for x in ("q", "k", "v", "out")}
         shapes |= {"layer_norm1": (w,), "layer_norm2": (w,)}
         shapes |= {"mlp.fc1": (clip.feedforward, w), "mlp.fc2": (w, clip.feedforward)}
         for name, shape in shapes.items():
@@ -153,7 +154,8 @@ def transformers_clip(clip: Clip) -> Table:
 
 
 def language(sizes: Language, lora: bool) -> Table:
-    """The language model in the names of ``LlamaForCausalLM``; with ``lora``, for a network that keeps it apart."""
+    """Return the table of the language model in the names of ``LlamaForCausalLM``; ``lora``: for separate LoRA
+    weights."""
     w, head = sizes.width, sizes.width // sizes.heads
     layer = {
         "self_attn.q_proj.weight": (sizes.heads * head, w),
@@ -179,7 +181,7 @@ def language(sizes: Language, lora: bool) -> Table:
 
 
 def delta(sizes: Delta, clip: Clip, llm: Language) -> Table:
-    """LoRA, projector and abstractor as a published ``ckpt.pt`` names them."""
+    """Return the table of LoRA, projector and abstractor in the names of a published ``ckpt.pt``."""
     w, head, table = clip.width, llm.width // llm.heads, {}
     keys, queries = llm.key_heads * head, llm.heads * head
     sides = {"q_proj": (llm.width, queries), "k_proj": (llm.width, keys), "v_proj": (llm.width, keys)}
@@ -198,8 +200,8 @@ def delta(sizes: Delta, clip: Clip, llm: Language) -> Table:
     for i in range(a.layers):
         source, target = f"abstractor.abstractor.layers.{i}.", f"connector.abstractor.layers.{i}."
         for attention in ("self_attn.", "multihead_attn."):
-            for kind, shape in (("weight", (3 * w, w)), ("bias", (3 * w,))):
-                table[f"{source}{attention}in_proj_{kind}"] = _same(shape, f"{target}{attention}in_proj_{kind}")
+            table[f"{source}{attention}in_proj_weight"] = _same((3 * w, w), f"{target}{attention}in_proj_weight")
+            table[f"{source}{attention}in_proj_bias"] = _same((3 * w,), f"{target}{attention}in_proj_bias")
             table |= _both(f"{source}{attention}out_proj", f"{target}{attention}out_proj", (w, w))
         table |= _both(source + "linear1", target + "linear1", (a.feedforward, w))
         table |= _both(source + "linear2", target + "linear2", (w, a.feedforward))
@@ -208,17 +210,20 @@ def delta(sizes: Delta, clip: Clip, llm: Language) -> Table:
     return table
 
 
-# ---------------------------------------------------------------------- sizes of what lies in a file
+# ---------------------------------------------------------------------- sizes from the shapes of a file
 
 
 def clip_sizes(shapes: Mapping[str, Shape], what: str) -> tuple[Clip, bool]:
-    """Sizes of a CLIP file, and whether it is in OpenAI's names; raises CheckpointError unless it is a ViT-L/14 at 224
-    px, with any number of layers."""
+    """Return the sizes of a CLIP file, and whether it has OpenAI's names.
+
+    Raises:
+        CheckpointError: it is not a ViT-L/14 at 224 px (with any number of layers).
+    """
     openai = "visual.conv1.weight" in shapes
-    names = ("visual.conv1.weight", "visual.positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight")
+    names = ["visual.conv1.weight", "visual.positional_embedding", "visual.transformer.resblocks.0.mlp.c_fc.weight"]
     if not openai:
-        names = ("embeddings.patch_embedding.weight", "embeddings.position_embedding.weight")
-        names += ("encoder.layers.0.mlp.fc1.weight",)
+        names = ["embeddings.patch_embedding.weight", "embeddings.position_embedding.weight"]
+        names.append("encoder.layers.0.mlp.fc1.weight")
     missing = [name for name in names if len(shapes.get(name, ())) < 2]
     if missing:
         raise CheckpointError(f"{what} holds no CLIP vision transformer (missing: {', '.join(missing)})")
@@ -235,14 +240,15 @@ def clip_sizes(shapes: Mapping[str, Shape], what: str) -> tuple[Clip, bool]:
 
 
 def _tower_name(clip: Clip) -> str:
-    """A tower as CLIP's authors name it, such as ViT-L/14@336px."""
+    """Return the name of a tower as used by CLIP's authors, such as ViT-L/14@336px."""
     side = clip.config["image_size"]
     letter = TOWER_LETTERS.get(clip.width, f"(width {clip.width})")
     return f"ViT-{letter}/{clip.patch}" + (f"@{side}px" if side != Clip().config["image_size"] else "")
 
 
 def delta_sizes(shapes: Mapping[str, Shape]) -> Delta:
-    """Sizes of a delta, as far as its own shapes say; the table made from them is what must be met in full."""
+    """Return the sizes of a delta, as far as its shapes determine them; it must match the whole table made from
+    them."""
     ranks = Counter(shape[0] for name, shape in shapes.items() if ".lora_A." in name and shape)
     found = Delta(ranks.most_common(1)[0][0] if ranks else Delta.rank)
     if not any(name.startswith("abstractor.") for name in shapes):
@@ -261,15 +267,18 @@ def delta_sizes(shapes: Mapping[str, Shape]) -> Delta:
 
 
 def published_sizes(clip: Clip, llm: Language, found: Delta) -> tuple[Clip, Delta]:
-    """What the sizes must be. A language model of the published size goes with the published sizes of all the rest, so
-    that a file that lacks its last layers is not taken for a smaller one."""
+    """Return the required sizes.
+
+    A language model of the published size requires the published sizes of all others, so that a file without its last
+    layers is not accepted as a smaller one.
+    """
     if llm.width != Language.width:
         return clip, found
     return Clip(), Delta(abstractor=found.abstractor and Abstractor())
 
 
 def _count(pattern: str, names) -> int:
-    """How many layers the names count up to."""
+    """Return the number of layers by the numbers in the names."""
     return max((int(match[1]) + 1 for match in (re.match(pattern, name) for name in names) if match), default=0)
 
 

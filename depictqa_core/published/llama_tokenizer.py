@@ -1,25 +1,27 @@
-"""The LLaMA tokenizer of the published checkpoints, out of a SentencePiece file but without the sentencepiece package.
+"""The LLaMA tokenizer of the published checkpoints, from a SentencePiece file but without the sentencepiece package.
 
-Source: facts 1.5 and 1.6. Spaces are kept as they are, a text gets one in front unless it has one, and nothing is put
-behind a special token inside a text (LLaMA's "legacy = false"). What is written is a ``tokenizer.json`` that
-says all of this itself, so that every version of transformers reads it alike.
+Source: facts 1.5 and 1.6. Spaces stay as they are, a text gets a leading space unless it has one, and nothing is
+inserted after a special token inside a text (LLaMA's "legacy = false"). The written ``tokenizer.json`` defines all of
+this, so that every version of transformers behaves the same.
 """
 
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError, quoted
 from ..storage.documents import parse_json
 from ..storage.files import write_file
 
 SPECIAL = ("<unk>", "<s>", "</s>")
-"""Ids 0, 1 and 2."""
+"""Special tokens with ids 0, 1 and 2."""
 KNOWN = {"Image A\n </s>": [7084, 319, 13, 29871, 2], "Image B\n </s>": [7084, 350, 13, 29871, 2]}
 """Answers and their ids in the tokenizer of LLaMA (facts 11)."""
 _NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
 _BPE = 2
-_HOW_TO_GET = "get tokenizer.model from the language model's page again"
+_HOW_TO_GET = "download tokenizer.model from the page of the language model again"
 
 
 def write_llama_tokenizer(source: str | Path, folder: str | Path) -> None:
@@ -27,15 +29,15 @@ def write_llama_tokenizer(source: str | Path, folder: str | Path) -> None:
 
     Args:
         source: folder with ``tokenizer.model``, or else with the ``tokenizer.json`` of a LLaMA tokenizer.
-        folder: where the two files go.
+        folder: folder to write to.
 
     Raises:
-        CheckpointError: neither file is there, or it holds another kind of tokenizer.
+        CheckpointError: neither file exists, or it has another kind of tokenizer.
     """
     vocabulary, merges = read_pieces(source)
     _build(vocabulary, merges).save(str(Path(folder) / "tokenizer.json"))
     settings = {
-        # The plain class: LlamaTokenizer would set up normalisation anew, and differently from version to version.
+        # The plain class: LlamaTokenizer would replace the normalization, differently in each version.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "unk_token": "<unk>",
         "bos_token": "<s>",
@@ -53,7 +55,7 @@ def check_llama_tokenizer(source: str | Path, size: int) -> None:
 
     Args:
         source: as in ``write_llama_tokenizer``.
-        size: how many tokens the language model has.
+        size: vocabulary size of the language model.
     """
     path, (vocabulary, merges) = tokenizer_file(source), read_pieces(source)
     if max(vocabulary.values()) >= size:
@@ -68,7 +70,7 @@ def check_llama_tokenizer(source: str | Path, size: int) -> None:
 
 
 def tokenizer_file(source: str | Path) -> Path:
-    """The file of a language model folder that its tokenizer is read from; CheckpointError if there is none."""
+    """Return the tokenizer file of a language model folder; raise CheckpointError if there is none."""
     for name in ("tokenizer.model", "tokenizer.json"):
         if (Path(source) / name).is_file():
             return Path(source) / name
@@ -76,7 +78,7 @@ def tokenizer_file(source: str | Path) -> Path:
 
 
 def read_pieces(source: str | Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary (piece -> id) and merges, first the ones that are made first, of a language model folder."""
+    """Return vocabulary (piece -> id) and merges, in order, of a language model folder."""
     path = tokenizer_file(source)
     try:
         vocabulary, merges = (_sentencepiece if path.suffix == ".model" else _fast)(path.read_bytes())
@@ -102,13 +104,13 @@ def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]):
 def _fast(content: bytes):
     model = parse_json(content, "tokenizer.json")["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
-        raise ValueError("no BPE with byte fallback")
+        raise ValueError("not a BPE model with byte fallback")
     merges = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in model["merges"]]
     return dict(model["vocab"]), merges
 
 
 def _sentencepiece(content: bytes):
-    """A serialised SentencePiece ModelProto: field 1 the pieces, 2 how it was trained, 3 how text is normalised."""
+    """Parse a serialized SentencePiece ModelProto: field 1 the pieces, 2 the training, 3 the normalization."""
     pieces, trained, normaliser = [], {}, {}
     for number, value in _fields(content):
         if number == 1:
@@ -120,7 +122,7 @@ def _sentencepiece(content: bytes):
         elif number == 3:
             normaliser = dict(_fields(value))
     if trained.get(3) != _BPE:
-        raise ValueError("no BPE model")
+        raise ValueError("not a BPE model")
     if normaliser.get(2) or not normaliser.get(3, 1) or normaliser.get(4, 1) or not normaliser.get(5, 1):
         raise ValueError("it changes the text before it splits it, which LLaMA's does not")
     vocabulary = {piece: index for index, (piece, _, _) in enumerate(pieces)}
@@ -132,7 +134,8 @@ def _sentencepiece(content: bytes):
 
 
 def _merges(scores: dict[str, float], ids: dict[str, int]) -> list[tuple[str, str]]:
-    """SentencePiece joins the two neighbours whose union scores best: the same as merges in order of that score."""
+    """Return the merges of a SentencePiece model: it joins the adjacent pair with the best score, like ordered
+    merges."""
     found = []
     for piece, score in scores.items():
         splits = [(piece[:i], piece[i:]) for i in range(1, len(piece))]
@@ -140,8 +143,9 @@ def _merges(scores: dict[str, float], ids: dict[str, int]) -> list[tuple[str, st
     return [(a, b) for *_, a, b in sorted(found)]
 
 
-def _fields(content: bytes):
-    """(field number, value) of one protocol buffer message; values are int or bytes."""
+def _fields(content: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield (field number, value) of one protocol buffer message; values are int or bytes, as the number says."""
+    value: int | bytes
     position = 0
     while position < len(content):
         tag, position = _varint(content, position)
@@ -149,15 +153,12 @@ def _fields(content: bytes):
         if kind == 0:
             value, position = _varint(content, position)
         elif kind in (1, 2, 5):
-            size = {1: 8, 5: 4}.get(kind)
-            if size is None:
-                size, position = _varint(content, position)
-            value = content[position : position + size]
-            position += size
+            size, position = _varint(content, position) if kind == 2 else ({1: 8, 5: 4}[kind], position)
+            value, position = content[position : position + size], position + size
         else:
-            raise ValueError("no SentencePiece file")
+            raise ValueError("not a SentencePiece file")
         if position > len(content):
-            raise ValueError("the file is cut short")
+            raise ValueError("the file is truncated")
         yield tag >> 3, value
 
 

@@ -1,12 +1,13 @@
-"""Tensors out of files that others wrote, read so that nothing in the file can run.
+"""Load tensors from foreign files without running code in them.
 
-safetensors files hold no code. Pickled state dicts go through ``torch.load(weights_only=True)``. TorchScript archives
-are not run either: ``torch.jit.load`` executes the archive's own ``__setstate__`` methods, which may write files, so
-only the tensors of its object tree are picked out here.
+safetensors files have no code. Pickled state dicts are loaded by ``torch.load(weights_only=True)``. TorchScript
+archives are not run either: ``torch.jit.load`` executes the archive's ``__setstate__`` methods, which may write files,
+so only the tensors of its object tree are read here.
 """
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +19,18 @@ from ..storage.documents import read_json
 
 @dataclass
 class Tensors:
-    """The tensors of one file: ``shapes`` by name without reading them, ``read(name)`` for one of them."""
+    """The tensors of one file: ``shapes`` by name without loading them, ``read(name)`` to load one."""
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
-    read: object
+    read: Callable[[str], torch.Tensor]
 
 
 def open_tensors(path: str | Path) -> Tensors:
     """Open a safetensors file, a pickled state dict or a TorchScript archive.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds anything but tensors by name, or would run code.
+        CheckpointError: the file is missing, damaged, has anything but tensors by name, or would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,38 +43,38 @@ def open_tensors(path: str | Path) -> Tensors:
         return _state_dict(path)
     except CheckpointError:
         raise
-    except Exception as error:  # damaged files make the libraries raise almost anything
-        # Without the cause: a traceback would print its advice to load the file unsafely.
+    except Exception as error:  # damaged files may raise any error
+        # Without the cause: its traceback would advise to load the file unsafely.
         raise CheckpointError(
             f"'{path}' cannot be read, and nothing in it was run ({quoted(error)}); download it again"
         ) from None
 
 
 def refuse_damaged(path: Path) -> None:
-    """Compare all checksums (CRC-32) of a file that torch wrote; its own readers do not.
+    """Verify all checksums (CRC-32) of a file written by torch, which torch itself does not.
 
-    Files without checksums pass: safetensors, pickles of before torch 1.6, and those written with
+    Files without checksums pass: safetensors, pickles from before torch 1.6, and those written with
     ``torch.serialization.set_crc32_options(False)``, where all are zero.
 
     Raises:
-        CheckpointError: a part of the file differs from its checksum.
+        CheckpointError: a checksum does not match.
     """
     if not path.is_file() or not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = any(item.CRC for item in archive.infolist()) and archive.testzip()
-    except Exception as error:  # a damaged archive makes zipfile raise almost anything
+    except Exception as error:  # a damaged archive may raise any error
         damaged = quoted(error)
     if damaged:
         raise CheckpointError(f"'{path}' is damaged: a checksum does not match ({damaged}); download it again")
 
 
 def refuse_infinite(tensors: Tensors) -> dict[str, torch.dtype]:
-    """Read all tensors of a file once and refuse values that no weight has.
+    """Load all tensors of a file once and reject invalid values.
 
     Returns:
-        the number format of each tensor, by name.
+        The dtype of each tensor, by name.
 
     Raises:
         CheckpointError: a tensor contains NaN or Inf, or is sparse or quantised.
@@ -82,8 +83,8 @@ def refuse_infinite(tensors: Tensors) -> dict[str, torch.dtype]:
     for name in tensors.shapes:
         tensor = tensors.read(name).detach()
         if tensor.layout != torch.strided or tensor.dtype not in _STORAGES.values():
-            raise CheckpointError(f"'{tensors.path}': {name} is no array of plain numbers; use the published file")
-        # The attention mask in CLIP's archives is minus infinity on purpose; it is no weight.
+            raise CheckpointError(f"'{tensors.path}': {name} is not a plain array of numbers; use the published file")
+        # The attention mask in CLIP's archives is minus infinity on purpose; it is not a weight.
         if not name.endswith("attn_mask") and not torch.isfinite(tensor).all():
             raise CheckpointError(f"'{tensors.path}': {name} contains NaN or Inf; download it again")
         formats[name] = tensor.dtype
@@ -91,7 +92,7 @@ def refuse_infinite(tensors: Tensors) -> dict[str, torch.dtype]:
 
 
 def model_files(folder: str | Path, what: str) -> list[Path]:
-    """The weight files of a Hugging Face folder: safetensors rather than pickles, the shards of an index in order."""
+    """Return the weight files of a Hugging Face folder: safetensors if present, else pickles; shards in order."""
     folder = Path(folder)
     for index, single in (
         ("model.safetensors.index.json", "model.safetensors"),
@@ -110,7 +111,7 @@ def model_files(folder: str | Path, what: str) -> list[Path]:
             return [folder / name for name in names]
         if (folder / single).is_file():
             return [folder / single]
-    raise CheckpointError(f"{what} '{folder}' holds no weights (model.safetensors or pytorch_model*.bin)")
+    raise CheckpointError(f"{what} '{folder}' has no weights (model.safetensors or pytorch_model*.bin)")
 
 
 def _safetensors(path: Path) -> Tensors:
@@ -124,13 +125,13 @@ def _safetensors(path: Path) -> Tensors:
 def _state_dict(path: Path) -> Tensors:
     if tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2]) < (2, 6):
         raise CheckpointError(f"'{path.name}' is a pickle, which only torch 2.6 and newer reads safely: update torch")
-    # Mapped into memory, a shard costs no more than what is being converted of it.
+    # Memory-mapped, a shard needs no more memory than the tensor being converted.
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if not isinstance(state, dict) or not state or not all(isinstance(name, str) for name in state):
         raise CheckpointError(f"'{path.name}' is not a plain state dict (tensors by name)")
     foreign = sorted(name for name, value in state.items() if not isinstance(value, torch.Tensor))
     if foreign:
-        raise CheckpointError(f"'{path.name}' is not a plain state dict: {', '.join(foreign[:3])} is no tensor")
+        raise CheckpointError(f"'{path.name}' is not a plain state dict: {', '.join(foreign[:3])} is not a tensor")
     return Tensors(path, {name: tuple(value.shape) for name, value in state.items()}, state.__getitem__)
 
 
@@ -141,12 +142,12 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in archive.namelist())
 
 
-class _Node:
-    """Stands in for any object of a TorchScript archive: its attributes, none of its code."""
+class _ArchiveObject:
+    """Replaces any object of a TorchScript archive: its attributes without its code."""
 
     def __setstate__(self, state):
         if not isinstance(state, dict):
-            raise pickle.UnpicklingError("an object with a state of its own making")
+            raise pickle.UnpicklingError("an object with custom state")
         self.__dict__.update(state)
 
 
@@ -191,19 +192,19 @@ _HARMLESS = {
 
 
 class _TreeUnpickler(pickle.Unpickler):
-    """Rebuilds the object tree of a TorchScript archive from stand-ins; every other name is refused."""
+    """Builds the object tree of a TorchScript archive from ``_Node`` objects; every other name is rejected."""
 
     def find_class(self, module: str, name: str):
         if module.split(".")[0] == "__torch__":
-            return _Node
+            return _ArchiveObject
         if (module, name) not in _HARMLESS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no weights need")
+            raise pickle.UnpicklingError(f"it requests {module}.{name}, which weights do not need")
         return _HARMLESS[module, name]
 
     def persistent_load(self, reference):
         kind, dtype, record, _, count = reference
         if kind != "storage" or not isinstance(dtype, torch.dtype):
-            raise pickle.UnpicklingError("a reference to something that is no storage")
+            raise pickle.UnpicklingError("a reference to something other than a storage")
         return _Stored(dtype, str(record), int(count))
 
 
@@ -226,7 +227,7 @@ def _torchscript(path: Path) -> Tensors:
 
 
 def _walk(node, prefix: str, seen: set[int]):
-    if not isinstance(node, _Node) or id(node) in seen:
+    if not isinstance(node, _ArchiveObject) or id(node) in seen:
         return
     seen.add(id(node))
     for name, value in node.__dict__.items():

@@ -1,1 +1,1 @@
-"""Rankings out of pairwise probabilities, and what is derived from scores: pure functions, no network."""
+"""Rankings from pairwise probabilities, and results derived from scores: pure functions, no network."""

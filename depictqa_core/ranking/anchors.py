@@ -1,9 +1,9 @@
-"""Scores by comparison, for judges that were never taught numbers: where a picture stands among anchor pictures.
+"""Scores by comparison with anchor images, for checkpoints that do not support scores directly.
 
-An anchor is a picture with a position from 0 (worst) to 100 (flawless). The judge compares a picture with every anchor
-in both orders, and a Bradley-Terry model whose anchors stand at their known positions says where the picture stands.
-With a reference, the anchors are the reference itself and copies of it that are degraded here, so only like is compared
-with like. Idea: the voting of DepictQA-Wild (facts 8.3), with fixed opponents.
+An anchor is an image with a position from 0 (worst) to 100 (flawless). The judge compares an image with every anchor in
+both orders, and a Bradley-Terry model with the anchors at their known positions gives the position of the image. With a
+reference, the anchors are the reference itself and degraded copies of it, so only images of the same content are
+compared. Idea: the voting of DepictQA-Wild (facts 8.3), with fixed opponents.
 """
 
 import io
@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import TaskError
-from ..images.image import Picture, SizePolicy, as_picture
+from ..images.image import Picture, as_picture
 from ..images.pillow import open_image
+from ..images.size_policy import SizePolicy
 from ..storage.documents import named, read_json
 from ..storage.rules import Rule, number, problem
 from ..tasks import LEVEL_SCORES
@@ -24,7 +25,7 @@ from ..tasks import LEVEL_SCORES
 BUNDLED = Path(__file__).parents[1] / "anchor_pictures"
 LIST = "anchors.json"
 MOST = 1000
-"""Anchors in a folder: an image is compared with each of them, in both orders."""
+"""Maximum number of anchors in a folder: an image is compared with each of them, in both orders."""
 ANCHOR = {
     "file": Rule(
         "the name of a file in this folder",
@@ -32,16 +33,16 @@ ANCHOR = {
     ),
     "position": number(0, 100),
 }
-"""What an entry of the list holds."""
+"""The fields of an entry of the list."""
 POSITIONS = np.linspace(0, 100, 201)
 SCALES = np.geomspace(2, 200, 41)
-"""Points that raise the odds of winning by a factor e: from a judge that sees every small difference to one that sees
-none. The scale of the judge at hand is not known; every one is thought equally likely before the answers."""
+"""Scales of the judge, in points per factor e of the odds: from very sensitive to insensitive. The scale of a judge is
+unknown, so the prior over them is uniform."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A picture whose quality is known: ``position`` is 0 (worst) to 100 (flawless)."""
+    """An image whose quality is known: ``position`` is 0 (worst) to 100 (flawless)."""
 
     picture: Picture
     position: float
@@ -49,12 +50,12 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture stands among anchors.
+    """The position of an image among anchors.
 
     Attributes:
-        mean, deviation: of the posterior over positions, in points.
-        low, high: the middle 95 % of it.
-        levels: share of it nearest to each of the five rating levels, best first; sums to 1.
+        mean, deviation: mean and standard deviation of the posterior over positions, in points.
+        low, high: its central 95 % interval.
+        levels: its probability nearest to each of the five rating levels, best first; they sum to 1.
     """
 
     mean: float
@@ -65,19 +66,19 @@ class Placement:
 
 
 BEST = Placement(100.0, 0.0, 100.0, 100.0, (1.0, 0.0, 0.0, 0.0, 0.0))
-"""Where an image stands that equals its reference."""
+"""The placement of an image that equals its reference."""
 
 
 def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
-    """Read a folder of anchor pictures.
+    """Load a folder of anchor images.
 
     Args:
-        folder: holds ``anchors.json`` and the pictures that it names. The file is an object with a list ``anchors``,
-            each with ``file`` and ``position`` (0..100); other entries, such as source and licence, are for people.
+        folder: folder with ``anchors.json`` and its images. The file is an object with a list ``anchors``, each with
+            ``file`` and ``position`` (0..100); other entries, such as source and licence, are ignored.
 
     Raises:
-        TaskError: the folder or its list cannot be used.
-        ImageError: a picture of it cannot be read.
+        TaskError: the folder or its list is invalid.
+        ImageError: an image cannot be read.
     """
     folder = Path(folder)
     where = f"anchors '{named(folder)}'"
@@ -100,24 +101,24 @@ def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
             raise TaskError(f"{where}: entry {place_in_list} of {LIST}: {wrong}")
         entries.append((entry["file"], float(entry["position"])))
     if len({position for _, position in entries}) < 2:
-        raise TaskError(f"anchors '{named(folder)}': give at least two pictures at different positions")
+        raise TaskError(f"anchors '{named(folder)}': give at least two images at different positions")
     return tuple(Anchor(as_picture(folder / name, f"anchor {name}"), position) for name, position in entries)
 
 
 def place(wins: Sequence[float], positions: Sequence[float]) -> Placement:
-    """Place a picture by its comparisons with anchors.
+    """Place an image by its comparisons with anchors.
 
-    The picture at position x beats an anchor at s with probability sigmoid((x - s) / scale). The posterior is computed
-    on a grid over x (uniform in 0..100) and the scale of the judge (``SCALES``), which is then summed out. Each
-    comparison counts as two votes, one for each order of asking.
+    The image at position x beats an anchor at s with probability sigmoid((x - s) / scale). The posterior is computed
+    on a grid over x (uniform in 0..100) and the scale of the judge (``SCALES``), which is then marginalized. Each
+    comparison counts as two votes, one per order.
 
     Args:
-        wins: probability 0..1, averaged over both orders, that the picture is better than each anchor.
-        positions: where the anchors stand, 0..100.
+        wins: probability 0..1, mean over both orders, that the image is better than each anchor.
+        positions: positions of the anchors, 0..100.
     """
-    wins, positions = np.asarray(wins, np.float64), np.asarray(positions, np.float64)
-    margin = (POSITIONS[:, None, None] - positions) / SCALES[:, None]  # [positions, scales, anchors]
-    votes = 2 * (wins * -np.logaddexp(0, -margin) + (1 - wins) * -np.logaddexp(0, margin))
+    won = np.asarray(wins, np.float64)
+    margin = (POSITIONS[:, None, None] - np.asarray(positions, np.float64)) / SCALES[:, None]  # [..., scales, anchors]
+    votes = 2 * (won * -np.logaddexp(0, -margin) + (1 - won) * -np.logaddexp(0, margin))
     likelihood = votes.sum(-1)
     posterior = np.exp(likelihood - likelihood.max()).sum(1)
     posterior /= posterior.sum()
@@ -143,22 +144,21 @@ def _jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
 
 
 def _noise(rgb: np.ndarray, deviation: float) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(0, deviation, rgb.shape)  # the same every time, as the answers must be
+    noise = np.random.default_rng(0).normal(0, deviation, rgb.shape)  # deterministic
     return np.clip(np.rint(rgb + noise), 0, 255).astype(np.uint8)
 
 
 RUNGS = (82.0, 46.0, 10.0)
-"""Positions of severities 1, 3 and 5: what this project's training data gives them before any metric is asked."""
+"""Positions of severities 1, 3 and 5, as in this project's training data without metrics."""
 DEGRADATIONS = {"blur": (_blur, (1, 3, 5)), "JPEG": (_jpeg, (25, 12, 5)), "noise": (_noise, (13, 38, 64))}
-"""What makes the copies, and its strength at these severities (facts 5.1)."""
+"""The distortions of the copies, and their strengths at these severities (facts 5.1)."""
 LADDER_SIZE = 1 + len(DEGRADATIONS) * len(RUNGS)
 
 
 def reference_ladder(reference: Picture, policy: SizePolicy) -> tuple[Anchor, ...]:
-    """The reference, at 100, and its degraded copies, ``LADDER_SIZE`` anchors in all.
+    """Return the reference, at 100, and its degraded copies, ``LADDER_SIZE`` anchors in total.
 
-    They are made at the size at which the judge sees the reference, so that the strengths mean the same for pictures of
-    any size.
+    The copies are made at the input size of the network, so that the strengths are comparable for images of any size.
     """
     height, width = policy.resized(reference.height, reference.width)
     rgb = reference.rgb

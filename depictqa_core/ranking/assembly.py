@@ -1,21 +1,21 @@
-"""Assembles a Ranking from an order of images and what is known of each of them."""
+"""Assembly of a Ranking from an order of images and the results of each."""
 
 from ..calibration import SELF_CONSISTENCY
-from ..confidence import lowest
+from ..confidence import certainty_at, lowest
 from ..results import Identification, RankedPicture, Ranking, Score
-from .bradley_terry import ranks
+from .rank_order import ranks
 
 TIE_POINTS = 1.0
-"""Two scores less than this apart are tied."""
+"""Two scores that differ by less than this are tied."""
 
 
 def reason(found: Identification | None, rated: Score | None) -> str:
-    """One sentence on a picture's place: its distortion ("perhaps" below 50 %), how sure that is, and its rating."""
+    """Return the reason for a rank: the distortion ("perhaps" below 50 %) with its confidence, and the level."""
     parts = []
     if found is not None:
         perhaps = "perhaps " if found.confidence < 0.5 else ""
         named = found.text.lower() if found.labels else "no distortion" if perhaps else "no distortion found"
-        parts.append(f"{perhaps}{named} ({found.confidence:.0%} sure)")
+        parts.append(f"{perhaps}{named} ({found.confidence:.0%} confidence)")
     if rated is not None:
         level = max(rated.levels, key=lambda item: item.probability).label
         parts.append(f"quality {level}")
@@ -31,21 +31,27 @@ def assemble(
     found,
     method,
     answers,
+    asked=(),
     budget=None,
     stopped="scores",
     certainty=SELF_CONSISTENCY,
 ) -> Ranking:
-    """A Ranking from the order and what is known of each picture.
+    """Assemble a Ranking.
 
     Args:
-        pictures: the judged Pictures, in input order.
+        pictures: the judged images, in input order.
         places: their indexes, best first.
-        tied: whether two pictures, by index, cannot be told apart; ranks are made of it by ``bradley_terry.ranks``.
+        tied: whether two images, by index, are tied; ``bradley_terry.ranks`` makes the ranks from it.
         bounds: (strength, low, high) per place.
-        scores, found: Score and Identification per picture, or None where they were not asked for.
-        answers: the Comparisons that were made.
+        scores, found: Score and Identification per image, or None if not requested.
+        answers: the Comparisons.
+        asked: pair of indexes of each Comparison.
         budget, stopped, certainty: as in Ranking.
     """
+    coverages = [[some[index].coverage for some in (scores, found) if some] for index in range(len(pictures))]
+    for pair, answer in zip(asked, answers):
+        for index in pair:
+            coverages[index].append(answer.coverage)
     ranked = []
     for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
         strength, low, high = bounds[place]
@@ -63,15 +69,17 @@ def assemble(
                 reason=reason(found[index] if found else None, scores[index] if scores else None),
                 tied_with_next=place + 1 < len(places) and tied(index, places[place + 1]),
                 confidence=found[index].confidence if found else None,
+                coverage=lowest(coverages[index]),
             )
         )
     disagreement = sum(answer.disagreement for answer in answers) / len(answers) if answers else 0.0
-    coverage = lowest(answer.coverage for some in (scores, found, answers) for answer in some or ())
+    coverage = lowest(place.coverage for place in ranked)
+    certainty = certainty_at(lowest(answer.coverage for answer in answers), certainty)
     return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, coverage, certainty)
 
 
 def order_by_score(scores: list[Score]):
-    """Places, ties and bounds for ``assemble``: by falling score; less than ``TIE_POINTS`` apart is a tie."""
+    """Return places, ties and bounds for ``assemble``, sorted by score; a difference below ``TIE_POINTS`` is a tie."""
     places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
     bounds = [(scores[i].score, scores[i].low, scores[i].high) for i in places]
     return places, lambda i, j: abs(scores[i].score - scores[j].score) < TIE_POINTS, bounds

@@ -1,4 +1,4 @@
-"""Decides which pictures are good enough, from their scores and distortions; knows nothing of models."""
+"""Selection of images by their scores and distortions, independent of models."""
 
 import math
 from collections.abc import Sequence
@@ -12,25 +12,24 @@ from ..tasks import DISTORTIONS, FAULTS
 
 ANY = "any"
 METHODS = ("score", "pairs")
-"""How the best images are found: by the score of each, or by comparing them two by two."""
+"""How the best images are found: by the score of each, or by pairwise comparisons."""
 LIMITS = {"min_score": 100, "best_percent": 100, "top_k": 100000, "probability": 1, "min_confidence": 1}
-"""The largest value of every criterion that is a number; the smallest is 0."""
+"""The maximum of every numeric criterion; the minimum is 0."""
 
 
 @dataclass(frozen=True)
 class Criteria:
-    """What a picture must meet to be passed: all that are set.
+    """The criteria of a filter; an image must meet all that are set.
 
     Attributes:
-        min_score: least score, 0 to 100; 0 is not set.
-        best_percent: share of all pictures that is passed, rounded up, those with the best scores, 0 to 100; 100 is not
-            set.
-        top_k: number of pictures that are passed, those with the best scores; 0 is not set.
-        distortions: labels and faults (``tasks.FAULTS``) that a picture must not have; empty is not set.
-        probability: what the probabilities of these labels must come to together to reject a picture, 0 to 1. As in an
-            Identification, two distortions of one picture share it. A fault rejects a picture by its own probability.
-        min_confidence: least confidence of every answer that was asked for, 0 to 1; 0 is not set. Answers with too
-            little coverage (``confidence.LEAST_COVERAGE``) are rejected in any case.
+        min_score: minimum score, 0 to 100; 0: not set.
+        best_percent: percentage of images that pass, rounded up, those with the best scores, 0 to 100; 100: not set.
+        top_k: number of images that pass, those with the best scores; 0: not set.
+        distortions: labels that an image must not have; empty: not set.
+        probability: total probability of these labels at which an image is rejected, 0 to 1. As in an Identification,
+            two distortions of one image share the probability.
+        min_confidence: minimum confidence of every answer, 0 to 1; 0: not set. Answers with too little coverage
+            (``confidence.LEAST_COVERAGE``) are always rejected.
         method: one of ``METHODS``, for ``best_percent`` and ``top_k``.
     """
 
@@ -50,13 +49,13 @@ class Criteria:
 
     @property
     def need_scores(self) -> bool:
-        """Whether scores are needed to decide."""
+        """Whether scores are needed."""
         wanted = self.min_score > 0 or (self._relative and self.method == METHODS[0])
         return wanted or (self.min_confidence > 0 and not self.need_distortions)
 
     @property
     def need_order(self) -> bool:
-        """Whether the images must be ranked by pairs to decide."""
+        """Whether a ranking by pairs is needed."""
         return self._relative and self.method == METHODS[1]
 
     @property
@@ -64,13 +63,13 @@ class Criteria:
         return self.best_percent < 100 or self.top_k > 0
 
     def best_of(self, count: int) -> int:
-        """How many of ``count`` images ``best_percent`` and ``top_k`` pass, from 1 (0 for none of them)."""
+        """Return how many of ``count`` images pass ``best_percent`` and ``top_k``, at least 1 (0 for no images)."""
         share = max(min(count, 1), math.ceil(round(count * self.best_percent / 100, 6)))
         return min(share, self.top_k or share)
 
     @property
     def need_distortions(self) -> bool:
-        """Whether distortions must be identified to decide."""
+        """Whether distortions are needed."""
         return bool(self.distortions)
 
     @property
@@ -86,16 +85,16 @@ class Criteria:
         order: Sequence[int] | None = None,
         order_coverage: float | None = None,
     ) -> list[list[str]]:
-        """Why each of ``count`` pictures is rejected, one phrase per criterion that it misses; empty when it is passed.
+        """Return why each of ``count`` images is rejected, one phrase per missed criterion; empty if it passes.
 
         Args:
-            scores: a Score per picture, None when ``need_scores`` is False.
-            found: an Identification per picture, None when ``need_distortions`` is False.
-            order: indexes of the images, best first, None when ``need_order`` is False.
-            order_coverage: 0..1, the lowest one of the answers that the order was made of (``Ranking.coverage``): an
-                unreliable order passes no image.
+            scores: a Score per image, None if ``need_scores`` is False.
+            found: an Identification per image, None if ``need_distortions`` is False.
+            order: indexes of the images, best first, None if ``need_order`` is False.
+            order_coverage: 0..1, the lowest coverage of the order's answers (``Ranking.coverage``); no image passes
+                with an unreliable order.
         """
-        faults = [[] for _ in range(count)]
+        faults: list[list[str]] = [[] for _ in range(count)]
         if scores and order is None:
             order = sorted(range(count), key=lambda index: -scores[index].score)  # ties in the order of the input
         if order is not None:
@@ -120,20 +119,21 @@ class Criteria:
         if uncovered(order_coverage):
             for fault in faults:
                 fault.append(f"unreliable order: coverage {order_coverage:.2g} is below {LEAST_COVERAGE:g}")
-        for answers in (scores, found):
-            for fault, answer in zip(faults, answers or (), strict=False):
-                if uncovered(answer.coverage):
-                    fault.append(f"unreliable: coverage {answer.coverage:.2g} is below {LEAST_COVERAGE:g}")
-                elif not reliable(answer.confidence, self.min_confidence):
-                    fault.append(f"confidence {answer.confidence:.2f} is below {self.min_confidence:g}")
+        judged: tuple[Sequence[Score | Identification] | None, ...] = (scores, found)
+        for answers in judged:
+            for fault, one in zip(faults, answers or (), strict=False):
+                if uncovered(one.coverage):
+                    fault.append(f"unreliable: coverage {one.coverage:.2g} is below {LEAST_COVERAGE:g}")
+                elif not reliable(one.confidence, self.min_confidence):
+                    fault.append(f"confidence {one.confidence:.2f} is below {self.min_confidence:g}")
         return faults
 
 
 def named_distortions(text: str) -> tuple[str, ...]:
-    """The distortions and faults that a comma-separated text names, in any case; ``any`` stands for all distortions.
+    """Parse comma-separated names of distortions and faults, in upper or lower case; ``any`` means all distortions.
 
     Raises:
-        TaskError: a name is not known.
+        TaskError: a name is unknown.
     """
     names = [" ".join(name.lower().split()) for name in text.replace("\n", ",").split(",")]
     names = [name for name in names if name]

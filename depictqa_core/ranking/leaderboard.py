@@ -1,6 +1,6 @@
-"""Which of several models (samplers, LoRAs, prompts) makes better pictures: fair pairs, and their leaderboard.
+"""Leaderboards of models (samplers, LoRAs, prompts) from fair pairs of their images.
 
-Knows nothing of networks: pictures are numbers 0..n-1 with a label each, and answers are Comparisons.
+Independent of networks: images are numbers 0..n-1 with a label each, and answers are Comparisons.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..calibration import SELF_CONSISTENCY, OrderCalibration
 from ..checks import check
+from ..confidence import least_certainty
 from ..errors import NothingToCompare, TaskError
 from ..results import TIE, Comparison, Leaderboard, Standing
 from . import bradley_terry as ranking
+from . import rank_order
 
 RESAMPLES = 1000
 FEWEST_GROUPS = 5
-"""Groups from which on resampling them says something; with fewer, the intervals are those of the fit itself."""
+"""Minimum number of groups for a bootstrap; with fewer, the intervals are those of the fit."""
 VOTE = 1.0
-"""Votes that the comparison of two pictures is worth, however sure the judge is of these two: others that the same two
-models made could have come out the other way."""
+"""Votes per comparison of two images, whatever its confidence: other images of the same two models could have the
+opposite result."""
 PRIOR = 1.0
-"""Standard deviation in logits of the prior on the strength of a label. Of two labels, one rarely wins more than 19 of
-20 pairs; so it takes six pairs that all agree to be certain of an order by 95 %, as a sign test has it."""
+"""Standard deviation in logits of the prior on the strength of a label. One of two labels rarely wins more than 19 of
+20 pairs; so six pairs that all agree are needed for an order with 95 % certainty, as in a sign test."""
 
 
 @dataclass(frozen=True)
 class FairPair:
-    """Two pictures of different labels that were made from the same prompt and seed: indexes, and their group."""
+    """Two images of different labels from the same prompt and seed: their indexes and group."""
 
     a: int
     b: int
@@ -39,31 +41,33 @@ class FairPair:
 
 
 def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> list[FairPair]:
-    """All pairs of pictures that can be compared fairly: different labels, same group, same turn within the group.
+    """Return all pairs of images that can be compared fairly: different labels, same group, same position in the group.
 
-    The first picture of a label in a group meets the first of every other label there, the second the second, and so
-    on. Without groups that is: the i-th picture of every label was made from the i-th prompt and seed.
+    The first image of a label in a group is paired with the first of every other label, the second with the second, and
+    so on. Without groups, the i-th image of every label must be from the i-th prompt and seed.
 
     Args:
-        labels: which model (or whatever is compared) made each picture.
-        groups: what each picture was made from (its prompt, its seed); None or all equal pairs by position alone.
+        labels: the model (or other label) of each image.
+        groups: the group of each image (its prompt, its seed); None, or all equal: pair by position.
 
     Returns:
-        Pairs by rising index of their first picture, then of their second.
+        Pairs sorted by the index of their first image, then of their second.
 
     Raises:
-        TaskError: not one group for each label, or fewer than two different labels.
-        NothingToCompare: no two pictures to compare.
+        TaskError: the numbers of groups and labels differ, or there are fewer than two different labels.
+        NothingToCompare: there is no pair.
 
     >>> [(pair.a, pair.b, pair.group) for pair in fair_pairs(["x", "x", "y", "y"])]
     [(0, 2, '#1'), (1, 3, '#2')]
     """
     if groups is not None and len(groups) != len(labels):
-        raise TaskError(f"groups: {len(groups)} arrived for {len(labels)} pictures; give one for each picture")
+        raise TaskError(f"groups: {len(groups)} values for {len(labels)} images; give one for each image")
     if len(set(labels)) < 2:
-        known = f"all pictures are labelled {labels[0]!r}" if labels else "there are no pictures"
+        known = f"all images are labelled {labels[0]!r}" if labels else "there are no images"
         raise TaskError(f"labels: {known}; at least two different labels are needed to compare them")
-    turns, members, repeated = Counter(), {}, set()
+    turns: Counter[tuple[str, str]] = Counter()
+    members: dict[tuple[str, int], list[int]] = {}
+    repeated = set()
     for index, label in enumerate(labels):
         group = "" if groups is None else groups[index]
         turns[label, group] += 1
@@ -83,13 +87,13 @@ def fair_pairs(labels: Sequence[str], groups: Sequence[str] | None = None) -> li
     ]
     if not pairs:
         raise NothingToCompare(
-            "groups: no two pictures of different labels share a group, so there is nothing to compare"
+            "groups: no two images of different labels share a group, so there is nothing to compare"
         )
     return sorted(pairs, key=lambda pair: (pair.a, pair.b))
 
 
 def unpaired(count: int, pairs: Sequence[FairPair]) -> list[int]:
-    """Which of ``count`` pictures are in no pair."""
+    """Return which of ``count`` images are in no pair."""
     used = {index for pair in pairs for index in (pair.a, pair.b)}
     return [index for index in range(count) if index not in used]
 
@@ -100,29 +104,33 @@ def leaderboard(
     answers: Sequence[Comparison],
     resamples: int = RESAMPLES,
     seed: int = 0,
+    calibration: OrderCalibration | None = None,
 ) -> Leaderboard:
-    """Order labels by the comparisons of their pictures.
+    """Rank labels by the comparisons of their images.
 
-    Bradley-Terry strengths over the labels, to whose fit every comparison contributes one vote. Their 95 % intervals
-    are the wider of two: those of the fit, and those of refits on groups resampled with replacement (another batch of
-    pictures would have other groups), where there are ``FEWEST_GROUPS``. Two labels tie when either leaves their order
-    open: the fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 %
-    and above 0 in at least 2.5 % of the refits; or when it is so small that the judge would call it a tie. Labels
-    without any comparison stand last, without a rank.
+    Bradley-Terry strengths of the labels are fitted with one vote per comparison. With a calibration, a comparison
+    counts with the probability that its first image is truly better (``pair_probability``), as in ``rank``. The 95 %
+    intervals are the wider of two: those of the fit, and, with at least ``FEWEST_GROUPS`` groups, those of a bootstrap
+    over groups (another batch of images would have other groups). Two labels tie if either leaves their order open: the
+    fit's probability of it is below 97.5 %, or the difference of their strengths is below 0 in at least 2.5 % and above
+    0 in at least 2.5 % of the resamples; or if the difference is so small that the judge would call it a tie. Labels
+    without any comparison are last, without a rank.
 
     Args:
-        labels: one per picture.
-        pairs: what was compared, by index of the pictures.
+        labels: one per image.
+        pairs: the compared pairs, by index of the images.
         answers: one per pair.
-        resamples: how often the groups are drawn.
-        seed: of the draws; the same input gives the same leaderboard.
+        resamples: number of bootstrap resamples.
+        seed: seed of the bootstrap; the same input gives the same leaderboard.
+        calibration: of the judge that answered (``Backend.calibration``); without one, or if an answer is not
+            calibrated, the certainty is self-consistency.
     """
     check(resamples=resamples, seed=seed)
     compared = {labels[index] for pair in pairs for index in (pair.a, pair.b)}
     names = [label for label in dict.fromkeys(labels) if label in compared]
     number = {name: place for place, name in enumerate(names)}
     items = [(number[labels[pair.a]], number[labels[pair.b]]) for pair in pairs]
-    wins = np.array([answer.probability_a for answer in answers])
+    wins = np.array([ranking.pair_probability(answer.probability_a, calibration) for answer in answers])
     strengths = ranking.bradley_terry(len(names), items, wins, VOTE, PRIOR)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
     resampled = len(groups) >= FEWEST_GROUPS
@@ -137,7 +145,7 @@ def leaderboard(
     def tied(i: int, j: int) -> bool:
         if abs(1 / (1 + math.exp(strengths.values[j] - strengths.values[i])) - 0.5) < TIE:
             return True
-        if ranking.tied(strengths, i, j):
+        if rank_order.tied(strengths, i, j):
             return True
         if not resampled:
             return False
@@ -145,9 +153,9 @@ def leaderboard(
         return bool(0.025 < np.mean(gaps > 0) + np.mean(gaps == 0) / 2 < 0.975)
 
     shares, counts = _shares(len(names), items, wins)
-    order = ranking.order(strengths)
+    order = rank_order.order(strengths)
     standings = []
-    for place, (item, rank) in enumerate(zip(order, ranking.ranks(order, tied))):
+    for place, (item, rank) in enumerate(zip(order, rank_order.ranks(order, tied))):
         met = counts[item] > 0
         standings.append(
             Standing(
@@ -172,12 +180,12 @@ def leaderboard(
         intervals="bootstrap" if resampled else "posterior",
         disagreement=float(np.mean([answer.disagreement for answer in answers])),
         shares=tuple(table),
-        certainty=min((answer.certainty for answer in answers), key=(SELF_CONSISTENCY, CALIBRATED).index),
+        certainty=SELF_CONSISTENCY if calibration is None else least_certainty(one.certainty for one in answers),
     )
 
 
 def _not_compared(label: str, labels: Sequence[str]) -> Standing:
-    """What is known of a label none of whose pictures has a partner: how many they are."""
+    """Return the standing of a label whose images have no partners: only their number is known."""
     nothing = dict.fromkeys(("strength", "low", "high", "win_share"), math.nan)
     record = dict.fromkeys(("wins", "ties", "losses"), 0)
     pictures = sum(other == label for other in labels)
@@ -185,9 +193,9 @@ def _not_compared(label: str, labels: Sequence[str]) -> Standing:
 
 
 def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:
-    """Strengths ``[resamples, count]`` refitted on groups drawn with replacement.
+    """Fit strengths ``[resamples, count]`` on groups resampled with replacement.
 
-    Answers to the same two labels are added up first: a refit costs the same however many pictures there are.
+    Answers to the same two labels are summed first, so that the cost of a fit does not depend on the number of images.
     """
     rows, inverse = np.unique(np.sort(np.array(items), axis=1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -207,7 +215,8 @@ def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndar
 
 
 def _shares(count, items, wins):
-    """Mean probability that the label of a row beats that of a column, and how often the two met: both ``[n, n]``."""
+    """Return the mean probability that the label of a row beats that of a column, and their comparisons: both ``[n,
+    n]``."""
     total, met = np.zeros((2, count, count))
     for (i, j), win in zip(items, wins, strict=True):
         total[i, j] += win
@@ -218,7 +227,7 @@ def _shares(count, items, wins):
 
 
 def _record(item: int, items, answers: Sequence[Comparison]) -> dict[str, int]:
-    """How often an item won, tied and lost, by the judge's own verdicts."""
+    """Count how often an item won, tied and lost, by the judge's verdicts."""
     record = {"wins": 0, "ties": 0, "losses": 0}
     for (i, j), answer in zip(items, answers, strict=True):
         if item in (i, j):

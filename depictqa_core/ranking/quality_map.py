@@ -1,4 +1,4 @@
-"""Where a picture is bad: scores of overlapping tiles, blended into a map of points."""
+"""Quality maps: scores of overlapping tiles, blended into a map of points."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..errors import TaskError
 from ..images.image import Picture
 
 TILE = 160
-"""Default side of a tile in pixels: large enough for the judge to see, small enough to point somewhere."""
+"""Default side of a tile in pixels: large enough for a reliable score, small enough to locate damage."""
 SMALLEST = 32
 MOST_TILES = 400
-"""Tiles of one picture; on a larger one the tiles grow."""
+"""Maximum number of tiles of an image; larger images get larger tiles."""
 LEAST_RANGE = 10.0
-"""Points that a relative map stretches over at least, so that an even picture stays even."""
+"""Minimum range of a relative map in points, so that a uniform image stays uniform."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Tiles that cover a picture: every row of ``tops`` with every column of ``lefts``, in pixels; squares of ``side``,
-    cut off only where the picture is narrower."""
+    """Tiles that cover an image: every row of ``tops`` with every column of ``lefts``, in pixels; squares of ``side``,
+    clipped if the image is narrower."""
 
     height: int
     width: int
@@ -34,20 +34,20 @@ class Grid:
 
     @property
     def boxes(self) -> list[tuple[int, int, int, int]]:
-        """(left, top, right, bottom) of every tile, line by line."""
+        """(left, top, right, bottom) of every tile, row by row."""
         high, wide = min(self.side, self.height), min(self.side, self.width)
         return [(left, top, left + wide, top + high) for top in self.tops for left in self.lefts]
 
 
 @dataclass(frozen=True, eq=False)
 class QualityMap:
-    """Where one picture is how good.
+    """The quality of one image by location.
 
     Attributes:
-        picture: name of the picture.
+        picture: name of the image.
         grid: the tiles.
         tiles: score of every tile in points 0..100, float64 ``[rows, columns]``.
-        points: the score at every pixel, float32 ``[H, W]``: the mean of the tiles over it, nearer ones counting more.
+        points: the score at every pixel, float32 ``[H, W]``: the mean of its tiles, weighted by distance.
     """
 
     picture: str
@@ -56,9 +56,9 @@ class QualityMap:
     points: np.ndarray
 
     def tile(self, best: bool) -> tuple[tuple[int, int, int, int], float]:
-        """Box (left, top, right, bottom) and score of the worst tile, or of the best one; the first of equals.
+        """Return box (left, top, right, bottom) and score of the worst or best tile; of equal ones the first.
 
-        The best one is looked for among those that do not overlap the worst, if there are any.
+        The best one does not overlap the worst, if possible.
         """
         boxes, scores = self.grid.boxes, self.tiles.ravel()
         worst = int(scores.argmin())
@@ -69,24 +69,24 @@ class QualityMap:
         return boxes[index], float(scores[index])
 
     def badness(self, relative: bool = False) -> np.ndarray:
-        """The map as a mask, float32 ``[H, W]`` in 0..1 with 1 = worst.
+        """Return the map as a mask, float32 ``[H, W]`` in 0..1 with 1 = worst.
 
         Args:
-            relative: False: 100 points are 0 and 0 points are 1. True: the best place of this picture is 0 and its
-                worst is 1, stretched over at least ``LEAST_RANGE`` points.
+            relative: False: score 100 is 0 and score 0 is 1. True: the best region of this image is 0 and its worst is
+                1, over a range of at least ``LEAST_RANGE`` points.
         """
         low, high = self.limits(relative)
         return np.clip((high - self.points) / (high - low), 0, 1).astype(np.float32)
 
     def limits(self, relative: bool) -> tuple[float, float]:
-        """The points that are the worst and the best colour."""
+        """Return the scores of the worst and the best color."""
         if not relative:
             return 0.0, 100.0
         high = float(self.points.max())
         return min(float(self.points.min()), high - LEAST_RANGE), high
 
     def to_dict(self) -> dict:
-        """The grid, its scores and its worst and best tile, without the pixels."""
+        """Return the grid, its scores and its worst and best tile, without the pixels."""
         regions = {}
         for name, best in (("worst", False), ("best", True)):
             box, score = self.tile(best)
@@ -102,18 +102,18 @@ class QualityMap:
 
 
 def grid(height: int, width: int, tile: int = TILE) -> Grid:
-    """Tiles that overlap by half or more and cover the whole picture.
+    """Return tiles that overlap by half or more and cover the whole image.
 
-    A tile is never larger than half of the shorter side (a picture smaller than two tiles gets smaller tiles), but not
-    smaller than ``SMALLEST`` pixels either (a side smaller than that is spanned by one tile); and it is larger than
-    asked for where there would be more than ``MOST_TILES``.
+    A tile has at most half of the shorter side (an image smaller than two tiles gets smaller tiles) and at least
+    ``SMALLEST`` pixels (one tile covers a shorter side). It is larger than requested if there would be more than
+    ``MOST_TILES``.
 
     Raises:
-        TaskError: a tile below ``SMALLEST`` pixels.
+        TaskError: the tile is below ``SMALLEST`` pixels.
     """
     check(tile=tile)
     if tile < SMALLEST:
-        raise TaskError(f"tile: {tile} pixels are too few to see anything in; give {SMALLEST} or more")
+        raise TaskError(f"tile: {tile} pixels are too few to score a tile; give {SMALLEST} or more")
     side = max(min(tile, min(height, width) // 2), SMALLEST)
     while _count(height, side) * _count(width, side) > MOST_TILES:
         side = math.ceil(side * 1.1)
@@ -121,7 +121,7 @@ def grid(height: int, width: int, tile: int = TILE) -> Grid:
 
 
 def cut(picture: Picture, tiles: Grid) -> list[Picture]:
-    """The tiles as pictures of their own, line by line, named by their place (from 1)."""
+    """Cut an image into its tiles, row by row, with their number (from 1) in the name."""
     return [
         Picture(picture.rgb[top:bottom, left:right], f"{picture.name}, tile {number}")
         for number, (left, top, right, bottom) in enumerate(tiles.boxes, start=1)
@@ -129,7 +129,7 @@ def cut(picture: Picture, tiles: Grid) -> list[Picture]:
 
 
 def quality_map(picture: Picture, tiles: Grid, scores: Sequence[float]) -> QualityMap:
-    """Blend the scores of the tiles (in points, line by line) into a map of the picture."""
+    """Blend the scores of the tiles (in points, row by row) into a map of the image."""
     values = np.asarray(scores, np.float64).reshape(len(tiles.tops), len(tiles.lefts))
     down, across = _weights(tiles.height, tiles.tops, tiles.side), _weights(tiles.width, tiles.lefts, tiles.side)
     points = (down.T @ values).astype(np.float32) @ across.astype(np.float32)
@@ -148,17 +148,18 @@ def _count(length: int, side: int) -> int:
 
 
 def _starts(length: int, side: int) -> tuple[int, ...]:
-    """First pixels of evenly spread tiles that overlap by half or more; the last one ends at the edge."""
+    """Return the first pixels of evenly spread tiles that overlap by half or more; the last one ends at the edge."""
     count, last = _count(length, side), max(length - side, 0)
     return tuple(round(i * last / max(count - 1, 1)) for i in range(count))
 
 
 def _weights(length: int, starts: Sequence[int], side: int) -> np.ndarray:
-    """How much every tile counts at every pixel along one axis, ``[tiles, length]``: falling to its edges, sum 1."""
+    """Return the weight of every tile at every pixel along one axis, ``[tiles, length]``: falling to its edges, sum
+    1."""
     side = min(side, length)
     pixels = np.arange(length) + 0.5
     middles = np.array(starts)[:, None] + side / 2
     weights = np.clip(1 - np.abs(pixels - middles) / (side / 2), 0, None)
-    weights[0, pixels < middles[0]] = 1  # nothing lies beyond the outermost tiles
+    weights[0, pixels < middles[0]] = 1  # there is nothing beyond the outermost tiles
     weights[-1, pixels > middles[-1]] = 1
     return weights / weights.sum(0)

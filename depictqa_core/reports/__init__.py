@@ -1,1 +1,1 @@
-"""What people read and look at: text, tables, contact sheets, charts, heat maps."""
+"""Reports: text, tables, contact sheets, charts, heat maps."""

@@ -1,4 +1,4 @@
-"""Charts as pictures, with Pillow alone: one row per picture or label on a common axis, and who beats whom."""
+"""Charts drawn with Pillow: one row per image or label on a common axis, and a win rate matrix."""
 
 import math
 from collections.abc import Sequence
@@ -12,17 +12,19 @@ from ..results import Leaderboard, Standing
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, shortened, write
 from .sheets import Judged
-from .text import leaderboard_notes, printable, rank_marks
+from .text import leaderboard_notes, rank_marks
+from .text_table import printable
 
 ROW, PLOT, NAME_WIDTH, THUMBNAIL, MARK, GAP, CELL = 44, 460, 260, 60, 48, 18, 74
 MOST_MATRIX = 12
-"""Labels up to which a leaderboard also shows who beats whom."""
-WEAK, EVEN, STRONG = "#d9622b", "#eef0f4", "#2f6fd6"  # of a share from 0 over one half to 1; told apart without green
+"""Maximum number of labels for which a leaderboard has a win rate matrix."""
+# of a share from 0 over one half to 1; readable with color blindness
+WEAK, EVEN, STRONG = "#d9622b", "#eef0f4", "#2f6fd6"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a chart: ``at`` with its interval ``low`` to ``high`` on the axis, and words beside it."""
+    """One row of a chart: ``at`` with its interval ``low`` to ``high`` on the axis, and text next to it."""
 
     name: str
     at: float | None
@@ -36,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Axis:
-    """The scale of a chart, with a line at every tick; bars begin at ``base``, where that is None dots are drawn."""
+    """The scale of a chart, with a line at every tick; bars start at ``base``, or dots are drawn if it is None."""
 
     name: str
     low: float
@@ -46,7 +48,7 @@ class Axis:
 
 
 def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, columns: Sequence[str], notes) -> Image.Image:
-    """Draw a chart: one row below the other, all on one axis; ``columns`` head the words of the rows."""
+    """Draw a chart: rows on one axis; ``columns`` are the headings of their texts."""
     names = min(NAME_WIDTH, max(math.ceil(_width(row.name, drawing.NAME)) for row in rows) + 4)
     pictured = any(row.picture is not None for row in rows)
     widths = [
@@ -99,7 +101,7 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
 
 
 def leaderboard_chart(board: Leaderboard) -> Image.Image:
-    """A leaderboard as a picture: strengths with their intervals, and below (for few labels) who beats whom."""
+    """Draw a leaderboard: strengths with their intervals, and (for few labels) the win rate matrix."""
     rows = [_standing_row(s, mark) for s, mark in zip(board.standings, rank_marks(board.standings))]
     compared = [row for row in rows if row.at is not None]
     low, high = min(row.low for row in compared), max(row.high for row in compared)
@@ -107,7 +109,7 @@ def leaderboard_chart(board: Leaderboard) -> Image.Image:
     axis = Axis("strength (log odds) with its 95 % interval", min(low, ticks[0]), max(high, ticks[-1]), ticks)
     title = f"{len(compared)} compared, best first"
     subtitle = " ".join(leaderboard_notes(board)[:1])
-    chart = row_chart(title, subtitle, rows, axis, ("wins by", "won-tied-lost"), leaderboard_notes(board)[1:])
+    chart = row_chart(title, subtitle, rows, axis, ("win rate", "won-tied-lost"), leaderboard_notes(board)[1:])
     if len(rows) > MOST_MATRIX:
         return chart
     matrix = _matrix(board, chart.width)
@@ -118,12 +120,12 @@ def leaderboard_chart(board: Leaderboard) -> Image.Image:
 
 
 def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "") -> list[Image.Image]:
-    """Bars instead of cards: one row per picture with its score, distortion and confidence.
+    """Draw bar charts: one row per image with its score, distortion and confidence.
 
     Args:
-        entries: the pictures with their answers.
-        per_page: most rows on a page.
-        order: what the head says about the order, such as "best first".
+        entries: the images with their answers.
+        per_page: maximum number of rows per page.
+        order: the order in the header, such as "best first".
 
     Returns:
         RGB images of one size, one per page.
@@ -132,11 +134,11 @@ def quality_charts(entries: Sequence[Judged], per_page: int = 40, order: str = "
         TaskError: nothing to show.
     """
     if not entries:
-        raise TaskError("there are no pictures to put on a chart")
+        raise TaskError("there are no images to put on a chart")
     rows = [_judged_row(entry, number) for number, entry in enumerate(entries, start=1)]
     pages = [rows[start : start + per_page] for start in range(0, len(rows), per_page)]
     axis = Axis("score; the line is the standard deviation of its levels", 0, 100, (0, 25, 50, 75, 100), base=0)
-    title = f"{len(rows)} picture{'s' * (len(rows) != 1)}"
+    title = f"{len(rows)} image{'s' * (len(rows) != 1)}"
     drawn = []
     for number, page in enumerate(pages, start=1):
         subtitle = "; ".join([f"Page {number} of {len(pages)}"] * (len(pages) > 1) + [order] * bool(order))
@@ -159,11 +161,13 @@ def _record(standing: Standing) -> str:
 
 def _judged_row(entry: Judged, number: int) -> Row:
     score, found = entry.score, entry.found
-    at = None if score is None else score.score
-    low, high = (0.0, 0.0) if score is None else (at - score.spread, at + score.spread)
-    words = ("-" if score is None else f"{at:.1f} ±{score.spread:.0f}",)
-    words += ("-", "-") if found is None else (" and ".join(found.labels) or "none", f"{found.confidence:.0%}")
-    return Row(entry.name, at, low, high, words, str(number), False, entry.picture)
+    if score is None:
+        at, low, high, words = None, 0.0, 0.0, ["-"]
+    else:
+        at, low, high = score.score, score.score - score.spread, score.score + score.spread
+        words = [f"{at:.1f} ±{score.spread:.0f}"]
+    words += ["-", "-"] if found is None else [" and ".join(found.labels) or "none", f"{found.confidence:.0%}"]
+    return Row(entry.name, at, low, high, tuple(words), str(number), False, entry.picture)
 
 
 def _draw_mark(sheet, middle_x, middle, row: Row) -> None:
@@ -185,14 +189,16 @@ def _draw_value(sheet, x_of, middle, row: Row, axis: Axis) -> None:
 
 
 def _matrix(board: Leaderboard, width: int) -> Image.Image:
-    """Who beats whom: the share by which the label of a row wins against the label of a column."""
+    """Draw the win rate matrix: the win rate of the label of a row against the label of a column."""
     names = [printable(standing.label) for standing in board.standings]
     marks = rank_marks(board.standings)
     left = min(NAME_WIDTH, max(math.ceil(_width(name, drawing.TEXT)) for name in names)) + MARK + GAP
     cell = min(CELL, (width - 2 * MARGIN - left) // len(names))
     high = 34
     sheet = Image.new("RGB", (width, 66 + high * len(names) + MARGIN), drawing.PAPER)
-    write(sheet, (MARGIN, 12), "Who beats whom: share of a row's label against a column's", drawing.NAME, INK, "lm")
+    write(
+        sheet, (MARGIN, 12), "Win rate of the label in the row against the label in the column", drawing.NAME, INK, "lm"
+    )
     for i, name in enumerate(names):
         middle = 58 + high * i + high // 2
         write(sheet, (MARGIN + MARK - 14, middle), marks[i], drawing.TEXT, SOFT, "rm")
@@ -208,14 +214,14 @@ def _matrix(board: Leaderboard, width: int) -> Image.Image:
 
 
 def _blend(share: float) -> str:
-    """The colour of a share 0..1."""
+    """Return the color of a share 0..1."""
     end = drawing.rgb(STRONG if share > 0.5 else WEAK)
-    part = min(1, 1.4 * abs(share - 0.5))  # never the full colour: the number on it must stay readable
+    part = min(1, 1.4 * abs(share - 0.5))  # never the full color: the number on it must stay readable
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(drawing.rgb(EVEN), end))
 
 
 def _ticks(low: float, high: float) -> tuple[float, ...]:
-    """About five round numbers from at most ``low`` to at least ``high``."""
+    """Return about five round numbers from at most ``low`` to at least ``high``."""
     raw = max(high - low, 1e-6) / 5
     step = next(s for s in (m * 10.0**e for e in range(-7, 7) for m in (1, 2, 5)) if s >= raw)
     first, last = math.floor(low / step), math.ceil(high / step)

@@ -1,4 +1,4 @@
-"""What every drawn page shares: colours, type, words that fit, and shapes with smooth edges; with Pillow alone."""
+"""Drawing with Pillow: colors, fonts, fitted text, and shapes with smooth edges."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ from ..errors import ImageError
 from ..images.image import Picture
 from ..images.pillow import instance
 from .fonts import font
-from .text import printable
+from .text_table import printable
 
 PAPER, CARD, EDGE, WELL = "#f2f4f7", "#ffffff", "#dadee5", "#e8ebf0"
 INK, SOFT, TRACK = "#18202b", "#5d6876", "#e3e7ed"
@@ -19,16 +19,17 @@ FAULT, FAULT_PAPER, CLEAN, CLEAN_PAPER = "#a3341f", "#fbe9e4", "#1d6b43", "#e2f3
 TITLE, NAME, TEXT, SMALL = 28, 17, 15, 14  # font sizes in pixels
 MARGIN = 32  # round a page
 FINE = 4  # shapes are drawn this much larger and scaled down, because Pillow's own edges are jagged
-# Words with the spaces before them; between the characters of scripts that are written without spaces, a line may break
+# Words with the spaces before them; between characters of scripts without spaces, a line may break
 _UNSPACED = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
 _WORDS = re.compile(rf"(\s*)([{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
 class Paragraphs:
-    """Wrapped lines of text below each other, ``height`` pixels in all."""
+    """Wrapped lines of text, ``height`` pixels in total."""
 
     def __init__(self, width: int):
-        self.width, self.lines, self.height = width, [], 0
+        self.width, self.height = width, 0
+        self.lines: list[tuple[int, str, int, str]] = []
 
     def add(self, text: str, size: int, colour: str) -> None:
         for line in wrapped(text, size, self.width, None):
@@ -41,7 +42,7 @@ class Paragraphs:
 
 
 def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The page with blank paper on its right and below, up to a size of (width, height)."""
+    """Extend a page to the right and below to a size of (width, height)."""
     if page.size == size:
         return page
     sheet = Image.new("RGB", size, PAPER)
@@ -50,7 +51,8 @@ def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def on(image: Image.Image):
-    """Pillow's ``ImageDraw`` for an image, with the limits of ``pillow.instance`` and not those of the process."""
+    """Return Pillow's ``ImageDraw`` for an image, with the limits of ``pillow.instance`` instead of the process-wide
+    ones."""
     return instance().ImageDraw.Draw(image)
 
 
@@ -58,18 +60,18 @@ def on(image: Image.Image):
 
 
 def write(sheet: Image.Image, at: tuple[float, float], text: str, size: int, colour: str, anchor: str) -> None:
-    """Draws one line of text, at a size in pixels, with its ``anchor`` (Pillow's two letters) at ``at``."""
+    """Draw one line of text, at a size in pixels, with its ``anchor`` (Pillow's two letters) at ``at``."""
     on(sheet).text(at, text, colour, font(size, text), anchor)
 
 
 def width(text: str, size: int) -> float:
-    """Pixels that one line of text takes."""
+    """Return the width of one line of text in pixels."""
     return font(size, text).getlength(text)
 
 
 def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]:
-    """Lines of at most ``most_wide`` pixels; what does not fit ``most`` lines ends in an ellipsis."""
-    lines = []
+    """Wrap a text to lines of at most ``most_wide`` pixels, and cut it to ``most`` lines with an ellipsis."""
+    lines: list[str] = []
     for gap, word in _WORDS.findall(printable(text)):
         longer = f"{lines[-1]}{gap and ' '}{word}" if lines else ""
         if lines and (len(lines) == most or width(longer, size) <= most_wide):
@@ -84,7 +86,7 @@ def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]
 
 
 def name_lines(name: str, size: int, most_wide: int) -> list[str]:
-    """A file name on one line, or broken anywhere into two; generated names often differ in their middle only."""
+    """Fit a file name to one line, or break it anywhere into two; generated names often differ only in the middle."""
     end = len(name)
     while width(name[:end], size) > most_wide:
         end -= 1
@@ -92,7 +94,7 @@ def name_lines(name: str, size: int, most_wide: int) -> list[str]:
 
 
 def shortened(text: str, size: int, most_wide: int) -> str:
-    """Takes from the middle what is too long: the end of a file name tells more than its middle."""
+    """Shorten a text in the middle: the end of a file name has more information."""
     if width(text, size) <= most_wide:
         return text
     keep = len(text) - 1
@@ -105,7 +107,7 @@ def shortened(text: str, size: int, most_wide: int) -> str:
 
 
 def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
-    """The picture as large as it fits; small ones are enlarged by whole factors, so that nothing is smoothed."""
+    """Resize an image to a box; small ones are enlarged by integer factors without smoothing."""
     image = Image.fromarray(picture.rgb)
     share = min(box[0] / image.width, box[1] / image.height)
     if share >= 1:
@@ -115,42 +117,48 @@ def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
 
 
 def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: Picture) -> None:
-    """The thumbnail of a picture in the middle of a box of (width, height) pixels."""
+    """Draw the thumbnail of an image in the middle of a box of (width, height) pixels."""
     rounded(sheet, (x, y, x + box[0], y + box[1]), 4, WELL)
     try:
         image = thumbnail(picture, box)
-    except ImageError:  # a file that was removed since it was judged: the others are shown all the same
+    except ImageError:  # a file that was removed after it was judged: the others are still shown
         write(
-            sheet, (x + box[0] / 2, y + box[1] / 2), shortened("no longer readable", SMALL, box[0]), SMALL, SOFT, "mm"
+            sheet,
+            (x + box[0] / 2, y + box[1] / 2),
+            shortened("the image cannot be read any more", SMALL, box[0]),
+            SMALL,
+            SOFT,
+            "mm",
         )
         return
     sheet.paste(image, (x + (box[0] - image.width) // 2, y + (box[1] - image.height) // 2))
 
 
 def interval(sheet: Image.Image, left: float, right: float, middle: float, colour: str) -> None:
-    """A horizontal line with end caps."""
+    """Draw a horizontal line with end caps."""
     rounded(sheet, (left, middle - 1, right, middle + 1), 1, colour)
     for end in (left, right):
         rounded(sheet, (end - 1, middle - 5, end + 1, middle + 5), 1, colour)
 
 
 def chip(sheet: Image.Image, x: int, y: int, text: str, ink: str, paper: str, most: int, size: int = SMALL) -> None:
-    """A short text on a coloured pill, ``size + 10`` pixels high and at most ``most`` wide."""
+    """Draw a short text on a colored pill, ``size + 10`` pixels high and at most ``most`` wide."""
     text, height = shortened(text, size, most - 18), size + 10
     rounded(sheet, (x, y, x + width(text, size) + 18, y + height), height / 2, paper)
     write(sheet, (x + 9, y + height / 2), text, size, ink, "lm")
 
 
 def rounded(sheet: Image.Image, box: tuple[float, float, float, float], radius: float, colour: str) -> None:
-    """A filled rounded rectangle with smooth edges, at quarter pixels."""
+    """Draw a filled rounded rectangle with smooth edges, at quarter pixels."""
     left, top = math.floor(box[0]), math.floor(box[1])
     inside = tuple(round(FINE * (side - start)) for side, start in zip(box, (left, top, left, top)))
     sheet.paste(rgb(colour), (left, top), _mask(inside, round(FINE * radius)))
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green and blue, 0..255, of a colour such as "#2f6fd6"."""
-    return ImageColor.getrgb(colour)
+    """Parse a color such as "#2f6fd6" to red, green and blue, 0..255."""
+    red, green, blue, *_ = ImageColor.getrgb(colour)
+    return red, green, blue
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Which typeface draws a text: Pillow's own, or for characters that it lacks one that the system has."""
+"""Choice of the font of a text: Pillow's built-in one, or a system font for characters that it lacks."""
 
 import functools
 import os
@@ -7,7 +7,7 @@ from PIL import ImageFont
 
 from ..images.pillow import instance
 
-# Sans-serif faces that cover many scripts, by the names under which systems keep them; DEPICTQA_FONT goes before them.
+# Sans-serif fonts that cover many scripts, by their file names on common systems; DEPICTQA_FONT has priority.
 WIDE = (
     "NotoSansCJK-Regular.ttc",  # most Linux distributions
     "NotoSansSC-Regular.otf",
@@ -24,18 +24,17 @@ WIDE = (
     "NotoSans-Regular.ttf",
 )
 _PROBE = 16  # size at which glyphs are compared
-_NOWHERE = "\U0010ffff"  # no typeface has it: what is drawn for it stands for everything that is missing
+_NOWHERE = "\U0010ffff"  # no font has it: its glyph is that of all missing characters
 
 
 def font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
-    """The face that draws a text, at a size in pixels.
+    """Return the font for a text, at a size in pixels.
 
-    Pillow's built-in one (Latin) if it has all characters; else the system's face that lacks the fewest. The file that
-    the environment variable ``DEPICTQA_FONT`` names is asked first. On a system without a face for a script, its
-    characters stay boxes.
+    It is Pillow's built-in one (Latin) if that has all characters; else the system font that lacks the fewest. The file
+    in the environment variable ``DEPICTQA_FONT`` is tried first. Without a font for a script, its characters are boxes.
     """
     wanted = frozenset(char for char in text if not char.isascii())
-    return _face(_best(wanted) if wanted else "", size)
+    return _face(_best(wanted) if wanted else "", size) or _built_in(size)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -61,11 +60,15 @@ def _glyph(face: ImageFont.FreeTypeFont, char: str) -> tuple:
     return mask.size, bytes(mask)
 
 
+def _built_in(size: int) -> ImageFont.FreeTypeFont:
+    return instance().ImageFont.load_default(size)
+
+
 @functools.lru_cache(maxsize=64)
 def _face(name: str, size: int) -> ImageFont.FreeTypeFont | None:
-    """The built-in face for "", else the one of a file or a name that the system knows; None where it has none."""
+    """Return the built-in font for "", else the font of a file or system name; None if there is none."""
     if not name:
-        return instance().ImageFont.load_default(size)
+        return _built_in(size)
     try:
         return instance().ImageFont.truetype(name, size)
     except OSError:

@@ -1,4 +1,4 @@
-"""Draws a quality map as colours over its image."""
+"""Drawing of quality maps over their images."""
 
 import math
 
@@ -9,24 +9,24 @@ from ..images.image import Picture
 from ..ranking.quality_map import SMALLEST, QualityMap
 from . import drawing
 
-COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; told apart by the colour-blind too
+COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; readable with color blindness
 OPACITY = 0.55
 MARKED = 100
-"""Pixels of width from which on words can be read on a picture."""
+"""Minimum width of an image in pixels for readable text on it."""
 
 
 def heat_picture(
     picture: Picture, found: QualityMap, relative: bool = False, marked: bool = True, legend: bool = True
 ) -> Image.Image:
-    """The map as colours over the picture in grey.
+    """Draw the map as colors over the greyscale image.
 
     Args:
         relative: as in ``QualityMap.badness``.
-        marked: draw boxes round the worst and the best tile (not in pictures smaller than a tile can be).
-        legend: add a strip below that says what the colours mean; without it the size is that of the picture.
+        marked: draw boxes around the worst and the best tile (not in images smaller than a tile).
+        legend: add a color legend below; without it the size is that of the image.
 
     Returns:
-        An RGB image as wide as the picture.
+        An RGB image with the width of the image.
     """
     low, high = found.limits(relative)
     share = (found.points - low) * (255 / (high - low))
@@ -46,14 +46,14 @@ def heat_picture(
 
 
 def _colours() -> np.ndarray:
-    """256 colours from worst to best, uint8 ``[256, 3]``."""
+    """Return 256 colors from worst to best, uint8 ``[256, 3]``."""
     stops = np.array([drawing.rgb(colour) for colour in COLOURS], np.float64)
     at = np.linspace(0, len(stops) - 1, 256)
     return np.stack([np.interp(at, range(len(stops)), stops[:, c]) for c in range(3)], axis=1).round().astype(np.uint8)
 
 
 def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
-    """A box round a tile, with its score where the picture is large enough for it to be read."""
+    """Draw a box around a tile, with its score if the image is large enough to read it."""
     draw, width = drawing.on(heat), max(1, round(min(heat.size) / 200))
     left, top, right, bottom = box
     draw.rectangle((left, top, right - 1, bottom - 1), outline="#ffffff", width=3 * width)
@@ -73,7 +73,7 @@ def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
 
 
 def _legend(width: int, low: float, high: float) -> Image.Image:
-    """A strip with the colours from worst to best and the points that they stand for."""
+    """Draw a legend with the colors from worst to best and their scores."""
     size = min(22, max(9, width // 34))
     strip = Image.new("RGB", (width, 3 * size + 8), drawing.PAPER)
     left = size if width > 4 * size else 0

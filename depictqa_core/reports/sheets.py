@@ -1,4 +1,4 @@
-"""Pictures with what the judge found in them, as contact sheets: a ranking on one page, or any number on several."""
+"""Contact sheets of judged images: a ranking on one page, or any number of images on several pages."""
 
 import math
 import statistics
@@ -14,15 +14,16 @@ from ..images.image import Picture
 from ..results import Identification, RankedPicture, Ranking, Score
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
-from .text import common_folder, pairs_asked, printable, rank_marks
+from .text import pairs_asked, rank_marks
+from .text_table import common_folder, printable
 
 MOST_SHOWN = 200
-"""Pictures on one sheet; of a longer ranking the best are shown, and the sheet says so."""
+"""Maximum number of images on a sheet; of a longer ranking the best are shown, with a note."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture of a quality sheet, the name below it, and what is known of it; ``score``, ``found`` may be None."""
+    """One image of a quality sheet with its caption and its results; ``score`` and ``found`` may be None."""
 
     picture: Picture
     name: str
@@ -34,34 +35,34 @@ def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
     """Draw a ranking.
 
     Args:
-        ranking: what ``Judge.rank`` answered.
-        pictures: all pictures that were ranked, in the order in which they were given to it.
+        ranking: the result of ``Judge.rank``.
+        pictures: all ranked images, in their input order.
 
     Returns:
-        An RGB image, one card per picture, best first, read line by line.
+        An RGB image with one card per image, best first, row by row.
 
     Raises:
-        TaskError: the pictures are not as many as the ranking has.
+        TaskError: the number of images differs from the ranking.
     """
     places = ranking.pictures[:MOST_SHOWN]
     if len(pictures) != len(ranking.pictures) or not places:
-        raise TaskError(f"a sheet of {len(ranking.pictures)} ranked pictures cannot be made from {len(pictures)}")
+        raise TaskError(f"a sheet of {len(ranking.pictures)} ranked images cannot be made from {len(pictures)}")
     low, high = min(place.low for place in places), max(place.high for place in places)
     cards = [
         _ranked_card(pictures[place.index], place, mark, low, high, ranking.method)
         for place, mark in zip(places, rank_marks(ranking.pictures))
     ]
-    title = f"{len(pictures)} pictures, best first" if len(pictures) > 1 else "1 picture"
+    title = f"{len(pictures)} images, best first" if len(pictures) > 1 else "1 image"
     return _page(cards, _LARGE, _columns(len(cards), _LARGE), title, _subtitle(ranking), _legend(ranking, places))
 
 
 def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "") -> list[Image.Image]:
-    """Contact sheets of judged pictures, in the order given; the more on a page, the smaller the cards.
+    """Draw contact sheets of judged images, in the given order; the more images on a page, the smaller the cards.
 
     Args:
-        entries: the pictures with their answers.
-        per_page: most pictures on a page, 1 to ``MOST_SHOWN``.
-        order: what the head says about the order, such as "best first".
+        entries: the images with their answers.
+        per_page: maximum number of images per page, 1 to ``MOST_SHOWN``.
+        order: the order in the header, such as "best first".
 
     Returns:
         RGB images of one size, one per page.
@@ -70,15 +71,15 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
         TaskError: nothing to show, or an impossible ``per_page``.
     """
     if not entries:
-        raise TaskError("there are no pictures to put on a sheet")
+        raise TaskError("there are no images to put on a sheet")
     check(per_page=per_page)
     if not 1 <= per_page <= MOST_SHOWN:
-        raise TaskError(f"{per_page} pictures on a page is not possible: choose 1 to {MOST_SHOWN}")
+        raise TaskError(f"{per_page} images on a page is not possible: choose 1 to {MOST_SHOWN}")
     cards = [_judged_card(entry, number) for number, entry in enumerate(entries, start=1)]
     pages = [cards[start : start + per_page] for start in range(0, len(cards), per_page)]
     size = _LARGE if len(pages[0]) <= 12 else _MEDIUM if len(pages[0]) <= 40 else _SMALL
     columns = _columns(len(pages[0]), size)
-    title = f"{len(cards)} pictures" if len(cards) > 1 else "1 picture"
+    title = f"{len(cards)} images" if len(cards) > 1 else "1 image"
     scores = [entry.score.score for entry in entries if entry.score is not None]
     legend = ["score: 0 (worst) to 100 (flawless), with its standard deviation."] if scores else []
     if any(entry.found is not None for entry in entries):
@@ -97,7 +98,7 @@ def quality_sheets(entries: Sequence[Judged], per_page: int = 40, order: str = "
 
 @dataclass(frozen=True)
 class _Size:
-    """Measures of a card in pixels; bars have names if ``label`` has room, reasons stand in up to ``notes`` lines."""
+    """Sizes of a card in pixels; bars have names if ``label`` has space, reasons have up to ``notes`` lines."""
 
     width: int
     name: int
@@ -131,7 +132,7 @@ class _Bar:
 
 @dataclass(frozen=True)
 class _Card:
-    """One picture, a mark over it (its rank), and what stands below it; ``chip`` is (text, whether that is good)."""
+    """One image with a mark over it (its rank) and the texts below it; ``chip`` is (text, whether it is good)."""
 
     picture: Picture
     name: str
@@ -144,9 +145,9 @@ class _Card:
 
 def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, high: float, method: str) -> _Card:
     bars = []
-    if place.score is not None:
+    if place.score is not None and place.spread is not None:
         bars.append(_score_bar(place.score, place.spread))
-    if method == "pairs" and place.low < place.high:  # a picture alone was compared with none
+    if method == "pairs" and place.low < place.high:  # a single image was not compared
         at, start, end = ((value - low) / (high - low) for value in _bounds(place))
         bars.append(_Bar("strength", f"{place.strength:+.2f}", at, start, end, filled=False))
     chip = None
@@ -163,8 +164,8 @@ def _judged_card(entry: Judged, number: int) -> _Card:
     bars = () if entry.score is None else (_score_bar(entry.score.score, entry.score.spread),)
     chip = None
     if entry.found is not None:
-        chip = f"{' and '.join(entry.found.labels) or 'no distortion'} {entry.found.confidence:.0%}"
-        chip = (chip, not entry.found.labels)
+        words = f"{' and '.join(entry.found.labels) or 'no distortion'} {entry.found.confidence:.0%}"
+        chip = (words, not entry.found.labels)
     return _Card(entry.picture, entry.name, str(number), False, bars, chip)
 
 
@@ -270,7 +271,7 @@ def _page(
 
 
 def _columns(count: int, size: _Size) -> int:
-    """A page somewhat wider than high; four or fewer stand side by side."""
+    """Return the number of columns: a page is slightly wider than high; up to four cards are in one row."""
     return count if count <= 4 else min(size.columns, math.ceil(math.sqrt(1.4 * count)))
 
 
@@ -283,7 +284,7 @@ def _subtitle(ranking: Ranking) -> str:
         parts.append("ordered by score")
     elif ranking.comparisons:
         parts.append(pairs_asked(ranking))
-        parts.append(f"the two orders of asking differ by {ranking.disagreement:.2f} on average")
+        parts.append(f"the two orders (A/B and B/A) differ by {ranking.disagreement:.2f} on average")
     return _sentence(parts)
 
 
@@ -300,6 +301,6 @@ def _legend(ranking: Ranking, places: Sequence[RankedPicture]) -> list[str]:
         lines.append("strength: Bradley-Terry, in log odds, on one scale for all; the line is the 95 % interval.")
     if any(place.tied_with_next for place in places):
         certainty = "certainty" if ranking.certainty == CALIBRATED else "self-consistency of the judge"
-        lines.append(f"rank: 1 + the number of pictures that are better with 95 % {certainty}.")
-        lines.append('Pictures with the same rank (such as "2=") cannot be told apart.')
+        lines.append(f"rank: 1 + the number of images that are better with 95 % {certainty}.")
+        lines.append('Images with the same rank (such as "2=") are tied.')
     return lines

@@ -1,1 +1,1 @@
-"""Process-level helpers: versions of packages, threads, standard streams, signals, a cache bounded by bytes."""
+"""Process-level helpers: package versions, threads, standard streams, signals, a byte-limited cache."""

@@ -1,4 +1,4 @@
-"""A cache that is bounded in bytes, forgets what was used least recently, and may be shared by threads."""
+"""A thread-safe LRU cache with a limit in bytes."""
 
 import threading
 from collections import OrderedDict
@@ -6,12 +6,12 @@ from collections.abc import Hashable
 
 
 class ByteCache:
-    """Keeps values by key until they take more than ``budget`` bytes together; the least recently used go first.
+    """A thread-safe LRU cache of at most ``budget`` bytes.
 
-    A value that is larger than the whole budget is not kept. Every method is safe to call from several threads.
+    A value larger than the whole budget is not stored.
 
     Args:
-        budget: bytes, 0 or more; 0 keeps nothing.
+        budget: bytes, 0 or more; 0 stores nothing.
     """
 
     def __init__(self, budget: int):
@@ -25,11 +25,11 @@ class ByteCache:
 
     @property
     def bytes(self) -> int:
-        """What the kept values take together."""
+        """Total size of the stored values."""
         return self._bytes
 
     def get(self, key: Hashable):
-        """The value of a key, which becomes the most recently used one, or None."""
+        """Return the value of a key, which becomes the most recently used one, or None."""
         with self._lock:
             if key not in self._values:
                 return None
@@ -37,7 +37,7 @@ class ByteCache:
             return self._values[key][0]
 
     def put(self, key: Hashable, value, size: int) -> None:
-        """Keep a value of ``size`` bytes, in place of what the key stood for before."""
+        """Store a value of ``size`` bytes under a key, replacing the old one."""
         with self._lock:
             self._bytes -= self._values.pop(key, (None, 0))[1]
             if size > self.budget:
@@ -48,7 +48,7 @@ class ByteCache:
                 self._bytes -= self._values.popitem(last=False)[1][1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all values."""
         with self._lock:
             self._values.clear()
             self._bytes = 0

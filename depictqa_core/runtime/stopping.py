@@ -1,20 +1,22 @@
-"""A program that is told to end stops like one that is interrupted: it removes what is half written first."""
+"""Clean shutdown: a terminated program removes unfinished files, like an interrupted one."""
 
 import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
 def interrupted_by_signals() -> Iterator[None]:
-    """Raise KeyboardInterrupt at SIGTERM and SIGHUP, as Ctrl-C does, instead of ending at once without any cleanup.
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP, as Ctrl-C does, so that the program cleans up.
 
-    For command lines. Only the first signal counts, so that a second one does not interrupt the cleanup. A signal that
-    somebody else handles or ignores (``nohup``) is left alone, and so is everything outside of the main thread.
+    For command lines. Only the first signal counts, so that a second one does not interrupt the cleanup. Signals that
+    others handle or ignore (``nohup``) are not changed, and nothing is done outside of the main thread.
     """
-    before, owner = {}, os.getpid()
+    before: dict[int, Any] = {}  # what ``signal.signal`` takes and gives
+    owner = os.getpid()
 
     def interrupt(number, _):
         if os.getpid() != owner:  # a worker process, which inherits the handler and has nothing to clean up

@@ -1,4 +1,4 @@
-"""Standard streams that may be closed, and what libraries print into them."""
+"""Closed standard streams, and messages of libraries."""
 
 import contextlib
 import logging
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 
 def open_streams() -> None:
-    """Give a program that was started without standard streams (by a service, by ``pythonw``) ones that lead nowhere.
+    """Open null streams in a program that was started without standard streams (by a service, by ``pythonw``).
 
-    The numbers 0 to 2 are taken as well: otherwise the next file that is opened would get one of them, and what a
-    library prints would be written into it.
+    This also reserves the file descriptors 0 to 2: otherwise the next opened file would get one of them, and output of
+    libraries would be written into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            nowhere = os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor
             if nowhere != number:
                 os.close(nowhere)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -28,12 +28,12 @@ def open_streams() -> None:
 
 @contextlib.contextmanager
 def library_messages(quiet: bool) -> Iterator[None]:
-    """Keep warnings and log lines of libraries from the person at the command line, who can do nothing about them.
+    """Hide warnings and log messages of libraries from the user of the command line.
 
-    Errors are logged all the same, and warnings that were asked for by ``python -W`` or ``PYTHONWARNINGS`` are shown.
+    Errors are still logged, and warnings enabled by ``python -W`` or ``PYTHONWARNINGS`` are shown.
 
     Args:
-        quiet: show none of them, whatever was asked for.
+        quiet: hide all of them.
     """
     before = logging.root.manager.disable
     with warnings.catch_warnings():

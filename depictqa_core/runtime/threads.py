@@ -1,4 +1,4 @@
-"""Threads that work on several images at a time, each computing on one processor core."""
+"""Threads that process several images in parallel, each on one CPU core."""
 
 import contextlib
 import ctypes
@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import torch
 
@@ -14,18 +14,18 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
 def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list:
-    """``[work(item) for item in items]``, several at a time.
+    """Return ``[work(item) for item in items]``, computed in parallel.
 
-    Small operations gain nothing from several threads inside them, and lose much when the cores are busy: many
-    images with one thread each are faster than one image with all threads.
+    Small operations do not benefit from several threads, and become slow when the cores are busy: many images with one
+    thread each are faster than one image with all threads.
 
     Args:
         work: called in inference mode, from any thread.
-        items: what to work on.
-        check: called in the caller's thread after each finished item; what it raises stops the rest.
+        items: the items.
+        check: called in the caller's thread after each finished item; an exception stops the rest.
 
     Raises:
-        what ``work`` or ``check`` raises, once nothing is running any more.
+        Any exception of ``work`` or ``check``, after all threads have stopped.
     """
     at_once = min(torch.get_num_threads(), len(items))
     if at_once < 2:
@@ -34,7 +34,8 @@ def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list
             results.append(_quietly(work, item))
             check()
         return results
-    pool, waiting, running = _pool(), deque(enumerate(items)), {}
+    pool, waiting = _pool(), deque(enumerate(items))
+    running: dict[Future, int] = {}
     results = [None] * len(items)
     try:
         while waiting or running:
@@ -55,9 +56,9 @@ def _quietly(work: Callable, item):
 
 
 def keep_freed_memory() -> None:
-    """Have the C library of Linux keep what large tensors leave behind, instead of giving it back and asking again.
+    """Make malloc of Linux reuse the memory of large tensors instead of returning it to the system.
 
-    The latter costs a sixth of the time of a picture. This is for programs of our own: the setting is the process's.
+    Returning it costs a sixth of the time per image. Only for our own programs: the setting is process-wide.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # other systems have other allocators
         mallopt = ctypes.CDLL(None).mallopt
@@ -66,7 +67,8 @@ def keep_freed_memory() -> None:
 
 
 def _pool() -> ThreadPoolExecutor:
-    """The one pool of this process: as many threads as torch uses when it is first needed, each computing alone."""
+    """Return the thread pool of this process: as many threads as torch uses on first use, each with one thread in
+    torch."""
     with _lock:
         if not _pools:
             _pools.append(_new_pool(torch.get_num_threads()))
@@ -78,17 +80,18 @@ def _new_pool(size: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(size, "depictqa", _compute_alone)
     for _ in range(size):
         pool.submit(ready.wait)
-    ready.wait()  # every thread has begun, and has set its number
-    torch.set_num_threads(size)  # threads that begin later take over a number that is common to all
+    ready.wait()  # every thread has started and set its number
+    torch.set_num_threads(size)  # threads that start later get the global number
     return pool
 
 
 def _compute_alone() -> None:
-    torch.get_num_threads()  # a thread takes over the common number when it first asks, even after it set its own
+    torch.get_num_threads()  # a thread gets the global number on its first query, even after it set its own
     torch.set_num_threads(1)
 
 
-_lock, _pools = threading.Lock(), []
+_lock = threading.Lock()
+_pools: list[ThreadPoolExecutor] = []
 
 
 def _after_fork() -> None:

@@ -17,17 +17,17 @@ OLDEST = {
     "numpy": "1.26.0",
 }
 ALWAYS = ("torch", "transformers", "safetensors", "pillow", "numpy")
-"""What every checkpoint needs; peft is for LoRA, and accelerate for several devices and for quantised weights."""
+"""Packages that every checkpoint needs; peft is for LoRA, accelerate for several devices and quantised weights."""
 
 
 def require(*packages: str) -> None:
-    """Refuse packages that are missing or older than supported.
+    """Check that packages are installed and new enough.
 
     Args:
         packages: names in ``OLDEST``.
 
     Raises:
-        PackageError: names the first one, and the command that installs it.
+        PackageError: a package is missing or too old; the message has the command that installs it.
     """
     for name in packages:
         try:
@@ -38,19 +38,19 @@ def require(*packages: str) -> None:
             raise PackageError(f"{name} is not installed; run {upgrade(name)}")
         try:
             old = Version(installed) < Version(OLDEST[name])
-        except InvalidVersion:  # a build of somebody's own
+        except InvalidVersion:  # a custom build
             old = False
         if old:
             raise PackageError(f"{name} {installed} is too old, {OLDEST[name]} or newer is needed; run {upgrade(name)}")
 
 
 def import_failed(error: BaseException | None) -> bool:
-    """Whether an error comes from an import that failed; transformers raises it anew under other names."""
+    """Return whether an error comes from a failed import; transformers raises such errors under other names."""
     return error is not None and (isinstance(error, ImportError) or import_failed(error.__cause__))
 
 
 def mismatch(error: Exception) -> PackageError:
-    """The error to raise where one package cannot be imported next to another, though each is new enough."""
+    """Return the error for a package that cannot be imported together with another, although both are new enough."""
     names = ("transformers", "torch", "peft", "accelerate")
     installed = []
     for name in names:
@@ -64,6 +64,6 @@ def mismatch(error: Exception) -> PackageError:
 
 
 def upgrade(*names: str) -> str:
-    """The command that installs or upgrades packages in this environment."""
+    """Return the command that installs or upgrades packages in this environment."""
     wanted = " ".join(f'"{name}>={OLDEST[name]}"' for name in names)
     return f'"{sys.executable}" -m pip install --upgrade {wanted}'

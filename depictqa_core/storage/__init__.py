@@ -1,1 +1,1 @@
-"""Files written so that nobody sees them half written, and the collections stored in them."""
+"""Safe writing and reading of files, and the collected preferences."""

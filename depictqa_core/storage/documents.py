@@ -1,8 +1,8 @@
-"""Reads JSON from disk with limits, and turns whatever is wrong with a file into one line with the file and a remedy.
+"""Read JSON from disk with limits; every error is one line with the file, the cause and the remedy.
 
-Every JSON file that the project reads comes through here. What it refuses, whoever wrote the file: more bytes than a
-file of its kind has, nesting so deep that later code would run out of stack, a key twice in one object, numbers that
-are not finite, text that is not UTF-8 and text that UTF-8 cannot hold. A byte order mark is accepted.
+Every JSON file of the project is read here. Rejected are: files above the size limit, nesting so deep that later code
+would exceed the stack, duplicate keys in an object, NaN and Inf, text that is not UTF-8, and text that UTF-8 cannot
+encode. A byte order mark is accepted.
 """
 
 import json
@@ -11,21 +11,22 @@ import os
 import re
 import reprlib
 import stat
+from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import DepictQAError, DocumentError
 
 MAX_BYTES = 16 * 2**20
-"""Largest file that is read where the caller sets no other limit: configurations and lists, not records."""
+"""Default size limit of a file: enough for configurations and lists, not for records."""
 MAX_DEPTH = 64
-"""Most levels of lists and objects inside one another."""
+"""Maximum nesting depth of lists and objects."""
 MAX_DIGITS = 300
-"""Digits of a whole number; more do not fit into a float."""
-REMEDY = "repair it, or put a good copy in its place"
-KINDS = {dict: "an object", list: "a list", str: "a text"}
+"""Maximum digits of a whole number; more do not fit into a float."""
+REMEDY = "repair it, or replace it by a good copy"
+KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "a text"}
 LONGEST_VALUE = 120
-"""Characters of a value in a message."""
+"""Maximum characters of a value in a message."""
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -44,14 +45,14 @@ def read_json(
 
     Args:
         path: the file; it must be a regular one.
-        kind: dict, list or str, what the file must hold; None for anything.
-        where: how messages call the file, in place of its path.
-        limit: most bytes.
-        remedy: what messages advise.
+        kind: required type of the content, dict, list or str; None for any.
+        where: name of the file in messages, instead of its path.
+        limit: maximum number of bytes.
+        remedy: advice in messages.
         error: class of the exception.
 
     Raises:
-        error: the file cannot be read, or does not hold what it should; names file, cause and remedy.
+        error: the file cannot be read or has invalid contents; the message has file, cause and remedy.
     """
     where = where or named(path)
     text = read_text(path, where=where, limit=limit, remedy=remedy, error=error)
@@ -69,7 +70,7 @@ def read_text(
     """Read a text file in UTF-8, with or without a byte order mark; arguments and errors as in ``read_json``."""
     where = where or named(path)
     try:
-        # Opening a pipe would wait for its other end, so the kind of file is looked up first.
+        # Opening a pipe would block, so the type of the file is checked first.
         regular = stat.S_ISREG(os.stat(path).st_mode)
         content = Path(path).read_bytes() if regular and os.stat(path).st_size <= limit else None
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
@@ -78,7 +79,7 @@ def read_text(
     if not regular:
         raise error(f"{where} cannot be read (it is not a regular file); name a file")
     if content is None:
-        raise error(f"{where} is larger than {limit / 2**20:g} MiB, the most for such a file; {remedy}")
+        raise error(f"{where} is larger than the limit of {limit / 2**20:g} MiB for such a file; {remedy}")
     return _decoded(content, where, error)
 
 
@@ -111,7 +112,7 @@ def parse_json(
     except RecursionError:
         raise error(f"{where} is nested more than {MAX_DEPTH} levels deep; {remedy}") from None
     except UnicodeEncodeError:
-        raise error(f"{where} holds half a surrogate pair, which is no character; {remedy}") from None
+        raise error(f"{where} has an unpaired surrogate, which is not a character; {remedy}") from None
     except ValueError as cause:
         raise error(f"{where} is not valid JSON ({cause}); {remedy}") from cause
     if kind is not None and not isinstance(value, kind):
@@ -120,7 +121,7 @@ def parse_json(
 
 
 def check_depth(value, limit: int = MAX_DEPTH) -> None:
-    """Raise RecursionError if lists and dicts stand more than ``limit`` levels inside one another; never recurses."""
+    """Raise RecursionError if lists and dicts are nested more than ``limit`` levels deep; iterative."""
     level, depth = [value], 0
     while level:
         level = [
@@ -136,13 +137,13 @@ def check_depth(value, limit: int = MAX_DEPTH) -> None:
 
 
 def describe(value) -> str:
-    """A value for a message: as Python writes it, cut where it is long, and without what UTF-8 cannot hold."""
+    """Format a value for a message: its repr, shortened, without characters that UTF-8 cannot encode."""
     text = _SHORT.repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def holds_text(text: str) -> bool:
-    """Whether UTF-8 can hold a text: one with half a surrogate pair cannot be printed or written."""
+    """Return whether UTF-8 can encode a text; one with an unpaired surrogate cannot be printed or written."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -151,25 +152,25 @@ def holds_text(text: str) -> bool:
 
 
 def named(path: str | Path) -> str:
-    """A path for a message, without what UTF-8 cannot hold."""
+    """Format a path for a message, without characters that UTF-8 cannot encode."""
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
 
 
 def nearest(name: str, known) -> str:
-    """`` (did you mean 'x'?)`` with the known name that is most like ``name``, or nothing where none is."""
+    """Return `` (did you mean 'x'?)`` with the known name closest to ``name``, or an empty text if there is none."""
     found = get_close_matches(str(name), [str(one) for one in known], 1)
     return f" (did you mean {found[0]}?)" if found else ""
 
 
-# ---------------------------------------------------------------------- what json.loads calls
+# ---------------------------------------------------------------------- callbacks of json.loads
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"the key {describe(twice)} stands twice in one object")
+        count = Counter(key for key, _ in pairs)
+        twice = next(key for key in count if count[key] > 1)
+        raise ValueError(f"the key {describe(twice)} occurs twice in one object")
     return found
 
 

@@ -1,7 +1,7 @@
-"""What somebody prefers, as training records: picks of better and worse pictures, kept in a folder of their own.
+"""Preferences as training records: picks of better and worse images, stored in a folder.
 
 The folder is a data root for ``python -m training train``: ``records/preferences.json`` in the published format (facts
-3.4) and the pictures, by content, in ``pictures/``.
+3.4) and the images, by content, in ``pictures/``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PAIRS = ("all", "best against the rest", "neighbours")
 
 @dataclass(frozen=True, eq=False)
 class Preference:
-    """One picture is better than another, beside their reference or without one."""
+    """One image is better than another, with or without a reference."""
 
     better: Picture
     worse: Picture
@@ -36,7 +36,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class Collected:
-    """What became of some picks: how many were new, known already, or overturn an earlier one; and all in the file."""
+    """The result of storing picks: how many are new, already known, or contradict an earlier one, and the total."""
 
     new: int
     known: int
@@ -45,29 +45,31 @@ class Collected:
 
 
 def picked(count: int, text: str) -> list[int]:
-    """Levels (0 is best) of ``count`` pictures from picks such as "3" or "3, 1": best first, all others equal behind.
+    """Return the levels (0 is best) of ``count`` images from picks such as "3" or "3, 1", best first; all others are
+    last.
 
     Raises:
-        TaskError: not whole numbers of pictures from 1, or one of them twice.
+        TaskError: the picks are not whole numbers of images from 1, or have one twice.
     """
     check(picked=text)
     words = text.replace(",", " ").split()
     if not all(word.isdecimal() and len(word) < 10 for word in words):
-        raise TaskError(f"picked: {text!r} is not understood; give numbers of pictures from 1, best first: 3, 1")
+        raise TaskError(f"picked: {text!r} is not valid; give numbers of images from 1, best first: 3, 1")
     numbers = [int(word) - 1 for word in words]
     for number in numbers:
         if not 0 <= number < count:
-            raise TaskError(f"picked: there is no picture {number + 1}; {count} arrived, numbered from 1")
+            raise TaskError(f"picked: there is no image {number + 1}; {count} arrived, numbered from 1")
     if len(set(numbers)) < len(numbers):
-        raise TaskError(f"picked: {text!r} names a picture twice")
+        raise TaskError(f"picked: {text!r} has an image twice")
     return [numbers.index(index) if index in numbers else len(numbers) for index in range(count)]
 
 
 def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
-    """Levels (0 is best) from ratings, the higher the better; within ``margin`` of the best of a level they share it.
+    """Return levels (0 is best) from ratings, higher is better; ratings within ``margin`` of the best of a level share
+    it.
 
     Raises:
-        TaskError: a rating that is no number.
+        TaskError: a rating is NaN.
     """
     check(margin=margin)
     if any(rating != rating for rating in ratings):
@@ -82,14 +84,14 @@ def levels(ratings: Sequence[float], margin: float = 0.0) -> list[int]:
 
 
 def pairs_of(found: Sequence[int], pairs: str = "all") -> list[tuple[int, int]]:
-    """Which picture is better than which, (better, worse), from their levels (0 is best); equal levels say nothing.
+    """Return the pairs (better, worse) of images with different levels (0 is best).
 
     Args:
-        found: one level per picture.
-        pairs: "all"; "best against the rest" for those of level 0 alone; "neighbours" for levels next to each other.
+        found: one level per image.
+        pairs: "all"; "best against the rest" for pairs with level 0; "neighbours" for adjacent levels.
 
     Raises:
-        TaskError: unknown ``pairs``.
+        TaskError: ``pairs`` is unknown.
     """
     if pairs not in PAIRS:
         raise TaskError(f"pairs: {pairs!r} is not known; choose one of: {', '.join(PAIRS)}")
@@ -102,25 +104,25 @@ def pairs_of(found: Sequence[int], pairs: str = "all") -> list[tuple[int, int]]:
 
 
 def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
-    """Add picks to a folder; safe while other runs add theirs.
+    """Add picks to a folder; safe with parallel runs.
 
-    A pair of pictures has one record, whatever their order. Where a pick contradicts it, the new one becomes the answer
-    and the old one is kept under "earlier". Image A is the picture with the smaller content hash, so that the better
-    one is as often B as A.
+    A pair of images has one record, whatever their order. If a pick contradicts it, the new one becomes the answer and
+    the old one is stored under "earlier". Image A is the image with the smaller content hash, so that the better one is
+    B as often as A.
 
     Args:
-        root: the data root; made where there is none.
+        root: the data root; created if it does not exist.
         preferences: the picks.
 
     Raises:
-        TaskError: a picture against itself.
-        StorageError: the folder cannot be written, or its records are damaged (they are left as they are).
+        TaskError: an image is compared with itself.
+        StorageError: the folder cannot be written, or its records are damaged (they are not changed).
     """
     root, now = Path(root), time.strftime("%Y-%m-%dT%H:%M:%S")
     for preference in preferences:
         if preference.better.key == preference.worse.key:
             raise TaskError(
-                f"{preference.better.name} and {preference.worse.name} are the same picture; neither can be better"
+                f"{preference.better.name} and {preference.worse.name} are the same image; neither can be better"
             )
     with readable_file_errors(root):
         for folder in ("pictures", "records"):
@@ -154,12 +156,13 @@ RECORD = {
     "A_better_B": SWITCH,
     "earlier": Rule("a list of earlier answers", lambda v: isinstance(v, list)),
 }
-"""What is read of a record that was written before; what else a record holds is left as it is."""
+"""The checked fields of an existing record; other fields are not changed."""
 
 
 def _check(records: list, path: Path) -> None:
-    """Raise StorageError for the first record that ``collect`` cannot have written."""
+    """Raise StorageError for the first record that is not one of ``collect``."""
     for number, record in enumerate(records, 1):
+        wrong: str | None
         if not isinstance(record, dict):
             wrong = f"is {describe(record)}, not an object"
         elif missing := [name for name in ("id", "A_better_B") if name not in record]:
@@ -167,7 +170,7 @@ def _check(records: list, path: Path) -> None:
         else:
             wrong = problem(record, RECORD)
         if wrong:
-            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it away")
+            raise StorageError(f"{path}: record {number} {wrong}; repair the file or move it")
 
 
 def _record(preference: Preference, now: str) -> dict:
@@ -194,7 +197,7 @@ def _path(picture: Picture) -> str:
 
 
 def _keep(root: Path, picture: Picture) -> None:
-    """Write a picture under its content hash, whole or not at all."""
+    """Write an image under its content hash, completely or not at all."""
     path = root / _path(picture)
     if not path.exists():
         with readable_file_errors(path), replacing(path) as part:

@@ -1,44 +1,35 @@
-"""Small declarative checks: what a value that was read from disk may be, in words and as a test."""
+"""Declarative checks of values from disk: the allowed values in words and as a test."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
+from ..checks import Rule
 from .documents import describe
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a value may be: ``allowed`` in words, and the test for it."""
-
-    allowed: str
-    fits: Callable[[object], bool]
-
-
 def is_number(value) -> bool:
-    """Whether a value is a finite number; True and False are none."""
+    """Return whether a value is a finite number, but not True or False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def whole(low: int, high: int) -> Rule:
-    """A whole number in low..high."""
+    """Return the rule for a whole number in low..high."""
     return Rule(
         f"a whole number from {low:,} to {high:,}", lambda v: is_number(v) and isinstance(v, int) and low <= v <= high
     )
 
 
 def number(low: float, high: float) -> Rule:
-    """A number in low..high."""
+    """Return the rule for a number in low..high."""
     return Rule(f"a number from {low:g} to {high:g}", lambda v: is_number(v) and low <= v <= high)
 
 
 def above(low: float, high: float) -> Rule:
-    """A number above low, at most high."""
+    """Return the rule for a number above low, at most high."""
     return Rule(f"a number above {low:g}, at most {high:g}", lambda v: is_number(v) and low < v <= high)
 
 
 def string(longest: int = 10_000) -> Rule:
-    """A text of at least one character."""
+    """Return the rule for a non-empty text."""
     return Rule("a text", lambda v: isinstance(v, str) and 0 < len(v) <= longest)
 
 
@@ -47,12 +38,12 @@ OBJECT = Rule("settings by name", lambda v: isinstance(v, dict))
 
 
 def one_of(*options: str) -> Rule:
-    """One of some texts."""
+    """Return the rule for one of the given texts."""
     return Rule(f"one of {', '.join(options)}", lambda v: isinstance(v, str) and v in options)
 
 
 def list_of(rule: Rule, least: int, most: int, unique: bool = False) -> Rule:
-    """A list of least..most values that fit a rule."""
+    """Return the rule for a list of least..most values that fit a rule."""
     size = f"{least}" if least == most else f"{least} to {most}"
     each = f"a list of {size}{' different' if unique else ''} values, each {rule.allowed}"
     return Rule(
@@ -67,7 +58,7 @@ def list_of(rule: Rule, least: int, most: int, unique: bool = False) -> Rule:
 
 
 def row_of(*rules: Rule) -> Rule:
-    """A list of values of fixed places."""
+    """Return the rule for a list with one rule per position."""
     return Rule(
         f"a list of {len(rules)} values ({', '.join(rule.allowed for rule in rules)})",
         lambda v: (
@@ -77,11 +68,11 @@ def row_of(*rules: Rule) -> Rule:
 
 
 def problem(content: dict, rules: dict, prefix: str = "") -> str | None:
-    """The first value that does not fit, in words, or None. A key that is not there fits; keys without a rule too.
+    """Return the first value that breaks a rule, in words, or None. Missing keys and keys without a rule are fine.
 
     Args:
         content: values by name.
-        rules: name -> Rule, or a dict of rules for settings inside.
+        rules: name -> Rule, or a dict of rules for nested settings.
     """
     for name, rule in rules.items():
         if name not in content:

@@ -43,7 +43,7 @@ class Run:
     """What one queued graph did.
 
     Attributes:
-        outputs: per node id, the ``ui`` values it showed (texts, picture files).
+        outputs: per node id, the ``ui`` values it showed (texts, image files).
         error: ComfyUI's ``execution_error`` message, or None.
         executed: ids of the nodes that did run; a cached node is not among them.
         interrupted: True when it was cancelled.
@@ -190,7 +190,7 @@ class ComfyServer:
         raise AssertionError(f"the graph did not end within {RUN_SECONDS} s")
 
     def images(self, run: Run, node_id) -> list[Image.Image]:
-        """The pictures that a preview or save node of a run shows."""
+        """The images that a preview or save node of a run shows."""
         pictures = []
         for entry in run.outputs[str(node_id)]["images"]:
             query = urllib.parse.urlencode({key: entry[key] for key in ("filename", "subfolder", "type")})

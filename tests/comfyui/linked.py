@@ -6,7 +6,7 @@ LOAD = {"checkpoint": "tiny", "device": "auto", "dtype": "auto", "memory": "keep
 
 
 class Linked:
-    """A value of an input that comes from another node: pictures by name, or a list of texts or numbers."""
+    """A value of an input that comes from another node: images by name, or a list of texts or numbers."""
 
     def __init__(self, class_type: str, inputs: dict):
         self.class_type, self.inputs = class_type, inputs

@@ -1,6 +1,6 @@
-"""Stand-ins for a diffusion model in tests: a checkpoint of nothing, and pictures of one photograph.
+"""Stand-ins for a diffusion model in tests: a checkpoint of nothing, and images of one photograph.
 
-The latents of picture i of a batch are filled with ``BLURS[i]``; they keep it when they are scaled and sampled again.
+The latents of image i of a batch are filled with ``BLURS[i]``; they keep it when they are scaled and sampled again.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 
 PHOTOGRAPH = Path(__file__).resolve().parents[2] / "workflows" / "samples" / "balloons_original.jpg"
-BLURS = (3.0, 6.0, 0.0, 9.0)  # the third picture is the best
+BLURS = (3.0, 6.0, 0.0, 9.0)  # the third image is the best
 
 
 class Text:

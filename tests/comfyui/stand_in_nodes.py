@@ -1,4 +1,4 @@
-"""Custom nodes for tests only: sources of pictures and of what follows them, sinks that tell what arrived."""
+"""Custom nodes for tests only: sources of images and of what follows them, sinks that tell what arrived."""
 
 import copy
 import hashlib
@@ -63,7 +63,7 @@ class Pictures:
 
 
 class Followers:
-    """Latents, masks and texts of ``count`` pictures, item number i full of i; latents and masks as one batch each."""
+    """Latents, masks and texts of ``count`` images, item number i full of i; latents and masks as one batch each."""
 
     CATEGORY, FUNCTION = "tests", "run"
     RETURN_TYPES, OUTPUT_IS_LIST = ("LATENT", "MASK", "STRING"), (False, False, True)
@@ -83,7 +83,7 @@ class Followers:
 
 
 class Values:
-    """The values of a JSON list as a list output, for inputs that want one text or number per picture."""
+    """The values of a JSON list as a list output, for inputs that want one text or number per image."""
 
     CATEGORY, FUNCTION = "tests", "run"
     RETURN_TYPES, OUTPUT_IS_LIST = (ANY,), (True,)
@@ -97,7 +97,7 @@ class Values:
 
 
 class Arrived:
-    """Shows every item that arrives, one text each: shape and hash of a picture, values of latents and masks, texts."""
+    """Shows every item that arrives, one text each: shape and hash of an image, values of latents and masks, texts."""
 
     CATEGORY, FUNCTION, OUTPUT_NODE = "tests", "run", True
     RETURN_TYPES, INPUT_IS_LIST = (), True
@@ -129,7 +129,7 @@ class LoadedModels:
 
 
 class LittleMemory:
-    """A judge whose network runs out of memory when it sees more than ``most`` pictures at once."""
+    """A judge whose network runs out of memory when it sees more than ``most`` images at once."""
 
     CATEGORY, FUNCTION = "tests", "run"
     RETURN_TYPES = ("DEPICTQA_MODEL",)
@@ -139,19 +139,20 @@ class LittleMemory:
         return {"required": {"model": ("DEPICTQA_MODEL",), "most": ("INT", {"default": 1})}}
 
     def run(self, model, most):
-        judge = copy.copy(model.judge)
-        judge.engine = engine = copy.copy(judge.engine)
-        engine.forget_answers()  # the copy's own: what the other judge has answered must be asked again
-        engine._sight = copy.copy(engine._sight)
-        engine.model = engine._sight.model = network = copy.copy(judge.model)
+        backend = copy.copy(model.judge.backend)
+        backend.forget_answers()  # the copy's own: what the other judge has answered must be asked again
+        backend.runner = runner = copy.copy(backend.runner)
+        runner.features = copy.copy(runner.features)
+        original = backend.model
+        backend.model = runner.model = runner.features.model = network = copy.copy(original)
 
         def connect(pooled, *beside):
             if len(pooled) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return judge.model.connect(pooled, *beside)
+            return original.connect(pooled, *beside)
 
         network.__dict__["connect"] = connect
-        return (type(model)(lambda: judge, **model._devices),)
+        return (type(model)(lambda: type(model.judge)(backend), **model._devices),)
 
 
 class Writes:
@@ -165,18 +166,17 @@ class Writes:
         return {"required": {"model": ("DEPICTQA_MODEL",), "text": ("STRING", {"default": ""})}}
 
     def run(self, model, text):
-        judge = copy.copy(model.judge)
-        judge.engine = copy.copy(judge.engine)
-        judge.engine.forget_answers()
-        judge.engine.decode = lambda ids: text
-        return (type(model)(lambda: judge, **model._devices),)
+        backend = copy.copy(model.judge.backend)
+        backend.forget_answers()
+        backend.decode = lambda ids: text
+        return (type(model)(lambda: type(model.judge)(backend), **model._devices),)
 
 
 def _picture(name):
     name, _, size = name.partition("@")
     if name in SPECIAL:
         picture = SPECIAL[name]()
-    elif name.startswith("random:"):  # as many different pictures as a test needs
+    elif name.startswith("random:"):  # as many different images as a test needs
         picture = torch.rand((1, 48, 64, 3), generator=torch.Generator().manual_seed(int(name.removeprefix("random:"))))
     else:
         with Image.open(os.path.join(folder_paths.get_input_directory(), name)) as image:

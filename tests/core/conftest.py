@@ -1,6 +1,8 @@
-"""What several files of tests share: a tiny random checkpoint, a folder of pictures, and the command line on them."""
+"""What several files of tests share: a tiny random checkpoint, a folder of images, and the command line on them."""
 
 import os
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,13 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder "pics" below the working directory with four readable pictures."""
+    """A folder "pics" below the working directory with four readable images."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     os.makedirs("pics/inner")
     for name in ("x10.png", "x2.png", "X1.jpg", "inner/deep.png"):
         Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(f"pics/{name}")
-    Path("pics/notes.txt").write_text("no picture")
+    Path("pics/notes.txt").write_text("no image")
     Path("pics/.hidden.png").write_bytes(b"")
     return "pics"
 
@@ -95,3 +97,23 @@ def projector_folder(published_files):
 def abstractor_folder(published_files):
     import_published(**parts(published_files, "abstractor"), out=published_files / "abstractor")
     return published_files / "abstractor"
+
+
+# ---------------------------------------------------------------------- other packages
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a package of one module with entry points, as pip leaves it."""
+
+    def run(name, source, **groups):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        lines = [f"[depictqa.{group}]\n{entry}\n" for group, entry in groups.items()]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        sys.modules.pop(name, None)
+
+    monkeypatch.syspath_prepend(tmp_path)
+    return run

@@ -1,8 +1,10 @@
-"""What the tests of the judge share: pictures, references, every verb in one form, answers as plain values."""
+"""What the tests of the judge share: images, references, every verb in one form, answers as plain values."""
 
 import numpy as np
 import pytest
 
+from depictqa_core.backends.base import AnswerProbabilities
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.images.image import as_picture, as_pictures
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
@@ -10,7 +12,7 @@ from depictqa_core.loading.checkpoint import Checkpoint
 
 def fresh(judge):
     """The same network with empty caches."""
-    return Judge(Checkpoint(judge.model, judge.tokenizer, judge.info))
+    return Judge(NativeBackend(Checkpoint(judge.model, judge.backend.tokenizer, judge.info)))
 
 
 SIZES = [(40, 60), (60, 40), (90, 90), (33, 150)]
@@ -59,3 +61,14 @@ def alike(a, b, tolerance=1e-4):
     if not isinstance(a, float):
         return a == b
     return a == pytest.approx(b, rel=1e-5, abs=tolerance if abs(a) <= 1 else 10 * tolerance)
+
+
+def give_coverage(monkeypatch, judge, coverage):
+    """Let all answers of a judge of random weights have this coverage."""
+    choose = judge.backend.choose
+
+    def covered(*asked, **options):
+        rows = choose(*asked, **options).probabilities
+        return AnswerProbabilities(rows, np.full(len(rows), coverage))
+
+    monkeypatch.setattr(judge.backend, "choose", covered)

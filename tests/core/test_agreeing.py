@@ -18,13 +18,14 @@ def scripted(cnn, monkeypatch):
 
     def make(letter, *endings):
         judge, calls, left = fresh(cnn), [], list(endings)
-        monkeypatch.setattr(judge, "_compared", lambda question, asked, *rest: [verdict(letter)] * len(asked))
+        given = lambda asker, question, asked, *rest: [verdict(letter)] * len(asked)  # noqa: E731
+        monkeypatch.setattr("depictqa_core.judge.compare", given)
 
         def write(task, question, asked, length, report, on_text=None, openings=None):
             calls.append([opening.text for opening in openings])
-            return [judge.engine.tokens(opening.text + left.pop(0), 0.5) for opening in openings]
+            return [judge.backend.tokens(opening.text + left.pop(0), 0.5) for opening in openings]
 
-        monkeypatch.setattr(judge.engine, "write", write)
+        monkeypatch.setattr(judge.backend, "write", write)
         return judge.compare(*pictures(2), explain=True).text, calls
 
     return make

@@ -36,15 +36,15 @@ def test_a_verdict_needs_both_orders_of_asking(forward, backward, verdict):
 @pytest.mark.parametrize(
     ("label", "probability", "words"),
     [
-        ("Overly high brightness", 0.47, "perhaps overly high brightness (47% sure)"),
-        ("Overly high brightness", 0.9, "overly high brightness (90% sure)"),
-        ("None", 0.4, "perhaps no distortion (40% sure)"),
-        ("None", 0.93, "no distortion found (93% sure)"),
+        ("Overly high brightness", 0.47, "perhaps overly high brightness (47% confidence)"),
+        ("Overly high brightness", 0.9, "overly high brightness (90% confidence)"),
+        ("None", 0.4, "perhaps no distortion (40% confidence)"),
+        ("None", 0.93, "no distortion found (93% confidence)"),
     ],
 )
 def test_a_reason_says_perhaps_where_it_is_less_than_even(label, probability, words):
     row = np.full(len(OPTIONS), (1 - probability) / (len(OPTIONS) - 1))
     row[OPTIONS.index(label)] = probability
-    found, rated = answers.identification("a", OPTIONS, row), answers.score("a", np.eye(5)[0])
+    found, rated = answers.identification("a", OPTIONS, row), answers.level_score("a", np.eye(5)[0])
     assert reason(found, rated) == f"{words}, quality excellent"
     assert reason(None, rated) == "quality excellent"

@@ -14,7 +14,7 @@ from depictqa_core import tasks
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
-from depictqa_core.loading.checkpoint import BUNDLED, verify_checkpoint
+from depictqa_core.loading.checkpoint_folder import BUNDLED, verify_checkpoint
 
 LADDER_PICTURE = SAMPLES / "balloons_original.jpg"
 
@@ -46,7 +46,7 @@ def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
     """At most one pair in thirty the wrong way round over both sample scenes, three ladders of four wholly in order.
 
     Measured: garage 12 of 12, balloons 8 of 12 with 6 of 180 pairs wrong. ``benchmarks/ladders.py`` measures how often
-    it holds for a single picture.
+    it holds for a single image.
     """
     wrong = {}
     for path in SAMPLES.glob("*_original.jpg"):
@@ -75,13 +75,13 @@ LABELLED = {
 
 @pytest.fixture(scope="module")
 def labelled():
-    """One strongly distorted picture for each label that the ladders have."""
+    """One strongly distorted image for each label that the ladders have."""
     image = Image.open(LADDER_PICTURE).convert("RGB")
     return [(LABELLED[name], ladder(image, name)[4]) for name in LABELLED]
 
 
 def test_without_the_picture_it_knows_nothing(judge, labelled):
-    """The vision tower must matter: behind black pictures of the same sizes the answers fall to chance."""
+    """The vision tower must matter: behind black images of the same sizes the answers fall to chance."""
     labels = [(label,) for label, _ in labelled]
     seen = judge.identify([image for _, image in labelled])
     blank = judge.identify([Image.new("RGB", image.size) for _, image in labelled])

@@ -1,24 +1,29 @@
 """Calibrated certainties in results and tables, and what stands there without a calibration."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from core.judging import pictures
+from core.judging import give_coverage, pictures
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import answers
+from depictqa_core.backends.base import AnswerProbabilities
 from depictqa_core.calibration import (
     CALIBRATED,
     SELF_CONSISTENCY,
+    Calibration,
     OrderCalibration,
     ScoreCalibration,
     features,
     judged_by_itself,
 )
+from depictqa_core.confidence import CALIBRATED_COVERAGE
 from depictqa_core.judge import load_judge
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection, rank_order
 from depictqa_core.reports import text as reports
 
 ORDER = {"weight": 20.0, "slope": 0.7, "lapse": 0.01}
@@ -33,36 +38,69 @@ def judge(tmp_path_factory):
     return load_judge(folder, "cpu")
 
 
-def test_results_say_whether_they_are_calibrated(judge):
+@pytest.mark.parametrize("coverage", [1.0, CALIBRATED_COVERAGE, 0.89, 0.05])
+def test_results_say_whether_they_are_calibrated(judge, monkeypatch, coverage):
+    """They are where the checkpoint is calibrated for the question, and coverage is high."""
+    give_coverage(monkeypatch, judge, coverage)
+    known = CALIBRATED if coverage >= CALIBRATED_COVERAGE else SELF_CONSISTENCY
     shown, original = pictures(3), pictures(1, 9)[0]
-    expected = {None: CALIBRATED, original: SELF_CONSISTENCY}
+    expected = {None: known, original: SELF_CONSISTENCY}
     for reference, certainty in expected.items():
-        assert judge.score(shown, reference)[0].certainty == certainty
+        (score, *_), ranked = judge.score(shown, reference), judge.rank(shown, reference)
+        assert score.certainty == certainty
+        by_itself = judged_by_itself([level.probability for level in score.levels], score.score)
+        assert ((score.confidence, score.low, score.high) == by_itself) == (certainty == SELF_CONSISTENCY)
         assert judge.identify(shown, reference)[0].certainty == certainty
-        ranked = judge.rank(shown, reference)
         assert ranked.certainty == certainty and ranked.to_dict()["certainty"] == certainty
         assert judge.rank(shown, reference, method="score").certainty == certainty
         assert ("not calibrated" in reports.ranking_table(ranked)) == (certainty == SELF_CONSISTENCY)
         heading = reports.score_table(judge.score(shown, reference)).splitlines()[0]
         assert ("consistency" in heading) == (certainty == SELF_CONSISTENCY)
-        assert judge.compare(*shown[:2], reference).certainty == CALIBRATED  # "rating" is for both settings
-    assert judge.identify(shown, count=2)[0].certainty == CALIBRATED  # by the temperature of the task
+        assert judge.compare(*shown[:2], reference).certainty == known  # "rating" is for both settings
+    assert judge.identify(shown, count=2)[0].certainty == known  # by the temperature of the task
+
+
+def test_a_ranking_is_as_certain_as_its_least_certain_answer(judge, monkeypatch):
+    shown = pictures(3)
+    give_coverage(monkeypatch, judge, 1.0)
+    scores = judge.score(shown)
+    weak = [scores[0], scores[1], replace(scores[2], certainty=SELF_CONSISTENCY)]
+    monkeypatch.setattr(judge._scorer, "score", lambda *asked: weak)
+    assert judge.rank(shown, method="score").certainty == SELF_CONSISTENCY
+
+
+def test_a_place_of_a_ranking_has_the_lowest_coverage_of_its_answers(judge, monkeypatch):
+    """What has too little is marked in the table, as in all others."""
+    shown, choose = pictures(3), judge.backend.choose
+
+    def choose_badly_about_the_first(task, question, asked, *more, **options):
+        rows = choose(task, question, asked, *more, **options).probabilities
+        return AnswerProbabilities(
+            rows, np.array([0.05 if any(one is shown[0] for one in images[:2]) else 1.0 for images in asked])
+        )
+
+    monkeypatch.setattr(judge.backend, "choose", choose_badly_about_the_first)
+    for method, low in (("score", {0}), ("pairs", {0, 1, 2})):  # every image is compared with the first one
+        ranking = judge.rank(shown, method=method)
+        assert {place.index for place in ranking.pictures if place.coverage == 0.05} == low
+        marked = [line for line in reports.ranking_table(ranking).splitlines() if "unreliable: " in line]
+        assert len(marked) == len(low) and ranking.coverage == 0.05
 
 
 def test_the_confidence_of_a_score_is_the_probability_of_a_small_error():
     calibration = ScoreCalibration(**SCORE)
-    middle = answers.score("a", np.eye(5)[2], None, calibration)
+    middle = answers.level_score("a", np.eye(5)[2], None, calibration)
     assert (middle.score, middle.confidence) == pytest.approx((50, 1 / (1 + np.exp(-0.5))))
     assert (middle.low, middle.high) == pytest.approx((35, 75)) and middle.certainty == CALIBRATED
-    best = answers.score("a", np.eye(5)[0], None, calibration)
+    best = answers.level_score("a", np.eye(5)[0], None, calibration)
     assert (best.low, best.high) == pytest.approx((85, 100))
-    other = answers.score("a", np.eye(5)[2], None, ScoreCalibration(**{**SCORE, "method": "anchors"}))
+    other = answers.level_score("a", np.eye(5)[2], None, ScoreCalibration(**{**SCORE, "method": "anchors"}))
     assert other.certainty == SELF_CONSISTENCY  # scores of another method have other errors
 
 
 def test_a_score_is_always_in_its_interval():
     shifted = ScoreCalibration(**{**SCORE, "centre": [40, 0, 0, 0]})
-    one = answers.score("a", np.eye(5)[3], None, shifted)
+    one = answers.level_score("a", np.eye(5)[3], None, shifted)
     assert one.low == one.score == 25 and one.high > 75
 
 
@@ -98,23 +136,25 @@ def test_more_answers_do_not_make_an_order_more_certain_than_the_judge_is_right(
 
 def test_everything_about_a_ranking_follows_the_calibrated_probability():
     rng = np.random.default_rng(0)
-    truth, pairs = rng.normal(0, 3, 8), ranking.all_pairs(8)
+    truth, pairs = rng.normal(0, 3, 8), pair_selection.all_pairs(8)
     wins = [1 / (1 + np.exp(truth[j] - truth[i])) for i, j in pairs]
     calibration = OrderCalibration(**ORDER)
-    fit = ranking.rank_pairs(
+    fit = pair_selection.rank_pairs(
         8, lambda chosen: [wins[pairs.index(p)] for p in chosen], calibration=calibration
     ).strengths
     assert fit.weight == 20.0 and fit.calibration is calibration
     probabilities = fit.probabilities()
     assert probabilities + probabilities.T == pytest.approx(np.ones((8, 8)))
-    apart = ranking.told_apart(fit)
+    apart = rank_order.told_apart(fit)
     for i, j in pairs:
         assert fit.probability(i, j) == pytest.approx(probabilities[i, j])
-        assert apart[i, j] == (not ranking.tied(fit, i, j)) == (abs(probabilities[i, j] - 0.5) >= 0.475)
-    first = ranking.order(fit)[0]
+        assert apart[i, j] == (not rank_order.tied(fit, i, j)) == (abs(probabilities[i, j] - 0.5) >= 0.475)
+    first = rank_order.order(fit)[0]
     others = [other for other in range(8) if other != first]
     doubt = sum(1 - probabilities[first, other] - 0.01 for other in others) + 2 * 0.01
-    assert ranking.top_decided(fit, 1, 1 - doubt - 1e-6) and not ranking.top_decided(fit, 1, 1 - doubt / 2)
+    assert pair_selection.top_decided(fit, 1, 1 - doubt - 1e-6) and not pair_selection.top_decided(
+        fit, 1, 1 - doubt / 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,5 +177,6 @@ def test_a_damaged_calibration_is_refused(changed):
 
 def test_a_calibration_survives_the_configuration_file():
     config = DepictQAConfig(calibration=json.loads(json.dumps(CALIBRATION)))
-    assert config.order_calibration(False) == OrderCalibration(**ORDER) and config.order_calibration(True) is None
-    assert config.score_calibration(False) == ScoreCalibration(**SCORE) and config.score_calibration(True) is None
+    found = Calibration(config.calibration)
+    assert found.order(False) == OrderCalibration(**ORDER) and found.order(True) is None
+    assert found.score(False) == ScoreCalibration(**SCORE) and found.score(True) is None

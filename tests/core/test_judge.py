@@ -8,9 +8,10 @@ import torch
 from core.judging import EACH, PAIRS, REFERENCES, VERBS, alike, compare_pairs, fresh, pictures, plain
 from tiny import make_tiny_checkpoint
 
+from depictqa_core.backends.native import without_end
 from depictqa_core.engine import decoding
 from depictqa_core.engine.decoding import Generated
-from depictqa_core.engine.engine import BATCH, without_end
+from depictqa_core.engine.runner import BATCH
 from depictqa_core.errors import ImageError, TaskError
 from depictqa_core.judge import load_judge
 from depictqa_core.prompts import answer_ids, text_ids
@@ -26,7 +27,7 @@ def test_batch_equals_single_runs(judge, verb, references):
     each = given if isinstance(given, list) else [given] * 4
     alone = [plain(VERBS[verb](fresh(judge), one, reference))[0] for one, reference in zip(shown, each)]
     assert alike(together, alone)
-    assert len({json.dumps(answer) for answer in together}) == 4  # and the pictures matter
+    assert len({json.dumps(answer) for answer in together}) == 4  # and the images matter
 
 
 @pytest.mark.parametrize("references", REFERENCES)
@@ -119,7 +120,7 @@ def test_a_picture_is_encoded_once(cnn, monkeypatch):
     monkeypatch.setattr(cnn.model, "encode", lambda prepared: seen.append(len(prepared)) or original(prepared))
     shown = pictures(4)
     used.rank([*shown, shown[0]], pictures(1, 9)[0])
-    assert sum(seen) == 5  # four pictures and the reference, for all questions together
+    assert sum(seen) == 5  # four images and the reference, for all questions together
 
 
 # ---------------------------------------------------------------------- errors
@@ -128,7 +129,7 @@ def test_a_picture_is_encoded_once(cnn, monkeypatch):
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "compare"])
 def test_references_that_do_not_match_are_refused(cnn, verb):
     for count in (2, 4):
-        with pytest.raises(TaskError, match=f"{count} references for 3 pictures: give one for all, or one for each"):
+        with pytest.raises(TaskError, match=f"{count} references for 3 images: give one for all, or one for each"):
             VERBS[verb](cnn, pictures(3), pictures(count, 8))
     with pytest.raises(TaskError, match="0 references for 3"):
         VERBS[verb](cnn, pictures(3), [])
@@ -165,16 +166,16 @@ def test_tasks_that_were_never_taught_are_refused(tmp_path):
         (lambda: judge.compare(*shown, explain=True), "comparison"),
     ):
         with pytest.raises(
-            TaskError, match=f"tiny-cnn was never taught the task {name}; it knows identification, rating"
+            TaskError, match=f"tiny-cnn does not support the task {name}; it supports identification, rating"
         ):
             ask()
     judge.model.config.tasks = ["score"]
-    with pytest.raises(TaskError, match="never taught the task rating"):
+    with pytest.raises(TaskError, match="does not support the task rating"):
         judge.rank(shown)
     assert judge.rank(shown, method="score").pictures[0].labels is None
     judge.model.config.tasks = ["identification"]
     for ask in (judge.score, lambda shown: judge.rank(shown, method="score")):
-        with pytest.raises(TaskError, match="never taught the task score; it knows identification"):
+        with pytest.raises(TaskError, match="does not support the task score; it supports identification"):
             ask(shown)
 
 

@@ -16,7 +16,7 @@ from depictqa_core.prompts import Slot, answer_ids, encode, layout
 
 
 def prompt_by_hand(judge, question, shown):
-    """Embeddings of one prompt; ``shown`` maps roles to pictures."""
+    """Embeddings of one prompt; ``shown`` maps roles to images."""
     model, parts = judge.model, []
 
     def pooled(role):
@@ -25,7 +25,7 @@ def prompt_by_hand(judge, question, shown):
         )
         return model.connector.pool(features)
 
-    for part in encode(layout(question, "B" in shown, "reference" in shown), judge.tokenizer):
+    for part in encode(layout(question, "B" in shown, "reference" in shown), judge.backend.tokenizer):
         if isinstance(part, Slot):
             beside = pooled("reference") if "reference" in shown and part.role != "reference" else None
             parts.append(model.connector(pooled(part.role), beside)[0])
@@ -39,7 +39,7 @@ def probabilities_by_hand(judge, question, shown, options):
     scores = []
     with torch.no_grad():
         prompt = prompt_by_hand(judge, question, shown)
-        answers = [answer_ids(option, judge.tokenizer) for option in options]
+        answers = [answer_ids(option, judge.backend.tokenizer) for option in options]
         for answer in answers:
             table = judge.model.get_input_embeddings().weight
             logits = judge.model.language(inputs_embeds=torch.cat([prompt, table[answer]])[None]).logits[

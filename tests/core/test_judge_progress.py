@@ -3,8 +3,7 @@
 import pytest
 from core.judging import VERBS, alike, compare_pairs, fresh, pictures, plain
 
-from depictqa_core import judge as judge_module
-from depictqa_core.engine import engine
+from depictqa_core.engine import runner
 from depictqa_core.network.vision import prepare
 
 
@@ -17,8 +16,8 @@ EXPLAINED = {**VERBS, "explain": lambda j, p, r, **o: compare_pairs(j, p, r, exp
 
 @pytest.mark.parametrize("verb", EXPLAINED)
 def test_progress_never_falls_and_reaches_its_total(cnn, monkeypatch, verb):
-    monkeypatch.setattr(engine, "BATCH", 2)
-    monkeypatch.setattr(judge_module, "EXPLANATION_TOKENS", 4)
+    monkeypatch.setattr(runner, "BATCH", 2)
+    monkeypatch.setattr("depictqa_core.judge.EXPLANATION_TOKENS", 4)
     calls = []
     EXPLAINED[verb](fresh(cnn), pictures(4), None, progress=lambda done, total: calls.append((done, total)))
     totals = {"compare": 8, "explain": 12, "rank by pairs": 4 + 4 + 2 * 6, "rank by score": 4 + 4}
@@ -31,8 +30,8 @@ def test_progress_never_falls_and_reaches_its_total(cnn, monkeypatch, verb):
 @pytest.mark.parametrize("fatal", [Cancelled, KeyboardInterrupt])
 @pytest.mark.parametrize("verb", EXPLAINED)
 def test_cancel_passes_through_and_the_judge_lives_on(cnn, monkeypatch, verb, fatal):
-    monkeypatch.setattr(engine, "BATCH", 2)
-    monkeypatch.setattr(judge_module, "EXPLANATION_TOKENS", 4)
+    monkeypatch.setattr(runner, "BATCH", 2)
+    monkeypatch.setattr("depictqa_core.judge.EXPLANATION_TOKENS", 4)
     used, error, calls = fresh(cnn), fatal("stop"), []
 
     def progress(done, total):

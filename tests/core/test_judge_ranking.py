@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from core.judging import alike, pictures
 
-from depictqa_core import judge as judge_module
 from depictqa_core import tasks
-from depictqa_core.engine.engine import Chosen
+from depictqa_core.backends.base import AnswerProbabilities
 from depictqa_core.errors import TaskError
 from depictqa_core.ranking import bradley_terry as ranking
-from depictqa_core.results import LabelProbability
+from depictqa_core.ranking import pair_selection
+from depictqa_core.results import LabelProbability, Score
 
 
 @pytest.mark.parametrize("reference", [None, 9])
@@ -27,7 +27,7 @@ def test_comparison_is_symmetric(judge, reference):
 
 
 def test_explanations(cnn, monkeypatch):
-    monkeypatch.setattr(judge_module, "EXPLANATION_TOKENS", 4)
+    monkeypatch.setattr("depictqa_core.judge.EXPLANATION_TOKENS", 4)
     a, b = pictures(2)
     got = cnn.compare(a, b, explain=True)
     ((_, words),) = [(None, d.text) for d in cnn.ask([{"A": a, "B": b}], tasks.COMPARISON, tasks.COMPARISON.question)]
@@ -72,7 +72,7 @@ def test_rank_follows_its_pictures_whatever_their_order(cnn, method):
 def test_rank_by_pairs_fits_all_comparisons(cnn):
     shown, original = pictures(4), pictures(1, 9)[0]
     got = cnn.rank(shown, original)
-    pairs = ranking.all_pairs(4)
+    pairs = pair_selection.all_pairs(4)
     answers = cnn.compare_many([(shown[i], shown[j]) for i, j in pairs], [original] * 6)
     wins = [a.probability_a for a in answers]
     strengths = ranking.bradley_terry(4, pairs, wins, ranking.estimate_weight(4, pairs, wins))
@@ -92,7 +92,7 @@ def test_rank_by_pairs_fits_all_comparisons(cnn):
 def test_many_pictures_are_ranked_with_fewer_pairs(cnn):
     shown = pictures(14, 1, sizes=[(40, 40)])
     got = cnn.rank(shown)
-    assert got.comparisons == ranking.default_budget(14) < 14 * 13 / 2
+    assert got.comparisons == pair_selection.default_budget(14) < 14 * 13 / 2
     assert sorted(got.order) == list(range(14))
 
 
@@ -103,7 +103,7 @@ def test_equal_pictures_tie(cnn, monkeypatch):
         assert [place.rank for place in got.pictures] == [1, 1, 1] and got.order == (0, 1, 2)
         assert [place.tied_with_next for place in got.pictures] == [True, True, False]
     levels = np.array([np.eye(5)[i] for i in (0, 4, 0)])
-    monkeypatch.setattr(cnn.engine, "choose", lambda *_: Chosen(levels, np.ones(3)))
+    monkeypatch.setattr(cnn.backend, "choose", lambda *_: AnswerProbabilities(levels, np.ones(3)))
     got = cnn.rank([a, b, a], method="score", reasons=False)
     assert [place.rank for place in got.pictures] == [1, 1, 3] and got.order == (0, 2, 1)
 
@@ -111,8 +111,8 @@ def test_equal_pictures_tie(cnn, monkeypatch):
 def test_ties_share_a_rank_and_the_next_one_counts_on(cnn, monkeypatch):
     strengths = iter([90.0, 89.5, 60.0, 59.2, 58.4, 10.0])
     levels = tuple(LabelProbability(level, 0.2) for level in tasks.LEVELS)
-    fake = [judge_module.Score(p.name, next(strengths), 1.0, 0.9, levels, 0.0, 100.0, "levels") for p in pictures(6)]
-    monkeypatch.setattr(judge_module.Judge, "_scored", lambda *_: fake)
+    fake = [Score(p.name, next(strengths), 1.0, 0.9, levels, 0.0, 100.0, "levels") for p in pictures(6)]
+    monkeypatch.setattr("depictqa_core.verbs.score.Scorer.score", lambda *_: fake)
     got = cnn.rank(pictures(6), method="score", reasons=False)
     # 58.4 is tied with 59.2, but three are surely better
     assert [place.rank for place in got.pictures] == [1, 1, 3, 3, 4, 6]
@@ -123,7 +123,7 @@ def test_ranking_one_picture_or_none(cnn):
     for method in ("pairs", "score"):
         (place,) = cnn.rank(pictures(1), method=method).pictures
         assert (place.rank, place.index, place.tied_with_next) == (1, 0, False)
-    with pytest.raises(TaskError, match="no pictures"):
+    with pytest.raises(TaskError, match="no images"):
         cnn.rank([])
 
 

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from depictqa_core import tasks
-from depictqa_core.engine.engine import Chosen, Counter, Opening
+from depictqa_core.backends.base import AnswerProbabilities, Opening
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.errors import TaskError
 from depictqa_core.images.image import as_picture
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
 from depictqa_core.prompts import text_ids
+from depictqa_core.runtime.progress import ProgressCounter
 from tests.tiny import make_tiny_model
 
 
@@ -21,12 +23,12 @@ def pictures(count):
 
 def judge(**changes):
     model, tokenizer = make_tiny_model("cnn", **changes)
-    return Judge(Checkpoint(model.eval(), tokenizer, {"name": "tiny"}))
+    return Judge(NativeBackend(Checkpoint(model.eval(), tokenizer, {"name": "tiny"})))
 
 
 def test_descriptions_open_with_what_identify_names():
     named, shown = judge(names_first=True), pictures(4)
-    for count in (1, 2, None):  # the same pictures: what was written for another opening is no answer to this one
+    for count in (1, 2, None):  # the same images: what was written for another opening is no answer to this one
         heard = {}
         texts = named.describe(shown, count=count, max_new_tokens=6, on_text=heard.setdefault)
         for index, (description, found) in enumerate(zip(texts, named.identify(shown, count=count))):
@@ -49,16 +51,16 @@ def test_two_are_named_where_two_are_more_probable(monkeypatch):
     able, shown = judge(), pictures(3)
     options = tasks.answers(tasks.IDENTIFICATION, tasks.IDENTIFICATION.question)
     two = [" and " in option for option in options]
-    choose, wanted = able.engine.choose, iter([0.2, 0.8, 0.51])
+    choose, wanted = able.backend.choose, iter([0.2, 0.8, 0.51])
 
     def told(task, question, asked, report, *more):
         if question != tasks.IDENTIFICATION.question:
             return choose(task, question, asked, report, *more)
         shares = [next(wanted) for _ in asked]
         rows = [[p / sum(two) if pair else (1 - p) / (len(two) - sum(two)) for pair in two] for p in shares]
-        return Chosen(np.array(rows), np.ones(len(rows)))
+        return AnswerProbabilities(np.array(rows), np.ones(len(rows)))
 
-    monkeypatch.setattr(able.engine, "choose", told)
+    monkeypatch.setattr(able.backend, "choose", told)
     found = able.identify(shown, count=None)
     one, both = able.identify(shown, count=1), able.identify(shown, count=2)
     assert found == [one[0], both[1], both[2]]
@@ -68,10 +70,12 @@ def test_words_behind_the_opening_are_those_the_model_would_write_itself():
     """The opening is read as tokens of the answer: forced to what the free answer began with, the rest is the same."""
     free, shown = judge(), pictures(1)
     asked = [(shown[0], None)]
-    (written,) = free.engine.write(tasks.ASSESSMENT, None, asked, 8, Counter(None, 1))
-    start = free.engine.decode(written.ids[:1])
-    assert free.tokenizer(start, add_special_tokens=False)["input_ids"] == written.ids[:1]
-    (forced,) = free.engine.write(tasks.ASSESSMENT, None, asked, 7, Counter(None, 1), openings=[Opening(start, 0.25)])
+    (written,) = free.backend.write(tasks.ASSESSMENT, None, asked, 8, ProgressCounter(None, 1))
+    start = free.backend.decode(written.ids[:1])
+    assert free.backend.tokenizer(start, add_special_tokens=False)["input_ids"] == written.ids[:1]
+    (forced,) = free.backend.write(
+        tasks.ASSESSMENT, None, asked, 7, ProgressCounter(None, 1), openings=[Opening(start, 0.25)]
+    )
     assert forced.ids == written.ids and forced.probabilities[0] == 0.25
     np.testing.assert_allclose(forced.probabilities[1:], written.probabilities[1:], rtol=1e-4)
 
@@ -79,7 +83,7 @@ def test_words_behind_the_opening_are_those_the_model_would_write_itself():
 def test_an_opening_is_not_lengthened_into_another():
     """Whatever the network would rather write: behind the names comes no "and", but the best of all other tokens."""
     able, shown = judge(names_first=True), pictures(3)
-    joint = text_ids("Noise and", able.tokenizer)[len(text_ids("Noise", able.tokenizer))]
+    joint = text_ids("Noise and", able.backend.tokenizer)[len(text_ids("Noise", able.backend.tokenizer))]
     bias = torch.zeros(able.model.language.config.vocab_size)
     bias[joint] = 5.0  # by far the most probable token everywhere
     head = able.model.language.lm_head

@@ -2,17 +2,16 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from trees import ROOT
 
 from depictqa_core import __version__
 from depictqa_core.cli import commands as cli
-from depictqa_core.loading.checkpoint import BUNDLED
+from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.runtime.versions import OLDEST
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
@@ -24,12 +23,15 @@ def code_blocks(language):
 def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
     verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
-    assert verbs == {"identify", "describe", "compare", "score", "rank", "map", "leaderboard", "info", "import"}
+    known = "identify describe compare score rank map leaderboard info import check judge report cull metrics"
+    assert verbs == set(known.split())
 
 
 def test_python_of_the_readme_compiles():
-    (block,) = code_blocks("python")
-    compile(block, "README.md", "exec")
+    blocks = code_blocks("python")
+    assert blocks
+    for block in blocks:
+        compile(block, "README.md", "exec")
 
 
 def leads_somewhere(link):
@@ -66,12 +68,37 @@ def test_the_oldest_supported_versions_are_the_same_everywhere():
     tested = dict(line.split("==") for line in lines_of("tests/oldest_packages.txt"))
     assert {name: tested.get(name) for name in OLDEST if name != "torch"}.items() <= OLDEST.items()
     assert f"torch=={OLDEST['torch']}" in (ROOT / "Makefile").read_text()
-    readme = README.split("## Five verbs")[0]
-    assert all(f"{name} {version}" in readme for name, version in OLDEST.items())
+    assert all(f"{name} {version}" in README for name, version in OLDEST.items())
 
 
 def test_versions_agree():
     assert f'version = "{__version__}"' in PROJECT
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert re.search(rf"^## {re.escape(__version__)}$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+
+
+def test_the_owners_name_is_a_placeholder_in_one_place():
+    files = [
+        path for pattern in ("*.md", "docs/*.md", "*.toml", "*.cff", ".github/**/*") for path in ROOT.glob(pattern)
+    ]
+    named = {path.name for path in files if path.is_file() and "github.com/OWNER" in path.read_text()}
+    assert named == {"pyproject.toml"}
+
+
+def test_installation_texts_work_from_a_checkout():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("training/**/*.md")]
+    sources = [path for top in ("depictqa_core", "training", "nodes") for path in (ROOT / top).rglob("*.py")]
+    for page in [*pages, *sources]:
+        text = page.read_text(encoding="utf-8")
+        assert "<this repository>" not in text and not re.search(r"install (-e )?[\"']?depictqa\b", text), page
+        assert all("--depth 1" in line for line in text.splitlines() if "git clone " in line), page
+
+
+@pytest.mark.parametrize(("name", "size"), [("icon", (400, 400)), ("banner", (1260, 540))])
+def test_the_registry_gets_its_images(name, size):
+    (address,) = re.findall(rf'^{name.title()} = "(.*)"$', PROJECT, flags=re.M)
+    with Image.open(ROOT / "web" / address.rpartition("/web/")[2]) as image:
+        assert image.size == size and image.format == "PNG"
 
 
 def test_samples_are_small_and_readable():

@@ -6,11 +6,14 @@ from core.judging import pictures
 from tiny import make_tiny_model
 
 from depictqa_core import tasks
+from depictqa_core.backends.native import NativeBackend
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
-from depictqa_core.loading.checkpoint import Checkpoint, supported
-from depictqa_core.questions import ASSESSMENTS, RATINGS, require_trained
-from training.dataset.records import questions as templates
+from depictqa_core.loading.checkpoint import Checkpoint
+from depictqa_core.loading.checkpoint_folder import supported
+from depictqa_core.questions import _words, require_trained
+from depictqa_core.wordings import RATINGS, trained_questions
+from training.dataset.records import question_templates as templates
 from training.evaluation.sets import OTHER as OTHER_KIND
 from training.evaluation.sets import kind_of
 
@@ -19,23 +22,81 @@ TAIL = tasks.SHORT_TAIL
 
 def judge(**changes):
     model, tokenizer = make_tiny_model("cnn", **changes)
-    return Judge(Checkpoint(model, tokenizer, {"name": "tiny"}))
+    return Judge(NativeBackend(Checkpoint(model, tokenizer, {"name": "tiny"})))
 
 
-@pytest.mark.parametrize("question", ASSESSMENTS)
-def test_trained_assessments_are_taken(question):
-    require_trained(question, tasks.ASSESSMENT, "tiny")
-    require_trained(question.upper().replace("IMAGE", "picture"), tasks.ASSESSMENT, "tiny")
+CLOSED = (
+    tasks.ASSESSMENT,
+    tasks.RATING,
+    tasks.COMPARISON,
+    tasks.SCORE,
+    tasks.IDENTIFICATION,
+    tasks.SEVERITY,
+    tasks.FAULT,
+)
 
 
-@pytest.mark.parametrize("question", RATINGS)
-def test_trained_ratings_are_taken(question):
-    require_trained(question, tasks.RATING, "tiny")
+@pytest.mark.parametrize("task", CLOSED, ids=lambda task: task.name)
+def test_trained_questions_are_taken(task):
+    assert len(trained_questions(task)) >= 12 and task.question in trained_questions(task)
+    for question in trained_questions(task):
+        for same in (question, task.ask(question), question.upper().replace("IMAGE", "picture")):
+            require_trained(same, task, "tiny")
 
 
-@pytest.mark.parametrize("question", ["What are the flaws of this picture?", "Is it damaged, and where?"])
-def test_other_words_for_the_same_are_taken(question):
-    require_trained(question, tasks.ASSESSMENT, "tiny")
+@pytest.mark.parametrize(
+    "question, task",
+    [
+        ("please evaluate this photo’s quality, and provide your reasons", tasks.ASSESSMENT),
+        ("How good is this picture? Explain your judgement!", tasks.ASSESSMENT),
+        ("Analyze the quality of the image in detail.", tasks.ASSESSMENT),
+        ("Which is better, A or B?", tasks.RATING),
+        ("Which of Image A and Image B is better?", tasks.RATING),
+    ],
+)
+def test_the_same_question_in_slightly_other_words_is_taken(question, task):
+    require_trained(question, task, "tiny")
+
+
+@pytest.mark.parametrize(
+    "question, task",
+    [
+        ("Is the image good at art?", tasks.ASSESSMENT),
+        ("What is the report about?", tasks.ASSESSMENT),
+        ("How good is your judgement? Explain the image.", tasks.ASSESSMENT),
+        ("Is there damage to the quality of your opinion?", tasks.ASSESSMENT),
+        ("What is wrong with you, and how much does it matter?", tasks.ASSESSMENT),
+        ("How many flaws does the image have?", tasks.ASSESSMENT),
+        ("Would you judge a viewer by the quality of the image?", tasks.ASSESSMENT),
+        ("Is the image damaged?", tasks.ASSESSMENT),
+        ("Is the quality of the image not good? Give reasons for your opinion.", tasks.ASSESSMENT),
+        ("Does Image A show better visual quality?", tasks.RATING),
+        ("Which viewer has better visual quality, Image A or Image B?", tasks.RATING),
+        ("Which image has the better condition to be kept by you, Image A or Image B?", tasks.RATING),
+        ("What is the main problem of the people in the image?", tasks.IDENTIFICATION),
+        ("How strong is the wind in the evaluated image?", tasks.SEVERITY),
+        ("How would you rate the car in the evaluated image?", tasks.SCORE),
+        ("Does the evaluated image show the fault of the driver?", tasks.FAULT),
+        ("Compare the prices of Image A and Image B.", tasks.COMPARISON),
+    ],
+)
+def test_other_questions_in_trained_words_are_refused_by_every_path(question, task):
+    """Also by ``ask``, which takes questions of every task."""
+    closed = judge(free_questions=False, tasks=tuple(one.name for one in CLOSED))
+    shown = dict(zip("AB", pictures(2))) if task.pair else {"A": pictures(1)[0]}
+    paths = [lambda: closed.ask([shown], task, question)]
+    if task is tasks.ASSESSMENT:
+        paths.append(lambda: closed.describe(pictures(1), question=question))
+    if task is tasks.RATING:
+        paths.append(lambda: closed.compare(*pictures(2), question=question))
+        paths.append(lambda: closed.compare_many([pictures(2)], question=question))
+    for refused in paths:
+        with pytest.raises(TaskError, match="not supported by tiny.*the most similar one is: .*Leave the question out"):
+            refused()
+
+
+def test_no_training_question_is_empty():
+    assert all(_words(question) for task in CLOSED for question in trained_questions(task))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +166,7 @@ def test_short_questions_of_other_kinds(question, listed):
                 assert said.text in listed and 0 <= said.coverage <= 1 and said.confidence_method == "allowed answers"
             else:
                 assert said.coverage is None and 0 < said.confidence < 1
-        with pytest.raises(TaskError, match="question; it knows identification, assessment"):
+        with pytest.raises(TaskError, match="does not support the task question; it supports identification"):
             ask(unable)
 
 
@@ -147,9 +208,11 @@ def test_options_share_the_probability_of_all_their_spellings():
     question = "How is the light? A. dark B. bright" + TAIL
     spelled = [text for texts in tasks.listed_answers(question).values() for text in texts]
     assert "A" in spelled and "B. bright" in spelled
-    from depictqa_core.engine.engine import Counter
+    from depictqa_core.runtime.progress import ProgressCounter
 
-    rows = able.engine.choose(OTHER, question, [(one, None)], Counter(None, 1), options=spelled).probabilities[0]
+    rows = able.backend.choose(OTHER, question, [(one, None)], ProgressCounter(None, 1), options=spelled).probabilities[
+        0
+    ]
     (said,) = able.describe(one, question=question)
     dark = sum(p for text, p in zip(spelled, rows) if text in ("dark", "Dark", "A", "A.", "A. dark"))
     assert said.confidence == pytest.approx(max(dark, 1 - dark)) and said.text == ("dark" if dark > 0.5 else "bright")
@@ -180,7 +243,7 @@ def test_a_rating_must_be_answerable_by_a_or_b():
 
 
 def test_the_bundled_checkpoint_states_what_it_supports():
-    assert supported(None).endswith("own questions only in the words of its training questions")
+    assert supported(None).endswith("own questions only as worded in training")
     assert "question" not in supported(None).split(";")[0].split(", ")
 
 

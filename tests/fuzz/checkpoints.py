@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tiny import CNN, make_tiny_checkpoint  # noqa: E402
 
 from depictqa_core.judge import load_judge  # noqa: E402
-from depictqa_core.loading import checkpoint as checkpoints  # noqa: E402
+from depictqa_core.loading import checkpoint_folder, saving
 
 from .harness import Case, command, damaged_bytes, damaged_value  # noqa: E402
 
@@ -57,10 +57,10 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 def _agree(folder: Path) -> None:
     """Make the card agree with the files, so that what is wrong with them must be found in them."""
-    card = folder / checkpoints.CARD
+    card = folder / checkpoint_folder.CARD
     try:
         content = json.loads(card.read_bytes())
-        checkpoints.write_card(folder, {key: content[key] for key in content if key not in ("files", "tokenizer")})
+        saving.write_card(folder, {key: content[key] for key in content if key not in ("files", "tokenizer")})
     except (OSError, ValueError, TypeError, IndexError, RecursionError):
         pass  # the card is what is damaged
 

@@ -17,16 +17,17 @@ from depictqa_core.images.image import as_picture
 from depictqa_core.ranking.anchors import load_anchors
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.preferences import Preference, collect
-from training.dataset.build.factory import find_split
-from training.dataset.build.plan import read_plan
-from training.dataset.build.shards import Ledger, Store
-from training.dataset.readers.published import read_published
-from training.evaluation.answers import AnswerFile
+from training.dataset.building.factory import find_split
+from training.dataset.building.ledger import Ledger
+from training.dataset.building.plan import read_plan
+from training.dataset.building.shard import Store
+from training.dataset.readers.published_records import read_published
+from training.evaluation.answer_files import AnswerFile
 from training.evaluation.sets import kind_of, read_set
 from training.evaluation.voting import read_truth
 from training.sources.manifest import load_manifest
-from training.trainer.loader import picture_paths, read_parts
 from training.trainer.recipe import read_recipe
+from training.trainer.record_files import picture_paths, read_parts
 
 from .harness import Case, command, damaged_bytes, damaged_value
 
@@ -96,7 +97,7 @@ def _json_kinds(folder: Path) -> list[tuple[str, object, Callable]]:
         found.stamp()
         for record, task_type in zip(found.records, found.task_types):
             kind_of(record, task_type)
-        found.shown(range(len(found.records)))
+        found.readable(range(len(found.records)))
 
     def anchors(path: Path) -> None:
         shutil.copy(path, folder / "anchors.json")

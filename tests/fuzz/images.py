@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from depictqa_core.images.image import SizePolicy, as_picture, as_pictures, fit
+from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.images.size_policy import SizePolicy, fit
 
 from .harness import Case, command, damaged_bytes
 

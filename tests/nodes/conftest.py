@@ -1,4 +1,4 @@
-"""One ComfyUI server for all node tests, and the graphs and pictures that they share."""
+"""One ComfyUI server for all node tests, and the graphs and images that they share."""
 
 import os
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ FOLLOWERS = ("latents", "masks", "texts")
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """A running ComfyUI that has this pack and a few pictures of different sizes in its input folder."""
+    """A running ComfyUI that has this pack and a few images of different sizes in its input folder."""
     server = ComfyServer(tmp_path_factory.mktemp("comfyui"))
     found = server.get("/system_stats")["system"]["comfyui_version"]
     assert found == os.environ.get("EXPECTED_COMFYUI", found)
@@ -36,7 +36,7 @@ def tiny(server) -> str:
 
 @pytest.fixture(scope="session")
 def graph(server, tiny):
-    """Builds the graph of one node of the pack: model and pictures linked in, each output shown by a node."""
+    """Builds the graph of one node of the pack: model and images linked in, each output shown by a node."""
     object_info = server.get("/object_info")
 
     def build(
@@ -46,11 +46,11 @@ def graph(server, tiny):
         Args:
             class_type: node id of the pack.
             checkpoint: name of the checkpoint.
-            as_batch: True sends the pictures as one batch (equal sizes), False as a list.
+            as_batch: True sends the images as one batch (equal sizes), False as a list.
             followers: how many latents, masks and texts are linked; None links none.
             memory: value of that widget of the loader.
-            most: pictures that the network can see at once before it runs out of memory; None is no limit.
-            inputs: widget values by name; for the image inputs, names of pictures such as "sharp.png, wide.png".
+            most: images that the network can see at once before it runs out of memory; None is no limit.
+            inputs: widget values by name; for the image inputs, names of images such as "sharp.png, wide.png".
         """
         info = object_info[class_type]
         specs = {**info["input"]["required"], **info["input"].get("optional", {})}

@@ -9,9 +9,9 @@ from comfyui.named_pictures import THREE, different
 RESIZED = "reference: 128 x 96"
 BAD_INPUTS = [
     ("ScoreImages", {"images": "sharp.png, nan"}, ["image 2", "NaN"]),
-    ("ScoreImages", {"images": "empty"}, ["image", "no picture"]),
-    ("RankImages", {"images": "empty"}, ["image", "no picture"]),
-    ("FilterImages", {"images": "empty"}, ["image", "no picture"]),
+    ("ScoreImages", {"images": "empty"}, ["image", "no image"]),
+    ("RankImages", {"images": "empty"}, ["image", "no image"]),
+    ("FilterImages", {"images": "empty"}, ["image", "no image"]),
     ("IdentifyDistortions", {"images": "nan"}, ["image 1", "NaN"]),
     ("ScoreImages", {"images": THREE, "reference": "sharp.png, wide.png"}, ["reference", "2", "3"]),
     ("ScoreImages", {"images": "sharp.png", "reference": "nan"}, ["reference", "NaN"]),
@@ -20,8 +20,8 @@ BAD_INPUTS = [
     ("DescribeImages", {"images": "sharp.png", "detail": "poetic"}, ["detail", "poetic", "brief"]),
     ("IdentifyDistortions", {"images": "sharp.png", "count": "9"}, ["count", "'9'", "any"]),
     ("RankImages", {"images": THREE, "method": "dice"}, ["method", "dice", "pairs"]),
-    ("RankImages", {"images": THREE, "followers": 2}, ["latents", "2", "3 pictures"]),
-    ("FilterImages", {"images": THREE, "followers": 4}, ["latents", "4", "3 pictures"]),
+    ("RankImages", {"images": THREE, "followers": 2}, ["latents", "2", "3 images"]),
+    ("FilterImages", {"images": THREE, "followers": 4}, ["latents", "4", "3 images"]),
     ("FilterImages", {"images": THREE, "distortions": "grain"}, ["distortions", "grain", "noise"]),
     ("CompareImages", {"image_a": THREE, "image_b": "sharp.png, wide.png"}, ["image_a", "image_b", "3 and 2"]),
     ("CompareImages", {"image_a": "nan", "image_b": "sharp.png"}, ["image A", "NaN"]),

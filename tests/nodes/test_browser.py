@@ -90,12 +90,12 @@ def test_a_pick_belongs_to_the_images_on_the_node(server, page):
     open_page(page, server)
     load_nodes(page, {name: nodes[name] for name in ("node", "in_images")})
     page.evaluate(enter, ["picked", "2"])  # before anything was shown
-    assert "was not chosen from these images" in run()
+    assert "was made on other images" in run()
     assert page.evaluate(value)["picked"] == ""  # and is no longer there
     page.evaluate(enter, ["picked", "2"])
     assert "1 new" in run() and page.evaluate(value)["picked"] == "2"
     page.evaluate(show, ["wide.png, blurred.png"])
-    assert "was not chosen from these images" in run()
+    assert "was made on other images" in run()
     assert page.evaluate(value)["picked"] == ""
     page.evaluate(enter, ["picked", "2"])
     assert "1 new" in run()
@@ -103,7 +103,7 @@ def test_a_pick_belongs_to_the_images_on_the_node(server, page):
     page.evaluate("(graph) => app.loadGraphData(graph)", saved)  # an opened workflow brings its pick along
     assert page.evaluate(value)["picked"] == "2"
     page.evaluate(show, ["sharp.png, noisy.png"])
-    assert "was not chosen from these images" in run()
+    assert "was made on other images" in run()
 
 
 def test_without_the_script_the_answers_are_text_under_the_node(server, page):

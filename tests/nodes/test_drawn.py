@@ -83,7 +83,7 @@ def test_a_map_beside_its_reference(run):
 BAD = [
     ("DepictQA_QualitySheet", {"captions": values("a", "b")}, ["captions", "2 arrived", "3"]),
     ("DepictQA_QualitySheet", {"style": "pie"}, ["style", "pie", "cards"]),
-    ("DepictQA_QualitySheet", {"images": pictures("empty")}, ["image", "no picture"]),
+    ("DepictQA_QualitySheet", {"images": pictures("empty")}, ["image", "no image"]),
     ("DepictQA_QualityMap", {"scale": "log"}, ["scale", "log", "relative"]),
     ("DepictQA_QualityMap", {"images": pictures("nan")}, ["image 1", "NaN"]),
     ("DepictQA_QualityMap", {"reference": pictures("sharp.png, wide.png")}, ["reference", "2"]),

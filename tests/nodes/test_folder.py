@@ -1,4 +1,4 @@
-"""Load Pictures From Folder in a real ComfyUI: what arrives, what is left out, what is read again, and Cancel."""
+"""Load Images From Folder in a real ComfyUI: what arrives, what is left out, what is read again, and Cancel."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def shots(server):
-    """input/shots: two pictures, a turned, a damaged and a hidden one, and one in a folder further in."""
+    """input/shots: two images, a turned, a damaged and a hidden one, and one in a folder further in."""
     folder = server.input / "shots"
     (folder / "sdxl").mkdir(parents=True)
     rng = np.random.default_rng(3)
@@ -26,7 +26,7 @@ def shots(server):
     turned[0x0112] = 6
     Image.fromarray(rng.integers(0, 256, (40, 70, 3), np.uint8)).save(folder / "turned.jpg", exif=turned)
     (folder / "x3.png").write_bytes((folder / "x10.png").read_bytes()[:99])
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -40,7 +40,7 @@ def load(server, shots):
 
 
 def arrived(picture: Image.Image) -> str:
-    """How Test_Arrived shows the pixels of an RGB picture."""
+    """How Test_Arrived shows the pixels of an RGB image."""
     pixels = (np.asarray(picture, np.float32) / 255)[None]
     return f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()[:12]}"
 
@@ -56,7 +56,7 @@ def test_pictures_arrive_in_natural_order_as_the_judge_sees_them(load, shots):
     assert turned.startswith("(1, 70, 40, 3) ")
     assert plain == arrived(Image.open(shots / "x10.png"))
     assert clear.startswith("(1, 50, 40, 3) ") and clear != arrived(Image.open(shots / "x2.png").convert("RGB"))
-    assert "3 of 4 pictures" in run.text("report") and "left out: x3.png" in run.text("report")
+    assert "3 of 4 images" in run.text("report") and "left out: x3.png" in run.text("report")
     assert str(shots) not in run.text("report") + run.text("node")
     assert run.progress["node"][-1] == (4, 4)
 
@@ -78,21 +78,21 @@ def test_the_widget_offers_the_folders_below_input_and_output(server, shots):
 @pytest.mark.parametrize(
     "inputs, message",
     [
-        ({"folder": "input/../../secret"}, "leads upwards"),
+        ({"folder": "input/../../secret"}, "leads out of the folder"),
         ({"folder": "/etc"}, "absolute path"),
-        ({"folder": "models"}, "neither below input nor below output"),
+        ({"folder": "models"}, "is not in ComfyUI's input or output folder"),
         ({"folder": "input/nowhere"}, "there is no folder"),
         ({"folder": "input/hollow"}, "turn subfolders on"),
-        ({"folder": "input/hollow", "subfolders": True}, "there are no pictures"),
-        ({"folder": "input/broken"}, "none of the 1 pictures can be read"),
-        ({"folder": "input/broken"}, "a.png: cannot be read, as it is no image of a known format"),
-        ({"start": 9}, "there are 4 pictures"),
+        ({"folder": "input/hollow", "subfolders": True}, "there are no images"),
+        ({"folder": "input/broken"}, "none of the 1 images can be read"),
+        ({"folder": "input/broken"}, "a.png: is not an image of a supported format"),
+        ({"start": 9}, "there are 4 images"),
     ],
 )
 def test_what_cannot_be_loaded_is_told(load, server, shots, inputs, message):
     for name in ("hollow", "broken"):
         (server.input / name).mkdir(exist_ok=True)
-    (server.input / "broken" / "a.png").write_bytes(b"no picture")
+    (server.input / "broken" / "a.png").write_bytes(b"no image")
     run = load(expect_error=True, **inputs)
     assert str(server.base) not in run.error["exception_message"]
     assert message in run.error["exception_message"] and run.error["node_id"] == "node"

@@ -1,4 +1,4 @@
-"""Compare Models in a real ComfyUI: labels and groups find their pictures, only fair pairs meet."""
+"""Compare Models in a real ComfyUI: labels and groups find their images, only fair pairs meet."""
 
 import csv
 import io
@@ -31,9 +31,9 @@ def test_one_label_per_batch(compare, server):
     assert [(s["rank"], s["ties"]) for s in report["results"]] == [
         (1, 3),
         (1, 3),
-    ]  # the same pictures: nobody is better
+    ]  # the same images: nobody is better
     assert report["results"][0]["tied_with_next"]
-    assert "cannot be told apart" in run.text("table")
+    assert "are tied" in run.text("table")
     assert run.texts("ranked_labels") == [run.text("best_label"), *run.texts("ranked_labels")[1:]] == ["a", "b"]
     rows = list(csv.DictReader(io.StringIO(run.text("csv"))))
     assert [row["label"] for row in rows] == ["a", "b"]
@@ -74,13 +74,13 @@ def test_pictures_that_met_by_position_where_some_are_missing_are_doubted(compar
 
 @pytest.fixture(scope="module")
 def models(server):
-    """input/models with the folders A and B of the same four pictures, of which A/0.jpg is broken."""
+    """input/models with the folders A and B of the same four images, of which A/0.jpg is broken."""
     folder = server.input / "models"
     for name in "AB":
         (folder / name).mkdir(parents=True)
         for number in range(4):
             Image.new("RGB", (64, 48), (60 * number, 90, 90)).save(folder / name / f"{number}.jpg")
-    (folder / "A" / "0.jpg").write_bytes(b"no picture")
+    (folder / "A" / "0.jpg").write_bytes(b"no image")
     return folder
 
 

@@ -22,7 +22,7 @@ def runtime(monkeypatch):
         monkeypatch.setitem(sys.modules, name, MagicMock())
     for name in ("comfy_api", "comfy_api.latest", "comfy_execution", "comfy_execution.utils"):
         monkeypatch.setitem(sys.modules, name, MagicMock())
-    yield importlib.import_module("stand_in_pack.nodes.runtime")
+    yield importlib.import_module("stand_in_pack.nodes.checkpoint_folders")
     for name in [name for name in sys.modules if name.startswith("stand_in_pack.")]:
         monkeypatch.delitem(sys.modules, name)
 

@@ -11,6 +11,7 @@ from comfyui.comfy_server import PACK, comfy_folder
 
 SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 NODES = [
+    "DepictQA_CheckImages",
     "DepictQA_CollectPreferences",
     "DepictQA_CompareImages",
     "DepictQA_CompareModels",

@@ -20,7 +20,7 @@ def collect(server, request):
 
 
 def wins(server, run):
-    """(better, worse) by name of the picture, for every record of the folder that a run has written to."""
+    """(better, worse) by name of the image, for every record of the folder that a run has written to."""
     folder = server.base / "output" / "depictqa" / run.text("folder").rsplit("/", 1)[1]
     names = {}
     for name in ("sharp", "blurred", "noisy", "wide"):
@@ -47,7 +47,7 @@ def looked(collect, picked, **inputs):
 
 def refused(run):
     """Whether a pick was recorded nowhere, and the node says so."""
-    stale = "was not chosen from these images" in run.text("node")
+    stale = "was made on other images" in run.text("node")
     assert not stale or (run.text("new_records") == "0" and "best_images" not in run.outputs)
     return stale
 
@@ -141,20 +141,20 @@ def test_the_same_pick_again_changes_nothing_and_another_wins(collect, server):
     ("picked", "pairs", "found"),
     [
         ("1", "all", {("sharp", "wide")}),
-        ("1, 2, 3", "neighbours", {("sharp", "wide")}),  # 1 and 2 are one picture: its neighbour is 3
+        ("1, 2, 3", "neighbours", {("sharp", "wide")}),  # 1 and 2 are one image: its neighbour is 3
         ("1, 3, 2", "all", {("sharp", "wide")}),  # not also worse than wide
     ],
 )
 def test_of_equal_pictures_one_is_compared_and_the_rest_goes_on(collect, server, picked, pairs, found):
     run = collect(images=pictures("sharp.png, sharp.png, wide.png"), picked=picked, pairs=pairs)
     assert wins(server, run) == found
-    assert "image 2 is the same picture as image 1: left out" in run.text("node")
+    assert "image 2 is the same image as image 1: left out" in run.text("node")
 
 
 def test_nothing_but_equal_pictures_is_no_record(collect):
     run = collect(images=pictures("sharp.png, sharp.png"), picked="1")
     assert run.text("all_records") == "0" and len(run.texts("best_images")) == 1
-    assert "same picture" in run.text("node") and "-m training" not in run.text("node")
+    assert "same image" in run.text("node") and "-m training" not in run.text("node")
 
 
 def test_the_shown_command_runs_from_any_folder(collect, server, tmp_path):
@@ -172,7 +172,7 @@ def test_the_shown_command_runs_from_any_folder(collect, server, tmp_path):
     ("inputs", "words"),
     [
         ({"picked": "4"}, ["picked", "4", "3 arrived"]),
-        ({"picked": "0"}, ["picked", "no picture 0"]),
+        ({"picked": "0"}, ["picked", "no image 0"]),
         ({"picked": "best"}, ["picked", "'best'"]),
         ({"picked": "1, 1"}, ["picked", "twice"]),
         ({"preference": "ratings"}, ["ratings", "nothing is linked"]),

@@ -67,7 +67,7 @@ LONG = {
 @pytest.mark.parametrize("class_type", LONG)
 def test_cancel_stops_every_node_that_works_long(server, tiny, class_type):
     """It stops soon after its first sign of progress, the server goes on, and the same graph can be run again."""
-    first = list(LONG).index(class_type) * 1000  # pictures that no other test has asked about
+    first = list(LONG).index(class_type) * 1000  # images that no other test has asked about
     names = ", ".join(f"random:{first + number}@{640 if 'Map' in class_type else 320}x240" for number in range(80))
 
     def nodes_for(names):
@@ -80,7 +80,7 @@ def test_cancel_stops_every_node_that_works_long(server, tiny, class_type):
     value, total = run.progress["node"][-1]
     assert value < total
     server.run(nodes_for("sharp.png, noisy.png"))
-    if class_type == "DepictQA_SaveScoredImages":  # whole pictures, each with its line
+    if class_type == "DepictQA_SaveScoredImages":  # whole images, each with its line
         folder = server.base / "output" / "cancelled"
         listed = (folder / "scores.csv").read_text(encoding="utf-8").splitlines()
         assert len(listed) - 1 == len(list(folder.glob("*.png"))) < 80

@@ -118,7 +118,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_judged_again(se
     graph["node"]["inputs"] |= {"images": ["source", 0], "scores": ["score", 0]}
     run = server.run(graph, expect_error=True)
     message = run.error["exception_message"].strip()
-    assert "blocked" in message and "cannot be written" in message and "0 of 3 pictures are saved" in message
+    assert "blocked" in message and "cannot be written" in message and "0 of 3 images are saved" in message
     graph["node"]["inputs"]["filename_prefix"] = "unblocked/%score%"
     again = server.run(graph)
     assert len(again.texts("files")) == 3 and "score" not in again.executed
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_judged_again(se
 def test_a_bad_picture_does_not_cost_the_good_ones(save, output):
     run = save(images=pictures("sharp.png, nan, noisy.png"), filename_prefix="partly/p", expect_error=True)
     message = run.error["exception_message"].strip()
-    assert "image 2" in message and "NaN" in message and "2 of 3 pictures are saved" in message
+    assert "image 2" in message and "NaN" in message and "2 of 3 images are saved" in message
     assert len(list((output / "partly").glob("*.png"))) == 2
     assert [row["index"] for row in rows_of(output / "partly")] == ["1", "3"]
 
@@ -146,7 +146,7 @@ def test_a_list_of_other_columns_is_left_alone(save, output):
     [
         ({"scores": values(1.0, 2.0)}, ["scores", "2 arrived", "3"]),
         ({"labels": values("a", "b", "c", "d")}, ["labels", "4 arrived"]),
-        ({"images": pictures("empty")}, ["images", "no picture"]),
+        ({"images": pictures("empty")}, ["images", "no image"]),
         ({"log": "xml"}, ["log", "xml", "jsonl"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Rank Images and Filter Images in graphs of a real ComfyUI: which pictures go on, and what follows them."""
+"""Rank Images and Filter Images in graphs of a real ComfyUI: which images go on, and what follows them."""
 
 import json
 import math
@@ -159,7 +159,7 @@ def test_names_stand_in_table_report_and_errors(server, tiny, class_type):
     message = run(NAMED, "sharp.png, nan, wide.png", expect_error=True).error["exception_message"]
     assert "B/x.png" in message and "NaN" in message
     message = run(NAMED[:2], expect_error=True).error["exception_message"]
-    assert message.strip() == "names: 2 arrived for 3 pictures; link one per picture."
+    assert message.strip() == "names: 2 values for 3 images; link one per image."
 
 
 def test_a_shared_rank_is_marked_as_shared(server, graph):

@@ -1,4 +1,4 @@
-"""The shipped workflows, run as they ship: the bundled model, ComfyUI's own example picture, nothing else."""
+"""The shipped workflows, run as they ship: the bundled model, ComfyUI's own example image, nothing else."""
 
 import csv
 import json
@@ -33,6 +33,7 @@ def run_workflow(server):
 
 SHIPPED = [
     "best_of_n",
+    "check_images",
     "collect_preferences",
     "compare_models",
     "compare_with_reference",
@@ -56,7 +57,7 @@ def test_rank_a_batch(run_workflow, server):
     report = json.loads(run.text(node_of(graph, "PreviewAny")))
     assert report["checkpoint"] == "depictqa-mini"
     assert [place["rank"] for place in report["results"]] == sorted(place["rank"] for place in report["results"])
-    assert report["results"][0]["index"] == 0  # the undistorted picture
+    assert report["results"][0]["index"] == 0  # the undistorted image
 
 
 def test_compare_with_reference(run_workflow, server):
@@ -84,7 +85,7 @@ def test_filter_bad_samples_saves_both_branches(run_workflow, server):
     assert len(server.images(run, saved["DepictQA/passed"])) == 1
     assert len(server.images(run, saved["DepictQA/rejected"])) == 3
     results = json.loads(run.text(node_of(graph, "PreviewAny")))["results"]
-    assert [result["passed"] for result in results] == [True, False, False, False]  # the undistorted picture is first
+    assert [result["passed"] for result in results] == [True, False, False, False]  # the undistorted image is first
 
 
 def test_compare_models(run_workflow, server):

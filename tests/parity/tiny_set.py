@@ -1,7 +1,7 @@
 """A tiny random model set in the on-disk layout of the published one, the same tensors from the same seed every time.
 
 The golden files beside this one hold what the original model computed on the set of seed 0 with the projector delta
-(fp32, CPU, transformers 4.35, peft 0.3, Pillow 12): token ids of every segment, picture embeddings, patch features,
+(fp32, CPU, transformers 4.35, peft 0.3, Pillow 12): token ids of every segment, image embeddings, patch features,
 logits, hidden states, greedy ids, training batches with their loss, and confidences. Logits are kept for every 8th
 token, patch features for every 16th patch and 4th channel.
 """
@@ -213,7 +213,7 @@ def delta_state(seed: int, abstractor: bool) -> OrderedDict:
 
 
 def picture(name: str) -> np.ndarray:
-    """One synthetic picture, uint8 [H, W, 3]."""
+    """One synthetic image, uint8 [H, W, 3]."""
     h, w, kind = PICTURES[name]
     y, x = np.mgrid[0:h, 0:w].astype(np.float64)
     r = 127.5 + 90 * np.sin(x / 9.0) * np.cos(y / 13.0) + 30 * (x / w)

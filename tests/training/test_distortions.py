@@ -231,7 +231,7 @@ def test_local_shuffle_keeps_as_many_values_as_stated():
 @pytest.mark.parametrize("angle", (-90, -33, 0, 45, 90))
 @pytest.mark.parametrize("size", ((224, 224), (33, 39)))
 def test_motion_equals_its_definition(angle, size):
-    """Also where a shift reaches the size of the picture and the remaining taps are dropped."""
+    """Also where a shift reaches the size of the image and the remaining taps are dropped."""
     radius, sigma = 20, 12
     image = IMAGE[: size[0], : size[1]]
     weights = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma**2))

@@ -203,7 +203,7 @@ def test_messages_do_nothing_to_a_terminal():
         with pytest.raises(RequestRejected, match=r"answered 400 Bad Request: \?\[2Jbad \?\?image$"):
             client_of(server).complete(HELLO, 5)
     with chat_server(script((200, {}, b"<html>\x1b[2J"))) as server:
-        with pytest.raises(NoAnswer, match=r"the last one: the answer is no chat completion: '<html>\?\[2J'$"):
+        with pytest.raises(NoAnswer, match=r"the last one: the answer is not a chat completion: '<html>\?\[2J'$"):
             client_of(server, attempts=1).complete(HELLO, 5)
 
 
@@ -298,6 +298,38 @@ def test_no_secret_in_what_is_said_kept_or_logged(status, caplog, capfd):
         assert SECRET not in text and SECRET[:8] not in text
 
 
+@pytest.mark.parametrize("status", [200, 307, 400, 404, 500, None, b"no JSON"])
+def test_the_path_of_the_url_is_in_no_message_and_no_log(status, caplog, capfd):
+    """A host may take its key there."""
+    caplog.set_level(logging.DEBUG)
+    fields = {"Location": f"/{SECRET}/v2/chat", "Retry-After": "0"}
+    echo = {"error": {"message": f"/{SECRET}/v1/chat/completions does not work"}}
+    step = (200, {}, status) if isinstance(status, bytes) else status and (status, fields, echo)
+    with chat_server(script(step)) as server:
+        base = server.base.removesuffix("/v1")
+        client = Client(Endpoint(f"{base}/{SECRET}/v1", "m"), attempts=1)
+        said = told(lambda: client.complete(HELLO, 5))
+        assert server.requests[0]["path"] == f"/{SECRET}/v1/chat/completions" and base in said
+    assert (f"HTTP Request: POST {base}" in caplog.text) == (status is not None)
+    shown = [said, caplog.text, repr(client), repr(client.endpoint), client.endpoint.identity, *capfd.readouterr()]
+    for text in shown:
+        assert SECRET not in text and SECRET[:8] not in text
+
+
+def test_files_tell_endpoints_by_their_path():
+    """The identity of a base without secrets is the base, by which answers that were paid for are found again."""
+    assert Endpoint("https://host:81/v1/", "m").identity == "https://host:81/v1"
+    names = {Endpoint(f"https://host/{path}/v1", "m").identity for path in ("first-key", "other-key", "first-key")}
+    assert len(names) == 2 and not any("key" in name for name in names)
+
+
+@pytest.mark.parametrize("usage", [7, "many", [1, 2], {"prompt_tokens": "x"}, {"prompt_tokens": {}}, None])
+def test_an_odd_count_of_tokens_loses_no_answer(usage):
+    with chat_server(script((200, {}, {**completion("fine"), "usage": usage}))) as server:
+        reply = client_of(server, attempts=1).complete(HELLO, 5)
+    assert (reply.text, reply.prompt_tokens, reply.completion_tokens) == ("fine", None, None)
+
+
 def test_a_redirect_gets_neither_the_request_nor_the_key():
     with chat_server(script(GOOD)) as other:
         for status in (301, 302, 303, 307, 308):
@@ -344,7 +376,7 @@ def test_clients_share_one_thread():
      (400, RequestRejected, "too large"), (413, RequestRejected, "too large"), (307, EndpointError, "elsewhere")],
 )  # fmt: skip
 def test_refusals_are_not_repeated(status, kind, advice):
-    body = (status, {"Location": "http://elsewhere/"}, {"error": {"message": "picture too large"}})
+    body = (status, {"Location": "http://elsewhere/"}, {"error": {"message": "image too large"}})
     with chat_server(script(body)) as server:
         with pytest.raises(EndpointError, match=advice) as caught:
             client_of(server, key="secret").complete(HELLO, 5)

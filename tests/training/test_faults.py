@@ -6,7 +6,7 @@ import pytest
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from training import drawn, faults
-from training.dataset.build.native import change
+from training.dataset.building.visibility import change
 from training.dataset.records import labels
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from depictqa_core.calibration import ScoreCalibration
 from depictqa_core.confidence import reliable
-from depictqa_core.loading.checkpoint import BUNDLED
+from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.ranking import bradley_terry as ranking
+from depictqa_core.ranking import pair_selection
 from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps
 
 ANSWERS = json.loads((Path(__file__).parent / "held_out_answers.json").read_text())
@@ -25,7 +26,7 @@ FOLDS = 3
 def ranked(rows) -> list[Ranked]:
     sizes = [len(row["sources"]) for row in rows]
     return [
-        Ranked(n, ranking.all_pairs(n), row["wins"], [tuple(pair) for pair in row["better"]])
+        Ranked(n, pair_selection.all_pairs(n), row["wins"], [tuple(pair) for pair in row["better"]])
         for n, row in zip(sizes, rows)
     ]
 

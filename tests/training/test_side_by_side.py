@@ -9,7 +9,7 @@ from chat_server import chat_server, completion
 from depictqa_core.errors import ImageError, StorageError
 from training.concurrent_requests import PATIENCE, ask_all
 from training.endpoint import Client, Endpoint, EndpointError, NoAnswer, RequestRejected
-from training.evaluation.answers import AnswerFile, endpoint_answers
+from training.evaluation.answer_files import AnswerFile, endpoint_answers
 
 
 def client_of(server, **options):
@@ -74,7 +74,7 @@ def test_a_dead_endpoint_ends_the_work_after_some_patience():
 
 @pytest.mark.parametrize("end", ["Ctrl-C", "full disk", "refusal"])
 def test_answers_under_way_are_kept_when_the_work_ends(end):
-    """Of four requests at a time one ends the work while three are being answered."""
+    """Of four parallel requests one ends the work while three are being answered."""
     kept, ended = [], threading.Event()
 
     def answer(number, request):

@@ -1,1 +1,1 @@
-"""The data set factory: scenes of distorted pictures, their labels, and the question-and-answer records of them."""
+"""The data set factory: scenes of distorted images, their labels, and the question-and-answer records of them."""

@@ -14,7 +14,7 @@ __all__ = [
 ]  # fmt: skip
 
 MIN_SIDE = 32
-"""Shortest side in pixels of a picture that can be distorted."""
+"""Shortest side in pixels of an image that can be distorted."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -55,7 +55,7 @@ ANSWER: dict[str, str] = {
 
 
 def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:
-    """Put one distortion on a picture.
+    """Put one distortion on an image.
 
     Args:
         name: one of `NAMES`.
@@ -67,7 +67,7 @@ def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator)
         A new, writable, C-contiguous uint8 array of the same shape.
 
     Raises:
-        ValueError: unknown name, severity outside 1..5, or a picture of another dtype, shape or size.
+        ValueError: unknown name, severity outside 1..5, or an image of another dtype, shape or size.
         TypeError: `rng` is something else, such as a bare seed.
     """
     entry = REGISTRY.get(name)
@@ -114,10 +114,10 @@ def _checked_severity(severity: int) -> int:
 def _checked_image(image: np.ndarray) -> np.ndarray:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise ValueError(f"a picture to distort must be a NumPy array of uint8 (RGB, 0..255), got {kind}")
+        raise ValueError(f"an image to distort must be a NumPy array of uint8 (RGB, 0..255), got {kind}")
     if image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"a picture to distort must have the shape [height, width, 3], got {list(image.shape)}")
+        raise ValueError(f"an image to distort must have the shape [height, width, 3], got {list(image.shape)}")
     if min(image.shape[:2]) < MIN_SIDE:
         height, width = image.shape[:2]
-        raise ValueError(f"a picture to distort must have at least {MIN_SIDE} px on a side, got {width} x {height}")
+        raise ValueError(f"an image to distort must have at least {MIN_SIDE} px on a side, got {width} x {height}")
     return image

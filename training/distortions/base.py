@@ -34,9 +34,9 @@ def to_unit(image: np.ndarray, dtype: type = np.float64) -> np.ndarray:
 def to_uint8(x: np.ndarray) -> np.ndarray:
     """Floats -> uint8: clip to [0, 1], times 255, **truncate**.
 
-    Truncation (not rounding) is what made the published data; it lowers the mean of a picture by about half a level.
-    It also makes float32 and float64 differ by a level wherever the exact result is whole; where that shows, the
-    precision that reproduces the check values of facts 5.4 is used, and says so.
+    Truncation (not rounding) is what made the published data; it lowers the mean of an image by about half a level.
+    It also makes float32 and float64 differ by a level where the exact result is a whole number; if that matters, the
+    function uses the precision that reproduces the check values of facts 5.4, with a comment.
     """
     x = np.clip(x, 0, 1)
     x *= 255

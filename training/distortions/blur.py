@@ -57,7 +57,7 @@ def _lens(image: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _zoom(image: np.ndarray, copies: int) -> np.ndarray:
-    """Mean of the picture and `copies` zoomed copies of factors 1.00, 1.02, 1.04 ..."""
+    """Mean of the image and `copies` zoomed copies of factors 1.00, 1.02, 1.04 ..."""
     x = to_unit(image, np.float32)
     total = x.copy()
     for copy in range(copies):

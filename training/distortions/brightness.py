@@ -9,7 +9,7 @@ from .base import Distortion, tabulate, to_uint8, to_unit
 def _shift_hsv(image: np.ndarray, shift: float) -> np.ndarray:
     """V + shift in float HSV; V may leave [0, 1], only the RGB result is clipped."""
     hsv = cv2.cvtColor(to_unit(image, np.float32), cv2.COLOR_RGB2HSV)
-    hsv[..., 2] += np.float32(shift)
+    hsv[..., 2] = hsv[..., 2] + np.float32(shift)
     return to_uint8(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 

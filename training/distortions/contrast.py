@@ -17,8 +17,11 @@ def _stretch(image: np.ndarray, factor: float) -> np.ndarray:
 
     A channel that is black everywhere has m = 0 and becomes white; that is the published formula, so it is kept.
     """
-    means = cv2.mean(to_unit(image))[:3]
-    tables = [tabulate(lambda x, mean=mean: 1 / (1 + (mean / (x + 1e-12)) ** factor)) for mean in means]
+
+    def curve(mean: float) -> np.ndarray:
+        return tabulate(lambda x: 1 / (1 + (mean / (x + 1e-12)) ** factor))
+
+    tables = [curve(mean) for mean in cv2.mean(to_unit(image))[:3]]
     return cv2.LUT(image, np.stack(tables, axis=-1)[None])
 
 

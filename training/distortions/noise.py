@@ -23,7 +23,7 @@ def _speckle(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.nd
 
 
 def _spatially_correlated(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """The 3 x 3 mean is over the noisy picture, so the picture gets a little blurred too."""
+    """The 3 x 3 mean is over the noisy image, so the image gets a little blurred too."""
     return to_uint8(cv2.blur(to_unit(image) + rng.normal(0, sigma, image.shape), (3, 3)))
 
 

@@ -29,7 +29,7 @@ def _otsu_table(plane: np.ndarray, classes: int) -> np.ndarray:
     present = slice(low, high + 1)
     histogram, edges = np.histogram(values[present], _OTSU_BINS, weights=counts[present])
     centres = (edges[:-1] + edges[1:]) / 2
-    classes = min(classes, np.count_nonzero(histogram))
+    classes = min(classes, int(np.count_nonzero(histogram)))
     thresholds = centres[multi_otsu(histogram / histogram.sum(), classes)]
     return (np.digitize(values, thresholds) * (high - low) / classes + low).astype(np.uint8)
 
@@ -75,7 +75,7 @@ def multi_otsu(histogram: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _median(image: np.ndarray, colors: int) -> np.ndarray:
-    """Per channel, as a grey picture: Pillow's median cut to `colors` levels."""
+    """Per channel, as a grey image: Pillow's median cut to `colors` levels."""
     result = np.empty_like(image)
     for channel in range(image.shape[2]):
         grey = Image.fromarray(np.ascontiguousarray(image[..., channel]))
@@ -86,7 +86,7 @@ def _median(image: np.ndarray, colors: int) -> np.ndarray:
 def _hist(image: np.ndarray, bins: int) -> np.ndarray:
     """All three channels together: each value, rounded to one of `bins` steps, becomes its cumulative frequency.
 
-    So it equalises too. If all values lie in one bin there is nothing to equalise, and the picture stays as it is
+    So it equalises too. If all values lie in one bin there is nothing to equalise, and the image stays as it is
     (the formula would be 0 / 0).
     """
     values = np.arange(256)

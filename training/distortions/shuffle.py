@@ -54,9 +54,9 @@ def resolve(height: int, width: int, shift: int, dy: np.ndarray, dx: np.ndarray)
     chained = (offset > 0) & visited.reshape(-1)[source]
     parent[inside] = np.where(chained, source, source + count)
 
-    parent = parent.reshape(-1)
-    open_ends = np.flatnonzero(parent < count)
+    chain = parent.reshape(-1)
+    open_ends = np.flatnonzero(chain < count)
     while open_ends.size:
-        parent[open_ends] = parent[parent[open_ends]]
-        open_ends = open_ends[parent[open_ends] < count]
-    return (parent - count).astype(np.intp)
+        chain[open_ends] = chain[chain[open_ends]]
+        open_ends = open_ends[chain[open_ends] < count]
+    return (chain - count).astype(np.intp)

@@ -97,7 +97,8 @@ def rgb(color):
 
 def hsv(h: float, s: float, v: float) -> tuple[float, float, float]:
     """A colour from hue, saturation and value in 0..1 (the hue goes round) to RGB 0..255."""
-    return tuple(255 * c for c in colorsys.hsv_to_rgb(h % 1, min(1, max(0, s)), min(1, max(0, v))))
+    red, green, blue = colorsys.hsv_to_rgb(h % 1, min(1, max(0, s)), min(1, max(0, v)))
+    return 255 * red, 255 * green, 255 * blue
 
 
 def palette(rng: np.random.Generator, count: int = 6) -> list[tuple[float, float, float]]:

@@ -100,8 +100,8 @@ def _face(canvas, x, y, r, skin, ink, line, rng, tones=1):
         canvas.polygon(blob(x + r * 0.25, y - r * 0.1, r * 0.95, rng, 0.1), fill=shade(hair, 0.7))
     canvas.ellipse(x, y + r * 0.1, r * 0.82, r * 0.95, fill=skin, outline=ink, line=line)
     if tones > 1:
-        side = [(x + r * 0.82 * math.cos(a), y + r * 0.1 + r * 0.95 * math.sin(a)) for a in np.linspace(-0.9, 1.9, 24)]
-        canvas.polygon([*side, *[(px - r * 0.28, py) for px, py in side[::-1]]], fill=shade(skin, 0.8))
+        cheek = [(x + r * 0.82 * math.cos(a), y + r * 0.1 + r * 0.95 * math.sin(a)) for a in np.linspace(-0.9, 1.9, 24)]
+        canvas.polygon([*cheek, *[(px - r * 0.28, py) for px, py in cheek[::-1]]], fill=shade(skin, 0.8))
     fringe = [(x + r * 0.85 * t, y - r * (0.75 - 0.3 * abs(math.sin(5 * t + x)))) for t in np.linspace(-1, 1, 13)]
     canvas.polygon(
         [*fringe, (x + r * 0.6, y - r), (x, y - r * 1.12), (x - r * 0.6, y - r)], fill=hair, outline=ink, line=line

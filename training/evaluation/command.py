@@ -15,11 +15,13 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", nargs="*", help="test files in the published format")
     _add_common(parser)
     parser.add_argument("--output", required=True, help="folder for answers, results.json and report.html")
-    voting = "opinions by reference; a record file with pairs of all its pictures votes on them, else all pairs"
+    voting = "opinions by reference; a record file with pairs of all its images votes on them, else all pairs"
     parser.add_argument("--voting", action="append", default=[], metavar="FILE", help=f"{voting} (may be repeated)")
-    parser.add_argument("--no-reference", action="store_true", help="ask all pairs of --voting without the reference")
-    parser.add_argument("--no-swap", action="store_true", help="ask pairs in one order only: half the work")
-    parser.add_argument("--no-metrics", action="store_true", help="leave out the classical metrics as peers")
+    parser.add_argument(
+        "--no-reference", action="store_true", help="compare all pairs of --voting without the reference"
+    )
+    parser.add_argument("--no-swap", action="store_true", help="compare pairs in one order only, in half the time")
+    parser.add_argument("--no-metrics", action="store_true", help="do not compute the classical metrics")
     at = "at DEPICTQA_API_BASE"
     parser.add_argument(
         "--peer-model",
@@ -29,14 +31,16 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         help=f"a vision-language model {at} that answers as a peer (may be repeated)",
     )
     parser.add_argument("--judge-model", metavar="MODEL", help=f"a model {at} that scores detailed answers")
-    parser.add_argument("--judge-version", choices=("v2", "v1"), default="v2", help="how it scores (default: v2)")
+    parser.add_argument(
+        "--judge-version", choices=("v2", "v1"), default="v2", help="version of its prompt (default: v2)"
+    )
     parser.set_defaults(run=_evaluate)
 
 
 def add_calibrate(parser: argparse.ArgumentParser) -> None:
     """Options of ``calibrate``."""
     parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'; its config.json gets the calibration")
-    parser.add_argument("records", nargs="+", help="test files of pictures that the checkpoint was not trained on")
+    parser.add_argument("records", nargs="+", help="test files of images that the checkpoint was not trained on")
     _add_common(parser)
     parser.add_argument(
         "--only",
@@ -45,12 +49,12 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
         default=("temperatures", "orders", "scores"),
         help="what to fit (default: all that the records cover)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print what would be fitted, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the fit, and change nothing")
     parser.set_defaults(run=_calibrate)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", required=True, help="folder that the picture paths are relative to")
+    parser.add_argument("--root", required=True, help="folder that the image paths are relative to")
     parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
     parser.add_argument("--device", default="auto")
 
@@ -78,27 +82,27 @@ def _evaluate(arguments) -> int:
         swap=not arguments.no_swap,
     )
     judge = load_judge(arguments.checkpoint, arguments.device)
-    sets = _taught(judge, sets)
+    sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from there", file=sys.stderr)
+        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
         return 130
     print(json.dumps({name: _headline(result) for name, result in results["sets"].items()}, indent=1))
     print(f"written: {arguments.output}/results.json and {arguments.output}/report.html", file=sys.stderr)
     return 0
 
 
-def _taught(judge, sets: list) -> list:
-    """The sets that the checkpoint was taught to answer; the others are named on stderr."""
-    known, kept = set(judge.model.config.tasks), []
+def _supported(judge, sets: list) -> list:
+    """Return the sets that the checkpoint supports; report the others on stderr."""
+    known, kept = set(judge.backend.capabilities.tasks), []
     for test_set in sets:
         if unknown := sorted(test_set.tasks - known):
             print(f"left out {test_set.name}: not supported by the checkpoint: {', '.join(unknown)}", file=sys.stderr)
         else:
             kept.append(test_set)
     if not kept:
-        raise TaskError(f"the checkpoint was taught none of these tasks; it knows {', '.join(sorted(known))}")
+        raise TaskError(f"none of these tasks is supported by the checkpoint; it supports {', '.join(sorted(known))}")
     return kept
 
 
@@ -122,9 +126,9 @@ def _headline(result: dict) -> dict:
 
 def _calibrate(arguments) -> None:
     from depictqa_core.judge import load_judge
-    from depictqa_core.loading.checkpoint import checkpoint_folder
+    from depictqa_core.loading.checkpoint_folder import checkpoint_folder
 
-    from . import calibration
+    from . import calibration, temperatures
     from .sets import read_set
 
     folder = checkpoint_folder(arguments.checkpoint)
@@ -132,6 +136,6 @@ def _calibrate(arguments) -> None:
     fits = calibration.calibrate_all(load_judge(folder, arguments.device), sets, parts=tuple(arguments.only))
     print(calibration.table(fits))
     if not calibration.fitted(fits):
-        print(f"nothing was fitted: every question has fewer than {calibration.MINIMUM} records; nothing was written")
+        print(f"nothing was fitted: every question has fewer than {temperatures.MINIMUM} records; nothing was written")
     elif not arguments.dry_run:
-        print(f"written to {folder}/config.json: {json.dumps(calibration.store(folder, fits))}")
+        print(f"written to {folder}: {json.dumps(calibration.store(folder, fits))}")

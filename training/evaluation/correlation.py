@@ -1,4 +1,4 @@
-"""How well scores follow opinions: SRCC and PLCC behind the four-parameter logistic fit of the field (facts 8.3)."""
+"""Correlation of scores with opinions: SRCC and PLCC after the usual four-parameter logistic fit (facts 8.3)."""
 
 import warnings
 
@@ -16,7 +16,7 @@ def logistic(scores: np.ndarray, b1: float, b2: float, b3: float, b4: float) -> 
 
 
 def fit_logistic(scores: np.ndarray, opinions: np.ndarray) -> np.ndarray | None:
-    """Scores mapped to the scale of the opinions; None where no fit is found.
+    """Map scores to the scale of the opinions; None if no fit is found.
 
     The search starts from (max opinion, min opinion, mean score, standard deviation of the scores / 4).
     """
@@ -32,10 +32,9 @@ def fit_logistic(scores: np.ndarray, opinions: np.ndarray) -> np.ndarray | None:
 
 
 def correlations(scores, opinions) -> dict | None:
-    """SRCC and PLCC of fitted scores with opinions, with ``fitted`` saying whether the fit was found.
+    """Compute SRCC and PLCC of fitted scores with opinions; ``fitted`` is whether a fit was found.
 
-    Without a fit they are those of the scores as they are. None where one side is constant or has fewer than three
-    values: then there is nothing to correlate.
+    Without a fit they are those of the scores as they are. None if one side is constant or has fewer than three values.
     """
     scores, opinions = np.asarray(scores, dtype=float), np.asarray(opinions, dtype=float)
     if len(scores) < 3 or np.ptp(scores) == 0 or np.ptp(opinions) == 0:
@@ -50,7 +49,7 @@ def correlations(scores, opinions) -> dict | None:
 
 
 def mean_correlations(groups: dict[str, tuple[list[float], list[float]]]) -> dict:
-    """``correlations`` in each group (reference -> scores, opinions) and their plain means over the groups.
+    """Compute ``correlations`` of each group (reference -> scores, opinions) and their means over the groups.
 
     Returns:
         ``{"srcc", "plcc", "references": {name: {...}}, "unfitted": names, "left_out": names}``; means are None when no

@@ -1,4 +1,4 @@
-"""Fits what ``depictqa_core.calibration`` stores: how orders and scores of a judge relate to the truth of records."""
+"""Fit the models in ``depictqa_core.calibration``: the relation of a judge's orders and scores to the true ones."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,19 +11,19 @@ from depictqa_core.calibration import FEATURES, LEVEL, WITHIN, OrderCalibration,
 from depictqa_core.ranking import bradley_terry as ranking
 
 WEIGHTS = (1.0, 4.0, 16.0, 64.0)
-"""Votes of an answer that are tried; answers that are worth more are as good as exact."""
+"""Candidate numbers of votes per answer; answers with more votes are practically exact."""
 ALONE = 3
-"""About how many pairs of a ranking are also looked at on their own."""
+"""Approximate number of pairs of a ranking that are also used separately."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Some items that a judge compared two by two, and what is known of their true order.
+    """Items that a judge compared in pairs, and their true order as far as it is known.
 
     Attributes:
         count: number of items.
-        pairs, wins: what was asked, and the answers, as in ``ranking.bradley_terry``.
-        decided: pairs of items of which the first is truly better.
+        pairs, wins: the compared pairs and the answers, as in ``ranking.bradley_terry``.
+        decided: pairs of items of which the first is better in truth.
     """
 
     count: int
@@ -33,7 +33,7 @@ class Ranked:
 
 
 def views(ranked: Ranked) -> list[Ranked]:
-    """The same items as they are ranked from fewer answers: a few decided pairs alone, every second answer, all."""
+    """Return the same items with fewer answers: a few decided pairs only, every second answer, and all answers."""
     answers = {}
     for (i, j), win in zip(ranked.pairs, ranked.wins):
         answers[i, j], answers[j, i] = win, 1 - win
@@ -44,7 +44,8 @@ def views(ranked: Ranked) -> list[Ranked]:
 
 
 def gaps(some: Sequence[Ranked], weight: float) -> tuple[np.ndarray, np.ndarray]:
-    """Strength gaps of all decided pairs, positive where the judge is right, and their variances: both [M]."""
+    """Return the strength differences of all decided pairs, positive if the judge is right, and their variances: both
+    [M]."""
     found = []
     measured = OrderCalibration(weight, 1.0, 0.0)  # its slope and lapse play no part in gaps and variances
     for ranked in some:
@@ -54,23 +55,25 @@ def gaps(some: Sequence[Ranked], weight: float) -> tuple[np.ndarray, np.ndarray]
             (fit.values[i] - fit.values[j], variances[i] + variances[j] - 2 * fit.covariance[i, j])
             for i, j in ranked.decided
         ]
-    return tuple(np.array(found, np.float64).reshape(-1, 2).T)
+    gap, variance = np.array(found, np.float64).reshape(-1, 2).T
+    return gap, variance
 
 
 def order_likelihood(calibration: OrderCalibration, gap: np.ndarray, variance: np.ndarray) -> float:
-    """Mean of -log p(true order)."""
+    """Compute the mean of -log p(true order)."""
     return float(-np.log(np.maximum(calibration.probability(gap, variance), 1e-300)).mean())
 
 
 def fit_order(some: Sequence[Ranked]) -> OrderCalibration:
-    """The calibration under which the true orders are most likely, given the judge's answers.
+    """Fit the calibration that maximizes the likelihood of the true orders, given the judge's answers.
 
-    Fitted to rankings from few and from many answers (``views``), as both are asked for later. The lapse counts one
-    more wrong order at full certainty than there is: no share of right ones is larger than so many pairs can show.
+    It is fitted to rankings from few and from many answers (``views``), because both occur in use. The lapse counts one
+    more wrong order at full certainty than there is: no share of right ones is larger than that many pairs can show.
     """
     seen = [view for ranked in some for view in views(ranked)]
     count = sum(len(ranked.decided) for ranked in some)
-    best, least = None, np.inf
+    best: OrderCalibration | None = None
+    least = np.inf
     for weight in WEIGHTS:
         gap, variance = gaps(seen, weight)
 
@@ -83,15 +86,17 @@ def fit_order(some: Sequence[Ranked]) -> OrderCalibration:
         if found.fun < least - 1e-9:
             slope, lapse = float(np.exp(found.x[0])), float(0.4 / (1 + np.exp(-found.x[1])))
             best, least = OrderCalibration(weight, round(slope, 6), round(lapse, 6)), found.fun
+    if best is None:
+        raise ValueError("no likelihood of the orders is finite: there are no decided pairs")
     return best
 
 
 def fit_score(levels: np.ndarray, scores: np.ndarray, truths: np.ndarray, method: str) -> ScoreCalibration:
-    """The error model of scores: how probable a small error is, and where 95 % of the errors lie.
+    """Fit the error model of scores: the probability of a small error, and the interval of 95 % of the errors.
 
-    The first by logistic regression. For the second, centre and scale are those of a logistic distribution under which
-    the errors are most likely; its ends are taken from what is left of the errors, so the distribution itself does not
-    matter (split conformal prediction, without the split: eight numbers are fitted).
+    The first is a logistic regression. For the second, center and scale are the maximum likelihood fit of a logistic
+    distribution; the ends are quantiles of the residuals, so the distribution itself does not matter (split conformal
+    prediction, without the split: eight numbers are fitted).
 
     Args:
         levels: level probabilities [N, 5], best level first.
@@ -142,7 +147,8 @@ def rankings(pairs: Sequence[tuple], most: int) -> list[list]:
     for first in near:
         if first in done:
             continue
-        members, waiting = [], [first]
+        members: list = []
+        waiting = [first]
         while waiting and len(members) < most:
             image = waiting.pop(0)
             if image not in done:

@@ -1,4 +1,4 @@
-"""Answers test sets in the published format and scores the answers, beside peers and with a report."""
+"""Answer test sets in the published format, score the answers, compare with peers, and write a report."""
 
 import hashlib
 import json
@@ -6,16 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.metrics import registry
 from depictqa_core.network.vision import PREPROCESSING
 
 from ..endpoint import Client
-from ..files import write_text
+from ..output_files import write_text
 from . import judged, peers, voting
-from .answers import AnswerFile, judge_answers
+from .answer_files import AnswerFile, judge_answers
 from .peer_vlm import vlm_answers
 from .report import html
 from .scoring import score
@@ -37,17 +39,17 @@ def evaluate(
     Args:
         judge: the judge under test.
         records_path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer (facts 3.4).
-        root: folder that picture paths are relative to.
+        root: folder that image paths are relative to.
         task_type: one of the six published task types (facts 3.1), or None to take each record's own.
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
-            What an interrupted evaluation of the same judge wrote there is not asked again.
-        swap: also ask ratings with the pictures swapped.
+            Answers of an interrupted evaluation of the same judge are reused.
+        swap: also ask ratings with the images swapped.
 
     Returns:
         ``scoring.score``: counts, and the metrics by kind of question.
 
     Raises:
-        TaskError: unknown task type, a record without one of its fields, or no record whose pictures can be read.
+        TaskError: the task type is unknown, a record lacks a field, or no record has readable images.
     """
     if task_type is not None:
         tasks.setting(task_type)
@@ -56,24 +58,22 @@ def evaluate(
 
 
 def answer(judge: Judge, test_set: TestSet, answers_path: str | Path, swap: bool = True) -> list[dict]:
-    """The judge's answers to a test set, in the order of its records; see ``evaluate``."""
-    weight = next(judge.model.parameters())
-    depends = {"judge": judge.info, "config": judge.model.config.to_dict(), "preprocessing": PREPROCESSING}
-    depends |= {"dtype": str(weight.dtype), "swap": swap, **test_set.stamp()}
+    """Return the judge's answers to a test set, in the order of its records; see ``evaluate``."""
+    depends = {**judge.backend.identity(), "preprocessing": PREPROCESSING, "swap": swap, **test_set.stamp()}
     source = judge_answers(judge, test_set, swap)
     answers = AnswerFile(answers_path, depends).fill(test_set.ids, source, test_set.name)
     if answers and all("error" in answer for answer in answers):
         first = answers[0]["error"].rstrip(".")
         raise TaskError(
             f"none of the {len(answers)} records of {test_set.name} can be shown; the first: {first}. "
-            f"Picture paths are relative to --root, which is {test_set.root}"
+            f"Image paths are relative to --root, which is {test_set.root}"
         )
     return answers
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What is evaluated beside the judge's own accuracies.
+    """Options for evaluations in addition to the judge's accuracies.
 
     Attributes:
         metrics: whether classical metrics answer ratings and scores as peers.
@@ -95,18 +95,18 @@ class Extras:
 def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, extras: Extras | None = None) -> dict:
     """Evaluate a judge, and its peers, on several test sets.
 
-    Everything is written below ``output``: ``answers/<set>.jsonl``, the peers' values and answers below ``peers/``, the
-    scores of detailed answers below ``judged/``, ``results.json`` and ``report.html``. A repeated call with the same
-    arguments asks only what is missing.
+    Everything is written to ``output``: ``answers/<set>.jsonl``, the peers' values and answers in ``peers/``, the
+    scores of detailed answers in ``judged/``, ``results.json`` and ``report.html``. A repeated call with the same
+    arguments computes only what is missing.
 
     Returns:
-        the content of results.json: ``{"judge", "sets": {set: scoring.score with voting and judged}, "peers",
+        The content of results.json: ``{"judge", "sets": {set: scoring.score with voting and judged}, "peers",
         "unavailable": {peer: why}}``.
 
     Raises:
-        TaskError: two sets of one name, or of different roots, or a set none of whose pictures can be read.
-        EndpointError: an endpoint that cannot be used; what was answered is kept.
-        StorageError: a file cannot be written; what was answered before is kept.
+        TaskError: two sets have one name or different roots, or none of the images of a set can be read.
+        EndpointError: the endpoint cannot be used; finished answers are stored.
+        StorageError: a file cannot be written; earlier answers are stored.
     """
     extras, output = extras or Extras(), Path(output)
     names = [test_set.name for test_set in sets]
@@ -115,9 +115,9 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
     if len({test_set.root for test_set in sets}) > 1:
         raise TaskError("the sets have different roots: evaluate them one after the other")
     by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
-    usable, unavailable = peers.usable() if extras.metrics else ([], {})
+    usable, unavailable = registry.usable(list(registry.known().values())) if extras.metrics else ([], {})
     results = {
-        "judge": {**judge.info, "calibration": judge.model.config.calibration},
+        "judge": {**judge.info, "calibration": judge.backend.calibration.settings},
         "sets": _scored(sets, by_set, output / "judged", extras),
         "peers": _metric_peers(usable, sets, output, extras),
         "unavailable": unavailable,
@@ -127,7 +127,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         folder = output / "peers" / re.sub(r"[^\w.-]+", "_", name)
         by_set = {}
         for test_set in sets:
-            depends = {"base": client.endpoint.base, "model": name, **test_set.stamp()}
+            depends = {"base": client.endpoint.identity, "model": name, **test_set.stamp()}
             file = AnswerFile(folder / f"{test_set.name}.jsonl", depends)
             by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
         results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
@@ -158,15 +158,17 @@ def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path
 def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client, version: str) -> dict:
     ids, source = judged.judged_answers(grader, test_set, answers, version)
     texts = hashlib.sha256(repr([(answer["id"], answer["text"]) for answer in answers]).encode()).hexdigest()
-    where = {"base": grader.endpoint.base, "model": grader.endpoint.model, "version": version}
+    where = {"base": grader.endpoint.identity, "model": grader.endpoint.model, "version": version}
     file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **test_set.stamp()})
     rows = file.fill(ids, source, f"scores of {test_set.name}")
     return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
 
 
-def _metric_peers(usable: Sequence[peers.Peer], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
+def _metric_peers(usable: Sequence[registry.Metric], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:
     """Peer name -> ``{"kind": "metric", "reference", "sets": {set: {"rating", "score"}}, "voting": {file: {...}}}``."""
-    results = {peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable}
+    results: dict[str, dict[str, Any]] = {
+        peer.name: {"kind": "metric", "reference": peer.reference, "sets": {}, "voting": {}} for peer in usable
+    }
     root = sets[0].root
     rated = {
         name: [(path, reference) for reference, opinions in truth.items() for path in opinions]

@@ -5,12 +5,12 @@ import re
 from depictqa_core import tasks
 
 from ..endpoint import Client
-from .answers import Source, endpoint_answers
+from .answer_files import Source, endpoint_answers
 from .metrics import mean
 from .sets import DETAILED, TestSet
 
 FIRST = 200
-"""The published score is the mean of so many first samples."""
+"""The published score is the mean of the first samples, this many."""
 TOKENS = 200
 
 V2 = (
@@ -31,12 +31,11 @@ KNOWN = (
     *("texture", "distortion", "overall"),
     *("distortion_name", "severity", "distortion_names", "severities", "distortions_A", "distortions_B"),
 )
-"""Fields of a record that say what is known of its images."""
-VERSIONS = ("v2", "v1")
+"""Fields of a record with the known truth about its images."""
 
 
 def detailed(test_set: TestSet) -> list[int]:
-    """Indexes of the records with a detailed true answer."""
+    """Return the indexes of the records with a detailed true answer."""
     return [
         index
         for index, (record, task_type) in enumerate(zip(test_set.records, test_set.task_types))
@@ -45,9 +44,9 @@ def detailed(test_set: TestSet) -> list[int]:
 
 
 def judged_answers(client: Client, test_set: TestSet, answers: list[dict], version: str) -> tuple[list, Source]:
-    """The ids of the answers that can be scored, and a source of ``{"id", "score", "reply"}``.
+    """Return the ids of the answers that can be scored, and a source of ``{"id", "score", "reply"}``.
 
-    Version v2 scores 0..10; v1 scores the answer beside the true one, and gives the ratio of the two, at most 1. A
+    Version v2 scores 0..10; v1 scores the answer and the true one, and gives the ratio of the two, at most 1. A
     reply that is not of the form asked for has the score None.
 
     Args:
@@ -60,7 +59,7 @@ def judged_answers(client: Client, test_set: TestSet, answers: list[dict], versi
 
     def answer(index: int) -> dict:
         record = records[index]
-        reply = client.complete(conversation(record, texts[record["id"]], version), TOKENS).text
+        reply = client.complete(conversation(record, str(texts[record["id"]]), version), TOKENS).text
         return {"score": parse(reply, version), "reply": reply}
 
     ids = [record["id"] for record in records]
@@ -68,7 +67,7 @@ def judged_answers(client: Client, test_set: TestSet, answers: list[dict], versi
 
 
 def conversation(record: dict, text: str, version: str) -> list[dict]:
-    """The request that has one answer scored."""
+    """Return the request that scores one answer."""
     if version == "v2":
         asked = f"Question: {record['query']}\n\nCorrect answer: {record['answer']}\n\nAnswer of the model: {text}"
         return [{"role": "system", "content": V2}, {"role": "user", "content": asked}]
@@ -81,9 +80,10 @@ def conversation(record: dict, text: str, version: str) -> list[dict]:
 
 
 def parse(reply: str, version: str) -> float | None:
-    """The score in a reply's first line; None unless that line is one number (v1: two) from 0 to 10 and nothing else.
+    """Parse the score in a reply's first line; None unless that line is one number (v1: two) from 0 to 10 and nothing
+    else.
 
-    Version v1 also gives None where the true answer got 0, as then there is no ratio.
+    Version v1 also returns None if the true answer got 0, because then there is no ratio.
     """
     first = (reply.strip().splitlines() or [""])[0]
     words = [word for word in re.split(r"[\s,]+", first.strip()) if word]

@@ -14,10 +14,10 @@ def exact(prediction: str, truth: str) -> float:
 
 
 def partial(prediction: str, truth: str) -> float:
-    """Share of distortions named rightly (two distortions): 1 if the lists agree, else common over larger count.
+    """Compute the partial credit of two distortions: 1 if the lists agree, else common names over the larger count.
 
-    Both are cut at the letters "and", wherever they stand; the prediction's repeated names count once, the truth's do
-    not (facts 8.2).
+    Both are split at the letters "and", wherever they are; repeated names count once in the prediction, but not in the
+    true answer (facts 8.2).
     """
     names = sorted(set(_names(prediction)))
     true = sorted(_names(truth))
@@ -76,25 +76,28 @@ def calibration_error(confidences, hits, bins: int = 10) -> float | None:
 
 
 def calibration_error_by_chance(confidences, bins: int = 10, draws: int = 200) -> float | None:
-    """The mean ``calibration_error`` of as many answers that are right exactly as often as their confidences say.
+    """Compute the mean ``calibration_error`` of the same number of perfectly calibrated answers.
 
-    The fewer answers, the larger it is; an error near it is no sign of bad calibration. The draws never change.
+    The fewer answers, the larger it is; an error close to it is no sign of bad calibration. The draws are fixed.
     """
     sure, rng = np.asarray(confidences, dtype=float), np.random.default_rng(0)
     errors = [calibration_error(sure, rng.random(len(sure)) < sure, bins) for _ in range(draws)]
-    return float(np.mean(errors)) if len(sure) else None
+    return float(np.mean([error for error in errors if error is not None])) if len(sure) else None
 
 
 def risk_coverage(confidences, values) -> list[tuple[float, float]]:
-    """The risk (one minus the mean value) of keeping only the surest answers, as (coverage, risk) points.
+    """Compute the risk (one minus the mean value) of keeping only the most confident answers, as (coverage, risk)
+    points.
 
-    One point for every distinct confidence, surest first (El-Yaniv and Wiener 2010): equal ones come in together.
+    One point per distinct confidence, highest first (El-Yaniv and Wiener 2010); equal ones are added together.
     """
     confidences, values = np.asarray(confidences, dtype=float), np.asarray(values, dtype=float)
     order = np.argsort(-confidences, kind="stable")
     sorted_confidences = confidences[order]
     risk = 1 - np.cumsum(values[order]) / np.arange(1, len(order) + 1)
-    last = np.append(sorted_confidences[1:] != sorted_confidences[:-1], True) if len(order) else []
+    if not len(order):
+        return []
+    last = np.append(sorted_confidences[1:] != sorted_confidences[:-1], True)
     return [((i + 1) / len(order), float(risk[i])) for i in np.flatnonzero(last)]
 
 

@@ -5,8 +5,8 @@ from depictqa_core.prompts import REFERENCE, SYSTEM, SYSTEM_REFERENCE, A, B
 
 from ..dataset.records.image_paths import read_image
 from ..endpoint import Client, image_part
-from ..trainer.loader import picture_paths
-from .answers import Source, endpoint_answers
+from ..trainer.record_files import picture_paths
+from .answer_files import Source, endpoint_answers
 from .sets import DETAILED, TestSet
 
 SHORT_TOKENS, LONG_TOKENS = 32, 400

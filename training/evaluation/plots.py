@@ -2,12 +2,13 @@
 
 import io
 import re
+from typing import Any
 
 from matplotlib import rc_context  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 INK, SOFT, MARK, WARM = "#1f2a37", "#c9d2dc", "#2f6fb3", "#d07a2d"
-STYLE = {
+STYLE: dict[str, Any] = {  # matplotlib's own type names every key of its settings
     "svg.fonttype": "none",
     "svg.hashsalt": "depictqa",
     "font.size": 9,
@@ -43,7 +44,7 @@ def panels(name: str, result: dict) -> str | None:
     ]
     if not wanted:
         return None
-    with rc_context({**STYLE, "svg.hashsalt": name}):
+    with rc_context(dict(STYLE, **{"svg.hashsalt": name})):
         figure = Figure(figsize=(3.3 * len(wanted), 2.9), layout="constrained")
         for axes, draw in zip(figure.subplots(1, len(wanted), squeeze=False)[0], wanted):
             draw(axes, result)
@@ -73,7 +74,7 @@ def _risk(axes, result: dict) -> None:
     coverage, risk = zip(*result["risk_coverage"])
     axes.plot((0, *coverage), (risk[0], *risk), color=MARK)
     axes.axhline(risk[-1], color=SOFT, linewidth=1)
-    axes.set(xlim=(0, 1), ylim=(0, max(0.05, 1.15 * max(risk))), xlabel="share of answers kept, surest first")
+    axes.set(xlim=(0, 1), ylim=(0, max(0.05, 1.15 * max(risk))), xlabel="share of answers kept, most confident first")
     axes.set(ylabel="share wrong", title=f"Risk and coverage (AURC {result['aurc']:.3f})")
 
 

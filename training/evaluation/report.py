@@ -1,5 +1,6 @@
-"""The report of an evaluation: one HTML file with tables and plots, which needs nothing beside it."""
+"""The report of an evaluation: one self-contained HTML file with tables and plots."""
 
+from collections.abc import Sequence
 from html import escape
 
 from .plots import panels
@@ -37,7 +38,7 @@ def html(results: dict) -> str:
         "<h2>Accuracy and calibration</h2>"
         "<p>Accuracy is the published metric of each kind: the exact answer; for two distortions the share of names in "
         "common. ECE is the mean gap between confidence and accuracy, AURC the area under the curve of mistakes while "
-        "less and less sure answers are kept; less is better for both. An answer that failed counts as wrong.</p>"
+        "less confident answers are added; lower is better for both. An answer that failed counts as wrong.</p>"
     )
     parts.append(_summary(results["sets"]))
     parts.append(_order(results["sets"]))
@@ -89,7 +90,7 @@ def _order(sets: dict) -> str:
 
 def _votes(results: dict) -> str:
     """Judge and peers on the voting files, one table for each."""
-    tables = {}
+    tables: dict[str, list[tuple[str, dict, str]]] = {}
     for set_name, result in results["sets"].items():
         for file, found in result.get("voting", {}).items():
             tables.setdefault(file, []).append((f"judge, votes of {set_name}", found, "own"))
@@ -121,7 +122,7 @@ def _votes(results: dict) -> str:
         return ""
     return (
         "<h2>Agreement with opinions</h2><p>Mean over the references, after the logistic fit of each. The judge's "
-        "score of a picture is the mean of its votes over pairs.</p>" + "".join(parts)
+        "score of an image is the mean of its votes over pairs.</p>" + "".join(parts)
     )
 
 
@@ -169,9 +170,9 @@ def _peers(results: dict) -> str:
             kept = [[row[0], *(row[place] for place in places)] for row in rows if any(row[p] for p in places)]
             parts.append(_table(heads, kept, ["own"]))
     return (
-        "<h2>Beside peers</h2><p>A metric decides a rating by the difference of its two values; equal values count one "
-        "half. NIQE was fitted to our pristine training pictures. A small number says how many were left out because "
-        "the metric has no value there.</p>" + "<br>".join(parts) + missing
+        "<h2>Comparison with peers</h2><p>A metric decides a rating by the difference of its two values; equal values "
+        "count one half. NIQE was fitted to our pristine training images. The small number is how many were left out "
+        "because the metric has no value for them.</p>" + "<br>".join(parts) + missing
     )
 
 
@@ -201,9 +202,9 @@ def _set(name: str, result: dict) -> str:
             continue
         parts.append(f"<h3>{escape(kind)}</h3>{_bins(found)}")
         if "grade_error" in found:
-            parts.append(f"<p>The mean grade is {found['grade_error']:.2f} grades off.</p>")
+            parts.append(f"<p>The mean severity is {found['grade_error']:.2f} grades off.</p>")
         if found.get("unparsed"):
-            parts.append(f"<p>{found['unparsed']} answers are none of those that the question allows.</p>")
+            parts.append(f"<p>{found['unparsed']} answers are not allowed answers of their question.</p>")
         parts.append(panels(f"{name} {kind}", found) or "")
     return "".join(parts)
 
@@ -225,7 +226,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _table(columns: list[str], rows: list[list[str]], classes: list[str] = (), texts: int = 1) -> str:
+def _table(columns: list[str], rows: list[list[str]], classes: Sequence[str] = (), texts: int = 1) -> str:
     """Cells are HTML, headings are text. ``classes`` are of the first rows; the first ``texts`` columns are words."""
     kind = ['class="text"' if place < texts else "" for place in range(len(columns))]
     head = "".join(f"<th {k}>{escape(column)}</th>" for column, k in zip(columns, kind))

@@ -25,14 +25,14 @@ from .sets import DOUBLE, OTHER, TestSet, kind_of
 CLEAR_RATING = "rating, severities at least 2 apart"
 CURVE_POINTS = 200
 NAMED = 20
-"""So many failures and unmatched ids are named; the rest is counted."""
+"""Maximum number of failures and unmatched ids that are listed; the rest is counted."""
 
 
 def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
-    """Everything that can be said of the answers to a test set.
+    """Score the answers to a test set.
 
     Args:
-        answers: dicts with id, text and confidence, and where known probabilities and swapped, in any order. They are
+        answers: dicts with id, text and confidence, and optionally probabilities and swapped, in any order. They are
             joined with the records by id.
 
     Returns:
@@ -80,7 +80,7 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     if kind != OTHER:
         rated = kind in (RATING.name, CLEAR_RATING)
         result["unparsed"] = sum(_unparsed(record, answer, rated) for record, answer in pairs)
-    if kind != SCORE.name:  # the probabilities of levels say where between two of them a picture lies
+    if kind != SCORE.name:  # the probabilities of levels say where between two of them an image lies
         result |= _certainty(kind, pairs, values)
     for key, of in (("by_category", categories), ("by_severity", severities)):
         groups = defaultdict(list)
@@ -111,9 +111,13 @@ def _credit(kind: str, record: dict, answer: dict) -> float:
 
 
 def _unparsed(record: dict, answer: dict, pair: bool) -> bool:
-    """Whether an answer is none of those that its question allows."""
+    """Return whether an answer is not an allowed answer of its question."""
     allowed = tasks.answers(tasks.task_of(record["query"], pair), record["query"])
     return "error" not in answer and (answer["text"] or "").strip() not in allowed
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def _certainty(kind: str, pairs, values: list[float]) -> dict:
@@ -133,10 +137,10 @@ def _certainty(kind: str, pairs, values: list[float]) -> dict:
     curve = risk_coverage(confidences, credits)
     thinned = curve if len(curve) <= CURVE_POINTS else [curve[i] for i in _spread(len(curve), CURVE_POINTS)]
     return {
-        "ece": round(calibration_error(confidences, hits), 6),
-        "ece_by_chance": round(calibration_error_by_chance(confidences), 6),
+        "ece": _rounded(calibration_error(confidences, hits)),
+        "ece_by_chance": _rounded(calibration_error_by_chance(confidences)),
         "reliability": [{k: round(v, 6) for k, v in b.items()} for b in reliability(confidences, hits)],
-        "aurc": round(area_under_risk(curve), 6),
+        "aurc": _rounded(area_under_risk(curve)),
         "risk_coverage": [[round(x, 6) for x in point] for point in thinned],
     }
 
@@ -146,10 +150,10 @@ def _spread(length: int, count: int) -> Iterable[int]:
 
 
 def _order_swap(pairs) -> dict:
-    """How much the answer to a pair depends on which picture is shown first.
+    """Measure the position bias of ratings.
 
     ``consistent``: share with one winner in both orders. ``difference``: mean |p(A first) - p(A second)|.
-    ``first_chosen``: share of all answers that choose the picture shown first (0.5 is free of bias).
+    ``first_chosen``: share of all answers that choose the image shown first (0.5 is free of bias).
     ``accuracy_of_both``: accuracy of the mean of both orders, which is what ``compare`` answers.
     """
     both = [(record, answer) for record, answer in pairs if "swapped" in answer]
@@ -171,7 +175,7 @@ def _order_swap(pairs) -> dict:
 
 
 def opinion_of(record: dict) -> float | None:
-    """How good a record says that its picture is: ``mos``, else ``quality``."""
+    """Return the true quality of a record's image: ``mos``, else ``quality``."""
     return next((float(record[key]) for key in ("mos", "quality") if record.get(key) is not None), None)
 
 
@@ -205,13 +209,13 @@ def _grade_error(pairs) -> dict:
     return {"grade_error": mean(errors)} if errors else {}
 
 
-# ---------------------------------------------------------------------- what a record is about
+# ---------------------------------------------------------------------- truth of a record
 
 
 def categories(record: dict) -> list[str]:
-    """The distortion categories of a record's picture or pictures; it counts in each of them once."""
+    """The distortion categories of a record's image or images; it counts in each of them once."""
     sides = [record, *(record.get(key) or {} for key in ("distortions_A", "distortions_B"))]
-    found = {}
+    found: dict[str, None] = {}
     for side in sides:
         for name in side.get("distortion_classes") or [side.get("distortion_class")]:
             if name:
@@ -222,10 +226,10 @@ def categories(record: dict) -> list[str]:
 
 
 def severities(record: dict) -> list:
-    """The severity of a picture (the stronger of two distortions), or how far apart those of a pair are."""
+    """Return the severity of an image (the stronger of two distortions), or the difference of those of a pair."""
     if record.get("distortions_A") and record.get("distortions_B"):
         a, b = (_severity(record[key]) for key in ("distortions_A", "distortions_B"))
-        return [] if None in (a, b) else [abs(a - b)]
+        return [] if a is None or b is None else [abs(a - b)]
     known = _severity(record)
     return [] if known is None else [known]
 
@@ -238,7 +242,7 @@ def _severity(side: dict) -> int | None:
 
 
 def severity_gap(record: dict) -> int:
-    """How far the severities of a pair lie apart, for two pictures with at most one distortion each; else 0."""
+    """Return the difference of the severities of a pair, for two images with at most one distortion each; else 0."""
     sides = [record.get("distortions_A"), record.get("distortions_B")]
     if not all(sides) or any("severities" in side for side in sides):
         return 0

@@ -1,4 +1,4 @@
-"""Test sets: record files in the published test form, the task type of each record, and its pictures (facts 3.4)."""
+"""Test sets: record files in the published test form, the task type of each record, and its images (facts 3.4)."""
 
 import hashlib
 from collections import defaultdict
@@ -12,8 +12,8 @@ from depictqa_core.images.image import Picture
 from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import record_problem
-from ..trainer.loader import picture_paths, read_records
+from ..dataset.records.record_models import record_problem
+from ..trainer.record_files import picture_paths, read_records
 
 DOUBLE = "two distortions"
 OTHER = "other"
@@ -27,7 +27,7 @@ class TestSet:
 
     Attributes:
         name: file name without its ending.
-        root: folder that picture paths are relative to.
+        root: folder that image paths are relative to.
         records: the records, in file order; ids are unique.
         task_types: the published task type of each.
     """
@@ -40,7 +40,7 @@ class TestSet:
     task_types: list[str]
 
     def stamp(self) -> dict:
-        """What answers to this set depend on, apart from who answers: records, root, and pictures as they are now."""
+        """What answers to this set depend on, apart from who answers: records, root, and images as they are now."""
         names = {record.get(field) for record in self.records for field in ("image_ref", "image_A", "image_B")}
         pictures = [(name, seal(self.root, name)) for name in sorted(filter(None, names))]
         content = repr((self.records, self.task_types, pictures)).encode()
@@ -65,10 +65,10 @@ class TestSet:
         for (task_type, query), members in groups.items():
             yield task_type, query, members
 
-    def shown(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
-        """The records whose pictures can be read, those pictures by role, and why the others cannot be read."""
+    def readable(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
+        """The records whose images can be read, those images by role, and why the others cannot be read."""
         kept, sets, failures = [], [], {}
-        read = {}  # pairs of one reference share pictures
+        read = {}  # pairs of one reference share images
         for index in indexes:
             try:
                 paths = picture_paths(self.records[index], self.task_types[index])
@@ -85,7 +85,7 @@ class TestSet:
 
     def _picture(self, path: str | None, role: str) -> Picture:
         if not path:
-            raise TaskError(f"the record has no picture for {role}")
+            raise TaskError(f"the record has no image for {role}")
         return read_image(self.root, path)
 
 
@@ -94,19 +94,19 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
 
     Args:
         path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer.
-        root: folder that picture paths are relative to.
+        root: folder that image paths are relative to.
         task_type: one of the six published task types, for all records. None takes each record's own ``task_type``,
-            and where it has none, what follows from the pictures that it has.
+            and where it has none, what follows from the images that it has.
 
     Raises:
         TaskError: no list of records, an unknown task type, a record without one of its fields, two records of one id,
-            training records, a question about a pair in a record of one picture.
+            training records, a question about a pair in a record of one image.
     """
     records = read_records(path, TaskError)
     types, seen = [], set()
     for index, record in enumerate(records):
         if not isinstance(record, dict):
-            raise TaskError(f"record {index} of {path} is no JSON object")
+            raise TaskError(f"record {index} of {path} is not a JSON object")
         for key in ("id", "query"):
             if key not in record:
                 hint = "; these are training records: build with --form test" if "conversations" in record else ""
@@ -119,7 +119,7 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
         types.append(task_type or record.get("task_type") or _task_type(record, path))
         if not tasks.setting(types[-1]).pair and _asks_for_two(record):
             raise TaskError(
-                f"record {record['id']} of {path} asks about two pictures, but shows one ({types[-1]}): give it both "
+                f"record {record['id']} of {path} asks about two images, but has one ({types[-1]}): give it both "
                 "image_A and image_B"
             )
     return TestSet(Path(path).stem, Path(root), records, types)
@@ -142,11 +142,11 @@ def seal(root: Path, name: str) -> tuple[int | None, int | None]:
 
 
 def _task_type(record: dict, path) -> str:
-    """The task type that shows exactly the pictures that a record has."""
+    """The task type that shows exactly the images that a record has."""
     present = {field for field in ("image_ref", "image_A", "image_B") if record.get(field)}
     fitting = [name for name, setting in tasks.SETTINGS.items() if set(setting.fields) == present]
     if not fitting:
-        raise TaskError(f"record {record['id']} of {path} has no pictures that make a task: name one with --task")
+        raise TaskError(f"record {record['id']} of {path} has no images that make a task: name one with --task")
     return fitting[0]
 
 

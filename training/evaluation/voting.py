@@ -10,13 +10,13 @@ from depictqa_core.errors import TaskError
 from depictqa_core.storage.documents import named, read_json
 from depictqa_core.tasks import RATING
 
-from ..dataset.records.models import RECORD_BYTES
+from ..dataset.records.record_models import RECORD_BYTES
 from .correlation import mean_correlations
 from .sets import TestSet
 
 
 def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
-    """Reference -> {distorted picture: mean opinion score}, from a file ``{reference: {dist_paths, mos_list}}``.
+    """Reference -> {distorted image: mean opinion score}, from a file ``{reference: {dist_paths, mos_list}}``.
 
     Raises:
         TaskError: the file is not of that form.
@@ -39,7 +39,7 @@ def read_truth(path: str | Path) -> dict[str, dict[str, float]]:
 
 
 def all_pairs(name: str, truth: dict[str, dict[str, float]], root: str | Path, reference: bool = True) -> TestSet:
-    """Every unordered pair of each reference's pictures as a test set, asked once, in the order of the file.
+    """Every unordered pair of each reference's images as a test set, asked once, in the order of the file.
 
     Args:
         reference: whether the reference is shown.
@@ -54,19 +54,19 @@ def all_pairs(name: str, truth: dict[str, dict[str, float]], root: str | Path, r
 
 
 def pairs_in(test_set: TestSet, truth: dict[str, dict[str, float]]) -> list[int]:
-    """Indexes of the records that rate two pictures of one reference."""
+    """Indexes of the records that rate two images of one reference."""
     reference_of = {path: reference for reference, opinions in truth.items() for path in opinions}
     chosen = []
     for index, (record, task_type) in enumerate(zip(test_set.records, test_set.task_types)):
         if tasks.task_of(record["query"], tasks.setting(task_type).pair) is RATING:
-            a, b = (reference_of.get(record.get(field)) for field in ("image_A", "image_B"))
+            a, b = (reference_of.get(record.get(field) or "") for field in ("image_A", "image_B"))
             if a is not None and a == b:
                 chosen.append(index)
     return chosen
 
 
 def covers(test_set: TestSet, truth: dict[str, dict[str, float]]) -> bool:
-    """Whether every picture of a voting file stands in at least one rated pair of a test set."""
+    """Whether every image of a voting file stands in at least one rated pair of a test set."""
     chosen = [test_set.records[index] for index in pairs_in(test_set, truth)]
     rated = {record[field] for record in chosen for field in ("image_A", "image_B")}
     return bool(rated) and all(path in rated for opinions in truth.values() for path in opinions)
@@ -79,7 +79,7 @@ def vote(test_set: TestSet, answers: list[dict], truth: dict[str, dict[str, floa
     winner, such as errors, give no vote and are counted.
 
     Returns:
-        ``correlation.mean_correlations`` with ``votes``, ``without_vote`` and ``unrated`` (pictures without a vote).
+        ``correlation.mean_correlations`` with ``votes``, ``without_vote`` and ``unrated`` (images without a vote).
     """
     by_id = {answer["id"]: answer for answer in answers}
     votes, without = defaultdict(list), 0

@@ -2,11 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import cv2
 import numpy as np
 
 from depictqa_core.tasks import NONE
+
+
+class Look(TypedDict, total=False):
+    """Facts that the implementations of a fault share, see ``Fault``."""
+
+    label: str | None
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def shifted(image: np.ndarray, dy: float, dx: float) -> np.ndarray:
     """Move an image by a fraction of pixels; the edges are repeated."""
-    matrix = np.float32([[1, 0, dx], [0, 1, dy]])
+    matrix = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
     size = (image.shape[1], image.shape[0])
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
@@ -80,7 +88,7 @@ def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def luma(image: np.ndarray) -> np.ndarray:
     """Return the luma of an RGB image as float32 [H, W, 1], in the values of the image."""
-    return (image.astype(np.float32) @ np.float32([0.299, 0.587, 0.114]))[..., None]
+    return (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
 
 
 def pick(options, rng: np.random.Generator):

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from .base import Fault, blurred, luma, pick, scaled, shifted, sign
+from .base import Fault, Look, blurred, luma, pick, scaled, shifted, sign
 
 
 def _calm(image: np.ndarray, levels: float) -> np.ndarray:
@@ -54,7 +54,7 @@ def _chroma_steps(image, step, rng):
 def _temperature(image, amount, rng):
     """Too warm or too cold."""
     by = sign(rng) * amount
-    return image * np.float32([1 + by, 1 + by * rng.uniform(-0.1, 0.2), 1 - by])
+    return image * np.array([1 + by, 1 + by * rng.uniform(-0.1, 0.2), 1 - by], np.float32)
 
 
 def _tint(image, amount, rng):
@@ -65,7 +65,7 @@ def _tint(image, amount, rng):
 
 def _wash(image, amount, rng):
     """A transparent layer of one colour lies over everything."""
-    hue = np.uint8([[[int(rng.integers(180)), 220, 235]]])
+    hue = np.array([[[int(rng.integers(180)), 220, 235]]], np.uint8)
     color = cv2.cvtColor(hue, cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
     return image * (1 - amount) + color * amount
 
@@ -162,8 +162,8 @@ def _per_channel(image, amount, rng):
 
 
 _AMOUNTS = (0.25, 0.4, 0.6, 0.9, 1.4)
-_BANDS = {"label": "color quantization"}
-_BURNED = {"label": "overly high contrast"}
+_BANDS: Look = {"label": "color quantization"}
+_BURNED: Look = {"label": "overly high contrast"}
 
 FAULTS = (
     Fault("banding_steps", "banding", _steps, (6, 9, 13, 19, 28), **_BANDS),

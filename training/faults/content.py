@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 
 from training.typefaces import face
 
-from .base import Fault, blurred, box, ellipse, grid, pick, smooth_noise
+from .base import Fault, Look, blurred, box, ellipse, grid, pick, smooth_noise
 
 _WORDS = (
     "SAMPLE", "PREVIEW", "DRAFT", "stock photo", "Demo version", "COPY", "do not use", "example.com", "Studio North",
@@ -31,7 +31,7 @@ def _fill(rng: np.random.Generator) -> np.ndarray:
 def _rectangle(image, share, rng):
     """A rectangle of one colour."""
     result = image.copy()
-    result[box(*image.shape[:2], share, rng)] = _fill(rng)
+    result[box(image.shape[0], image.shape[1], share, rng)] = _fill(rng)
     return result
 
 
@@ -79,7 +79,7 @@ def _transparent(image, share, rng):
 def _text_layer(height: int, width: int, text: str, size: int, angle: float = 0.0) -> Image.Image:
     """Draw a text as a mask of its own size, turned by an angle."""
     font = face(size, bold=True)
-    left, top, right, bottom = font.getbbox(text)
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
     layer = Image.new("L", (max(1, right - left + 4), max(1, bottom - top + 4)))
     ImageDraw.Draw(layer).text((2 - left, 2 - top), text, fill=255, font=font)
     return layer.rotate(angle, expand=True, resample=Image.Resampling.BICUBIC) if angle else layer
@@ -131,7 +131,7 @@ def _caption(image, share, rng):
     font = face(size, bold=rng.random() < 0.6)
     picture = Image.fromarray(image)
     draw = ImageDraw.Draw(picture)
-    left, top, right, bottom = font.getbbox(text)
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
     at_top = rng.random() < 0.3
     y = int(size * 0.5) if at_top else height - int(size * 1.6)
     x = (width - (right - left)) // 2
@@ -253,7 +253,7 @@ _OPACITY = (0.12, 0.2, 0.3, 0.45, 0.7)
 _ONCE = (None,) * 5
 _SLIGHT = 0.15  # a border, a bar or a caption takes 3 points of 100 a step, 14 at most
 _MARK = 0.4  # a watermark takes 7 points a step
-_FAILED = {"label": None, "cost": 5.0}
+_FAILED: Look = {"label": None, "cost": 5.0}
 
 FAULTS = (
     Fault("missing_rectangle", "missing region", _rectangle, _HOLES),

@@ -5,7 +5,7 @@ import math
 import cv2
 import numpy as np
 
-from .base import Fault, blurred, pick, scaled, shifted, sign, smooth_noise
+from .base import Fault, Look, blurred, pick, scaled, shifted, sign, smooth_noise
 
 
 def _offset(image: np.ndarray, share: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -165,7 +165,9 @@ def _sparkles(image, share, rng):
 
 _WEIGHTS = (0.1, 0.16, 0.23, 0.32, 0.45)
 _LEVELS = (5, 8, 12, 18, 27)
-_WAXY, _HALOS, _NOISE = {"label": "blur"}, {"label": "oversharpening"}, {"label": "noise"}
+_WAXY: Look = {"label": "blur"}
+_HALOS: Look = {"label": "oversharpening"}
+_NOISE: Look = {"label": "noise"}
 
 FAULTS = (
     Fault("ghosting_copy", "ghosting", _copy, _WEIGHTS),

@@ -21,7 +21,7 @@ def _tiles(height: int, width: int, rng: np.random.Generator) -> list[tuple[slic
 def _tile_tones(image, amount, rng):
     """Every tile has a brightness and a colour of its own: levels of ``amount``."""
     result = image.astype(np.float32)
-    for rows, columns in _tiles(*image.shape[:2], rng):
+    for rows, columns in _tiles(image.shape[0], image.shape[1], rng):
         result[rows, columns] += sign(rng) * rng.uniform(0.5, 1) * amount + rng.normal(0, amount / 4, 3)
     return result
 
@@ -29,7 +29,7 @@ def _tile_tones(image, amount, rng):
 def _tile_shifts(image, amount, rng):
     """Every tile is moved by up to ``amount`` pixels, so that lines break at the borders."""
     result = image.copy()
-    for rows, columns in _tiles(*image.shape[:2], rng):
+    for rows, columns in _tiles(image.shape[0], image.shape[1], rng):
         dy, dx = (sign(rng) * rng.uniform(0.6, 1) * amount for _ in "yx")
         moved = shifted(image, dy, dx)
         result[rows, columns] = moved[rows, columns]
@@ -40,7 +40,7 @@ def _tile_sharpness(image, sigma, rng):
     """Every second tile is blurred."""
     soft = blurred(image, sigma)
     result = image.copy()
-    for index, (rows, columns) in enumerate(_tiles(*image.shape[:2], rng)):
+    for index, (rows, columns) in enumerate(_tiles(image.shape[0], image.shape[1], rng)):
         if (index + rng.integers(2)) % 2:
             result[rows, columns] = soft[rows, columns]
     return result

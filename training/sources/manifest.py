@@ -1,16 +1,17 @@
-"""The list of packages that pictures come from: versions, licences, files, split and thresholds, read from YAML."""
+"""The manifest of image packages in YAML: versions, licences, files, split and thresholds."""
 
 import hashlib
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.storage.documents import describe, named, nearest, read_text
 from depictqa_core.storage.rules import Rule, is_number, number, one_of, problem, whole
 
-from ..documents import NAME, TEXT, checked, data_model, field_of, instance_of, optional, read_yaml
+from ..validation import NAME, TEXT, Allowed, checked, data_model, instance_of, optional, read_yaml
 
 KINDS = ("pip", "apt", "npm")
 SOURCES = Rule("a list of sources", lambda v: v is None or isinstance(v, list))
@@ -26,7 +27,7 @@ RESERVED = {"sources": SOURCES, "hashes": NAME}
 
 
 class ManifestError(DepictQAError, ValueError):
-    """The picture manifest is missing something or contradicts itself; the message names the entry."""
+    """The image manifest is missing something or contradicts itself; the message names the entry."""
 
 
 SIDE, GREY, SHARE_OF_AREA = whole(1, 10**6), number(0, 255), number(0, 1)
@@ -52,32 +53,32 @@ class Rules:
     working size.
     """
 
-    min_short: field_of(int, SIDE) = 256
-    max_long: field_of(int, SIDE) = 1600
-    min_mean: field_of(float, GREY) = 30.0
-    max_mean: field_of(float, GREY) = 232.0
-    min_std: field_of(float, GREY) = 18.0
-    min_colours: field_of(int, whole(0, 2**24)) = 250
-    max_flat: field_of(float, SHARE_OF_AREA) = 0.5
-    max_transparent: field_of(float, SHARE_OF_AREA) = 0.002
-    min_chroma: field_of(float, GREY) = 16.0
-    min_detail: field_of(float, number(0, 1e6)) = 4.0
-    min_jpeg_quality: field_of(int, whole(0, 100)) = 60
+    min_short: Annotated[int, Allowed(SIDE)] = 256
+    max_long: Annotated[int, Allowed(SIDE)] = 1600
+    min_mean: Annotated[float, Allowed(GREY)] = 30.0
+    max_mean: Annotated[float, Allowed(GREY)] = 232.0
+    min_std: Annotated[float, Allowed(GREY)] = 18.0
+    min_colours: Annotated[int, Allowed(whole(0, 2**24))] = 250
+    max_flat: Annotated[float, Allowed(SHARE_OF_AREA)] = 0.5
+    max_transparent: Annotated[float, Allowed(SHARE_OF_AREA)] = 0.002
+    min_chroma: Annotated[float, Allowed(GREY)] = 16.0
+    min_detail: Annotated[float, Allowed(number(0, 1e6))] = 4.0
+    min_jpeg_quality: Annotated[int, Allowed(whole(0, 100))] = 60
 
 
 @data_model
 class Source:
-    """One package of the manifest: `id` is the name of its unpacked folder and the prefix of its pictures."""
+    """One package of the manifest: `id` is the name of its unpacked folder and the prefix of its images."""
 
-    id: field_of(str, Rule("a name without / and ..", lambda v: NAME.fits(v) and Path(v).name == v != ".."))
-    kind: field_of(str, one_of(*KINDS))
-    name: field_of(str, NAME)
-    version: field_of(str, NAME)
-    licence: field_of(str, NAME)
-    include: field_of(tuple[str, ...], TEXTS)
-    exclude: field_of(tuple[str, ...], TEXTS)
-    group: field_of(str | None, optional(Rule("a regular expression with exactly one group", _is_group)))
-    rules: field_of(Rules, instance_of(Rules, "thresholds by name"))
+    id: Annotated[str, Allowed(Rule("a name without / and ..", lambda v: NAME.fits(v) and Path(v).name == v != ".."))]
+    kind: Annotated[str, Allowed(one_of(*KINDS))]
+    name: Annotated[str, Allowed(NAME)]
+    version: Annotated[str, Allowed(NAME)]
+    licence: Annotated[str, Allowed(NAME)]
+    include: Annotated[tuple[str, ...], Allowed(TEXTS)]
+    exclude: Annotated[tuple[str, ...], Allowed(TEXTS)]
+    group: Annotated[str | None, Allowed(optional(Rule("a regular expression with exactly one group", _is_group)))]
+    rules: Annotated[Rules, Allowed(instance_of(Rules, "thresholds by name"))]
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Manifest:
 
 
 def load_manifest(path: str | Path) -> Manifest:
-    """Reads and checks a picture manifest (YAML).
+    """Reads and checks an image manifest (YAML).
 
     Raises:
         ManifestError: an entry lacks a field, names an unknown kind or rule, or stands in both the training and the
@@ -135,7 +136,7 @@ def _read_hashes(path: Path) -> dict[str, str]:
             continue
         code, _, name = line.strip().partition(" ")
         if not re.fullmatch("[0-9a-f]{32}", code):
-            raise ManifestError(f"{path.name}: {describe(code)} is no hash of 32 hex digits")
+            raise ManifestError(f"{path.name}: {describe(code)} is not a hash of 32 hex digits")
         found[code] = name.strip()
     return found
 
@@ -170,7 +171,7 @@ def _rules(base: Rules, changes, where: str) -> Rules:
 
 
 def assign_split(source: Source, inner: str, manifest: Manifest) -> str:
-    """ "train" or "validation" for a picture, from a hash of seed, source and picture name alone.
+    """ "train" or "validation" for an image, from a hash of seed, source and image name alone.
 
     `source.group` names the part of the stem that variants of one scene share, so that they fall into the same split.
     """

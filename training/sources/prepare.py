@@ -1,4 +1,4 @@
-"""Turns unpacked public packages into checked, de-duplicated and split pristine pictures (facts 6.1, 6.2).
+"""Prepare pristine images from unpacked public packages: check, de-duplicate and split them (facts 6.1, 6.2).
 
 The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
 `fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
@@ -20,8 +20,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..files import write_file, write_text
-from .checks import UNREADABLE, HashIndex, difference_hash, load_rgb, measure, open_checked
+from depictqa_core.images.fingerprint import HashIndex, difference_hash
+
+from ..output_files import write_file, write_text
+from .image_checks import UNREADABLE, load_rgb, measure, open_checked
 from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
 
@@ -33,8 +35,8 @@ DEFAULT_MANIFEST = Path(__file__).parents[1] / "recipes" / "mini" / "pictures.ya
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One accepted picture as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
+class ManifestEntry:
+    """One accepted image as in pictures.json; `file` is relative to the output folder, sizes are pixels."""
 
     file: str
     split: str
@@ -50,7 +52,7 @@ class Entry:
 
 
 def candidates(source: Source, raw_dir: str | Path) -> list[Path]:
-    """Files of the source under `raw_dir/<id>` with a picture's suffix that pass include and exclude, sorted by path.
+    """Files of the source under `raw_dir/<id>` with an image's suffix that pass include and exclude, sorted by path.
 
     Globs are matched without regard to case against the path inside the source's folder; `*` also matches `/`.
     """
@@ -76,19 +78,19 @@ def prepare(
     reserved_dir: str | Path | None = None,
     log: Callable[[str], None] | None = None,
 ) -> dict:
-    """Checks, de-duplicates, splits and writes the pictures, and writes `out_dir/pictures.json`.
+    """Checks, de-duplicates, splits and writes the images, and writes `out_dir/pictures.json`.
 
     Args:
-        raw_dir: folder with one unpacked folder per source id; None to prepare the reserved pictures alone.
+        raw_dir: folder with one unpacked folder per source id; None to prepare the reserved images alone.
         out_dir: receives `train/`, `validation/`, `reserved/` (replaced) and `pictures.json`.
         manifest: manifest file or the loaded manifest.
-        reserved_dir: folder with the unpacked reserved packages, if they are there. Training pictures that resemble
-            any readable picture of theirs, fit or not, are dropped; the hashes that the manifest lists protect them
+        reserved_dir: folder with the unpacked reserved packages, if they are there. Training images that resemble
+            any readable image of theirs, fit or not, are dropped; the hashes that the manifest lists protect them
             where the folder is missing.
         log: called with one line of text per dropped file, if given.
 
     Returns:
-        {"pictures": {split: count}, "sources": {id: {split: count}}, "missing": [id],
+        {"images": {split: count}, "sources": {id: {split: count}}, "missing": [id],
         "dropped": [{"source", "original", "reason"}]}.
         The same dictionary and the list of entries stand in pictures.json.
 
@@ -120,8 +122,8 @@ def prepare(
             except UNREADABLE as error:
                 drop(source, inner, f"cannot be read: {type(error).__name__}")
                 continue
-            if reason:
-                drop(source, inner, reason)
+            if picture is None:
+                drop(source, inner, reason or "")
                 continue
             checked.append(
                 (
@@ -139,7 +141,7 @@ def prepare(
     out = Path(out_dir)
     for split in SPLITS:
         shutil.rmtree(out / split, ignore_errors=True)
-    entries: list[Entry] = []
+    entries: list[ManifestEntry] = []
     taken: set[str] = set()
     kept, guarded = HashIndex(manifest.near_duplicate_bits), HashIndex(manifest.near_duplicate_bits)
     for other, name in protected.items():
@@ -177,9 +179,9 @@ def prepare(
 
 
 def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str]:
-    """{hash: "source/file"} of every readable picture of the reserved sources, excluded ones too, but no constant ones.
+    """{hash: "source/file"} of every readable image of the reserved sources, excluded ones too, but no constant ones.
 
-    This is what `reserved_hashes.txt` holds, so that training pictures are checked against the reserved ones without
+    This is what `reserved_hashes.txt` holds, so that training images are checked against the reserved ones without
     downloading them.
     """
     found: dict[str, str] = {}
@@ -194,7 +196,7 @@ def hash_reserved(reserved_dir: str | Path, manifest: Manifest) -> dict[str, str
     return found
 
 
-def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> Entry:
+def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken: set[str], code: str) -> ManifestEntry:
     picture = load_rgb(file)
     height, width = picture.height, picture.width
     scale = source.rules.max_long / max(height, width)
@@ -205,7 +207,7 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
             and opened.format in ("JPEG", "PNG")
             and opened.getexif().get(0x0112, 1) == 1
         )
-        suffix = {"JPEG": ".jpg", "PNG": ".png"}[opened.format] if as_is else ".png"
+        suffix = ".jpg" if as_is and opened.format == "JPEG" else ".png"
     stem = f"{source.id}__" + (re.sub(r"[^A-Za-z0-9._-]+", "-", Path(inner).stem).strip("-.") or "picture")
     stem = stem[:LONGEST_STEM]
     if stem.lower() in taken:
@@ -219,7 +221,7 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
         write_file(target, lambda part: picture.save(part, "PNG", compress_level=3))
-    return Entry(
+    return ManifestEntry(
         target.relative_to(out).as_posix(),
         split,
         source.id,
@@ -237,16 +239,16 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
 def main(argv: list[str] | None = None) -> int:
     """Command line with `list`, `unpack`, `hashes` and `prepare`; returns the exit status, errors are one line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training pictures", description="Prepare pristine pictures from unpacked packages."
+        prog="python -m training images", description="Prepare pristine images from unpacked packages."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="print the packages of a manifest, one a line: kind, name, version, id")
     listing.add_argument("--reserved", action="store_true", help="the packages reserved for independent evaluation")
     unpacking = commands.add_parser("unpack", help="unpack the Qt resource files (.rcc) below a folder")
     unpacking.add_argument("folder", type=Path)
-    hashing = commands.add_parser("hashes", help="print the perceptual hashes of the reserved pictures")
+    hashing = commands.add_parser("hashes", help="print the perceptual hashes of the reserved images")
     hashing.add_argument("folder", type=Path, help="folder that fetch_pictures.sh --reserved filled")
-    making = commands.add_parser("prepare", help="check, de-duplicate, split and write the pictures")
+    making = commands.add_parser("prepare", help="check, de-duplicate, split and write the images")
     making.add_argument("out", type=Path)
     making.add_argument("--raw", type=Path, help="folder that fetch_pictures.sh filled")
     making.add_argument("--reserved", type=Path, help="folder that fetch_pictures.sh --reserved filled")

@@ -58,7 +58,7 @@ def _walk(data, tree, contents, names, size, node, folder, suffixes, depth) -> i
 
 
 def unpack_folder(folder: str | Path, suffixes: tuple[str, ...] | None = None) -> int:
-    """Unpacks every .rcc below `folder` into `<file>.unpacked` beside it and returns the number of files written."""
+    """Unpack every .rcc in `folder` into `<file>.unpacked` next to it and return the number of files written."""
     return sum(
         unpack(file, file.with_name(file.name + ".unpacked"), suffixes) for file in sorted(Path(folder).rglob("*.rcc"))
     )

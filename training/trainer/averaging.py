@@ -1,6 +1,6 @@
 """The average of two checkpoints, one of which was tuned from the other.
 
-Such an average often keeps what both know: it does better on changed pictures than either (Wortsman et al., "Robust
+Such an average often keeps what both know: it does better on changed images than either (Wortsman et al., "Robust
 fine-tuning of zero-shot models", arXiv 2109.01903).
 """
 
@@ -13,7 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depictqa_core.errors import CheckpointError
-from depictqa_core.loading.checkpoint import describe_checkpoint, quiet, write_card
+from depictqa_core.loading.checkpoint_folder import describe_checkpoint
+from depictqa_core.loading.saving import write_card
+from depictqa_core.runtime.quiet import quiet
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import new_folder
 
@@ -64,7 +66,7 @@ def _write(unfinished: Path, first: Path, second: Path, cards: list[dict], of_fi
 
 def _tensors(folder: Path, files) -> dict[str, tuple[Path, tuple[int, ...]]]:
     """Name -> file and shape of every weight of a checkpoint."""
-    found = {}
+    found: dict[str, tuple[Path, tuple[int, ...]]] = {}
     for file in files:
         with safe_open(str(folder / file), "pt") as tensors:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
@@ -98,7 +100,7 @@ def _mix(found: tuple | None, name: str, own, share: float):
 def add_average(parser: argparse.ArgumentParser) -> None:
     """``average``: one checkpoint out of two, one of which was tuned from the other."""
     parser.add_argument("first", help="checkpoint folder")
-    parser.add_argument("second", help="checkpoint folder that was tuned from the first")
+    parser.add_argument("second", help="checkpoint folder that was fine-tuned from the first")
     parser.add_argument("output", help="new checkpoint folder")
-    parser.add_argument("--share", type=float, default=0.5, help="how much the second counts, 0 to 1 (default: 0.5)")
+    parser.add_argument("--share", type=float, default=0.5, help="weight of the second, 0 to 1 (default: 0.5)")
     parser.set_defaults(run=lambda a: print(average(a.first, a.second, a.output, a.share)))

@@ -3,40 +3,41 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.image import WHOLE
-from depictqa_core.storage.files import csv_line
+from depictqa_core.images.size_policy import WHOLE
+from depictqa_core.storage.appending import csv_line
 
-from ..files import append_text
+from ..output_files import append_text
 from .examples import Example, collate, make_example
-from .loader import Shown
-from .sampling import Deck, cut
+from .image_features import ImageFeatures
+from .weighted_sampler import WeightedSampler, cut
 
 PATIENCE = 1000
-"""Pictures over which the share of unreadable ones is judged, before as many were read."""
+"""Images over which the share of unreadable ones is judged, before as many were read."""
 
 
 class Unreadable:
-    """Counts the pictures that were read and those that could not be, and names these in a file.
+    """Counts the images that were read and those that could not be, and names these in a file.
 
     Args:
-        log: CSV file of path and reason; a picture is named once.
-        total: pictures of the data set.
-        share: largest share of the pictures that may be unreadable.
+        log: CSV file of path and reason; an image is named once.
+        total: images of the data set.
+        share: largest share of the images that may be unreadable.
     """
 
     def __init__(self, log: Path, total: int, share: float):
         self.log, self.total, self.share = log, total, share
-        self.read, self.failed, self.paths, self._lock = 0, 0, {}, threading.Lock()
+        self.read, self.failed, self._lock = 0, 0, threading.Lock()
+        self.paths: dict[str, str] = {}
 
     def note(self, path: str, reason: str) -> None:
-        """Count a picture as unreadable, each time that it is wanted."""
+        """Count an image as unreadable, each time that it is wanted."""
         with self._lock:
             self.failed += 1
             if path not in self.paths:
@@ -44,12 +45,12 @@ class Unreadable:
                 append_text(self.log, csv_line([path, reason]))
 
     def check(self, read: int, failed: int) -> None:
-        """Raise ImageError if too many of the pictures read so far, by all processes, could not be read."""
+        """Raise ImageError if too many of the images read so far, by all processes, could not be read."""
         allowed = self.share * max(read, min(self.total, PATIENCE))
         if failed > allowed:
-            path, reason = next(iter(self.paths.items()), ("a picture", "see the log of the other process"))
+            path, reason = next(iter(self.paths.items()), ("an image", "see the log of the other process"))
             raise ImageError(
-                f"{failed} of {read} pictures cannot be read, which is more than unreadable_share {self.share:g} allows"
+                f"{failed} of {read} images cannot be read, which is more than unreadable_share {self.share:g} allows"
                 f" (all are in {self.log}); the first: {path}: {reason}"
             )
 
@@ -69,21 +70,21 @@ class Batches:
         self,
         recipe,
         parts: list[list[dict]],
-        deck: Deck,
+        sampler: WeightedSampler,
         views,
         tokenizer,
         unreadable: Unreadable,
         rehearsed: int | None = None,
     ):
-        self.recipe, self.parts, self.deck, self.views = recipe, parts, deck, views
+        self.recipe, self.parts, self.sampler, self.views = recipe, parts, sampler, views
         self.tokenizer, self.unreadable, self.rehearsed = tokenizer, unreadable, rehearsed
 
     def of(self, step: int, process: int = 0, processes: int = 1) -> list[dict]:
         """The batches that one of the processes does in a step."""
-        drawn = self.deck(step)
+        drawn = self.sampler(step)
         examples = [self._example(part, row, step, place) for place, (part, row) in enumerate(drawn)]
         lengths = [e.words + sum(self.views.tokens(path, e.keep) for path in e.pictures) for e in examples]
-        taught = sum(example.taught for example in examples)
+        answer_tokens = sum(example.answer_tokens for example in examples)
         batches = []
         passes = cut(lengths, self.recipe.micro_tokens, processes)
         for number in range(process, len(passes), processes):
@@ -92,7 +93,9 @@ class Batches:
             shown, scales = [], []
             for example in group:
                 seen = self._show(example)
-                share = 1 / taught if self.recipe.average == "token" else 1 / (example.taught * len(examples))
+                share = (
+                    1 / answer_tokens if self.recipe.average == "token" else 1 / (example.answer_tokens * len(examples))
+                )
                 scales.append(share if counts and seen else 0.0)
                 shown.append(seen or [self.views.blank() for _ in example.pictures])
             batch = collate(group, shown, self.tokenizer.pad_token_id, self.recipe.hide_separators)
@@ -104,7 +107,7 @@ class Batches:
     def ahead(self, steps: range, process: int, processes: int) -> Iterator[list[dict]]:
         """``of`` for one step after the other, with the next ones read by threads meanwhile."""
         with ThreadPoolExecutor(self.recipe.workers) as pool:
-            waiting = deque()
+            waiting: deque[Future[list[dict]]] = deque()
             try:
                 for step in steps:
                     waiting.append(pool.submit(self.of, step, process, processes))
@@ -119,11 +122,12 @@ class Batches:
     def _example(self, part: int, row: int, step: int, place: int) -> Example:
         keep, crop = WHOLE, self.recipe.crop
         if crop:
-            keep = tuple(np.random.default_rng([self.recipe.seed, step, place]).uniform(*crop, 2).tolist())
+            height, width = np.random.default_rng([self.recipe.seed, step, place]).uniform(crop[0], crop[1], 2).tolist()
+            keep = (height, width)
         return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
 
-    def _show(self, example: Example) -> list[Shown] | None:
-        """What the network sees in an example's pictures; None if one of them cannot be read."""
+    def _show(self, example: Example) -> list[ImageFeatures] | None:
+        """Return the image features of an example; None if one of its images cannot be read."""
         shown = []
         for path, reference in zip(example.pictures, example.references):
             self.unreadable.read += 1

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import torch
 
-from depictqa_core.images.image import WHOLE
+from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN
 from depictqa_core.network.vision import Prepared
 from depictqa_core.prompts import REFERENCE, Slot, answer_ids, description_layout, encode, layout, next_turn, text_ids
 from depictqa_core.tasks import setting
 
-from ..dataset.records.models import DESCRIPTION
-from .loader import Shown, picture_paths
+from ..dataset.records.record_models import DESCRIPTION
+from .image_features import ImageFeatures
+from .record_files import picture_paths
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Example:
     """One record, ready for the model.
 
     Attributes:
-        parts: ids of the prompt up to the first answer, with Slots for pictures.
+        parts: ids of the prompt up to the first answer, with Slots for images.
         turns: ids of the first answer, then of further questions and answers in turn.
         pictures: paths in the order of the slots.
-        references: for each of ``pictures``, the path of the reference that it is seen beside, or None.
-        keep: shares of height and width that are kept of every picture.
+        references: for each of ``pictures``, the path of its reference, or None.
+        keep: shares of height and width that are kept of every image.
     """
 
     parts: tuple
@@ -40,11 +41,11 @@ class Example:
 
     @property
     def words(self) -> int:
-        """Length in tokens without the pictures."""
+        """Length in tokens without the images."""
         return sum(len(part) for part in (*self.parts, *self.turns) if not isinstance(part, Slot))
 
     @property
-    def taught(self) -> int:
+    def answer_tokens(self) -> int:
         """How many tokens carry loss."""
         return sum(len(answer) for answer in self.turns[::2])
 
@@ -68,7 +69,8 @@ def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: t
         turns += [] if question is None else [text_ids(next_turn(question), tokenizer)]
         turns.append(answer_ids(answer, tokenizer))
     if max_tokens is not None:
-        left = max(1, max_tokens - len(parts[-1]))
+        last = parts[-1]
+        left = max(1, max_tokens - (0 if isinstance(last, Slot) else len(last)))
         kept = []
         for turn in turns:
             kept.append(turn[:left])
@@ -81,16 +83,19 @@ def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: t
 
 
 def collate(
-    examples: list[Example], shown: Sequence[Sequence[Shown]], pad_id: int, hide_separators: bool = False
+    examples: list[Example], shown: Sequence[Sequence[ImageFeatures]], pad_id: int, hide_separators: bool = False
 ) -> dict:
     """One right-padded batch for ``DepictQAModel.forward``; only answer tokens carry loss.
 
     Args:
-        shown: for each example, what the network sees in its pictures, in the order of its slots.
+        shown: for each example, the features of its images, in the order of its slots.
         hide_separators: mask every ``</s>`` of questions and answers, as the training of the published checkpoints did
             (facts 1.6); answering never hides them.
     """
-    rows, contents, references, comparisons = [], [], [], []
+    rows = []
+    contents: list[Prepared | torch.Tensor] = []
+    references: list[int | None] = []
+    comparisons: list[torch.Tensor | None] = []
     for example, pictures in zip(examples, shown):
         ids, slots, reference = [], iter(pictures), None
         for part in example.parts:

@@ -10,8 +10,8 @@ from torch import nn
 
 from depictqa_core.network.local_vision import CELL_STATISTICS, LocalTower, cell_statistics
 
-from ..dataset.build.crops import KINDS, UNDECIDED
-from ..files import write_file, writing
+from ..dataset.building.crops import KINDS, UNDECIDED
+from ..output_files import write_file, writing
 
 SEVERITY_WEIGHT = 2.5
 DROPOUT = 0.1

@@ -4,14 +4,15 @@ import csv
 import time
 from pathlib import Path
 
-from depictqa_core.storage.files import csv_line, replacing
+from depictqa_core.storage.appending import csv_line
+from depictqa_core.storage.files import replacing
 
-from ..files import append_text, write_text, writing
+from ..output_files import append_text, write_text, writing
 
 COLUMNS = ("step", "loss", "token_accuracy", "learning_rate", "gradient_norm", "records_per_second")
 
 
-class Logbook:
+class MetricLogger:
     """Averages what happens between two lines of the log.
 
     Args:
@@ -40,9 +41,9 @@ class Logbook:
         self._records += records
         if step % self.every:
             return False
-        steps, loss, norm, right, taught = self.window
+        steps, loss, norm, right, answer_tokens = self.window
         speed = self._records / max(1e-9, time.monotonic() - self._started)
-        means = (loss / steps, right / max(1, taught), rate, norm / steps, speed)
+        means = (loss / steps, right / max(1, answer_tokens), rate, norm / steps, speed)
         self.last = dict(zip(COLUMNS, (step, *means)))
         append_text(self.path, csv_line([step, *(float(f"{value:.6g}") for value in means)]))
         if self._board is not None:
@@ -67,7 +68,7 @@ def read_log(path: Path) -> list[dict]:
 
 
 def plot(log: Path) -> Path | None:
-    """Draw loss and learning rate over the steps beside a log; None without matplotlib or with less than two lines."""
+    """Plot loss and learning rate next to a log; None without matplotlib or with less than two lines."""
     rows = read_log(log)
     try:
         from matplotlib.figure import Figure

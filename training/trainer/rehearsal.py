@@ -1,7 +1,7 @@
-"""What a tuned judge is to keep: questions about distorted copies of the user's pictures, which the start answers.
+"""Rehearsal of a fine-tuned judge: questions about distorted copies of the user's images, answered by the start.
 
-The records name what was done to each picture, but their loss is the distance from the probabilities that the judge
-gave before the tuning (distillation): it keeps its answers, right or wrong, on pictures like the user's.
+The records name what was done to each image, but their loss is the distance from the probabilities that the judge
+gave before the tuning (distillation): it keeps its answers, right or wrong, on images like the user's.
 """
 
 import contextlib
@@ -13,43 +13,43 @@ from PIL import Image
 
 from depictqa_core import tasks
 from depictqa_core.errors import DocumentError, ImageError
-from depictqa_core.images.image import SizePolicy, fit
-from depictqa_core.loading.checkpoint import file_hash
+from depictqa_core.images.size_policy import SizePolicy, fit
+from depictqa_core.loading.checkpoint_folder import file_hash
 from depictqa_core.storage.documents import read_json
 
 from ..dataset.records.descriptions import assessment
 from ..dataset.records.image_paths import image_path, read_image
-from ..dataset.records.models import RECORD_BYTES
+from ..dataset.records.record_models import RECORD_BYTES
 from ..distortions import ANSWER, CATEGORY, MIN_SIDE, apply, sample_one
 from .state import digest, replaced
 
 SHORT = SizePolicy(short=384, long=768, min=MIN_SIDE, multiple=1)
-"""Pictures are made smaller to this before they are distorted, which keeps the work short."""
+"""Images are made smaller to this before they are distorted, which keeps the work short."""
 
 DAMAGE = ("blur", "noise", "compression", "oversharpen", "pixelate", "quantization")
 """Categories that are worse than none whatever one prefers; brightness, contrast and colour are a matter of taste."""
 
 
 def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known: list[str], seed: int) -> list[dict]:
-    """Distort pictures and write records about them; what was made before for the same pictures is taken as it is.
+    """Distort images and write records about them; what was made before for the same images is taken as it is.
 
     Args:
-        folder: where ``records.json`` and the pictures go.
+        folder: where ``records.json`` and the images go.
         root: folder that ``paths`` are relative to.
-        count: most pictures that are used.
-        known: tasks that the start was taught; no other is rehearsed.
+        count: most images that are used.
+        known: tasks that the start supports; no other is rehearsed.
         seed: seed of the choice and of the distortions.
 
     Returns:
-        records in training form; their pictures are absolute paths.
+        records in training form; their images are absolute paths.
 
     Raises:
-        ImageError: none of the pictures can be read.
+        ImageError: none of the images can be read.
     """
     rng = np.random.default_rng(seed)
     chosen = [paths[i] for i in rng.permutation(len(paths))[:count]]
     contents = [_hash(root, path) for path in chosen]
-    place = str(folder.absolute())  # records name their pictures by it
+    place = str(folder.absolute())  # records name their images by it
     source = {"pictures": chosen, "contents": contents, "known": sorted(known), "seed": seed, "folder": place}
     listed = folder / "records.json"
     with contextlib.suppress(DocumentError, KeyError):  # a file that cannot be used is written again
@@ -64,14 +64,15 @@ def make_rehearsal(folder: Path, root: Path, paths: list[str], count: int, known
             except ImageError:
                 continue  # it is named when it is read for its own records
             name, severity = sample_one(rng)
-            files = {"clean": clean, "distorted": apply(name, clean, severity, rng)}
-            for kind, rgb in files.items():
-                Image.fromarray(rgb).save(new / f"{mark}_{number}_{kind}.png")
-            clean, distorted = (str((folder / f"{mark}_{number}_{kind}.png").absolute()) for kind in files)
+            files = {kind: f"{mark}_{number}_{kind}.png" for kind in ("clean", "distorted")}
+            Image.fromarray(clean).save(new / files["clean"])
+            Image.fromarray(apply(name, clean, severity, rng)).save(new / files["distorted"])
+            clean_path, distorted_path = (str((folder / file).absolute()) for file in files.values())
             found = [{"category": CATEGORY[name], "name": name, "severity": severity}]
-            records += [r for task, r in _records(clean, distorted, found, rng) if task.name in known]
+            made = _records(clean_path, distorted_path, found, rng)
+            records += [r for task, r in made if task.name in known]
         if not records:
-            raise ImageError(f"none of the {len(chosen)} pictures for rehearsal can be read; the first is {chosen[0]}")
+            raise ImageError(f"none of the {len(chosen)} images for rehearsal can be read; the first is {chosen[0]}")
         (new / "records.json").write_text(json.dumps({"source": source, "records": records}), encoding="utf-8")
     return records
 
@@ -84,7 +85,7 @@ def _hash(root: Path, path: str) -> str | None:
 
 
 def _records(clean: str, distorted: str, found: list[dict], rng: np.random.Generator):
-    """(task, record) of every question about one picture and its distorted copy."""
+    """(task, record) of every question about one image and its distorted copy."""
     label = tasks.answer_text((ANSWER[found[0]["category"]],))
     quality = 1 - 0.18 * found[0]["severity"]
     level = tasks.LEVELS[round((1 - quality) * (len(tasks.LEVELS) - 1))].capitalize()

@@ -1,4 +1,4 @@
-"""Rows of numbers by name in one growing file, so that work on thousands of pictures goes on where it stopped."""
+"""Rows of numbers by name in one growing file, so that work on thousands of images can be resumed."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from depictqa_core.errors import ImageError
 from depictqa_core.storage.documents import parse_json
 from depictqa_core.storage.files import locked
 
-from ..files import write_text, writing
+from ..output_files import write_text, writing
 
 CHUNK = 64
 """Names that are worked on side by side on all cores."""
@@ -41,7 +41,7 @@ class RowFile:
         """Name -> row of the rows that are whole on disk; JSON keeps a name on one line, whatever is in it."""
         lines = self._names.read_bytes().split(b"\n")[:-1] if self._names.exists() else []
         complete = self._values.stat().st_size // (4 * self.width) if self._values.exists() else 0
-        remedy = "delete it, so that what it lists is computed again"
+        remedy = "delete it to compute its contents again"
         return {
             parse_json(line, f"{self._names}, line {row + 1}", str, remedy=remedy): row
             for row, line in enumerate(lines[:complete])
@@ -86,7 +86,7 @@ class RowFile:
                         self.index[name] = len(self.index)
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        if name not in self.index:
+        if self.rows is None or name not in self.index:
             raise ImageError(self.failed.get(name, f"{name}: is not in {self._values}"))
         return torch.from_numpy(self.rows[self.index[name]].copy())
 

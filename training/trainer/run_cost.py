@@ -6,16 +6,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from depictqa_core.loading.checkpoint import describe_checkpoint
+from depictqa_core.loading.checkpoint_folder import describe_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import empty_inputs
-from depictqa_core.published.importer import full_size_config
+from depictqa_core.published.conversion import full_size_config
 
-from .loader import LivePictures, read_parts
-from .network import own_config, start_folder
+from .image_features import LiveImages
 from .recipe import PublishedStart, Recipe
-from .sampling import Deck
+from .record_files import read_parts
+from .start_network import own_config, start_folder
+from .weighted_sampler import WeightedSampler
 
 TEXT_TOKENS, ANSWER_TOKENS = 130, 60
 """Tokens of the layout with its question, and of an answer, where there are no records to look at."""
@@ -24,13 +25,13 @@ ADAM_BYTES = 16
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunCost:
     """A run in numbers; bytes are per device.
 
     Attributes:
         learned, frozen: parameters.
         records: in an epoch, repeats counted; None if the recipe says steps and there are no records to count.
-        tokens: of one record with a reference and two pictures of the largest square size.
+        tokens: of one record with a reference and two images of the largest square size.
         steps: optimiser steps.
         passes: forward passes of one process in each step, if every record were that long.
         weights, learning, activations: bytes of frozen weights, of what learns with its optimiser, and of one pass.
@@ -50,7 +51,7 @@ class Plan:
     flops: float
 
 
-def plan(recipe: Recipe, processes: int = 1, records: int | None = None) -> Plan:
+def run_cost(recipe: Recipe, processes: int = 1, records: int | None = None) -> RunCost:
     """Count what a run takes.
 
     Args:
@@ -70,7 +71,7 @@ def plan(recipe: Recipe, processes: int = 1, records: int | None = None) -> Plan
     model.freeze(tuple(recipe.trainable))
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    live = LivePictures(config, ".")
+    live = LiveImages(config, ".")
     side = config.size["short"]
     picture = live.count(*live.policy.padded(side, side))
     tokens = 3 * picture + TEXT_TOKENS + ANSWER_TOKENS
@@ -82,7 +83,7 @@ def plan(recipe: Recipe, processes: int = 1, records: int | None = None) -> Plan
     steps = recipe.steps
     if steps is None and records:
         steps = recipe.epochs * -(-records // recipe.batch)
-    return Plan(
+    return RunCost(
         processes,
         learned,
         frozen,
@@ -97,12 +98,12 @@ def plan(recipe: Recipe, processes: int = 1, records: int | None = None) -> Plan
     )
 
 
-def lines(found: Plan, tflops: float) -> list[str]:
-    """A plan for people; ``tflops`` is what one device does per second, measured and not as advertised."""
+def lines(found: RunCost, tflops: float) -> list[str]:
+    """A run_cost for people; ``tflops`` is what one device does per second, measured and not as advertised."""
     total = found.weights + found.learning + found.activations
     out = [
         f"parameters        {found.learned:,} learn, {found.frozen:,} are frozen",
-        f"longest record    about {found.tokens} tokens (reference and two pictures of the largest square size)",
+        f"longest record    about {found.tokens} tokens (reference and two images of the largest square size)",
         f"records           {found.records:,} in an epoch" if found.records else "records           not known",
         f"steps             {found.steps:,}" if found.steps else "steps             not known without records",
         f"passes            up to {found.passes} a step on each of {found.processes} device(s)",
@@ -133,7 +134,7 @@ def _records(recipe: Recipe) -> int | None:
         return None
     if recipe.sampling == "shares":
         return recipe.steps * recipe.batch
-    return int(Deck([len(part) for part in parts], weights, "repeat", recipe.batch, recipe.seed).ends[-1])
+    return int(WeightedSampler([len(part) for part in parts], weights, "repeat", recipe.batch, recipe.seed).ends[-1])
 
 
 def _pretend(model: DepictQAModel, dtype: torch.dtype) -> None:
@@ -146,7 +147,7 @@ def _pretend(model: DepictQAModel, dtype: torch.dtype) -> None:
             setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
 
 
-def _one_pass(model: DepictQAModel, recipe: Recipe, live: LivePictures, side: int, picture: int) -> tuple[float, float]:
+def _one_pass(model: DepictQAModel, recipe: Recipe, live: LiveImages, side: int, picture: int) -> tuple[float, float]:
     """Bytes that one record keeps for the backward pass, and its floating-point operations."""
     height, width = live.policy.padded(side, side)
     length = 3 * picture + TEXT_TOKENS + ANSWER_TOKENS

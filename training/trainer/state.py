@@ -1,4 +1,4 @@
-"""What a run keeps on disk: its state, replaced only by a complete new one, and the finished checkpoint."""
+"""Files of a run: its state, replaced only by a complete new one, and the finished checkpoint."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +18,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from depictqa_core.errors import DocumentError, quoted
-from depictqa_core.loading.checkpoint import save_checkpoint
+from depictqa_core.loading.saving import save_checkpoint
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import settle, write_file
@@ -52,8 +53,8 @@ def replaced(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def mend(folder: Path) -> None:
-    """Undo what a stop in the middle of ``replaced`` left behind: the last complete folder is the one that counts."""
+def recover(folder: Path) -> None:
+    """Clean up after an interruption of ``replaced``: the last complete folder counts."""
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
         old.rename(folder)
@@ -67,12 +68,12 @@ def digest(source) -> str:
     return found.hexdigest()
 
 
-def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None]) -> bool:
-    """Whether a saved state is there to go on from: a run that ended begins anew once its records have changed.
+def can_resume(folder: Path, source: str, shape: dict, report: Callable[[str], None]) -> bool:
+    """Return whether there is a saved state to resume from; a finished run starts again if its records have changed.
 
     Args:
         source: digest of the records.
-        shape: what the recipe says that shapes the run (``Recipe.shape``); a state of before they were kept has none.
+        shape: the settings that define the run (``Recipe.shape``); old states have none.
 
     Raises:
         ValueError: the recipe has changed, or the records have while the run was interrupted.
@@ -84,23 +85,24 @@ def goes_on(folder: Path, source: str, shape: dict, report: Callable[[str], None
     if changed := [key for key in before if key in now and before[key] != now[key]]:
         raise ValueError(
             f"the recipe has changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
-            f" {', '.join(changed)}; put this back, or begin anew with --restart"
+            f" {', '.join(changed)}; put this back, or start again with --restart"
         )
     if progress["records"] == source:
         return True
     if progress["step"] < progress["steps"]:
         raise ValueError(
             f"the records have changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
-            " put them back, or begin anew with --restart"
+            " put them back, or start again with --restart"
         )
-    report("the records have changed since this run ended: it begins anew")
+    report("the records have changed since this run ended: it starts again")
     return False
 
 
 def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> None:
-    """Save what is needed to go on: what learns, gathered whole from all processes, its optimiser state, and progress.
+    """Save the state to resume from: trainable weights, gathered from all processes, their optimizer state, and
+    progress.
 
-    The state does not depend on the number of processes: a run may go on with more or fewer of them. All processes call
+    The state does not depend on the number of processes: a run may be resumed with another number. All processes call
     this; raises OSError as ``replaced`` does.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
@@ -108,20 +110,21 @@ def save_state(folder: Path, accelerator, model, optimiser, progress: dict) -> N
     if accelerator.is_main_process:
         scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
         with replaced(folder) as new:
-            save_file({name: value.contiguous() for name, value in weights.items()}, new / WEIGHTS)
+            learned = {name: value.contiguous() for name, value in weights.items() if isinstance(value, torch.Tensor)}
+            save_file(learned, new / WEIGHTS)
             torch.save({"optimiser": moments, "scaler": scaler}, new / OPTIMISER)
             write_file(new / PROGRESS, json.dumps(progress))
     accelerator.wait_for_everyone()
 
 
 def load_state(folder: Path, accelerator, model, optimiser) -> dict:
-    """Put a saved state back and return its progress; raises ValueError if it is the state of another recipe."""
-    weights = load_file(folder / WEIGHTS)
+    """Restore a saved state and return its progress; raise ValueError if it is the state of another recipe."""
+    weights: dict[str, Any] = load_file(folder / WEIGHTS)  # Any: torch's own alias of the values of a state
     learned = {name.removeprefix("module.") for name, p in model.named_parameters() if p.requires_grad}
     saved = {name for name in weights if name in dict(accelerator.unwrap_model(model).named_parameters())}
     if learned != saved:
         odd = sorted(learned ^ saved)[0]
-        raise ValueError(f"{folder} is the state of a run that trained other parts (see {odd}); --restart begins anew")
+        raise ValueError(f"{folder} is the state of a run that trained other parts (see {odd}); --restart starts again")
     stored = torch.load(folder / OPTIMISER, map_location="cpu", weights_only=True)
     set_state_dict(
         model,
@@ -137,7 +140,7 @@ def load_state(folder: Path, accelerator, model, optimiser) -> dict:
 
 def _progress(folder: Path) -> dict:
     """The progress of a saved state."""
-    remedy = "begin anew with --restart"
+    remedy = "start again with --restart"
     progress = read_json(folder / PROGRESS, remedy=remedy)
     fits = {"step": whole(0, 10**12), "steps": whole(1, 10**12), "records": string()}
     missing = [name for name in fits if name not in progress]
@@ -148,7 +151,7 @@ def _progress(folder: Path) -> dict:
 
 
 def save_whole(folder: Path, accelerator, model, tokenizer, card: dict) -> None:
-    """Write the ordinary checkpoint folder of a model that may be spread over processes; all of them call this."""
+    """Save the checkpoint folder of a model that may be split over processes; all of them call this."""
     weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     if accelerator.is_main_process:
         with torch.device("meta"):

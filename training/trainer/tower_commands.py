@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..files import writing
+from ..output_files import writing
 
 SHARD = 500
 """Crops in a shard."""
@@ -21,7 +21,7 @@ def add_crops(parser: argparse.ArgumentParser) -> None:
 
 
 def _crops(arguments: argparse.Namespace) -> None:
-    from ..dataset.build.crops import CropMaker, CropOptions, groups_of, make_shard
+    from ..dataset.building.crops import CropMaker, CropOptions, groups_of, make_shard
 
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)

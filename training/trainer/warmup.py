@@ -1,9 +1,9 @@
-"""Before the language model learns to speak, the connector learns on its own to see: which distortions, how severe.
+"""Warm-up of the connector before the language model is trained: distortions and their severities.
 
-Linear heads on the connector's tokens name the distortion categories and their severities, for a picture alone and
-beside its reference; the heads are thrown away afterwards. It costs minutes where the language model
-costs an hour. The connector's comparison with a reference has a warm-up of its own, in which it also learns what the
-metrics say that decide which of two pictures is better.
+Linear heads on the connector's tokens predict the distortion categories and their severities, for an image alone and
+with its reference; the heads are discarded afterwards. This takes minutes, compared with an hour for the language
+model. The connector's comparison with a reference has a separate warm-up, which also trains on metric values and on
+which of two images is better.
 """
 
 import copy
@@ -15,13 +15,14 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from depictqa_core.network.connector import PoolingConnector
 from depictqa_core.tasks import DISTORTIONS
 
 from ..dataset.records import labels
 from ..distortions import ANSWER
 
 HOLD = 10.0
-"""Weight of the loss that holds what the language model gets to what it got before."""
+"""Weight of the loss that keeps the input of the language model constant."""
 
 
 def severities(record: dict) -> list[float]:
@@ -35,8 +36,8 @@ def severities(record: dict) -> list[float]:
     return row
 
 
-def standardise(connector: nn.Module, rows: torch.Tensor) -> None:
-    """Fit the pooling connector's buffers of means and deviations to features [N, V] of training pictures."""
+def standardise(connector: PoolingConnector, rows: torch.Tensor) -> None:
+    """Fit the pooling connector's ``mean`` and ``deviation`` buffers to features [N, V] of training images."""
     rows, local = rows[:, : connector.total], rows[:, connector.total :]
     connector.mean.copy_(rows.mean(0))
     connector.deviation.copy_(rows.std(0).clamp(min=1e-2))
@@ -62,7 +63,7 @@ def warm_up(
         epochs: passes over the records.
 
     Returns:
-        mean loss of the last epoch.
+        Mean loss of the last epoch.
     """
     generator = torch.Generator().manual_seed(seed)
     target = torch.tensor([severities(record) for record in records])
@@ -89,7 +90,7 @@ def warm_up(
             truth = target[rows]
             none = (truth.sum(1, keepdim=True) == 0).float()
             present = torch.cat([(truth > 0).float(), none], 1)
-            loss = 0.0
+            loss = torch.zeros(())
             for head, seen in zip(heads, (alone, compared)):
                 out = head(seen)
                 share = present / present.sum(1, keepdim=True)
@@ -109,10 +110,10 @@ def warm_up_comparison(
 ) -> float:
     """Train ``connector.compared``, the first time with its standardisation.
 
-    Heads on its last hidden layer name the distortions and tell the severity of each, the severity of the whole, the
-    quality, and the severity that each metric sees (``labels.seen_severity``); and of two variants of a scene which is
-    the better one. What it hands to the language model is held to what it was: a language model that was there before
-    is not confused, and learns afterwards to use what is new.
+    Heads on its last hidden layer predict the distortions, the severity of each and of the whole, the quality, and the
+    severity by each metric (``labels.seen_severity``); and which of two variants of a scene is better. Its output to
+    the language model is kept constant, so that an existing language model still works and learns afterwards to use the
+    new features.
 
     Args:
         scenes: of ``dataset.scenes.read_scenes``.
@@ -121,7 +122,7 @@ def warm_up_comparison(
         batch: pairs in a step.
 
     Returns:
-        mean loss of the last epoch.
+        Mean loss of the last epoch.
     """
     rows, targets, pairs = _compared_variants(scenes, features)
     kinds = len(DISTORTIONS)
@@ -163,7 +164,8 @@ def _compared_variants(scenes: Iterable[dict], features) -> tuple[torch.Tensor, 
     Returns:
         (statistics, targets, [P, 2]: rows of the better and the worse variant of each pair)
     """
-    rows, targets, pairs = [], [], []
+    rows: list[torch.Tensor] = []
+    targets, pairs = [], []
     for scene in scenes:
         known = [v for v in scene["variants"] if v["image"] in features.index and scene["reference"] in features.index]
         for (i, one), (j, other) in combinations(enumerate(known, start=len(rows)), 2):

@@ -1,8 +1,8 @@
-"""Finds what is wrong with a detailed answer: refusals, broken limits, and contradictions to the known truth."""
+"""Checks of detailed answers: refusals, broken limits, and contradictions to the known truth."""
 
 import re
 
-from depictqa_core.tasks import DISTORTIONS, GRADES
+from depictqa_core.tasks import BETTER, DISTORTIONS, GRADES, WORSE
 
 from .answer_words import (
     AFTER,
@@ -31,14 +31,14 @@ LEFT_OUT, WRONG_DEGREE, QUALITY = "leaves a distortion out", "wrong degree", "wr
 NO_WINNER, WRONG_WINNER = "names no winner", "names the wrong winner"
 """Why answers are dropped."""
 
-# what is said of one picture must not be taken for the other: "Image A shows no distortion, and Image B shows blur"
+# statements about one image must not be assigned to the other: "Image A shows no distortion, and Image B shows blur"
 _CLAUSES = re.compile(
     r"[.;:!?]|,?\s\b(?:but|yet|however|while|whereas|although|though)\b"
     r"|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
     re.IGNORECASE,
 )
-_BETTER = r"better|superior|preferable|preferred|higher[\w\s-]{0,20}?quality|higher in quality"
-_WORSE = r"worse|inferior|lower[\w\s-]{0,20}?quality|poorer|lower in quality"
+_BETTER = rf"{BETTER}|higher[\w\s-]{{0,20}}?quality|higher in quality"
+_WORSE = rf"{WORSE}|lower[\w\s-]{{0,20}}?quality|lower in quality"
 _VERDICT = re.compile(
     rf"\bImage ([AB])\b(?P<between>(?:(?!\bImage [AB]\b)[^.;!?])*?)\b(?:(?P<better>{_BETTER})|(?P<worse>{_WORSE}))\b",
     re.IGNORECASE,
@@ -87,7 +87,7 @@ def problem(text: str, finish: str, want: Expected) -> str | None:
 
 
 def stated_winner(text: str) -> str | None:
-    """ "A" or "B": the picture that the last judging sentence calls better; None if there is none or it says both."""
+    """ "A" or "B": the image that the last judging sentence calls better; None if there is none or it says both."""
     for sentence in reversed(re.split(r"[.;!?]", text)):
         named = set()
         for verdict in _VERDICT.finditer(sentence):
@@ -106,7 +106,7 @@ def one_line(text: str) -> str:
 
 
 def _told(clause: str, want: Expected) -> dict[str, set[str]]:
-    """label -> grades that are true of the pictures which a clause speaks of (of all, unless it names just one)."""
+    """label -> grades that are true of the images which a clause speaks of (of all, unless it names just one)."""
     named = {letter.upper() for letter in re.findall(r"\bImage ([AB])\b", clause, re.IGNORECASE)}
     pictures = want.pictures
     if want.pair and len(named) == 1:
@@ -119,7 +119,7 @@ def _told(clause: str, want: Expected) -> dict[str, set[str]]:
 
 
 def _names_foreign(clause: str, told: dict[str, set[str]]) -> bool:
-    """Whether a clause names a distortion that its pictures do not have, by its label or in other words."""
+    """Whether a clause names a distortion that its images do not have, by its label or in other words."""
     if any(label not in told and _affirmed(STRICT[label], clause) for label in DISTORTIONS):
         return True
     return any(not labels & told.keys() and _affirmed(pattern, clause) for pattern, labels in FOREIGN)
@@ -153,7 +153,7 @@ def _said_of(degree: re.Match, distortion: re.Pattern, clause: str) -> bool:
 
 
 def _wrong_quality(clause: str, graded: dict[str, str]) -> bool:
-    """Whether a clause calls a pristine picture bad, or a seriously damaged one flawless."""
+    """Whether a clause calls a pristine image bad, or a seriously damaged one flawless."""
     if not graded:
         return _affirmed(BAD, clause)
     return any(GRADES.index(grade) >= 3 for grade in graded.values()) and _affirmed(GOOD, clause)

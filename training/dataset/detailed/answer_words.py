@@ -31,8 +31,8 @@ LOOSE = {
 """Any word for a distortion that is there; too weak to prove one that is not ("grain" may be that of wood)."""
 
 _SEEN = r"(?:image|picture|photo(?:graph)?|shot) (?:is|looks|appears|seems)(?: \w+ly| quite| very| rather| so)?"
-# an adjective that can also describe what is shown ("a noisy crowd") is said of the picture where no noun follows it,
-# or one that means the picture; where that cannot be told, a good answer lost is cheaper than a false one kept
+# an adjective that can also describe the content ("a noisy crowd") refers to the image if no noun follows it, or one
+# that means the image; in ambiguous cases, losing a good answer is cheaper than keeping a wrong one
 _SAID = (
     r"(?=\s*(?:[^\w\s]|$)|\s+(?:and|or|but|yet|as|at|in|on|to|by|of|with|from|for|over|across|throughout|overall|here|too|"
     r"everywhere|especially|particularly|mostly|mainly|due|because|since|so|that|which|when|where|while|than|compared|"
@@ -59,7 +59,7 @@ FOREIGN = tuple(
         (r"\bover-?\s?expos\w+|\b(?:too|overly|excessively) bright\b", _BRIGHT, _HARD),
     )
 )  # fmt: skip
-"""Words that name a distortion of the picture, and the distortions of which any one explains them."""
+"""Words that name a distortion of the image, and the distortions of which any one explains them."""
 
 GRADED = re.compile(rf"\b({'|'.join(GRADES)})\s+({'|'.join(DISTORTIONS)})\b", re.IGNORECASE)
 """A grade and a distortion as they were asked for: these must be true to the word."""
@@ -79,13 +79,13 @@ BEFORE = re.compile(
     r"image|motion))*\s+",
     re.IGNORECASE,
 )
-"""What may stand between a degree and the distortion that it is said of: "barely affected by blur"."""
+"""Text allowed between a degree and its distortion: "barely affected by blur"."""
 AFTER = re.compile(
     r"\w*,?(?: which| that| and it)?\s+(?:is|are|was|remains|stays|looks|appears|seems)"
     r"(?: only| just| quite| rather| still)*\s+",
     re.IGNORECASE,
 )
-"""What may stand between a distortion and the degree that is said of it: "the blur is only mild"."""
+"""Text allowed between a distortion and its degree: "the blur is only mild"."""
 ASIDE = re.compile(r"\w*,\s+(?:only\s+)?", re.IGNORECASE)
 NOTICED = re.compile(r"\s+(?:visible|noticeable|perceptible|seen|present)\b", re.IGNORECASE)
 """The same without a verb: "blur, hardly visible"."""
@@ -126,7 +126,7 @@ GOOD = re.compile(
     r"|\bquality is (?:\w+ )?(?:excellent|perfect|flawless|outstanding|superb)\b",
     re.IGNORECASE,
 )
-"""Verdicts that a pristine picture, or one that is seriously damaged, cannot have."""
+"""Verdicts that a pristine image, or one that is seriously damaged, cannot have."""
 
 
 def grades_of(degree: re.Match) -> set[str]:

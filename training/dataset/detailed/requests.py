@@ -1,4 +1,4 @@
-"""What is asked of a vision-language model for a detailed answer: the true distortions, three parts, a word limit."""
+"""Requests to a vision-language model for detailed answers: the true distortions, three sections, a word limit."""
 
 import hashlib
 import json
@@ -9,14 +9,14 @@ from training.dataset.records.image_paths import read_image
 from training.distortions import ANSWER
 from training.endpoint import image_part
 
-from ..build.samples import Kind
+from ..building.samples import Kind
 from ..records import labels
 from ..records.descriptions import DOUBLE_GRADES, GRADES
 
 WORDS = {
     ("assessment", False): 100, ("assessment", True): 120, ("comparison", False): 150, ("comparison", True): 170,
 }  # fmt: skip
-"""Most words of an answer by (task, sets of doubles); a pristine picture is described in at most ``PRISTINE_WORDS``."""
+"""Most words of an answer by (task, sets of doubles); a pristine image is described in at most ``PRISTINE_WORDS``."""
 
 PRISTINE_WORDS = 100
 MIN_WORDS = 24
@@ -33,10 +33,10 @@ class Expected:
     """What a true answer may and must say.
 
     Attributes:
-        pictures: one entry per picture (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
+        pictures: one entry per image (A, B): distortion label (``tasks.DISTORTIONS``) -> grade word.
         words: most words.
         reference: whether the reference may be mentioned.
-        winner: "A" or "B" where the better picture is known, None where it is not; of no meaning for one picture.
+        winner: "A" or "B" where the better image is known, None where it is not; of no meaning for one image.
     """
 
     pictures: tuple[dict[str, str], ...]
@@ -68,13 +68,13 @@ def max_tokens(kind: Kind) -> int:
 
 
 def digest(sample: dict) -> str:
-    """Changes when the truth about a sample changes, so that an answer is never used for other pictures."""
+    """Changes when the truth about a sample changes, so that an answer is never used for other images."""
     facts = [sample["reference"], [[one["image"], one["distortions"]] for one in sample["variants"]]]
     return hashlib.sha1(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def request_text(want: Expected) -> str:
-    """The question of one sample, without its pictures."""
+    """The question of one sample, without its images."""
     names = ("Image A", "Image B") if want.pair else ("The image",)
     lines = [f"{name} {_facts(graded)}" for name, graded in zip(names, want.pictures)]
     if want.winner:
@@ -110,7 +110,7 @@ def request_text(want: Expected) -> str:
 
 
 def messages(sample: dict, want: Expected, root: str | Path) -> list[dict]:
-    """The whole request: role, question, and the pictures in the order reference, A, B.
+    """The whole request: role, question, and the images in the order reference, A, B.
 
     Raises:
         ImageError: an image cannot be read, or is outside the data root.

@@ -1,4 +1,4 @@
-"""Readers of human rating sets in their native layouts, by name: a folder goes in, rated pictures or pairs come out."""
+"""Readers of human rating sets in their native layouts, by name: a folder goes in, rated images or pairs come out."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,17 @@ READERS: dict[str, Reader] = {reader.name: reader for module in (bapps, tables, 
 
 @dataclass(frozen=True)
 class RatingData:
-    """What was read: rated pictures or pairs, and the names of pictures that are rated, but not there."""
+    """What was read: rated images or pairs, and the names of images that are rated, but not there."""
 
     found: list[Rated | Preferred]
     missing: list[str]
 
 
 def read_set(name: str, folder: str | Path) -> RatingData:
-    """All rated pictures (or pairs) of a set.
+    """All rated images (or pairs) of a set.
 
     Raises:
-        ReaderError: unknown set, a folder that is not in its layout, or none of its pictures is there.
+        ReaderError: unknown set, a folder that is not in its layout, or none of its images is there.
     """
     if name not in READERS:
         raise ReaderError(f"unknown rating set '{name}': choose one of {', '.join(READERS)}")
@@ -36,7 +36,7 @@ def read_set(name: str, folder: str | Path) -> RatingData:
     except ReaderError as error:
         raise ReaderError(f"{error}; {reader.title} is read from {reader.layout}") from error
     except UnicodeDecodeError as error:
-        raise ReaderError(f"{folder}: a table of {reader.title} is no text ({error})") from error
+        raise ReaderError(f"{folder}: a table of {reader.title} is not text ({error})") from error
     if not found:
-        raise ReaderError(f"{folder}: none of the pictures of {reader.title} is there; it is read from {reader.layout}")
+        raise ReaderError(f"{folder}: none of the images of {reader.title} is there; it is read from {reader.layout}")
     return RatingData(found, missing)

@@ -1,4 +1,4 @@
-"""What every reader of a human rating set gives: pictures with opinions, or preferences; and how it finds its files."""
+"""Common parts of the readers of human rating sets: rated images, preferences, and the search for files."""
 
 import csv
 import io
@@ -12,21 +12,21 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.storage.documents import describe, read_text
 
 MAX_TABLE_BYTES = 2**28
-"""Largest table of opinions; those of the known sets have a few MB."""
+"""Maximum size of a table of opinions; those of the known sets have a few MB."""
 
 
 class ReaderError(DepictQAError, ValueError):
-    """A folder that does not hold the rating set in its native layout; the message says what was looked for."""
+    """A folder that does not have the native layout of the rating set; the message has the expected files."""
 
 
 @dataclass(frozen=True)
 class Rated:
-    """One rated picture.
+    """One rated image.
 
     Attributes:
         image, reference: paths relative to the set's folder; the reference is None where the set has none.
-        mos: mean opinion, higher is better in every set (a DMOS is turned round by its reader).
-        split: the split that the set itself puts the picture in, or None.
+        mos: mean opinion, higher is better in every set (readers invert a DMOS).
+        split: the split that the set itself puts the image in, or None.
     """
 
     image: str
@@ -37,7 +37,7 @@ class Rated:
 
 @dataclass(frozen=True)
 class Preferred:
-    """One rated pair: ``share`` of the people (0..1) prefers picture A; paths and split as in ``Rated``."""
+    """One rated pair: ``share`` of the people (0..1) prefers image A; paths and split as in ``Rated``."""
 
     a: str
     b: str
@@ -51,10 +51,10 @@ class Reader:
     """One rating set.
 
     Attributes:
-        name: how it is called on the command line.
-        title: its name for people.
-        layout: the files that it is read from, for messages and documents.
-        read: (folder, missing) -> its rated pictures or pairs; raises ReaderError. Pictures that are not there are left
+        name: its name on the command line.
+        title: its full name.
+        layout: its files, for messages and documents.
+        read: (folder, missing) -> its rated images or pairs; raises ReaderError. Images that are not there are left
             out, and their names added to the list ``missing``.
         margin: difference that a pair must have to become a record: a share of the range of opinions in the set, or,
             for preferences, of the difference of the two sides' shares.
@@ -68,15 +68,15 @@ class Reader:
 
 
 class Pictures:
-    """Finds picture files in a folder by their name, whatever its case and whichever of the subfolders holds it.
+    """Finds image files in a folder by name, in any case and in any of the subfolders.
 
     Args:
         folder: the set's folder.
-        missing: receives the names that were asked for in vain.
-        within: subfolders to look in (recursively); those that are not there are passed over.
+        missing: receives the names that were not found.
+        within: subfolders to search (recursively); missing ones are skipped.
 
     Raises:
-        ReaderError: none of the subfolders is there.
+        ReaderError: none of the subfolders exists.
     """
 
     SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
@@ -102,7 +102,7 @@ class Pictures:
 
 
 def find_file(folder: Path, *names: str) -> Path:
-    """The first of these files that is there; raises ReaderError that names them all."""
+    """Return the first of these files that exists; raise a ReaderError that lists all of them."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -125,7 +125,7 @@ def table(file: Path, *columns: str) -> Iterator[dict[str, str]]:
                 raise ReaderError(f"{file}: line {rows.line_num} has no {short[0]}; download the file again")
             yield row
     except csv.Error as error:
-        raise ReaderError(f"{file}: line {rows.line_num + 1} is no row of a table ({error})") from error
+        raise ReaderError(f"{file}: line {rows.line_num + 1} is not a row of a table ({error})") from error
 
 
 def lines(file: Path) -> list[str]:
@@ -138,8 +138,8 @@ def _text(file: Path) -> str:
 
 
 def number(value, file: Path, what: str) -> float:
-    """A score as a number; raises ReaderError that says where none stands."""
+    """Parse a score; raise a ReaderError with its position if it is not a number."""
     with suppress(TypeError, ValueError):
         if math.isfinite(score := float(value)):
             return score
-    raise ReaderError(f"{file}: the score of {what} is no number: {describe(value)}")
+    raise ReaderError(f"{file}: the score of {what} is not a number: {describe(value)}")

@@ -46,7 +46,8 @@ def _koniq10k(folder: Path, missing: list[str]) -> Iterator[Rated]:
     for row in table(file, "image_name", "MOS"):
         if image := pictures.get(row["image_name"]):
             score = number(row.get("MOS_zscore") or row["MOS"], file, row["image_name"])
-            yield Rated(image, None, score, {"training": "train"}.get(row.get("set"), row.get("set")))
+            split = row.get("set")
+            yield Rated(image, None, score, "train" if split == "training" else split)
 
 
 def _agiqa3k(folder: Path, missing: list[str]) -> Iterator[Rated]:
@@ -61,5 +62,5 @@ READERS = (
     Reader("tid2013", "TID2013", "mos_with_names.txt, distorted_images/, reference_images/", _tid2013),
     Reader("pipal", "PIPAL", "Train_Label/*.txt, Train_Dist/ or Distortion_1..4/, Train_Ref/", _pipal),
     Reader("koniq10k", "KonIQ-10k", "koniq10k_scores_and_distributions.csv, 1024x768/ or 512x384/", _koniq10k),
-    Reader("agiqa3k", "AGIQA-3K", "data.csv with the pictures beside it or in a folder", _agiqa3k),
+    Reader("agiqa3k", "AGIQA-3K", "data.csv with the images in the same folder or in a subfolder", _agiqa3k),
 )

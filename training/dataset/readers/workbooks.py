@@ -1,6 +1,7 @@
 """Readers of rating sets whose opinions are in spreadsheets or MATLAB files: CSIQ, SPAQ, LIVE-MD, MDID2013."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ from .base import Pictures, Rated, Reader, ReaderError, find_file, number, table
 
 _CSIQ_TYPES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}
 _MDID_PER_REFERENCE = 27
+AGAIN = "download it again"
 
 
 def _csiq(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    # DMOS from 0 (as the reference) to 1 (worst); pictures are called <image>.<type>.<level>.png
+    # DMOS from 0 (as the reference) to 1 (worst); images are called <image>.<type>.<level>.png
     file = find_file(folder, "csiq.DMOS.xlsx")
     distorted, references = Pictures(folder, missing, "dst_imgs"), Pictures(folder, missing, "src_imgs")
     for row in _sheet(file, "all_by_image", "image", "dst_type", "dst_lev", "dmos"):
@@ -47,48 +49,69 @@ def _livemd(folder: Path, missing: list[str]) -> Iterator[Rated]:
         lists, pictures = _matlab(file, "distimgs", "refimgs", "ref4dist"), Pictures(part, missing, inside)
         opinions = _matlab(scores, "DMOSscores")["DMOSscores"].ravel()
         names, references = _texts(lists["distimgs"]), _texts(lists["refimgs"])
-        if len(names) != len(opinions):
-            raise ReaderError(f"{file} lists {len(names)} pictures, {scores.name} has {len(opinions)} scores")
-        for name, index, opinion in zip(names, lists["ref4dist"].ravel(), opinions):
-            image, reference = pictures.get(name), pictures.get(references[int(index) - 1])
+        indexes = lists["ref4dist"].ravel()
+        if not len(names) == len(opinions) == len(indexes):
+            raise ReaderError(
+                f"{file} lists {len(names)} images and {len(indexes)} numbers of references, {scores.name} has "
+                f"{len(opinions)} scores; {AGAIN}"
+            )
+        for name, index, opinion in zip(names, indexes, opinions):
+            place = number(index, file, f"{name}, as number of its reference,")
+            if not (place.is_integer() and 1 <= place <= len(references)):
+                raise ReaderError(f"{file}: {name} has reference {place:g} of {len(references)}; {AGAIN}")
+            image, reference = pictures.get(name), pictures.get(references[int(place) - 1])
             if image and reference and image != reference:
                 inner = part.relative_to(folder).as_posix()
-                yield Rated(f"{inner}/{image}", f"{inner}/{reference}", 100 - float(opinion))
+                yield Rated(f"{inner}/{image}", f"{inner}/{reference}", 100 - number(opinion, scores, name))
 
 
 def _mdid2013(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    # img001.png to img324.png are the pictures, 27 of each of org001.png to org012.png; a lower DMOS is better
+    # img001.png to img324.png are the images, 27 of each of org001.png to org012.png; a lower DMOS is better
     file = find_file(folder, "MDID_dmos.mat", "dmos.mat", "MDID2013/MDID_dmos.mat")
     pictures = Pictures(folder, missing, "MDID2013", ".")
     for index, dmos in enumerate(_matlab(file, "MDID_dmos")["MDID_dmos"].ravel()):
-        image = pictures.get(f"img{index + 1:03d}.png")
+        name = f"img{index + 1:03d}.png"
+        image = pictures.get(name)
         reference = pictures.get(f"org{index // _MDID_PER_REFERENCE + 1:03d}.png")
         if image and reference:
-            yield Rated(image, reference, -float(dmos))
+            yield Rated(image, reference, -number(dmos, file, name))
 
 
 def _sheet(file: Path, sheet: str | None, *columns: str) -> Iterator[dict]:
-    """Rows of a spreadsheet below the row that holds these column names, wherever that is."""
+    """Rows of a spreadsheet below the row that holds these column names, wherever that is.
+
+    Raises:
+        ReaderError: the file cannot be read to its last row, or lacks a sheet, a column or a cell.
+    """
+    header: list[str] | None = None
+    for place, cells in enumerate(_rows(file, sheet), 1):
+        if header is None:
+            names = [str(cell).strip() for cell in cells]
+            header = names if set(columns) <= set(names) else None
+            continue
+        row = dict(zip(header, cells))
+        if row.get(columns[0]) is None:
+            continue
+        if empty := [name for name in columns if row.get(name) is None]:
+            raise ReaderError(f"{file}: row {place} has no {empty[0]}; {AGAIN}")
+        yield row
+    if header is None:
+        raise ReaderError(f"{file} has no row with the column names {', '.join(columns)}")
+
+
+def _rows(file: Path, sheet: str | None) -> Iterator[tuple]:
+    """Cells of a sheet (None: the first one), row by row; they are unpacked and parsed only as they are asked for."""
     from openpyxl import load_workbook
 
     try:
-        book = load_workbook(file, read_only=True, data_only=True)
-    except Exception as error:  # openpyxl raises nearly anything on files that are no workbooks
-        raise ReaderError(f"{file} cannot be read as a spreadsheet ({error})") from error
-    try:
-        if sheet is not None and sheet not in book.sheetnames:
-            raise ReaderError(f"{file} has no sheet '{sheet}'; it has {', '.join(book.sheetnames)}")
-        header: list[str] | None = None
-        for cells in (book[sheet] if sheet else book.worksheets[0]).iter_rows(values_only=True):
-            if header is None:
-                names = [str(cell).strip() for cell in cells]
-                header = names if set(columns) <= set(names) else None
-            elif cells[header.index(columns[0])] is not None:
-                yield dict(zip(header, cells))
-        if header is None:
-            raise ReaderError(f"{file} has no row with the column names {', '.join(columns)}")
-    finally:
-        book.close()
+        with closing(load_workbook(file, read_only=True, data_only=True)) as book:
+            if sheet is not None and sheet not in book.sheetnames:
+                raise ReaderError(f"{file} has no sheet '{sheet}'; it has {', '.join(book.sheetnames)}")
+            yield from (book[sheet] if sheet else book.worksheets[0]).iter_rows(values_only=True)
+    except ReaderError:
+        raise
+    except Exception as error:  # openpyxl raises nearly anything on files that are damaged or no workbooks
+        raise ReaderError(f"{file} cannot be read as a spreadsheet ({error}); {AGAIN}") from error
 
 
 def _matlab(file: Path, *names: str) -> dict[str, np.ndarray]:
@@ -96,10 +119,10 @@ def _matlab(file: Path, *names: str) -> dict[str, np.ndarray]:
 
     try:
         content = loadmat(file)
-    except Exception as error:  # scipy raises nearly anything on files that are no MATLAB files
-        raise ReaderError(f"{file} cannot be read as a MATLAB file ({error})") from error
-    if missing := [name for name in names if name not in content]:
-        raise ReaderError(f"{file} has no variable {', '.join(missing)}")
+    except Exception as error:  # scipy raises nearly anything on files that are damaged or no MATLAB files
+        raise ReaderError(f"{file} cannot be read as a MATLAB file ({error}); {AGAIN}") from error
+    if missing := [name for name in names if not isinstance(content.get(name), np.ndarray)]:
+        raise ReaderError(f"{file} has no array {', '.join(missing)}; {AGAIN}")
     return content
 
 
@@ -108,7 +131,7 @@ def _texts(cells: np.ndarray) -> list[str]:
 
     def text(cell) -> str:
         while isinstance(cell, np.ndarray):
-            cell = cell.ravel()[0]
+            cell = cell.ravel()[0] if cell.size else ""
         return str(cell)
 
     return [text(cell) for cell in cells.ravel()]

@@ -1,1 +1,1 @@
-"""Turns what was done to images into questions and answers: record files in the published format."""
+"""Record files in the published format: questions and answers from the applied distortions."""

@@ -1,4 +1,4 @@
-"""Composes detailed answers from the known truth of a picture: distortions, how strong, where, their effect, a verdict.
+"""Compose detailed answers from the known truth of an image: distortions, severity, location, effect, and verdict.
 
 An assessment opens with the names of the distortions exactly as the brief answer spells them (``tasks.answer_text``),
 so that a judge can let one distribution decide both. Every sentence is assembled from exchangeable clauses, so that two
@@ -156,7 +156,7 @@ _NAMED = re.compile(r"\b(" + "|".join(DISTORTIONS) + r")\b", re.IGNORECASE)
 
 
 def assessment(variant: dict, rng: np.random.Generator, reference: bool) -> str:
-    """Compose a detailed answer about one picture, 24 to 70 words.
+    """Compose a detailed answer about one image, 24 to 70 words.
 
     Args:
         variant: a variant of scenes.jsonl: its ``distortions``, ``where`` and ``quality`` are used.
@@ -229,7 +229,7 @@ def named(text: str) -> set[str]:
 
 
 def winner(text: str) -> str | None:
-    """``"A"`` or ``"B"``: the picture that a composed comparison calls better, None when there is no such sentence."""
+    """``"A"`` or ``"B"``: the image that a composed comparison calls better, None when there is no such sentence."""
     found = re.findall(r"\bImage ([AB])\b[^.]*?\bbetter\b[^.]*\bthan Image ([AB])\b", text)
     return found[-1][0] if found and found[-1][0] != found[-1][1] else None
 
@@ -292,7 +292,7 @@ def _one_effect(variant: dict, graded: list, rng: np.random.Generator) -> str:
 
 
 def _effects(graded: list, count: int, rng: np.random.Generator) -> list[str]:
-    """``count`` different effect clauses of a clean picture or one distortion; of two, one for each (or of either)."""
+    """``count`` different effect clauses of a clean image or one distortion; of two, one for each (or of either)."""
     if not graded:
         chosen = [(effect, "") for effect in _picks(_CLEAN_EFFECTS, count, rng)]
     elif len(graded) == 1:

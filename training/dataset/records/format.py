@@ -5,21 +5,22 @@ import zlib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from depictqa_core.storage.files import replacing
 from depictqa_core.storage.rules import Rule, list_of, number, one_of, whole
 from training.distortions import ANSWER
-from training.documents import data_model, field_of
-from training.files import writing
+from training.output_files import writing
+from training.validation import Allowed, data_model
 
-from .pairs import Shown
+from .variant_pairs import SceneVariant
 
 FORMS = ("train", "test")
 
 SUBTLE = ("brighten", "darken", "contrast_strengthen", "contrast_weaken", "saturate_strengthen", "saturate_weaken")
-"""Categories whose severity 1 can hardly be told from another picture's natural look when there is no reference."""
+"""Categories whose severity 1 can hardly be told from another image's natural look when there is no reference."""
 
 PUBLISHED_EXCLUDE = (*SUBTLE, "quantization", "oversharpen")
 """What the published filter drops, always (``exclude_probability=1``)."""
@@ -38,25 +39,24 @@ class Mix:
         short_tail, rating_tail: share of identification and rating questions for training that have the short tail.
         exclude: categories whose severity 1 is dropped without a reference, except from ratings and scores ...
         exclude_probability: ... this often.
-        pristine_as_double: share of pristine pictures that count as doubles (the question may then say TWO).
-        score_draws: records of each picture's score for training; each draws one of the two nearest levels.
+        pristine_as_double: share of pristine images that count as doubles (the question may then say TWO).
+        score_draws: records of each image's score for training; each draws one of the two nearest levels.
         rating_pairs, comparison_pairs: most pairs of one scene in each part.
-        pool: variants kept in memory as partners for pairs of different pictures.
+        pool: variants kept in memory as partners for pairs of different images.
     """
 
-    number_word: field_of(float, SHARE) = 0.5
-    short_tail: field_of(float, SHARE) = 0.75
-    rating_tail: field_of(float, SHARE) = 0.8
-    exclude: field_of(
-        tuple[str, ...],
-        Rule(f"a list of any of {', '.join(ANSWER)}", list_of(one_of(*ANSWER), 0, 1000).fits),
-    ) = SUBTLE
-    exclude_probability: field_of(float, SHARE) = 0.5
-    pristine_as_double: field_of(float, SHARE) = 0.25
-    score_draws: field_of(int, COUNT) = 3
-    rating_pairs: field_of(int, COUNT) = 8
-    comparison_pairs: field_of(int, COUNT) = 3
-    pool: field_of(int, COUNT) = 20_000
+    number_word: Annotated[float, Allowed(SHARE)] = 0.5
+    short_tail: Annotated[float, Allowed(SHARE)] = 0.75
+    rating_tail: Annotated[float, Allowed(SHARE)] = 0.8
+    exclude: Annotated[
+        tuple[str, ...], Allowed(Rule(f"a list of any of {', '.join(ANSWER)}", list_of(one_of(*ANSWER), 0, 1000).fits))
+    ] = SUBTLE
+    exclude_probability: Annotated[float, Allowed(SHARE)] = 0.5
+    pristine_as_double: Annotated[float, Allowed(SHARE)] = 0.25
+    score_draws: Annotated[int, Allowed(COUNT)] = 3
+    rating_pairs: Annotated[int, Allowed(COUNT)] = 8
+    comparison_pairs: Annotated[int, Allowed(COUNT)] = 3
+    pool: Annotated[int, Allowed(COUNT)] = 20_000
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class Part:
         return self.form == "test"
 
 
-def excluded(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
-    """Whether a picture is dropped because its distortion cannot be seen without a reference."""
+def excluded(part: Part, picture: SceneVariant, rng: np.random.Generator) -> bool:
+    """Whether an image is dropped because its distortion cannot be seen without a reference."""
     subtle = any(d["category"] in part.mix.exclude and d["severity"] < 2 for d in picture.variant["distortions"])
     return subtle and not part.reference and rng.random() < part.mix.exclude_probability
 
 
-def single_record(part: Part, number: int, picture: Shown, question: str, answer: str, extra: dict) -> dict:
-    """A record about one picture in the published format."""
+def single_record(part: Part, number: int, picture: SceneVariant, question: str, answer: str, extra: dict) -> dict:
+    """A record about one image in the published format."""
     images = {
         "image_ref": picture.reference if part.reference else None,
         "image_A": picture.variant["image"],
@@ -91,8 +91,10 @@ def single_record(part: Part, number: int, picture: Shown, question: str, answer
     )
 
 
-def pair_record(part: Part, number: int, a: Shown, b: Shown, question: str, answer: str, extra: dict) -> dict:
-    """A record about two pictures in the published format, with the truth of both."""
+def pair_record(
+    part: Part, number: int, a: SceneVariant, b: SceneVariant, question: str, answer: str, extra: dict
+) -> dict:
+    """A record about two images in the published format, with the truth of both."""
     images = {
         "image_ref": a.reference if part.reference else None,
         "image_A": a.variant["image"],
@@ -119,7 +121,7 @@ def make_record(part: Part, task_type: str, key: str, images: dict, question: st
 
 
 def truth(variant: dict, double: bool) -> dict:
-    """The distortion fields of a record: lists for doubles; null and severity 0 for a pristine picture."""
+    """The distortion fields of a record: lists for doubles; null and severity 0 for a pristine image."""
     found = variant["distortions"]
     keys = (
         ("distortion_classes", "distortion_names", "severities")

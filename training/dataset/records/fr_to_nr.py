@@ -1,4 +1,4 @@
-"""Turns full-reference records into no-reference ones: the reference goes, and every mention of it (facts 6.3)."""
+"""Convert full-reference records to no-reference ones: remove the reference and every mention of it (facts 6.3)."""
 
 import re
 
@@ -45,7 +45,7 @@ def without_reference(text: str) -> str | None:
 def no_reference_record(record: dict, key: str) -> dict | None:
     """The same record without its reference, under the id ``key``; None if its answer cannot do without it.
 
-    Question, pictures A and B and the true distortions stay; training records change their task type.
+    Question, images A and B and the true distortions stay; training records change their task type.
     """
     changed = {**record, "id": key, "image_ref": None}
     if "conversations" not in record:

@@ -1,16 +1,16 @@
-"""The one place that turns the image path of a record into a file, which is never outside the data root."""
+"""Resolution of the image path of a record to a file, which is never outside the data root."""
 
 from pathlib import Path
 
 from depictqa_core.errors import ImageError, StorageError
 from depictqa_core.images.image import Picture, as_picture
-from depictqa_core.storage.files import below
+from depictqa_core.storage.file_names import below
 
 
 def image_path(root: str | Path, name: str, also: str | Path | None = None) -> Path:
     """Resolve an image path of a record below its root.
 
-    Records come from strangers, and what they name is shown to networks and sent to endpoints.
+    Records may come from others, and their images are given to networks and sent to endpoints.
 
     Args:
         root: folder that the paths of the records are relative to.

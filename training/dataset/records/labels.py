@@ -1,4 +1,5 @@
-"""Ground truth from what was done to a picture: its quality in 0..1, and which of two is better if that is sure."""
+"""Ground truth from the applied distortions: the quality of an image in 0..1, and the better of two if it is
+certain."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,7 +24,7 @@ ANCHORS: dict[str, tuple[float, ...]] = {
 }
 
 VOTE_MARGIN = 0.25
-"""A metric votes for a picture if it sees a difference of at least this many severity steps."""
+"""A metric votes for an image if it sees a difference of at least this many severity steps."""
 
 VOTE_SHARE = 0.8
 """Share of the metrics that must vote for one side (four of five)."""
@@ -55,7 +56,7 @@ def severity(distortions: Sequence[Mapping], faults: Sequence[Mapping] = ()) -> 
     """
     steps = [item["severity"] for item in (*distortions, *faults)]
     if len(distortions) > 2:
-        raise ValueError(f"labels are defined for at most two distortions on a picture, got {len(distortions)}")
+        raise ValueError(f"labels are defined for at most two distortions on an image, got {len(distortions)}")
     if any(not 1 <= step <= 5 for step in steps):
         raise ValueError(f"severity must be from 1 to 5, got {steps}")
     parts = [of_whole(item) for item in distortions]
@@ -79,7 +80,7 @@ def quality(distortions: Sequence[Mapping], metrics: Mapping[str, float], faults
 
     1 - `STEP` * (severity + move), where the move pulls towards the severity that the metrics see (their median), by at
     most `MAX_MOVE` steps. So whatever is at least one step higher in severity is always lower in quality, on any
-    picture. A pristine picture has 1.0, also after resaving. With faults the metrics have no say: a border would count
+    image. A pristine image has 1.0, also after resaving. With faults the metrics have no say: a border would count
     as much as a lost region.
     """
     actual = severity(distortions, faults)
@@ -96,9 +97,9 @@ def quality(distortions: Sequence[Mapping], metrics: Mapping[str, float], faults
 def better(a: Mapping, b: Mapping) -> bool | None:
     """Which of two variants (of one scene or of two, each against its own reference) has the better quality.
 
-    In this order: a single implementation against itself or a pristine picture, and severities that differ by two steps
+    In this order: a single implementation against itself or a pristine image, and severities that differ by two steps
     or more, are decided by severity; otherwise `VOTE_SHARE` of the metrics must see the same difference, and `quality`
-    must not say the opposite. A resaved pristine picture for which the metrics say the opposite is left undecided.
+    must not say the opposite. A resaved pristine image for which the metrics say the opposite is left undecided.
 
     Args:
         a, b: variants of a scene: "distortions", "metrics" and optionally "resaved".
@@ -109,7 +110,7 @@ def better(a: Mapping, b: Mapping) -> bool | None:
     gap = _severity(b) - _severity(a)  # positive: a is less damaged
     votes = _vote(a["metrics"], b["metrics"])
     if severity_decides(a, b):
-        # A resaved pristine picture may truly look worse than one with an almost invisible distortion.
+        # A resaved pristine image may truly look worse than one with an almost invisible distortion.
         resaved = [v for v in (a, b) if _clean(v) and v.get("resaved")]
         doubtful = resaved and votes == -_sign(gap) and not _faults(a, b) and _one_ladder(a, b, gap)
         return None if doubtful else gap > 0
@@ -165,7 +166,7 @@ def _sign(x: float) -> int:
 
 
 def _steps(value: float, anchors: tuple[float, ...]) -> float:
-    """Linear interpolation of the position of `value` among the anchors; the last slope goes on to 6."""
+    """Linear interpolation of the position of `value` among the anchors; the last slope continues to 6."""
     rising = anchors[-1] > anchors[0]
     for step in range(5):
         low, high = anchors[step], anchors[step + 1]

@@ -1,4 +1,4 @@
-"""Turns the samples of a plan into its record files: each set with and without a reference (facts 3.2, 3.3, 6.3)."""
+"""Write the record files of a plan's samples: each set with and without a reference (facts 3.2, 3.3, 6.3)."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..build.plan import Plan, Wanted
-from ..build.samples import KINDS, Kind, sample_store
-from . import descriptions, labels, questions
+from ..building.plan import Plan, Wanted
+from ..building.samples import KINDS, Kind, sample_store
+from . import descriptions, labels
+from . import question_templates as questions
 from .fr_to_nr import no_reference_record
-from .pairs import Shown
 from .scene_records import (
     ListFile,
     Part,
@@ -26,6 +26,7 @@ from .scene_records import (
     single_record,
     truth,
 )
+from .variant_pairs import SceneVariant
 
 Answers = Mapping[int, str]
 """Detailed answers of a set by sample index."""
@@ -98,7 +99,7 @@ def _records(
     parts: dict[str, Part], kind: Kind, sample: dict, seed: int, texts: Answers | None
 ) -> dict[str, dict | str]:
     """The records of one sample by setting, or the reasons why there are none."""
-    shown = [Shown(sample["scene"], sample["source"], sample["reference"], one) for one in sample["variants"]]
+    shown = [SceneVariant(sample["scene"], sample["source"], sample["reference"], one) for one in sample["variants"]]
     rngs = {setting: record_rng(seed, part.name, sample["scene"]) for setting, part in parts.items()}
     if kind.task == "identification":
         made = {setting: identification(part, shown, rngs[setting]) for setting, part in parts.items()}
@@ -113,7 +114,7 @@ def _records(
 
 
 def _with_reference(
-    part: Part, kind: Kind, shown: list[Shown], rng: np.random.Generator, texts: Answers | None
+    part: Part, kind: Kind, shown: list[SceneVariant], rng: np.random.Generator, texts: Answers | None
 ) -> dict | str:
     text = None if texts is None else texts.get(shown[0].scene)
     if kind.task in ("assessment", "comparison") and texts is not None and text is None:
@@ -126,7 +127,8 @@ def _with_reference(
     better = labels.better(a.variant, b.variant)
     if kind.task == "rating":
         return UNDECIDED if better is None else next(rated(part, [(a, b, better)], rng, count()))[1]
-    if text is None and better is None:
-        return UNDECIDED
-    text = text or descriptions.comparison(a.variant, b.variant, better, rng, part.reference)
+    if not text:
+        if better is None:
+            return UNDECIDED
+        text = descriptions.comparison(a.variant, b.variant, better, rng, part.reference)
     return pair_record(part, 0, a, b, pick(questions.COMPARISON, rng), text, {})

@@ -3,7 +3,7 @@
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -15,21 +15,21 @@ from depictqa_core import tasks
 from depictqa_core.errors import ImageError
 from training.dataset.records.image_paths import image_path
 
-from ..build.plan import Plan
+from ..building.plan import Plan
 from ..readers import READERS, Preferred, Rated, ReaderError, read_set
 from .format import ListFile, Part, make_record, record_rng
 from .scene_records import rating_turn
 
 ENUMERATED = 1_000_000
-"""Up to so many possible pairs are listed and shuffled; of more, pairs are drawn and tried."""
+"""Maximum number of possible pairs that are listed and shuffled; from more, pairs are drawn at random."""
 
 TEST_SHARE = 5
-"""One reference in so many belongs to "test" where a set has no splits of its own."""
+"""One of this many references belongs to "test" if a set has no splits of its own."""
 
 
 @dataclass(frozen=True)
 class RatedPair:
-    """A pair with a clear order; ``reference`` is None where the set has none or the pictures have different ones."""
+    """A pair with a clear order; ``reference`` is None where the set has none or the images have different ones."""
 
     a: str
     b: str
@@ -38,7 +38,7 @@ class RatedPair:
 
 
 def in_split(found: list[Rated | Preferred], split: str | None) -> list[Rated | Preferred]:
-    """Those of a split; sets without splits of their own are divided by reference (by picture where there is none).
+    """Those of a split; sets without splits of their own are divided by reference (by image where there is none).
 
     Raises:
         ReaderError: the set has no such split.
@@ -58,10 +58,12 @@ def _assigned(item: Rated | Preferred) -> str:
     return "test" if zlib.crc32(key.encode()) % TEST_SHARE == 0 else "train"
 
 
-def draw_pairs(found: list[Rated | Preferred], most: int, margin: float, rng: np.random.Generator) -> list[RatedPair]:
+def draw_pairs(
+    found: Sequence[Rated | Preferred], most: int, margin: float, rng: np.random.Generator
+) -> list[RatedPair]:
     """Up to ``most`` different pairs in random order, each side first in half of the cases.
 
-    Pictures are paired with pictures of the same reference; those without references with one another.
+    Images are paired with images of the same reference; those without references with one another.
 
     Args:
         margin: opinions must differ by this share of the range (highest minus lowest) of all; of preferences, the
@@ -71,9 +73,10 @@ def draw_pairs(found: list[Rated | Preferred], most: int, margin: float, rng: np
     if preferred:
         pairs = _preferences(preferred, margin, rng)
     else:
-        opinions = [item.mos for item in found]
-        pairs = _opinions(found, margin * (max(opinions) - min(opinions)), rng) if found else iter(())
-    chosen = []
+        rated = [item for item in found if isinstance(item, Rated)]
+        opinions = [item.mos for item in rated]
+        pairs = _opinions(rated, margin * (max(opinions) - min(opinions)), rng) if rated else iter(())
+    chosen: list[RatedPair] = []
     for a, b, reference, a_better in pairs:
         if len(chosen) == most:
             break
@@ -126,7 +129,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
     """Write the rating records of a plan's human rating sets: ``<root>/records/rating_<fr|nr>_<reader>.json``.
 
     Returns:
-        File name -> {"records": written, "missing pictures": rated ones that are not there}.
+        File name -> {"records": written, "missing images": rated ones that are not there}.
 
     Raises:
         ReaderError: a set is not in its folder.
@@ -137,7 +140,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
         if not folder.is_dir() and plan.decided_ratings:
             raise ReaderError(
                 f"{folder}: no such folder; put {READERS[one.reader].title} there, or use --decided-ratings, which "
-                "makes pairs of distorted pictures in the place of all human rating sets"
+                "makes pairs of distorted images instead of all human rating sets"
             )
         data = read_set(one.reader, folder)
         margin = READERS[one.reader].margin if one.margin is None else one.margin
@@ -148,7 +151,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
             with ListFile(Path(root) / "records" / f"{part.name}.json") as file:
                 for record in rating_records(one.reader, pairs, folder, root, part, plan.seed):
                     file.append(record)
-            written[file.path.name] = {"records": file.count, "missing pictures": len(data.missing)}
+            written[file.path.name] = {"records": file.count, "missing images": len(data.missing)}
     return written
 
 
@@ -173,14 +176,14 @@ def rating_records(
 
 
 def voting_files(
-    name: str, found: list[Rated], folder: str | Path, root: str | Path, references: int | None = None
+    name: str, found: Sequence[Rated | Preferred], folder: str | Path, root: str | Path, references: int | None = None
 ) -> tuple[list[dict], dict]:
     """What an evaluation by voting needs: all pairs of each reference, and the opinions by reference (facts 3.4, 8.3).
 
     Each unordered pair is asked once.
 
     Args:
-        references: the first so many references (by name); None takes all.
+        references: maximum number of references (the first by name); None: all.
 
     Returns:
         (records in test form without answers, {reference: {"dist_paths": [...], "mos_list": [...]}}).
@@ -193,7 +196,8 @@ def voting_files(
         if not isinstance(item, Rated) or item.reference is None:
             raise ReaderError(f"{READERS[name].title} has no opinions by reference: voting needs them")
         groups[item.reference].append(item)
-    records, truth = [], {}
+    records: list[dict] = []
+    truth = {}
     for reference in sorted(groups)[:references]:
         group = groups[reference]
         paths = [relative(folder, item.image, root) for item in group]

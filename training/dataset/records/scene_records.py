@@ -1,4 +1,4 @@
-"""Turns scenes into record files in the published JSON format, for training or for tests (facts 6.2, 6.3)."""
+"""Write record files of scenes in the published JSON format, for training or for tests (facts 6.2, 6.3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -10,21 +10,11 @@ import numpy as np
 from depictqa_core import tasks
 from training.distortions import ANSWER
 
-from ..build.scenes import read_scenes
-from . import descriptions, labels, questions
-from .format import (  # fmt: skip
-    FORMS,
-    ListFile,
-    Mix,
-    Part,
-    excluded,
-    pair_record,
-    pick,
-    record_rng,
-    single_record,
-    truth,
-)
-from .pairs import CrossPairs, Decided, Shown, decided
+from ..building.scenes import read_scenes
+from . import descriptions, labels
+from . import question_templates as questions
+from .format import FORMS, ListFile, Mix, Part, excluded, pair_record, pick, record_rng, single_record, truth
+from .variant_pairs import CrossPairs, Decided, SceneVariant, decided
 
 
 def write_records(
@@ -38,11 +28,11 @@ def write_records(
     """Write the record files of a data root; the same scenes and arguments give the same bytes.
 
     Training form: ``<part>.json`` with ``conversations``. Test form: ``<part>_single.json`` and ``<part>_double.json``
-    (pairs: double if either picture has two distortions) with ``query`` and ``answer``; brief questions always have the
+    (pairs: double if either image has two distortions) with ``query`` and ``answer``; brief questions always have the
     short-answer tail, identification says ONE for singles and TWO for doubles.
 
     Args:
-        root: folder with scenes-*.jsonl; picture paths in the records stay relative to it.
+        root: folder with scenes-*.jsonl; image paths in the records stay relative to it.
         out_dir: where the files go, by default ``<root>/records``.
         parts: names from ``PARTS`` and ``FAULT_PARTS`` to write, by default all that the scenes have (``parts_of``).
             Leaving some out does not change the others.
@@ -77,7 +67,8 @@ def write_records(
 
         for scene in read_scenes(root):
             shown = [
-                Shown(scene["scene"], scene["source"], scene["reference"], variant) for variant in scene["variants"]
+                SceneVariant(scene["scene"], scene["source"], scene["reference"], variant)
+                for variant in scene["variants"]
             ]
             for name, part in made.items():
                 if name == CROSS:
@@ -105,8 +96,8 @@ def level_for(quality: float, rng: np.random.Generator) -> str:
     return tasks.LEVELS[low + int(rng.random() < position - low)]
 
 
-def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
-    """(whether it counts as a double, identification record) for every picture that the filter leaves."""
+def identification(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+    """(whether it counts as a double, identification record) for every image that the filter leaves."""
     templates = questions.IDENTIFICATION_FR if part.reference else questions.IDENTIFICATION_NR
     for number, picture in _kept(part, shown, rng):
         names = picture.labels
@@ -122,7 +113,7 @@ def identification(part: Part, shown: list[Shown], rng: np.random.Generator) -> 
         yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
-def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _score(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     draws = 1 if part.test else part.mix.score_draws
     for number, picture in enumerate(picture for picture in shown for _ in range(draws)):
         quality = picture.variant["quality"]
@@ -137,8 +128,8 @@ def _score(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator
         )
 
 
-def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
-    """A question about each distortion of a picture; some of those about the only one do not name it."""
+def _severity(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+    """A question about each distortion of an image; some of those about the only one do not name it."""
     asked = ((picture, found) for picture in shown for found in picture.variant["distortions"])
     for number, (picture, found) in enumerate(asked):
         label = ANSWER[found["category"]] if picture.double or rng.random() < 0.8 else questions.MAIN_DISTORTION
@@ -148,7 +139,7 @@ def _severity(part: Part, shown: list[Shown], rng: np.random.Generator) -> Itera
         yield double, single_record(part, number, picture, question, answer, truth(picture.variant, double))
 
 
-def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _assessment(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, picture in _kept(part, shown, rng):
         if picture.labels is None:
             continue
@@ -162,14 +153,14 @@ def _assessment(part: Part, shown: list[Shown], rng: np.random.Generator) -> Ite
         )
 
 
-def _rating(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _rating(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     return rated(part, decided(shown, part.mix.rating_pairs, rng), rng, count())
 
 
 def rated(
     part: Part, pairs: Iterable[Decided], rng: np.random.Generator, numbers: Iterator[int]
 ) -> Iterator[tuple[bool, dict]]:
-    """(whether either picture has two distortions, rating record) for every pair."""
+    """(whether either image has two distortions, rating record) for every pair."""
     for a, b, better in pairs:
         question, answer = rating_turn(part, better, rng)
         yield a.double or b.double, pair_record(part, next(numbers), a, b, question, answer, {"A_better_B": better})
@@ -184,7 +175,7 @@ def rating_turn(part: Part, better: bool, rng: np.random.Generator) -> tuple[str
     return question, winner if short else template.sentence(winner)
 
 
-def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _comparison(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     for number, (a, b, better) in enumerate(decided(shown, part.mix.comparison_pairs, rng)):
         if a.labels is None or b.labels is None or any(excluded(part, picture, rng) for picture in (a, b)):
             continue
@@ -192,7 +183,7 @@ def _comparison(part: Part, shown: list[Shown], rng: np.random.Generator) -> Ite
         yield a.double or b.double, pair_record(part, number, a, b, pick(questions.COMPARISON, rng), answer, {})
 
 
-def _faults(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
+def _faults(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[bool, dict]]:
     """Yes-or-no questions about faults: for tests every one, for training those that it has and a few others.
 
     A question is left out where its answer is not known: a distortion or another fault may look like that fault.
@@ -207,16 +198,17 @@ def _faults(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterato
             others = []
         if not part.test:
             others = [others[i] for i in rng.permutation(len(others))[:FAULT_NEGATIVES]]
+        asked: list[tuple[str | None, bool]]
         asked = [(fault, fault in present) for fault in tasks.FAULTS if fault in present or fault in others]
         if present or not picture.variant["distortions"]:
             asked.append((None, bool(present)))
-        for fault, answer in asked:
+        for fault, is_there in asked:
             if part.test:
                 question = tasks.fault_question(fault)
             else:
                 templates = questions.FAULT if fault else questions.ANY_FAULT
                 question = pick(templates, rng).format(fault)
-            answer = tasks.FAULT_ANSWERS[0 if answer else 1]
+            answer = tasks.FAULT_ANSWERS[0 if is_there else 1]
             extra = {**truth(picture.variant, picture.double), "faults": list(present), "fault": fault}
             yield (
                 picture.double,
@@ -259,10 +251,12 @@ ALIKE: dict[str, tuple[str, ...]] = {
 }
 
 CROSS = "rating_cross_nr"
-"""Ratings of different pictures; there are none with a reference."""
+"""Ratings of different images; there are none with a reference."""
 
 # Part -> how its records are made and the key of its draws: ratings without a reference are those with one (facts 6.3).
-MAKERS: dict[str, tuple[Callable[[Part, list[Shown], np.random.Generator], Iterator[tuple[bool, dict]]], str]] = {
+MAKERS: dict[
+    str, tuple[Callable[[Part, list[SceneVariant], np.random.Generator], Iterator[tuple[bool, dict]]], str]
+] = {
     "identification_fr": (identification, "identification_fr"),
     "identification_nr": (identification, "identification_nr"),
     "score_fr": (_score, "score_fr"),
@@ -292,11 +286,11 @@ def parts_of(root: str | Path) -> tuple[str, ...]:
     return PARTS + FAULT_PARTS if any("faults" in variant for variant in first["variants"]) else PARTS
 
 
-def _kept(part: Part, shown: list[Shown], rng: np.random.Generator) -> Iterator[tuple[int, Shown]]:
+def _kept(part: Part, shown: list[SceneVariant], rng: np.random.Generator) -> Iterator[tuple[int, SceneVariant]]:
     return ((number, picture) for number, picture in enumerate(shown) if not excluded(part, picture, rng))
 
 
-def _is_double(part: Part, picture: Shown, rng: np.random.Generator) -> bool:
+def _is_double(part: Part, picture: SceneVariant, rng: np.random.Generator) -> bool:
     if not picture.variant["distortions"]:
         return rng.random() < part.mix.pristine_as_double
     return picture.double

@@ -18,7 +18,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-pictures() { PYTHONPATH="$checkout" "$python" -m training pictures "$@"; }
+pictures() { PYTHONPATH="$checkout" "$python" -m training images "$@"; }
 
 pictures list $reserved >"$work/list"
 failed=

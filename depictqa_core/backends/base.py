@@ -1,0 +1,320 @@
+"""The interface between the verbs and whatever answers: a network of ours, any vision-language model, a server.
+
+A verb asks ``Backend.choose`` for exact probabilities of a closed set of answers, and ``Backend.write`` for text. What
+to ask, and what the answers mean, is the business of the verbs; how an answer is computed is that of the backend. A new
+backend is one file with one subclass, and ``judge.load_judge`` that opens it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..calibration import Calibration
+from ..errors import DepictQAError, TaskError
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
+from ..runtime.byte_cache import ByteCache
+from ..runtime.progress import OnText, ProgressCounter
+from ..tasks import Task
+
+ImageSet = tuple[Picture | None, ...]
+"""The images of one question: (A, reference), or (A, B, reference) for a task about pairs; reference can be None."""
+ANSWER_BYTES = 32 * 2**20
+"""Memory budget for answers that are stored between calls, so that an interrupted call resumes where it stopped."""
+ANSWER_OVERHEAD, TOKEN_BYTES = 1024, 80
+"""Bytes that a stored answer takes next to its numbers, and a token of a written one with its probability."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend supports.
+
+    Attributes:
+        tasks: names of ``tasks.TASKS`` that it answers; it refuses the others.
+        free_questions: whether descriptions and comparisons may be asked for in any words; False takes only the words
+            of the training questions (``questions.require_trained``).
+        criteria: whether it can be asked about a user's own criterion or prompt, and own questions with own answers.
+        names_first: whether its descriptions open with the names of the distortions, as identify words them.
+        personal: whether its ratings follow one person's preferences; then its scores are placed among anchors.
+        openings: whether a written answer can be begun with given words, from which the model continues.
+        streaming: whether ``on_text`` is called while an answer grows; otherwise it is called once, with all of it.
+    """
+
+    tasks: tuple[str, ...]
+    free_questions: bool = True
+    criteria: bool = False
+    names_first: bool = False
+    personal: bool = False
+    openings: bool = True
+    streaming: bool = True
+
+
+class Criterion(NamedTuple):
+    """What images are judged by, in place of their quality.
+
+    Attributes:
+        kind: "criterion" for a quality of an image ("sharpness of the eyes"), "prompt" for what it should show.
+        text: in the user's words.
+    """
+
+    kind: str
+    text: str
+
+
+class AnswerProbabilities(NamedTuple):
+    """Answers to a closed question about N sets of images.
+
+    Attributes:
+        probabilities: float64 [N, answers], given that the answer is an allowed one; rows sum to 1.
+        coverage: float64 [N], 0..1, the probability that the model gives an allowed answer at all, before calibration.
+    """
+
+    probabilities: np.ndarray
+    coverage: np.ndarray
+
+
+@dataclass(frozen=True)
+class WrittenAnswer:
+    """A written answer.
+
+    Attributes:
+        text: without blanks around it.
+        ids: its tokens, without the end of the answer; whatever ``Backend.decode`` takes.
+        probabilities: 0..1, of each token.
+    """
+
+    text: str
+    ids: list
+    probabilities: list[float]
+
+
+class Opening(NamedTuple):
+    """What a written answer begins with.
+
+    Attributes:
+        text: the words; none for an answer that the model writes alone.
+        probability: 0..1, of the closed answer that these words come from; each of their tokens gets it.
+        written: an answer that the model wrote, of which the opening is the beginning with another last word: what both
+            have in common keeps the model's probabilities.
+        whole: whether no "and" may follow, because the words name all that is to be named.
+    """
+
+    text: str = ""
+    probability: float = 1.0
+    written: WrittenAnswer | None = None
+    whole: bool = False
+
+
+class Backend(ABC):
+    """One loaded judge that answers questions about sets of images.
+
+    Subclasses set the attributes, and implement ``choose``, ``write``, ``tokens`` and ``decode``. All methods may be
+    called from several threads. An error about one group of questions does not stop the others: it is raised at the
+    end, and the answers that were found stay stored, so that a repeated call asks only what is missing.
+
+    Attributes:
+        info: name, version, licence and training data, for reports.
+        notices: lines about the judge that a user should read.
+        capabilities: what it supports.
+        answers: where answers are stored. Callers that outlive the judge may hand over their own.
+    """
+
+    info: dict[str, Any]
+    notices: list[str]
+    answers: ByteCache
+
+    @property
+    def name(self) -> str:
+        """What the judge is called in messages."""
+        return str(self.info.get("name", "this checkpoint"))
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What it supports."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """What is known of its errors. Assignable: probabilities of later answers follow it."""
+        return Calibration({})
+
+    @property
+    def size_policy(self) -> SizePolicy:
+        """At which size it sees images."""
+        return SizePolicy()
+
+    @property
+    def device(self):
+        """Where its network is now, a ``torch.device``; None for a network that runs elsewhere."""
+        return None
+
+    @property
+    def network(self):
+        """The ``torch.nn.Module`` whose memory others may manage, or None for a network that runs elsewhere."""
+        return None
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that answers depend on besides question and images, as JSON values."""
+        return {"judge": self.info, "calibration": self.calibration.settings}
+
+    def require(self, task: Task) -> None:
+        """Raise TaskError unless the task is supported."""
+        known = self.capabilities.tasks
+        if task.name not in known:
+            raise TaskError(f"{self.name} does not support the task {task.name}; it supports {', '.join(known)}")
+
+    def require_criterion(self, about: Criterion | None) -> None:
+        """Raise TaskError for a user's own criterion or prompt where these are not supported."""
+        if about is not None and not self.capabilities.criteria:
+            raise TaskError(
+                f"{about.kind} is not supported by {self.name}, which judges image quality alone: leave it out, or load"
+                " a vision-language model (docs/judges.md)"
+            )
+
+    def forget_answers(self) -> None:
+        """Drop all stored answers, but not the vision features: for a network whose weights have changed."""
+        self.answers = ByteCache(ANSWER_BYTES)
+
+    def encode_images(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
+        """Compute vision features ahead: as long as their cache holds them, questions about the images need no pixels.
+
+        A backend without such a cache does nothing.
+        """
+        counter.add(len(image_sets))
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Keep what the questions of one verb share (such as KV caches on the device) until it ends."""
+        yield
+
+    def prefix_cache(self) -> ByteCache | None:
+        """Make an empty cache for ``choose``: with it, calls that show the same images in other pairs share work.
+
+        It may live on the device of the network, so it should not outlive the work of one verb.
+        """
+        return None
+
+    @abstractmethod
+    def choose(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        counter: ProgressCounter,
+        prefixes: ByteCache | None = None,
+        options: Sequence[str] | None = None,
+        about: Criterion | None = None,
+    ) -> AnswerProbabilities:
+        """Compute how probable the closed answers to one question are.
+
+        Args:
+            question: another wording, None for the task's own.
+            image_sets: N sets of images.
+            counter: counts every answered question.
+            prefixes: from ``prefix_cache()``, the same one for all calls that belong together.
+            options: the allowed answers, None for those of the task (``tasks.answers``).
+            about: what ratings and scores are about, None for quality; only with ``capabilities.criteria``.
+
+        Raises:
+            TaskError: the task is not supported.
+            CheckpointError: the network gives numbers that are no probabilities.
+            OutOfMemory: one question alone does not fit into memory.
+        """
+
+    @abstractmethod
+    def write(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        max_new_tokens: int,
+        counter: ProgressCounter,
+        on_text: OnText | None = None,
+        openings: Sequence[Opening] | None = None,
+    ) -> list[WrittenAnswer]:
+        """Write answers to one question, always taking the most probable token.
+
+        Args:
+            task, question, image_sets, counter: as in ``choose``.
+            max_new_tokens: longest answer in tokens; a longer one is cut off there.
+            on_text: called as (index in ``image_sets``, text so far), and once for a stored answer.
+            openings: for each set of images what its answer begins with.
+
+        Raises:
+            TaskError, CheckpointError, OutOfMemory: as in ``choose``.
+        """
+
+    @abstractmethod
+    def tokens(self, text: str, probability: float, written: WrittenAnswer | None = None) -> WrittenAnswer:
+        """Split a text into tokens: those that an answer of the model begins with too have the model's probabilities.
+
+        Args:
+            probability: 0..1, of all other tokens.
+            written: the model's answer, None where there is none.
+        """
+
+    @abstractmethod
+    def decode(self, ids: list) -> str:
+        """Return the text of tokens, without special ones."""
+
+    def text(self, ids: list) -> str:
+        """``decode``, without blanks around it."""
+        return self.decode(ids).strip()
+
+
+def aligned(text: str, ids: list, probability: float, written: WrittenAnswer | None) -> WrittenAnswer:
+    """Build the ``WrittenAnswer`` of a text: see ``Backend.tokens``; ``ids`` are the tokens of the text."""
+    same = 0
+    while written and same < min(len(ids), len(written.ids)) and ids[same] == written.ids[same]:
+        same += 1
+    known = written.probabilities[:same] if written else []
+    return WrittenAnswer(text, ids, known + [probability] * (len(ids) - same))
+
+
+Store = Callable[[int, Any], None]
+
+
+def answer_all(
+    answers: ByteCache,
+    keys: Sequence[Hashable],
+    counter: ProgressCounter,
+    ask: Callable[[list[int], Store], list[DepictQAError]],
+) -> list:
+    """Answer N questions: what is stored, or was asked before under an equal key, is not asked again.
+
+    Args:
+        answers: where answers are stored.
+        keys: for each question everything that its answer depends on.
+        counter: counts every answered question.
+        ask: asks the questions of some indexes, hands each answer over as ``store(index, answer)`` as soon as it is
+            known, and returns the errors of those that failed.
+
+    Raises:
+        DepictQAError: the first of these errors, after everything else was asked.
+    """
+    places: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(keys):
+        places.setdefault(key, []).append(index)
+    found = {key: answers.get(key) for key in places}
+    missing = {indexes[0]: key for key, indexes in places.items() if found[key] is None}
+    if known := len(keys) - sum(len(places[key]) for key in missing.values()):
+        counter.add(known)
+
+    def store(index: int, answer) -> None:
+        key = missing[index]
+        found[key] = answer
+        answers.put(key, answer, _bytes(answer))
+        counter.add(len(places[key]))
+
+    if missing and (failures := ask(list(missing), store)):
+        raise failures[0]
+    return [found[key] for key in keys]
+
+
+def _bytes(answer) -> int:
+    numbers = TOKEN_BYTES * len(answer.ids) if isinstance(answer, WrittenAnswer) else answer.nbytes
+    return ANSWER_OVERHEAD + numbers

@@ -1,0 +1,217 @@
+"""The native backend: our own network (vision tower, connector, language model), run by the engine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import tasks
+from ..calibration import Calibration
+from ..engine.feature_keys import by_role
+from ..engine.runner import PromptRunner
+from ..errors import DepictQAError
+from ..images.size_policy import SizePolicy
+from ..loading.checkpoint import Checkpoint
+from ..loading.checkpoint_folder import self_test_notices
+from ..prompts import answer_ids, encode, layout, text_ids
+from ..runtime.byte_cache import ByteCache
+from ..runtime.progress import OnText, ProgressCounter
+from ..tasks import Task
+from .base import (
+    ANSWER_BYTES,
+    AnswerProbabilities,
+    Backend,
+    Capabilities,
+    Criterion,
+    ImageSet,
+    Opening,
+    Store,
+    WrittenAnswer,
+    aligned,
+    answer_all,
+)
+
+
+class NativeBackend(Backend):
+    """A checkpoint of ours: bundled, trained or imported.
+
+    Args:
+        checkpoint: the network with its tokenizer and card.
+        cache_bytes: memory budget for the vision features of images; None takes ``features.default_budget``.
+        answers: where answers are stored, for callers that outlive the network; it must hold those of this checkpoint,
+            dtype and device alone. None makes one.
+
+    Attributes:
+        model, tokenizer: the network, which may be moved between devices from outside, and its tokenizer.
+        runner: runs prompts through the network.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None, answers: ByteCache | None = None):
+        self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
+        self.notices = self_test_notices(self.info)
+        self.runner = PromptRunner(self.model, self.name, cache_bytes)
+        self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
+
+    @property
+    def capabilities(self) -> Capabilities:
+        config = self.model.config
+        return Capabilities(
+            tasks=tuple(config.tasks),
+            free_questions=config.free_questions,
+            names_first=config.names_first,
+            personal=config.personal,
+        )
+
+    @property
+    def calibration(self) -> Calibration:
+        return Calibration(self.model.config.calibration)
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration) -> None:
+        self.model.config.calibration = calibration.settings
+
+    @property
+    def size_policy(self) -> SizePolicy:
+        return SizePolicy(**self.model.config.size)
+
+    @property
+    def device(self):
+        return self.runner.device
+
+    @property
+    def network(self):
+        return self.model
+
+    def identity(self) -> dict[str, Any]:
+        weight = next(self.model.parameters())
+        return {"judge": self.info, "config": self.model.config.to_dict(), "dtype": str(weight.dtype)}
+
+    def encode_images(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
+        self.runner.encode(image_sets, counter)
+
+    def prefix_cache(self) -> ByteCache:
+        return self.runner.prefix_cache()
+
+    def choose(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        counter: ProgressCounter,
+        prefixes: ByteCache | None = None,
+        options: Sequence[str] | None = None,
+        about: Criterion | None = None,
+    ) -> AnswerProbabilities:
+        from ..engine.decoding import answer_probabilities, forced_prefix, token_embeddings
+
+        self.require(task)
+        self.require_criterion(about)
+        options = tasks.answers(task, question or task.question) if options is None else options
+        ids = [answer_ids(option, self.tokenizer) for option in options]
+        forced = token_embeddings(self.model.language, forced_prefix(ids))
+        calibration = self.calibration
+        temperatures = {
+            reference: calibration.temperature(tasks.temperature_names(task, question or task.question, reference))
+            for reference in (False, True)
+        }
+
+        def answer(prefiller, prompts, indexes):
+            reference = image_sets[indexes[0]][-1] is not None  # all of a batch have a reference, or none has
+            found = answer_probabilities(prefiller.prefill(prompts, forced), ids, temperatures[reference])
+            rows = np.column_stack([found.probabilities.numpy(), found.coverage.numpy()])
+            return [row if np.isfinite(row).all() else None for row in rows]
+
+        kinds = [("choose", tuple(options), *temperatures.values())] * len(image_sets)
+        found = self._ask(task, task.ask(question), kinds, image_sets, answer, counter, prefixes=prefixes)
+        table = np.array(found).reshape(len(image_sets), len(options) + 1)
+        return AnswerProbabilities(table[:, :-1], table[:, -1])
+
+    def write(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        max_new_tokens: int,
+        counter: ProgressCounter,
+        on_text: OnText | None = None,
+        openings: Sequence[Opening] | None = None,
+    ) -> list[WrittenAnswer]:
+        from ..engine.decoding import greedy
+
+        self.require(task)
+        end = answer_ids("", self.tokenizer)
+        openings = openings or [Opening()] * len(image_sets)
+        begun = [self.tokens(opening.text, opening.probability, opening.written) for opening in openings]
+        banned = sorted(
+            {text_ids(f"{o.text} and", self.tokenizer)[len(b.ids)] for o, b in zip(openings, begun) if o.whole}
+        )
+
+        def answer(prefiller, prompts, indexes):
+            def show(written: dict[int, list[int]]) -> None:
+                for row, ids in written.items():
+                    on_text(indexes[row], self.text(begun[indexes[row]].ids + without_end(ids, end)))
+
+            prompts = self.runner.begin(prompts, [begun[index].ids for index in indexes])
+            answers = []
+            written = greedy(prefiller.prefill(prompts), end, max_new_tokens, show if on_text else None, banned)
+            for index, generated in zip(indexes, written):
+                if not np.isfinite(generated.probabilities).all():
+                    answers.append(None)
+                    continue
+                ids = without_end(generated.ids, end)
+                chances = generated.probabilities[: len(ids)]
+                ids, chances = begun[index].ids + ids, begun[index].probabilities + chances
+                answers.append(WrittenAnswer(self.text(ids), ids, chances))
+            return answers
+
+        kinds = [("write", max_new_tokens, o.text, o.probability, o.whole) for o in openings]
+        found = self._ask(task, task.ask(question), kinds, image_sets, answer, counter, max_new_tokens)
+        if on_text:
+            for index, written in enumerate(found):
+                on_text(index, written.text)
+        return found
+
+    def tokens(self, text: str, probability: float, written: WrittenAnswer | None = None) -> WrittenAnswer:
+        return aligned(text, text_ids(text, self.tokenizer) if text else [], probability, written)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _ask(
+        self,
+        task: Task,
+        question: str,
+        kinds: list[tuple],
+        image_sets: Sequence[ImageSet],
+        answer,
+        counter: ProgressCounter,
+        ahead: int = 0,
+        prefixes: ByteCache | None = None,
+    ) -> list:
+        """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question."""
+        keys = [
+            (task.name, question, kind, tuple(image and image.key for image in images))
+            for kind, images in zip(kinds, image_sets, strict=True)
+        ]
+
+        def ask(missing: list[int], store: Store) -> list[DepictQAError]:
+            failures: list[DepictQAError] = []
+            for reference in (False, True):
+                parts = encode(layout(question, task.pair, reference), self.tokenizer)
+                shown = {
+                    index: by_role(image_sets[index])
+                    for index in missing
+                    if (image_sets[index][-1] is not None) == reference
+                }
+                failures += self.runner.run(parts, shown, answer, store, counter, ahead, prefixes)
+            return failures
+
+        return answer_all(self.answers, keys, counter, ask)
+
+
+def without_end(ids: list[int], end: list[int]) -> list[int]:
+    """Return the written words only: an answer that was cut off has no end, or only a part of it."""
+    for size in range(len(end), 0, -1):
+        if ids[-size:] == end[-size:]:
+            return ids[:-size]
+    return ids

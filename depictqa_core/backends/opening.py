@@ -1,0 +1,86 @@
+"""Opens whatever ``load_judge`` is given: one function for each kind of judge, tried by what the folder holds."""
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+from ..errors import CheckpointError, PackageError
+from ..loading.checkpoint import load_checkpoint
+from ..loading.checkpoint_folder import checkpoint_folder
+from ..runtime.byte_cache import ByteCache
+from ..runtime.plugins import JUDGES, load_plugin, plugins
+from ..runtime.versions import ALWAYS, require
+from .base import Backend
+from .vlm_loading import is_vlm_folder, load_vlm, vlm_dtype
+
+LARGE = 2**30
+"""Bytes of weights from which half precision is worth its rounding."""
+
+
+def open_backend(
+    checkpoint: str | Path | None,
+    device: str,
+    dtype: str,
+    cache_bytes: int | None = None,
+    compiled: bool = False,
+    answers: ByteCache | None = None,
+) -> Backend:
+    """Load the judge of a checkpoint folder, or one of another package; arguments and errors as in ``load_judge``."""
+    require(*ALWAYS)
+    entry = plugins(JUDGES).get(str(checkpoint))
+    if entry is not None and not Path(entry.name).exists():
+        return _open_plugin(entry, _device(device), dtype)
+    folder = checkpoint_folder(checkpoint)
+    device = _device(device)
+    if is_vlm_folder(folder):
+        return _open_vlm(folder, device, dtype, cache_bytes, compiled, answers)
+    return _open_native(folder, device, _dtype(folder, device, dtype), cache_bytes, compiled, answers)
+
+
+def _open_plugin(entry: EntryPoint, device: str, dtype: str) -> Backend:
+    """Call what a package provides under ``depictqa.judges``: a function of device and dtype that returns a Backend."""
+    backend = load_plugin(entry)(device=device, dtype=dtype)
+    if not isinstance(backend, Backend):
+        raise PackageError(f"{entry.name} ({entry.value}): gives a {type(backend).__name__}, not a Backend; update it")
+    return backend
+
+
+def _open_native(
+    folder: Path, device: str, dtype: str, cache_bytes: int | None, compiled: bool, answers: ByteCache | None
+) -> Backend:
+    from .native import NativeBackend
+
+    checkpoint = load_checkpoint(folder, device, dtype)
+    if dtype == "float32":  # a half-precision weight would round much of a small update away
+        checkpoint.model.merge_lora()
+    if compiled:
+        from ..engine.compiling import compile_language
+
+        compile_language(checkpoint.model.language)
+    return NativeBackend(checkpoint, cache_bytes, answers)
+
+
+def _open_vlm(
+    folder: Path, device: str, dtype: str, cache_bytes: int | None, compiled: bool, answers: ByteCache | None
+) -> Backend:
+    from .vlm import VlmBackend
+
+    if compiled:
+        raise CheckpointError(f"model '{folder.name}': compiling is for checkpoints of DepictQA; leave it out")
+    if dtype == "auto":  # the format that the model was trained in: float16 is too narrow for some
+        dtype = "float32" if str(device).startswith("cpu") else vlm_dtype(folder)
+    return VlmBackend(load_vlm(folder, device, dtype), cache_bytes, answers)
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _dtype(folder: Path, device: str, dtype: str) -> str:
+    if dtype != "auto":
+        return dtype
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    return "float16" if weights > LARGE and device != "cpu" else "float32"

@@ -1,0 +1,296 @@
+"""The VLM backend: any image-text-to-text model of transformers as a judge."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import tasks
+from ..calibration import Calibration
+from ..engine.batching import is_out_of_memory, release_memory, run_in_batches
+from ..errors import CheckpointError, DepictQAError, OutOfMemory
+from ..runtime.byte_cache import ByteCache
+from ..runtime.progress import OnText, ProgressCounter
+from ..tasks import Task
+from .base import (
+    ANSWER_BYTES,
+    AnswerProbabilities,
+    Backend,
+    Capabilities,
+    Criterion,
+    ImageSet,
+    Opening,
+    Store,
+    WrittenAnswer,
+    aligned,
+    answer_all,
+)
+from .vlm_answers import answer_log_probabilities, answer_rows, answer_tokens
+from .vlm_loading import LoadedVlm
+from .vlm_network import NOTHING, Network
+from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+
+TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
+ROWS = 64
+"""Maximum number of continuations that run together."""
+FEATURE_BYTES = 512 * 2**20
+"""Default memory budget for vision features and prepared images."""
+
+
+class VlmBackend(Backend):
+    """A vision-language model of transformers.
+
+    Args:
+        loaded: the model with its processor, profile and card.
+        cache_bytes: memory budget for vision features; None takes ``FEATURE_BYTES``.
+        answers: where answers are stored, as in ``NativeBackend``.
+
+    Attributes:
+        run: runs the model.
+    """
+
+    def __init__(self, loaded: LoadedVlm, cache_bytes: int | None = None, answers: ByteCache | None = None):
+        self.info, self.notices, self.profile = loaded.card, [], loaded.profile
+        self.tokenizer = loaded.processor.tokenizer
+        self.template = ChatTemplate(loaded.processor, self.profile, self.name)
+        self.ends = loaded.ends
+        self._calibration = Calibration(loaded.calibration)
+        self.run = Network(
+            loaded.model,
+            loaded.processor,
+            self.template.image_token,
+            self.template.layout,
+            self.profile.max_pixels,
+            FEATURE_BYTES if cache_bytes is None else cache_bytes,
+        )
+        self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
+        self._sessions, self._lock = 0, threading.RLock()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(tasks=TASKS, criteria=True)
+
+    @property
+    def calibration(self) -> Calibration:
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+
+    @property
+    def device(self) -> torch.device:
+        return self.run.device
+
+    @property
+    def network(self) -> torch.nn.Module:
+        return self.run.model
+
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity(), "profile": asdict(self.profile), "dtype": str(self.run.model.dtype)}
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        if not self._sessions:
+            self.run.open_states()
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+            if not self._sessions:
+                self.run.close_states()
+
+    def choose(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        counter: ProgressCounter,
+        prefixes: ByteCache | None = None,
+        options: Sequence[str] | None = None,
+        about: Criterion | None = None,
+    ) -> AnswerProbabilities:
+        self.require(task)
+        canonical = tasks.answers(task, question or task.question) if options is None else tuple(options)
+        about = about and Criterion(about.kind, self._plain(about.text))
+        asked = None if question is None else self._plain(question)
+        wording = closed_wording(self.profile, task, asked, canonical, options is not None, about)
+        temperatures = self._temperatures(task, question, own=about is not None or options is not None)
+
+        def ask(index: int) -> np.ndarray | None:
+            images = image_sets[index]
+            temperature = temperatures[images[-1] is not None]
+            rows = [self._probabilities(text, wording, images, temperature, counter) for text in wording.texts]
+            mean = np.mean(rows, 0)
+            return mean if np.isfinite(mean).all() else None
+
+        kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
+        found = self._ask(task, kinds, image_sets, ask, counter)
+        table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
+        return AnswerProbabilities(table[:, :-1], table[:, -1])
+
+    def write(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        max_new_tokens: int,
+        counter: ProgressCounter,
+        on_text: OnText | None = None,
+        openings: Sequence[Opening] | None = None,
+    ) -> list[WrittenAnswer]:
+        self.require(task)
+        text = open_wording(self.profile, task, None if question is None else self._plain(question))
+        openings = openings or [Opening()] * len(image_sets)
+        begun = [self.tokens(opening.text, opening.probability, opening.written) for opening in openings]
+
+        def ask(index: int) -> WrittenAnswer | None:
+            opening = begun[index]
+            show = on_text and (lambda ids: on_text(index, self.text(opening.ids + ids)))
+            prompt = self.template.prompt(text, image_sets[index])
+            ids, chances = self._greedy(prompt, opening.ids, max_new_tokens, show, counter)
+            if not np.isfinite(chances).all():
+                return None
+            ids = opening.ids + ids
+            return WrittenAnswer(self.text(ids), ids, opening.probabilities + chances)
+
+        kinds = [("write", text, max_new_tokens, o.text, o.probability) for o in openings]
+        found = self._ask(task, kinds, image_sets, ask, counter)
+        if on_text:
+            for index, written in enumerate(found):
+                on_text(index, written.text)
+        return found
+
+    def tokens(self, text: str, probability: float, written: WrittenAnswer | None = None) -> WrittenAnswer:
+        return aligned(text, self.run.ids(self.template.spacing + text) if text else [], probability, written)
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    # ------------------------------------------------------------------ one question
+
+    def _probabilities(
+        self, text: str, wording: Wording, images: ImageSet, temperature: float, counter: ProgressCounter
+    ) -> np.ndarray:
+        """Probabilities of the answers to one wording of a question, and behind them their coverage."""
+        prompt = self.template.prompt(text, images, wording.stem)
+        spacing = " " if wording.stem else self.template.spacing
+        spaced = [spacing + answer for answer in wording.answers]
+        tokens = answer_tokens(prompt.texts[-1], spaced, self.run.ids, self.ends[0])
+        rows = answer_rows(tokens)
+        logs = answer_log_probabilities(tokens, rows, self._rows(prompt, rows, counter))
+        scaled = logs / temperature
+        chosen = np.exp(scaled - scaled.max())
+        return np.append(chosen / chosen.sum(), min(1.0, float(np.exp(logs).sum())))
+
+    def _rows(self, prompt: Prompt, rows: list[list[int]], counter: ProgressCounter) -> list[torch.Tensor]:
+        """``Network.shared`` or ``Network.plain``, with fewer rows at once where memory is short."""
+        if self.run.sharing == NOTHING:
+            return self.run.plain(prompt, rows, counter.check)
+        for size in (ROWS, ROWS // 8, 1):
+            try:
+                return self.run.shared(prompt, rows, counter.check, size)
+            except (RuntimeError, MemoryError) as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+            self.run.open_states()  # only here, behind the except block, are the tensors of the failed run free
+            release_memory()
+        raise AssertionError("unreachable")
+
+    def _greedy(
+        self,
+        prompt: Prompt,
+        opening: list[int],
+        max_new_tokens: int,
+        show: Callable[[list[int]], None] | None,
+        counter: ProgressCounter,
+    ) -> tuple[list[int], list[float]]:
+        """Continue a prompt with the most probable tokens: ids without the end, and the probability of each."""
+        ids: list[int] = []
+        chances: list[float] = []
+        for logs in self._next(prompt, opening, ids, counter):
+            chance, token = logs.max(-1)
+            if int(token) in self.ends:
+                break
+            ids.append(int(token))
+            chances.append(float(chance.exp()))
+            if show:
+                show(ids)
+            if len(ids) == max_new_tokens:
+                break
+        return ids, chances
+
+    def _next(
+        self, prompt: Prompt, opening: list[int], written: list[int], counter: ProgressCounter
+    ) -> Iterator[torch.Tensor]:
+        """Log-probabilities of the next token, again and again; ``written`` grows in between."""
+        if self.run.sharing == NOTHING:
+            while True:
+                yield self.run.plain(prompt, [opening + written], counter.check)[0][-1]
+        state = self.run.state(prompt, counter.check)
+        for token in opening:
+            state = self.run.step(state, token)
+        while True:
+            yield state.log_probabilities
+            counter.check()
+            state = self.run.step(state, written[-1])
+
+    # ------------------------------------------------------------------ many questions
+
+    def _ask(
+        self,
+        task: Task,
+        kinds: list[tuple],
+        image_sets: Sequence[ImageSet],
+        ask: Callable[[int], Any],
+        counter: ProgressCounter,
+    ) -> list:
+        """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question."""
+        content = [tuple(image and image.key for image in (images[-1], *images[:-1])) for images in image_sets]
+        keys = [(task.name, kind, key) for kind, key in zip(kinds, content, strict=True)]
+
+        def ask_missing(missing: list[int], store: Store) -> list[DepictQAError]:
+            def run(batch: list[int]) -> None:
+                (index,) = batch
+                found = ask(index)
+                if found is None:  # an answer made from NaN would be made up
+                    raise self._damaged(image_sets[index])
+                store(index, found)
+
+            members = sorted(
+                missing, key=lambda index: [key or "" for key in content[index]]
+            )  # equal prefixes together
+            too_large = lambda index: self._out_of_memory(image_sets[index])  # noqa: E731
+            with self._lock, self.session():
+                return run_in_batches(members, 1, run, too_large, self.run.open_states)
+
+        return answer_all(self.answers, keys, counter, ask_missing)
+
+    def _plain(self, text: str) -> str:
+        return plain(text, self.template.special)
+
+    def _temperatures(self, task: Task, question: str | None, own: bool) -> dict[bool, float]:
+        """Temperatures without and with a reference; nothing was measured about users' own criteria and answers."""
+        names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
+        return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
+
+    def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
+        return OutOfMemory(
+            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            " the model as float16, int8 or int4, or a smaller model"
+        )
+
+    def _damaged(self, images: ImageSet) -> CheckpointError:
+        return CheckpointError(
+            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            " for half precision (then load it as bfloat16 or float32)"
+        )
+
+
+def _names(images: ImageSet) -> str:
+    return ", ".join(image.name for image in images if image is not None)

@@ -1,0 +1,46 @@
+"""Exact probabilities of closed answers from log-probabilities of tokens: the answer tree as arithmetic."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+
+def answer_tokens(text: str, answers: Sequence[str], ids: Callable[[str], list[int]], end: int) -> list[list[int]]:
+    """Split answers into tokens as they follow a text.
+
+    Args:
+        text: what stands in front, with its stem.
+        answers: with the blank that separates them from the text, if any.
+        ids: tokens of a text.
+        end: the token that ends a turn. It is appended to every answer if one of them begins another, because
+            "noise" is only then another answer than "noise and blur".
+    """
+    before = ids(text)
+    whole = [ids(text + answer) for answer in answers]
+    found = [one[len(before) :] if one[: len(before)] == before else ids(answer) for one, answer in zip(whole, answers)]
+    begins = any(a is not b and b[: len(a)] == a for a in found for b in found)
+    return [[*one, end] for one in found] if begins else found
+
+
+def answer_rows(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Find the fewest continuations that show every fork of the answers: what comes before their last tokens."""
+    before = sorted({tuple(one[:-1]) for one in tokens})
+    return [list(one) for one in before if not any(len(o) > len(one) and o[: len(one)] == one for o in before)]
+
+
+def answer_log_probabilities(
+    tokens: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], found: Sequence[torch.Tensor]
+) -> np.ndarray:
+    """Compute the log-probability, float64 [answers], that a model writes each answer: the sum over all its tokens.
+
+    Args:
+        rows: of ``answer_rows``.
+        found: for each row log-probabilities [len(row) + 1, vocabulary] in front of and behind its tokens.
+    """
+    tables = [table.double().cpu() for table in found]
+    logs = np.empty(len(tokens))
+    for index, answer in enumerate(tokens):
+        table = next(table for row, table in zip(rows, tables) if list(row[: len(answer) - 1]) == list(answer[:-1]))
+        logs[index] = float(table[torch.arange(len(answer)), torch.tensor(list(answer))].sum())
+    return logs

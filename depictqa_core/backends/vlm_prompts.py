@@ -1,0 +1,196 @@
+"""Prompts for vision-language models of transformers: a profile's wording in the chat template of the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .. import tasks
+from ..errors import CheckpointError
+from ..images.image import Picture
+from ..prompts import REFERENCE, A, B
+from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, Task
+from ..wordings import RATINGS
+from .base import Criterion, ImageSet
+from .profiles import Profile
+
+MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+"""Stands for an image while a prompt is rendered; users' text never contains it (``plain``)."""
+THINK, THINK_END = "<think>", "</think>"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question in the words of a model.
+
+    Attributes:
+        texts: the text before each image, and that behind the last one.
+        images: one fewer than texts.
+        pair: whether it compares two images: then few other prompts have the last image in the same place.
+    """
+
+    texts: tuple[str, ...]
+    images: tuple[Picture, ...]
+    pair: bool = False
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a closed question is asked.
+
+    Attributes:
+        texts: the question, once for every rotation of its options.
+        stem: what the answer begins with; empty for none.
+        answers: the spelling of each option.
+    """
+
+    texts: tuple[str, ...]
+    stem: str
+    answers: tuple[str, ...]
+
+
+def closed_wording(
+    profile: Profile, task: Task, question: str | None, options: Sequence[str], listed: bool, about: Criterion | None
+) -> Wording:
+    """Word a closed question.
+
+    Args:
+        question: the user's wording, None for the profile's; a training question that asks the same counts as none.
+        options: the allowed answers.
+        listed: whether the options are those of the question, to be spelled as they are.
+        about: the user's own criterion or prompt.
+    """
+    values = {about.kind: about.text} if about else {}
+    suffix = f"_{about.kind}" if about else ""
+    if task is SCORE:
+        text, stem = profile.question(f"score{suffix}", **values)
+        return Wording((text,), stem, tuple(profile.levels))
+    if task is RATING:
+        text, _ = profile.question(f"rating{suffix}", **values)
+        own = question is not None and question.replace(tasks.SHORT_TAIL, "").strip() not in RATINGS
+        text = f"{question} Answer with Image A or Image B only." if own else text
+        return Wording((text,), "", tuple(options))
+    spelled = tuple(options) if listed or task is FAULT else tuple(option.lower() for option in options)
+    kind, shown = _kind(task, question, spelled)
+    rotations = min(profile.rotations, len(shown))
+    steps = [place * len(shown) // rotations for place in range(rotations)]
+    turned = [", ".join((*shown[step:], *shown[:step])) for step in steps]
+    made = [profile.question(kind, question=question or task.question, options=one) for one in turned]
+    return Wording(tuple(dict.fromkeys(text for text, _ in made)), made[0][1], spelled)
+
+
+def _kind(task: Task, question: str | None, spelled: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The kind of question in a profile, and the options that its text lists."""
+    if task is IDENTIFICATION:
+        count = tasks.issue_count(question or task.question)
+        return "identification" + {1: "_one", 2: "_two", None: ""}[count], tasks.DISTORTIONS
+    if task.name != QUESTION.name:
+        return task.name, spelled
+    lettered = any(len(spellings) > 1 for spellings in tasks.listed_answers(question or "").values())
+    return ("question" if lettered else "question_options"), spelled
+
+
+def open_wording(profile: Profile, task: Task, question: str | None) -> str:
+    """Word a question whose answer is free text."""
+    if question is not None:
+        return profile.question("question", question=question)[0]
+    words = {"distortions": tasks.DISTORTIONS, "grades": tasks.GRADES, "levels": tasks.LEVELS}
+    return profile.question(task.name, **{name: ", ".join(some) for name, some in words.items()})[0]
+
+
+def plain(text: str, special: Sequence[str]) -> str:
+    """Remove from a user's text what the tokenizer or this module would take for a control token."""
+    found = True
+    while found:
+        found = [token for token in (MARK, THINK, THINK_END, *special) if token.strip() and token in text]
+        for token in found:
+            text = text.replace(token, " ")
+    return " ".join(text.split())
+
+
+class ChatTemplate:
+    """Renders questions with the chat template of a model.
+
+    Args:
+        processor: the processor of the model.
+        profile: titles and system text.
+        name: of the model, for messages.
+
+    Attributes:
+        special: control tokens, which are removed from users' texts.
+        image_token: the text that stands for an image.
+        layout: the texts around the images of a question about two images.
+        spacing: what separates an answer from the prompt.
+
+    Raises:
+        CheckpointError: the template does not place images, or cannot be rendered.
+    """
+
+    def __init__(self, processor, profile: Profile, name: str):
+        self.processor, self.profile, self.name = processor, profile, name
+        tokenizer = processor.tokenizer
+        self.special = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
+        self.image_token = _image_token(processor)
+        self.layout = tuple(self._rendered([profile.titles[A], profile.titles[B], "Which is better?"]).split(MARK))
+        self.spacing = self._spacing()
+        if len(self.layout) != 3:
+            raise CheckpointError(
+                f"model '{name}': its chat template does not place images; give a folder whose template does"
+            )
+
+    def prompt(self, question: str, images: ImageSet, stem: str = "") -> Prompt:
+        """Lay out a question about a set of images, with the beginning of its answer."""
+        *judged, reference = images
+        titles, shown = self.profile.titles, []
+        if reference is not None:
+            shown.append((titles[REFERENCE], reference))
+            question = self.profile.reference_note + question
+        if len(judged) == 2:
+            shown += [(titles[A], judged[0]), (titles[B], judged[1])]
+        else:
+            shown.append((titles["single" if reference is None else "evaluated"], judged[0]))
+        text = self._rendered([title for title, _ in shown] + [question]) + (stem and self.spacing + stem)
+        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=len(judged) == 2)
+
+    def _rendered(self, texts: list[str]) -> str:
+        """The whole prompt with ``MARK`` for every image, up to where the answer begins."""
+        content, tokenizer = [], self.processor.tokenizer
+        for place, text in enumerate(texts):
+            content += [{"type": "text", "text": text}] if text else []
+            content += [{"type": "image"}] if place < len(texts) - 1 else []
+        messages = [{"role": "user", "content": content}]
+        if self.profile.system:
+            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.profile.system}]})
+        try:
+            # that of the tokenizer, because those of processors want to know about videos
+            text = tokenizer.apply_chat_template(
+                messages,
+                chat_template=self.processor.chat_template,
+                add_generation_prompt=True,
+                tokenize=False,
+                enable_thinking=False,
+            )
+        except Exception as error:  # templates raise whatever jinja raises
+            raise CheckpointError(
+                f"model '{self.name}': its chat template cannot be rendered ({type(error).__name__}); give a folder"
+                " whose template takes images and text"
+            ) from error
+        bos = tokenizer.bos_token
+        if bos and not text.startswith(bos) and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
+            text = bos + text
+        text = text.replace(self.image_token, MARK)
+        if text.rfind(THINK) > text.rfind(THINK_END):  # a template without the switch: the answer stands behind it
+            text = text.rstrip() + f"\n\n{THINK_END}\n\n"
+        return text
+
+    def _spacing(self) -> str:
+        """A blank where an answer needs one: not behind white space, nor behind a control token."""
+        text = self.layout[-1]
+        return "" if text[-1:].isspace() or any(text.endswith(token) for token in self.special) else " "
+
+
+def _image_token(processor) -> str:
+    """The text that stands for an image in the rendered template."""
+    for name in ("boi_token", "image_token", "fake_image_token"):
+        token = getattr(processor, name, None)
+        if token:
+            return str(token)
+    return "<image>"

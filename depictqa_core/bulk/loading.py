@@ -1,0 +1,94 @@
+"""Images of a large run, decoded by threads while others are judged."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..errors import DepictQAError, ImageError, quoted
+from ..images.fingerprint import Fingerprint, fingerprint
+from ..images.image import Picture, as_picture
+from ..images.image_files import AT_ONCE
+from .sources import Item
+
+BATCH_PIXELS = 32 * 2**20
+"""Pixels after which a batch is closed: 32 images of a megapixel. Three bytes each are in memory, for three batches."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An image that is ready to be judged, or why it is not.
+
+    Attributes:
+        name: that of its Item.
+        image: None where there is an error.
+        error: one line without the name, or None.
+        fingerprint: of the image.
+    """
+
+    name: str
+    image: Picture | None = None
+    error: str | None = None
+    fingerprint: Fingerprint | None = None
+
+
+def load(item: Item) -> Loaded:
+    """Load, check and fingerprint one image; never raises because of its file."""
+    try:
+        source = item.load()
+        image = as_picture(source, item.name)
+    except ImageError as error:
+        return Loaded(item.name, error=_without_name(str(error), item.name))
+    except (OSError, DepictQAError) as error:
+        return Loaded(item.name, error=f"cannot be read ({quoted(error)}). Check the path.")
+    image.key  # noqa: B018  hashed here, in a thread, and kept by the image
+    return Loaded(item.name, image, None, fingerprint(image.rgb))
+
+
+def _without_name(text: str, name: str) -> str:
+    return text.removeprefix(f"{name} ({name}): ").removeprefix(f"{name}: ")
+
+
+def batches(items: Iterable[Item], start: int, part_rows: int) -> Iterator[list[Loaded]]:
+    """Load images in groups, the next group while the caller works on the last one.
+
+    Args:
+        items: what to load.
+        start: place of the first one in the run, from 0.
+        part_rows: rows of a part of the table; no group spans two parts.
+
+    Yields:
+        images in order. A group ends after ``AT_ONCE`` images, after ``BATCH_PIXELS`` or with its part, so the groups
+        of a run that was resumed are those of one that was not.
+    """
+    threads = os.cpu_count() or 1
+    with ThreadPoolExecutor(threads, "depictqa-decode") as pool, ThreadPoolExecutor(1, "depictqa-group") as ahead:
+        groups = _groups(_in_order(items, pool, 2 * threads), start, part_rows)
+        following: Future = ahead.submit(next, groups, None)
+        while (group := following.result()) is not None:
+            following = ahead.submit(next, groups, None)
+            yield group
+
+
+def _in_order(items: Iterable[Item], pool: ThreadPoolExecutor, most: int) -> Iterator[Loaded]:
+    waiting: deque[Future] = deque()
+    for item in items:
+        waiting.append(pool.submit(load, item))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _groups(loaded: Iterable[Loaded], start: int, part_rows: int) -> Iterator[list[Loaded]]:
+    group: list[Loaded] = []
+    pixels = 0
+    for place, one in enumerate(loaded, start + 1):
+        group.append(one)
+        pixels += one.image.height * one.image.width if one.image else 0
+        if len(group) == AT_ONCE or pixels >= BATCH_PIXELS or place % part_rows == 0:
+            yield group
+            group, pixels = [], 0
+    if group:
+        yield group

@@ -1,0 +1,209 @@
+"""One large run: every image of the inputs is judged once, in order, whatever interrupts it in between.
+
+The place of an image in the inputs decides its part of the table. A part that is there says which images are done, so a
+run needs no other record: it compares the names in the parts with the inputs, skips them, and judges the rest.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DocumentError, ImageError, OutOfMemory
+from ..storage.documents import named, read_json
+from ..storage.files import locked, readable_file_errors, write_file
+from .loading import Loaded, batches
+from .parts import FORMATS, RUN, Parts
+from .schema import SCHEMA, VERBS, Row, columns_of
+from .sources import Item, items
+
+if TYPE_CHECKING:
+    from ..judge import Judge
+
+PART_ROWS = 1000
+"""Rows of a part of the table."""
+STORE_SECONDS = 60
+"""After so long a part that is not full is stored as well: no kill costs more work than this."""
+CHANGED = "the inputs are not those of this run any more; restore them, or write to another folder"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to judge, and where the table goes.
+
+    Attributes:
+        sources, recursive, column: as in ``sources.items``.
+        folder: where the parts are written; made where there is none.
+        verbs: names in ``schema.VERBS``.
+        stored: "parquet" or "jsonl".
+        part_rows: rows of a part, from 1.
+    """
+
+    sources: Sequence[str]
+    folder: Path
+    verbs: Sequence[str] = ("score", "identify")
+    recursive: bool = False
+    column: str | None = None
+    stored: str = "parquet"
+    part_rows: int = PART_ROWS
+
+    def items(self) -> Iterator[Item]:
+        """List the inputs."""
+        return items(self.sources, self.recursive, self.column)
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        done: images in the table, those that could not be judged included.
+        failed: how many of these could not be judged.
+        resumed: how many were in the table before this run began.
+        failures: the (name, error) of images that could not be judged since the last report.
+    """
+
+    done: int = 0
+    failed: int = 0
+    resumed: int = 0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Count rows, and list what could not be judged."""
+        self.failures = [(row["image"], row["error"]) for row in rows if row["error"] is not None]
+        self.done += len(rows)
+        self.failed += len(self.failures)
+
+
+def run(judge: "Judge", plan: Plan, report: Callable[[Progress], None]) -> Progress:
+    """Judge all inputs, and resume what an earlier run in the same folder left.
+
+    Args:
+        judge: answers the questions.
+        plan: what to judge.
+        report: called after every group of images.
+
+    Returns:
+        how it ended: everything is in the table.
+
+    Raises:
+        DocumentError: the folder belongs to another run, or the inputs are not those of its parts.
+        StorageError: the folder cannot be written, or another process writes to it now.
+        ImageError, PackageError: the inputs cannot be listed.
+        what ``report`` raises; what was judged until then is stored.
+    """
+    with readable_file_errors(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    with locked(plan.folder / RUN, wait=False):
+        parts = Parts(plan.folder, FORMATS[plan.stored](columns_of(plan.verbs)))
+        parts.remove_unfinished()
+        _claim(plan, judge.info)
+        return _run(judge, plan, parts, report)
+
+
+def _run(judge: "Judge", plan: Plan, parts: Parts, report: Callable[[Progress], None]) -> Progress:
+    listing, progress = plan.items(), Progress()
+    number, rows = _resume(parts, listing, plan.part_rows, progress)
+    stored, last = len(rows), time.monotonic()
+    report(progress)
+    try:
+        for group in batches(listing, progress.done, plan.part_rows):
+            new = judged(judge, plan.verbs, group)
+            rows += new
+            progress.add(new)
+            full = len(rows) == plan.part_rows
+            if full or time.monotonic() - last > STORE_SECONDS:
+                parts.write(number, rows)
+                stored, last = len(rows), time.monotonic()
+            if full:
+                number, rows, stored = number + 1, [], 0
+            report(progress)
+    finally:
+        if len(rows) > stored:
+            parts.write(number, rows)
+    return progress
+
+
+def _resume(parts: Parts, listing: Iterator[Item], part_rows: int, progress: Progress) -> tuple[int, list[Row]]:
+    """Skip the images that are in the table.
+
+    Returns:
+        the number of the first part that is not full, and its rows.
+
+    Raises:
+        DocumentError: a part has other images than the inputs.
+    """
+    number = 0
+    while rows := parts.read(number, ("image", "error")):
+        for row in rows:
+            item = next(listing, None)
+            if item is None or named(item.name) != row["image"]:
+                found = "they end here" if item is None else f"now it is {named(item.name)}"
+                raise DocumentError(f"{parts.path(number)}: has {row['image']}, {found}: {CHANGED}")
+        progress.add(rows)
+        if len(rows) < part_rows:
+            break
+        number += 1
+    if parts.path(number + 1).exists():
+        raise DocumentError(f"{parts.path(number)}: is missing or too short; write to another folder")
+    progress.resumed, progress.failures = progress.done, []
+    return number, parts.read(number)
+
+
+def _claim(plan: Plan, card: dict[str, Any]) -> None:
+    """Write what the run is, or check that the folder belongs to one like it."""
+    facts = {
+        "schema": SCHEMA,
+        "format": plan.stored,
+        "part_rows": plan.part_rows,
+        "verbs": list(plan.verbs),
+        "judge": {key: card.get(key) for key in ("name", "version", "files")},
+    }
+    path = plan.folder / RUN
+    if path.exists():
+        before = read_json(path, remedy="write to another folder")
+        for key, value in facts.items():
+            if before.get(key) != value:
+                raise DocumentError(f"{path}: this folder has a run with another {key}; write to another folder")
+    elif any(plan.folder.glob("part-*")):
+        raise DocumentError(f"{plan.folder}: has parts of a table but no {RUN}; write to another folder")
+    columns = {column.name: column.text for column in columns_of(plan.verbs)}
+    facts |= {"sources": [named(source) for source in plan.sources], "columns": columns}
+    with readable_file_errors(path):
+        write_file(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+
+
+# ---------------------------------------------------------------------- one group
+
+
+def judged(judge: "Judge", verbs: Sequence[str], group: Sequence[Loaded]) -> list[Row]:
+    """The rows of a group of images, in order."""
+    images = [one.image for one in group if one.image is not None]
+    answers = iter(_answers(judge, verbs, images))
+    return [_row(one, next(answers) if one.image is not None else {"error": one.error}) for one in group]
+
+
+def _row(one: Loaded, answer: Row) -> Row:
+    row: Row = {"image": named(one.name), "error": None}
+    if one.image is None or one.fingerprint is None or "error" in answer:
+        return row | answer
+    marks = one.fingerprint
+    row |= {"width": one.image.width, "height": one.image.height, "content": one.image.key}
+    return row | {"hash": marks.hash, "blank": marks.blank, "cut": marks.cut} | answer
+
+
+def _answers(judge: "Judge", verbs: Sequence[str], images: list) -> list[Row]:
+    """The answers for each image; where a group does not fit into memory, each image is asked about alone."""
+    try:
+        results = [VERBS[verb].ask(judge, images) for verb in verbs] if images else []
+    except (OutOfMemory, ImageError) as error:
+        if len(images) == 1:
+            return [{"error": str(error)}]
+        return [answer for image in images for answer in _answers(judge, verbs, [image])]
+    answers: list[Row] = [{} for _ in images]
+    for verb, found in zip(verbs, results):
+        for answer, result in zip(answers, found):
+            answer.update(VERBS[verb].row(result))
+    return answers

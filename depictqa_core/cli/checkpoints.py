@@ -1,0 +1,112 @@
+"""The commands about checkpoints: info and import."""
+
+from pathlib import Path
+
+from ..backends.vlm_loading import is_vlm_folder
+from ..errors import DepictQAError, quoted
+from ..loading.checkpoint_folder import self_test_notices
+from ..reports import text_table
+from .outputs import check_outputs, complain, notify, write_answers
+
+
+def info(options) -> int:
+    """Run ``depictqa info``; returns the exit status."""
+    from ..loading.checkpoint_folder import checkpoint_folder, describe_checkpoint, supported, verify_checkpoint
+
+    check_outputs(options, [])
+    folder = str(checkpoint_folder(options.checkpoint))
+    if is_vlm_folder(Path(folder)):
+        return _vlm_info(options, Path(folder))
+    card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
+    if options.self_test:
+        from ..judge import load_judge
+
+        card = {**card, "self_test": load_judge(folder).self_test()}
+    facts = {"folder": folder, **dict(_flat({key: value for key, value in card.items() if key != "files"}))}
+    facts["supports"] = supported(folder)
+    for name, file in card["files"].items():
+        facts[name] = f"{file['bytes'] / 1e6:.1f} MB, SHA-256 {file['sha256']}{' (verified)' * options.verify}"
+    width = max(map(len, facts))
+    text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
+    notices = self_test_notices(card)
+    write_answers(options, card, [card], [], lambda *_: text, notices, verified=options.verify)
+    return 0
+
+
+def _vlm_info(options, folder: Path) -> int:
+    from ..backends.vlm_info import describe_vlm
+
+    card = describe_vlm(folder)
+    if options.self_test:
+        from ..judge import load_judge
+
+        card = {**card, "self_test": load_judge(folder).self_test()}
+    facts = {"folder": str(folder), **dict(_flat(card))}
+    width = max(map(len, facts))
+    text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
+    notices = ["--verify: the folder lists no hashes to compare with"] if options.verify else []
+    write_answers(options, card, [card], [], lambda *_: text, notices)
+    return 0
+
+
+def import_weights(options) -> int:
+    """Run ``depictqa import``; returns the exit status."""
+    if options.memory:
+        from ..loading.memory_needs import memory_table
+        from ..published.conversion import full_size_config
+
+        for name in ("projector", "abstractor"):
+            print(f"{name}:\n\n{memory_table(full_size_config(name == 'abstractor'))}\n")
+        return 0
+    files = {name: getattr(options, name) for name in ("clip", "llm", "delta")}
+    missing = [f"--{name}" for name, path in {**files, "out": options.check or options.out}.items() if not path]
+    if missing and (not options.check or any(files.values())):
+        options.refuse(f"missing: {', '.join(missing)}")
+    if options.check and options.out:
+        options.refuse("--check writes nothing: leave out --out")
+    from ..published.conversion import check_layout
+    from ..published.importer import import_published
+
+    show = (lambda line: None) if options.quiet else (lambda line: print(text_table.printable(line), flush=True))
+    if missing:
+        for line in check_layout():
+            show(line)
+        return 0
+    ways = {name: getattr(options, name) for name in ("dtype", "merge", "short", "long", "short_questions")}
+    card = import_published(**files, out=options.out, **ways, report=show)
+    if options.out:
+        show(f"written: {options.out} ({card['variant']}, LoRA {card['lora']})")
+        if not options.no_self_test:
+            _self_test(options, show)
+    return 0
+
+
+def _self_test(options, show) -> None:
+    """Test a new checkpoint on the sample images and store the coverage of its answers in its card."""
+    from ..judge import load_judge
+    from ..loading.saving import record_self_test
+
+    show("self-test on the sample images")
+    try:
+        found = load_judge(options.out).self_test()
+    except (DepictQAError, MemoryError, RuntimeError) as error:
+        remedy = f"run depictqa info --self-test {options.out} where the checkpoint can be loaded"
+        complain(f"notice: the self-test could not run here ({quoted(error)}); {remedy}")
+        return
+    card = record_self_test(options.out, found)
+    show("self-test: coverage " + ", ".join(f"{task} {share:.3g}" for task, share in found.items()))
+    notify(options, self_test_notices(card))
+
+
+def _flat(value, key: str = ""):
+    """Yield the leaves of nested dicts and lists as (dotted key, value); lists of plain values are one leaf."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list) and not any(isinstance(item, (dict, list)) for item in value):
+        yield key, ", ".join(map(str, value))
+    elif isinstance(value, list):
+        for place, item in enumerate(value, start=1):
+            yield from _flat(item, f"{key}.{place}")
+    else:
+        yield key, value

@@ -1,0 +1,196 @@
+"""``depictqa cull`` and ``depictqa report``: what becomes of the images of a large run."""
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..bulk.parts import read_rows, read_run
+from ..culling.moves import COPY, MOVE, Step, apply, steps_to, undo
+from ..culling.ratings import rating_steps
+from ..culling.selection import COLUMNS, NEAR_BITS, Rejected, Rules, best, select
+from ..reports.text_table import printable
+from .outputs import complain
+
+SHOWN = 20
+"""Images that a dry run names for each reason."""
+
+
+def add_culling(verbs) -> None:
+    """Add the commands for the results of large runs to those of ``depictqa``."""
+    more = "Without --apply nothing is changed. Every change is in an undo list first, which --undo takes back."
+    verb = verbs.add_parser("cull", help="sort out the images of a large run; dry run first", epilog=more)
+    verb.add_argument("results", nargs="?", metavar="RESULTS", type=Path, help="folder that depictqa judge wrote")
+    group = verb.add_argument_group("what to reject")
+    group.add_argument("--move-below", type=_points, metavar="SCORE", help="images with a score below this (0 to 100)")
+    group.add_argument("--unreadable", action="store_true", help="images that could not be judged")
+    group.add_argument("--blank", action="store_true", help="blank frames, and frames that break off")
+    group.add_argument("--duplicates", action="store_true", help="all but the best of images with equal pixels")
+    group.add_argument(
+        "--near",
+        nargs="?",
+        const=NEAR_BITS,
+        type=_bits,
+        metavar="BITS",
+        help=f"all but the best of images that look alike: hashes differ in at most BITS of 128 (default: {NEAR_BITS})",
+    )
+    group.add_argument("--odd-sizes", action="store_true", help="images of a size that less than 1 %% have")
+    group = verb.add_argument_group("what to do")
+    group.add_argument("--to", metavar="FOLDER", help="move rejected images into this folder")
+    group.add_argument("--copy-best", type=_count, metavar="N", help="copy the N best of the others")
+    group.add_argument("--best", metavar="FOLDER", help="where the best are copied to")
+    group.add_argument("--ratings", action="store_true", help="write 0 to 5 stars into XMP sidecars (IMAGE.xmp)")
+    group.add_argument("--apply", action="store_true", help="make the changes")
+    group.add_argument("--quiet", action="store_true", help="print errors only")
+    group.add_argument("--undo", metavar="LIST", help="take back the changes of this undo list, and do nothing else")
+    verb.set_defaults(refuse=verb.error)
+
+    verb = verbs.add_parser("report", help="write an HTML page about a large run: gallery, filters, histograms")
+    verb.add_argument("results", metavar="RESULTS", type=Path, help="folder that depictqa judge wrote")
+    verb.add_argument("--out", required=True, metavar="FILE", type=_html, help="the page (.html)")
+    verb.add_argument(
+        "--thumbnails", type=_side, default=128, metavar="PIXELS", help="longest side of the small images; 0 for none"
+    )
+    verb.add_argument("--quiet", action="store_true", help="do not print what was written")
+
+
+def cull(options) -> int:
+    """Run ``depictqa cull``."""
+    if options.undo:
+        return _changed(options, undo(options.undo), "taken back")
+    if options.results is None:
+        options.refuse("name the folder that depictqa judge wrote, or --undo LIST")
+    if bool(options.copy_best) != bool(options.best):
+        options.refuse("--copy-best N and --best FOLDER belong together")
+    kept, rejected = select(_rows(options.results), _rules(options))
+    steps = _steps(options, kept, rejected)
+    lines = _plan(kept, rejected)
+    counts = Counter(step.action for step in steps)
+    lines.append("changes: " + (", ".join(f"{count} to {action}" for action, count in counts.items()) or "none"))
+    if not options.apply:
+        lines.append("nothing was changed; add --apply to do it" if steps else "nothing to do")
+    _say(options, lines)
+    if not options.apply or not steps:
+        return 0
+    journal = _journal(options.results)
+    _say(options, [f"take it back: depictqa cull --undo {journal}"])
+    return _changed(options, apply(steps, journal), "made")
+
+
+def _say(options, lines: list[str]) -> None:
+    if not options.quiet:
+        print("\n".join(map(printable, lines)))
+
+
+def _rules(options) -> Rules:
+    return Rules(
+        options.move_below, options.unreadable, options.blank, options.duplicates, options.near, options.odd_sizes
+    )
+
+
+def _rows(folder: Path) -> list[dict]:
+    """The rows that ``select`` needs."""
+    stored = read_run(folder)["columns"]
+    columns = [name for name in COLUMNS if name in stored]
+    return list(read_rows(folder, columns))
+
+
+def _steps(options, kept: list[dict], rejected: list[Rejected]) -> list[Step]:
+    steps: list[Step] = []
+    if options.ratings:
+        scored = [(row["image"], row["score"]) for row in kept if row.get("score") is not None]
+        found, notices = rating_steps(scored)
+        steps += found
+        for notice in notices[:SHOWN]:
+            complain(f"notice: {notice}")
+    for folder, action, images in (
+        (options.best, COPY, best(kept, options.copy_best or 0)),
+        (options.to, MOVE, [one.image for one in rejected]),
+    ):
+        if folder:
+            found, missing = steps_to(images, folder, action)
+            steps += found
+            if missing:
+                complain(f"notice: {len(missing)} images stay: they are not separate files (such as {missing[0]})")
+    return steps
+
+
+def _plan(kept: list[dict], rejected: list[Rejected]) -> list[str]:
+    lines = []
+    kinds: dict[str, list[Rejected]] = {}
+    for one in rejected:
+        kinds.setdefault(one.kind, []).append(one)
+    for kind, some in kinds.items():
+        lines.append(f"{kind}: {len(some)}")
+        lines += [f"  {one.image}: {one.reason}" for one in some[:SHOWN]]
+        if len(some) > SHOWN:
+            lines.append(f"  and {len(some) - SHOWN} more")
+    return [*lines, f"{len(kept)} images kept, {len(rejected)} rejected"]
+
+
+def _changed(options, steps: Iterator[tuple[Step, str | None]], word: str) -> int:
+    done, failed = 0, 0
+    for _, error in steps:
+        if error is None:
+            done += 1
+        else:
+            failed += 1
+            complain(error)
+    _say(options, [f"{done} changes {word}" + (f", {failed} failed" if failed else "")])
+    return 3 if failed else 0
+
+
+def _journal(results: Path) -> Path:
+    number = 1
+    while (path := results / f"undo-{number:03d}.jsonl").exists():
+        number += 1
+    return path
+
+
+def report(options) -> int:
+    """Run ``depictqa report``."""
+    from ..reports.gallery import write_gallery
+
+    count = write_gallery(read_rows(options.results), options.out, options.thumbnails)
+    if not options.quiet:
+        size = os.path.getsize(options.out) / 1e6
+        print(f"written: {printable(options.out)}, {count} images, {size:.1f} MB")
+    return 0
+
+
+# ---------------------------------------------------------------------- values
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 100")
+    return value
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    if not text.isdecimal() or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low} to {high}")
+    return int(text)
+
+
+def _bits(text: str) -> int:
+    return _whole(text, 0, 128)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 10**9)
+
+
+def _side(text: str) -> int:
+    return _whole(text, 0, 512)
+
+
+def _html(text: str) -> str:
+    if not text.lower().endswith((".html", ".htm")):
+        raise argparse.ArgumentTypeError(f"'{text}' does not end in .html: name such a file")
+    return text

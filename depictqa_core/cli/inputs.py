@@ -1,0 +1,94 @@
+"""What the commands read: images as they are named, the reference, the judge."""
+
+from collections.abc import Iterator
+
+from ..errors import DepictQAError, ImageError, quoted
+from ..images.image import Picture, as_picture
+from ..images.image_files import load_pictures, lost
+from ..images.references import OTHER_SHAPE, Fitted
+from ..images.search import Found, search
+from ..reports import progress
+from ..results import Failure
+from .outputs import check_outputs, complain, outputs_of
+
+
+def load_with_reference(
+    names: list[str], reference: Fitted
+) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
+    """Load images with the reference of each; images with another aspect ratio than the reference are failures."""
+    for pictures, failures in load_pictures(names):
+        fitting, references = [], []
+        for picture in pictures:
+            try:
+                references.append(reference.beside(picture))
+                fitting.append(picture)
+            except ImageError as error:
+                failures.append(Failure(picture.name, str(error)))
+        yield fitting, references if reference.reference else None, failures
+
+
+def find_images(options) -> Found:
+    """The image files that the command names; refuses outputs that would replace one of them."""
+    found = search(options.pictures, options.recursive, [path for _, path in outputs_of(options)])
+    check_outputs(options, found.names)
+    return found
+
+
+def skipped(found: Found) -> dict:
+    """Return the files left out for the JSON; an empty dict if there are none."""
+    return {"skipped": [one.to_dict() for one in found.left_out] or None}
+
+
+def without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
+    """Return the indexes of the images that can still be read, after one of them could not be read again.
+
+    The others are added to ``failures`` and reported. Raise ``error`` if all can be read, or none.
+    """
+    gone = {failure.picture: failure for failure in lost(pictures)}
+    kept = [index for index, picture in enumerate(pictures) if picture.name not in gone]
+    if not gone or not kept:
+        raise error
+    failures += gone.values()
+    for failure in gone.values():
+        complain(f"{failure.picture}: {failure.error}")
+    return kept
+
+
+def open_reference(options) -> Fitted:
+    """The reference of the command, if it names one."""
+    return Fitted(None if options.reference is None else as_picture(options.reference, "reference"))
+
+
+def report_failures(failures: list[Failure], total: int) -> None:
+    """Report the images that cannot be judged; raise ImageError, with their common cause, if none can."""
+    for failure in failures:
+        complain(f"{failure.picture}: {failure.error}")
+    if failures and len(failures) == total:
+        if all(OTHER_SHAPE in failure.error for failure in failures):
+            raise ImageError("no image has the aspect ratio of the reference")
+        raise ImageError("none of the images could be judged" if total > 1 else "the image could not be judged")
+
+
+def open_judge(options, bar: progress.ProgressBar):
+    """Load the judge that the options name.
+
+    Raises:
+        DepictQAError: it cannot be loaded.
+    """
+    bar.note("loading the model ...")
+    from ..judge import load_judge
+    from ..runtime.threads import keep_freed_memory
+
+    keep_freed_memory()
+    try:
+        more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+        if options.cache is not None:
+            more["cache_bytes"] = options.cache * 2**20
+        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
+    except (RuntimeError, AssertionError) as error:  # raised by torch for an unusable device
+        raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
+
+
+def progress_bar(options, unit: str) -> progress.ProgressBar:
+    """The bar of a command that counts ``unit``."""
+    return progress.ProgressBar("judging", unit, options.quiet)

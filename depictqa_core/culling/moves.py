@@ -1,0 +1,160 @@
+"""Files moved and copied with a way back: every step is in a list on the disk before it is taken."""
+
+import filecmp
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import StorageError
+from ..storage.appending import append_jsonl
+from ..storage.documents import parse_json
+from ..storage.files import replacing, write_file
+
+MOVE, COPY, WRITE = "move", "copy", "write"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change to the disk.
+
+    Attributes:
+        action: "move" and "copy" take ``source`` to ``target``, which is not there yet; "write" writes a text file.
+        source: absolute path; "" for "write".
+        target: absolute path.
+        before: the text that was there; None where there was no file, and for files that are moved or copied.
+        after: the text that is written; None for files that are moved or copied.
+    """
+
+    action: str
+    source: str
+    target: str
+    before: str | None = None
+    after: str | None = None
+
+
+def steps_to(images: Iterable[str], folder: str | Path, action: str = MOVE) -> tuple[list[Step], list[str]]:
+    """Plan to move or copy image files, with their sidecars, into a folder.
+
+    Args:
+        images: their paths.
+        folder: where to; the folders below the one that all images share are kept.
+        action: "move" or "copy".
+
+    Returns:
+        the steps, and the images that are no files of their own (in a tar shard or a table, or gone).
+    """
+    here, missing = [], []
+    for image in dict.fromkeys(images):
+        (here if os.path.isfile(image) else missing).append(image)
+    sources = [os.path.abspath(image) for image in here]
+    top = os.path.commonpath([os.path.dirname(source) for source in sources]) if sources else ""
+    taken: set[str] = set()
+    steps = []
+    for source in sources:
+        target = _free(os.path.join(os.path.abspath(folder), os.path.relpath(source, top)), taken)
+        steps.append(Step(action, source, target))
+        if os.path.isfile(f"{source}.xmp"):
+            steps.append(Step(action, f"{source}.xmp", f"{target}.xmp"))
+    return steps, missing
+
+
+def _free(path: str, taken: set[str]) -> str:
+    stem, extension = os.path.splitext(path)
+    number, free = 1, path
+    while free in taken or os.path.lexists(free) or os.path.lexists(f"{free}.xmp"):
+        number += 1
+        free = f"{stem} ({number}){extension}"
+    taken.add(free)
+    return free
+
+
+def apply(steps: Iterable[Step], journal: str | Path) -> Iterator[tuple[Step, str | None]]:
+    """Take steps, each listed in ``journal`` first.
+
+    Yields:
+        each step with None, or with why it could not be taken.
+
+    Raises:
+        StorageError: the journal cannot be written; the step was not taken.
+    """
+    for step in steps:
+        append_jsonl(journal, asdict(step))
+        yield step, _tried(lambda step=step: _take(step), step)
+
+
+def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
+    """Take the steps of a journal back, the last one first; those that were never taken need nothing.
+
+    Yields:
+        each step with None, or with why it could not be taken back: a file was changed since, or another is in its way.
+    """
+    lines = Path(journal).read_text(encoding="utf-8").splitlines()
+    for number, line in reversed(list(enumerate(lines, 1))):
+        try:
+            step = Step(**parse_json(line, f"{journal}, line {number}", error=StorageError))
+        except TypeError:
+            raise StorageError(
+                f"{journal}, line {number}: is not a step of depictqa cull; name its undo list"
+            ) from None
+        yield step, _tried(lambda step=step: _take_back(step), step)
+
+
+def _tried(change: Callable[[], None], step: Step) -> str | None:
+    try:
+        change()
+    except StorageError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename or step.target}: {error.strerror or error}"
+    return None
+
+
+def _take(step: Step) -> None:
+    if step.action == WRITE:
+        write_file(step.target, step.after or "")
+        return
+    if os.path.lexists(step.target):
+        raise StorageError(f"{step.target}: is there already; nothing was replaced")
+    os.makedirs(os.path.dirname(step.target), exist_ok=True)
+    if step.action == MOVE:
+        _move(step.source, step.target)
+    else:
+        _copy(step.source, step.target)
+
+
+def _take_back(step: Step) -> None:
+    if not os.path.lexists(step.target):
+        return
+    if step.action == WRITE:
+        text = Path(step.target).read_text(encoding="utf-8")
+        if text == step.before:
+            return
+        if text != step.after:
+            raise StorageError(f"{step.target}: was changed since; it stays as it is")
+        if step.before is None:
+            os.remove(step.target)
+        else:
+            write_file(step.target, step.before)
+    elif not os.path.lexists(step.source):
+        if step.action == MOVE:
+            os.makedirs(os.path.dirname(step.source), exist_ok=True)
+            _move(step.target, step.source)
+    elif filecmp.cmp(step.source, step.target, shallow=False):  # a copy, or a move that was killed half way
+        os.remove(step.target)
+    else:
+        raise StorageError(f"{step.target}: stays there, as another file is at {step.source}")
+
+
+def _move(source: str, target: str) -> None:
+    try:
+        os.rename(source, target)
+    except OSError:  # another disk
+        _copy(source, target)
+        os.remove(source)
+
+
+def _copy(source: str, target: str) -> None:
+    with replacing(target) as part:
+        shutil.copy2(source, part)

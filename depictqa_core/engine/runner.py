@@ -1,0 +1,177 @@
+"""Runs many questions of one layout: images encoded once, prompts of about equal length together, memory watched."""
+
+import math
+from collections.abc import Callable
+
+from ..errors import CheckpointError, DepictQAError, OutOfMemory
+from ..images.image import Picture
+from ..images.size_policy import SizePolicy
+from ..prompts import Slot
+from ..runtime.byte_cache import ByteCache
+from ..runtime.progress import ProgressCounter
+from .batching import prefill_budget, prefix_budget, run_in_batches
+from .feature_keys import by_role, feature_keys
+
+BATCH = 32
+"""Maximum number of questions that go through the language model together."""
+Answer = Callable[..., list]
+"""(PrefixPrefiller, prompts, their indexes) -> for each prompt an answer, or None for one that is not finite."""
+
+
+class PromptRunner:
+    """The network with its vision features, and what of them a prompt needs.
+
+    Args:
+        model: a DepictQAModel.
+        name: of the checkpoint, for messages.
+        cache_bytes: memory budget for the vision features of images; None takes ``features.default_budget``.
+
+    Attributes:
+        features: the vision tower with its cache.
+    """
+
+    def __init__(self, model, name: str, cache_bytes: int | None = None):
+        from .exact_logits import compute_logits_in_float32
+        from .features import VisionFeatures, default_budget
+
+        self.model, self.name = model, name
+        self.features = VisionFeatures(model, default_budget(model) if cache_bytes is None else cache_bytes)
+        compute_logits_in_float32(model.language)
+
+    @property
+    def device(self):
+        """Where the network is now."""
+        return next(self.model.parameters()).device
+
+    def prefix_cache(self) -> ByteCache:
+        """Make an empty cache for the KV caches of prefixes, on the device of the network."""
+        return ByteCache(prefix_budget(self.device))
+
+    def encode(self, image_sets, counter: ProgressCounter) -> None:
+        """Compute the vision features of sets of images ahead."""
+
+        def run(batch: list[dict]) -> None:
+            self.features.encode(batch, counter.check)
+            counter.add(len(batch))
+
+        with self._own_precision():
+            failures = run_in_batches([by_role(images) for images in image_sets], BATCH, run, self._out_of_memory)
+        if failures:
+            raise failures[0]
+
+    def run(
+        self,
+        parts: list,
+        shown: dict[int, dict[str, Picture]],
+        answer: Answer,
+        store: Callable[[int, object], None],
+        counter: ProgressCounter,
+        ahead: int = 0,
+        prefixes: ByteCache | None = None,
+    ) -> list[DepictQAError]:
+        """Answer the questions of one layout.
+
+        Args:
+            parts: the layout, ``prompts.encode``d.
+            shown: the images of each question by role, by the index of the question.
+            answer: gives the answers of a batch.
+            store: gets every answer with its index as soon as it is known.
+            counter: asked for Cancel.
+            ahead: maximum number of tokens that an answer adds to its prompt.
+            prefixes: from ``prefix_cache()``, the same one for all calls that belong together.
+
+        Returns:
+            the errors of batches that failed.
+        """
+        from .prefill import MIN_LEVEL_TOKENS, PrefixPrefiller, level_ends
+
+        # Neighbours share the longest prefixes, and are of about equal length.
+        members = sorted(shown, key=lambda index: [(self._area(image), image.key) for image in shown[index].values()])
+        keys = [_keys(parts, shown[index]) for index in members]
+        lengths = [MIN_LEVEL_TOKENS if isinstance(part, Slot) else len(part) for part in parts]
+        ends = level_ends(keys, lengths, combined=prefixes is not None)
+        prefiller = PrefixPrefiller(self.model.language, ends, counter.check, prefixes)
+
+        def run(batch: list[int]) -> None:
+            prompts = self._prompts(parts, [shown[index] for index in batch], counter)
+            damaged = []
+            for some, rows in self._fitting(batch, prompts, ahead):
+                for index, found in zip(some, answer(prefiller, rows, some)):
+                    if found is None:
+                        damaged.append(shown[index])
+                    else:
+                        store(index, found)
+            if damaged:  # an answer made from NaN would be made up
+                raise self._damaged(damaged[0])
+
+        release = (lambda: None) if prefixes is None else prefixes.clear
+        with self._own_precision():
+            return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]), release)
+
+    def begin(self, prompts: list, openings: list[list[int]]) -> list:
+        """Append to prompts the first tokens of their answers."""
+        from .decoding import token_embeddings
+        from .prefill import Segment
+
+        rows = (token_embeddings(self.model.language, ids) for ids in openings)
+        begun = zip(prompts, openings, rows)
+        return [[*prompt, Segment(tuple(ids), row)] if ids else prompt for prompt, ids, row in begun]
+
+    def _own_precision(self):
+        """Run the network in its own number format where another package has left autocast on in this thread."""
+        import torch
+
+        return torch.autocast(self.device.type, enabled=False)
+
+    def _area(self, image: Picture) -> int:
+        """Pixels that the network sees, a measure of how long a prompt becomes."""
+        return math.prod(SizePolicy(**self.model.config.size).padded(image.height, image.width))
+
+    def _fitting(self, batch: list[int], prompts: list, ahead: int):
+        """Cut a batch so that its keys and values stay within ``prefill_budget``: yields (indexes, prompts)."""
+        from .kv_cache import bytes_per_token
+
+        longest = max(sum(len(segment.embeds) for segment in prompt) for prompt in prompts) + ahead
+        size = max(1, prefill_budget(self.device) // (longest * bytes_per_token(self.model.language)))
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size], prompts[start : start + size]
+
+    def _out_of_memory(self, images: dict[str, Picture]) -> OutOfMemory:
+        return OutOfMemory(
+            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            " the model as float16, on another device, or a smaller checkpoint"
+        )
+
+    def _damaged(self, images: dict[str, Picture]) -> CheckpointError:
+        return CheckpointError(
+            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            " for half precision (then load it as float32)"
+        )
+
+    def _prompts(self, parts, shown: list[dict[str, Picture]], counter: ProgressCounter) -> list:
+        """The segments of a prompt for each set of images."""
+        import torch
+
+        from .decoding import token_embeddings
+        from .prefill import Segment
+
+        embeddings = self.features.embeddings(shown, counter.check)
+        with torch.inference_mode():
+            words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
+            like = next(row for row in words if row is not None)
+            # the dtype and device of the text embeddings
+            embeddings = {key: row.to(like) for key, row in embeddings.items()}
+        return [
+            [Segment(key, embeddings[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
+            for keys in (_keys(parts, images) for images in shown)
+        ]
+
+
+def _names(images: dict[str, Picture]) -> str:
+    return ", ".join(image.name for image in images.values())
+
+
+def _keys(parts: list, images: dict[str, Picture]) -> list:
+    """What tells each segment of a prompt from others: the feature key of its image, or the ids of its words."""
+    by_slot = feature_keys(images)
+    return [by_slot[part.role] if isinstance(part, Slot) else tuple(part) for part in parts]

@@ -1,0 +1,84 @@
+"""Image files that are read once and checked, and whose pixels are read again when they are needed."""
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ImageError
+from ..results import Failure
+from ..runtime.byte_cache import ByteCache
+from .image import Picture, as_picture
+
+AT_ONCE = 32
+"""Maximum number of files that are loaded before they are judged."""
+PIXELS = ByteCache(192 * 2**20)
+"""LRU cache of the pixels of image files."""
+
+
+class FilePicture(Picture):
+    """A checked image file. Its pixels are in the cache ``PIXELS`` and are loaded again if needed, so that a folder of
+    any size fits into memory.
+
+    Attributes:
+        name: the path as the user wrote it.
+
+    Raises:
+        ImageError: the image cannot be judged; also raised by ``rgb`` if the file was changed or removed.
+    """
+
+    def __init__(self, name: str):
+        picture = as_picture(name)
+        facts = {"name": name, "key": picture.key, "notices": picture.notices, "_shape": picture.rgb.shape}
+        self.__dict__.update(facts)
+        PIXELS.put(self.key, picture.rgb, picture.rgb.nbytes)
+
+    @property
+    def rgb(self) -> np.ndarray:
+        rgb = PIXELS.get(self.key)
+        if rgb is None:
+            picture = as_picture(self.name)
+            if picture.key != self.key:
+                raise ImageError(f"{self.name}: was changed during the run; judge it again")
+            rgb = picture.rgb
+            PIXELS.put(self.key, rgb, rgb.nbytes)
+        return rgb
+
+    @property
+    def height(self) -> int:
+        return self._shape[0]
+
+    @property
+    def width(self) -> int:
+        return self._shape[1]
+
+
+def lost(pictures: Iterable[Picture]) -> list[Failure]:
+    """Return the images that cannot be read again, with the reason."""
+    failures = []
+    for picture in pictures:
+        try:
+            picture.rgb  # noqa: B018
+        except ImageError as error:
+            failures.append(Failure(picture.name, str(error)))
+    return failures
+
+
+def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
+    """Load image files in groups; yield the images of each group, and its failures.
+
+    No group has more than ``AT_ONCE`` files or (except for one large image) half of the pixels in the cache.
+    """
+    pictures, failures, size = [], [], 0
+    for name in names:
+        try:
+            pictures.append(FilePicture(name))
+            size += math.prod(pictures[-1]._shape)
+        except ImageError as error:
+            failures.append(Failure(name, str(error).removeprefix(f"image ({Path(name)}): ")))
+        if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:
+            yield pictures, failures
+            pictures, failures, size = [], [], 0
+    if pictures or failures:
+        yield pictures, failures

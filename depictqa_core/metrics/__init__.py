@@ -1,0 +1,1 @@
+"""Classical quality metrics: PSNR, SSIM, MS-SSIM, GMSD, HaarPSI, BRISQUE, NIQE, and those of other packages."""

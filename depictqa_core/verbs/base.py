@@ -1,0 +1,76 @@
+"""What a judge is made of: its backend, the parts that the verbs share, and what is known of it."""
+
+from ..backends.base import Backend
+from ..checks import check as check_arguments
+from ..ranking.anchors import Anchor
+from ..runtime.progress import Progress, ProgressCounter
+from .asking import Asker
+from .describe import Describer
+from .inputs import images_with_references
+from .score import Scorer
+from .self_test import self_test
+
+
+class JudgeBase:
+    """See ``judge.Judge``, which adds the verbs."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self._asker = Asker(backend)
+        self._scorer = Scorer(self._asker)
+        self._describer = Describer(self._asker, self._scorer)
+
+    @property
+    def info(self) -> dict:
+        """Name, version, licence and training data of the checkpoint."""
+        return self.backend.info
+
+    @property
+    def notices(self) -> list[str]:
+        """Lines about the checkpoint that a user should read, such as a failed self-test."""
+        return self.backend.notices
+
+    @property
+    def device(self):
+        """Where the network is now; None for one that runs elsewhere."""
+        return self.backend.device
+
+    @property
+    def model(self):
+        """The network, which may be moved between devices from outside; None for one that runs elsewhere."""
+        return self.backend.network
+
+    @property
+    def anchors(self) -> tuple[Anchor, ...] | None:
+        """Images of known quality with which scores compare where rating levels are not supported."""
+        return self._scorer.anchors
+
+    @anchors.setter
+    def anchors(self, anchors: tuple[Anchor, ...] | None) -> None:
+        self._scorer.anchors = anchors
+
+    @property
+    def encoder(self):
+        """Texts -> unit vectors [N, D], for the confidence of detailed answers, or None."""
+        return self._describer.encoder
+
+    @encoder.setter
+    def encoder(self, encoder) -> None:
+        self._describer.encoder = encoder
+
+    def encode(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
+        """Compute vision features ahead, so that pixels may be released while images are judged.
+
+        The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
+        can be read again (``files.FilePicture``): then not all of them are in memory together.
+        """
+        check_arguments(progress=progress)
+        image_sets = list(zip(*images_with_references(pictures, reference)))
+        self.backend.encode_images(image_sets, ProgressCounter(progress, len(image_sets)))
+
+    look = encode
+    """The old name of ``encode``, for scripts."""
+
+    def self_test(self) -> dict[str, float]:
+        """Ask every closed question that the checkpoint supports about shipped images (``verbs.self_test``)."""
+        return self_test(self._asker)

@@ -1,0 +1,39 @@
+"""Compare: which of two images is better, asked in both orders."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import answers
+from ..backends.base import Criterion, ImageSet
+from ..results import Comparison
+from ..runtime.byte_cache import ByteCache
+from ..runtime.progress import ProgressCounter
+from ..tasks import RATING
+from .asking import Asker
+
+
+def compare(
+    asker: Asker,
+    question: str | None,
+    image_sets: Sequence[ImageSet],
+    counter: ProgressCounter,
+    prefixes: ByteCache | None = None,
+    about: Criterion | None = None,
+) -> list[Comparison]:
+    """Compare A with B in each (A, B, reference), in both orders; other arguments as in ``Backend.choose``."""
+    swapped = [(b, a, reference) for a, b, reference in image_sets]
+    rows, coverage = asker.choose(RATING, question, [*image_sets, *swapped], counter, prefixes, about)
+    count = len(image_sets)
+    covered = np.minimum(coverage[:count], coverage[count:])
+    return [
+        answers.comparison(
+            a.name,
+            b.name,
+            float(forward[0]),
+            float(backward[1]),
+            coverage=float(least),
+            certainty=asker.certainty(RATING, question, reference, about),
+        )
+        for (a, b, reference), forward, backward, least in zip(image_sets, rows[:count], rows[count:], covered)
+    ]

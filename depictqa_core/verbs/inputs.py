@@ -1,0 +1,93 @@
+"""What users give: images, references and questions, checked and brought together."""
+
+from collections.abc import Sequence
+
+from .. import questions, tasks
+from ..backends.base import Backend, Criterion, ImageSet
+from ..errors import TaskError
+from ..images.image import Picture, as_picture, as_pictures
+from ..images.references import common_size
+from ..prompts import REFERENCE, A, B
+from ..tasks import RATING, Task
+
+
+def images_with_references(images, reference) -> tuple[list[Picture], list[Picture | None]]:
+    """Check images and their references, one for all or one each, and bring them to common sizes."""
+    images = as_pictures(images)
+    if reference is None:
+        return images, [None] * len(images)
+    references = as_pictures(reference, "reference")
+    if len(references) == 1:
+        references = references * len(images)
+    if len(references) != len(images):
+        raise TaskError(
+            f"{len(references)} references for {len(images)} images: give one for all, or one for each image"
+        )
+    image_sets = fitted([((image,), reference) for image, reference in zip(images, references)])
+    return [image for (image,), _ in image_sets], [reference for _, reference in image_sets]
+
+
+def pairs_with_references(pairs, references) -> list[ImageSet]:
+    """Check pairs (A, B) and their references, None or one for each pair, and bring them to common sizes."""
+    try:
+        pairs, references = [(a, b) for a, b in pairs], [] if references is None else list(references)
+    except (TypeError, ValueError):
+        raise TaskError("pairs and references: give a list of pairs (A, B), and a list of references") from None
+    pairs = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in pairs]
+    references = references or [None] * len(pairs)
+    if len(references) != len(pairs):
+        raise TaskError(f"{len(references)} references for {len(pairs)} pairs: give one for each pair, or none")
+    references = [None if r is None else as_picture(r, "reference") for r in references]
+    return [(*pair, reference) for pair, reference in fitted(list(zip(pairs, references)))]
+
+
+def sets_by_role(picture_roles, task: Task) -> list[ImageSet]:
+    """Check sets of images by role, and bring them into the order (A, reference) or (A, B, reference)."""
+    if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
+        raise TaskError("picture_roles: give a list of sets of images, each a dict by role")
+    order = ((A, B) if task.pair else (A,)) + (REFERENCE,)
+    return [tuple(roles.get(role) for role in order) for roles in picture_roles]
+
+
+def fitted(asked: Sequence[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
+    """Bring images and their references to common sizes."""
+    return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
+
+
+def criterion(criterion: str | None, prompt: str | None, backend: Backend) -> Criterion | None:
+    """Return what images are judged by in place of their quality, None for quality.
+
+    Raises:
+        TaskError: both are given, or the backend does not support them.
+    """
+    given = [Criterion(kind, text.strip()) for kind, text in (("criterion", criterion), ("prompt", prompt)) if text]
+    given = [one for one in given if one.text]
+    if len(given) > 1:
+        raise TaskError("criterion and prompt: give one of them, since each is a judgement of its own")
+    about = given[0] if given else None
+    backend.require_criterion(about)
+    return about
+
+
+def require_known(question: str, task: Task, backend: Backend) -> None:
+    """Raise TaskError if the backend does not support a question of a task (``questions.require_trained``)."""
+    if not backend.capabilities.free_questions:
+        questions.require_trained(question, task, backend.name)
+
+
+def worded(question: str | None, task: Task, backend: Backend) -> str | None:
+    """Return the user's wording of a question, None for none.
+
+    Raises:
+        TaskError: the backend does not support it.
+    """
+    question = (question or "").strip() or None
+    if question:
+        require_known(question, task, backend)
+    if question and task is RATING:
+        if tasks.task_of(task.ask(question), True) is not RATING:
+            raise TaskError(
+                f"question '{question}': it cannot be answered by Image A or Image B; ask which of the two is better"
+            )
+        questions.require_better(question)
+    return question

@@ -1,0 +1,143 @@
+"""The node that asks the user's own question about each image and passes those with the right answer."""
+
+import json
+
+from comfy_api.latest import io
+
+from .filter_images import branch_of_images
+from .inputs import (
+    flatten,
+    images_input,
+    model_input,
+    names_input,
+    one,
+    readable_errors,
+    reference_input,
+    schema,
+    to_pictures,
+    to_reference,
+)
+from .passthrough import Followers, branch, follower_inputs, follower_outputs
+from .ui import REPORT_TOOLTIP, Table, node_output, percent, report
+
+
+class CheckImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            ["ask", "yes or no", "VQA", "prompt adherence", "hands", "quality gate"],
+            node_id="DepictQA_CheckImages",
+            display_name="Check Images",
+            category="DepictQA/select",
+            description=(
+                "Asks your own question about each image and passes those with the right answer. Needs a"
+                " vision-language model. If a group is empty, the nodes behind it do not run."
+            ),
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                model_input(),
+                images_input(),
+                io.String.Input(
+                    "question",
+                    default="Are the hands anatomically correct?",
+                    multiline=True,
+                    tooltip="Your question about each image, in any words that the answers answer.",
+                ),
+                io.String.Input(
+                    "answers", default="yes, no", tooltip="The answers to choose from, 2 to 32, separated by commas."
+                ),
+                io.String.Input("pass_answer", default="yes", tooltip="The answer with which an image passes."),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Pass images to which pass_answer has at least this probability. It is not calibrated:"
+                    " look at some images first.",
+                ),
+                reference_input(),
+                *follower_inputs(),
+                names_input(),
+            ],
+            outputs=[
+                io.Boolean.Output(
+                    "passed", display_name="passed", is_output_list=True, tooltip="Whether each image passed."
+                ),
+                io.Float.Output(
+                    "probabilities",
+                    display_name="probabilities",
+                    is_output_list=True,
+                    tooltip="Probability 0 to 1 of pass_answer for each image, over both orders of the answers.",
+                ),
+                io.String.Output(
+                    "answers",
+                    display_name="answers",
+                    is_output_list=True,
+                    tooltip="The most probable answer for each image.",
+                ),
+                io.String.Output(
+                    "all_probabilities",
+                    display_name="all_probabilities",
+                    is_output_list=True,
+                    tooltip="The probabilities of all answers for each image, as JSON; they sum to 1.",
+                ),
+                *branch_of_images("passed"),
+                *follower_outputs("passed"),
+                *branch_of_images("rejected"),
+                *follower_outputs("rejected"),
+                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        images,
+        question,
+        answers,
+        pass_answer,
+        threshold,
+        reference=None,
+        latents=None,
+        masks=None,
+        texts=None,
+        names=None,
+    ) -> io.NodeOutput:
+        model = one(model)
+        with readable_errors():
+            singles = flatten(images)
+            pictures = to_pictures(singles, "image", names=names)
+            followers = Followers(len(pictures), latents, masks, texts)
+            references, notices = to_reference(reference, pictures)
+            listed = tuple(answer.strip() for answer in one(answers).split(","))
+            options = {"accept": one(pass_answer), "threshold": float(one(threshold))}
+            found = model.ask("check", pictures, one(question), listed, references, **options)
+        notices += model.doubts(found)
+        chances = [answer.probability(_spelled(one(pass_answer), answer)) for answer in found]
+        branches = []
+        for wanted in (True, False):
+            indexes = [index for index, answer in enumerate(found) if answer.passed == wanted]
+            branches += [branch([singles[i] for i in indexes]), branch(indexes), *followers.choose(indexes)]
+        rows = [
+            [answer.picture, answer.answer, percent(chance), "passed" if answer.passed else "rejected"]
+            for answer, chance in zip(found, chances, strict=True)
+        ]
+        return node_output(
+            cls,
+            [answer.passed for answer in found],
+            chances,
+            [answer.answer for answer in found],
+            [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in found],
+            *branches,
+            report("check", model, [answer.to_dict() for answer in found], notices),
+            table=Table(["", "", one(pass_answer), ""], rows, [(picture,) for picture in pictures], notices),
+        )
+
+
+def _spelled(wanted: str, answer) -> str:
+    """The pass answer as it stands among the answers."""
+    return next(item.label for item in answer.probabilities if item.label.lower() == wanted.strip().lower())

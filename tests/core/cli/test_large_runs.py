@@ -1,0 +1,134 @@
+"""``depictqa judge``, ``cull`` and ``report`` as commands, from images to a page and back."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from core.fake_judge import FakeJudge
+from PIL import Image
+from trees import ROOT
+
+from depictqa_core import load_judge
+from depictqa_core.bulk import schema
+from depictqa_core.bulk.parts import read_rows
+from depictqa_core.bulk.schema import ALWAYS, VERBS
+from depictqa_core.cli import commands, large_runs
+from depictqa_core.images.image import as_picture
+
+
+def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, checkpoint):
+    (Path(folder) / "cut.png").write_bytes((Path(folder) / "x2.png").read_bytes()[:900])
+    status, out, err = depictqa("judge", folder, "--out", "out", "--recursive")
+    assert status == 3 and "5 images in out/part-*, 1 could not be judged" in out
+    assert "pics/cut.png: the file is truncated" in err and "Traceback" not in err
+    rows = {row["image"]: row for row in read_rows("out")}
+    judge = load_judge(checkpoint, "cpu")
+    names = ["pics/X1.jpg", "pics/x2.png", "pics/x10.png", "pics/inner/deep.png"]
+    images = [as_picture(name) for name in names]
+    for name, score, found in zip(names, judge.score(images), judge.identify(images)):
+        assert rows[name]["score"] == pytest.approx(score.score, abs=1e-3)
+        assert rows[name]["labels"] == list(found.labels) and rows[name]["levels"][0] == pytest.approx(
+            score.levels[0].probability, abs=1e-5
+        )
+    status, out, _ = depictqa("judge", folder, "--out", "out", "--recursive")
+    assert status == 3 and "5 of them by an earlier run" in out
+
+
+def test_wrong_command_lines(depictqa, folder):
+    for words, message in (
+        (("judge", folder, "--out", "o", "--verbs", "score,taste"), "'taste' is not one of score, identify"),
+        (("judge", folder, "--out", "o", "--rows", "0"), "'0' is not a number from 1"),
+        (("judge", "gone/*.png", "--out", "o"), "no file fits this pattern"),
+        (("judge", folder, "--out", "o", "--checkpoint", "gone"), "gone"),
+    ):
+        status, out, err = depictqa(*words)
+        assert status in (1, 2) and message in err and out == "" and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("cull", "name the folder"),
+        ("cull x --copy-best 3", "belong together"),
+        ("cull x --move-below 101", "'101' is not a number from 0 to 100"),
+        ("cull pics", "name the folder that depictqa judge wrote"),
+        ("report pics --out page.txt", "does not end in .html"),
+        ("report pics --out page.html", "name the folder that depictqa judge wrote"),
+    ],
+)
+def test_wrong_command_lines_about_results(folder, capsys, words, message):
+    try:
+        status = commands.main(words.split())
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    assert status in (1, 2) and message in err and out == ""
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """Five grey images of rising brightness, a copy of one, a damaged one, and their table."""
+    monkeypatch.chdir(tmp_path)
+    os.makedirs("pics")
+    rng = np.random.default_rng(0)
+    for n in range(5):
+        noise = rng.integers(0, 40, (64, 64, 3))
+        Image.fromarray((noise + 45 * n).astype(np.uint8)).save(f"pics/{n}.png")
+    shutil.copy("pics/4.png", "pics/copy.png")
+    Path("pics/bad.png").write_bytes(b"no image")
+    monkeypatch.setattr(large_runs, "open_judge", lambda options, bar: FakeJudge())
+    monkeypatch.setattr(large_runs, "default_format", lambda: "jsonl")
+    assert commands.main(["judge", "pics", "--out", "out", "--quiet"]) == 3
+    return tmp_path
+
+
+def test_cull_shows_then_does_then_takes_back(judged, capsys):
+    def files():
+        return sorted(str(path) for top in ("pics", "away", "best") for path in Path(top).rglob("*.*"))
+
+    before = files()
+    words = ["cull", "out", "--move-below", "20", "--duplicates", "--unreadable", "--to", "away"]
+    words += ["--copy-best", "1", "--best", "best"]
+    capsys.readouterr()
+    assert commands.main(words) == 0
+    out = capsys.readouterr().out
+    assert "low score: 1\n  pics/0.png: score 7." in out and "duplicate: 1\n  pics/copy.png: has the pixels of" in out
+    assert "unreadable: 1\n  pics/bad.png" in out and "1 to copy, 3 to move" in out and "add --apply" in out
+    assert files() == before
+    assert commands.main([*words, "--apply"]) == 0
+    assert "4 changes made" in capsys.readouterr().out
+    assert files() == [
+        *("away/0.png", "away/bad.png", "away/copy.png", "best/4.png"),
+        *(f"pics/{n}.png" for n in range(1, 5)),
+    ]
+    assert commands.main(["cull", "--undo", "out/undo-001.jsonl"]) == 0
+    assert files() == before
+
+
+def test_ratings_and_report(judged, capsys):
+    assert commands.main(["cull", "out", "--ratings", "--apply"]) == 0
+    assert 'xmp:Rating="4"' in Path("pics/4.png.xmp").read_text() and not Path("pics/bad.png.xmp").exists()
+    assert 'xmp:Rating="0"' in Path("pics/0.png.xmp").read_text()
+    capsys.readouterr()
+    assert commands.main(["report", "out", "--out", "page.html"]) == 0
+    assert "written: page.html, 7 images" in capsys.readouterr().out
+    assert "pics/copy.png" in Path("page.html").read_text()
+
+
+def test_the_guide_has_the_columns_of_the_table():
+    text = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    assert f"schema {schema.SCHEMA}" in text
+    for column in (*ALWAYS, *(column for verb in VERBS.values() for column in verb.columns)):
+        assert f"| `{column.name}` | {column.kind} | {column.text} |" in text
+
+
+def test_the_command_line_starts_without_pyarrow_and_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, depictqa_core.cli.commands; print([m for m in ('torch', 'pyarrow', 'piq') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,6 @@
+"""Binds the packages of ``training`` before pytest takes the folders of their tests for them."""
+
+import training.dataset
+import training.evaluation
+import training.sources
+import training.trainer  # noqa: F401

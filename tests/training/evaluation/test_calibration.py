@@ -1,0 +1,214 @@
+"""Calibration: the fit finds a temperature that is known, and the judge uses what was stored."""
+
+import json
+
+import numpy as np
+import pytest
+from core.judging import give_coverage
+from PIL import Image
+from scipy.special import log_softmax
+from tiny import make_tiny_checkpoint
+
+from depictqa_core import tasks
+from depictqa_core.calibration import CALIBRATED, Calibration
+from depictqa_core.errors import TaskError
+from depictqa_core.judge import load_judge
+from depictqa_core.loading.checkpoint_folder import verify_checkpoint
+from depictqa_core.network.config import DepictQAConfig
+from training.__main__ import main as command
+from training.evaluation.calibration import calibrate_all, fitted, store, table
+from training.evaluation.order_calibration import ranked_sets
+from training.evaluation.sets import read_set
+from training.evaluation.temperatures import BOUNDS, calibrate, fit_temperature, negative_log_likelihood
+
+ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
+TWO = "What are the TWO issues?" + tasks.SHORT_TAIL
+RATE = "How would you rate the quality of the image?" + tasks.SHORT_TAIL
+WHICH = "Which is better?" + tasks.SHORT_TAIL
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_fit_recovers_the_temperature_that_answers_were_drawn_at(temperature):
+    rng = np.random.default_rng(0)
+    logits = log_softmax(rng.normal(0, 3, (20_000, 13)), axis=1)
+    chances = np.exp(log_softmax(logits / temperature, axis=1))
+    truths = (chances.cumsum(1) > rng.random((len(logits), 1))).argmax(1)
+    fitted = fit_temperature(logits, truths)
+    assert fitted == pytest.approx(temperature, rel=0.04)
+    best = negative_log_likelihood(logits, truths, fitted)
+    for near in (0.98, 1.02):
+        assert negative_log_likelihood(logits, truths, fitted * near) > best
+
+
+def test_an_answer_that_was_not_on_offer_does_not_count():
+    """Rows of 13 and of 133 answers are fitted together."""
+    logits = np.log([[0.7, 0.2, 0.1], [0.6, 0.4, 0.0]], where=np.array([[1, 1, 1], [1, 1, 0]], bool), out=None)
+    logits[1, 2] = -np.inf
+    expected = -(np.log(0.2) + np.log(0.6)) / 2
+    assert negative_log_likelihood(logits, np.array([1, 0])) == pytest.approx(expected)
+
+
+def test_answers_that_are_always_right_stop_at_the_bound():
+    assert fit_temperature(np.log([[0.9, 0.1]] * 50), np.zeros(50, int)) == pytest.approx(BOUNDS[0], rel=1e-3)
+
+
+def test_a_question_has_its_own_temperature_and_falls_back_to_setting_and_task():
+    config = DepictQAConfig(calibration={"rating": 2.0, "rating_fr": 3.0, "identification_two_nr": 1.5})
+
+    def heat(task, question):
+        calibration = Calibration(config.calibration)
+        return [calibration.temperature(tasks.temperature_names(task, question, seen)) for seen in (True, False)]
+
+    assert heat(tasks.RATING, WHICH) == [3.0, 2.0]
+    assert heat(tasks.RATING, "Which of these TWO is better?") == [3.0, 2.0]
+    assert heat(tasks.IDENTIFICATION, TWO) == [1.0, 1.5]
+    assert heat(tasks.IDENTIFICATION, ONE) == [1.0, 1.0]
+    config.calibration = {"identification_nr": 4.0, "identification": 5.0}
+    assert heat(tasks.IDENTIFICATION, TWO) == [5.0, 4.0]
+    with pytest.raises(ValueError, match="rating_nr"):
+        DepictQAConfig(calibration={"rating_nr": 0})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data root with a tiny checkpoint beside it, and records of three tasks, with and without a reference."""
+    rng = np.random.default_rng(1)
+    rows = {"brief": [], "detailed": [], "training": []}
+    for n in range(8):
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{n}.png")
+        shown = {"image_ref": "0.png" if n % 2 else None, "image_A": f"{n}.png", "image_B": None}
+        label = tasks.answer_text((tasks.DISTORTIONS[n],))
+        rows["brief"] += [
+            {"id": f"one {n}", **shown, "query": ONE, "answer": label},
+            {"id": f"two {n}", **shown, "query": TWO, "answer": "Noise and blur"},
+            {"id": f"rate {n}", **shown, "query": RATE, "answer": "Good"},
+        ]
+        if n < 6:
+            pair = {"id": f"pair {n}", **shown, "image_B": "0.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]}
+            rows["brief"].append(pair)
+        rows["detailed"].append({"id": f"{n}", **shown, "query": "Describe it.", "answer": "It is fine."})
+        rows["training"].append({"id": f"{n}", **shown, "conversations": []})
+    rows["brief"].append({"id": "gone", **shown, "image_A": "gone.png", "query": ONE, "answer": "Blur"})
+    rows["brief"].append({"id": "foreign", **shown, "query": ONE, "answer": "Vignette"})
+    for name, records in rows.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(records))
+    make_tiny_checkpoint(tmp_path / "judge")
+    return tmp_path
+
+
+def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folder):
+    judge = load_judge(folder / "judge", "cpu")
+    judge.model.config.calibration = {"identification_nr": 9.0}  # what is stored plays no part in the fit
+    fits = calibrate(judge, [read_set(folder / "brief.json", folder)], minimum=1)
+    assert {key: fit.count for key, fit in fits.items()} == {
+        "identification_fr": 4,
+        "identification_nr": 4,
+        "identification_two_fr": 4,
+        "identification_two_nr": 4,
+        "rating_fr": 3,
+        "rating_nr": 3,
+    }
+    assert judge.model.config.calibration == {"identification_nr": 9.0}
+    assert all(fit.nll_after <= fit.nll_before + 1e-9 for fit in fits.values())
+
+    pictures = [folder / "1.png", folder / "2.png"]
+    plain = {}
+    judge.model.config.calibration = {}
+    for reference in (None, folder / "0.png"):
+        plain[reference] = [answer.probabilities for answer in judge.identify(pictures, reference)]
+    judge.model.config.calibration = {"identification_nr": 2.0}
+    for reference, power in ((None, 0.5), (folder / "0.png", 1.0)):
+        for before, after in zip(plain[reference], judge.identify(pictures, reference)):
+            expected = {item.label: item.probability**power for item in before}
+            total = sum(expected.values())
+            got = {item.label: item.probability for item in after.probabilities}
+            assert got == pytest.approx({label: value / total for label, value in expected.items()}, abs=2e-4)
+
+
+def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, capsys):
+    fits = calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "brief.json", folder)] * 26)
+    arguments = ["calibrate", str(folder / "judge"), *[str(folder / "brief.json")] * 26, "--root", str(folder)]
+    before = (folder / "judge" / "config.json").read_text()
+    assert command([*arguments, "--dry-run"]) == 0
+    assert (folder / "judge" / "config.json").read_text() == before
+    assert command(arguments) == 0
+    printed = capsys.readouterr().out
+    stored = load_judge(folder / "judge", "cpu").model.config.calibration
+    # 78 answers to pairs in each setting are too few to fit on
+    fitted = [f"identification{count}_{setting}" for count in ("", "_two") for setting in ("fr", "nr")]
+    assert {key: value for key, value in stored.items() if key in fits} == {
+        key: fits[key].temperature for key in fitted
+    }
+    assert "too few" in printed and f"{stored['identification_fr']:.4f}" in printed
+    verify_checkpoint(folder / "judge")
+    changed = json.loads((folder / "judge" / "config.json").read_text())
+    assert {**changed, "calibration": {}} == json.loads(before)
+
+
+def test_too_few_records_change_nothing_and_are_said_to(folder, capsys):
+    before = (folder / "judge" / "config.json").read_text()
+    assert command(["calibrate", str(folder / "judge"), str(folder / "brief.json"), "--root", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing was fitted" in printed and "written to" not in printed
+    assert (folder / "judge" / "config.json").read_text() == before
+
+
+def test_training_records_and_detailed_ones_are_refused(folder):
+    with pytest.raises(TaskError, match="training records"):
+        read_set(folder / "training.json", folder)
+    with pytest.raises(TaskError, match="no record has a short answer"):
+        calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "detailed.json", folder)])
+
+
+@pytest.fixture
+def rated(folder):
+    """Record files of pairs of known order and of images of known quality, with and without a reference."""
+    rows = {"rating": [], "score": []}
+    for n in range(1, 8):
+        for reference in (None, "0.png"):
+            shown = {"image_ref": reference, "image_A": f"{n}.png", "image_B": None}
+            rows["score"].append({"id": f"{n} {reference}", **shown, "query": RATE, "answer": "Good", "quality": n / 8})
+            other = {**shown, "image_B": f"{n % 7 + 1}.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]}
+            rows["rating"].append({"id": f"{n} {reference}", **other})
+    for name, records in rows.items():
+        (folder / f"{name}.json").write_text(json.dumps(records))
+    return folder
+
+
+def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypatch):
+    judge = load_judge(rated / "judge", "cpu")
+    sets = [read_set(rated / f"{name}.json", rated) for name in ("rating", "score")]
+    fits = calibrate_all(judge, sets, minimum=5)
+    assert {key: fit.count for key, fit in fits.items()} == {
+        **dict.fromkeys(("rating_fr", "rating_nr"), 7),
+        **dict.fromkeys(("order_fr", "order_nr", "score_error_fr", "score_error_nr"), 7),
+    }
+    (ranked,) = ranked_sets(judge, sets)["order_nr"]
+    assert (ranked.count, len(ranked.pairs), len(ranked.decided)) == (7, 21, 7)
+    assert judge.model.config.calibration == {}
+    judge.model.config.calibration = fitted(fits)
+    give_coverage(monkeypatch, judge, 1.0)
+    pictures = [rated / f"{n}.png" for n in range(1, 4)]
+    for reference in (None, rated / "0.png"):
+        assert judge.rank(pictures, reference).certainty == judge.score(pictures, reference)[0].certainty == CALIBRATED
+    only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
+    assert sorted(only) == ["score_error_fr", "score_error_nr"]
+    assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
+    with pytest.raises(TaskError, match="usable for scores"):
+        calibrate_all(judge, sets[:1], parts=("scores",))
+    printed = table(fits)
+    assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))
+
+
+def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
+    judge = load_judge(rated / "judge", "cpu")
+    fits = calibrate_all(judge, [read_set(rated / f"{n}.json", rated) for n in ("rating", "score")], minimum=5)
+    store(rated / "judge", fits)
+    stored = load_judge(rated / "judge", "cpu").model.config
+    assert (
+        stored.calibration == fitted(fits)
+        and Calibration(stored.calibration).order(False) == fits["order_nr"].calibration
+    )
+    verify_checkpoint(rated / "judge")
+    left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
+    assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one

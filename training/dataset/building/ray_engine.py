@@ -1,0 +1,60 @@
+"""Makes shards on Ray Data: the same work as on processes, spread over the machines of a cluster (extra ``scale``)."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+
+from .shard import BuildError, Shard, make_shard, one_thread
+
+
+def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]]:
+    """``shards.run_shards`` for the engine "ray"; a task whose worker dies is run again by Ray.
+
+    The cluster is the one that ``RAY_ADDRESS`` names, or one on this machine with ``workers`` CPUs (0: all).
+
+    Raises:
+        BuildError: Ray is not installed, the cluster does not answer, or a shard cannot be made.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise BuildError("the engine ray needs Ray Data: pip install 'ray[data]'") from error
+    started = not ray.is_initialized()
+    if started:
+        alone = not os.environ.get("RAY_ADDRESS")
+        cores, dashboard = (workers or None, False) if alone else (None, None)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, num_cpus=cores, include_dashboard=dashboard)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # the build shows its own
+    rows = ray.data.from_items([{"shard": number} for number in range(len(shards))], override_num_blocks=len(shards))
+    made = rows.map(_Task(shards), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers or None))
+    try:
+        for row in made.iter_rows():
+            if row["error"]:
+                raise BuildError(row["error"])
+            yield shards[row["shard"]], json.loads(row["skipped"])
+    except ray.exceptions.RayError as error:
+        raise BuildError(f"the Ray cluster failed ({error}): run the same command again") from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _Task:
+    """Makes the shard of a row; failures come back as text, since Ray would run them again in vain."""
+
+    def __init__(self, shards: list[Shard]):
+        self.shards = shards
+
+    @property
+    def __name__(self) -> str:
+        return "make_shard"
+
+    def __call__(self, row: dict) -> dict:
+        one_thread()
+        number = int(row["shard"])
+        try:
+            return {"shard": number, "skipped": json.dumps(make_shard(self.shards[number])), "error": ""}
+        except Exception as error:
+            return {"shard": number, "skipped": "{}", "error": f"{error}"}

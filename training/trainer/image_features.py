@@ -1,0 +1,100 @@
+"""Inputs of training: record files, and images as pixels or as stored features of a frozen tower."""
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from depictqa_core.images.image import Picture
+from depictqa_core.images.size_policy import WHOLE, SizePolicy
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.connector import CONNECTORS
+from depictqa_core.network.vision import TOWERS, Prepared, empty_inputs, prepare, prepare_comparison, statistics_width
+
+from ..dataset.records.image_paths import image_path, read_image
+
+# ---------------------------------------------------------------------- records
+
+
+# ---------------------------------------------------------------------- images
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """The inputs of the network for one image (pixels, or features of a frozen tower), and its number of tokens;
+    ``comparison`` has the comparison statistics with its reference, for connectors that use them."""
+
+    content: Prepared | torch.Tensor
+    tokens: int
+    comparison: torch.Tensor | None = None
+
+
+class LiveImages:
+    """Images as inputs of the vision tower, loaded on demand.
+
+    Args:
+        root: folder that the image paths of records are relative to.
+        also: a folder of our own images, see ``image_path``.
+    """
+
+    def __init__(self, config: DepictQAConfig, root: str | Path, also: str | Path | None = None):
+        self.config, self.policy = config, SizePolicy(**config.size)
+        self._roots = Path(root), also
+        self.compares = bool(config.connector.get("comparison"))
+        # The tower and the connector without weights say how many tokens an image of some size becomes.
+        with torch.device("meta"):
+            tower = TOWERS[config.vision["kind"]](config)
+            connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
+
+        @cache
+        def count(height: int, width: int) -> int:
+            with torch.device("meta"), torch.no_grad():
+                return connector.token_count(connector.pool(tower(*empty_inputs(config, height, width)))[0])
+
+        self.count = count
+        """Tokens of a padded image of some height and width."""
+        self._size = lru_cache(maxsize=2**20)(self._read_size)
+
+    def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
+        """Return the number of tokens of an image from its header; 0 for one that cannot be read."""
+        try:
+            resized = self.policy.resized(*self._size(path))
+        except Exception:  # whatever Pillow makes of a damaged file; show() says what is wrong
+            return 0
+        return self.count(*self.policy.padded(*self.policy.cropped(*resized, keep)))
+
+    def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> ImageFeatures:
+        """Load one image (paths relative to the root), optionally with its reference; raise ImageError if
+        unreadable."""
+        prepared = prepare(self._read(path), self.config, keep)
+        comparison = self.compare(path, reference, keep) if reference else None
+        return ImageFeatures(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
+
+    def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
+        """Return the comparison statistics of an image and its reference, or None if the connector does not use
+        them."""
+        if not self.config.connector.get("comparison"):
+            return None
+        return prepare_comparison(self._read(path), self._read(reference), self.config, keep)
+
+    def blank(self) -> ImageFeatures:
+        """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
+        prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
+        return ImageFeatures(prepared, self.count(*prepared.pixels.shape[1:]))
+
+    def file(self, path: str) -> Path:
+        """The file behind an image path of a record; raises ImageError for one outside the root."""
+        root, also = self._roots
+        return image_path(root, path, also)
+
+    def _read(self, path: str) -> Picture:
+        root, also = self._roots
+        return read_image(root, path, also)
+
+    def _read_size(self, path: str) -> tuple[int, int]:
+        with Image.open(self.file(path)) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # orientations on their side
+            return (image.width, image.height) if turned else (image.height, image.width)
