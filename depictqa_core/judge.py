@@ -115,7 +115,7 @@ class Judge(JudgeBase):
         check_arguments(count=count, faults=faults, progress=progress)
         _check_count(count)
         if faults:
-            self.require_supported(FAULT)
+            self.backend.require(FAULT)
         image_sets = list(zip(*images_with_references(pictures, reference)))
         counter = ProgressCounter(progress, len(image_sets))
         with self.backend.session():
