@@ -72,7 +72,7 @@ class FilterImages(io.ComfyNode):
                     "distortions",
                     default="",
                     tooltip="Reject images with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
-                    "or any. From checkpoints that were taught them, also: " + ", ".join(FAULTS) + ". Empty: off.",
+                    "or any. From checkpoints that support faults, also: " + ", ".join(FAULTS) + ". Empty: off.",
                 ),
                 io.Float.Input(
                     "probability",
