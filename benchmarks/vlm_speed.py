@@ -66,9 +66,9 @@ def measure(family: str, count: int, side: int, sample: int) -> dict:
         run, asked = judge.backend.run, []
         sharing, before, original = run.sharing, run.encoded, run.shared
 
-        def shared(prompt, rows, check, size):
-            found = original(prompt, rows, check, size)
-            asked.append((prompt, rows, found))
+        def shared(prompt, rows, check, size, columns):
+            found = original(prompt, rows, check, size, columns)
+            asked.append((prompt, rows, columns, found))
             return found
 
         run.shared = shared
@@ -80,11 +80,11 @@ def measure(family: str, count: int, side: int, sample: int) -> dict:
         run.prepared.budget, gap = 0, 0.0
         run.prepared.clear()
         start = time.process_time()
-        for prompt, rows, found in chosen:
-            for one, other in zip(run.plain(prompt, rows[:1], lambda: None), found):
+        for prompt, rows, columns, found in chosen:
+            for one, other in zip(run.plain(prompt, rows[:1], lambda: None, columns), found):
                 gap = max(gap, float((one.exp() - other.exp()).abs().max()))
         naive = (time.process_time() - start) / sample * len(asked)
-    shown = sum(len(prompt.images) for prompt, _, _ in asked)
+    shown = sum(len(prompt.images) for prompt, *_ in asked)
     return {
         "sharing": sharing,
         "questions": len(asked),

@@ -8,7 +8,7 @@ from . import tasks
 from .backends.opening import open_backend
 from .checks import check as check_arguments
 from .errors import TaskError
-from .images.image import Picture, as_picture
+from .images.image import ImageLike, ImagesLike, Picture, as_picture
 from .ranking.anchors import load_anchors
 from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
@@ -20,7 +20,14 @@ from .verbs.compare import compare
 from .verbs.describe import EXPLANATION_TOKENS
 from .verbs.identify import QUESTIONS, find_faults, grade, identify
 from .verbs.inputs import criterion as own_criterion
-from .verbs.inputs import images_with_references, pairs_with_references, require_known, sets_by_role, worded
+from .verbs.inputs import (
+    images_with_references,
+    pairs_with_references,
+    require_known,
+    sets_by_role,
+    single_sets,
+    worded,
+)
 from .verbs.rank import rank
 
 
@@ -94,8 +101,8 @@ class Judge(JudgeBase):
 
     def identify(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         count: int | None = 1,
         faults: bool | None = None,
@@ -116,7 +123,7 @@ class Judge(JudgeBase):
         _check_count(count)
         if faults:
             self.backend.require(FAULT)
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         counter = ProgressCounter(progress, len(image_sets))
         with self.backend.session():
             found = grade(self._asker, identify(self._asker, count, image_sets, counter), image_sets, counter)
@@ -124,8 +131,8 @@ class Judge(JudgeBase):
 
     def describe(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         question: str | None = None,
         count: int | None = None,
@@ -155,7 +162,7 @@ class Judge(JudgeBase):
         if count is not None and not self._asker.names_first:
             raise TaskError(f"{self.backend.name} decides itself how many distortions it describes: leave count out")
         question = worded(question, ASSESSMENT, self.backend)
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         counter = ProgressCounter(progress, len(image_sets))
         task = tasks.task_of(question or ASSESSMENT.question, pair=False)
         if task is not ASSESSMENT:
@@ -165,8 +172,8 @@ class Judge(JudgeBase):
 
     def score(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         criterion: str | None = None,
         prompt: str | None = None,
@@ -193,10 +200,10 @@ class Judge(JudgeBase):
 
     def check(
         self,
-        pictures,
+        pictures: ImagesLike,
         question: str,
         answers: Sequence[str] = ("yes", "no"),
-        reference=None,
+        reference: ImagesLike | None = None,
         *,
         accept: str | None = None,
         threshold: float = 0.5,
@@ -217,15 +224,15 @@ class Judge(JudgeBase):
         answers, question = check_answers(answers), " ".join((question or "").split())
         if not question:
             raise TaskError("question: it is empty; ask something that the answers answer")
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         counter, accept = ProgressCounter(progress, len(image_sets)), pass_answer(accept, answers)
         return check(self.backend, question, answers, image_sets, counter, accept, threshold)
 
     def compare(
         self,
-        a,
-        b,
-        reference=None,
+        a: ImageLike,
+        b: ImageLike,
+        reference: ImageLike | None = None,
         *,
         explain: bool = False,
         question: str | None = None,
@@ -250,8 +257,8 @@ class Judge(JudgeBase):
 
     def compare_many(
         self,
-        pairs: Sequence[tuple],
-        references: Sequence | None = None,
+        pairs: Sequence[tuple[ImageLike, ImageLike]],
+        references: Sequence[ImageLike | None] | None = None,
         *,
         explain: bool = False,
         question: str | None = None,
@@ -277,8 +284,8 @@ class Judge(JudgeBase):
 
     def rank(
         self,
-        pictures,
-        reference=None,
+        pictures: ImagesLike,
+        reference: ImagesLike | None = None,
         *,
         method: str = "pairs",
         reasons: bool = True,

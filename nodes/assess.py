@@ -1,22 +1,25 @@
 """The nodes that judge single images: Identify Distortions, Describe Image Quality, Score Images."""
 
 import json
-import math
 
 from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
 from .inputs import (
+    FOR_PROGRAMS,
+    advanced,
     choice,
     criterion_inputs,
     criterion_options,
     flatten,
     images_input,
+    in_format,
     model_input,
     names_input,
     one,
     readable_errors,
     reference_input,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
@@ -50,6 +53,7 @@ class IdentifyDistortions(io.ComfyNode):
                 ),
                 reference_input(),
                 names_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -91,7 +95,7 @@ class IdentifyDistortions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, count, reference=None, names=None) -> io.NodeOutput:
+    def execute(cls, model, images, count, reference=None, names=None, report_format=FOR_PROGRAMS) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             asked = COUNTS[choice(one(count), list(COUNTS), "count")]
@@ -105,10 +109,11 @@ class IdentifyDistortions(io.ComfyNode):
             [answer.picture, found, _grades(answer), percent(answer.confidence), _most_probable(answer)]
             for answer, found in zip(answers, distortions, strict=True)
         ]
-        columns = ["", "", "severity", "confidence", "probabilities"]
+        columns = ["image", "", "severity", "confidence", "probabilities"]
         if any(answer.probable_faults for answer in answers):
             columns.append("faults")
             rows = [[*row, _faults(answer)] for row, answer in zip(rows, answers, strict=True)]
+        table = Table(columns, rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
             distortions,
@@ -116,8 +121,8 @@ class IdentifyDistortions(io.ComfyNode):
             [answer.confidence for answer in answers],
             [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in answers],
             severities,
-            report("identify", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(columns, rows, [(picture,) for picture in pictures], notices),
+            in_format(report_format, report("identify", model, [a.to_dict() for a in answers], notices), table),
+            table=table,
         )
 
 
@@ -159,8 +164,10 @@ class DescribeImages(io.ComfyNode):
                         "Maximum length of the answer in tokens (detailed only). A token is about three "
                         "quarters of a word."
                     ),
+                    **advanced(io.Int.Input),
                 ),
                 reference_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.String.Output(
@@ -172,7 +179,7 @@ class DescribeImages(io.ComfyNode):
                     is_output_list=True,
                     tooltip=(
                         "Mean probability of the words that carry the verdict, 0 to 1. Use it to sort "
-                        "answers; it is not calibrated. NaN if there is none."
+                        "answers; it is not calibrated. 0 if there is none."
                     ),
                 ),
                 report_output(),
@@ -181,7 +188,9 @@ class DescribeImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, detail, question, max_new_tokens, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, images, detail, question, max_new_tokens, reference=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             detailed = choice(one(detail), DETAILS, "detail") == "detailed"
@@ -195,12 +204,13 @@ class DescribeImages(io.ComfyNode):
                 answers = model.ask("identify", pictures, references, count=None)
         notices += model.doubts(answers)
         rows = [[answer.picture, answer.text, percent(answer.confidence)] for answer in answers]
+        table = Table(["image", "", "confidence"], rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
             [answer.text for answer in answers],
-            [math.nan if answer.confidence is None else answer.confidence for answer in answers],
-            report("describe", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(["", "", "confidence"], rows, [(picture,) for picture in pictures], notices),
+            [answer.confidence or 0.0 for answer in answers],
+            in_format(report_format, report("describe", model, [a.to_dict() for a in answers], notices), table),
+            table=table,
         )
 
 
@@ -221,6 +231,7 @@ class ScoreImages(io.ComfyNode):
                 reference_input(),
                 names_input(),
                 *criterion_inputs(),
+                report_format_input(),
             ],
             outputs=[
                 io.Float.Output(
@@ -259,28 +270,32 @@ class ScoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, reference=None, names=None, criterion=None, prompt=None) -> io.NodeOutput:
+    def execute(
+        cls, model, images, reference=None, names=None, criterion=None, prompt=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = model.ask("score", pictures, references, **criterion_options(criterion, prompt))
         notices += model.doubts(answers)
-        rows = [[a.picture, f"{a.score:.1f}", f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
+        rows = [[f"{a.score:.1f}", a.picture, f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
+        table = Table(
+            ["score", "image", "95 % interval", "confidence"],
+            rows,
+            [(picture,) for picture in pictures],
+            [*notices, *not_calibrated(answers)],
+            name=1,
+        )
         return node_output(
             cls,
             [answer.score for answer in answers],
             [answer.spread for answer in answers],
             [answer.confidence for answer in answers],
-            report("score", model, [answer.to_dict() for answer in answers], notices),
+            in_format(report_format, report("score", model, [a.to_dict() for a in answers], notices), table),
             [answer.low for answer in answers],
             [answer.high for answer in answers],
-            table=Table(
-                ["", "score", "95 % interval", "confidence"],
-                rows,
-                [(picture,) for picture in pictures],
-                [*notices, *not_calibrated(answers)],
-            ),
+            table=table,
         )
 
 

@@ -6,19 +6,22 @@ from comfy_api.latest import io
 
 from .filter_images import branch_of_images
 from .inputs import (
+    FOR_PROGRAMS,
     flatten,
     images_input,
+    in_format,
     model_input,
     names_input,
     one,
     readable_errors,
     reference_input,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
 from .passthrough import Followers, branch, follower_inputs, follower_outputs
-from .ui import REPORT_TOOLTIP, Table, node_output, percent, report
+from .ui import Table, node_output, percent, report, report_output
 
 
 class CheckImages(io.ComfyNode):
@@ -60,6 +63,7 @@ class CheckImages(io.ComfyNode):
                 reference_input(),
                 *follower_inputs(),
                 names_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.Boolean.Output(
@@ -87,7 +91,7 @@ class CheckImages(io.ComfyNode):
                 *follower_outputs("passed"),
                 *branch_of_images("rejected"),
                 *follower_outputs("rejected"),
-                io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP),
+                report_output(),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -106,12 +110,13 @@ class CheckImages(io.ComfyNode):
         masks=None,
         texts=None,
         names=None,
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
-            followers = Followers(len(pictures), latents, masks, texts)
+            followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             listed = tuple(answer.strip() for answer in one(answers).split(","))
             options = {"accept": one(pass_answer), "threshold": float(one(threshold))}
@@ -126,6 +131,8 @@ class CheckImages(io.ComfyNode):
             [answer.picture, answer.answer, percent(chance), "passed" if answer.passed else "rejected"]
             for answer, chance in zip(found, chances, strict=True)
         ]
+        columns = ["image", "", one(pass_answer), ""]
+        table = Table(columns, rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
             [answer.passed for answer in found],
@@ -133,8 +140,8 @@ class CheckImages(io.ComfyNode):
             [answer.answer for answer in found],
             [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in found],
             *branches,
-            report("check", model, [answer.to_dict() for answer in found], notices),
-            table=Table(["", "", one(pass_answer), ""], rows, [(picture,) for picture in pictures], notices),
+            in_format(report_format, report("check", model, [answer.to_dict() for answer in found], notices), table),
+            table=table,
         )
 
 

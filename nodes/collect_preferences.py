@@ -1,6 +1,5 @@
 """The node that stores preferences as training records for a personal judge."""
 
-import hashlib
 import os
 import sys
 from collections import OrderedDict
@@ -14,13 +13,22 @@ from ..depictqa_core.reports.sheets import Judged, quality_sheets
 from ..depictqa_core.storage.file_names import below
 from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, collect, levels, pairs_of, picked
 from .image_outputs import drawn_output, to_batch
-from .inputs import choice, flatten, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import (
+    advanced,
+    choice,
+    flatten,
+    one,
+    readable_errors,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .passthrough import branch
+from .picks import code_of
 
 PICKED, RATINGS, ORDER = "picked", "ratings", "order"
 WAYS = [PICKED, RATINGS, ORDER]
 MOST_PAIRS = 20_000
-CODE_LENGTH = 16
 PACK = Path(__file__).absolute().parents[1]
 
 
@@ -101,6 +109,7 @@ class CollectPreferences(io.ComfyNode):
                         "Identifies the images that you picked from. The node fills it in when you edit "
                         "picked. A pick is recorded only if the same images arrive."
                     ),
+                    **advanced(io.String.Input),
                 ),
             ],
             outputs=[
@@ -142,7 +151,7 @@ class CollectPreferences(io.ComfyNode):
             if not name:
                 raise TaskError("collection: is empty; give a name such as preferences.")
             folder = os.path.join(folder_paths.get_output_directory(), "depictqa", *name.split("/"))
-            code = _code([*pictures, *(references or ())])
+            code = code_of([*pictures, *(references or ())])
             stale = way == PICKED and not _picked_here((cls.hidden.unique_id, folder), one(picked), code, picked_on)
             found = [0] * len(pictures) if stale else _levels(way, one(picked), ratings, one(margin), len(pictures))
             kept, stand, same = _without_copies(pictures, found)
@@ -193,11 +202,6 @@ _shown: OrderedDict[tuple, tuple[str, str | None, str]] = OrderedDict()
 """The last state of each node, for picks without a code: its pick, the code of the images that it was made on, and
 the code of the images shown last."""
 MOST_SHOWN = 1000
-
-
-def _code(pictures: list) -> str:
-    """Return a code that identifies the images and references of a run, in their order."""
-    return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]
 
 
 def _picked_here(node: tuple, text: str, code: str, picked_on: list[str] | None) -> bool:

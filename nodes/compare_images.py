@@ -3,19 +3,23 @@
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
+    FOR_PROGRAMS,
     criterion_inputs,
     criterion_options,
     flatten,
+    in_format,
     model_input,
     one,
     readable_errors,
     repeat,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import Table, node_output, percent, report, report_output
+from .ui import SHOWN_ROWS, Table, node_output, percent, preview_files, report, report_output
 
 
 class CompareImages(io.ComfyNode):
@@ -24,7 +28,7 @@ class CompareImages(io.ComfyNode):
         return schema(
             ["which is better", "A/B test", "pairwise", "image quality"],
             node_id="DepictQA_CompareImages",
-            display_name="Compare Images",
+            display_name="Compare Image Quality",
             category="DepictQA/assess",
             description=(
                 "Compares two images: which one is better, with which probability, and why. Every pair is "
@@ -57,6 +61,7 @@ class CompareImages(io.ComfyNode):
                     tooltip="Optional: the undistorted original. One image for all pairs, or one per pair.",
                 ),
                 *criterion_inputs(),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -108,7 +113,16 @@ class CompareImages(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, image_a, image_b, explain, question, reference=None, criterion=None, prompt=None
+        cls,
+        model,
+        image_a,
+        image_b,
+        explain,
+        question,
+        reference=None,
+        criterion=None,
+        prompt=None,
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -126,6 +140,9 @@ class CompareImages(io.ComfyNode):
             about = criterion_options(criterion, prompt)
             options = {"explain": bool(one(explain)), "question": (one(question) or "").strip() or None}
             answers = model.ask("compare_many", pairs, references, **(about or options))
+            found = [[None] * count] * 2
+            if one(explain) and not about and IDENTIFICATION.name in model.tasks:
+                found = [model.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
         notices += model.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
@@ -139,6 +156,7 @@ class CompareImages(io.ComfyNode):
             ]
             for answer in answers
         ]
+        table = Table(["images", "", "confidence", "disagreement", ""], rows, pairs, notices)
         return node_output(
             cls,
             [a if wins else b for a, b, wins in singles],
@@ -148,9 +166,35 @@ class CompareImages(io.ComfyNode):
             [answer.confidence for answer in answers],
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
-            report("compare", model, [answer.to_dict() for answer in answers], notices),
-            table=Table(["", "", "confidence", "disagreement", ""], rows, pairs, notices),
+            in_format(report_format, report("compare", model, [a.to_dict() for a in answers], notices), table),
+            table=table,
+            pairs=_views(pairs, answers, *found),
         )
+
+
+def _views(pairs, answers, found_a, found_b) -> list[dict]:
+    """What web/js/compare.js draws of each of the first pairs: the images, the verdict, what is wrong with each."""
+    return [
+        {
+            "a": preview_a,
+            "b": preview_b,
+            "name_a": answer.picture_a,
+            "name_b": answer.picture_b,
+            "found_a": _faults(one_a),
+            "found_b": _faults(one_b),
+            "verdict": answer.verdict,
+            "probability_a": answer.probability_a,
+            "disagreement": answer.disagreement,
+            "text": answer.text,
+        }
+        for pair, answer, one_a, one_b in zip(pairs[:SHOWN_ROWS], answers, found_a, found_b, strict=False)
+        for preview_a, preview_b in [preview_files(pair)]
+    ]
+
+
+def _faults(found) -> str | None:
+    """What is wrong with an image, such as ``"blur, noise (62%)"``; None if the judge was not asked."""
+    return found and f"{', '.join(found.labels) or NONE} ({percent(found.confidence)})"
 
 
 def _verdict(answer) -> str:

@@ -1,6 +1,7 @@
 """The node that compares models, LoRAs, samplers or prompts by their images."""
 
 from collections import Counter
+from string import ascii_uppercase
 
 from comfy_api.latest import io
 
@@ -10,7 +11,18 @@ from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
 from .image_outputs import drawn_output, to_image
-from .inputs import flatten, model_input, one, readable_errors, schema, to_pictures, to_reference
+from .inputs import (
+    FOR_PROGRAMS,
+    flatten,
+    in_format,
+    model_input,
+    one,
+    readable_errors,
+    report_format_input,
+    schema,
+    to_pictures,
+    to_reference,
+)
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -35,11 +47,12 @@ class CompareModels(io.ComfyNode):
                 io.Image.Input("images", tooltip="Images of the first model, or of all models: a batch, or a list."),
                 io.String.Input(
                     "labels",
-                    default="model A\nmodel B",
+                    default="",
                     multiline=True,
+                    optional=True,
                     tooltip=(
                         "Names of the models, one per line (or a linked list): one label per linked image"
-                        " input, or one per image."
+                        " input, or one per image. Empty: A, B, ... for the linked image inputs."
                     ),
                 ),
                 *(io.Image.Input(name, optional=True, tooltip="Optional: images of another model.") for name in MORE),
@@ -59,6 +72,7 @@ class CompareModels(io.ComfyNode):
                     optional=True,
                     tooltip="Optional: the undistorted originals. One for all, one per prompt, or one per image.",
                 ),
+                report_format_input(),
             ],
             outputs=[
                 io.String.Output("best_label", display_name="best_label", tooltip="The label in first place."),
@@ -77,14 +91,17 @@ class CompareModels(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="The leaderboard, the win rates of all pairs of labels and every comparison, as JSON.",
+                    tooltip="The leaderboard, the win rates of all pairs of labels and every comparison, as "
+                    "report_format says.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, images, labels, groups=None, reference=None, **more) -> io.NodeOutput:
+    def execute(
+        cls, model, images, labels=(), groups=None, reference=None, report_format=FOR_PROGRAMS, **more
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
@@ -106,6 +123,8 @@ class CompareModels(io.ComfyNode):
         table = reports.leaderboard_table(board)
         standings = facts.pop("standings")
         ranked = [standing for standing in board.standings if standing.rank is not None]
+        shown = _table(board, labels, pictures, notices)
+        written = report("compare_models", model, standings, notices, **facts, pairs=comparisons)
         return drawn_output(
             cls,
             ranked[0].label,
@@ -114,10 +133,10 @@ class CompareModels(io.ComfyNode):
             chart,
             table,
             json_csv.csv_text(standings),
-            report("compare_models", model, standings, notices, **facts, pairs=comparisons),
+            in_format(report_format, written, shown),
             images=[chart],
             text="\n".join([*notices, table]),
-            table=_table(board, labels, pictures, notices),
+            table=shown,
         )
 
 
@@ -133,6 +152,8 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
         TaskError: the number of labels fits none of them.
     """
     lines = [line.strip() for text in labels for line in str(text).splitlines() if line.strip()]
+    if not lines and len(linked) > 1:
+        lines = list(ascii_uppercase[: len(linked)])
     if len(lines) == count:
         return lines
     inputs = [len(flatten(batches)) for batches in linked]
@@ -193,5 +214,5 @@ def _table(board, labels, pictures, notices) -> Table:
         for s, mark in zip(board.standings, reports.rank_marks(board.standings), strict=True)
     ]
     first = [(pictures[labels.index(standing.label)],) for standing in board.standings]
-    columns = ["", "rank", "win rate", "won-tied-lost", "strength", "95 % interval"]
+    columns = ["label", "rank", "win rate", "won-tied-lost", "strength", "95 % interval"]
     return Table(columns, rows, first, [*notices, *reports.leaderboard_notes(board)])

@@ -1,6 +1,7 @@
 """The entry point that lists this pack's nodes for ComfyUI."""
 
 from comfy_api.latest import ComfyExtension
+from server import PromptServer
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
 from .check_images import CheckImages
@@ -10,9 +11,11 @@ from .compare_models import CompareModels
 from .filter_images import FilterImages
 from .load_folder import LoadFolder
 from .load_model import LoadModel
+from .pick_images import PickImages
 from .quality_map import QualityMap
 from .quality_sheet import QualitySheet
 from .rank_images import RankImages
+from .routes import add_routes
 from .save_images import SaveScoredImages
 
 NODES = [
@@ -24,6 +27,7 @@ NODES = [
     ScoreImages,
     RankImages,
     FilterImages,
+    PickImages,
     CompareModels,
     SaveScoredImages,
     QualitySheet,
@@ -31,6 +35,9 @@ NODES = [
     CollectPreferences,
     CheckImages,
 ]
+
+if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed
+    add_routes(PromptServer.instance.routes)
 
 
 class DepictQAExtension(ComfyExtension):

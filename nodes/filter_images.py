@@ -1,27 +1,29 @@
 """The node that splits images into passed and rejected ones."""
 
-import math
-
 from comfy_api.latest import io
 
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
-from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE
+from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE, SCORE
 from .inputs import (
+    FOR_PROGRAMS,
+    advanced,
     choice,
     criterion_inputs,
     criterion_options,
     flatten,
     images_input,
+    in_format,
     model_input,
     names_input,
     one,
     readable_errors,
     reference_input,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .passthrough import Followers, branch, follower_inputs, follower_outputs
+from .passthrough import UNSCORED, Followers, branch, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, report
 
 
@@ -83,6 +85,7 @@ class FilterImages(io.ComfyNode):
                         "Two distortions in one image share the probability: blur next to equal noise has"
                         " 0.5."
                     ),
+                    **advanced(io.Float.Input),
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -109,8 +112,10 @@ class FilterImages(io.ComfyNode):
                         "image. pairs: by pairwise comparisons like Rank Images, which is slower and more"
                         " precise."
                     ),
+                    **advanced(io.Combo.Input),
                 ),
                 *criterion_inputs(),
+                report_format_input(),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -123,7 +128,13 @@ class FilterImages(io.ComfyNode):
                 ),
                 io.Int.Output("passed_count", display_name="passed_count", tooltip="Number of passed images."),
                 io.String.Output(
-                    "report", display_name="report", tooltip="Every image with its answers and the decision, as JSON."
+                    "report",
+                    display_name="report",
+                    tooltip="Every image with its answers and the decision, as report_format says.",
+                ),
+                io.Int.Output("rejected_count", display_name="rejected_count", tooltip="Number of rejected images."),
+                io.Boolean.Output(
+                    "any_passed", display_name="any_passed", tooltip="True if at least one image passed, for a switch."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -148,6 +159,7 @@ class FilterImages(io.ComfyNode):
         method=METHODS[:1],
         criterion=None,
         prompt=None,
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -162,10 +174,12 @@ class FilterImages(io.ComfyNode):
             )
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
-            followers = Followers(len(pictures), latents, masks, texts)
+            followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             about = criterion_options(criterion, prompt)
-            scores = model.ask("score", pictures, references, **about) if criteria.need_scores else None
+            scored = criteria.need_scores or SCORE.name in model.tasks
+            scores = model.ask("score", pictures, references, **about) if scored else None
+            judged = scores if criteria.need_scores else None
             found = None
             if criteria.need_distortions:
                 found = model.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
@@ -175,22 +189,26 @@ class FilterImages(io.ComfyNode):
                 ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
                 order, covered = ranked[0].order, ranked[0].coverage
         notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
-        faults = criteria.faults(len(pictures), scores, found, order, covered)
+        faults = criteria.faults(len(pictures), judged, found, order, covered)
         passed = [index for index, fault in enumerate(faults) if not fault]
         rejected = [index for index, fault in enumerate(faults) if fault]
 
         def outputs(indexes):
-            points = [scores[index].score if scores else math.nan for index in indexes]
-            return branch([singles[i] for i in indexes]), branch(points), branch(indexes), *followers.choose(indexes)
+            points = branch([scores[index].score for index in indexes]) if scores or not indexes else [UNSCORED]
+            return branch([singles[index] for index in indexes]), points, branch(indexes), *followers.choose(indexes)
 
+        table = _table(pictures, faults, scores, judged, found, notices)
+        written = report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed))
         return node_output(
             cls,
             *outputs(passed),
             *outputs(rejected),
             branch(["; ".join(faults[index]) for index in rejected]),
             len(passed),
-            report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed)),
-            table=_table(pictures, faults, scores, found, notices),
+            in_format(report_format, written, table),
+            len(rejected),
+            bool(passed),
+            table=table,
         )
 
 
@@ -203,7 +221,7 @@ def _branch_outputs(name: str) -> list:
             f"{name}_scores",
             display_name=f"{name}_scores",
             is_output_list=True,
-            tooltip=f"Scores of the {name} images, 0 to 100. NaN if no criterion needs them.",
+            tooltip=f"Scores of the {name} images, 0 to 100. A checkpoint that does not score stops here.",
         ),
         indexes,
         *follower_outputs(name),
@@ -242,17 +260,17 @@ def _results(pictures, faults, scores, found) -> list[dict]:
     ]
 
 
-def _table(pictures, faults, scores, found, notices) -> Table:
+def _table(pictures, faults, scores, judged, found, notices) -> Table:
     rows = [
         [
+            f"{scores[index].score:.1f}" if scores else "",
             picture.name,
             "; ".join(faults[index]) or "passed",
-            f"{scores[index].score:.1f}" if scores else "",
             (", ".join(found[index].labels) or NONE) if found else "",
-            percent(min((answers[index].confidence for answers in (scores, found) if answers), default=None)),
+            percent(min((answers[index].confidence for answers in (judged, found) if answers), default=None)),
         ]
         for index, picture in enumerate(pictures)
     ]
     passed = sum(not fault for fault in faults)
     notes = [*notices, f"{passed} of {len(pictures)} passed"]
-    return Table(["", "", "score", "", "confidence"], rows, [(picture,) for picture in pictures], notes)
+    return Table(["score", "image", "", "", "confidence"], rows, [(picture,) for picture in pictures], notes, name=1)

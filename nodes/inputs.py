@@ -1,5 +1,6 @@
 """Inputs that nodes share: types, tooltips, images, references, checked widgets, readable errors."""
 
+import inspect
 import os
 from contextlib import contextmanager
 
@@ -10,9 +11,12 @@ from comfy_api.latest import io
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images.image import Picture, as_picture
 from ..depictqa_core.images.references import Fitted
-from .ui import plain
+from .ui import Table, plain
 
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
+MARKDOWN, JSON = "markdown", "json"
+FOR_PROGRAMS = (JSON,)
+"""The format of a report where a graph says nothing of it."""
 
 MODEL_TOOLTIP = "The judge, from a Load DepictQA Model node."
 IMAGES_TOOLTIP = "The images to judge: one image, a batch, or a list of images of any size."
@@ -84,6 +88,38 @@ def criterion_options(criterion, prompt) -> dict[str, str]:
     given = {"criterion": criterion, "prompt": prompt}
     texts = {name: (one(value) or "").strip() for name, value in given.items() if value}
     return {name: text for name, text in texts.items() if text}
+
+
+def report_format_input() -> io.Combo.Input:
+    """The optional input ``report_format``; a graph without it gets what it got before there was one."""
+    return io.Combo.Input(
+        "report_format",
+        options=[MARKDOWN, JSON],
+        default=MARKDOWN,
+        optional=True,
+        tooltip="What report is: a table to read (markdown), or all answers for a program (json).",
+        **advanced(io.Combo.Input),
+    )
+
+
+def in_format(report_format: list[str], report: str, table: Table) -> str:
+    """The value of a ``report`` output.
+
+    Args:
+        report_format: what an ``is_input_list`` node gets from ``report_format_input``.
+        report: all answers as JSON.
+        table: the same to read.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    with readable_errors():
+        return report if choice(one(report_format), [MARKDOWN, JSON], "report_format") == JSON else table.to_markdown()
+
+
+def advanced(kind: type) -> dict[str, bool]:
+    """The mark of an input that few need, for those ComfyUI versions that fold such inputs away."""
+    return {"advanced": True} if "advanced" in inspect.signature(kind.__init__).parameters else {}
 
 
 def to_pictures(

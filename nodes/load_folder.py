@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import folder_paths
+import numpy as np
+import torch
 from comfy import model_management
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
@@ -13,7 +15,7 @@ from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images.equal_names import equal_names
-from ..depictqa_core.images.image import as_picture, notices_of
+from ..depictqa_core.images.image import Picture, as_picture, notices_of
 from ..depictqa_core.images.search import Found, NoPictures, leads_around, left_out_lines, search
 from ..depictqa_core.storage.file_names import below
 from .image_outputs import to_image
@@ -56,13 +58,21 @@ class LoadFolder(io.ComfyNode):
                     max=100_000,
                     tooltip="Maximum number of images. All of them are in memory at once: a megapixel takes 12 MB.",
                 ),
+                io.Boolean.Input(
+                    "keep_alpha",
+                    default=False,
+                    optional=True,
+                    tooltip="Load images with transparency with four channels, their colours as in the file. Off: "
+                    "transparency is blended onto white.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
                     "images",
                     display_name="images",
                     is_output_list=True,
-                    tooltip="The images. Transparency is blended onto white, as the judge does it.",
+                    tooltip="The images. Transparency is blended onto white, as the judge does it, unless "
+                    "keep_alpha is on.",
                 ),
                 io.String.Output(
                     "names",
@@ -91,12 +101,18 @@ class LoadFolder(io.ComfyNode):
                         "then compares only images of the same name."
                     ),
                 ),
+                io.Mask.Output(
+                    "masks",
+                    display_name="masks",
+                    is_output_list=True,
+                    tooltip="The transparency of each image as a mask of its size: 1 where it is transparent.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder, subfolders, start, limit):
+    def fingerprint_inputs(cls, folder, subfolders, start, limit, keep_alpha=False):
         try:
             paths, found = _chosen(folder, subfolders, start, limit)
             files = [(path, os.stat(path)) for path in paths]
@@ -105,7 +121,7 @@ class LoadFolder(io.ComfyNode):
         return repr([*((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files), found])
 
     @classmethod
-    def execute(cls, folder, subfolders, start, limit) -> io.NodeOutput:
+    def execute(cls, folder, subfolders, start, limit, keep_alpha=False) -> io.NodeOutput:
         with readable_errors():
             paths, found = _chosen(folder, subfolders, start, limit)
         pictures, unreadable, bar = [], [], ProgressBar(len(paths))
@@ -114,7 +130,7 @@ class LoadFolder(io.ComfyNode):
             model_management.throw_exception_if_processing_interrupted()
             name = path.relative_to(root).as_posix()
             try:
-                pictures.append(as_picture(path, name))
+                pictures.append(as_picture(path, name, keep_alpha=True))
             except ImageError as error:
                 unreadable.append("left out: " + readable(str(error).replace(f" ({path})", "")))
             bar.update(1)
@@ -132,11 +148,26 @@ class LoadFolder(io.ComfyNode):
         report = plain("\n".join([said, *unreadable, *left_out_lines(others, expected=True)]))
         rows = [[picture.name, f"{picture.width} × {picture.height}"] for picture in pictures]
         notices = [said, *unreadable, *left_out_lines(others)]
-        table = Table(["", "size"], rows, [(picture,) for picture in pictures], notices)
-        images = [to_image(Image.fromarray(picture.rgb)) for picture in pictures]
+        table = Table(["image", "size"], rows, [(picture,) for picture in pictures], notices)
+        images = [_image(picture, keep_alpha) for picture in pictures]
+        masks = [_mask(picture) for picture in pictures]
         shared, twins = equal_names(parents, [name.name for name in names])
         stems = [base or str(name) for base, name in zip(shared, names)]  # an absolute path is unique
-        return node_output(cls, images, [str(name) for name in names], parents, report, stems, table=table)
+        return node_output(cls, images, [str(name) for name in names], parents, report, stems, masks, table=table)
+
+
+def _image(picture: Picture, keep_alpha: bool) -> torch.Tensor:
+    """IMAGE ``[1, H, W, 3]`` over white, or ``[1, H, W, 4]`` of an image with alpha that is kept."""
+    if keep_alpha and picture.rgba is not None:
+        return torch.from_numpy(picture.rgba.astype(np.float32) / 255)[None]
+    return to_image(Image.fromarray(picture.rgb))
+
+
+def _mask(picture: Picture) -> torch.Tensor:
+    """MASK ``[1, H, W]`` as ComfyUI loads it from alpha: 1 where the image is transparent."""
+    if picture.rgba is None:
+        return torch.zeros(1, picture.height, picture.width)
+    return 1 - torch.from_numpy(picture.rgba[:, :, 3].astype(np.float32) / 255)[None]
 
 
 def folders() -> list[str]:

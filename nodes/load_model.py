@@ -3,7 +3,12 @@
 from comfy_api.latest import io
 
 from . import checkpoint_folders as runtime
-from .inputs import DepictQAModel, choice, readable_errors
+from .inputs import (
+    DepictQAModel,
+    advanced,
+    choice,
+    readable_errors,
+)
 
 
 class LoadModel(io.ComfyNode):
@@ -57,6 +62,7 @@ class LoadModel(io.ComfyNode):
                         "Images of known quality, for scores of checkpoints that do not support scoring "
                         "directly: built in, or a folder in models/depictqa_anchors."
                     ),
+                    **advanced(io.Combo.Input),
                 ),
                 io.Combo.Input(
                     "encoder",
@@ -68,6 +74,7 @@ class LoadModel(io.ComfyNode):
                         "verdict words, or by a sentence encoder such as all-MiniLM-L6-v2, a folder in "
                         "models/depictqa_encoders."
                     ),
+                    **advanced(io.Combo.Input),
                 ),
             ],
             outputs=[

@@ -1,11 +1,12 @@
-"""Latents, masks and texts that are selected and sorted together with their images."""
+"""Latents, masks, texts and seeds that are selected and sorted together with their images."""
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..depictqa_core.errors import TaskError
 
-TYPES = {"latents": io.Latent, "masks": io.Mask, "texts": io.String}
+TYPES = {"latents": io.Latent, "masks": io.Mask, "texts": io.String, "seeds": io.Int}
+USUAL = ("latents", "masks", "texts")
 TOOLTIPS = {
     "latents": "Optional: the latents of the images, one per image in the same order. They are passed on "
     "together with their image.",
@@ -13,50 +14,53 @@ TOOLTIPS = {
     " with their image.",
     "texts": "Optional: texts such as prompts, one per image in the same order or one for all. They are "
     "passed on together with their image.",
+    "seeds": "Optional: the seeds of the images, one per image in the same order or one for all. They are "
+    "passed on together with their image.",
 }
 
 
-def follower_inputs() -> list:
-    """Return the optional inputs ``latents``, ``masks`` and ``texts``."""
-    fields = {"texts": {"force_input": True}}
-    return [
-        kind.Input(name, optional=True, tooltip=TOOLTIPS[name], **fields.get(name, {})) for name, kind in TYPES.items()
-    ]
+def follower_inputs(names: tuple[str, ...] = USUAL) -> list:
+    """The optional inputs of these names; what has a widget of its own is linked all the same."""
+    widgets = {"texts": {"force_input": True}, "seeds": {"force_input": True, "max": 2**64 - 1}}
+    return [TYPES[name].Input(name, optional=True, tooltip=TOOLTIPS[name], **widgets.get(name, {})) for name in names]
 
 
-def follower_outputs(prefix: str) -> list:
-    """Return the list outputs ``<prefix>_latents``, ``<prefix>_masks`` and ``<prefix>_texts``."""
+def follower_outputs(prefix: str, names: tuple[str, ...] = USUAL) -> list:
+    """The list outputs ``<prefix>_latents``, ``<prefix>_masks`` and so on."""
     return [
-        kind.Output(
+        TYPES[name].Output(
             f"{prefix}_{name}",
             display_name=f"{prefix}_{name}",
             is_output_list=True,
             tooltip=f"What was linked to {name}, in the order of {prefix}_images.",
         )
-        for name, kind in TYPES.items()
+        for name in names
     ]
 
 
+UNSCORED = ExecutionBlocker("scores: this checkpoint does not score images; use one that does, or ranks and strengths.")
+"""Takes the place of scores that there are not: no node gets a NaN for one."""
+
+
 class Followers:
-    """The values of the three inputs, one item per image.
+    """The values of the inputs of ``follower_inputs``, one item per image.
 
     Args:
         count: number of images.
-        latents, masks, texts: the inputs of an ``is_input_list`` node, None if not linked.
+        linked: by name, the inputs of an ``is_input_list`` node, None if not linked.
 
     Raises:
         TaskError: there is neither one item for all nor one per image.
     """
 
-    def __init__(self, count: int, latents=None, masks=None, texts=None):
+    def __init__(self, count: int, **linked: list | None):
+        single = {"latents": _single_latents, "masks": _single_masks}
         self._items = {
-            "latents": _each(count, "latents", latents and _single_latents(latents)),
-            "masks": _each(count, "masks", masks and _single_masks(masks)),
-            "texts": _each(count, "texts", texts),
+            name: _each(count, name, items and single.get(name, list)(items)) for name, items in linked.items()
         }
 
     def choose(self, indexes: list[int]) -> list[list]:
-        """Return the values of the three outputs for these images, in this order."""
+        """Return the values of the outputs of ``follower_outputs`` for these images, in this order."""
         return [
             [ExecutionBlocker(f"{name}: nothing is linked to this input of the node that selects the images.")]
             if items is None

@@ -8,18 +8,21 @@ from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, cut, grid, quali
 from ..depictqa_core.reports.heat_map import heat_picture
 from .image_outputs import drawn_output, to_image
 from .inputs import (
+    FOR_PROGRAMS,
     choice,
     flatten,
     images_input,
+    in_format,
     model_input,
     one,
     readable_errors,
     reference_input,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import report, report_output
+from .ui import Table, report, report_output
 
 SCALES = ["absolute", "relative"]
 
@@ -70,6 +73,7 @@ class QualityMap(io.ComfyNode):
                     tooltip="Add a color legend below the image. Off: the heat map has the size of the image.",
                 ),
                 reference_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -108,7 +112,9 @@ class QualityMap(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, tile, scale, boxes, legend, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, images, tile, scale, boxes, legend, reference=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             relative = choice(one(scale), SCALES, "scale") == "relative"
@@ -135,6 +141,8 @@ class QualityMap(io.ComfyNode):
             f"{found.picture}: worst {low}; best {high}; tiles of {found.grid.side} pixels"
             for found, low, high in zip(maps, worst, best)
         ]
+        rows = [list(row) for row in zip([found.picture for found in maps], worst, best)]
+        table = Table(["image", "worst", "best"], rows, notes=notices)
         return drawn_output(
             cls,
             drawn,
@@ -142,7 +150,7 @@ class QualityMap(io.ComfyNode):
             worst,
             best,
             [found.tile(best=False)[1] for found in maps],
-            report("map", model, [found.to_dict() for found in maps], notices),
+            in_format(report_format, report("map", model, [found.to_dict() for found in maps], notices), table),
             images=drawn,
             text="\n".join([*notices, *lines]),
         )

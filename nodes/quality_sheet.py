@@ -8,19 +8,22 @@ from ..depictqa_core.reports.charts import quality_charts
 from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
 from .image_outputs import drawn_output, to_batch
 from .inputs import (
+    FOR_PROGRAMS,
     choice,
     flatten,
     images_input,
+    in_format,
     model_input,
     one,
     readable_errors,
     reference_input,
     repeat,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .ui import report
+from .ui import Table, report
 
 STYLES = {"cards": quality_sheets, "bars": quality_charts}
 ORDERS = ["as given", "best first"]
@@ -70,20 +73,25 @@ class QualitySheet(io.ComfyNode):
                     tooltip="Optional: a caption for each image, such as its file name. One per image.",
                 ),
                 reference_input(),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
                     "sheets", display_name="sheets", tooltip="The pages, as a batch of images of one size."
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="All answers as JSON, in the order of the sheet."
+                    "report",
+                    display_name="report",
+                    tooltip="All answers, in the order of the sheet, as report_format says.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def execute(cls, model, images, style, order, per_page, captions=None, reference=None) -> io.NodeOutput:
+    def execute(
+        cls, model, images, style, order, per_page, captions=None, reference=None, report_format=FOR_PROGRAMS
+    ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
             draw = STYLES[choice(one(style), list(STYLES), "style")]
@@ -117,10 +125,20 @@ class QualitySheet(io.ComfyNode):
             for entry in entries
         ]
         text = f"{len(entries)} image{'s' * (len(entries) != 1)} on {len(pages)} page{'s' * (len(pages) != 1)}"
+        rows = [
+            [
+                entry.name,
+                f"{entry.score.score:.1f}" if entry.score else "",
+                (", ".join(entry.found.labels) or tasks.NONE) if entry.found else "",
+            ]
+            for entry in entries
+        ]
+        table = Table(["image", "score", "distortions"], rows, notes=[*notices, text])
+        written = report("sheet", model, results, notices, order=one(order), pages=len(pages))
         return drawn_output(
             cls,
             sheets,
-            report("sheet", model, results, notices, order=one(order), pages=len(pages)),
+            in_format(report_format, written, table),
             images=[sheets],
             text="\n".join([*notices, text]),
         )

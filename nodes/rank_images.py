@@ -1,26 +1,28 @@
 """The node that sorts images from best to worst."""
 
-import math
-
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from .inputs import (
+    FOR_PROGRAMS,
+    advanced,
     choice,
     criterion_inputs,
     criterion_options,
     flatten,
+    in_format,
     model_input,
     names_input,
     one,
     readable_errors,
     reference_input,
+    report_format_input,
     schema,
     to_pictures,
     to_reference,
 )
-from .passthrough import Followers, follower_inputs, follower_outputs
+from .passthrough import UNSCORED, Followers, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, report
 
 METHODS = ["pairs", "score"]
@@ -66,6 +68,7 @@ class RankImages(io.ComfyNode):
                         "Maximum number of comparisons (pairs only). 0: all pairs for up to 12 images, "
                         "the most informative pairs for more."
                     ),
+                    **advanced(io.Int.Input),
                 ),
                 io.Boolean.Input(
                     "stop_when_decided",
@@ -75,9 +78,11 @@ class RankImages(io.ComfyNode):
                         "Stop comparing as soon as the best top_k are decided with 95 % certainty (pairs "
                         "only). Faster for many images; the order below top_k is less precise."
                     ),
+                    **advanced(io.Boolean.Input),
                 ),
                 names_input(),
                 *criterion_inputs(),
+                report_format_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -91,7 +96,7 @@ class RankImages(io.ComfyNode):
                     "scores",
                     display_name="scores",
                     is_output_list=True,
-                    tooltip="Score of each ranked image, 0 to 100. NaN if the checkpoint does not support scores.",
+                    tooltip="Score of each ranked image, 0 to 100. A checkpoint that does not score stops here.",
                 ),
                 io.Float.Output(
                     "strengths",
@@ -112,7 +117,9 @@ class RankImages(io.ComfyNode):
                     tooltip="One sentence per ranked image, with more detail if with_reasons is on.",
                 ),
                 io.String.Output(
-                    "report", display_name="report", tooltip="The whole ranking as JSON, independent of top_k."
+                    "report",
+                    display_name="report",
+                    tooltip="The whole ranking, independent of top_k, as report_format says.",
                 ),
                 io.Int.Output(
                     "ranks",
@@ -156,6 +163,7 @@ class RankImages(io.ComfyNode):
         names=None,
         criterion=None,
         prompt=None,
+        report_format=FOR_PROGRAMS,
     ) -> io.NodeOutput:
         model = one(model)
         with readable_errors():
@@ -173,37 +181,38 @@ class RankImages(io.ComfyNode):
             options |= criterion_options(criterion, prompt)
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
-            followers = Followers(len(pictures), latents, masks, texts)
+            followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             ranking = model.ask("rank", pictures, references, **options)
         notices += model.doubts([ranking])
         top = ranking.pictures[: one(top_k) or None]
         indexes = [place.index for place in top]
         facts = ranking.to_dict()
+        table = _table(ranking, pictures, notices)
         return node_output(
             cls,
             [singles[index] for index in indexes],
             singles[indexes[0]],
-            [math.nan if place.score is None else place.score for place in top],
+            [UNSCORED] if any(place.score is None for place in top) else [place.score for place in top],
             [place.strength for place in top],
             indexes,
             [place.reason for place in top],
-            report("rank", model, facts.pop("pictures"), notices, **facts),
+            in_format(report_format, report("rank", model, facts.pop("pictures"), notices, **facts), table),
             [place.rank for place in top],
             [place.low for place in top],
             [place.high for place in top],
             *followers.choose(indexes),
-            table=_table(ranking, pictures, notices),
+            table=table,
         )
 
 
 def _table(ranking, pictures, notices) -> Table:
     rows = [
         [
-            f"{mark if '=' in mark else mark + '.'} {place.picture}",
             "" if place.score is None else f"{place.score:.1f}",
-            f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
+            f"{mark if '=' in mark else mark + '.'} {place.picture}",
             place.reason,
+            f"{place.strength:.2f} ({place.low:.2f} to {place.high:.2f})",
         ]
         for place, mark in zip(ranking.pictures, rank_marks(ranking.pictures), strict=True)
     ]
@@ -214,4 +223,4 @@ def _table(ranking, pictures, notices) -> Table:
         )
     notes += not_calibrated([ranking])
     shown = [(pictures[place.index],) for place in ranking.pictures]
-    return Table(["", "score", "strength", ""], rows, shown, notes)
+    return Table(["score", "image", "", "strength"], rows, shown, notes, name=1)

@@ -15,10 +15,21 @@ from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
 from ..depictqa_core.images.image import as_picture
+from ..depictqa_core.images.search import without_suffix
 from ..depictqa_core.storage.appending import append_csv, append_jsonl
-from ..depictqa_core.storage.file_names import below, fill, save_png
+from ..depictqa_core.storage.file_names import below, fill
 from ..depictqa_core.storage.files import readable_file_errors
-from .inputs import choice, flatten, one, readable, readable_errors, repeat, schema
+from ..depictqa_core.storage.saved_images import SUFFIXES, save_image
+from .inputs import (
+    advanced,
+    choice,
+    flatten,
+    one,
+    readable,
+    readable_errors,
+    repeat,
+    schema,
+)
 from .ui import Table, node_output
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
@@ -47,7 +58,7 @@ class SaveScoredImages(io.ComfyNode):
             display_name="Save Scored Images",
             category="DepictQA/select",
             description=(
-                "Saves images as PNG with score, rank, label and verdict in the file name and in the "
+                "Saves images with score, rank, label and verdict in the file name and in the "
                 "metadata, and adds a row for each image to a list in the same folder. Never overwrites a "
                 "file."
             ),
@@ -74,6 +85,23 @@ class SaveScoredImages(io.ComfyNode):
                     kind.Input(name, optional=True, force_input=True, tooltip=tooltip)
                     for name, (kind, tooltip) in FACTS.items()
                 ),
+                io.Combo.Input(
+                    "format",
+                    options=list(SUFFIXES),
+                    default="png",
+                    optional=True,
+                    tooltip="png: without loss, with alpha, all metadata. webp: smaller, with alpha, the graph and the "
+                    "answers as EXIF. jpeg: smaller, alpha over white, the graph as EXIF if it fits into 64 KB.",
+                ),
+                io.Int.Input(
+                    "quality",
+                    default=95,
+                    min=1,
+                    max=100,
+                    optional=True,
+                    tooltip="Of jpeg and webp: 1 is the smallest file, 100 the best image.",
+                    **advanced(io.Int.Input),
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -87,7 +115,7 @@ class SaveScoredImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images, filename_prefix, log, **facts) -> io.NodeOutput:
+    def execute(cls, images, filename_prefix, log, format=("png",), quality=(95,), **facts) -> io.NodeOutput:
         singles = flatten(images)
         with readable_errors():
             kinds = LOGS[choice(one(log), list(LOGS), "log")]
@@ -97,11 +125,12 @@ class SaveScoredImages(io.ComfyNode):
             if not singles:
                 raise TaskError("images: no image arrived; link at least one.")
             rows = _rows(facts, len(singles))
+            kind = choice(one(format), list(SUFFIXES), "format")
         saved, failed, now = [], [], time.localtime()
         bar = ProgressBar(len(singles))
         for single, row in zip(singles, rows, strict=True):
             try:
-                saved.append(_save(single, pattern, row, _graph(cls), now))
+                saved.append(_save(single, pattern, row, _graph(cls), now, kind, one(quality)))
                 _append(saved[-1], row, kinds, now)
             except DepictQAError as error:  # the others are saved
                 failed.append(readable(str(error)))
@@ -153,20 +182,23 @@ def _rows(facts: dict, count: int) -> list[dict]:
     ]
 
 
-def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time) -> Path:
+def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time, kind: str, quality: int) -> Path:
     """Save one image under a new name.
 
     Raises:
         DepictQAError: the file cannot be written, or its pixels would differ from the input.
     """
-    as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
+    picture = as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
     levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
+    if kind == "jpeg" and image.mode == "RGBA":
+        image = Image.fromarray(picture.rgb)
     prefix = fill(pattern, _words(row), now)
     output = folder_paths.get_output_directory()
     with readable_file_errors(os.path.join(output, os.path.dirname(prefix))):
         folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, output, *image.size)
-    return save_png(folder, stem, counter, image, {} if args.disable_metadata else {**graph, **_metadata(row)})
+    texts = {} if args.disable_metadata else {**graph, **_metadata(row, kind)}
+    return save_image(folder, stem, counter, image, texts, kind, quality)
 
 
 def _append(path: Path, row: dict, kinds: tuple[str, ...], now: time.struct_time) -> None:
@@ -183,16 +215,17 @@ def _words(row: dict) -> dict[str, str]:
         "rank": f"{row['rank']:03}",
         "score": "unscored" if row["score"] is None else f"{row['score']:05.1f}",
         "confidence": "unknown" if row["confidence"] is None else f"{row['confidence']:.2f}",
-        "label": str(row["label"] or "image"),
+        "label": without_suffix(str(row["label"] or "image")),
         "verdict": str(row["verdict"] or "unjudged"),
     }
 
 
-def _metadata(row: dict) -> dict[str, str]:
-    """Return the text chunks of a PNG: each fact separately, readable in any viewer, and all of them as JSON."""
+def _metadata(row: dict, kind: str) -> dict[str, str]:
+    """Return the facts as JSON; for a PNG also each fact separately, readable in any viewer."""
     known = {key: value for key, value in row.items() if value is not None and key != "index"}
     texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in known.items()}
-    return {f"depictqa_{key}": text for key, text in texts.items()} | {"depictqa": json.dumps(known)}
+    single = {f"depictqa_{key}": text for key, text in texts.items()} if kind == "png" else {}
+    return {**single, "depictqa": json.dumps(known)}
 
 
 def _graph(cls) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The display of answers on a node: a report, a table with thumbnails, text while it is generated.
 
 Names and texts come from users, files and models. They reach the front end in two ways: ``show_text`` sends them as
-``plain`` text, and web/depictqa.js draws the cells of a ``Table`` as text nodes.
+``plain`` text, and web/js/answers.js draws the cells of a ``Table`` as text nodes.
 """
 
 import json
@@ -19,8 +19,9 @@ from server import PromptServer
 
 from ..depictqa_core.images.image import Picture
 
-REPORT_TOOLTIP = "All results as JSON, one entry per answer."
-THUMBNAIL_PIXELS = 96
+REPORT_TOOLTIP = "All results: a table in Markdown, or JSON with one entry per answer (report_format)."
+THUMBNAIL_PIXELS = 1024
+"""Longest side of what is drawn small in a table, and large on a click."""
 THUMBNAIL_FOLDER = "depictqa"
 SHOWN_ROWS = 100
 STREAM_SECONDS = 0.1
@@ -35,19 +36,21 @@ def report_output() -> io.String.Output:
 
 @dataclass(frozen=True)
 class Table:
-    """A table that web/depictqa.js draws on a node.
+    """A table that web/js/answers.js draws on a node.
 
     Attributes:
-        columns: headings of the text columns; the first is the name of the image, a column may have no heading.
+        columns: headings of the text columns in the order in which they are drawn; a column may have no heading.
         rows: texts, one per column.
         pictures: the images in front of each row.
         notes: lines above the table.
+        name: which column has the name of the image; it stands first in lines of text.
     """
 
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     pictures: Sequence[tuple[Picture, ...]] = ()
     notes: Sequence[str] = ()
+    name: int = 0
 
     def to_ui(self) -> dict:
         """Return plain values for the browser: the first ``SHOWN_ROWS`` rows, with thumbnails."""
@@ -62,11 +65,31 @@ class Table:
 
     def to_text(self) -> str:
         """Return the table as text, one line per row, for ComfyUI's text display and the history of the run."""
-        lines = [
-            f"{row[0]}: " + ", ".join(f"{name} {cell}".strip() for name, cell in zip(self.columns[1:], row[1:]) if cell)
-            for row in self.rows
+        return "\n".join([*self.notes, *map(self._line, self.rows)])
+
+    def to_markdown(self) -> str:
+        """Return the notes as a Markdown list and all rows as a Markdown table."""
+        lines = [f"- {_markdown(note)}" for note in self.notes]
+        if self.rows:
+            lines += ["", *map(_table_line, (self.columns, ["---"] * len(self.columns), *self.rows))]
+        return "\n".join(lines).strip()
+
+    def _line(self, row: list[str]) -> str:
+        others = [
+            f"{heading} {cell}".strip()
+            for index, (heading, cell) in enumerate(zip(self.columns, row, strict=True))
+            if cell and index != self.name
         ]
-        return "\n".join([*self.notes, *lines])
+        return f"{row[self.name]}: " + ", ".join(others)
+
+
+def _table_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(map(_markdown, cells)) + " |"
+
+
+def _markdown(text: str) -> str:
+    """One line of text in which nothing is a column, a link or an element of a page."""
+    return plain(" ".join(str(text).split())).replace("|", "\\|").replace("[", "\\[")
 
 
 def report(task: str, model, results: list[dict], notices: Sequence[str] = (), **facts) -> str:
@@ -101,20 +124,22 @@ def show_text(cls, text: str) -> str:
     return text
 
 
-def node_output(cls, *values, table: Table, text: str | None = None, **ui) -> io.NodeOutput:
+def node_output(cls, *values, table: Table, text: str | None = None, pairs: Sequence[dict] = (), **ui) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
 
-    They appear under the node as text, in every version of ComfyUI, and are stored in the run's history. If
-    web/depictqa.js runs, it draws the table instead.
+    They appear under the node as text, in every version of ComfyUI, and are stored in the run's history, from which
+    the scripts in web/ draw the table and the images whenever the node is shown again.
 
     Args:
         values: the values of the outputs.
         table: the table to draw on the node.
         text: the same as text; None: the text of the table.
+        pairs: the pairs of images that web/js/compare.js draws above the table.
         ui: additional lists for the front end, such as ``images``.
     """
     text = show_text(cls, table.to_text() if text is None else text)
-    return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [table.to_ui()]})
+    answer = {**table.to_ui(), "images": ui.get("images", []), "pairs": list(pairs)}
+    return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [answer]})
 
 
 def stream(cls, names: list[str]):
@@ -130,6 +155,12 @@ def stream(cls, names: list[str]):
             show_text(cls, "\n\n".join(lines))
 
     return on_text
+
+
+def preview_files(pictures: list[Picture]) -> list[dict | None]:
+    """Where the page finds a small copy of each image, None for one that cannot be written."""
+    names = map(_thumbnail, pictures)
+    return [name and {"filename": name, "subfolder": THUMBNAIL_FOLDER, "type": "temp"} for name in names]
 
 
 def percent(value: float | None) -> str:

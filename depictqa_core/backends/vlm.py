@@ -29,7 +29,7 @@ from .base import (
     aligned,
     answer_all,
 )
-from .vlm_answers import answer_log_probabilities, answer_rows, answer_tokens
+from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
 from .vlm_loading import LoadedVlm
 from .vlm_network import NOTHING, Network
 from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
@@ -182,19 +182,21 @@ class VlmBackend(Backend):
         spacing = " " if wording.stem else self.template.spacing
         spaced = [spacing + answer for answer in wording.answers]
         tokens = answer_tokens(prompt.texts[-1], spaced, self.run.ids, self.ends[0])
-        rows = answer_rows(tokens)
-        logs = answer_log_probabilities(tokens, rows, self._rows(prompt, rows, counter))
+        rows, columns = answer_rows(tokens), answer_columns(tokens)
+        logs = answer_log_probabilities(tokens, rows, columns, self._rows(prompt, rows, columns, counter))
         scaled = logs / temperature
         chosen = np.exp(scaled - scaled.max())
         return np.append(chosen / chosen.sum(), min(1.0, float(np.exp(logs).sum())))
 
-    def _rows(self, prompt: Prompt, rows: list[list[int]], counter: ProgressCounter) -> list[torch.Tensor]:
+    def _rows(
+        self, prompt: Prompt, rows: list[list[int]], columns: list[int], counter: ProgressCounter
+    ) -> list[torch.Tensor]:
         """``Network.shared`` or ``Network.plain``, with fewer rows at once where memory is short."""
         if self.run.sharing == NOTHING:
-            return self.run.plain(prompt, rows, counter.check)
+            return self.run.plain(prompt, rows, counter.check, columns)
         for size in (ROWS, ROWS // 8, 1):
             try:
-                return self.run.shared(prompt, rows, counter.check, size)
+                return self.run.shared(prompt, rows, counter.check, size, columns)
             except (RuntimeError, MemoryError) as error:
                 if size == 1 or not is_out_of_memory(error):
                     raise

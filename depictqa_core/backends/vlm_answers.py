@@ -29,18 +29,28 @@ def answer_rows(tokens: Sequence[Sequence[int]]) -> list[list[int]]:
     return [list(one) for one in before if not any(len(o) > len(one) and o[: len(one)] == one for o in before)]
 
 
+def answer_columns(tokens: Sequence[Sequence[int]]) -> list[int]:
+    """Return the tokens that occur in answers, each once: only their probabilities are needed."""
+    return sorted({token for one in tokens for token in one})
+
+
 def answer_log_probabilities(
-    tokens: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], found: Sequence[torch.Tensor]
+    tokens: Sequence[Sequence[int]],
+    rows: Sequence[Sequence[int]],
+    columns: Sequence[int],
+    found: Sequence[torch.Tensor],
 ) -> np.ndarray:
     """Compute the log-probability, float64 [answers], that a model writes each answer: the sum over all its tokens.
 
     Args:
         rows: of ``answer_rows``.
-        found: for each row log-probabilities [len(row) + 1, vocabulary] in front of and behind its tokens.
+        columns: of ``answer_columns``.
+        found: for each row log-probabilities [len(row) + 1, columns] in front of and behind its tokens.
     """
     tables = [table.double().cpu() for table in found]
+    place = {token: column for column, token in enumerate(columns)}
     logs = np.empty(len(tokens))
     for index, answer in enumerate(tokens):
         table = next(table for row, table in zip(rows, tables) if list(row[: len(answer) - 1]) == list(answer[:-1]))
-        logs[index] = float(table[torch.arange(len(answer)), torch.tensor(list(answer))].sum())
+        logs[index] = float(table[torch.arange(len(answer)), torch.tensor([place[one] for one in answer])].sum())
     return logs

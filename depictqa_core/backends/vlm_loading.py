@@ -185,7 +185,7 @@ def _processor(folder: Path):
             try:
                 processor = _for_still_images(kind)(image_processor=images, tokenizer=tokenizer, **own)
             except TypeError:  # transformers 4.50 insists on a video processor, which needs no torchvision there
-                processor = AutoProcessor.from_pretrained(**where, **_pil(AutoImageProcessor))
+                processor = AutoProcessor.from_pretrained(**where)
                 processor.image_processor, processor.chat_template = images, own["chat_template"]
     except ImportError as error:
         raise PackageError(f"model '{folder.name}': its processor needs another package ({quoted(error)})") from error

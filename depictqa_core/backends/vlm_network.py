@@ -7,19 +7,18 @@ answers about them. Not every architecture allows that (some let image tokens at
 another way when there are several), so ``Network`` compares both paths once, and uses the widest sharing that agrees.
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..engine.batching import prefix_budget
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
-from .vlm_cache import branch, nbytes, to_device
+from .vlm_cache import branch, nbytes
+from .vlm_model import ModelCalls, chosen
 from .vlm_prompts import Prompt
 
 IMAGES, SETS, NOTHING = "images", "sets", "nothing"
@@ -46,37 +45,21 @@ class State:
     log_probabilities: torch.Tensor | None = None
 
 
-class Network:
+class Network(ModelCalls):
     """One model with its processor.
 
     Args:
-        model: of ``AutoModelForImageTextToText``, in evaluation mode.
-        processor: its processor.
-        image_token: the text that stands for an image.
+        model, processor, image_token, max_pixels, cache_bytes: as in ``ModelCalls``.
         layout: texts of a question about two images, with which the two paths are compared.
-        max_pixels: larger images are shrunk to this area first.
-        cache_bytes: memory budget for vision features and prepared images.
 
     Attributes:
-        encoded: number of images that went through the vision tower.
+        states: the stored KV caches of prefixes.
     """
 
     def __init__(self, model, processor, image_token: str, layout: tuple[str, ...], max_pixels: int, cache_bytes: int):
-        self.model, self.processor = model, processor
-        self.image_token, self.layout, self.max_pixels = image_token, layout, max_pixels
-        self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
-        self.states = ByteCache(0)
-        self.encoded = 0
+        super().__init__(model, processor, image_token, max_pixels, cache_bytes)
+        self.layout, self.states = layout, ByteCache(0)
         self._sharing: str | None = None
-        self._current: list[str] | None = None
-        self._rope = _method(model, "get_rope_index")
-        self._keywords = _keywords(model)
-        self._cache_features()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the input of the model goes."""
-        return self.model.get_input_embeddings().weight.device
 
     @property
     def sharing(self) -> str:
@@ -100,25 +83,35 @@ class Network:
     # ------------------------------------------------------------------ the two paths
 
     @torch.inference_mode()
-    def plain(self, prompt: Prompt, rows: Sequence[Sequence[int]], check: Check) -> list[torch.Tensor]:
+    def plain(
+        self, prompt: Prompt, rows: Sequence[Sequence[int]], check: Check, columns: Sequence[int] | None = None
+    ) -> list[torch.Tensor]:
         """Compute log-probabilities behind a prompt and each token of some continuations, without any sharing.
 
         Args:
             prompt: the prompt without the tokens that continue it.
             rows: token ids of continuations; an empty one asks for what follows the prompt.
+            columns: the tokens whose log-probabilities are needed; None is the whole vocabulary, which is large.
 
         Returns:
-            for each row float32 [len(row) + 1, vocabulary].
+            for each row float32 [len(row) + 1, columns].
         """
-        inputs = self._inputs(prompt.texts, prompt.images)
+        inputs = self.inputs(prompt.texts, prompt.images)
         found = []
         for row in rows:
             check()
-            found.append(self._forward(_continued(inputs, row), keep=len(row) + 1)[0])
+            found.append(self.forward(_continued(inputs, row), len(row) + 1, columns)[0])
         return found
 
     @torch.inference_mode()
-    def shared(self, prompt: Prompt, rows: Sequence[Sequence[int]], check: Check, size: int) -> list[torch.Tensor]:
+    def shared(
+        self,
+        prompt: Prompt,
+        rows: Sequence[Sequence[int]],
+        check: Check,
+        size: int,
+        columns: Sequence[int] | None = None,
+    ) -> list[torch.Tensor]:
         """Compute what ``plain`` does, with everything shared that ``sharing`` allows.
 
         Args:
@@ -126,14 +119,14 @@ class Network:
         """
         if len(rows) == 1:
             state, last = self._before_last(prompt, check), self._last_segment(prompt)
-            inputs = _continued(self._inputs(*last), rows[0])
+            inputs = _continued(self.inputs(*last), rows[0])
             check()
-            return [self._forward(self._behind(state, inputs), keep=len(rows[0]) + 1)[0]]
+            return [self.forward(self._behind(state, inputs), len(rows[0]) + 1, columns)[0]]
         state = self.state(prompt, check)
         found: list[torch.Tensor] = []
         for start in range(0, len(rows), size):
             check()
-            found += self._rows(state, rows[start : start + size])
+            found += self._rows(state, rows[start : start + size], columns)
         return found
 
     @torch.inference_mode()
@@ -147,14 +140,8 @@ class Network:
     def step(self, state: State, token: int) -> State:
         """Append one token to a state that nobody else uses."""
         inputs = {"input_ids": torch.tensor([[token]])}
-        logits, cache = self._forward_with_cache(self._behind(state, inputs, copy=False))
+        logits, cache = self.forward_with_cache(self._behind(state, inputs, copy=False))
         return State(torch.cat([state.ids, inputs["input_ids"][0]]), state.extra, cache, logits[0][-1])
-
-    def ids(self, text: str) -> list[int]:
-        """Tokens of a text that follows an image: some tokenizers begin a text of its own with a blank."""
-        tokenizer = self.processor.tokenizer
-        before = len(tokenizer(self.image_token, add_special_tokens=False)["input_ids"])
-        return list(tokenizer(self.image_token + text, add_special_tokens=False)["input_ids"])[before:]
 
     # ------------------------------------------------------------------ segments
 
@@ -187,19 +174,19 @@ class Network:
         return state
 
     def _extended(self, state: State, texts: tuple[str, ...], images: tuple[Picture, ...]) -> State:
-        inputs = self._inputs(texts, images)
-        logits, cache = self._forward_with_cache(self._behind(state, inputs))
+        inputs = self.inputs(texts, images)
+        logits, cache = self.forward_with_cache(self._behind(state, inputs))
         extra = {name: [*state.extra.get(name, ()), *inputs[name]] for name in ("image_grid_thw",) if name in inputs}
         return State(torch.cat([state.ids, inputs["input_ids"][0]]), {**state.extra, **extra}, cache, logits[0][-1])
 
-    def _rows(self, state: State, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def _rows(self, state: State, rows: Sequence[Sequence[int]], columns: Sequence[int] | None) -> list[torch.Tensor]:
         """Continuations of one state in one batch: shorter ones are padded behind, where nothing attends to it."""
         longest = max(len(row) for row in rows)
         ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.int64)
-        first = state.log_probabilities[None]
+        first = chosen(state.log_probabilities[None], columns)
         if not longest:
             return [first for _ in rows]
-        logits, _ = self._forward_with_cache(self._behind(state, {"input_ids": ids}), keep=longest)
+        logits = self.forward(self._behind(state, {"input_ids": ids}), longest, columns)
         return [torch.cat([first, found[: len(row)].to(first)]) for row, found in zip(rows, logits)]
 
     def _behind(self, state: State, inputs: dict, copy: bool = True) -> dict:
@@ -212,8 +199,8 @@ class Network:
         if self._rope is not None:
             whole = torch.cat([state.ids.expand(count, -1), inputs["input_ids"]], 1)
             grids = [*state.extra.get("image_grid_thw", ()), *inputs.get("image_grid_thw", ())]
-            positions = self._rope_positions(whole, torch.stack(grids))[..., start:]
-        known = {"position_ids": positions} if "position_ids" in self._keywords else {}
+            positions = self.rope_positions(whole, torch.stack(grids))[..., start:]
+        known = {"position_ids": positions} if "position_ids" in self.keywords else {}
         cache = branch(state.cache, count) if copy else state.cache
         return {
             **inputs,
@@ -221,80 +208,6 @@ class Network:
             "past_key_values": cache,
             "attention_mask": torch.ones(count, start + size, dtype=torch.int64),
         }
-
-    def _rope_positions(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
-        """Positions int64 [3, B, L] of models that count images in three dimensions."""
-        one = ids[:1]  # continuations are text: their positions are the same in all rows
-        known = {}
-        if "mm_token_type_ids" in _parameters(self._rope):
-            known["mm_token_type_ids"] = (one == self.processor.image_token_id).long()
-        positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
-        return positions.expand(-1, len(ids), -1)
-
-    # ------------------------------------------------------------------ calls of processor and model
-
-    def _inputs(self, texts: Sequence[str], images: Sequence[Picture]) -> dict[str, torch.Tensor]:
-        """What the processor makes of a piece of a prompt."""
-        self._current = [image.key for image in images]
-        if not images:
-            return {"input_ids": torch.tensor([self.ids(texts[0])])}
-        key = (texts, tuple(self._current))
-        if (known := self.prepared.get(key)) is None:
-            text, shown = self.image_token.join(texts), [self._pixels(image) for image in images]
-            made = self.processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=False)
-            known = {name: value for name, value in made.items() if isinstance(value, torch.Tensor)}
-            self.prepared.put(key, known, nbytes(known))
-        return dict(known)
-
-    def _pixels(self, image: Picture) -> Image.Image:
-        """The image, no larger than ``max_pixels``."""
-        rgb = Image.fromarray(image.rgb)
-        area = rgb.width * rgb.height
-        if area <= self.max_pixels:
-            return rgb
-        scale = (self.max_pixels / area) ** 0.5
-        size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
-        return rgb.resize(size, Image.Resampling.BICUBIC)
-
-    def _forward(self, inputs: dict, keep: int = 1) -> torch.Tensor:
-        """Log-probabilities float32 [B, keep, vocabulary] behind the last tokens."""
-        return self._forward_with_cache(inputs, keep, use_cache=False)[0]
-
-    def _forward_with_cache(self, inputs: dict, keep: int = 1, use_cache: bool = True):
-        with torch.autocast(self.device.type, enabled=False):
-            inputs = {name: self._placed(value) for name, value in inputs.items()}
-            known = {"logits_to_keep": keep} if "logits_to_keep" in self._keywords else {}
-            out = self.model(**inputs, **known, use_cache=use_cache, return_dict=True)
-        logits = out.logits[:, -keep:].float().log_softmax(-1)
-        return logits, (out.past_key_values if use_cache else None)
-
-    def _placed(self, value):
-        if not isinstance(value, torch.Tensor):
-            return value
-        return value.to(self.device, self.model.dtype if value.is_floating_point() else None)
-
-    def _cache_features(self) -> None:
-        """Have the model take vision features of an image that it has seen before from the cache."""
-        owner = _owner(self.model, "get_image_features")
-        if owner is None:
-            return
-        original = owner.get_image_features
-
-        def get_image_features(*args, **kwargs):
-            keys = self._current
-            if keys is None or len(keys) != 1:
-                self.encoded += len(keys or ())
-                return original(*args, **kwargs)
-            shapes = tuple(tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
-            if (known := self.features.get((keys[0], shapes))) is not None:
-                return to_device(known, self.device)
-            self.encoded += 1
-            found = original(*args, **kwargs)
-            stored = to_device(found, "cpu")
-            self.features.put((keys[0], shapes), stored, nbytes(stored))
-            return found
-
-        owner.get_image_features = get_image_features
 
     # ------------------------------------------------------------------ agreement
 
@@ -325,24 +238,3 @@ def _continued(inputs: dict, row: Sequence[int]) -> dict:
     more = {"input_ids": new, "attention_mask": torch.ones_like(new)}
     more |= dict.fromkeys(("token_type_ids", "mm_token_type_ids"), torch.zeros_like(new))
     return {n: torch.cat([value, more[n].to(value)], 1) if n in more else value for n, value in inputs.items()}
-
-
-def _owner(model, name: str):
-    """The module that has a method of its own which its forward calls: the base model, or the model itself."""
-    for module in (getattr(model, "model", None), model):
-        if module is not None and hasattr(module, name):
-            return module
-    return None
-
-
-def _method(model, name: str):
-    owner = _owner(model, name)
-    return None if owner is None else getattr(owner, name)
-
-
-def _parameters(function) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
-
-
-def _keywords(model) -> frozenset[str]:
-    return _parameters(type(model).forward)

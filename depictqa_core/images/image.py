@@ -38,6 +38,8 @@ class Picture:
         rgb: uint8 ``[H, W, 3]``, read-only, C-contiguous, not shared.
         name: the name in errors and reports.
         notices: warnings about its file, one line each, without the name.
+        rgba: uint8 ``[H, W, 4]``, colours and alpha before they were blended onto white; None for an image without
+            alpha, and unless it was asked for.
 
     Raises:
         ImageError: ``rgb`` is not a uint8 array ``[H, W, 3]`` of at least one pixel.
@@ -46,6 +48,7 @@ class Picture:
     rgb: np.ndarray
     name: str
     notices: tuple[str, ...] = ()
+    rgba: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -78,7 +81,7 @@ def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source: ImageLike, name: str = "image") -> Picture:
+def as_picture(source: ImageLike, name: str = "image", keep_alpha: bool = False) -> Picture:
     """Check one image and convert it to 8-bit RGB.
 
     Args:
@@ -88,6 +91,7 @@ def as_picture(source: ImageLike, name: str = "image") -> Picture:
             uint16 (scaled by 255/65535), bool (black, white) or any float
             in 0..1.
         name: the name in errors and reports; a path without a name gets its file name.
+        keep_alpha: True fills in ``rgba``.
 
     Floats are rounded to the nearest of 256 levels; values outside 0..1 by up to ``FLOAT_TOLERANCE`` are clipped. Alpha
     is blended onto white. The EXIF orientation is applied, and colours are converted to sRGB (``colour_profiles``) from
@@ -111,8 +115,8 @@ def as_picture(source: ImageLike, name: str = "image") -> Picture:
         raise ImageError(f"{name}: one image is needed here, but this is a batch of {len(planes)}; pick one of them.")
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _load(path, f"{name} ({path})", path.name if name == "image" else name)
-    return _checked(planes[0], name)
+        return _load(path, f"{name} ({path})", path.name if name == "image" else name, keep_alpha)
+    return _checked(planes[0], name, keep_alpha)
 
 
 def as_pictures(source: ImagesLike, name: str = "images") -> list[Picture]:
@@ -181,17 +185,18 @@ def _split(source: Any, label: str) -> list[Any]:
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source: bytes | Image.Image | np.ndarray, label: str) -> Picture:
+def _checked(source: bytes | Image.Image | np.ndarray, label: str, keep_alpha: bool = False) -> Picture:
     """Convert the content of a file, a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
     if isinstance(source, bytes):
-        return _load(source, label, label)
+        return _load(source, label, label, keep_alpha)
     if isinstance(source, Image.Image):
-        rgb, notices = rgb_of_pil(source, label)
-        return Picture(rgb, label, notices)
-    return Picture(rgb_of_array(source, label), label)
+        rgb, rgba, notices = rgb_of_pil(source, label, keep_alpha)
+        return Picture(rgb, label, notices, rgba)
+    rgb, rgba = rgb_of_array(source, label, keep_alpha=keep_alpha)
+    return Picture(rgb, label, rgba=rgba)
 
 
-def _load(source: Path | bytes, label: str, name: str) -> Picture:
+def _load(source: Path | bytes, label: str, name: str, keep_alpha: bool = False) -> Picture:
     """Load the first frame of an image file, given by its path or its content."""
     try:
         if isinstance(source, Path):
@@ -199,8 +204,8 @@ def _load(source: Path | bytes, label: str, name: str) -> Picture:
         with opened(source) as (image, notices):
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
-            rgb, more = rgb_of_pil(image, label)
-        return Picture(rgb, name, (*notices, *more))
+            rgb, rgba, more = rgb_of_pil(image, label, keep_alpha)
+        return Picture(rgb, name, (*notices, *more), rgba)
     except DamagedFile as error:
         raise ImageError(f"{label}: {error}; save or download it again.") from error
     except ImageError:

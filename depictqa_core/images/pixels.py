@@ -16,8 +16,13 @@ from .pillow import MAX_PIXELS
 FLOAT_TOLERANCE = 0.5
 
 
-def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -> np.ndarray:
-    """Convert a numpy array [H, W] or [H, W, C] to a new uint8 [H, W, 3].
+def rgb_of_array(
+    source: np.ndarray, label: str, profile: bytes | None = None, keep_alpha: bool = False
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Convert a numpy array [H, W] or [H, W, C] to a new uint8 [H, W, 3], and to [H, W, 4] if that is asked for.
+
+    Returns:
+        the image over white; and, with ``keep_alpha`` and for an image with alpha, its colours and alpha, else None.
 
     Raises:
         ProfileError: the profile cannot be used.
@@ -29,7 +34,10 @@ def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -
     channels = levels.shape[2]
     colour = levels[:, :, : channels - 1 + channels % 2]  # 1 or 2 -> grey, 3 or 4 -> RGB
     colour = colour if profile is None else to_srgb(colour, profile)
+    rgba = None
     if channels % 2 == 0:
+        if keep_alpha:
+            rgba = np.concatenate([np.broadcast_to(colour, (*colour.shape[:2], 3)), levels[:, :, -1:]], axis=2)
         # in place on one 16-bit copy: 255 * 255 + 127 still fits, and an image may have 10^8 pixels
         alpha = levels[:, :, -1:].astype(np.uint16)
         mixed = colour * alpha
@@ -38,7 +46,7 @@ def rgb_of_array(source: np.ndarray, label: str, profile: bytes | None = None) -
         colour = mixed.astype(np.uint8)
     rgb = np.array(np.broadcast_to(colour, (*levels.shape[:2], 3)), order="C")
     rgb.flags.writeable = False
-    return rgb
+    return rgb, rgba
 
 
 def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
@@ -66,8 +74,10 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
     return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
 
 
-def rgb_of_pil(image: Image.Image, label: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Convert a PIL image to uint8 [H, W, 3], and return notices about it."""
+def rgb_of_pil(
+    image: Image.Image, label: str, keep_alpha: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """Convert a PIL image as ``rgb_of_array`` does, and return notices about it."""
     check_size(image.height, image.width, label)
     try:
         image.load()
@@ -80,11 +90,11 @@ def rgb_of_pil(image: Image.Image, label: str) -> tuple[np.ndarray, tuple[str, .
         elif not profile and _is_adobe_rgb(image):
             profile = profile_of(*ADOBE_RGB)
         try:
-            rgb = rgb_of_array(*_pil_to_array(image, label, profile))
+            rgb, rgba = rgb_of_array(*_pil_to_array(image, label, profile), keep_alpha)
         except ProfileError as error:
             notices.append(f"{error}; it was ignored")
-            rgb = rgb_of_array(*_pil_to_array(image, label, None))
-        return rgb, tuple(notices)
+            rgb, rgba = rgb_of_array(*_pil_to_array(image, label, None), keep_alpha)
+        return rgb, rgba, tuple(notices)
     except ImageError:
         raise
     except Exception as error:

@@ -27,6 +27,16 @@ NAMED = 20
 """Maximum number of file names in a line about files that are left out."""
 
 
+def without_suffix(name: str) -> str:
+    """Return a name without the extension of an image file; other dots belong to the name.
+
+    >>> without_suffix("a.b.JPG"), without_suffix("sd1.5"), without_suffix(".png")
+    ('a.b', 'sd1.5', '.png')
+    """
+    stem, extension = os.path.splitext(name)
+    return stem if extension.lower() in (*EXTENSIONS, *OTHER_EXTENSIONS) else name
+
+
 def natural_key(text: str) -> list[tuple[int, str]]:
     """Return a sort key under which "x2" comes before "x10" and case does not matter."""
     parts = re.split(r"(\d+)", text)

@@ -1,26 +1,21 @@
-"""Names of files: paths below a folder, labels as parts of a name, patterns, free names for PNG files."""
+"""Names of files: paths below a folder, labels as parts of a name, patterns."""
 
 from __future__ import annotations
 
-import io
 import re
 import time
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
-
-from PIL import Image, PngImagePlugin
 
 from ..errors import StorageError
-from .files import readable_file_errors, write_file
 
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{i}" for name in ("com", "lpt") for i in range(1, 10))}
 LONGEST_PART = 80
 """Characters of a label that a file name takes over."""
 LONGEST_NAME = 255
 """Bytes of UTF-8 that a file or folder name may have on the usual file systems."""
-COUNTER_ROOM = len("_1234567890_.png")
-"""Bytes of a file name for what ``save_png`` adds to its stem."""
+COUNTER_ROOM = len("_1234567890_.webp")
+"""Bytes of a file name for what ``save_image`` adds to its stem."""
 _UNSAFE = r'[<>:"/\\|?*%\x00-\x1f\x7f]'
 _UNSAFE_LITERAL = r'[<>:"|?*\x00-\x1f\x7f]'  # of a pattern: its folders and the words that ComfyUI fills in stay
 _JOINER = "\N{ZERO WIDTH JOINER}"
@@ -96,7 +91,7 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
 
     ``%name%`` becomes the value of that name; ``%date%`` and ``%time%`` the local date and time, and
     ``%date:yyyy-MM-dd hh.mm.ss%`` the same in any format, as in ComfyUI's own nodes. Unknown placeholders stay. Every
-    name in the result is short enough for a file system, including the counter of ``save_png``: first the values are
+    name in the result is short enough for a file system, including the counter of ``save_image``: first the values are
     shortened, then the text of the pattern.
     """
     formats = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "hh": "%H", "mm": "%M", "ss": "%S"}
@@ -120,35 +115,3 @@ def fill(pattern: str, values: Mapping[str, str], now: time.struct_time) -> str:
         if all(len(name.encode("utf-8")) <= limit for name, limit in zip(names, limits)):
             break
     return "/".join(shortened(name, limit) for name, limit in zip(names, limits))
-
-
-def save_png(folder: str | Path, stem: str, counter: int, image: Image.Image, texts: Mapping[str, str]) -> Path:
-    """Write a PNG under the first free name ``<stem>_<counter>_.png``; existing files are never overwritten.
-
-    Args:
-        counter: the first number to try.
-        texts: the text chunks of the file.
-
-    Raises:
-        StorageError: the file cannot be written; nothing of it remains.
-    """
-    chunks = PngImagePlugin.PngInfo()
-    for key, text in texts.items():
-        chunks.add_text(key, text)
-    stem = shortened(stem, LONGEST_NAME - COUNTER_ROOM)
-    data = io.BytesIO()
-    image.save(data, "PNG", pnginfo=chunks, compress_level=4)
-    while True:
-        path = Path(folder) / f"{stem}_{counter:05}_.png"
-        with readable_file_errors(path):
-            try:
-                open(path, "xb").close()  # reserves the name
-            except FileExistsError:
-                counter += 1
-                continue
-            try:
-                write_file(path, data.getbuffer())
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-        return path

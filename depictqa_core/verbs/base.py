@@ -2,11 +2,12 @@
 
 from ..backends.base import Backend
 from ..checks import check as check_arguments
+from ..images.image import ImagesLike
 from ..ranking.anchors import Anchor
 from ..runtime.progress import Progress, ProgressCounter
 from .asking import Asker
 from .describe import Describer
-from .inputs import images_with_references
+from .inputs import single_sets
 from .score import Scorer
 from .self_test import self_test
 
@@ -58,14 +59,16 @@ class JudgeBase:
     def encoder(self, encoder) -> None:
         self._describer.encoder = encoder
 
-    def encode(self, pictures, reference=None, *, progress: Progress | None = None) -> None:
+    def encode(
+        self, pictures: ImagesLike, reference: ImagesLike | None = None, *, progress: Progress | None = None
+    ) -> None:
         """Compute vision features ahead, so that pixels may be released while images are judged.
 
         The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
         can be read again (``files.FilePicture``): then not all of them are in memory together.
         """
         check_arguments(progress=progress)
-        image_sets = list(zip(*images_with_references(pictures, reference)))
+        image_sets = single_sets(pictures, reference)
         self.backend.encode_images(image_sets, ProgressCounter(progress, len(image_sets)))
 
     look = encode

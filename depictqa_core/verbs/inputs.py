@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from .. import questions, tasks
 from ..backends.base import Backend, Criterion, ImageSet
 from ..errors import TaskError
-from ..images.image import Picture, as_picture, as_pictures
+from ..images.image import ImagesLike, Picture, as_picture, as_pictures
 from ..images.references import common_size
 from ..prompts import REFERENCE, A, B
 from ..tasks import RATING, Task
 
 
-def images_with_references(images, reference) -> tuple[list[Picture], list[Picture | None]]:
+def images_with_references(
+    images: ImagesLike, reference: ImagesLike | None
+) -> tuple[list[Picture], list[Picture | None]]:
     """Check images and their references, one for all or one each, and bring them to common sizes."""
     images = as_pictures(images)
     if reference is None:
@@ -25,6 +27,11 @@ def images_with_references(images, reference) -> tuple[list[Picture], list[Pictu
         )
     image_sets = fitted([((image,), reference) for image, reference in zip(images, references)])
     return [image for (image,), _ in image_sets], [reference for _, reference in image_sets]
+
+
+def single_sets(images: ImagesLike, reference: ImagesLike | None) -> list[ImageSet]:
+    """Return ``images_with_references`` as sets (image, reference)."""
+    return list(zip(*images_with_references(images, reference)))
 
 
 def pairs_with_references(pairs, references) -> list[ImageSet]:

@@ -33,6 +33,14 @@ def load_nodes(page, nodes: dict) -> None:
     )
 
 
+def wait_for_answer(page, words: str) -> str:
+    """Wait until the first node that shows answers says these words; all that it says."""
+    page.wait_for_function(
+        "(words) => document.querySelector('.depictqa-answers')?.textContent.includes(words)", arg=words
+    )
+    return page.locator(".depictqa-answers").first.text_content()
+
+
 def queue(page) -> str:
     """Queue the graph as the button does; the message that ended it, its kind first."""
     page.evaluate(ENDS)

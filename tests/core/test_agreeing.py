@@ -18,7 +18,7 @@ def scripted(cnn, monkeypatch):
 
     def make(letter, *endings):
         judge, calls, left = fresh(cnn), [], list(endings)
-        given = lambda asker, question, asked, *rest: [verdict(letter)] * len(asked)  # noqa: E731
+        given = lambda asker, question, asked, *rest, **more: [verdict(letter)] * len(asked)  # noqa: E731
         monkeypatch.setattr("depictqa_core.judge.compare", given)
 
         def write(task, question, asked, length, report, on_text=None, openings=None):

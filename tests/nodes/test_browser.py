@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from comfyui.comfy_server import PACK
-from comfyui.front_end import load_nodes, needs_chromium, open_page, queue
+from comfyui.front_end import load_nodes, needs_chromium, open_page, queue, wait_for_answer
 from comfyui.linked import graph_of, pictures
 
 pytestmark = needs_chromium
@@ -55,7 +55,7 @@ def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
     table = page.locator(".depictqa-answers").first
     table.locator("td").first.wait_for(state="visible")
     assert table.locator("tr").count() == rows + 1
-    pictures = table.locator("img")
+    pictures = table.locator("td img")
     page.wait_for_function("() => [...document.querySelectorAll('.depictqa-answers img')].every((i) => i.naturalWidth)")
     assert pictures.count() == rows * (2 if "Compare" in class_type else 1)
     assert "image 1" in table.inner_text() or "image A" in table.inner_text()
@@ -80,30 +80,28 @@ def test_a_pick_belongs_to_the_images_on_the_node(server, page):
     value = """() => Object.fromEntries(app.graph.nodes.find((node) => node.type === 'DepictQA_CollectPreferences')
       .widgets.map((widget) => [widget.name, widget.value]))"""
 
-    def run():
+    def run(said, picked):
         assert queue(page).startswith("execution_success")
-        box = page.locator(".depictqa-answers").first
-        box.wait_for(state="attached")
-        return box.text_content()
+        wait_for_answer(page, said)
+        page.wait_for_function(f"(picked) => ({value})().picked === picked", arg=picked)
 
     nodes = graph_of(server, "DepictQA_CollectPreferences", images=pictures("sharp.png, noisy.png"), collection="seen")
     open_page(page, server)
     load_nodes(page, {name: nodes[name] for name in ("node", "in_images")})
+    stale, recorded = "was made on other images", "1 new"
     page.evaluate(enter, ["picked", "2"])  # before anything was shown
-    assert "was made on other images" in run()
-    assert page.evaluate(value)["picked"] == ""  # and is no longer there
+    run(stale, picked="")  # and is no longer there
     page.evaluate(enter, ["picked", "2"])
-    assert "1 new" in run() and page.evaluate(value)["picked"] == "2"
+    run(recorded, picked="2")
     page.evaluate(show, ["wide.png, blurred.png"])
-    assert "was made on other images" in run()
-    assert page.evaluate(value)["picked"] == ""
+    run(stale, picked="")
     page.evaluate(enter, ["picked", "2"])
-    assert "1 new" in run()
+    run(recorded, picked="2")
     saved = page.evaluate("() => app.graph.serialize()")
     page.evaluate("(graph) => app.loadGraphData(graph)", saved)  # an opened workflow brings its pick along
     assert page.evaluate(value)["picked"] == "2"
     page.evaluate(show, ["sharp.png, noisy.png"])
-    assert "was made on other images" in run()
+    run(stale, picked="")
 
 
 def test_without_the_script_the_answers_are_text_under_the_node(server, page):

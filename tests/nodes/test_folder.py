@@ -56,6 +56,12 @@ def test_pictures_arrive_in_natural_order_as_the_judge_sees_them(load, shots):
     assert turned.startswith("(1, 70, 40, 3) ")
     assert plain == arrived(Image.open(shots / "x10.png"))
     assert clear.startswith("(1, 50, 40, 3) ") and clear != arrived(Image.open(shots / "x2.png").convert("RGB"))
+    whole, masked, _ = run.texts("masks")
+    assert whole == "(1, 70, 40) [0.0]"
+    alpha = 1 - np.asarray(Image.open(shots / "x2.png"), np.float32)[None, :, :, 3] / 255
+    assert masked == f"(1, 50, 40) {np.unique(alpha).tolist()}"
+    kept = load(keep_alpha=True).texts("images")
+    assert kept[1] == arrived(Image.open(shots / "x2.png")) and [kept[0], kept[2]] == [turned, plain]
     assert "3 of 4 images" in run.text("report") and "left out: x3.png" in run.text("report")
     assert str(shots) not in run.text("report") + run.text("node")
     assert run.progress["node"][-1] == (4, 4)

@@ -107,6 +107,22 @@ def test_a_judging_node_needs_nothing_behind_it_and_shows_its_answers(server, gr
     assert run.text("node").count("image 1") == 1
 
 
+def test_a_report_is_a_table_to_read_or_json_for_a_program(server, graph):
+    """A graph that says nothing gets JSON, as before there was a choice; a new node asks for the table."""
+    options = server.get("/object_info/DepictQA_ScoreImages")["DepictQA_ScoreImages"]["input"]["optional"]
+    assert options["report_format"][1]["default"] == "markdown"
+    nodes = graph("DepictQA_ScoreImages", images=THREE, report_format="markdown", names=["names", 0])
+    nodes["names"] = {"class_type": "Test_Values", "inputs": {"json": json.dumps(["a|b <i>", "[c](d)", "e"])}}
+    run = server.run(nodes)
+    rows = [line for line in run.text("report").splitlines() if line.startswith("| ")]
+    assert rows[0] == "| score | image | 95 % interval | confidence |" and len(rows) == 5
+    assert "a\\|b ‹i›" in rows[2] and "\\[c](d)" in rows[3] and "<" not in run.text("report")
+    assert run.texts("scores")[0].startswith(rows[2].split("|")[1].strip()[:2])
+    nodes["node"]["inputs"]["report_format"] = "csv"
+    message = server.run(nodes, expect_error=True).error["exception_message"]
+    assert "report_format" in message and "markdown, json" in message
+
+
 def test_many_rows_are_cut_on_the_node_but_not_in_the_report(server, graph):
     run = server.run(graph("DepictQA_ScoreImages", images=", ".join(["sharp.png"] * 103)))
     (table,) = run.outputs["node"]["depictqa"]

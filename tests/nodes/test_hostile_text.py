@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from comfyui.front_end import load_nodes, needs_chromium, open_page, queue
+from comfyui.front_end import load_nodes, needs_chromium, open_page, queue, wait_for_answer
 from comfyui.linked import graph_of, pictures, values
 from PIL import Image
 from tiny import make_tiny_checkpoint
@@ -86,9 +86,7 @@ def test_what_a_node_shows_is_text(server, page, class_type):
     load_nodes(page, nodes_of(server, class_type, SHOWING[class_type]))
     ended = queue(page)
     assert ended.startswith("execution_success"), ended
-    box = page.locator(".depictqa-answers").first
-    box.wait_for(state="attached")
-    assert "onerror=" in box.text_content()
+    wait_for_answer(page, "onerror=")
 
 
 @pytest.mark.parametrize("class_type", REFUSED)

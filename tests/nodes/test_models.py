@@ -65,6 +65,8 @@ def test_one_label_per_linked_input_whatever_it_brings(compare):
     assert pairs_of(run) == [("image 1", "image 3", "#1"), ("image 2", "image 4", "#2")]
     run = compare(images=pictures(THREE, as_batch=True), images_2=pictures(THREE), labels="a\nb")
     assert len(pairs_of(run)) == 3 and "notices" not in json.loads(run.text("report"))
+    unnamed = compare(images=pictures(THREE), images_2=pictures(THREE, as_batch=True), labels="")
+    assert sorted(unnamed.texts("ranked_labels")) == ["A", "B"]
 
 
 def test_pictures_that_met_by_position_where_some_are_missing_are_doubted(compare):

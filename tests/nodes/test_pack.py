@@ -20,6 +20,7 @@ NODES = [
     "DepictQA_IdentifyDistortions",
     "DepictQA_LoadFolder",
     "DepictQA_LoadModel",
+    "DepictQA_PickImages",
     "DepictQA_QualityMap",
     "DepictQA_QualitySheet",
     "DepictQA_RankImages",
@@ -151,7 +152,13 @@ print("heavy:", *sorted(name for name in new if name.split(".")[0] in HEAVY))
 print("foreign:", *sorted({name.split(".")[0] for name in new} - {"pack"} - set(sys.stdlib_module_names)))
 fields = [("search_aliases", list, dataclasses.field(default_factory=list))]
 comfy_api.latest.io.Schema = dataclasses.make_dataclass("NewerSchema", fields, bases=(comfy_api.latest.io.Schema,))
+class NewerInt(comfy_api.latest.io.Int.Input):
+    def __init__(self, *values, advanced=None, **named):
+        super().__init__(*values, **named)
+        self.marked = advanced
+comfy_api.latest.io.Int.Input = NewerInt
 nodes = asyncio.run(asyncio.run(module.comfy_entrypoint()).get_node_list())
+print("advanced:", *(i.id for node in nodes for i in node.define_schema().inputs if getattr(i, "marked", None)))
 print("aliases:", *(node.define_schema().node_id for node in nodes if node.define_schema().search_aliases))
 print("weights:", *[path for path in opened if path.endswith((".safetensors", ".bin", ".pt", "tokenizer.json"))])
 """
@@ -164,6 +171,9 @@ def test_import_loads_neither_heavy_libraries_nor_weights():
     found = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
     assert sorted(found["nodes"].split()) == NODES
     assert set(found["aliases"].split()) >= set(NODES) - {"DepictQA_LoadModel"}  # where the schema knows of them
+    assert {"budget", "max_new_tokens", "quality"} <= set(found["advanced"].split()) and "top_k" not in found[
+        "advanced"
+    ]
     assert found["heavy"].strip() == ""
     assert found["foreign"].strip() == ""
     assert found["weights"].strip() == ""

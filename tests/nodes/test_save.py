@@ -154,3 +154,16 @@ def test_bad_input_is_one_readable_line(save, inputs, words):
     run = save(expect_error=True, **inputs)
     message = run.error["exception_message"].strip()
     assert "\n" not in message and all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(("kind", "suffix", "mode"), [("jpeg", ".jpg", "RGB"), ("webp", ".webp", "RGBA")])
+def test_formats(save, output, kind, suffix, mode):
+    """Other files than PNG have the graph and the answers, too; a label loses its extension in the name alone."""
+    run = save(images=pictures("alpha"), scores=values(5.0), labels=values("b/a.v2.PNG"), format=kind)
+    (file,) = run.texts("files")
+    assert file.endswith(f"/001_005.0_b_a.v2_00001_{suffix}")
+    with Image.open(output / file) as saved:
+        assert (saved.format, saved.mode) == (kind.upper(), mode)
+        found = dict(text.split(":", 1) for text in saved.getexif().values())
+    assert json.loads(found["depictqa"]) == {"rank": 1, "score": 5.0, "label": "b/a.v2.PNG"}
+    assert json.loads(found["prompt"])["node"]["inputs"]["format"] == kind

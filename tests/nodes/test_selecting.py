@@ -1,7 +1,6 @@
 """Rank Images and Filter Images in graphs of a real ComfyUI: which images go on, and what follows them."""
 
 import json
-import math
 
 import pytest
 from comfyui.linked import graph_of, pictures, values
@@ -100,12 +99,13 @@ def test_filter_relative_to_the_others(server, graph, scores, criterion, value):
     assert run.texts("passed_indexes") == [str(scores.index(max(scores)))]
 
 
-def test_filter_by_distortions_needs_no_scores(server, graph):
+def test_filter_by_distortions_decides_without_scores_and_passes_them_on(server, graph, scores):
     run = server.run(graph("DepictQA_FilterImages", images=THREE, min_score=0, distortions="any", probability=0.0))
     results = json.loads(run.text("report"))["results"]
     assert [result["passed"] for result in results] == [False] * 3
-    assert all(math.isnan(score) for score in numbers(run, "rejected_scores"))
-    assert all(result["identification"] and result["score"] is None for result in results)
+    assert numbers(run, "rejected_scores") == pytest.approx(scores, abs=1e-3)
+    assert all(result["identification"] for result in results)
+    assert (run.text("passed_count"), run.text("rejected_count"), run.text("any_passed")) == ("0", "3", "False")
 
 
 @pytest.mark.parametrize("least", [0, 100])

@@ -80,7 +80,7 @@ def choose_profile(folder: Path, model_type: str) -> Profile:
     """
     generic = _read(FOLDER / "generic.json")
     if (folder / OWN).is_file():
-        return _merged(generic, _read(folder / OWN))
+        return _merged(generic, _read(folder / OWN, f"model '{folder.name}': {OWN}"))
     for path in sorted(FOLDER.glob("*.json")):
         special = _read(path)
         match = special.get("match", {})
@@ -89,8 +89,9 @@ def choose_profile(folder: Path, model_type: str) -> Profile:
     return _merged(generic, {})
 
 
-def _read(path: Path) -> dict:
-    content = read_json(path, where=f"profile {path.name}", error=CheckpointError)
+def _read(path: Path, where: str = "") -> dict:
+    where = where or f"profile {path.name}"
+    content = read_json(path, where=where, error=CheckpointError)
     wrong = problem(content, _RULES)
     for kind, wording in content.get("questions", {}).items():
         if not isinstance(wording, dict) or not isinstance(wording.get("text"), str):
@@ -98,7 +99,7 @@ def _read(path: Path) -> dict:
     if unknown := sorted(content.keys() - _RULES.keys()):
         wrong = wrong or f"unknown entry {unknown[0]!r}; known are {', '.join(_RULES)}"
     if wrong:
-        raise CheckpointError(f"profile {path.name}: {wrong}; see depictqa_core/backends/profiles/generic.json")
+        raise CheckpointError(f"{where}: {wrong}; see depictqa_core/backends/profiles/generic.json")
     return content
 
 

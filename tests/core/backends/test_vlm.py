@@ -252,11 +252,11 @@ def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
     expected, original, sizes = load_judge(smol, "cpu").identify(a), judge.backend.run.shared, []
     assert judge.backend.run.sharing == vlm_network.IMAGES  # compared before memory is short
 
-    def shared(prompt, rows, check, size):
+    def shared(prompt, rows, check, size, columns):
         sizes.append(size)
         if min(size, len(rows)) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return original(prompt, rows, check, size)
+        return original(prompt, rows, check, size, columns)
 
     monkeypatch.setattr(judge.backend.run, "shared", shared)
     assert alike(plain(judge.identify(a)), plain(expected))

@@ -78,7 +78,10 @@ BAD = {
     "no weights": (lacks("model.safetensors"), "it has no weights"),
     "lost shard": (lost_shard, "model-00002.safetensors is missing"),
     "lost weight": (lost_weight, "its files lack 1 weights"),
-    "bad profile": (lambda f: (f / "depictqa_profile.json").write_text('{"levels": ["a"]}'), "profile.*levels"),
+    "bad profile": (
+        lambda f: (f / "depictqa_profile.json").write_text('{"levels": ["a"]}'),
+        "model.*depictqa_profile.json: levels",
+    ),
     "bad calibration": (
         lambda f: (f / "depictqa_calibration.json").write_text('{"calibration": {"score_nr": -1}}'),
         "depictqa_calibration.json: calibration",
@@ -100,7 +103,7 @@ def test_formats_and_options_that_cannot_be_had(folder):
     for options, words in (({"dtype": "float8"}, "unknown dtype 'float8'"), ({"compiled": True}, "compiling is for")):
         with pytest.raises(CheckpointError, match=words):
             load_judge(folder, "cpu", **options)
-    with pytest.raises(CheckpointError, match="holds no numbers"):
+    with pytest.raises(CheckpointError, match="holds no data"):
         load_judge(folder, "meta")
 
 

@@ -175,6 +175,9 @@ def test_alpha_is_laid_over_white(rgba):
     assert np.array_equal(as_picture(rgba).rgb, expected)
     assert np.array_equal(as_picture(rgba / 255).rgb, expected)
     assert np.array_equal(as_picture(Image.fromarray(rgba)).rgb, expected)
+    assert as_picture(rgba).rgba is None
+    for source in (rgba, Image.fromarray(rgba)):
+        assert np.array_equal(as_picture(source, keep_alpha=True).rgba, rgba)
     grey = np.repeat(over_white(rgba[..., 2:]), 3, -1)  # two channels: grey and alpha
     assert np.array_equal(as_picture(rgba[..., 2:].copy()).rgb, grey)
     assert np.array_equal(as_picture(Image.merge("LA", [Image.fromarray(rgba[..., c]) for c in (2, 3)])).rgb, grey)

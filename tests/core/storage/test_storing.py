@@ -17,8 +17,9 @@ from trees import ROOT
 
 from depictqa_core.errors import StorageError
 from depictqa_core.storage.appending import append_csv, append_jsonl
-from depictqa_core.storage.file_names import below, file_part, fill, save_png, shortened
+from depictqa_core.storage.file_names import below, file_part, fill, shortened
 from depictqa_core.storage.files import new_folder, rewriting, write_file
+from depictqa_core.storage.saved_images import save_image
 
 WRITER = """
 import sys
@@ -80,8 +81,8 @@ import resource, signal, sys
 from pathlib import Path
 from depictqa_core.errors import StorageError
 from depictqa_core.storage.appending import append_csv, append_jsonl
-from depictqa_core.storage.file_names import save_png
 from depictqa_core.storage.files import readable_file_errors, rewriting, write_file
+from depictqa_core.storage.saved_images import save_image
 from PIL import Image
 import numpy as np
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -96,7 +97,7 @@ def write():
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 row = {"file": "b.png", "text": 'a "word", ' * 200}
 for attempt in (lambda: append_csv(folder / "a.csv", row), lambda: append_jsonl(folder / "a.jsonl", row),
-                rewrite, write, lambda: save_png(folder, "a", 1, noise, {})):
+                rewrite, write, lambda: save_image(folder, "a", 1, noise, {})):
     try:
         attempt()
     except StorageError as error:
@@ -180,15 +181,31 @@ def test_errors_name_the_file(tmp_path):
     with pytest.raises(StorageError, match="folder.csv: cannot be written"):
         append_csv(tmp_path / "folder.csv", {"x": 1})
     with pytest.raises(StorageError, match="cannot be written"):
-        save_png(tmp_path / "no" / "such", "a", 1, Image.new("RGB", (2, 2)), {})
+        save_image(tmp_path / "no" / "such", "a", 1, Image.new("RGB", (2, 2)), {})
 
 
 def test_pictures_are_never_written_over(tmp_path):
-    first = save_png(tmp_path, "a", 1, Image.new("RGB", (2, 2), "red"), {"note": "größer"})
-    second = save_png(tmp_path, "a", 1, Image.new("RGB", (2, 2), "blue"), {})
+    first = save_image(tmp_path, "a", 1, Image.new("RGB", (2, 2), "red"), {"note": "größer"})
+    second = save_image(tmp_path, "a", 1, Image.new("RGB", (2, 2), "blue"), {})
     assert [first.name, second.name] == ["a_00001_.png", "a_00002_.png"]
     with Image.open(first) as image:
         assert np.asarray(image)[0, 0].tolist() == [255, 0, 0] and image.text == {"note": "größer"}
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("jpeg", ".jpg"), ("webp", ".webp")])
+def test_the_metadata_of_other_kinds_are_texts_that_comfyui_reads(tmp_path, kind, suffix):
+    texts = {"prompt": '{"a": 1}', "workflow": "{}", "depictqa": '{"score": 5}'}
+    saved = save_image(tmp_path, "a", 1, Image.new("RGB", (8, 8), "red"), texts, kind, quality=90)
+    assert saved.name == f"a_00001_{suffix}"
+    with Image.open(saved) as image:
+        assert image.format == kind.upper()
+        assert set(image.getexif().values()) == {f"{key}:{text}" for key, text in texts.items()}
+
+
+def test_a_jpeg_stores_the_metadata_that_fit(tmp_path):
+    texts = {"prompt": "x" * 70_000, "depictqa": "{}"}
+    with Image.open(save_image(tmp_path, "a", 1, Image.new("RGB", (8, 8)), texts, "jpeg")) as image:
+        assert list(image.getexif().values()) == ["depictqa:{}"]
 
 
 @pytest.mark.parametrize("name", ["../a", "a/../b", "/a", "\\a", "C:/a", "c:a", "~/a", "a\\..\\b", "a\0"])
@@ -254,7 +271,7 @@ def test_names_fit_and_no_character_is_cut(tmp_path, character, pattern):
         assert len(name.encode()) <= 255 and set(rest) <= set("xyab_0123456789.")
     folder = tmp_path.joinpath(*names[:-1])
     folder.mkdir(parents=True, exist_ok=True)
-    assert save_png(folder, names[-1], 99_999_999, Image.new("RGB", (2, 2)), {}).exists()
+    assert save_image(folder, names[-1], 99_999_999, Image.new("RGB", (2, 2)), {}).exists()
     if pattern == PATTERNS[0]:
         assert names[0].startswith("001_090.0_") and len(names[0].encode()) >= 90
 
@@ -282,13 +299,13 @@ def test_long_labels_make_names_that_file_systems_take(tmp_path, label, pattern)
     assert prefix.count("/") == pattern.count("/")
     folder = tmp_path / Path(prefix).parent
     folder.mkdir(parents=True, exist_ok=True)
-    path = save_png(folder, Path(prefix).name, 1, Image.new("RGB", (4, 4)), {})
+    path = save_image(folder, Path(prefix).name, 1, Image.new("RGB", (4, 4)), {})
     assert path.name.startswith(label[0]) and "\ufffd" not in path.name
 
 
 def test_labels_that_utf8_cannot_hold_are_spelled_otherwise(tmp_path):
     stem = file_part("a\ud800b\udcff")
-    assert save_png(tmp_path, stem, 1, Image.new("RGB", (4, 4)), {}).name == "a_b__00001_.png"
+    assert save_image(tmp_path, stem, 1, Image.new("RGB", (4, 4)), {}).name == "a_b__00001_.png"
 
 
 # ---------------------------------------------------------------------- whole folders

@@ -1,0 +1,144 @@
+"""Calls of a vision-language model of transformers and of its processor, with a cache of vision features."""
+
+import inspect
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from ..images.image import Picture
+from ..runtime.byte_cache import ByteCache
+from .vlm_cache import nbytes, to_device
+
+
+class ModelCalls:
+    """One model with its processor.
+
+    Args:
+        model: of ``AutoModelForImageTextToText``, in evaluation mode.
+        processor: its processor.
+        image_token: the text that stands for an image.
+        max_pixels: larger images are shrunk to this area first.
+        cache_bytes: memory budget for vision features and prepared images.
+
+    Attributes:
+        encoded: number of images that went through the vision tower.
+    """
+
+    def __init__(self, model, processor, image_token: str, max_pixels: int, cache_bytes: int):
+        self.model, self.processor = model, processor
+        self.image_token, self.max_pixels = image_token, max_pixels
+        self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
+        self.encoded = 0
+        self._current: list[str] | None = None
+        self._rope = _method(model, "get_rope_index")
+        self.keywords = _parameters(type(model).forward)
+        self._cache_features()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input of the model goes."""
+        return self.model.get_input_embeddings().weight.device
+
+    def ids(self, text: str) -> list[int]:
+        """Tokens of a text that follows an image: some tokenizers begin a text of its own with a blank."""
+        tokenizer = self.processor.tokenizer
+        before = len(tokenizer(self.image_token, add_special_tokens=False)["input_ids"])
+        return list(tokenizer(self.image_token + text, add_special_tokens=False)["input_ids"])[before:]
+
+    def rope_positions(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+        """Positions int64 [3, B, L] of models that count images in three dimensions."""
+        one = ids[:1]  # continuations are text: their positions are the same in all rows
+        known = {}
+        if "mm_token_type_ids" in _parameters(self._rope):
+            known["mm_token_type_ids"] = (one == self.processor.image_token_id).long()
+        positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
+        return positions.expand(-1, len(ids), -1)
+
+    def inputs(self, texts: Sequence[str], images: Sequence[Picture]) -> dict[str, torch.Tensor]:
+        """What the processor makes of a piece of a prompt."""
+        self._current = [image.key for image in images]
+        if not images:
+            return {"input_ids": torch.tensor([self.ids(texts[0])])}
+        key = (texts, tuple(self._current))
+        if (known := self.prepared.get(key)) is None:
+            text, shown = self.image_token.join(texts), [self._pixels(image) for image in images]
+            made = self.processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=False)
+            known = {name: value for name, value in made.items() if self._takes(name, value)}
+            self.prepared.put(key, known, nbytes(known))
+        return dict(known)
+
+    def _takes(self, name: str, value) -> bool:
+        """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
+        return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
+
+    def _pixels(self, image: Picture) -> Image.Image:
+        """The image, no larger than ``max_pixels``."""
+        rgb = Image.fromarray(image.rgb)
+        area = rgb.width * rgb.height
+        if area <= self.max_pixels:
+            return rgb
+        scale = (self.max_pixels / area) ** 0.5
+        size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
+        return rgb.resize(size, Image.Resampling.BICUBIC)
+
+    def forward(self, inputs: dict, keep: int, columns: Sequence[int] | None) -> torch.Tensor:
+        """Log-probabilities float32 [B, keep, columns] behind the last tokens."""
+        return chosen(self.forward_with_cache(inputs, keep, use_cache=False)[0], columns)
+
+    def forward_with_cache(self, inputs: dict, keep: int = 1, use_cache: bool = True):
+        with torch.autocast(self.device.type, enabled=False):
+            inputs = {name: self._placed(value) for name, value in inputs.items()}
+            known = {"logits_to_keep": keep} if "logits_to_keep" in self.keywords else {}
+            out = self.model(**inputs, **known, use_cache=use_cache, return_dict=True)
+        logits = out.logits[:, -keep:].float().log_softmax(-1)
+        return logits, (out.past_key_values if use_cache else None)
+
+    def _placed(self, value):
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.to(self.device, self.model.dtype if value.is_floating_point() else None)
+
+    def _cache_features(self) -> None:
+        """Have the model take vision features of an image that it has seen before from the cache."""
+        owner = _owner(self.model, "get_image_features")
+        if owner is None:
+            return
+        original = owner.get_image_features
+
+        def get_image_features(*args, **kwargs):
+            keys = self._current
+            if keys is None or len(keys) != 1:
+                self.encoded += len(keys or ())
+                return original(*args, **kwargs)
+            shapes = tuple(tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
+            if (known := self.features.get((keys[0], shapes))) is not None:
+                return to_device(known, self.device)
+            self.encoded += 1
+            found = original(*args, **kwargs)
+            stored = to_device(found, "cpu")
+            self.features.put((keys[0], shapes), stored, nbytes(stored))
+            return found
+
+        owner.get_image_features = get_image_features
+
+
+def chosen(table: torch.Tensor, columns: Sequence[int] | None) -> torch.Tensor:
+    return table if columns is None else table[..., torch.tensor(list(columns), device=table.device)]
+
+
+def _owner(model, name: str):
+    """The module that has a method of its own which its forward calls: the base model, or the model itself."""
+    for module in (getattr(model, "model", None), model):
+        if module is not None and hasattr(module, name):
+            return module
+    return None
+
+
+def _method(model, name: str):
+    owner = _owner(model, name)
+    return None if owner is None else getattr(owner, name)
+
+
+def _parameters(function) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
