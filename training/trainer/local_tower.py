@@ -90,7 +90,7 @@ def train_local(
     """
     torch.manual_seed(seed)
     statistics, truth, severities = read_shards(folder)
-    tower = new_tower()
+    batch, tower = min(batch, len(truth)), new_tower()
     values = statistics.transpose(0, 1).flatten(1).float()
     tower.mean.copy_(values.mean(1))
     tower.deviation.copy_(values.std(1).clamp(min=1e-2))
