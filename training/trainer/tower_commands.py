@@ -11,10 +11,10 @@ SHARD = 500
 
 def add_crops(parser: argparse.ArgumentParser) -> None:
     """``crops``: shards of crops with the truth of every cell, for ``tower``."""
-    parser.add_argument("pictures", help="folder of pristine pictures")
+    parser.add_argument("images", help="folder of pristine images")
     parser.add_argument("out", help="folder that receives the shards")
     parser.add_argument("--shards", type=int, default=40, help=f"of {SHARD} crops each, 76 MB (default: 40)")
-    parser.add_argument("--split", default="train", help="name of the split that the pictures belong to")
+    parser.add_argument("--split", default="train", help="name of the split that the images belong to")
     parser.add_argument("--held-out", action="store_true", help="faults and drawings that training never uses")
     parser.add_argument("--seed", type=int, default=11)
     parser.set_defaults(run=_crops)
@@ -25,7 +25,7 @@ def _crops(arguments: argparse.Namespace) -> None:
 
     out = Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    maker = CropMaker(groups_of(Path(arguments.pictures) / arguments.split), CropOptions(), arguments.held_out)
+    maker = CropMaker(groups_of(Path(arguments.images) / arguments.split), CropOptions(), arguments.held_out)
     for number in range(arguments.shards):
         if not (file := out / f"{number:04d}.npz").exists():
             with writing(file):
