@@ -18,7 +18,7 @@ from .verbs.base import JudgeBase
 from .verbs.check import check, check_answers, pass_answer, require_checks
 from .verbs.compare import compare
 from .verbs.describe import EXPLANATION_TOKENS
-from .verbs.identify import QUESTIONS, find_faults, grade, identify
+from .verbs.identify import check_count, find_faults, grade, identify
 from .verbs.inputs import criterion as own_criterion
 from .verbs.inputs import (
     images_with_references,
@@ -120,7 +120,7 @@ class Judge(JudgeBase):
             checkpoint that supports severities also grades each distortion that it names.
         """
         check_arguments(count=count, faults=faults, progress=progress)
-        _check_count(count)
+        check_count(count)
         if faults:
             self.backend.require(FAULT)
         image_sets = single_sets(pictures, reference)
@@ -158,7 +158,7 @@ class Judge(JudgeBase):
         check_arguments(
             question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text
         )
-        _check_count(count)
+        check_count(count)
         if count is not None and not self._asker.names_first:
             raise TaskError(f"{self.backend.name} decides itself how many distortions it describes: leave count out")
         question = worded(question, ASSESSMENT, self.backend)
@@ -347,8 +347,3 @@ class Judge(JudgeBase):
         if task.name == QUESTION.name:
             return self._describer.answer_briefly(task, question, image_sets, counter)
         return self._describer.describe(task, question, image_sets, EXPLANATION_TOKENS, counter)
-
-
-def _check_count(count: int | None) -> None:
-    if count is not None and count not in QUESTIONS:
-        raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")

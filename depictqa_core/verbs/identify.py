@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .. import answers, tasks
 from ..backends.base import ImageSet
+from ..errors import TaskError
 from ..results import Identification
 from ..runtime.progress import ProgressCounter
 from ..tasks import FAULT, IDENTIFICATION, SEVERITY
@@ -11,6 +12,12 @@ from .asking import Asker
 
 QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
 """How to ask for this number of distortions."""
+
+
+def check_count(count: int | None) -> None:
+    """Raise TaskError for a number of distortions that no question asks for."""
+    if count is not None and count not in QUESTIONS:
+        raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")
 
 
 def identify(
