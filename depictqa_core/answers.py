@@ -32,6 +32,8 @@ def decided(task: tasks.Task, options: tuple[str, ...], pictures: tuple) -> list
         return [0.5 + (a - b) / 2, 0.5 + (b - a) / 2]
     if task is tasks.IDENTIFICATION:
         return [float(not tasks.parse_labels(option)) for option in options]
+    if task is tasks.FAULT:
+        return [float(option == "No") for option in options]
     return [1.0, 0.0, 0.0, 0.0, 0.0] if task is tasks.SCORE else None
 
 
@@ -67,6 +69,12 @@ def graded(found: Identification, grades: dict[str, tuple[float, float]]) -> Ide
     chosen = [grades[label] for label in found.labels]
     severities, coverage = (tuple(one[place] for one in chosen) for place in (0, 1))
     return replace(found, severities=severities, severity_coverage=coverage)
+
+
+def with_faults(found: Identification, probabilities: dict[str, float]) -> Identification:
+    """The same Identification with the probability of each fault (fault -> 0..1)."""
+    ordered = sorted(probabilities.items(), key=lambda item: -item[1])
+    return replace(found, faults=tuple(LabelProbability(*item) for item in ordered))
 
 
 def level_score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:

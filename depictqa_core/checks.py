@@ -82,6 +82,7 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "dtype": (is_text, "the name of a number format, such as 'float32'"),
     "encoder": _FOLDER,
     "explain": _FLAG,
+    "faults": (_or_none(_FLAG[0]), "True, False or None"),
     "margin": (lambda value: is_number(value, 0), "a number from 0"),
     "max_new_tokens": (is_whole, "at least 1, as a whole number"),
     "method": (is_text, "'pairs' or 'score'"),

@@ -13,12 +13,12 @@ from .ranking.anchors import load_anchors
 from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
 from .runtime.progress import OnText, Progress, ProgressCounter
-from .tasks import ASSESSMENT, COMPARISON, QUESTION, RATING, Task
+from .tasks import ASSESSMENT, COMPARISON, FAULT, QUESTION, RATING, Task
 from .verbs.base import JudgeBase
 from .verbs.check import check, check_answers, pass_answer, require_checks
 from .verbs.compare import compare
 from .verbs.describe import EXPLANATION_TOKENS
-from .verbs.identify import QUESTIONS, grade, identify
+from .verbs.identify import check_count, find_faults, grade, identify
 from .verbs.inputs import criterion as own_criterion
 from .verbs.inputs import (
     images_with_references,
@@ -105,24 +105,29 @@ class Judge(JudgeBase):
         reference: ImagesLike | None = None,
         *,
         count: int | None = 1,
+        faults: bool | None = None,
         progress: Progress | None = None,
     ) -> list[Identification]:
-        """Name the distortions of each image.
+        """Name the distortions of each image, and the faults of its generation and delivery.
 
         Args:
             count: 1 for the most critical distortion, 2 for two of them, None to leave the number to the model: it is
                 asked for two where it finds two more probable than one or none.
+            faults: whether each fault of ``tasks.FAULTS`` is asked for, too; None: where the checkpoint supports them.
 
         Returns:
             one Identification per image, in order. The 13 label probabilities are exact for the question asked. A
             checkpoint that supports severities also grades each distortion that it names.
         """
-        check_arguments(count=count, progress=progress)
-        _check_count(count)
+        check_arguments(count=count, faults=faults, progress=progress)
+        check_count(count)
+        if faults:
+            self.backend.require(FAULT)
         image_sets = single_sets(pictures, reference)
         counter = ProgressCounter(progress, len(image_sets))
         with self.backend.session():
-            return grade(self._asker, identify(self._asker, count, image_sets, counter), image_sets, counter)
+            found = grade(self._asker, identify(self._asker, count, image_sets, counter), image_sets, counter)
+            return found if faults is False else find_faults(self._asker, found, image_sets, counter)
 
     def describe(
         self,
@@ -153,7 +158,7 @@ class Judge(JudgeBase):
         check_arguments(
             question=question, count=count, max_new_tokens=max_new_tokens, progress=progress, on_text=on_text
         )
-        _check_count(count)
+        check_count(count)
         if count is not None and not self._asker.names_first:
             raise TaskError(f"{self.backend.name} decides itself how many distortions it describes: leave count out")
         question = worded(question, ASSESSMENT, self.backend)
@@ -342,8 +347,3 @@ class Judge(JudgeBase):
         if task.name == QUESTION.name:
             return self._describer.answer_briefly(task, question, image_sets, counter)
         return self._describer.describe(task, question, image_sets, EXPLANATION_TOKENS, counter)
-
-
-def _check_count(count: int | None) -> None:
-    if count is not None and count not in QUESTIONS:
-        raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")

@@ -67,6 +67,12 @@ class Identification(_Result):
     coverage: float | None = None
     severity_coverage: tuple[float, ...] | None = None
     certainty: str = SELF_CONSISTENCY
+    faults: tuple[LabelProbability, ...] | None = None
+
+    @property
+    def probable_faults(self) -> tuple[LabelProbability, ...]:
+        """The faults that are more probable than not."""
+        return tuple(fault for fault in self.faults or () if fault.probability > 0.5)
 
 
 @dataclass(frozen=True)

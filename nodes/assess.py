@@ -110,6 +110,9 @@ class IdentifyDistortions(io.ComfyNode):
             for answer, found in zip(answers, distortions, strict=True)
         ]
         columns = ["image", "", "severity", "confidence", "probabilities"]
+        if any(answer.probable_faults for answer in answers):
+            columns.append("faults")
+            rows = [[*row, _faults(answer)] for row, answer in zip(rows, answers, strict=True)]
         table = Table(columns, rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
@@ -305,6 +308,11 @@ def _severities(answer) -> str:
 def _grades(answer) -> str:
     """Format the severities without the names, for a table with a column of names."""
     return ", ".join(f"{severity:.1f}" for severity in answer.severities or ())
+
+
+def _faults(answer) -> str:
+    """The faults that are more probable than not, such as ``"seams 83%"``."""
+    return ", ".join(f"{fault.label} {fault.probability:.0%}" for fault in answer.probable_faults)
 
 
 def _most_probable(answer) -> str:

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
-from ..depictqa_core.tasks import DISTORTIONS, NONE, SCORE
+from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE, SCORE
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
@@ -72,7 +72,7 @@ class FilterImages(io.ComfyNode):
                     "distortions",
                     default="",
                     tooltip="Reject images with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
-                    "or any. Empty: off.",
+                    "or any. From checkpoints that support faults, also: " + ", ".join(FAULTS) + ". Empty: off.",
                 ),
                 io.Float.Input(
                     "probability",
@@ -180,7 +180,9 @@ class FilterImages(io.ComfyNode):
             scored = criteria.need_scores or SCORE.name in model.tasks
             scores = model.ask("score", pictures, references, **about) if scored else None
             judged = scores if criteria.need_scores else None
-            found = model.ask("identify", pictures, references, count=None) if criteria.need_distortions else None
+            found = None
+            if criteria.need_distortions:
+                found = model.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))

@@ -13,6 +13,7 @@ from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
 from .trainer.averaging import add_average
 from .trainer.storage_format import add_convert
+from .trainer.tower_commands import add_crops, add_tower
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     add_convert(commands.add_parser("convert", help="store the weights of a checkpoint in another number format"))
+    add_crops(commands.add_parser("crops", help="crops with the truth of every cell, for the local tower"))
+    add_tower(commands.add_parser("tower", help="train the local tower on crops"))
     add_average(
         commands.add_parser("average", help="average the weights of a checkpoint and of one fine-tuned from it")
     )

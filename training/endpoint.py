@@ -326,7 +326,10 @@ class Client:
             text = message.get("content")
             if isinstance(text, list):
                 parts = [part.get("text") for part in text if isinstance(part, dict)]
-                text = "".join(part for part in parts if isinstance(part, str))
+                words = [part for part in parts if isinstance(part, str)]
+                if not words:
+                    raise TypeError("no part of the message has text")
+                text = "".join(words)
             refusal = message.get("refusal")
             usage = document.get("usage")
             usage = usage if isinstance(usage, dict) else {}  # odd in some servers, and no reason to lose the text

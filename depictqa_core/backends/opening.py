@@ -1,5 +1,6 @@
 """Opens whatever ``load_judge`` is given: one function for each kind of judge, tried by what the folder holds."""
 
+import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def open_backend(
     """Load the judge of a checkpoint folder, or one of another package; arguments and errors as in ``load_judge``."""
     require(*ALWAYS)
     entry = plugins(JUDGES).get(str(checkpoint))
-    if entry is not None and not Path(entry.name).exists():
+    if entry is not None and not os.path.exists(entry.name):
         return _open_plugin(entry, _device(device), dtype)
     folder = checkpoint_folder(checkpoint)
     device = _device(device)
@@ -82,5 +83,5 @@ def _device(device: str) -> str:
 def _dtype(folder: Path, device: str, dtype: str) -> str:
     if dtype != "auto":
         return dtype
-    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    weights = sum(path.stat().st_size for path in folder.glob("*.safetensors")) if os.path.isdir(folder) else 0
     return "float16" if weights > LARGE and device != "cpu" else "float32"

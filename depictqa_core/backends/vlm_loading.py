@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ class LoadedVlm:
 def is_vlm_folder(folder: Path) -> bool:
     """Whether a folder holds a model of transformers that is none of ours."""
     path = folder / CONFIG
-    if (folder / CARD).exists() or not path.is_file():
+    if os.path.exists(folder / CARD) or not os.path.isfile(path):  # pathlib raises for names that cannot be
         return False
     try:
         return read_json(path, error=CheckpointError).get("model_type") != OWN_MODEL

@@ -8,7 +8,7 @@ import torch
 from ..images.image import Picture
 from ..images.size_policy import SizePolicy
 from ..network.connector import CONNECTORS
-from ..network.vision import TOWERS, prepare, prepare_comparison, statistics_width
+from ..network.vision import TOWERS, empty_inputs, prepare, prepare_comparison, statistics_width
 from ..runtime.byte_cache import ByteCache
 from ..runtime.threads import parallel
 from .feature_keys import FeatureKey, distinct_feature_keys
@@ -26,9 +26,8 @@ def bytes_per_image(model) -> int:
     with torch.device("meta"), torch.no_grad():
         tower = TOWERS[config.vision["kind"]](config)
         connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
-        statistics = torch.empty(1, statistics_width(config)) if tower.uses_statistics else None
-        pixels = torch.empty(1, 3, *policy.padded(policy.short, max(policy.short, policy.long)))
-        pooled = connector.pool(tower(pixels, statistics))[0]
+        height, width = policy.padded(policy.short, max(policy.short, policy.long))
+        pooled = connector.pool(tower(*empty_inputs(config, height, width)))[0]
     stored = torch.float32 if pooled.dim() == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
     return pooled.numel() * stored.itemsize
 

@@ -135,13 +135,12 @@ def _refuse_geometry(folder: Path, model) -> None:
     import torch
 
     from ..images.size_policy import SizePolicy
-    from ..network.vision import statistics_width
+    from ..network.vision import empty_inputs
 
     height, width = SizePolicy(**model.config.size).padded(1, 1)
     try:
         with torch.device("meta"), torch.no_grad():
-            statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
-            pooled = model.connector.pool(model.vision(torch.empty(1, 3, height, width), statistics))
+            pooled = model.connector.pool(model.vision(*empty_inputs(model.config, height, width)))
             if not pooled.numel():
                 raise ValueError(f"an image of {height} x {width} pixels becomes empty")
             model.connector(pooled)

@@ -32,6 +32,11 @@ CONFIG = {
             32,
         ),
         "config": {"model_type": string(100)},
+        "local": {
+            "channels": whole(1, 4096),
+            "grid": whole(1, 64),
+            "hidden": whole(1, 4096),
+        },
     },
     "connector": {
         "kind": one_of("linear", "abstractor", "pooling"),

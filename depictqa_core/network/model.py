@@ -112,7 +112,8 @@ class DepictQAModel(PreTrainedModel):
             pixels = torch.stack([pictures[i].pixels for i in indexes]).to(device)
             found = [pictures[i].statistics for i in indexes] if self.vision.uses_statistics else []
             statistics = torch.stack([one for one in found if one is not None]).to(device) if found else None
-            pooled.update(zip(indexes, self.connector.pool(self.vision(pixels, statistics))))
+            native = [pictures[i].native for i in indexes]
+            pooled.update(zip(indexes, self.connector.pool(self.vision(pixels, statistics, native))))
         return [pooled[index] for index in range(len(pictures))]
 
     def connect(

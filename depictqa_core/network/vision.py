@@ -13,6 +13,7 @@ from ..images.image import Picture
 from ..images.pixel_statistics import STATISTICS, pixel_statistics
 from ..images.size_policy import WHOLE, SizePolicy, centre, fit, to_pixels
 from .config import DepictQAConfig
+from .local_vision import LocalTower
 
 PREPROCESSING = 2
 """Version of the preprocessing: decoding, resizing, normalization, statistics. Stored features of another version are
@@ -25,6 +26,7 @@ class Prepared:
 
     pixels: torch.Tensor
     statistics: torch.Tensor | None = None
+    native: torch.Tensor | None = None
 
 
 @dataclass
@@ -34,10 +36,12 @@ class Features:
     Attributes:
         maps: feature maps [B, C_i, H_i, W_i], finest stage first.
         statistics: float [B, STATISTICS], or None for towers without them.
+        local: float [B, C, grid, grid], evidence of the local tower, or None for towers without one.
     """
 
     maps: list[torch.Tensor]
     statistics: torch.Tensor | None = None
+    local: torch.Tensor | None = None
 
 
 class Tower(nn.Module):
@@ -72,7 +76,7 @@ class ClipTower(Tower):
         self.encoder = inner.encoder
         self.widths = [clip.config.hidden_size]
 
-    def forward(self, pixels: torch.Tensor, statistics=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics=None, native=None) -> Features:
         patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype))  # [B, C, h, w]
         h, w = patches.shape[2:]
         hidden = patches.flatten(2).transpose(1, 2)
@@ -100,7 +104,7 @@ class BackboneTower(Tower):
         self.backbone = AutoBackbone.from_config(backbone)
         self.widths = list(self.backbone.channels)
 
-    def forward(self, pixels: torch.Tensor, statistics=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics=None, native=None) -> Features:
         dtype = next(self.backbone.parameters()).dtype
         return Features(list(self.backbone(pixels.to(dtype)).feature_maps))
 
@@ -162,15 +166,16 @@ class CnnTower(Tower):
                 width = outputs
             self.stages.append(nn.Sequential(*blocks))
             self.widths.append(outputs)
+        self.local = LocalTower(**config.vision["local"]) if config.vision.get("local") else None
 
-    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor, native=None) -> Features:
         x = pixels.to(self.stem.weight.dtype, memory_format=torch.channels_last)
         x = F.relu6(self.stem(x))
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return Features(maps, statistics)
+        return Features(maps, statistics, self.local(native) if self.local is not None else None)
 
 
 TOWERS: dict[str, type[Tower]] = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
@@ -184,7 +189,9 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
     pixels = to_pixels(fit(picture, SizePolicy(**config.size), keep), config.mean, config.std)
     if not TOWERS[config.vision["kind"]].uses_statistics:
         return Prepared(pixels)
-    return Prepared(pixels, pixel_statistics(_kept(picture, keep)))
+    kept = _kept(picture, keep)
+    native = torch.tensor(kept).permute(2, 0, 1) if config.vision.get("local") else None
+    return Prepared(pixels, pixel_statistics(kept), native)
 
 
 def prepare_comparison(
@@ -199,6 +206,22 @@ def prepare_comparison(
 def _kept(picture: Picture, keep: tuple[float, float]) -> np.ndarray:
     height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
     return centre(picture.rgb, height, width)
+
+
+def local_shape(config: DepictQAConfig) -> tuple[int, int]:
+    """Channels and grid of the evidence that the local tower of this config gives; (0, 0) without one."""
+    if not config.vision.get("local"):
+        return 0, 0
+    with torch.device("meta"):
+        tower = LocalTower(**config.vision["local"])
+    return tower.width, tower.grid
+
+
+def empty_inputs(config: DepictQAConfig, height: int, width: int) -> tuple:
+    """Inputs of the tower for an image without content, on the default device: (pixels, statistics, native)."""
+    statistics = torch.empty(1, statistics_width(config)) if statistics_width(config) else None
+    native = [torch.empty(3, height, width, dtype=torch.uint8)] if config.vision.get("local") else None
+    return torch.empty(1, 3, height, width), statistics, native
 
 
 def statistics_width(config: DepictQAConfig) -> int:

@@ -8,7 +8,7 @@ from ..checks import is_number, is_whole
 from ..confidence import LEAST_COVERAGE, reliable, uncovered
 from ..errors import TaskError
 from ..results import Identification, Score
-from ..tasks import DISTORTIONS
+from ..tasks import DISTORTIONS, FAULTS
 
 ANY = "any"
 METHODS = ("score", "pairs")
@@ -72,6 +72,11 @@ class Criteria:
         """Whether distortions are needed."""
         return bool(self.distortions)
 
+    @property
+    def need_faults(self) -> bool:
+        """Whether faults must be asked for to decide."""
+        return any(name in FAULTS for name in self.distortions)
+
     def faults(
         self,
         count: int,
@@ -105,9 +110,12 @@ class Criteria:
             for fault, answer in zip(faults, found, strict=True):
                 named = [item for item in answer.probabilities if item.label in self.distortions]
                 total = sum(item.probability for item in named)
-                if total >= self.probability:
+                if named and total >= self.probability:
                     main = [item.label for item in named if item.probability >= total / 4]
                     fault.append(f"{', '.join(main)} ({total:.0%})")
+                for item in answer.faults or ():
+                    if item.label in self.distortions and item.probability >= self.probability:
+                        fault.append(f"{item.label} ({item.probability:.0%})")
         if uncovered(order_coverage):
             for fault in faults:
                 fault.append(f"unreliable order: coverage {order_coverage:.2g} is below {LEAST_COVERAGE:g}")
@@ -122,16 +130,18 @@ class Criteria:
 
 
 def named_distortions(text: str) -> tuple[str, ...]:
-    """Parse comma-separated names of distortions, in upper or lower case; ``any`` means all of them.
+    """Parse comma-separated names of distortions and faults, in upper or lower case; ``any`` means all distortions.
 
     Raises:
         TaskError: a name is unknown.
     """
     names = [" ".join(name.lower().split()) for name in text.replace("\n", ",").split(",")]
     names = [name for name in names if name]
-    unknown = [name for name in names if name not in (*DISTORTIONS, ANY)]
+    unknown = [name for name in names if name not in (*DISTORTIONS, *FAULTS, ANY)]
     if unknown:
+        known = ", ".join((*DISTORTIONS, *FAULTS))
         raise TaskError(
-            f"distortions: {', '.join(unknown)} is not known; choose from: {', '.join(DISTORTIONS)}, or {ANY}."
+            f"distortions: {', '.join(unknown)} is not known; choose from: {known}, or {ANY} (of the first 12)."
         )
-    return DISTORTIONS if ANY in names else tuple(dict.fromkeys(names))
+    chosen = [label for name in names for label in (DISTORTIONS if name == ANY else (name,))]
+    return tuple(dict.fromkeys(chosen))

@@ -32,8 +32,13 @@ def identification_table(results: Sequence[Identification], width: int | None = 
     for result in results:
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
         labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage)
-        rows.append([result.picture, labels, f"{result.confidence:.2f}", f"{other.label} {other.probability:.2f}"])
-    return table(["image", "distortion", _certainty(results), "otherwise"], rows, "<<><", width, shrink=0)
+        faults = ", ".join(f"{fault.label} {fault.probability:.2f}" for fault in result.probable_faults)
+        otherwise = f"{other.label} {other.probability:.2f}"
+        rows.append([result.picture, labels, f"{result.confidence:.2f}", otherwise, faults])
+    heads, alignment = ["image", "distortion", _certainty(results), "otherwise", "faults"], "<<><<"
+    if not any(row[-1] for row in rows):  # most images have none
+        heads, alignment, rows = heads[:-1], alignment[:-1], [row[:-1] for row in rows]
+    return table(heads, rows, alignment, width, shrink=0)
 
 
 def score_table(results: Sequence[Score], width: int | None = None, minimum: float = 0.0) -> str:

@@ -4,13 +4,20 @@ from collections.abc import Sequence
 
 from .. import answers, tasks
 from ..backends.base import ImageSet
+from ..errors import TaskError
 from ..results import Identification
 from ..runtime.progress import ProgressCounter
-from ..tasks import IDENTIFICATION, SEVERITY
+from ..tasks import FAULT, IDENTIFICATION, SEVERITY
 from .asking import Asker
 
 QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
 """How to ask for this number of distortions."""
+
+
+def check_count(count: int | None) -> None:
+    """Raise TaskError for a number of distortions that no question asks for."""
+    if count is not None and count not in QUESTIONS:
+        raise TaskError(f"the judge cannot name {count} distortions: choose a count of 1, 2 or None")
 
 
 def identify(
@@ -53,3 +60,18 @@ def grade(
             mean = float(sum(p * severity for severity, p in enumerate(row, start=1)))
             grades[index][label] = mean, float(coverage)
     return [answers.graded(answer, grade) for answer, grade in zip(found, grades)]
+
+
+def find_faults(
+    asker: Asker, found: list[Identification], image_sets: Sequence[ImageSet], counter: ProgressCounter
+) -> list[Identification]:
+    """Add the probability of every fault, where the backend supports that."""
+    if not asker.supports(FAULT):
+        return found
+    yes = tasks.FAULT_ANSWERS.index("Yes")
+    columns = [
+        asker.choose(FAULT, tasks.fault_question(fault), image_sets, counter.silent()).probabilities[:, yes]
+        for fault in tasks.FAULTS
+    ]
+    rows = (dict(zip(tasks.FAULTS, map(float, row))) for row in zip(*columns))
+    return [answers.with_faults(answer, row) for answer, row in zip(found, rows)]

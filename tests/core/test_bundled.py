@@ -95,8 +95,8 @@ def test_network_features_matter_beside_the_statistics(judge, labelled, monkeypa
     half_blind = load_judge(device="cpu")
     forward = type(half_blind.model.vision).forward
 
-    def without_maps(self, pixels, statistics):
-        features = forward(self, pixels, statistics)
+    def without_maps(self, pixels, statistics, native=None):
+        features = forward(self, pixels, statistics, native)
         features.maps = [m * 0 for m in features.maps]
         return features
 

@@ -184,8 +184,8 @@ def test_tasks_that_were_never_taught_are_refused(tmp_path):
 
 @pytest.mark.parametrize("end", ["whole", "cut off", "bare"])
 def test_described_text_is_without_its_end(cnn, monkeypatch, end):
-    words = text_ids("Noise and blur", cnn.tokenizer)
-    whole = answer_ids("", cnn.tokenizer)
+    words = text_ids("Noise and blur", cnn.backend.tokenizer)
+    whole = answer_ids("", cnn.backend.tokenizer)
     ids = words + {"whole": whole, "cut off": [], "bare": whole[-1:]}[end]
     answer = Generated(ids, [0.5] * len(words) + [0.001] * (len(ids) - len(words)))
     monkeypatch.setattr(decoding, "greedy", lambda *args: [answer])
@@ -194,7 +194,7 @@ def test_described_text_is_without_its_end(cnn, monkeypatch, end):
 
 
 def test_an_empty_description(cnn, monkeypatch):
-    monkeypatch.setattr(decoding, "greedy", lambda *args: [Generated(answer_ids("", cnn.tokenizer), [0.9])])
+    monkeypatch.setattr(decoding, "greedy", lambda *args: [Generated(answer_ids("", cnn.backend.tokenizer), [0.9])])
     (got,) = fresh(cnn).describe(pictures(1))
     assert (got.text, got.confidence, got.confidence_method) == ("", None, "empty answer")
 

@@ -137,7 +137,7 @@ def test_describe_by_hand(cnn, question):
             chances.append(float(out.max()))
             embeds = torch.cat([embeds, table[ids[-1:]]])
     (got,) = cnn.describe(one, original, question=question, max_new_tokens=6)
-    assert got.text == cnn.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    assert got.text == cnn.backend.tokenizer.decode(ids, skip_special_tokens=True).strip()
     assert got.picture == "p0-0" and min(chances) - 1e-4 <= got.confidence <= max(chances) + 1e-4
 
 

@@ -34,9 +34,9 @@ class FeatureStore:
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
         self.model, self.live = model, LiveImages(model.config, root, also)
         stamp = tower_stamp(model)
-        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.mean.numel())
+        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.pooled_width)
         self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
-        self._tokens = model.connector.token_count(model.connector.mean)
+        self._tokens = model.connector.token_count(torch.empty(model.connector.pooled_width))
         self.index: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 

@@ -12,7 +12,7 @@ from depictqa_core.images.image import Picture
 from depictqa_core.images.size_policy import WHOLE, SizePolicy
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
-from depictqa_core.network.vision import TOWERS, Prepared, prepare, prepare_comparison, statistics_width
+from depictqa_core.network.vision import TOWERS, Prepared, empty_inputs, prepare, prepare_comparison, statistics_width
 
 from ..dataset.records.image_paths import image_path, read_image
 
@@ -51,10 +51,8 @@ class LiveImages:
 
         @cache
         def count(height: int, width: int) -> int:
-            pixels = torch.empty(1, 3, height, width, device="meta")
-            statistics = torch.empty(1, statistics_width(config), device="meta") if tower.uses_statistics else None
-            with torch.no_grad():
-                return connector.token_count(connector.pool(tower(pixels, statistics))[0])
+            with torch.device("meta"), torch.no_grad():
+                return connector.token_count(connector.pool(tower(*empty_inputs(config, height, width)))[0])
 
         self.count = count
         """Tokens of a padded image of some height and width."""

@@ -87,6 +87,7 @@ class Recipe:
         network: ... a new network: DepictQAConfig fields with ``vocabulary`` and ``cnn_weights``.
         changes: DepictQAConfig fields that differ from those of the start; settings of the connector are merged, and
             new parts of it are initialized.
+        local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
         trainable: trainable parts: any of vision, connector, language, lora.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
@@ -129,6 +130,7 @@ class Recipe:
     ] = None
     network: Annotated[dict | None, Allowed(optional(OBJECT))] = None
     changes: Annotated[dict | None, Allowed(optional(OBJECT))] = None
+    local_weights: Annotated[str | None, Allowed(optional(NAME))] = None
     trainable: Annotated[
         list,
         Allowed(
@@ -217,6 +219,10 @@ class Recipe:
                 "cache_features stores the features of the tower: neither crop nor trainable: vision goes with it",
             ),
             (self.changes and not isinstance(self.start, str), "changes needs start: a checkpoint folder"),
+            (
+                self.local_weights and not (self.changes or {}).get("vision", {}).get("local"),
+                "local_weights needs changes: vision: local: the settings of the local tower",
+            ),
             (
                 (self.warmup_epochs or self.comparison_epochs) and not self.cache_features,
                 "warmup_epochs and comparison_epochs need cache_features: true",

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from depictqa_core.loading.checkpoint_folder import describe_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.model import DepictQAModel
-from depictqa_core.network.vision import statistics_width
+from depictqa_core.network.vision import empty_inputs
 from depictqa_core.published.conversion import full_size_config
 
 from .image_features import LiveImages
@@ -163,9 +163,7 @@ def _one_pass(model: DepictQAModel, recipe: Recipe, live: LiveImages, side: int,
         model.vision.eval()
     with FlopCounterMode(display=False) as counter:
         with torch.no_grad():
-            pixels = torch.empty(1, 3, height, width)
-            statistics = torch.empty(1, statistics_width(model.config)) if model.vision.uses_statistics else None
-            pooled = model.connector.pool(model.vision(pixels, statistics))[0]
+            pooled = model.connector.pool(model.vision(*empty_inputs(model.config, height, width)))[0]
         seeing = counter.get_total_flops()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             tokens = torch.cat(model.connect([pooled] * 3))

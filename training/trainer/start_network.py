@@ -56,7 +56,7 @@ def start_network(recipe, texts: Iterable[str]):
         checkpoint = load_checkpoint(folder, dtype=recipe.frozen_precision)
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
-            model = _changed(model, recipe.changes)
+            model = _changed(model, recipe.changes, recipe.local_weights)
         if recipe.rehearsal is None:  # with rehearsal, confidences stay close to those of the start
             model.config.calibration = {}
         elif model.config.personal:  # whose ratings are another person's, and with them orders and scores by anchors
@@ -76,13 +76,21 @@ def start_network(recipe, texts: Iterable[str]):
     return model, tokenizer, card
 
 
-def _changed(model: DepictQAModel, changes: dict) -> DepictQAModel:
-    """A network with its weights, and with other settings; parts of the connector that these add are untrained."""
+def _changed(model: DepictQAModel, changes: dict, local_weights: str | None) -> DepictQAModel:
+    """A network with its weights, and with other settings; parts of the connector that these add are untrained.
+
+    Args:
+        local_weights: file of the weights of a local tower that the settings add.
+    """
     before = {key: getattr(model.config, key) for key in CONFIG_FIELDS if hasattr(model.config, key)}
     connector = {**model.config.connector, **changes.get("connector", {})}
     try:
         changed = DepictQAModel(DepictQAConfig(**{**before, **changes, "connector": connector}))
-        missing, left = changed.load_state_dict(model.state_dict(), strict=False)
+        weights = model.state_dict()
+        if local_weights:
+            local = torch.load(local_weights, map_location="cpu", weights_only=True)
+            weights |= {f"vision.local.{name}": tensor for name, tensor in local.items()}
+        missing, left = changed.load_state_dict(weights, strict=False)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"changes: the weights to start from do not fit ({error})") from error
     if left or any(not name.startswith("connector.") for name in missing):
@@ -212,7 +220,7 @@ def check_network(network: dict) -> None:
     if vision["kind"] == "clip":
         _refuse_unknown("vision.", vision, {"kind", *CLIPVisionConfig().to_dict()})
     elif vision["kind"] == "cnn":
-        _refuse_unknown("vision.", vision, {"kind", "stem", "stages"})
+        _refuse_unknown("vision.", vision, {"kind", "stem", "stages", "local"})
     else:
         _refuse_unknown("vision.", vision, {"kind", "config"})
         if not isinstance(vision.get("config"), dict):

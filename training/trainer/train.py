@@ -4,6 +4,7 @@ import copy
 import shutil
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, set_seed
 
@@ -19,7 +20,7 @@ from .record_files import picture_paths, read_parts
 from .rehearsal import make_rehearsal
 from .start_network import start_network
 from .state import can_resume, digest, recover, save_whole
-from .warmup import warm_up, warm_up_comparison
+from .warmup import standardise_local, warm_up, warm_up_comparison
 from .weighted_sampler import WeightedSampler
 
 
@@ -111,6 +112,9 @@ def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dic
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
+    if recipe.local_weights:
+        rows = torch.stack([features[path][model.connector.total :] for path in sorted(features.index)])
+        standardise_local(model.connector, rows)
     if recipe.warmup_epochs:
         known = [record for part in parts for record in part if record.get("image_ref")]
         known = {record["image_A"]: record for record in known if "severity" in record or "severities" in record}

@@ -254,7 +254,7 @@ def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
 
     def shared(prompt, rows, check, size, columns):
         sizes.append(size)
-        if min(size, len(rows)) > 4:
+        if min(size, len(rows)) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return original(prompt, rows, check, size, columns)
 

@@ -270,7 +270,7 @@ def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
         ("score pics --device abacus", "device 'abacus'"),
         ("score pics --device cuda:99", "device 'cuda:99'"),
         ("score pics --device gpu", "choose auto, cpu, cuda (or cuda:1, ...), mps or balanced"),
-        ("score pics --checkpoint depictqa-maxi", "or 'bundled' for depictqa-mini"),
+        ("score pics --checkpoint depictqa-maxi", "or 'bundled' for the included depictqa-mini"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(depictqa, folder, words, word):

@@ -203,8 +203,8 @@ def test_the_command_imports_and_checks(published_files, projector_folder, tmp_p
     found = json.loads((tmp_path / "out" / "depictqa.json").read_text())["self_test"]
     assert found.keys() == {"identification", "rating"} and all(share < 0.01 for share in found.values())
     assert "self-test: coverage identification" in out and "out: the self-test failed" in err  # random weights
-    assert "the self-test failed" in Judge(load_checkpoint(tmp_path / "out")).notices[0]
-    assert "without a self-test" in Judge(load_checkpoint(projector_folder)).notices[0]
+    assert "the self-test failed" in Judge(NativeBackend(load_checkpoint(tmp_path / "out"))).notices[0]
+    assert "without a self-test" in Judge(NativeBackend(load_checkpoint(projector_folder))).notices[0]
     assert {t.dtype for t in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float16}
     status, out, err = run(capsys, *words, "--out", tmp_path / "out")
     assert status == 1 and err.startswith("depictqa: ") and err.count("\n") == 1

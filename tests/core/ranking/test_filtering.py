@@ -1,6 +1,7 @@
 """Which images are good enough: every criterion alone and together, ties, limits, names of distortions."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,17 @@ def test_names_of_distortions():
     assert named_distortions(" ") == ()
     with pytest.raises(TaskError, match="blurriness.*blur"):
         named_distortions("noise, blurriness")
+
+
+def test_by_fault():
+    """A fault rejects by its own probability, whatever the labels say; 'any' stands for the distortions alone."""
+    assert named_distortions("Seams, blur") == ("seams", "blur")
+    assert named_distortions("any, seams") == (*DISTORTIONS, "seams")
+    assert named_distortions("any") == DISTORTIONS
+    shown = replace(found(none=0.9, blur=0.1), faults=(LabelProbability("seams", 0.7), LabelProbability("moire", 0.6)))
+    rule = criteria(distortions=("seams", "blur"), probability=0.65)
+    assert rule.need_distortions and rule.need_faults
+    assert rule.faults(1, None, [shown]) == [["seams (70%)"]]
+    assert criteria(distortions=("seams",), probability=0.75).faults(1, None, [shown]) == [[]]
+    assert criteria(distortions=("seams",), probability=0.0).faults(1, None, [found(none=0.9)]) == [[]]
+    assert not criteria(distortions=("blur",)).need_faults

@@ -46,7 +46,7 @@ def test_look(name):
 
 def test_looks_leave_no_gaps_in_the_histogram():
     ramp = np.repeat(np.linspace(0, 255, 512).astype(np.uint8)[None, :, None], 3, axis=2).repeat(300, axis=0)
-    for name in ("film", "pastel", "high key", "greyscale", "sepia"):
+    for name in ("film", "pastel", "high key", "toned"):
         values = looks.apply(name, ramp, np.random.default_rng(1))[..., 0]
         counts = np.bincount(values.ravel(), minlength=256)
         low, high = np.percentile(values, (5, 95)).astype(int)
@@ -408,3 +408,20 @@ def test_options_of_the_command():
 def test_wrong_options_of_the_command(wrong):
     with pytest.raises(ValueError, match="--"):
         parsed(*wrong)
+
+
+def test_scenes_of_the_published_task_are_mixed_in(tmp_path):
+    """They are made as without --native, with the facts that records of native scenes need."""
+    Image.fromarray(landscape()).save(tmp_path / "a.png")
+    options = NativeOptions(published=1.0, drawn=0.0, sizes=SMALL)
+    build_scenes(tmp_path, tmp_path / "out", 2, 5, options=options)
+    scenes = list(read_scenes(tmp_path / "out"))
+    variants = [variant for scene in scenes for variant in scene["variants"]]
+    assert all(variant["faults"] == [] for variant in variants) and parts_of(tmp_path / "out")[-1] in FAULT_PARTS
+    assert [sum(not v["distortions"] for v in scene["variants"]) for scene in scenes] == [1, 1]
+    assert all(min(scene["height"], scene["width"]) >= 224 for scene in scenes)
+
+
+def test_common_looks_come_more_often():
+    drawn_looks = [looks.draw(("greyscale", "fog"), np.random.default_rng(i)) for i in range(400)]
+    assert 0.7 < drawn_looks.count("greyscale") / 400 < 0.9

@@ -523,7 +523,7 @@ def test_other_settings_are_refused_and_more_samples_are_added(pictures, tmp_pat
     more = replace(plan, sets={"identification_single": Wanted(10)})
     assert build_samples(more, sources, tmp_path, shard_samples=4).made == 6  # the short shard is made again
     for changed in (replace(plan, seed=4), replace(plan, drawing=Drawing(pristine=0.5))):
-        with pytest.raises(BuildError, match="started with other (seed|drawing)"):
+        with pytest.raises(BuildError, match="began with other (seed|drawing)"):
             build_samples(changed, sources, tmp_path, shard_samples=4)
 
 

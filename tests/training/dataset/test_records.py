@@ -32,11 +32,11 @@ def all_identification():
 def test_template_counts():
     fr, nr = questions.IDENTIFICATION_FR, questions.IDENTIFICATION_NR
     assert (len(fr), len(nr)) == (25, 24)
-    assert sum("reference" in template.pattern for template in fr) == 11
+    assert sum("reference" in template.asked.pattern for template in fr) == 11
     assert len(set(fr) & set(nr)) == 14
     counts = [len(x) for x in (questions.ASSESSMENT, questions.RATING, questions.COMPARISON, questions.SCORE)]
     assert counts == [20, 20, 20, 12]
-    assert not any("reference" in template.pattern.lower() for template in nr)
+    assert not any("reference" in template.asked.pattern.lower() for template in nr)
     shared = chain(questions.ASSESSMENT, (r.question for r in questions.RATING), questions.COMPARISON, questions.SCORE)
     assert not any("reference" in question.lower() for question in shared)
 
@@ -67,8 +67,8 @@ def test_number_forms():
             "one": 1,
             "two": 2,
         }
-        noun = template.noun
-        assert (f"{noun}(s)" in forms["open"]) != template.plain and f"{noun}s" in forms["two"]
+        noun = template.asked.noun
+        assert (f"{noun}(s)" in forms["open"]) != template.asked.plain and f"{noun}s" in forms["two"]
         assert f"{noun}s" not in forms["one"] and f"{noun}(s)" not in forms["one"]
         assert "{" not in "".join(forms.values()) and "  " not in "".join(forms.values())
     with pytest.raises(ValueError, match="number form"):

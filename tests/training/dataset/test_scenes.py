@@ -449,9 +449,9 @@ def test_wrong_folders_are_refused(built, pictures, tmp_path):
         build_scenes(tmp_path, tmp_path / "out", 1, 1)
     with pytest.raises(SceneError, match="no scenes"):
         list(read_scenes(tmp_path))
-    with pytest.raises(BuildError, match="started with other seed"):
+    with pytest.raises(BuildError, match="began with other seed"):
         build_scenes(pictures, built, 7, 12, options=FAST, shard_scenes=3)
-    with pytest.raises(BuildError, match="started with other options"):
+    with pytest.raises(BuildError, match="began with other options"):
         build_scenes(pictures, built, 7, 11, options=replace(FAST, variants=3), shard_scenes=3)
 
 

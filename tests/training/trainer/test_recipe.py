@@ -50,7 +50,7 @@ def test_the_shipped_recipes_are_good(name):
         ({**START, "start.checkpoint": "c"}, "unknown key start.checkpoint;"),
         (
             {"rehearsal": {"shares": 0.5}},
-            r"unknown key rehearsal.shares \(did you mean share\?\); known keys are images, share",
+            r"unknown key rehearsal.shares \(did you mean share\?\); known keys are pictures, share",
         ),
         ({"steps": 0}, "steps is 0; allowed: a whole number from 1"),
         ({"steps": True}, "steps is True; allowed"),
@@ -128,7 +128,7 @@ BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in z
         ("a: " + "9" * 5000, "not a valid YAML file"),
         ('a: "\\ud800"', "not a valid YAML file"),
         ("a: !!python/object/apply:os.system [ls]", "not a valid YAML file"),
-        ("x" * 10**6, "larger than 0.25 MiB"),
+        ("x" * 10**6, "larger than the limit of 0.25 MiB"),
         (b"\xff\xfea", "not UTF-8"),
         (b"a\0b", "not a valid YAML file"),
     ],

@@ -1,10 +1,11 @@
 """Looks that an image is meant to have: greyscale, film, fog, night and others. They are clean, not damaged.
 
 A look makes a new pristine image. Tones are changed in float and rounded with dither, so that a look leaves no gaps in
-the histogram that a network could take for colour quantization.
+the histogram that a network could take for colour quantization; some that mix the channels are just rounded
+(``MIXED``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -31,7 +32,15 @@ def apply(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if name not in LOOKS:
         raise ValueError(f"unknown look '{name}': choose one of {', '.join(LOOKS)}")
     x = LOOKS[name](image.astype(np.float32) / 255, rng)
+    if name in MIXED and rng.random() < 0.6:
+        return np.rint(x * 255).clip(0, 255).astype(np.uint8)
     return dithered(x * 255, rng, grey=name in GREY)
+
+
+def draw(allowed: Sequence[str], rng: np.random.Generator) -> str:
+    """Draw one of some looks; those that people use most come most often (``COMMON``)."""
+    shares = np.array([COMMON.get(name, 1.0) for name in allowed])
+    return allowed[int(rng.choice(len(allowed), p=shares / shares.sum()))]
 
 
 def dithered(x: np.ndarray, rng: np.random.Generator, grey: bool = False) -> np.ndarray:
@@ -220,6 +229,9 @@ LOOKS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 }
 """Name -> function of an image in 0..1, float32 [H, W, 3]."""
 
+COMMON = {"greyscale": 4.0, "sepia": 2.0}
+MIXED = ("greyscale", "sepia")
+"""Looks that mix the channels and so leave no gaps in the histogram: most programs just round them."""
 GREY = ("greyscale", "grainy greyscale")
 FOR_DRAWINGS = ("greyscale", "sepia", "toned", "film", "grain", "pastel")
 """Looks that suit drawings, too."""

@@ -23,10 +23,11 @@ from . import looks, measures
 from .delivery import FILTERS, Delivery, draw_delivery
 from .native_options import SPATIAL, NativeOptions
 from .regions import draw_region
-from .synthesis import Scene, SceneError, Variant
+from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 from .visibility import sampled_metrics, scaled_region, visible_change, visible_fault, visible_severity
 
 _TRIES = 200
+_PUBLISHED = SceneOptions(pristine=1 / 6, single=0.5, double=0.2, ladder=0.4 / 3, resaved=0.4)
 
 
 def photograph_scene(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -> Scene:
@@ -41,6 +42,16 @@ def photograph_scene(image: np.ndarray, rng: np.random.Generator, options: Nativ
             f"{width} x {height} px is too small: scenes need a short side of {options.least} px and never enlarge"
         )
     return _scene(_crop(image, rng, options), rng, options, tuple(looks.LOOKS), None)
+
+
+def published_scene(image: np.ndarray, rng: np.random.Generator) -> Scene:
+    """Make a scene of the published task, of whose images one is pristine and none has faults.
+
+    Raises:
+        SceneError: the image is too small or too uniform.
+    """
+    scene = make_scene(image, rng, _PUBLISHED)
+    return replace(scene, variants=tuple(replace(variant, faults=()) for variant in scene.variants))
 
 
 def drawn_scene(rng: np.random.Generator, options: NativeOptions) -> Scene:
@@ -86,7 +97,7 @@ def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -
 def _scene(reference, rng, options, allowed: tuple[str, ...], kind: str | None) -> Scene:
     look = None
     if rng.random() < options.looks:
-        look = _pick(allowed, rng)
+        look = looks.draw(allowed, rng)
         reference = looks.apply(look, reference, rng)
     wanted = options.pristine * options.variants
     clean = min(options.variants, int(wanted) + int(rng.random() < wanted % 1))

@@ -25,6 +25,8 @@ class NativeOptions:
             distortion.
         drawn: share of the scenes that are drawn by program.
         looks: share of the scenes with a look.
+        published: share of the scenes of images that are made as for the published task (``synthesis.make_scene``): a
+            judge that learns from the others alone forgets it.
         held_out: faults and drawings of the held-out kinds only (for validation), instead of those for training.
         sizes: (least short side, greatest short side, share) of each band of sizes; a photograph is never enlarged.
         crop_area: share of the source's area.
@@ -50,6 +52,7 @@ class NativeOptions:
     fault_and_distortion: float = 0.1
     drawn: float = 0.35
     looks: float = 0.3
+    published: float = 0.0
     held_out: bool = False
     sizes: tuple[tuple[int, int, float], ...] = (
         (256, 384, 0.18), (384, 512, 0.22), (512, 768, 0.26), (768, 1024, 0.18), (1024, 1536, 0.09),
@@ -71,7 +74,7 @@ class NativeOptions:
         kinds = (self.single, self.double, self.ladder, self.local, self.fault)
         if not is_distribution(kinds):
             raise ValueError(f"single, double, ladder, local and fault must be shares with the sum 1, got {kinds}")
-        require_shares(self, "pristine", "drawn", "looks", "delivered", "resized")
+        require_shares(self, "pristine", "drawn", "looks", "published", "delivered", "resized")
         require_shares(self, "second_fault", "fault_and_distortion", "dithered")
         if self.variants < 1 or self.second_fault + self.fault_and_distortion > 1:
             raise ValueError("variants must be at least 1, second_fault + fault_and_distortion at most 1")

@@ -15,7 +15,7 @@ from training.output_files import write_file
 from .delivery import SUFFIXES as SUFFIXES_OF
 from .engines import run_shards
 from .ledger import Ledger, contents_digest, names_digest
-from .native import drawn_scene, photograph_scene
+from .native import drawn_scene, photograph_scene, published_scene
 from .native_options import NativeOptions
 from .shard import Shard, Store
 from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
@@ -144,6 +144,8 @@ def _make(build: _SceneBuild, index: int, skipped: dict[str, str]) -> tuple[Scen
         source = build.files[int(rng.integers(len(build.files)))]
         try:
             picture = as_picture(Path(build.pictures) / source, name=source).rgb
+            if native and rng.random() < build.options.published:
+                return published_scene(picture, rng), source
             return (photograph_scene if native else make_scene)(picture, rng, build.options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))

@@ -13,6 +13,7 @@ from .native_options import SPATIAL
 from .regions import Region
 
 _CROP = 384  # side in pixels of what is looked at to measure a severity
+_SAMPLE = 256  # side in pixels of the sample of an image on which the metrics are measured
 _CELL = 8  # side in pixels of the cells in which a change is measured
 _SMALL = 0.002  # share of an image that a fault must change at least: a date in a corner is enough
 
@@ -88,14 +89,14 @@ def sampled_metrics(image: np.ndarray, reference: np.ndarray, region: Region | N
     """Return the metrics of ``measures.metrics`` from a sample of a large image, seen at 100 %.
 
     ssim, mdsi and vsi average an image down before they look, the more the larger it is; on a sample of constant size
-    they see the same in images of all sizes. Images up to 384 px are measured whole, others on a mosaic of nine crops
+    they see the same in images of all sizes. Images up to 256 px are measured whole, others on a mosaic of nine crops
     from a 3 x 3 grid. For a damage within a region, the crops lie in the region, and the values of the whole follow
     from its area (the rest is untouched but for the delivery): means are mixed by area, of PSNR the mean square error.
     """
     height, width = image.shape[:2]
-    if region is None and height * width <= (1.3 * _CROP) ** 2:
+    if region is None and height * width <= (1.3 * _SAMPLE) ** 2:
         return measures.metrics(image, reference)
-    side = min(_CROP, min(height, width)) // 3
+    side = min(_SAMPLE, min(height, width)) // 3
     if region is None:
         centers = [(height * (2 * i + 1) // 6, width * (2 * j + 1) // 6) for i in range(3) for j in range(3)]
     else:
