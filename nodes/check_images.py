@@ -76,7 +76,7 @@ class CheckImages(io.ComfyNode):
                     tooltip="Probability 0 to 1 of pass_answer for each image, over both orders of the answers.",
                 ),
                 io.String.Output(
-                    "answers",
+                    "chosen",
                     display_name="answers",
                     is_output_list=True,
                     tooltip="The most probable answer for each image.",

@@ -9,7 +9,7 @@ import { identify, json, nodeOf, openWorkflow, workflowOf } from "./workflow.js"
 const WIDGET = "depictqa_answers";
 const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress texts
 const LEAST_HEIGHT = 220;
-const FRESH = { width: 440, more: 120 }; // of a new node: six rows without scrolling
+const FRESH = { width: 440, more: 190 }; // of a new node: six rows without scrolling
 const SILENT = ["DepictQA_LoadModel"];
 const shown = new Map(); // workflow -> Map(execution id -> answer)
 

@@ -4,8 +4,12 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from .shard import BuildError, Shard, make_shard, one_thread
+
+CHECKOUT = Path(__file__).absolute().parents[3]
+"""On every machine of a cluster, this folder must hold the checkout."""
 
 
 def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]]:
@@ -24,7 +28,14 @@ def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]
     if started:
         alone = not os.environ.get("RAY_ADDRESS")
         cores, dashboard = (workers or None, False) if alone else (None, None)
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, num_cpus=cores, include_dashboard=dashboard)
+        paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]  # workers import training from it
+        ray.init(
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            num_cpus=cores,
+            include_dashboard=dashboard,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
+        )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # the build shows its own
     rows = ray.data.from_items([{"shard": number} for number in range(len(shards))], override_num_blocks=len(shards))
