@@ -238,7 +238,7 @@ def test_file_names_may_hold_anything(depictqa, folder):
     "words, word",
     [
         ("rank", "required"),
-        ("judge pics", "invalid choice"),
+        ("assess pics", "invalid choice"),
         ("rank pics --method best", "invalid choice"),
         ("rank --json pics/x2.png pics/x10.png", "does not end in .json"),
         ("score --csv pics/x2.png pics/x10.png", "does not end in .csv"),

@@ -352,7 +352,8 @@ def test_arrays_that_are_no_pictures():
     refused(Image.new("RGB", (0, 4)), "no pixels")
     refused(Image.fromarray(np.full((4, 5), 70_000, np.int32)), "70000")
     refused(torch.zeros(4, 5, 3, device="meta"))
-    for nothing in (None, 7, {"a": 1}, b"bytes"):
+    refused(b"bytes", "not an image of a supported format")
+    for nothing in (None, 7, {"a": 1}):
         refused(nothing, type(nothing).__name__)
 
 

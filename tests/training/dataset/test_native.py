@@ -186,7 +186,7 @@ def test_metrics_of_a_region_are_those_of_the_whole():
     exact, sampled = measures.metrics(noisy, large), visibility.sampled_metrics(noisy, large)
     assert abs(exact["psnr"] - sampled["psnr"]) < 1
     for name in ("gmsd", "haarpsi"):  # the others first average a large image down, so they depend on its size
-        assert abs(exact[name] - sampled[name]) < 0.03, name
+        assert abs(exact[name] - sampled[name]) < 0.05, name
 
 
 @pytest.mark.parametrize(
