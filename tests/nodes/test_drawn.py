@@ -81,7 +81,7 @@ def test_a_map_beside_its_reference(run):
 
 
 BAD = [
-    ("DepictQA_QualitySheet", {"captions": values("a", "b")}, ["captions", "2 arrived", "3"]),
+    ("DepictQA_QualitySheet", {"captions": values("a", "b")}, ["captions", "2 values", "3"]),
     ("DepictQA_QualitySheet", {"style": "pie"}, ["style", "pie", "cards"]),
     ("DepictQA_QualitySheet", {"images": pictures("empty")}, ["image", "no image"]),
     ("DepictQA_QualityMap", {"scale": "log"}, ["scale", "log", "relative"]),

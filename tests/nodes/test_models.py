@@ -125,10 +125,10 @@ def test_with_a_reference(compare):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"labels": "only one"}, ["labels", "1 arrived", "3"]),
+        ({"labels": "only one"}, ["labels", "1 values", "3"]),
         ({"labels": "a\nb", "images_2": pictures("small"), "images_3": pictures("small")}, ["give 5", "or 3", "input"]),
         ({"labels": "a\na\na"}, ["labels", "'a'", "two different"]),
-        ({"labels": "a\nb\nc", "groups": values("x", "y")}, ["groups", "2 arrived", "3"]),
+        ({"labels": "a\nb\nc", "groups": values("x", "y")}, ["groups", "2 values", "3"]),
         ({"labels": "a\nb\nc", "groups": values("x", "y", "z")}, ["groups", "nothing to compare"]),
         ({"labels": "a\nb\nc", "reference": pictures("sharp.png, wide.png")}, ["reference", "2"]),
         ({"labels": "a\nb\nc", "images": pictures("sharp.png, nan, wide.png")}, ["image 2", "NaN"]),

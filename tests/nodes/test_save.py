@@ -144,8 +144,8 @@ def test_a_list_of_other_columns_is_left_alone(save, output):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"scores": values(1.0, 2.0)}, ["scores", "2 arrived", "3"]),
-        ({"labels": values("a", "b", "c", "d")}, ["labels", "4 arrived"]),
+        ({"scores": values(1.0, 2.0)}, ["scores", "2 values", "3"]),
+        ({"labels": values("a", "b", "c", "d")}, ["labels", "4 values"]),
         ({"images": pictures("empty")}, ["images", "no image"]),
         ({"log": "xml"}, ["log", "xml", "jsonl"]),
     ],

@@ -148,13 +148,13 @@ VERBS = {
     "score": lambda j, p, r: j.score(p, r),
     "compare": lambda j, p, r: j.compare_many([(p[0], p[1]), (p[1], p[2])], r and [r, r]),
     "rank": lambda j, p, r: j.rank(p, r),
-    "describe": lambda j, p, r: j.describe(p, r, max_new_tokens=4),
+    "describe": lambda j, p, r: j.describe(p, r, max_new_tokens=2),
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_cached_equals_uncached_and_a_batch_its_single_runs(smol, verb, monkeypatch):
-    shown, reference = images(), images(1, 9)[0]
+    shown, reference = images(2 if verb == "describe" else 3), images(1, 9)[0]
     for beside in (None, reference):
         fast, slow = load_judge(smol, "cpu"), load_judge(smol, "cpu", cache_bytes=0)
         slow.backend.run._sharing = vlm_network.NOTHING
@@ -249,7 +249,7 @@ def test_cancel_stops_between_two_calls_of_the_model(smol):
 
 def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
     judge, (a, *_) = load_judge(smol, "cpu"), images()
-    expected, original, sizes = load_judge(smol, "cpu").identify(a), judge.backend.run.shared, []
+    expected, original, sizes = load_judge(smol, "cpu").score(a), judge.backend.run.shared, []
     assert judge.backend.run.sharing == vlm_network.IMAGES  # compared before memory is short
 
     def shared(prompt, rows, check, size, columns):
@@ -259,7 +259,7 @@ def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
         return original(prompt, rows, check, size, columns)
 
     monkeypatch.setattr(judge.backend.run, "shared", shared)
-    assert alike(plain(judge.identify(a)), plain(expected))
+    assert alike(plain(judge.score(a)), plain(expected))
     assert sizes[:3] == [64, 8, 1]
 
 
