@@ -106,6 +106,7 @@ def test_cancel_ends_a_pick(server):
 def test_two_picks_wait_at_the_same_time(server):
     nodes = pick_graph(server, again=3)
     nodes["other"] = copy.deepcopy(nodes["node"])
+    nodes["other"]["inputs"]["again"] = 5  # ComfyUI runs equal nodes as one
     nodes["shows"] = {"class_type": "Test_Arrived", "inputs": {"items": ["other", 1]}}
     asked = {}
 
