@@ -18,6 +18,7 @@ CORE = (
     "images",
     "metrics",
     "storage",
+    "storing",
     "prompts",
     "network",
     "loading",

@@ -28,18 +28,14 @@ def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]
     if started:
         alone = not os.environ.get("RAY_ADDRESS")
         cores, dashboard = (workers or None, False) if alone else (None, None)
-        paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]  # workers import training from it
-        ray.init(
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            num_cpus=cores,
-            include_dashboard=dashboard,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}},
-        )
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, num_cpus=cores, include_dashboard=dashboard)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # the build shows its own
     rows = ray.data.from_items([{"shard": number} for number in range(len(shards))], override_num_blocks=len(shards))
-    made = rows.map(_Task(shards), num_cpus=1, compute=ray.data.TaskPoolStrategy(size=workers or None))
+    paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]  # workers import training from it
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
+    pool = ray.data.TaskPoolStrategy(size=workers or None)
+    made = rows.map(_Task(shards), num_cpus=1, compute=pool, runtime_env=environment)
     try:
         for row in made.iter_rows():
             if row["error"]:
