@@ -12,8 +12,8 @@ core() { suite tests/core; }
 training() { suite tests/training; }
 nodes() { suite tests/nodes tests/fuzz; }
 oldest_packages() {
-    set_up oldest && PYTHONPATH=$oldest EXPECTED_TRANSFORMERS=4.50.3 suite $(named published published_import \
-        published_refusals decoding model checkpoints placement bundled versions)
+    set_up oldest && PYTHONPATH=$oldest EXPECTED_TRANSFORMERS=4.50.3 suite $(named published published_import decoding \
+        model checkpoints placement bundled versions)
 }
 newest_packages() {
     set_up newest && PYTHONPATH=$newest suite $(named published_import model checkpoints placement bundled versions)
