@@ -121,7 +121,7 @@ def _figures(images: int, wall: float, cpu: float) -> dict:
 
 
 def child(call: str, cores: int | None = None) -> dict:
-    """Run one measurement in a process of its own, on so many cores."""
+    """Run one measurement in a process of its own, on this number of cores."""
     source = f"import json, benchmarks.scale as scale; print(json.dumps(scale.{call}))"
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(cores)} if cores else {})}
     chosen = sorted(os.sched_getaffinity(0))[:cores]

@@ -93,8 +93,10 @@ def judge(checkpoint: Checkpoint) -> Judge:
 
 
 @torch.inference_mode()
-def read_naively(checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]) -> Prefill:
-    """One prompt by itself: every image is encoded for it, nothing is shared or kept."""
+def prefill_naively(
+    checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]
+) -> Prefill:
+    """Prefill one prompt by itself: every image is encoded for it, nothing is shared or stored."""
     model = checkpoint.model
     pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
     beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}
@@ -112,7 +114,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
     ids = [answer_ids(text, checkpoint.tokenizer) for text in tasks.answers(task, question or task.question)]
     forced, rows = forced_prefix(ids), []
     for pictures in asked:
-        reading = read_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
+        reading = prefill_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
         heat = Calibration(checkpoint.model.config.calibration).temperature(
             tasks.temperature_names(task, question or task.question, pictures[-1] is not None)
         )
@@ -123,7 +125,7 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
 def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> list[list[int]]:
     """The tokens of detailed assessments, one call per image."""
     task, end = tasks.ASSESSMENT, answer_ids("", checkpoint.tokenizer)
-    readings = (read_naively(checkpoint, task, task.question, by_role(pictures), []) for pictures in asked)
+    readings = (prefill_naively(checkpoint, task, task.question, by_role(pictures), []) for pictures in asked)
     return [greedy(reading, end, length)[0].ids for reading in readings]
 
 

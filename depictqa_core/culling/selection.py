@@ -13,7 +13,7 @@ COLUMNS = ("image", "error", "width", "height", "content", "hash", "blank", "cut
 ODD_SHARE = 0.01
 """A size is odd where a smaller share of the images has it."""
 NEAR_BITS = 7
-"""Of 128: resized, compressed and slightly graded copies differ in at most so many bits, other scenes in far more."""
+"""Of 128: resized, compressed and slightly graded copies differ in at most this many bits, other scenes in far more."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Rules:
         unreadable: images that could not be judged.
         blank: blank and cut frames.
         duplicates: all but the best of images with equal pixels.
-        near: all but the best of images whose hashes differ in at most so many bits, 0..128; None for none.
+        near: all but the best of images whose hashes differ in at most this number of bits, 0..128; None for none.
         odd_sizes: images of a size that less than ``ODD_SHARE`` have.
     """
 

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 BLANK_SHARE, BLANK_LEVELS = 0.995, 6
-"""A frame is blank where this share of it is within so many grey levels of the median."""
+"""A frame is blank where this share of it is within ``BLANK_LEVELS`` grey levels of the median."""
 CUT_SHARE, CUT_LEVELS = 1 / 16, 2
-"""A frame is cut where this share of its height, at its lower end, has one colour within so many levels."""
+"""A frame is cut where this share of its height, at its lower end, has one colour within ``CUT_LEVELS`` grey levels."""
 SIDE = 64
 """Side in pixels of the reduced image that blank and cut frames are told by."""
 

@@ -5,7 +5,7 @@ MIXED = "sharp.png, wide.png, small"
 
 
 def different(count: int, start: int = 0) -> str:
-    """Names of so many different images."""
+    """Names of this number of different images."""
     return ", ".join(f"random:{seed}" for seed in range(start, start + count))
 
 

@@ -47,7 +47,7 @@ def test_a_checkpoint_that_words_descriptions_freely_decides_what_they_name():
 
 
 def test_two_are_named_where_two_are_more_probable(monkeypatch):
-    """The open question decides the number alone; the names are those of the question for so many."""
+    """The open question decides the number alone; the names are those of the question for this number."""
     able, shown = judge(), pictures(3)
     options = tasks.answers(tasks.IDENTIFICATION, tasks.IDENTIFICATION.question)
     two = [" and " in option for option in options]

@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# Downloads the packages of pictures.yaml with the ordinary clients (pip, apt-get, npm) and unpacks them, one folder each.
+# Downloads the packages of a manifest (pictures.yaml) with the ordinary clients (pip, apt-get, npm) and unpacks them, one folder each.
 # Run by a person, on purpose: it needs the network and about 0.7 GB (0.4 GB with --reserved).
 #
 #   fetch_pictures.sh OUT               the packages for training and validation
 #   fetch_pictures.sh --reserved OUT    the packages reserved for independent evaluation, into another folder
+#   fetch_pictures.sh --manifest FILE OUT    the packages of another manifest, such as drawings.yaml
 #
 # PYTHON names the interpreter (default: python3); it needs pip and what `training` needs.
 set -euo pipefail
 
-reserved=
-if [ "${1:-}" = "--reserved" ]; then reserved=--reserved; shift; fi
-if [ $# -ne 1 ]; then echo "usage: $0 [--reserved] OUT" >&2; exit 2; fi
+listed=()
+while [ $# -gt 1 ]; do
+    case $1 in
+        --reserved) listed+=(--reserved); shift ;;
+        --manifest) listed+=(--manifest "$(realpath "$2")"); shift 2 ;;
+        *) break ;;
+    esac
+done
+if [ $# -ne 1 ]; then echo "usage: $0 [--reserved] [--manifest FILE] OUT" >&2; exit 2; fi
 
 python=${PYTHON:-python3}
 checkout=$(cd "$(dirname "$0")/../../.." && pwd)
@@ -20,7 +27,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 pictures() { PYTHONPATH="$checkout" "$python" -m training images "$@"; }
 
-pictures list $reserved >"$work/list"
+pictures list ${listed[@]+"${listed[@]}"} >"$work/list"
 failed=
 while read -r kind name version id; do
     if [ -d "$out/$id" ]; then echo "have $id"; continue; fi
@@ -47,7 +54,7 @@ while read -r kind name version id; do
                 tar -xzf ./*.tgz -C "$work/unpacked" 2>/dev/null ;;
         esac
         pictures unpack "$work/unpacked" >/dev/null
-    ) </dev/null || { echo "could not fetch $kind $name $version: if the version is gone, put a present one into pictures.yaml" >&2; failed=1; continue; }
+    ) </dev/null || { echo "could not fetch $kind $name $version: if the version is gone, put a present one into the manifest" >&2; failed=1; continue; }
     mv "$work/unpacked" "$out/$id"
 done <"$work/list"
 [ -z "$failed" ]
