@@ -74,7 +74,7 @@ $(OLDEST)/.done: $(VENV)/.test tests/oldest_packages.txt
 	$(FRONT) $(OLDEST) --no-deps --upgrade --requirement tests/oldest_packages.txt
 	@touch $@
 
-# the newest releases, whatever constraints.txt says, asked for anew each time; but for PyTorch, which is large
+# the newest releases, whatever constraints.txt says, installed again each time, except PyTorch, which is large
 newest: $(VENV)/.test
 	@echo "setting up $(NEWEST): the newest releases"
 	rm -rf $(NEWEST)

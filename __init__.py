@@ -1,4 +1,4 @@
-"""ComfyUI's front door to this node pack: its web folder, its model folders and the list of its nodes."""
+"""ComfyUI's entry point of this node pack: its web folder, its model folders and the list of its nodes."""
 
 import os
 

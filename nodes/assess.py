@@ -1,7 +1,5 @@
 """The nodes that judge single images: Identify Distortions, Describe Image Quality, Score Images."""
 
-import json
-
 from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
@@ -24,7 +22,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
-from .ui import Table, node_output, percent, report, report_output, stream
+from .ui import Table, node_output, percent, probabilities_json, report, report_output, stream
 
 DETAILS = ["detailed", "brief"]
 COUNTS = {"any": None, "1": 1, "2": 2}
@@ -119,7 +117,7 @@ class IdentifyDistortions(io.ComfyNode):
             distortions,
             [not answer.labels for answer in answers],
             [answer.confidence for answer in answers],
-            [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in answers],
+            [probabilities_json(answer) for answer in answers],
             severities,
             in_format(report_format, report("identify", model, [a.to_dict() for a in answers], notices), table),
             table=table,

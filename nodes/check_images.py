@@ -1,9 +1,8 @@
 """The node that asks the user's own question about each image and passes those with the right answer."""
 
-import json
-
 from comfy_api.latest import io
 
+from ..depictqa_core.verbs.check import pass_answer as accepted_answer
 from .filter_images import branch_of_images
 from .inputs import (
     FOR_PROGRAMS,
@@ -21,7 +20,7 @@ from .inputs import (
     to_reference,
 )
 from .passthrough import Followers, branch, follower_inputs, follower_outputs
-from .ui import Table, node_output, percent, report, report_output
+from .ui import Table, node_output, percent, probabilities_json, report, report_output
 
 
 class CheckImages(io.ComfyNode):
@@ -122,7 +121,8 @@ class CheckImages(io.ComfyNode):
             options = {"accept": one(pass_answer), "threshold": float(one(threshold))}
             found = model.ask("check", pictures, one(question), listed, references, **options)
         notices += model.doubts(found)
-        chances = [answer.probability(_spelled(one(pass_answer), answer)) for answer in found]
+        passing = accepted_answer(one(pass_answer), listed)
+        chances = [answer.probability(passing) for answer in found]
         branches = []
         for wanted in (True, False):
             indexes = [index for index, answer in enumerate(found) if answer.passed == wanted]
@@ -138,13 +138,8 @@ class CheckImages(io.ComfyNode):
             [answer.passed for answer in found],
             chances,
             [answer.answer for answer in found],
-            [json.dumps({item.label: round(item.probability, 6) for item in a.probabilities}) for a in found],
+            [probabilities_json(answer) for answer in found],
             *branches,
             in_format(report_format, report("check", model, [answer.to_dict() for answer in found], notices), table),
             table=table,
         )
-
-
-def _spelled(wanted: str, answer) -> str:
-    """The pass answer as it stands among the answers."""
-    return next(item.label for item in answer.probabilities if item.label.lower() == wanted.strip().lower())

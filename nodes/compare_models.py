@@ -91,8 +91,8 @@ class CompareModels(io.ComfyNode):
                 io.String.Output(
                     "report",
                     display_name="report",
-                    tooltip="The leaderboard, the win rates of all pairs of labels and every comparison, as "
-                    "report_format says.",
+                    tooltip="The leaderboard as a Markdown table; as JSON also the win rates of all pairs of labels "
+                    "and every comparison (report_format).",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -179,6 +179,17 @@ def repeat(items: list, count: int) -> list:
     return items if len(items) == count else items * count
 
 
+def per_image(name: str, values: list, count: int) -> list:
+    """Return one value for each of ``count`` images; a single one stands for all.
+
+    Raises:
+        TaskError: there are neither ``count`` values nor one; ``name`` is the input.
+    """
+    if len(values) not in (1, count):
+        raise TaskError(f"{name}: {len(values)} values for {count} images; link one per image, or one for all.")
+    return repeat(values, count)
+
+
 def one(values: list):
     """Return the value of a widget of an ``is_input_list`` node, which gets every input as a list."""
     return values[0]

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import comfy.model_patcher
 import comfy.utils
@@ -10,6 +10,7 @@ import torch
 from comfy import model_management
 
 from ..depictqa_core.backends.base import ANSWER_BYTES
+from ..depictqa_core.calibration import OrderCalibration
 from ..depictqa_core.confidence import coverage_notices
 from ..depictqa_core.images.image import Picture
 from ..depictqa_core.judge import Judge
@@ -19,19 +20,29 @@ KEPT_ANSWERS = 32
 KEPT_CHECKPOINTS = 4
 
 
+class Facts(NamedTuple):
+    """What is known of a checkpoint without its weights: ``info``, ``tasks`` and ``notices`` as in ``LoadedJudge``, and
+    its order calibrations without (False) and with (True) references."""
+
+    info: dict[str, Any]
+    tasks: tuple[str, ...]
+    notices: tuple[str, ...]
+    orders: dict[bool, OrderCalibration | None]
+
+
 class Answers:
     """The cached answers of one checkpoint. "Free model and node cache" drops judges and node outputs, but not this.
 
     Attributes:
         calls: the last ``KEPT_ANSWERS`` answers of verbs.
         questions: the answers to single questions, from which a cancelled or failed run resumes.
-        facts: info, tasks, notices and order calibrations of the checkpoint, None until it is loaded.
+        facts: of the checkpoint, None until it is loaded.
     """
 
     def __init__(self):
         self.calls: OrderedDict[Hashable, Any] = OrderedDict()
         self.questions = ByteCache(ANSWER_BYTES)
-        self.facts: tuple[dict[str, Any], tuple[str, ...], tuple[str, ...]] | None = None
+        self.facts: Facts | None = None
 
 
 _answers: OrderedDict[Hashable, Answers] = OrderedDict()
@@ -88,7 +99,7 @@ class LoadedJudge:
             judge = self.judge
             known = judge.backend.calibration
             orders = {reference: known.order(reference) for reference in (False, True)}
-            answers.facts = judge.info, judge.backend.capabilities.tasks, tuple(judge.notices), orders
+            answers.facts = Facts(judge.info, judge.backend.capabilities.tasks, tuple(judge.notices), orders)
         self.info, self.tasks, self.notices, self._orders = answers.facts
 
     @property
@@ -123,7 +134,7 @@ class LoadedJudge:
                 calls[key] = self._call(verb, *pictures, progress=_Progress(), **options, **streamed)
             finally:
                 if not self._keep:
-                    self._let_go()
+                    self._unload()
             if len(calls) > KEPT_ANSWERS:
                 calls.popitem(last=False)
         calls.move_to_end(key)
@@ -140,10 +151,11 @@ class LoadedJudge:
     def _call(self, verb, *pictures, **options):
         judge = self.judge
         # The network runs on one device only, so its weights cannot be loaded partially.
-        model_management.load_models_gpu([self._patcher], force_full_load=True)
+        if self._patcher is not None:
+            model_management.load_models_gpu([self._patcher], force_full_load=True)
         return getattr(judge, verb)(*pictures, **options)
 
-    def _let_go(self):
+    def _unload(self):
         for index, loaded in reversed(list(enumerate(model_management.current_loaded_models))):
             if loaded.model is self._patcher:
                 loaded.model_unload()

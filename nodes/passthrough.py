@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..depictqa_core.errors import TaskError
+from .inputs import per_image
 
 TYPES = {"latents": io.Latent, "masks": io.Mask, "texts": io.String, "seeds": io.Int}
 USUAL = ("latents", "masks", "texts")
@@ -75,11 +75,7 @@ def branch(items: list) -> list:
 
 
 def _each(count: int, name: str, items: list | None) -> list | None:
-    if items is None:
-        return None
-    if len(items) not in (1, count):
-        raise TaskError(f"{name}: {len(items)} values for {count} images; link one per image, or one for all.")
-    return items * count if len(items) < count else items
+    return None if items is None else per_image(name, items, count)
 
 
 def _single_latents(latents: list[dict]) -> list[dict]:

@@ -4,7 +4,6 @@ import math
 
 from comfy_api.latest import io
 
-from ..depictqa_core.errors import TaskError
 from . import picks
 from .inputs import (
     advanced,
@@ -12,8 +11,8 @@ from .inputs import (
     flatten,
     names_input,
     one,
+    per_image,
     readable_errors,
-    repeat,
     schema,
     to_pictures,
     to_reference,
@@ -161,7 +160,7 @@ class PickImages(io.ComfyNode):
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
             count = len(pictures)
-            scores, ranks = _each("scores", scores, count), _each("ranks", ranks, count)
+            scores, ranks = _numbers("scores", scores, count), _numbers("ranks", ranks, count)
             followers = Followers(count, **{name: following.get(name) for name in FOLLOWING})
             references, notices = to_reference(reference, [tuple(pictures)])
             waits = choice(one(wait), WAITS, "wait")
@@ -201,13 +200,11 @@ class PickImages(io.ComfyNode):
         )
 
 
-def _each(name: str, values: list | None, count: int) -> list | None:
+def _numbers(name: str, values: list | None, count: int) -> list | None:
     """One value per image, None for one that is not a number; None where nothing is linked."""
     if values is None:
         return None
-    if len(values) not in (1, count):
-        raise TaskError(f"{name}: {len(values)} values arrived for {count} images; link one per image.")
-    return [None if math.isnan(value) else value for value in repeat(values, count)]
+    return [None if math.isnan(value) else value for value in per_image(name, values, count)]
 
 
 def _fallback(way: str, number: int, count: int, scores: list | None, ranks: list | None) -> list[int]:

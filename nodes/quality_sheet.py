@@ -3,7 +3,6 @@
 from comfy_api.latest import io
 
 from ..depictqa_core import tasks
-from ..depictqa_core.errors import TaskError
 from ..depictqa_core.reports.charts import quality_charts
 from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
 from .image_outputs import drawn_output, to_batch
@@ -15,9 +14,9 @@ from .inputs import (
     in_format,
     model_input,
     one,
+    per_image,
     readable_errors,
     reference_input,
-    repeat,
     report_format_input,
     schema,
     to_pictures,
@@ -99,9 +98,7 @@ class QualitySheet(io.ComfyNode):
             pictures = to_pictures(flatten(images), "image")
             names = [picture.name for picture in pictures]
             if captions is not None:
-                if len(captions) not in (1, len(pictures)):
-                    raise TaskError(f"captions: {len(captions)} values for {len(pictures)} images; link as many.")
-                names = repeat([str(caption) for caption in captions], len(pictures))
+                names = [str(caption) for caption in per_image("captions", captions, len(pictures))]
             references, notices = to_reference(reference, pictures)
             known = model.tasks
             scores = found = [None] * len(pictures)

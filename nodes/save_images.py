@@ -20,16 +20,7 @@ from ..depictqa_core.storage.appending import append_csv, append_jsonl
 from ..depictqa_core.storage.file_names import below, fill
 from ..depictqa_core.storage.files import readable_file_errors
 from ..depictqa_core.storage.saved_images import SUFFIXES, save_image
-from .inputs import (
-    advanced,
-    choice,
-    flatten,
-    one,
-    readable,
-    readable_errors,
-    repeat,
-    schema,
-)
+from .inputs import advanced, choice, flatten, one, per_image, readable, readable_errors, schema
 from .ui import Table, node_output
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
@@ -158,9 +149,7 @@ def _rows(facts: dict, count: int) -> list[dict]:
     columns = {}
     for name in FACTS:
         values = facts.get(name)
-        if values is not None and len(values) not in (1, count):
-            raise TaskError(f"{name}: {len(values)} values for {count} images; link one per image, or one for all.")
-        columns[name] = [None] * count if values is None else repeat(values, count)
+        columns[name] = [None] * count if values is None else per_image(name, values, count)
     scores = [None if score is None or math.isnan(score) else score for score in columns["scores"]]
     if facts.get("ranks") is None:
         known = [score for score in scores if score is not None]

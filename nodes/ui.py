@@ -29,6 +29,11 @@ BRACKETS = str.maketrans("<>", "‹›")
 WORD_JOINER = "\N{WORD JOINER}"
 
 
+def probabilities_json(answer) -> str:
+    """The probabilities of all labels or answers of one result, as JSON."""
+    return json.dumps({item.label: round(item.probability, 6) for item in answer.probabilities})
+
+
 def report_output() -> io.String.Output:
     """The output ``report``, which every judging node has."""
     return io.String.Output("report", display_name="report", tooltip=REPORT_TOOLTIP)

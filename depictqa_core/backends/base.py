@@ -2,7 +2,7 @@
 
 A verb asks ``Backend.choose`` for exact probabilities of a closed set of answers, and ``Backend.write`` for text. What
 to ask, and what the answers mean, is the business of the verbs; how an answer is computed is that of the backend. A new
-backend is one file with one subclass, and ``judge.load_judge`` that opens it.
+backend is one file with one subclass, and a line in ``opening`` that opens it.
 """
 
 from abc import ABC, abstractmethod

@@ -11,8 +11,9 @@ SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
 DTYPE_HELP = (
-    "data type of the weights (default: auto: float32, or float16 for large checkpoints off the CPU); float16 changes"
-    " probabilities by up to 0.01, bfloat16 by up to 0.06, which can change a winner"
+    "data type of the weights (default: auto: float32, or float16 for large checkpoints off the CPU, or the type that a"
+    " vision-language model states); float16 changes probabilities by up to 0.01, bfloat16 by up to 0.06, which can"
+    " change a winner"
 )
 COUNTS = {"1": 1, "2": 2, "any": None}
 

@@ -61,7 +61,8 @@ def select(rows: Iterable[Row], rules: Rules) -> tuple[list[Row], list[Rejected]
 
     Returns:
         the rows to keep, best score first (equal ones as given); and the rejected images in the order of the rows. An
-        image has one reason, the first that holds in the order of ``Rules``; of duplicates the best one is kept.
+        image has one reason, the first that holds: unreadable, blank, cut, odd size, low score, duplicate, near
+        duplicate. Of duplicates the best one is kept.
     """
     rows = list(rows)
     place = {id(row): index for index, row in enumerate(rows)}

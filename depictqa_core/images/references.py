@@ -30,7 +30,7 @@ def identical(picture: Picture, reference: Picture | None) -> bool:
 
 class ResizedPicture(Picture):
     """A smaller copy of an image, computed when it is needed, so that it does not keep pixels that
-    ``files.FilePicture`` has released."""
+    ``image_files.FilePicture`` has released."""
 
     source: Picture
     _shape: tuple[int, int]

@@ -109,7 +109,7 @@ class LocalTower(nn.Module):
     """Evidence of local damage on a grid, from the pixels of the whole image at native size.
 
     Args:
-        channels: kinds of evidence per cell; what they mean is decided in training (``training.local_tower``).
+        channels: kinds of evidence per cell; what they mean is decided in training (``training.trainer.local_tower``).
         grid: cells per side of the pooled map.
         hidden: units of the layers that judge a cell.
     """

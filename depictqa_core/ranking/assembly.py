@@ -41,7 +41,7 @@ def assemble(
     Args:
         pictures: the judged images, in input order.
         places: their indexes, best first.
-        tied: whether two images, by index, are tied; ``bradley_terry.ranks`` makes the ranks from it.
+        tied: whether two images, by index, are tied; ``rank_order.ranks`` makes the ranks from it.
         bounds: (strength, low, high) per place.
         scores, found: Score and Identification per image, or None if not requested.
         answers: the Comparisons.

@@ -65,7 +65,7 @@ class JudgeBase:
         """Compute vision features ahead, so that pixels may be released while images are judged.
 
         The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
-        can be read again (``files.FilePicture``): then not all of them are in memory together.
+        can be read again (``image_files.FilePicture``): then not all of them are in memory together.
         """
         check_arguments(progress=progress)
         image_sets = single_sets(pictures, reference)

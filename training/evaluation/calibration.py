@@ -17,15 +17,6 @@ from .score_calibration import ScoreFit, calibrate_scores
 from .sets import TestSet
 from .temperatures import MINIMUM, Fit, calibrate, calibrated
 
-# ---------------------------------------------------------------------- the order of images
-
-
-# ---------------------------------------------------------------------- scores
-
-
-# ---------------------------------------------------------------------- temperatures
-
-
 Fits = dict[str, Fit | OrderFit | ScoreFit]
 
 

@@ -51,9 +51,9 @@ def html(results: dict) -> str:
 
 
 def _temperatures(calibration: dict) -> str:
-    if not calibration:
-        return '<p class="soft">Not calibrated: all temperatures are 1.</p>'
     numbers = {key: value for key, value in calibration.items() if isinstance(value, float)}
+    if not numbers:
+        return '<p class="soft">Not calibrated: all temperatures are 1.</p>'
     listed = ", ".join(f"{escape(key)} {value:.3f}" for key, value in numbers.items())
     return f'<p class="soft">Temperatures: {listed}.</p>'
 

@@ -3,7 +3,7 @@
     python -m training.sources.anchor_images data/pictures/validation depictqa_core/anchor_pictures
 
 The position of an image is 100 times the quality that the training data gives it: the severity of its distortion,
-refined by full-reference metrics (``dataset/labels.py``). No person has rated them.
+refined by full-reference metrics (``dataset/records/labels.py``). No person has rated them.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Inputs of training: record files, and images as pixels or as stored features of a frozen tower."""
+"""Images as training takes them: pixels, or stored features of a frozen tower."""
 
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -15,11 +15,6 @@ from depictqa_core.network.connector import CONNECTORS
 from depictqa_core.network.vision import TOWERS, Prepared, empty_inputs, prepare, prepare_comparison, statistics_width
 
 from ..dataset.records.image_paths import image_path, read_image
-
-# ---------------------------------------------------------------------- records
-
-
-# ---------------------------------------------------------------------- images
 
 
 @dataclass(frozen=True)

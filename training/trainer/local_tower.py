@@ -1,4 +1,4 @@
-"""Trains the local tower on crops whose every cell has a known truth (``training.dataset.crops``)."""
+"""Trains the local tower on crops whose every cell has a known truth (``training.dataset.building.crops``)."""
 
 import math
 from pathlib import Path

@@ -182,7 +182,9 @@ class Recipe:
     max_tokens: Annotated[int | None, Allowed(optional(whole(8, 10**6)))] = None
     unreadable_share: Annotated[float, Allowed(number(0, 1))] = 0.01
     cache_features: Annotated[bool, Allowed(SWITCH)] = False
-    rehearsal: Annotated[Rehearsal | None, Allowed(optional(instance_of(Rehearsal, "share and images")))] = None
+    rehearsal: Annotated[
+        Rehearsal | None, Allowed(optional(instance_of(Rehearsal, " and ".join(Rehearsal.__dataclass_fields__))))
+    ] = None
     save_every: Annotated[int, Allowed(whole(1, 10**9))] = 1000
     log_every: Annotated[int, Allowed(whole(1, 10**9))] = 50
     workers: Annotated[int, Allowed(whole(1, 256))] = 2

@@ -64,7 +64,7 @@ function panel(pick, box) {
   const cards = pick.images.map((_, index) => card(pick, index, toggle));
   const grid = element("div", "", cards);
   grid.className = "cards";
-  const none = button("none", "Go on without an image", () => answer(pick, []));
+  const none = button("none", "Continue without an image", () => answer(pick, []));
   const large = button("⤢", "Fill the page, or go back to the node", () => {
     const full = root.classList.toggle("full");
     (full ? document.body : box).append(root);

@@ -1,5 +1,5 @@
 // One widget on every node that says something. It is drawn from what the server has stored of the runs of this workflow,
-// so that an answer outlives the end of its job, undo, a change of tabs and a reload, which all make the nodes anew.
+// so that an answer outlives the end of its job, undo, a change of tabs and a reload, which all rebuild the nodes.
 
 import { api } from "../../../scripts/api.js";
 import { draw } from "./answers.js";

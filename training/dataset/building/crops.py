@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from depictqa_core.images.image import as_picture
 from depictqa_core.network.local_vision import CELL
 from depictqa_core.tasks import DISTORTIONS, FAULTS
 from training import distortions as catalogue
@@ -28,6 +29,8 @@ from .scenes import find_sources
 
 KINDS = (*DISTORTIONS, *FAULTS)
 """Channels of the truth: the distortions, then the faults."""
+SCALED_PIXELS = 16e6
+"""Larger images are scaled down."""
 UNDECIDED = 255
 VISIBLE, HIDDEN = 1.5, 0.25
 """A cell whose pixels change by more, in mean grey levels, is damaged; by less, it is not; between, nobody asks."""
@@ -176,12 +179,12 @@ def groups_of(folder: Path) -> list[list[Path]]:
 @lru_cache(maxsize=150)
 def read(path: Path) -> np.ndarray:
     """Read a pristine image as RGB, uint8; images of more than 16 megapixels are scaled down."""
-    with Image.open(path) as image:
-        image.draft("RGB", (4096, 4096))
-        image = image.convert("RGB")
-        if image.width * image.height > 16e6:
-            image.thumbnail((4000, 4000))
-        return np.asarray(image)
+    rgb = as_picture(path).rgb
+    if rgb.shape[0] * rgb.shape[1] <= SCALED_PIXELS:
+        return rgb
+    image = Image.fromarray(rgb)
+    image.thumbnail((4000, 4000))
+    return np.asarray(image)
 
 
 def make_shard(maker: CropMaker, count: int, seed: Sequence[int], path: Path) -> None:

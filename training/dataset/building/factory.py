@@ -105,7 +105,7 @@ def build_samples(
 
     Args:
         root: data root; receives samples/, references/, one folder of images per set, and dataset.json.
-        workers, engine: see ``shards.run_shards``.
+        workers, engine: see ``engines.run_shards``.
         progress: called with (samples done, samples wanted) at the start and after every shard.
         shard_samples: samples per shard; fixed for a root.
 

@@ -13,7 +13,7 @@ CHECKOUT = Path(__file__).absolute().parents[3]
 
 
 def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]]:
-    """``shards.run_shards`` for the engine "ray"; a task whose worker dies is run again by Ray.
+    """``engines.run_shards`` for the engine "ray"; a task whose worker dies is run again by Ray.
 
     The cluster is the one that ``RAY_ADDRESS`` names, or one on this machine with ``workers`` CPUs (0: all).
 

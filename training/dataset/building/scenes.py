@@ -73,7 +73,7 @@ def build_scenes(
         out_dir: data root that receives images/, scenes-00000.jsonl, ... and build.json; one root per split.
         count: number of scenes in the root; existing ones beyond it are not changed.
         options: properties of the scenes; ``NativeOptions`` makes scenes at native resolution (``native``).
-        workers, engine: how the shards are made, see ``shards.run_shards``.
+        workers, engine: how the shards are made, see ``engines.run_shards``.
         progress: called with (scenes done, count) at the start and after every shard; an exception in it stops the
             build and passes through.
         shard_scenes: scenes per shard; fixed for a root.
