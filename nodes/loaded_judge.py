@@ -39,7 +39,7 @@ class Answers:
         facts: of the checkpoint, None until it is loaded.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls: OrderedDict[Hashable, Any] = OrderedDict()
         self.questions = ByteCache(ANSWER_BYTES)
         self.facts: Facts | None = None
@@ -155,7 +155,7 @@ class LoadedJudge:
             model_management.load_models_gpu([self._patcher], force_full_load=True)
         return getattr(judge, verb)(*pictures, **options)
 
-    def _unload(self):
+    def _unload(self) -> None:
         for index, loaded in reversed(list(enumerate(model_management.current_loaded_models))):
             if loaded.model is self._patcher:
                 loaded.model_unload()
@@ -175,7 +175,7 @@ class DepictQAWeights(torch.nn.Module):
 class _Progress:
     """The judge's ``progress`` callback: updates the progress bar of the running node and stops on Cancel."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._bar = None
 
     def __call__(self, done: int, total: int):
