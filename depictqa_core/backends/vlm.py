@@ -11,8 +11,8 @@ import torch
 
 from .. import tasks
 from ..calibration import Calibration
-from ..engine.batching import is_out_of_memory, release_memory, run_in_batches
-from ..errors import CheckpointError, DepictQAError, OutOfMemory
+from ..engine.batching import not_finite, out_of_memory, run_in_batches
+from ..errors import DepictQAError, OutOfMemory
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
@@ -68,7 +68,8 @@ class VlmBackend(Backend):
             FEATURE_BYTES if cache_bytes is None else cache_bytes,
         )
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
-        self._sessions, self._lock = 0, threading.RLock()
+        self._lock = threading.RLock()
+        self._sessions, self._counting = 0, threading.Lock()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -95,15 +96,17 @@ class VlmBackend(Backend):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        if not self._sessions:
-            self.run.open_states()
-        self._sessions += 1
+        with self._counting:
+            if not self._sessions:
+                self.run.open_states()
+            self._sessions += 1
         try:
             yield
         finally:
-            self._sessions -= 1
-            if not self._sessions:
-                self.run.close_states()
+            with self._counting:
+                self._sessions -= 1
+                if not self._sessions:
+                    self.run.close_states()
 
     def choose(
         self,
@@ -187,26 +190,26 @@ class VlmBackend(Backend):
         spaced = [spacing + answer for answer in wording.answers]
         tokens = answer_tokens(prompt.texts[-1], spaced, self.run.ids, self.ends[0])
         rows, columns = answer_rows(tokens), answer_columns(tokens)
-        logs = answer_log_probabilities(tokens, rows, columns, self._rows(prompt, rows, columns, counter))
+        logs = answer_log_probabilities(tokens, rows, columns, self._rows(prompt, rows, columns, images, counter))
         scaled = logs / temperature
         chosen = np.exp(scaled - scaled.max())
         return np.append(chosen / chosen.sum(), min(1.0, float(np.exp(logs).sum())))
 
     def _rows(
-        self, prompt: Prompt, rows: list[list[int]], columns: list[int], counter: ProgressCounter
+        self, prompt: Prompt, rows: list[list[int]], columns: list[int], images: ImageSet, counter: ProgressCounter
     ) -> list[torch.Tensor]:
         """``Network.shared`` or ``Network.plain``, with fewer rows at once where memory is short."""
         if self.run.sharing == NOTHING:
             return self.run.plain(prompt, rows, counter.check, columns)
-        for size in (ROWS, ROWS // 8, 1):
-            try:
-                return self.run.shared(prompt, rows, counter.check, size, columns)
-            except (RuntimeError, MemoryError) as error:
-                if size == 1 or not is_out_of_memory(error):
-                    raise
-            self.run.open_states()  # only here, behind the except block, are the tensors of the failed run free
-            release_memory()
-        raise AssertionError("unreachable")
+        found: list[torch.Tensor] = []
+
+        def run(some: list[list[int]]) -> None:
+            found.extend(self.run.shared(prompt, some, counter.check, len(some), columns))
+
+        failures = run_in_batches(rows, ROWS, run, lambda _: self._out_of_memory(images), self.run.open_states)
+        if failures:
+            raise failures[0]
+        return found
 
     def _greedy(
         self,
@@ -264,8 +267,8 @@ class VlmBackend(Backend):
             def run(batch: list[int]) -> None:
                 (index,) = batch
                 found = ask(index)
-                if found is None:  # an answer made from NaN would be made up
-                    raise self._damaged(image_sets[index])
+                if found is None:
+                    raise not_finite(image_sets[index], self.name, "bfloat16 or float32")
                 store(index, found)
 
             members = sorted(
@@ -286,17 +289,4 @@ class VlmBackend(Backend):
         return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
-        return OutOfMemory(
-            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
-            " the model as float16, int8 or int4, or a smaller model"
-        )
-
-    def _damaged(self, images: ImageSet) -> CheckpointError:
-        return CheckpointError(
-            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
-            " for half precision (then load it as bfloat16 or float32)"
-        )
-
-
-def _names(images: ImageSet) -> str:
-    return ", ".join(image.name for image in images if image is not None)
+        return out_of_memory(images, self.device, "the model as float16, int8 or int4, or a smaller model")

@@ -15,6 +15,8 @@ EXTENSIONS = (
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 """Extensions that are searched for in folders; a file that is given by name may have any."""
+PHOTOGRAPH_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Extensions of single images, without animations and rare formats: what data sets consist of."""
 OTHER_EXTENSIONS = (
     *(".avci", ".avcs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".jxr", ".wdp", ".hdp", ".jls", ".jxs"),
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf"),

@@ -103,7 +103,7 @@ def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> 
 def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int) -> Fit:
     def error(temperature: float) -> float:
         probabilities = np.exp(log_softmax(log_probabilities / temperature, axis=1))
-        return calibration_error(probabilities.max(1), probabilities.argmax(1) == truths)
+        return calibration_error(probabilities.max(1), probabilities.argmax(1) == truths) or 0.0  # None: no records
 
     before = negative_log_likelihood(log_probabilities, truths), error(1.0)
     if len(truths) < minimum:

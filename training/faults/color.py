@@ -5,7 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from .base import Fault, Look, blurred, luma, pick, scaled, shifted, sign
+from training.random_choice import pick
+
+from .base import Fault, Look, blurred, luma, scaled, shifted, sign
 
 
 def _calm(image: np.ndarray, levels: float) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,7 +104,7 @@ class Batches:
             batches.append({**batch, "number": number})
         return batches
 
-    def ahead(self, steps: range, process: int, processes: int) -> Iterator[list[dict]]:
+    def ahead(self, steps: range, process: int, processes: int) -> Generator[list[dict], None, None]:
         """``of`` for one step after the other, with the next ones read by threads meanwhile."""
         with ThreadPoolExecutor(self.recipe.workers) as pool:
             waiting: deque[Future[list[dict]]] = deque()

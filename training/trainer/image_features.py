@@ -64,16 +64,25 @@ class LiveImages:
     def show(self, path: str, keep: tuple[float, float] = WHOLE, reference: str | None = None) -> ImageFeatures:
         """Load one image (paths relative to the root), optionally with its reference; raise ImageError if
         unreadable."""
-        prepared = prepare(self._read(path), self.config, keep)
+        prepared = self.prepare(path, keep)
         comparison = self.compare(path, reference, keep) if reference else None
         return ImageFeatures(prepared, self.count(*prepared.pixels.shape[1:]), comparison)
 
     def compare(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor | None:
         """Return the comparison statistics of an image and its reference, or None if the connector does not use
         them."""
-        if not self.config.connector.get("comparison"):
-            return None
-        return prepare_comparison(self._read(path), self._read(reference), self.config, keep)
+        return self.statistics(path, reference, keep) if self.compares else None
+
+    def prepare(self, path: str, keep: tuple[float, float] = WHOLE) -> Prepared:
+        """Load one image as the input of the tower."""
+        return prepare(self._read(path), self.config, keep)
+
+    def statistics(self, path: str, reference: str, keep: tuple[float, float] = WHOLE) -> torch.Tensor:
+        """Compute the comparison statistics of an image and its reference."""
+        found = prepare_comparison(self._read(path), self._read(reference), self.config, keep)
+        if found is None:
+            raise ValueError("this connector compares no images with their references")
+        return found
 
     def blank(self) -> ImageFeatures:
         """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""

@@ -201,6 +201,10 @@ class Recipe:
         """The settings that define the run: a state with other settings belongs to another run."""
         return {key: value for key, value in asdict(self).items() if key not in FREE}
 
+    def steps_of(self, epoch: int) -> int:
+        """Return the number of steps of the run, where an epoch has ``epoch`` steps."""
+        return self.steps or (self.epochs or 1) * epoch
+
     def check(self) -> None:
         """Raise RecipeError for values that are incompatible."""
         problems = [

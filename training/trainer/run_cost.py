@@ -82,7 +82,7 @@ def run_cost(recipe: Recipe, processes: int = 1, records: int | None = None) -> 
     parts = processes if recipe.sharding == "full" else 1
     steps = recipe.steps
     if steps is None and records:
-        steps = recipe.epochs * -(-records // recipe.batch)
+        steps = recipe.steps_of(-(-records // recipe.batch))
     return RunCost(
         processes,
         learned,
@@ -133,7 +133,7 @@ def _records(recipe: Recipe) -> int | None:
     except FileNotFoundError:
         return None
     if recipe.sampling == "shares":
-        return recipe.steps * recipe.batch
+        return recipe.steps_of(1) * recipe.batch
     return int(WeightedSampler([len(part) for part in parts], weights, "repeat", recipe.batch, recipe.seed).ends[-1])
 
 

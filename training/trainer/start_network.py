@@ -276,16 +276,19 @@ def load_efficientnet_lite0(tower: CnnTower, path: str | Path) -> None:
         raise CheckpointError(f"{what}; see the recipe's README for the file") from error
 
 
+_NORMS = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
+"""The convolutions of a block, and the batch norm behind each."""
+
+
 def _fold(tower: CnnTower, source: dict[str, torch.Tensor]) -> None:
     block = 0
     pairs: list[tuple[nn.Module, str, str]] = [(tower.stem, "_conv_stem", "_bn0")]
     for stage in tower.stages:
         for part in stage.children():
             prefix = f"_blocks.{block}."
-            if part.expand is not None:
-                pairs.append((part.expand, prefix + "_expand_conv", prefix + "_bn0"))
-            pairs.append((part.depthwise, prefix + "_depthwise_conv", prefix + "_bn1"))
-            pairs.append((part.project, prefix + "_project_conv", prefix + "_bn2"))
+            for name, layer in part.named_children():
+                if name in _NORMS:
+                    pairs.append((layer, f"{prefix}_{name}_conv", prefix + _NORMS[name]))
             block += 1
     with torch.no_grad():
         for conv, weight, norm in pairs:

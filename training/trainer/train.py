@@ -15,7 +15,7 @@ from .batches import Batches, Unreadable
 from .feature_store import FeatureStore
 from .image_features import LiveImages
 from .loop import Loop
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe, RecipeError, Rehearsal
 from .record_files import picture_paths, read_parts
 from .rehearsal import make_rehearsal
 from .start_network import start_network
@@ -62,7 +62,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         texts = (turn["value"] for part in parts for record in part for turn in record["conversations"])
         model, tokenizer, origin = start_network(recipe, texts)
     if recipe.rehearsal:
-        parts, weights = _rehearse(accelerator, recipe, model, parts, weights)
+        parts, weights = _rehearse(accelerator, recipe, recipe.rehearsal, model, parts, weights)
     batches = _batches(accelerator, recipe, model, tokenizer, parts, weights)
     if not resume:
         _warm_up(accelerator, recipe, model, parts, batches.views)
@@ -78,15 +78,14 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     return Path(recipe.output)
 
 
-def _rehearse(accelerator, recipe: Recipe, model, parts: list[list[dict]], weights: list[float]):
+def _rehearse(accelerator, recipe: Recipe, wanted: Rehearsal, model, parts: list[list[dict]], weights: list[float]):
     """The parts and their weights with one more, last: what the start is to be held to."""
     paths = {path for part in parts for record in part for path in picture_paths(record, record["task_type"]).values()}
-    wanted, share = recipe.rehearsal, recipe.rehearsal.share
     with accelerator.main_process_first():
         records = make_rehearsal(
             recipe.run / "rehearsal", Path(recipe.data), sorted(paths), wanted.pictures, model.config.tasks, recipe.seed
         )
-    return [*parts, records], [*weights, sum(weights) * share / (1 - share)]
+    return [*parts, records], [*weights, sum(weights) * wanted.share / (1 - wanted.share)]
 
 
 def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dict]], weights: list[float]) -> Batches:
@@ -99,9 +98,10 @@ def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dic
     unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
     if recipe.cache_features:
         with accelerator.main_process_first():
-            views = FeatureStore(run / "features", model.eval(), data, run / "rehearsal").fill(paths, pairs)
+            store = FeatureStore(run / "features", model.eval(), data, run / "rehearsal").fill(paths, pairs)
+        views: FeatureStore | LiveImages = store
         unreadable.read = len(paths)
-        for path, reason in views.unreadable.items():
+        for path, reason in store.unreadable.items():
             unreadable.note(path, reason)
         unreadable.check(unreadable.read, unreadable.failed)
     else:
@@ -116,8 +116,8 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         rows = torch.stack([features[path][model.connector.total :] for path in sorted(features.index)])
         standardise_local(model.connector, rows)
     if recipe.warmup_epochs:
-        known = [record for part in parts for record in part if record.get("image_ref")]
-        known = {record["image_A"]: record for record in known if "severity" in record or "severities" in record}
+        beside = [record for part in parts for record in part if record.get("image_ref")]
+        known = {record["image_A"]: record for record in beside if "severity" in record or "severities" in record}
         readable = [r for r in known.values() if r["image_A"] in features.index and r["image_ref"] in features.index]
         loss = warm_up(model, readable, features, recipe.warmup_epochs, recipe.seed)
         accelerator.print(f"connector warm-up: loss {loss:.4f}")

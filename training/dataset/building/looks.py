@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from training.faults.base import blurred, pick, smooth_noise
+from depictqa_core.images.pixels import LUMA
+from training.faults.base import blurred, smooth_noise
+from training.random_choice import pick
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array(LUMA, np.float32)
 
 
 def apply(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
