@@ -7,8 +7,8 @@ import torch
 
 from ..images.image import Picture
 from ..images.size_policy import SizePolicy
-from ..network.connector import CONNECTORS
-from ..network.vision import TOWERS, empty_inputs, prepare, prepare_comparison, statistics_width
+from ..network.model import pooled_shape
+from ..network.vision import prepare, prepare_comparison
 from ..runtime.byte_cache import ByteCache
 from ..runtime.threads import parallel
 from .feature_keys import FeatureKey, distinct_feature_keys
@@ -23,12 +23,8 @@ def bytes_per_image(model) -> int:
     """Bytes that the features of an image of the largest size take, from the configuration of a network alone."""
     config = model.config
     policy = SizePolicy(**config.size)
-    with torch.device("meta"), torch.no_grad():
-        tower = TOWERS[config.vision["kind"]](config)
-        connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
-        height, width = policy.padded(policy.short, max(policy.short, policy.long))
-        pooled = connector.pool(tower(*empty_inputs(config, height, width)))[0]
-    stored = torch.float32 if pooled.dim() == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
+    pooled = pooled_shape(config, *policy.padded(policy.short, max(policy.short, policy.long)))
+    stored = torch.float32 if len(pooled) == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
     return pooled.numel() * stored.itemsize
 
 
