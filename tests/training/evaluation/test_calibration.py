@@ -176,6 +176,7 @@ def rated(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypatch):
     judge = load_judge(rated / "judge", "cpu")
     sets = [read_set(rated / f"{name}.json", rated) for name in ("rating", "score")]
