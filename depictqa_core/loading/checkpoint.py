@@ -131,7 +131,7 @@ def _refuse_misfits(folder: Path, config: DepictQAConfig, files: Iterable[str]) 
     _refuse_geometry(folder, config)
 
 
-def _refuse_geometry(folder: Path, config: "DepictQAConfig") -> None:
+def _refuse_geometry(folder: Path, config: DepictQAConfig) -> None:
     """Check that the smallest image fits through tower and connector.
 
     Strides, paddings and input sizes cannot be checked by the weights.
