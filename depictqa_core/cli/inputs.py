@@ -28,7 +28,7 @@ def load_with_reference(
             try:
                 beside = reference.beside(picture)
             except ImageError as error:
-                failures.append(Failure(picture.name, str(error)))
+                failures.append(Failure.of(picture.name, error))
                 continue
             fitting.append(picture)
             if beside is not None:

@@ -6,9 +6,8 @@ import psutil  # accelerate brings it
 import torch
 
 from ..images.size_policy import SizePolicy
-from ..network.connector import CONNECTORS
-from ..network.model import DepictQAModel
-from ..network.vision import TOWERS, Prepared, empty_inputs, prepare, prepare_comparison, statistics_width
+from ..network.model import DepictQAModel, pooled_shape
+from ..network.vision import Prepared, prepare, prepare_comparison
 from ..runtime.byte_cache import ByteCache
 from ..runtime.threads import parallel
 from .feature_keys import FeatureKey, Roles, distinct_feature_keys
@@ -26,12 +25,8 @@ def bytes_per_image(model: DepictQAModel) -> int:
     """Bytes that the features of an image of the largest size take, from the configuration of a network alone."""
     config = model.config
     policy = SizePolicy(**config.size)
-    with torch.device("meta"), torch.no_grad():
-        tower = TOWERS[config.vision["kind"]](config)
-        connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
-        height, width = policy.padded(policy.short, max(policy.short, policy.long))
-        pooled = connector.pool(tower(*empty_inputs(config, height, width)))[0]
-    stored = torch.float32 if pooled.dim() == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
+    pooled = pooled_shape(config, *policy.padded(policy.short, max(policy.short, policy.long)))
+    stored = torch.float32 if len(pooled) == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
     return pooled.numel() * stored.itemsize
 
 

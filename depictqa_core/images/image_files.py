@@ -1,7 +1,6 @@
 """Image files that are read once and checked, and whose pixels are read again when they are needed."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -63,7 +62,7 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
         try:
             picture.rgb  # noqa: B018
         except ImageError as error:
-            failures.append(Failure(picture.name, str(error)))
+            failures.append(Failure.of(picture.name, error))
     return failures
 
 
@@ -80,7 +79,7 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
             pictures.append(FilePicture(name))
             size += pictures[-1].height * pictures[-1].width
         except ImageError as error:
-            failures.append(Failure(name, str(error).removeprefix(f"image ({Path(name)}): ")))
+            failures.append(Failure.of(name, error))
         if len(pictures) + len(failures) == AT_ONCE or 3 * size >= PIXELS.budget / 2:
             yield pictures, failures
             pictures, failures, size = [], [], 0

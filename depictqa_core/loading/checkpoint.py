@@ -128,26 +128,21 @@ def _refuse_misfits(folder: Path, config: DepictQAConfig, files: Iterable[str]) 
             listed.append(f"{kind}: {', '.join(sorted(names)[:3])}{more}")
     if listed:
         raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({'; '.join(listed)})")
-    _refuse_geometry(folder, model.eval())
+    _refuse_geometry(folder, config)
 
 
-def _refuse_geometry(folder: Path, model: DepictQAModel) -> None:
+def _refuse_geometry(folder: Path, config: DepictQAConfig) -> None:
     """Check that the smallest image fits through tower and connector.
 
-    Strides, paddings and input sizes cannot be checked by the weights. On the meta device this costs nothing.
+    Strides, paddings and input sizes cannot be checked by the weights.
     """
-    import torch
-
     from ..images.size_policy import SizePolicy
-    from ..network.vision import empty_inputs
+    from ..network.model import pooled_shape
 
-    height, width = SizePolicy(**model.config.size).padded(1, 1)
+    height, width = SizePolicy(**config.size).padded(1, 1)
     try:
-        with torch.device("meta"), torch.no_grad():
-            pooled = model.connector.pool(model.vision(*empty_inputs(model.config, height, width)))
-            if not pooled.numel():
-                raise ValueError(f"an image of {height} x {width} pixels becomes empty")
-            model.connector(pooled)
+        if not pooled_shape(config, height, width).numel():
+            raise ValueError(f"an image of {height} x {width} pixels becomes empty")
     except Exception as error:  # a wrong stride or size may raise any error
         raise damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
