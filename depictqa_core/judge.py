@@ -8,7 +8,7 @@ from . import tasks
 from .backends.opening import open_backend
 from .checks import check as check_arguments
 from .errors import TaskError
-from .images.image import ImageLike, ImagesLike, as_picture
+from .images.image import ImageLike, ImagesLike, as_image
 from .ranking.anchors import load_anchors
 from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
@@ -75,7 +75,7 @@ def load_judge(
 class Judge(JudgeBase):
     """One loaded judge that answers questions about images.
 
-    Images are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
+    Images are anything that ``images.as_images`` takes: paths, PIL images, arrays, tensors, batches, or lists of
     them. A ``reference`` is one pristine image for all, or one for each. Where the sizes differ, both are compared at
     the smaller size (``references.common_size``), and an image that then equals its reference is the best possible,
     without a question to the network. Call ``references.require_shape`` first where a reference may show another
@@ -243,8 +243,8 @@ class Judge(JudgeBase):
             question: another wording of the question, as in ``describe``. It must ask for the better image.
             criterion, prompt: as in ``score``.
         """
-        pair = (as_picture(a, "image A"), as_picture(b, "image B"))
-        original = None if reference is None else as_picture(reference, "reference")
+        pair = (as_image(a, "image A"), as_image(b, "image B"))
+        original = None if reference is None else as_image(reference, "reference")
         return self.compare_many(
             [pair],
             [original],

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from ..engine.exact_logits import embedding_weight, keywords
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import nbytes, to_device
 
@@ -59,7 +59,7 @@ class ModelCalls:
         positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
         return positions.expand(-1, len(ids), -1)
 
-    def inputs(self, texts: Sequence[str], images: Sequence[Picture]) -> dict[str, torch.Tensor]:
+    def inputs(self, texts: Sequence[str], images: Sequence[RGBImage]) -> dict[str, torch.Tensor]:
         """What the processor makes of a piece of a prompt."""
         self._current = [image.key for image in images]
         if not images:
@@ -76,7 +76,7 @@ class ModelCalls:
         """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
         return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
 
-    def _pixels(self, image: Picture) -> Image.Image:
+    def _pixels(self, image: RGBImage) -> Image.Image:
         """The image, no larger than ``max_pixels``."""
         rgb = Image.fromarray(image.rgb)
         area = rgb.width * rgb.height

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..engine.batching import prefix_budget
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import branch, nbytes
 from .vlm_model import ModelCalls, chosen
@@ -154,14 +154,14 @@ class Network(ModelCalls):
 
     # ------------------------------------------------------------------ segments
 
-    def _segments(self, prompt: Prompt) -> list[tuple[tuple[str, ...], tuple[Picture, ...]]]:
+    def _segments(self, prompt: Prompt) -> list[tuple[tuple[str, ...], tuple[RGBImage, ...]]]:
         """The pieces of a prompt whose KV caches may be shared, each with its texts and images; the last is text."""
         if self.sharing == SETS:
             return [(prompt.texts[:-1] + ("",), prompt.images), (prompt.texts[-1:], ())]
         each = [((text, ""), (image,)) for text, image in zip(prompt.texts, prompt.images)]
         return [*each, (prompt.texts[-1:], ())]
 
-    def _last_segment(self, prompt: Prompt) -> tuple[tuple[str, ...], tuple[Picture, ...]]:
+    def _last_segment(self, prompt: Prompt) -> tuple[tuple[str, ...], tuple[RGBImage, ...]]:
         """What of a prompt no other prompt shares: the question, for pairs with the last image in front of it."""
         if prompt.pair and self.sharing == IMAGES:
             return (prompt.texts[-2], prompt.texts[-1]), prompt.images[-1:]
@@ -182,7 +182,7 @@ class Network(ModelCalls):
             self.states.put(tuple(keys[: end + 1]), state, nbytes(state.cache))
         return state
 
-    def _extended(self, state: State, texts: tuple[str, ...], images: tuple[Picture, ...]) -> State:
+    def _extended(self, state: State, texts: tuple[str, ...], images: tuple[RGBImage, ...]) -> State:
         inputs = self.inputs(texts, images)
         logits, cache = self.forward_with_cache(self._behind(state, inputs))
         extra = {name: [*state.extra.get(name, ()), *inputs[name]] for name in ("image_grid_thw",) if name in inputs}
@@ -223,7 +223,7 @@ class Network(ModelCalls):
     def _widest(self) -> str:
         """Compare both paths on small random images, two in a prompt."""
         generator = np.random.default_rng(0)
-        images = tuple(Picture(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
+        images = tuple(RGBImage(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
         prompt = Prompt(self.layout, images, pair=True)
         rows = [self.ids("yes"), self.ids("no better")]
         tolerance = TOLERANCE.get(self.model.dtype, 0.06)

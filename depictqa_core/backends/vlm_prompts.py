@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import tasks
 from ..errors import CheckpointError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..prompts import REFERENCE, A, B
 from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, Task
 from ..wordings import RATINGS
@@ -29,7 +29,7 @@ class Prompt:
     """
 
     texts: tuple[str, ...]
-    images: tuple[Picture, ...]
+    images: tuple[RGBImage, ...]
     pair: bool = False
 
 
@@ -139,7 +139,7 @@ class ChatTemplate:
     def prompt(self, question: str, images: ImageSet, stem: str = "") -> Prompt:
         """Lay out a question about a set of images, with the beginning of its answer."""
         titles, reference = self.profile.titles, images[-1]
-        shown: list[tuple[str, Picture]] = []
+        shown: list[tuple[str, RGBImage]] = []
         if reference is not None:
             shown.append((titles[REFERENCE], reference))
             question = self.profile.reference_note + question

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import CheckpointError, DepictQAError, OutOfMemory
-from ..images.image import Picture
+from ..images.image import RGBImage
 
 if TYPE_CHECKING:
     import torch
@@ -60,14 +60,14 @@ def run_in_batches(
     return failures
 
 
-def out_of_memory(images: Iterable[Picture | None], device: torch.device, smaller: str) -> OutOfMemory:
+def out_of_memory(images: Iterable[RGBImage | None], device: torch.device, smaller: str) -> OutOfMemory:
     """Build the error for one question that does not fit into memory; ``smaller`` says how to load the model."""
     return OutOfMemory(
         f"{_names(images)}: not enough memory on {device} even for this question alone; free some, or load {smaller}"
     )
 
 
-def not_finite(images: Iterable[Picture | None], name: str, wider: str) -> CheckpointError:
+def not_finite(images: Iterable[RGBImage | None], name: str, wider: str) -> CheckpointError:
     """Build the error for NaN or Inf as probabilities, from which an answer would be made up.
 
     Args:
@@ -80,7 +80,7 @@ def not_finite(images: Iterable[Picture | None], name: str, wider: str) -> Check
     )
 
 
-def _names(images: Iterable[Picture | None]) -> str:
+def _names(images: Iterable[RGBImage | None]) -> str:
     return ", ".join(image.name for image in images if image is not None)
 
 

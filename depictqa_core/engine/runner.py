@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import DepictQAError, OutOfMemory
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..images.references import ImageSet
 from ..images.size_policy import SizePolicy
 from ..prompts import Slot
@@ -138,7 +138,7 @@ class PromptRunner:
 
         return torch.autocast(self.device.type, enabled=False)
 
-    def _area(self, image: Picture) -> int:
+    def _area(self, image: RGBImage) -> int:
         """Pixels that the network sees, a measure of how long a prompt becomes."""
         return math.prod(SizePolicy(**self.model.config.size).padded(image.height, image.width))
 

@@ -72,7 +72,7 @@ class Found:
     left_out: tuple[LeftOut, ...]
 
 
-class NoPictures(ImageError):
+class NoImages(ImageError):
     """A folder without image files; ``left_out`` has its other files."""
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]):
@@ -140,7 +140,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
             if not inside:
                 hint = "" if recursive else "; --recursive also searches subfolders"
                 lines = "".join(f"; {line}" for line in left_out_lines(others + own))
-                raise NoPictures(
+                raise NoImages(
                     f"{source}: no images in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )
             left_out += others

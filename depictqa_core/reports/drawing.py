@@ -8,7 +8,7 @@ from bisect import bisect_right
 from PIL import Image, ImageColor, ImageDraw
 
 from ..errors import ImageError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..images.pillow import instance
 from .fonts import font
 from .text_table import printable
@@ -109,7 +109,7 @@ def shortened(text: str, size: int, most_wide: int) -> str:
 # ---------------------------------------------------------------------- shapes
 
 
-def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
+def thumbnail(picture: RGBImage, box: tuple[int, int]) -> Image.Image:
     """Resize an image to a box; small ones are enlarged by integer factors without smoothing."""
     image = Image.fromarray(picture.rgb)
     share = min(box[0] / image.width, box[1] / image.height)
@@ -119,7 +119,7 @@ def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
 
 
-def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: Picture) -> None:
+def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: RGBImage) -> None:
     """Draw the thumbnail of an image in the middle of a box of (width, height) pixels."""
     rounded(sheet, (x, y, x + box[0], y + box[1]), 4, WELL)
     try:

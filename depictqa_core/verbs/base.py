@@ -11,7 +11,7 @@ from .. import tasks
 from ..backends.base import Backend
 from ..checks import check as check_arguments
 from ..confidence import Encoder
-from ..images.image import ImagesLike, Picture
+from ..images.image import ImagesLike, RGBImage
 from ..ranking.anchors import Anchor
 from ..results import Description
 from ..runtime.progress import Progress, ProgressCounter
@@ -79,7 +79,7 @@ class JudgeBase:
         """Compute vision features ahead, so that pixels may be released while images are judged.
 
         The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
-        can be read again (``image_files.FilePicture``): then not all of them are in memory together.
+        can be read again (``image_files.FileImage``): then not all of them are in memory together.
         """
         check_arguments(progress=progress)
         image_sets = single_sets(pictures, reference)
@@ -100,7 +100,7 @@ class JudgeBase:
         require_known(question, task, self.backend)
 
     def ask(
-        self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
+        self, picture_roles: Sequence[dict[str, RGBImage]], task: Task, question: str, progress: Progress | None = None
     ) -> tuple[tuple[str, ...], np.ndarray] | list[Description]:
         """Ask one question, worded as given, about several sets of images (roles "reference", "A", "B").
 

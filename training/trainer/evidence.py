@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.network.connector import PoolingConnector
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare
@@ -123,7 +123,7 @@ def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
         names = [f"{path.stem}/{number}" for number in range(len(crops))]
 
         def encode(name: str, crops=crops) -> torch.Tensor:
-            return model.encode([prepare(as_picture(crops[int(name.partition("/")[2])]), model.config)])[0]
+            return model.encode([prepare(as_image(crops[int(name.partition("/")[2])]), model.config)])[0]
 
         store.fill(names, encode, f"crops of {path.name}")
         rows += [store[name] for name in names]

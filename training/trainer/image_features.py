@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.images.size_policy import WHOLE, SizePolicy
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
@@ -86,7 +86,7 @@ class LiveImages:
 
     def blank(self) -> ImageFeatures:
         """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
-        prepared = prepare(Picture(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
+        prepared = prepare(RGBImage(np.zeros((self.policy.min, self.policy.min, 3), np.uint8), "blank"), self.config)
         return ImageFeatures(prepared, self.count(*prepared.pixels.shape[1:]))
 
     def file(self, path: str) -> Path:
@@ -94,7 +94,7 @@ class LiveImages:
         root, also = self._roots
         return image_path(root, path, also)
 
-    def _read(self, path: str) -> Picture:
+    def _read(self, path: str) -> RGBImage:
         root, also = self._roots
         return read_image(root, path, also)
 

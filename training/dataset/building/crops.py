@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.network.local_vision import CELL
 from depictqa_core.tasks import DISTORTIONS, FAULTS
 from training import distortions as catalogue
@@ -180,7 +180,7 @@ def groups_of(folder: Path) -> list[list[Path]]:
 @lru_cache(maxsize=150)
 def read(path: Path) -> np.ndarray:
     """Read a pristine image as RGB, uint8; images of more than 16 megapixels are scaled down."""
-    rgb = as_picture(path).rgb
+    rgb = as_image(path).rgb
     if rgb.shape[0] * rgb.shape[1] <= SCALED_PIXELS:
         return rgb
     image = Image.fromarray(rgb)

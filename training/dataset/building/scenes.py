@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.images.search import PHOTOGRAPH_EXTENSIONS
 from training.output_files import write_file
 
@@ -145,7 +145,7 @@ def _make(build: _SceneBuild, index: int, skipped: dict[str, str]) -> tuple[Scen
                 continue
         source = build.files[int(rng.integers(len(build.files)))]
         try:
-            picture = as_picture(Path(build.pictures) / source, name=source).rgb
+            picture = as_image(Path(build.pictures) / source, name=source).rgb
             if not isinstance(options, NativeOptions):
                 return make_scene(picture, rng, options), source
             if rng.random() < options.published:
