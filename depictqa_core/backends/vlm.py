@@ -132,7 +132,11 @@ class VlmBackend(Backend):
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
         found = self._ask(task, kinds, image_sets, ask, counter)
         table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
-        return AnswerProbabilities(table[:, :-1], table[:, -1])
+        references = [images[-1] is not None for images in image_sets]
+        probabilities = self.calibration.with_prior(
+            task, question or task.question, canonical, references, table[:, :-1]
+        )
+        return AnswerProbabilities(probabilities, table[:, -1])
 
     def write(
         self,
