@@ -1,5 +1,7 @@
 """The entry point that lists this pack's nodes for ComfyUI."""
 
+from importlib.util import find_spec
+
 from comfy_api.latest import ComfyExtension
 from server import PromptServer
 
@@ -35,6 +37,10 @@ NODES = [
     CollectPreferences,
     CheckImages,
 ]
+if find_spec("comfy_extras.nodes_textgen"):  # a ComfyUI whose text encoders write text (0.26 or newer)
+    from .judge_from_clip import JudgeFromTextEncoder
+
+    NODES.append(JudgeFromTextEncoder)
 
 if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed
     add_routes(PromptServer.instance.routes)
