@@ -182,7 +182,7 @@ def _vision_language(clip: Any, name: str) -> Any:
     """The language model of a CLIP object that takes images."""
     encoder = getattr(clip, "cond_stage_model", None)
     if not isinstance(encoder, torch.nn.Module):
-        raise CheckpointError(f"clip: {name} is no text encoder that ComfyUI has loaded; {INSTEAD}")
+        raise CheckpointError(f"clip: {name} is not a text encoder that ComfyUI has loaded; {INSTEAD}")
     found = [module.transformer for module in encoder.modules() if hasattr(module, "transformer")]
     found = [model for model in found if hasattr(model, "preprocess_embed")]
     if not found:
