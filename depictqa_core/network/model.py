@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -175,8 +176,8 @@ class DepictQAModel(PreTrainedModel):
         references: list[int | None] | None = None,
         pictures: list[Prepared] | None = None,
         comparisons: list[torch.Tensor | None] | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> Any:
         """Run the forward pass of a training step.
 
         Args:
