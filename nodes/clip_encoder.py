@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..depictqa_core.backends.vlm_cache import nbytes, to_device
 from ..depictqa_core.backends.vlm_model import shrunk
@@ -97,7 +98,7 @@ class TextEncoder:
             self.features.put(image.key, known, nbytes(tuple(known)))
         return ImageFeatures(*to_device(tuple(known), self.device))
 
-    def _pixels(self, image: Picture):
+    def _pixels(self, image: Picture) -> Image.Image:
         """The image as it is handed over: models of one fixed size get it whole, because ComfyUI would crop it."""
         pixels, side = shrunk(image, self.max_pixels), getattr(self.model, "image_size", None)
         return pixels if side is None else pixels.resize((side, side))

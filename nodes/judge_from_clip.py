@@ -1,5 +1,7 @@
 """The node that makes a judge of the text encoder that a diffusion model uses."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..depictqa_core.judge import Judge
@@ -10,7 +12,7 @@ from .loaded_judge import LoadedJudge
 
 class JudgeFromTextEncoder(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["CLIP judge", "Qwen-VL", "VLM", "text encoder", "no second model"],
             node_id="DepictQA_JudgeFromTextEncoder",
@@ -32,8 +34,7 @@ class JudgeFromTextEncoder(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip) -> io.NodeOutput:
+    def execute(cls, clip: Any) -> io.NodeOutput:
         with readable_errors():
-            patcher = getattr(clip, "patcher", None)
-            devices = (getattr(patcher, name, None) for name in ("load_device", "offload_device"))
-            return io.NodeOutput(LoadedJudge(lambda: Judge(ClipBackend(clip)), *devices))
+            judge = Judge(ClipBackend(clip))
+            return io.NodeOutput(LoadedJudge(lambda: judge, clip.patcher.load_device, clip.patcher.offload_device))
