@@ -105,10 +105,13 @@ class TextEncoder:
 
     def _encode(self, pixels: np.ndarray) -> tuple[torch.Tensor, Any]:
         tokens = self._tokens(self.chat.marker + self.chat.image_token, image=torch.from_numpy(pixels)[None])
+        placed = [token for token in tokens if isinstance(token, dict)]
+        if not placed:
+            raise CheckpointError(
+                f"clip: the tokenizer of the text encoder {self.name} does not place images; {INSTEAD}"
+            )
         self.encoded += 1
-        features, extra = self.model.preprocess_embed(
-            next(token for token in tokens if isinstance(token, dict)), device=self.device
-        )
+        features, extra = self.model.preprocess_embed(placed[0], device=self.device)
         return features.reshape(1, -1, features.shape[-1]).float(), extra
 
     # ------------------------------------------------------------------ the language model

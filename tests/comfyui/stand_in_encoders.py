@@ -74,9 +74,11 @@ def qwen35():
             source = os.path.join(os.path.dirname(qwen35.__file__), "qwen25_tokenizer")
             with open(os.path.join(source, "vocab.json"), encoding="utf-8") as file:
                 known = json.load(file)
-            control = {str(key): {"content": text, "special": True} for key, text in QWEN35_SPECIAL.items()}
+            first, last = min(QWEN35_SPECIAL), max(QWEN35_SPECIAL)  # without gaps, which would move ids
+            tokens = {key: QWEN35_SPECIAL.get(key, f"<|unused {key}|>") for key in range(first, last + 1)}
+            control = {str(key): {"content": text, "special": True} for key, text in tokens.items()}
             with tempfile.TemporaryDirectory() as folder:
-                vocabulary = known | {f"<unused {i}>": i for i in range(len(known), min(QWEN35_SPECIAL))}
+                vocabulary = known | {f"<unused {i}>": i for i in range(len(known), first)}
                 for name, content in (("vocab", vocabulary), ("tokenizer_config", {"added_tokens_decoder": control})):
                     with open(os.path.join(folder, f"{name}.json"), "w", encoding="utf-8") as file:
                         file.write(json.dumps(content))
@@ -107,8 +109,9 @@ def gemma3():
         )  # fmt: skip
         with open(os.path.join(folder, "m.model"), "rb") as file:
             model = torch.tensor(list(file.read()), dtype=torch.uint8)
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=bytes(model.tolist())).get_piece_size()
     with mock.patch.object(llama, "Gemma3_4B_Vision_Config", Config):
-        settings = {**LANGUAGE, "num_hidden_layers": 6, "vocab_size": 512}
+        settings = {**LANGUAGE, "num_hidden_layers": 6, "vocab_size": pieces}
         tokenizer = partial(lumina2.NTokenizer, tokenizer_data={"spiece_model": model})
         kind = "gemma3_4b_vision"
         return clip_of(lumina2.te(model_type=kind), tokenizer, {f"{kind}_model_config": settings})
@@ -176,22 +179,22 @@ class AnswerProbabilities:
 
     @classmethod
     def INPUT_TYPES(cls):
-        words = {name: ("STRING", {"multiline": True}) for name in ("prompt", "image_token", "answers")}
-        return {"required": {"clip": ("CLIP",), "images": ("IMAGE",), **words}}
+        words = {name: ("STRING", {"multiline": True}) for name in ("prompt", "answers")}
+        image = {"image_id": ("INT", {"max": 2**20})}
+        return {"required": {"clip": ("CLIP",), "images": ("IMAGE",), **words, **image}}
 
     INPUT_IS_LIST = True
 
-    def run(self, clip, images, prompt, image_token, answers):
-        (clip,), (prompt,), (image_token,), (answers,) = clip, prompt, image_token, answers
+    def run(self, clip, images, prompt, answers, image_id):
+        (clip,), (prompt,), (answers,), (image_id,) = clip, prompt, answers, image_id
         clip.load_model(clip.tokenize(prompt))
-        chances = [self._chance(clip, images, prompt, image_token, answer) for answer in answers.split("|")]
+        chances = [self._chance(clip, images, prompt, image_id, answer) for answer in answers.split("|")]
         return (json.dumps(chances),)
 
-    def _chance(self, clip, images, prompt, image_token, answer):
+    def _chance(self, clip, images, prompt, image_id, answer):
         encoder = next(module for module in clip.cond_stage_model.modules() if hasattr(module, "process_tokens"))
         (before,), (after,) = (next(iter(clip.tokenize(text).values())) for text in (prompt, prompt + answer))
         assert after[: len(before)] == before
-        image_id = [token for token, _ in next(iter(clip.tokenize(image_token * 2).values()))[0]][-1]
         shown = iter(images)
         tokens = [{"type": "image", "data": next(shown)} if token == image_id else token for token, _ in after]
         embeds, _, _, info = encoder.process_tokens([tokens], clip.patcher.load_device)

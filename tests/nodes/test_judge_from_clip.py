@@ -13,16 +13,16 @@ from depictqa_core import tasks
 NODE = "DepictQA_JudgeFromTextEncoder"
 QWEN = ("<|im_start|>user\n", "<|vision_start|><|image_pad|><|vision_end|>", "<|im_end|>\n<|im_start|>assistant\n")
 CHATS = {
-    "qwen3vl": (*QWEN, "<|image_pad|>"),
-    "qwen35": (*QWEN[:2], QWEN[2] + "<think>\n\n</think>\n\n", "<|image_pad|>"),
+    "qwen3vl": (*QWEN, 151655),
+    "qwen35": (*QWEN[:2], QWEN[2] + "<think>\n\n</think>\n\n", 248056),
     "gemma3": (
         "<end_of_turn><start_of_turn>user\n",  # ComfyUI's tokenizer drops the first token
         "\n\n<start_of_image><image_soft_token><end_of_image>\n\n",
         "<end_of_turn>\n<start_of_turn>model\n",
-        "<image_soft_token>",
+        262144,
     ),
 }
-"""What stands before, for and behind what is asked, and the token of an image."""
+"""What stands before, for and behind what is asked, and the id of the token of an image."""
 RATE = "How would you rate the quality of the image?"
 WHICH = "Which image has the higher quality, Image A or Image B? Answer with Image A or Image B only."
 CHECK = {"question": "Is it sharp?", "answers": "yes, no", "pass_answer": "yes", "threshold": 0.0}
@@ -58,7 +58,7 @@ def straight(server):
 
     def ask(kind, prompt, names, answers):
         pictures = {"names": names, "as_batch": False, "copies": 1}
-        words = {"prompt": prompt, "image_token": CHATS[kind][3], "answers": "|".join(answers)}
+        words = {"prompt": prompt, "image_id": CHATS[kind][3], "answers": "|".join(answers)}
         asked = {"clip": ["encoder", 0], "images": ["pictures", 0], **words}
         nodes = {
             "encoder": {"class_type": "Test_TextEncoder", "inputs": {"kind": kind}},
