@@ -111,7 +111,7 @@ def gemma3():
             model = torch.tensor(list(file.read()), dtype=torch.uint8)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=bytes(model.tolist())).get_piece_size()
     with mock.patch.object(llama, "Gemma3_4B_Vision_Config", Config):
-        settings = {**LANGUAGE, "num_hidden_layers": 6, "vocab_size": pieces}
+        settings = {**LANGUAGE, "num_hidden_layers": 6, "vocab_size": max(pieces, 107)}
         tokenizer = partial(lumina2.NTokenizer, tokenizer_data={"spiece_model": model})
         kind = "gemma3_4b_vision"
         return clip_of(lumina2.te(model_type=kind), tokenizer, {f"{kind}_model_config": settings})

@@ -135,7 +135,7 @@ def test_every_verb_answers_through_its_node(server, judged_by, verb):
 
 
 def test_it_writes_text_that_depends_on_the_image(server, judged_by):
-    texts = server.run(judged_by("gemma3", "DescribeImages", images="random:1, random:2", max_new_tokens=4)).texts(
+    texts = server.run(judged_by("gemma3", "DescribeImages", images="random:1, random:2", max_new_tokens=16)).texts(
         "descriptions"
     )
     assert len(set(texts)) == 2
