@@ -1,7 +1,8 @@
 """The entry point that lists this pack's nodes for ComfyUI."""
 
-from importlib.util import find_spec
+from pathlib import Path
 
+import folder_paths
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
@@ -37,7 +38,8 @@ NODES = [
     CollectPreferences,
     CheckImages,
 ]
-if find_spec("comfy_extras.nodes_textgen"):  # a ComfyUI whose text encoders write text (0.26 or newer)
+if Path(folder_paths.__file__).with_name("comfy_extras").joinpath("nodes_textgen.py").is_file():
+    # a ComfyUI whose text encoders write text: 0.26 or newer
     from .judge_from_clip import JudgeFromTextEncoder
 
     NODES.append(JudgeFromTextEncoder)

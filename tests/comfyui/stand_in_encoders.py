@@ -165,9 +165,9 @@ class TextEncoder:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"kind": ("STRING", {})}}
+        return {"required": {"kind": ("STRING", {}), "copy": ("INT", {"default": 0})}}
 
-    def run(self, kind):
+    def run(self, kind, copy):
         return (KINDS[kind](),)
 
 
@@ -207,20 +207,22 @@ class AnswerProbabilities:
 
 
 class Encoder:
-    """Tells how a judge ran its text encoder: which path, how many images it encoded, what it left behind."""
+    """Tells how a judge ran a text encoder: whether its weights, which path, how many images, what it left behind."""
 
     CATEGORY, FUNCTION, RETURN_TYPES = "tests", "run", ("STRING",)
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("DEPICTQA_MODEL",), "after": (ANY,)}}
+        return {"required": {"model": ("DEPICTQA_MODEL",), "clip": ("CLIP",), "after": (ANY,)}}
 
     INPUT_IS_LIST = True
 
-    def run(self, model, after):
-        backend = model[0].judge.backend
-        hooks = sum(len(module._forward_pre_hooks) for module in backend.encoder.model.modules())
-        return (json.dumps({"sharing": backend.run.sharing, "encoded": backend.encoder.encoded, "hooks": hooks}),)
+    def run(self, model, clip, after):
+        backend, modules = model[0].judge.backend, list(clip[0].cond_stage_model.modules())
+        told = {"sharing": backend.run.sharing, "encoded": backend.encoder.encoded}
+        told["own weights"] = any(module is backend.encoder.model for module in modules)
+        told["hooks"] = sum(len(module._forward_pre_hooks) for module in modules)
+        return (json.dumps(told),)
 
 
 NODE_CLASS_MAPPINGS = {
