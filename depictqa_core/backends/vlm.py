@@ -31,8 +31,9 @@ from .base import (
 )
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
 from .vlm_loading import LoadedVlm
-from .vlm_network import NOTHING, Network
+from .vlm_network import Network
 from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_runner import NOTHING, Runner
 
 TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
 ROWS = 64
@@ -59,16 +60,16 @@ class VlmBackend(Backend):
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
         self._calibration = Calibration(loaded.calibration)
-        self.run = Network(
-            loaded.model,
-            loaded.processor,
-            self.template.image_token,
-            self.template.layout,
-            self.profile.max_pixels,
-            FEATURE_BYTES if cache_bytes is None else cache_bytes,
-        )
+        self.run = self._runner(loaded, FEATURE_BYTES if cache_bytes is None else cache_bytes)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
         self._sessions, self._lock = 0, threading.RLock()
+
+    def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> Runner:
+        """Make what runs the model."""
+        template, processor = self.template, loaded.processor
+        return Network(
+            loaded.model, processor, template.image_token, template.layout, self.profile.max_pixels, cache_bytes
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -291,16 +292,17 @@ class VlmBackend(Backend):
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
         return OutOfMemory(
-            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            f"{names_of(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
             " the model as float16, int8 or int4, or a smaller model"
         )
 
     def _damaged(self, images: ImageSet) -> CheckpointError:
         return CheckpointError(
-            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            f"{names_of(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
             " for half precision (then load it as bfloat16 or float32)"
         )
 
 
-def _names(images: ImageSet) -> str:
+def names_of(images: ImageSet) -> str:
+    """The names of the images of one question, for messages."""
     return ", ".join(image.name for image in images if image is not None)
