@@ -63,7 +63,7 @@ def run_in_batches(
 def out_of_memory(images: Iterable[RGBImage | None], device: torch.device, smaller: str) -> OutOfMemory:
     """Build the error for one question that does not fit into memory; ``smaller`` says how to load the model."""
     return OutOfMemory(
-        f"{_names(images)}: not enough memory on {device} even for this question alone; free some, or load {smaller}"
+        f"{names_of(images)}: not enough memory on {device} even for this question alone; free some, or load {smaller}"
     )
 
 
@@ -75,12 +75,13 @@ def not_finite(images: Iterable[RGBImage | None], name: str, wider: str) -> Chec
         wider: the dtypes in which it may work.
     """
     return CheckpointError(
-        f"{_names(images)}: {name} gave NaN or Inf as probabilities: its weights are damaged, or too large for half"
+        f"{names_of(images)}: {name} gave NaN or Inf as probabilities: its weights are damaged, or too large for half"
         f" precision (then load it as {wider})"
     )
 
 
-def _names(images: Iterable[RGBImage | None]) -> str:
+def names_of(images: Iterable[RGBImage | None]) -> str:
+    """The names of the images of one question, for messages."""
     return ", ".join(image.name for image in images if image is not None)
 
 
