@@ -89,7 +89,7 @@ def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]
 
 def name_lines(name: str, size: int, most_wide: int) -> list[str]:
     """Fit a file name to one line, or break it anywhere into two; generated names often differ only in the middle."""
-    end = bisect_right(range(1, len(name) + 1), most_wide, key=lambda end: width(name[:end], size))
+    end = bisect_right(range(1, len(name) + 1), float(most_wide), key=lambda end: width(name[:end], size))
     return [name] if end == len(name) else [name[:end], shortened(name[end:], size, most_wide)]
 
 
@@ -102,7 +102,7 @@ def shortened(text: str, size: int, most_wide: int) -> str:
         return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
 
     least = min(2, len(text) - 1)
-    fitting = bisect_right(range(least + 1, len(text)), most_wide, key=lambda keep: width(cut(keep), size))
+    fitting = bisect_right(range(least + 1, len(text)), float(most_wide), key=lambda keep: width(cut(keep), size))
     return cut(least + fitting)
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import tasks
 from ..backends.base import Backend
 from ..checks import check as check_arguments
 from ..confidence import Encoder
 from ..images.image import ImagesLike, RGBImage
 from ..ranking.anchors import Anchor
-from ..results import Description
 from ..runtime.progress import Progress, ProgressCounter
 from ..tasks import QUESTION, Task
 from .asking import Asker
@@ -101,7 +98,7 @@ class JudgeBase:
 
     def ask(
         self, picture_roles: Sequence[dict[str, RGBImage]], task: Task, question: str, progress: Progress | None = None
-    ) -> tuple[tuple[str, ...], np.ndarray] | list[Description]:
+    ) -> Any:
         """Ask one question, worded as given, about several sets of images (roles "reference", "A", "B").
 
         Returns:

@@ -36,9 +36,7 @@ class FeatureStore:
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
         self.model, self.live = model, LiveImages(model.config, root, also)
         stamp = tower_stamp(model)
-        if not isinstance(model.connector, PoolingConnector):
-            raise ValueError("features are stored for the connector kind pooling only: leave out cache_features")
-        width = model.connector.pooled_width
+        width = pooling(model).pooled_width
         self._seen = RowFile(Path(folder), f"features-{stamp}", width)
         self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
         self._tokens = model.connector.token_count(torch.empty(width))
@@ -98,6 +96,13 @@ class FeatureStore:
     def blank(self) -> ImageFeatures:
         """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
         return ImageFeatures(torch.zeros(self._seen.width), self._tokens)
+
+
+def pooling(model: DepictQAModel) -> PoolingConnector:
+    """Return the connector of a network whose pooled features are one vector per image; else raise ValueError."""
+    if not isinstance(model.connector, PoolingConnector):
+        raise ValueError("features are stored for the connector kind pooling only: leave out cache_features")
+    return model.connector
 
 
 def tower_stamp(model: DepictQAModel) -> str:

@@ -76,7 +76,7 @@ def _sepia(x, rng):
 def _toned(x, rng):
     """A black-and-white image with cold, selenium or cyan shadows."""
     y = _grey(x, rng)
-    shadow = np.float32(pick(([0.06, 0.08, 0.16], [0.10, 0.06, 0.12], [0.02, 0.10, 0.13]), rng))
+    shadow = np.asarray(pick(([0.06, 0.08, 0.16], [0.10, 0.06, 0.12], [0.02, 0.10, 0.13]), rng), np.float32)
     return y + shadow * (1 - y) * rng.uniform(0.5, 1)
 
 
