@@ -266,7 +266,7 @@ def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
 
     monkeypatch.setattr(judge.backend.run, "shared", shared)
     assert alike(plain(judge.score(a)), plain(expected))
-    assert sizes[:3] == [64, 8, 1]
+    assert sizes[1] == (sizes[0] + 1) // 2 and sizes[-1] == 1  # halved until it fits
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
