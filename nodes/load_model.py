@@ -25,7 +25,7 @@ class LoadModel(io.ComfyNode):
                     options=runtime.checkpoint_names(),
                     default=runtime.BUNDLED,
                     tooltip="The bundled model, or a folder in models/depictqa: a trained or imported checkpoint, or a "
-                    "vision-language model.",
+                    "vision-language model, or an adapter of one.",
                 ),
                 io.Combo.Input(
                     "device",
@@ -76,6 +76,17 @@ class LoadModel(io.ComfyNode):
                     ),
                     **advanced(io.Combo.Input),
                 ),
+                io.Combo.Input(
+                    "base",
+                    options=runtime.base_names(),
+                    default=runtime.AUTOMATIC,
+                    optional=True,
+                    tooltip=(
+                        "For an adapter folder only: the vision-language model that it was tuned on. automatic: where "
+                        "it was then, or next to the adapter."
+                    ),
+                    **advanced(io.Combo.Input),
+                ),
             ],
             outputs=[
                 DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other DepictQA nodes.")
@@ -83,15 +94,24 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN, **_):
-        return runtime.loader_state(checkpoint, anchors, encoder)
+    def fingerprint_inputs(
+        cls, checkpoint, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN, base=runtime.AUTOMATIC, **_
+    ):
+        return runtime.loader_state(checkpoint, anchors, encoder, base)
 
     @classmethod
     def execute(
-        cls, checkpoint, device, dtype, memory=runtime.KEEP, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN
+        cls,
+        checkpoint,
+        device,
+        dtype,
+        memory=runtime.KEEP,
+        anchors=runtime.BUILT_IN,
+        encoder=runtime.BUILT_IN,
+        base=runtime.AUTOMATIC,
     ) -> io.NodeOutput:
         with readable_errors():
             choice(device, runtime.DEVICES, "device")
             choice(dtype, runtime.DTYPES, "dtype")
             choice(memory, runtime.MEMORY, "memory")
-            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory, anchors, encoder))
+            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory, anchors, encoder, base))

@@ -58,7 +58,7 @@ class VlmBackend(Backend):
         self.tokenizer = loaded.processor.tokenizer
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
-        self._calibration = Calibration(loaded.calibration)
+        self._calibration, self._personal = Calibration(loaded.calibration), loaded.personal
         self.run = Network(
             loaded.model,
             loaded.processor,
@@ -72,7 +72,7 @@ class VlmBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(tasks=TASKS, criteria=True)
+        return Capabilities(tasks=TASKS, criteria=True, personal=self._personal)
 
     @property
     def calibration(self) -> Calibration:

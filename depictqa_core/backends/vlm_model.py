@@ -1,17 +1,16 @@
 """Calls of a vision-language model of transformers and of its processor, with a cache of vision features."""
 
-import inspect
 from collections.abc import Sequence
 
 import torch
-from PIL import Image
 
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import nbytes, to_device
+from .vlm_inputs import PromptInputs, parameters
 
 
-class ModelCalls:
+class ModelCalls(PromptInputs):
     """One model with its processor.
 
     Args:
@@ -26,13 +25,12 @@ class ModelCalls:
     """
 
     def __init__(self, model, processor, image_token: str, max_pixels: int, cache_bytes: int):
-        self.model, self.processor = model, processor
-        self.image_token, self.max_pixels = image_token, max_pixels
+        super().__init__(processor, image_token, max_pixels, parameters(type(model).forward))
+        self.model = model
         self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
         self.encoded = 0
         self._current: list[str] | None = None
         self._rope = _method(model, "get_rope_index")
-        self.keywords = _parameters(type(model).forward)
         self._cache_features()
 
     @property
@@ -40,47 +38,25 @@ class ModelCalls:
         """Where the input of the model goes."""
         return self.model.get_input_embeddings().weight.device
 
-    def ids(self, text: str) -> list[int]:
-        """Tokens of a text that follows an image: some tokenizers begin a text of its own with a blank."""
-        tokenizer = self.processor.tokenizer
-        before = len(tokenizer(self.image_token, add_special_tokens=False)["input_ids"])
-        return list(tokenizer(self.image_token + text, add_special_tokens=False)["input_ids"])[before:]
-
     def rope_positions(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
         """Positions int64 [3, B, L] of models that count images in three dimensions."""
         one = ids[:1]  # continuations are text: their positions are the same in all rows
         known = {}
-        if "mm_token_type_ids" in _parameters(self._rope):
+        if "mm_token_type_ids" in parameters(self._rope):
             known["mm_token_type_ids"] = (one == self.processor.image_token_id).long()
         positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
         return positions.expand(-1, len(ids), -1)
 
     def inputs(self, texts: Sequence[str], images: Sequence[Picture]) -> dict[str, torch.Tensor]:
-        """What the processor makes of a piece of a prompt."""
+        """``prepare``, from the cache where it is known."""
         self._current = [image.key for image in images]
         if not images:
-            return {"input_ids": torch.tensor([self.ids(texts[0])])}
+            return self.prepare(texts, images)
         key = (texts, tuple(self._current))
         if (known := self.prepared.get(key)) is None:
-            text, shown = self.image_token.join(texts), [self._pixels(image) for image in images]
-            made = self.processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=False)
-            known = {name: value for name, value in made.items() if self._takes(name, value)}
+            known = self.prepare(texts, images)
             self.prepared.put(key, known, nbytes(known))
         return dict(known)
-
-    def _takes(self, name: str, value) -> bool:
-        """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
-        return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
-
-    def _pixels(self, image: Picture) -> Image.Image:
-        """The image, no larger than ``max_pixels``."""
-        rgb = Image.fromarray(image.rgb)
-        area = rgb.width * rgb.height
-        if area <= self.max_pixels:
-            return rgb
-        scale = (self.max_pixels / area) ** 0.5
-        size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
-        return rgb.resize(size, Image.Resampling.BICUBIC)
 
     def forward(self, inputs: dict, keep: int, columns: Sequence[int] | None) -> torch.Tensor:
         """Log-probabilities float32 [B, keep, columns] behind the last tokens."""
@@ -138,7 +114,3 @@ def _owner(model, name: str):
 def _method(model, name: str):
     owner = _owner(model, name)
     return None if owner is None else getattr(owner, name)
-
-
-def _parameters(function) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)
