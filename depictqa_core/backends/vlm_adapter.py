@@ -222,7 +222,9 @@ def save_adapter(folder: Path, weights: Mapping[str, Any], settings: Mapping[str
         "base_model_name_or_path": card["base"]["name"],
     }
     write_file(folder / SETTINGS, json.dumps(peft, indent=1, sort_keys=True) + "\n")
-    write_file(folder / OWN, json.dumps({key: value for key, value in asdict(profile).items() if value != ""}, indent=1) + "\n")
+    write_file(
+        folder / OWN, json.dumps({key: value for key, value in asdict(profile).items() if value != ""}, indent=1) + "\n"
+    )
     facts = {"bytes": (folder / WEIGHTS).stat().st_size, "sha256": file_hash(folder / WEIGHTS)}
     write_file(folder / ADAPTER, json.dumps({**card, "files": {WEIGHTS: facts}}, indent=1) + "\n")
     use_umask(folder, [folder / WEIGHTS])

@@ -102,7 +102,7 @@ def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
     check_files(folder, content)
     config = read_config(folder, content)
     profile = choose_profile(folder, config.model_type)
-    processor = _processor(folder)
+    processor = read_processor(folder)
     model = _model(folder, device, dtype)
     card, ends = card_of(folder, config), _ends(model, processor)
     return LoadedVlm(model, processor, profile, card, ends, read_calibration(folder))
@@ -158,7 +158,7 @@ def read_config(folder: Path, content: dict):
         raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
 
 
-def _processor(folder: Path):
+def read_processor(folder: Path):
     """The processor with the image processor that needs no torchvision, and without a video processor.
 
     AutoProcessor would demand torchvision for the videos of some models.

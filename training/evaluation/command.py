@@ -57,6 +57,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", required=True, help="folder that the image paths are relative to")
     parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--base", metavar="FOLDER", help="base model of an adapter (default: as the adapter states)")
 
 
 def _evaluate(arguments) -> int:
@@ -81,7 +82,7 @@ def _evaluate(arguments) -> int:
         truths=truths,
         swap=not arguments.no_swap,
     )
-    judge = load_judge(arguments.checkpoint, arguments.device)
+    judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base)
     sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
@@ -133,7 +134,8 @@ def _calibrate(arguments) -> None:
 
     folder = checkpoint_folder(arguments.checkpoint)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-    fits = calibration.calibrate_all(load_judge(folder, arguments.device), sets, parts=tuple(arguments.only))
+    judge = load_judge(folder, arguments.device, base=arguments.base)
+    fits = calibration.calibrate_all(judge, sets, parts=tuple(arguments.only))
     print(calibration.table(fits))
     if not calibration.fitted(fits):
         print(f"nothing was fitted: every question has fewer than {temperatures.MINIMUM} records; nothing was written")
