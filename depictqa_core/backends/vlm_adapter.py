@@ -10,6 +10,7 @@ import json
 import math
 import os
 import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -194,9 +195,10 @@ def with_lora(model, settings: Mapping[str, Any]):
     """
     from peft import LoraConfig, get_peft_model
 
-    return get_peft_model(
-        model, LoraConfig(**{**settings, "modules_to_save": list(settings["modules_to_save"]) or None})
-    )
+    whole = list(settings["modules_to_save"]) or None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks for an attribute by its name in transformers 4
+        return get_peft_model(model, LoraConfig(**{**settings, "modules_to_save": whole}))
 
 
 # ---------------------------------------------------------------------- writing

@@ -62,7 +62,7 @@ class Loop:
         if recipe.gradient_checkpointing:
             model.checkpoint_activations()
         model.train()
-        if "vision" not in recipe.trainable:
+        if not any(parameter.requires_grad for parameter in model.vision.parameters()):
             model.vision.eval()
         self.sharded = recipe.sharding == "full"
         self.model = shard(model, accelerator) if self.sharded else accelerator.prepare(model)

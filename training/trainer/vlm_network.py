@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from depictqa_core.backends.vlm_adapter import fingerprint, save_adapter, with_lora
 from depictqa_core.backends.vlm_inputs import parameters
 from depictqa_core.backends.vlm_loading import CALIBRATION, LoadedVlm
+from depictqa_core.network.model import checkpoint_activations
 from depictqa_core.runtime.quiet import quiet
 from depictqa_core.storage.files import write_file
 
@@ -108,7 +109,7 @@ class TunedVlm(nn.Module):
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass."""
-        self.model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(self.model.get_base_model())
 
     def forward(self, logits_to_keep: int, **inputs):
         """Run the model; its logits are those of the last ``logits_to_keep`` tokens, or more."""
