@@ -104,12 +104,13 @@ def _steps(options, kept: list[dict], rejected: list[Rejected]) -> list[Step]:
         steps += found
         for notice in notices[:SHOWN]:
             complain(f"notice: {notice}")
+    written = [step.target for step in steps]
     for folder, action, images in (
         (options.best, COPY, best(kept, options.copy_best or 0)),
         (options.to, MOVE, [one.image for one in rejected]),
     ):
         if folder:
-            found, missing = steps_to(images, folder, action)
+            found, missing = steps_to(images, folder, action, written)
             steps += found
             if missing:
                 complain(f"notice: {len(missing)} images stay: they are not separate files (such as {missing[0]})")

@@ -23,7 +23,7 @@ def load_with_reference(
                 references.append(reference.beside(picture))
                 fitting.append(picture)
             except ImageError as error:
-                failures.append(Failure(picture.name, str(error)))
+                failures.append(Failure.of(picture.name, error))
         yield fitting, references if reference.reference else None, failures
 
 

@@ -85,7 +85,7 @@ def _judge_each(options, ask) -> int:
                         try:
                             results += ask(judge, [picture], references and references[number])
                         except (OutOfMemory, ImageError) as error:
-                            failures.append(Failure(picture.name, str(error)))
+                            failures.append(Failure.of(picture.name, error))
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise

@@ -46,7 +46,7 @@ def measure(options) -> int:
                 try:
                     rows.append(_values(image, reference, metrics, without))
                 except ImageError as error:
-                    failures.append(Failure(image.name, str(error)))
+                    failures.append(Failure.of(image.name, error))
                 bar(len(rows) + len(failures), len(found.names))
     for failure in failures:
         complain(f"{failure.picture}: {failure.error}")

@@ -34,13 +34,16 @@ class Step:
     after: str | None = None
 
 
-def steps_to(images: Iterable[str], folder: str | Path, action: str = MOVE) -> tuple[list[Step], list[str]]:
+def steps_to(
+    images: Iterable[str], folder: str | Path, action: str = MOVE, written: Iterable[str] = ()
+) -> tuple[list[Step], list[str]]:
     """Plan to move or copy image files, with their sidecars, into a folder.
 
     Args:
         images: their paths.
         folder: where to; the folders below the one that all images share are kept.
         action: "move" or "copy".
+        written: absolute paths of sidecars that earlier steps write.
 
     Returns:
         the steps, and the images that are no files of their own (in a tar shard or a table, or gone).
@@ -51,11 +54,12 @@ def steps_to(images: Iterable[str], folder: str | Path, action: str = MOVE) -> t
     sources = [os.path.abspath(image) for image in here]
     top = os.path.commonpath([os.path.dirname(source) for source in sources]) if sources else ""
     taken: set[str] = set()
+    expected = set(written)
     steps = []
     for source in sources:
         target = _free(os.path.join(os.path.abspath(folder), os.path.relpath(source, top)), taken)
         steps.append(Step(action, source, target))
-        if os.path.isfile(f"{source}.xmp"):
+        if os.path.isfile(f"{source}.xmp") or f"{source}.xmp" in expected:
             steps.append(Step(action, f"{source}.xmp", f"{target}.xmp"))
     return steps, missing
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -61,7 +60,7 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
         try:
             picture.rgb  # noqa: B018
         except ImageError as error:
-            failures.append(Failure(picture.name, str(error)))
+            failures.append(Failure.of(picture.name, error))
     return failures
 
 
@@ -76,7 +75,7 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
             pictures.append(FilePicture(name))
             size += math.prod(pictures[-1]._shape)
         except ImageError as error:
-            failures.append(Failure(name, str(error).removeprefix(f"image ({Path(name)}): ")))
+            failures.append(Failure.of(name, error))
         if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:
             yield pictures, failures
             pictures, failures, size = [], [], 0

@@ -174,6 +174,11 @@ class PoolingConnector(Connector):
             summary, cells = summary + self.local_mix(overall), cells + self.local_cells(by_cell)
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
 
+    def summary_inputs(self, pooled: torch.Tensor) -> list[torch.Tensor]:
+        """What ``mix`` sees of pooled features [B, V], and ``local_mix`` if there is one."""
+        inputs = [self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]]
+        return inputs if self.local_mix is None else [*inputs, self._local(pooled[:, self.total :])[0]]
+
     def _local(self, local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Evidence of the local tower, for the whole image [B, 4C] and for each cell [B, grid², 2C].
 

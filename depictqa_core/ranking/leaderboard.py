@@ -136,7 +136,7 @@ def leaderboard(
     resampled = len(groups) >= FEWEST_GROUPS
     if resampled:
         group_of = np.array([groups.index(pair.group) for pair in pairs])
-        draws = _resampled(len(names), items, wins, group_of, len(groups), resamples, seed)
+        draws = _resampled(len(names), items, wins, group_of, len(groups), resamples, seed, strengths.values)
         ends = np.percentile(draws, (2.5, 97.5), axis=0)
         low, high = np.minimum(ends[0], strengths.low), np.maximum(ends[1], strengths.high)
     else:
@@ -192,10 +192,11 @@ def _not_compared(label: str, labels: Sequence[str]) -> Standing:
     return Standing(rank=None, label=label, **nothing, **record, pictures=pictures, tied_with_next=False)
 
 
-def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:
+def _resampled(count, items, wins, group_of, groups, resamples, seed, start) -> np.ndarray:
     """Fit strengths ``[resamples, count]`` on groups resampled with replacement.
 
     Answers to the same two labels are summed first, so that the cost of a fit does not depend on the number of images.
+    ``start`` are the strengths of all groups, near which the others are found in fewer steps.
     """
     rows, inverse = np.unique(np.sort(np.array(items), axis=1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -210,7 +211,7 @@ def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndar
         answered, points = times @ asked, times @ total
         met = answered > 0
         mean = np.clip(points[met] / answered[met], 0, 1)
-        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * VOTE, PRIOR).values
+        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * VOTE, PRIOR, start).values
     return drawn
 
 

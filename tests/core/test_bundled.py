@@ -42,6 +42,7 @@ def test_golden_answers(judge):
         assert found["pictures"][name]["probability"] == pytest.approx(expected["probability"], abs=0.01), name
 
 
+@pytest.mark.slow
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
     """At most one pair in thirty the wrong way round over both sample scenes, three ladders of four wholly in order.
 

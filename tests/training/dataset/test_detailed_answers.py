@@ -386,6 +386,7 @@ collect(todo, sys.argv[1], Client(Endpoint(sys.argv[2], "vlm")), concurrency=3)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_a_cut_line_is_asked_again(root):
     enough = threading.Event()
 

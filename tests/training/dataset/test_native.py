@@ -245,6 +245,7 @@ def built(tmp_path_factory):
     return root, options, counts
 
 
+@pytest.mark.slow
 def test_build_is_the_same_again_and_after_a_stop(built, tmp_path):
     root, options, _ = built
     again = tmp_path / "again"
@@ -254,6 +255,7 @@ def test_build_is_the_same_again_and_after_a_stop(built, tmp_path):
     assert contents(again) == contents(root / "data")
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_what_the_labels_say(built):
     """In the file as it is read again: clean images are clean, local damage lies in its mask, every damage is seen."""
     root, options, _ = built
@@ -287,6 +289,7 @@ def test_what_is_saved_is_what_the_labels_say(built):
     assert kinds == {"clean", "local", "fault"}
 
 
+@pytest.mark.slow
 def test_records_of_faults(built):
     root, _, counts = built
     data = root / "data"
@@ -304,6 +307,7 @@ def test_records_of_faults(built):
     assert min(answers.values()) > 5
 
 
+@pytest.mark.slow
 def test_test_form_asks_every_fault_whose_answer_is_known(built, tmp_path):
     root, _, _ = built
     write_records(root / "data", tmp_path, seed=4, form="test", parts=("faults_nr", "identification_nr"))
@@ -374,6 +378,7 @@ def test_description_names_every_fault(fault):
         assert fault in compared and descriptions.winner(compared) == "A"
 
 
+@pytest.mark.slow
 def test_held_out_scenes_use_held_out_kinds():
     options = replace(NativeOptions(sizes=SMALL, held_out=True, fault=0.66, local=0, single=0.2, double=0, ladder=0.14))
     for seed in range(3):

@@ -116,6 +116,7 @@ LIVE = {"cache_features": False, "warmup_epochs": 0, "crop": [0.7, 1.0], "micro_
 LIVE |= {"sampling": "repeat", "epochs": 2, "log_every": 2, "save_every": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"log_every": 1}, LIVE], ids=["stored", "live"])
 def test_an_interrupted_run_has_the_curve_and_the_weights_of_an_unbroken_one(
     recipe_file, tmp_path, monkeypatch, changes
@@ -247,6 +248,7 @@ def test_training_changes_only_what_the_recipe_trains_and_the_judge_opens_the_re
     assert judge.info["name"] == "test" and judge.identify(data / "0.png")[0].text
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_dark_from_bright(recipe_file, data):
     judge = load_judge(train(read_recipe(recipe_file(steps=150, save_every=150, batch=8))), "cpu")
     reference = np.asarray(Image.open(data / "0.png")) // 2 * 2  # not one of the images: an equal one has no distortion
@@ -490,6 +492,7 @@ def damaged(data, tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, LIVE], ids=["stored", "live"])
 def test_an_unreadable_picture_is_skipped_counted_and_named(recipe_file, damaged, tmp_path, changes):
     changes = {**changes, "data": str(damaged)}
