@@ -177,7 +177,7 @@ def test_questions_are_worded_as_the_judge_words_them(root, base, monkeypatch):
 
     monkeypatch.setattr(base.backend.template, "prompt", watched)
     base.identify(images(root)[:1], count=1)
-    base.describe(images(root)[3:])
+    base.describe(images(root)[3:], max_new_tokens=2)
     base.compare(images(root)[1], images(root)[0])
     form = VlmForm(load_vlm(root / "base", "cpu", "float32"))
     turned = set()
