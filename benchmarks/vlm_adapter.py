@@ -32,8 +32,8 @@ from training.trainer.recipe import read_recipe
 from training.trainer.train import train
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE, SCENE = 84, 420
-"""Sides in pixels of an image, and of the drawing that it is cut out of."""
+SIDE, SCENE, PATCH = 56, 448, 4
+"""Sides in pixels of an image, of the drawing that it is cut out of, and of a patch of the vision tower."""
 DETAIL = 25
 """Least standard deviation of the pixels of an image: a blurred empty page looks like an empty page."""
 KINDS = [kind for kind in TRAINING_KINDS if kind not in ("gradient", "painting")]
@@ -51,7 +51,8 @@ def enlarged(make):
         text.hidden_size, text.intermediate_size, text.initializer_range = 64, 128, 0.1
         text.rope_parameters["mrope_section"] = [2, 3, 3]
         vision.hidden_size, vision.intermediate_size, vision.num_heads, vision.out_hidden_size = 64, 128, 4, 64
-        vision.initializer_range = 0.1
+        vision.initializer_range, vision.patch_size = 0.1, PATCH
+        text.tie_word_embeddings = config.tie_word_embeddings = True
         return config
 
     return configure
@@ -63,7 +64,7 @@ def base_model(folder: Path, seed: int) -> Path:
     import tiny_vlms
 
     row = list(tiny_vlms.FAMILIES["qwen2_5_vl"])
-    row[0] = enlarged(row[0])
+    row[0], row[5] = enlarged(row[0]), {"patch_size": PATCH}
     tiny_vlms.FAMILIES["qwen2_5_vl"] = tuple(row)
     return tiny_vlms.make_tiny_vlm(folder, "qwen2_5_vl", seed, scale=0.125)
 
@@ -133,8 +134,8 @@ def recipe_of(folder: Path, steps: int, seed: int) -> dict:
         "adapter": {"r": 64, "lora_alpha": 64, "lora_dropout": 0.0, "parts": ["language", "vision"]},
         "trainable": ["lora", "connector"],
         "steps": steps,
-        "batch": 32,
-        "learning_rate": 0.003,
+        "batch": 16,
+        "learning_rate": 0.002,
         "weight_decay": 0.01,
         "warm_steps": 30,
         "log_every": 25,

@@ -250,7 +250,7 @@ def fingerprint(folder: Path) -> str:
     for name, (path, kind, shape, start, end) in sorted(places.items()):
         digest.update(json.dumps([name, kind, shape]).encode())
         with open(path, "rb") as file:
-            for place in {start, max(start, (start + end - _SAMPLE) // 2), max(start, end - _SAMPLE)}:
+            for place in sorted({start, max(start, (start + end - _SAMPLE) // 2), max(start, end - _SAMPLE)}):
                 file.seek(place)
                 digest.update(file.read(min(_SAMPLE, end - place)))
     tokenizer = folder / "tokenizer.json"
