@@ -55,7 +55,7 @@ def levels(judge):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The folders of a base and of an adapter beside it, and the level probabilities of peft's own model."""
+    """The folders of a base and of an adapter next to it, and the level probabilities of peft's own model."""
     root = tmp_path_factory.mktemp("adapters")
     base = make_tiny_vlm(root / "base", "qwen2_5_vl")
     adapted = make_adapter(root / "adapter", base)

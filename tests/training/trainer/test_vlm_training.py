@@ -1,6 +1,7 @@
 """Adapters of vision-language models: the judge's prompts, the trainer's loop, folders next to the base."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_vlms import make_tiny_vlm
+from torch.utils.flop_counter import FlopCounterMode
 from trees import ROOT
 from two_processes import train_on_two
 
@@ -29,6 +31,7 @@ from training.trainer.recipe import Adapter, RecipeError, read_recipe
 from training.trainer.run_cost import run_cost
 from training.trainer.starts import VlmStart
 from training.trainer.train import train
+from training.trainer.vlm_cost import vlm_work
 from training.trainer.vlm_examples import VlmForm, VlmImages, single_answers
 from training.trainer.vlm_network import TunedVlm, lora_settings
 
@@ -74,7 +77,7 @@ def no_number_words():
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A data root with images of several sizes, and a model beside it."""
+    """A data root with images of several sizes, and a model next to it."""
     root, rng = tmp_path_factory.mktemp("tuning"), np.random.default_rng(0)
     (root / "set" / "records").mkdir(parents=True)
     for number, size in enumerate(SIZES):
@@ -337,6 +340,28 @@ def test_the_plan_counts_what_the_adapter_has(root, tuned, capsys):
     assert found.steps == 4 and found.tokens > 3000  # three images of 1.6 megapixels
     assert main(["train", str(root / "tuned.yaml"), "--plan"]) == 0
     assert f"{found.learned:,} learn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("parts", [["language"], ["language", "vision"]], ids=["language", "both"])
+def test_planned_work_is_that_of_a_real_pass(root, tmp_path, parts):
+    """Counted by torch while a record of the largest images goes forward and back."""
+    folder = shutil.copytree(root / "base", tmp_path / "base")
+    (folder / "depictqa_profile.json").write_text('{"max_pixels": 16384}')
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (128, 128, 3), np.uint8)).save(tmp_path / "0.png")
+    shown = {"image_ref": 0, "image_A": 0, "image_B": 0}
+    settings = recipe(
+        root, "work", start=str(folder), adapter={"r": 2, "lora_dropout": 0.0, "parts": parts}, trainable=["lora"]
+    )
+    loaded = load_vlm(folder, "cpu", "float32")
+    form = VlmForm(loaded)
+    asked = record("quality_compare", tasks.COMPARISON.ask(), "Image A shows noise. " * 8, **shown)
+    batch, inputs = batch_of(form, VlmImages(form.prompts, tmp_path), [asked])
+    network = TunedVlm(loaded, lora_settings(loaded.model, settings.adapter, ["lora"]))
+    with FlopCounterMode(display=False) as counter:
+        network(**inputs).logits.float().sum().backward()
+    planned = vlm_work(settings)
+    length = batch["input_ids"].shape[1]
+    assert planned.flops == pytest.approx(counter.get_total_flops() * planned.tokens / length, rel=0.2)
 
 
 BAD = {
