@@ -24,6 +24,7 @@ from PIL import Image
 
 from depictqa_core import tasks
 from depictqa_core.judge import load_judge
+from depictqa_core.storage.files import write_file
 from training.distortions import apply
 from training.drawn import TRAINING_KINDS, draw
 from training.evaluation.calibration import calibrate_all, fitted, store
@@ -157,12 +158,15 @@ def right_orders(judge, drawings: Drawings, count: int) -> float:
 def measure(folder: Path, records: int, steps: int, seed: int) -> dict:
     """Train, calibrate and ask; returns the results."""
     torch.set_num_threads(1)
-    base = base_model(folder / "base", seed)
-    sets = {"train": (records, "train"), "calibration": (430, "test"), "unseen": (430, "test")}
+    base = folder / "base"
+    if not base.exists():
+        base_model(base, seed)
+    sets = {"train": (records, "train"), "calibration": (350, "test"), "unseen": (430, "test")}
     for place, (name, (count, form)) in enumerate(sets.items()):
-        drawings = Drawings(folder / name, 1000 * seed + place)
-        (folder / name / "records").mkdir()
-        (folder / name / "records" / "all.json").write_text(json.dumps(drawings.records(count, form)))
+        file = folder / name / "records" / "all.json"
+        if not file.exists():  # a repeated command with --keep resumes
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(file, json.dumps(Drawings(folder / name, 1000 * seed + place).records(count, form)))
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe_of(folder, steps, seed)))
     started = time.process_time()
     adapter = train(read_recipe(folder / "recipe.yaml"))
@@ -170,29 +174,24 @@ def measure(folder: Path, records: int, steps: int, seed: int) -> dict:
     known = read_set(folder / "calibration" / "records" / "all.json", folder / "calibration", None)
     fits = calibrate_all(load_judge(adapter, "cpu"), [known])
     store(adapter, fits)
-    judge, before = load_judge(adapter, "cpu"), load_judge(base, "cpu")
+    judge = load_judge(adapter, "cpu")
     asked = [
         one for one in json.loads((folder / "unseen" / "records" / "all.json").read_text()) if one["image_B"] is None
     ]
     paths = [folder / "unseen" / one["image_A"] for one in asked]
     wanted = [tasks.parse_labels(one["answer"]) for one in asked]
-    share = {
-        name: float(np.mean([found.labels == label for found, label in zip(one.identify(paths), wanted)]))
-        for name, one in (("base", before), ("adapter", judge))
-    }
-    by_label = {
-        label: float(
-            np.mean([f.labels == w for f, w in zip(judge.identify(paths), wanted) if (w or (tasks.NONE,)) == (label,)])
-        )
-        for label in ("noise", "blur", tasks.NONE)
-    }
+    found = judge.identify(paths)
+    right = np.array([one.labels == label for one, label in zip(found, wanted)])
+    before = [one.labels == label for one, label in zip(load_judge(base, "cpu").identify(paths[:60]), wanted)]
+    names = np.array([(label or (tasks.NONE,))[0] for label in wanted])
     return {
         "records": records,
         "steps": steps,
         "training_cpu_seconds": round(seconds),
         "unseen_images": len(asked),
-        "right_names": share,
-        "right_names_by_label": by_label,
+        "right_names": float(right.mean()),
+        "right_names_by_label": {str(name): float(right[names == name].mean()) for name in np.unique(names)},
+        "right_names_of_the_base": float(np.mean(before)),
         "right_orders": right_orders(judge, Drawings(folder / "ranked", 1000 * seed + 9), 30),
         "calibrated": sorted(fitted(fits)),
     }
@@ -204,7 +203,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--keep", metavar="FOLDER", help="write everything to this new folder, and leave it there")
+    parser.add_argument(
+        "--keep",
+        metavar="FOLDER",
+        help="write everything to this folder and leave it there; a repeated command resumes",
+    )
     arguments = parser.parse_args()
     if arguments.keep:
         found = measure(Path(arguments.keep), arguments.records, arguments.steps, arguments.seed)
