@@ -1,6 +1,9 @@
 """The entry point that lists this pack's nodes for ComfyUI."""
 
-from comfy_api.latest import ComfyExtension
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
@@ -35,11 +38,16 @@ NODES = [
     CollectPreferences,
     CheckImages,
 ]
+if Path(folder_paths.__file__).with_name("comfy_extras").joinpath("nodes_textgen.py").is_file():
+    # a ComfyUI whose text encoders write text: 0.26 or newer
+    from .judge_from_clip import JudgeFromTextEncoder
+
+    NODES.append(JudgeFromTextEncoder)
 
 if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed
     add_routes(PromptServer.instance.routes)
 
 
 class DepictQAExtension(ComfyExtension):
-    async def get_node_list(self):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -31,8 +31,9 @@ from .base import (
 )
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
 from .vlm_loading import LoadedVlm
-from .vlm_network import NOTHING, Network
+from .vlm_network import Network
 from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_runner import NOTHING, Runner
 
 TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
 ROWS = 64
@@ -59,16 +60,16 @@ class VlmBackend(Backend):
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
         self._calibration, self._personal = Calibration(loaded.calibration), loaded.personal
-        self.run = Network(
-            loaded.model,
-            loaded.processor,
-            self.template.image_token,
-            self.template.layout,
-            self.profile.max_pixels,
-            FEATURE_BYTES if cache_bytes is None else cache_bytes,
-        )
+        self.run = self._runner(loaded, FEATURE_BYTES if cache_bytes is None else cache_bytes)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
         self._sessions, self._lock = 0, threading.RLock()
+
+    def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> Runner:
+        """Make what runs the model."""
+        template, processor = self.template, loaded.processor
+        return Network(
+            loaded.model, processor, template.image_token, template.layout, self.profile.max_pixels, cache_bytes
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -132,7 +133,11 @@ class VlmBackend(Backend):
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
         found = self._ask(task, kinds, image_sets, ask, counter)
         table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
-        return AnswerProbabilities(table[:, :-1], table[:, -1])
+        references = [images[-1] is not None for images in image_sets]
+        probabilities = self.calibration.with_prior(
+            task, question or task.question, canonical, references, table[:, :-1]
+        )
+        return AnswerProbabilities(probabilities, table[:, -1])
 
     def write(
         self,
@@ -151,9 +156,13 @@ class VlmBackend(Backend):
 
         def ask(index: int) -> WrittenAnswer | None:
             opening = begun[index]
-            show = on_text and (lambda ids: on_text(index, self.text(opening.ids + ids)))
+
+            def show(ids: list[int]) -> None:
+                if on_text is not None:
+                    on_text(index, self.text(opening.ids + ids))
+
             prompt = self.template.prompt(text, image_sets[index])
-            ids, chances = self._greedy(prompt, opening.ids, max_new_tokens, show, counter)
+            ids, chances = self._greedy(prompt, opening.ids, max_new_tokens, show if on_text else None, counter)
             if not np.isfinite(chances).all():
                 return None
             ids = opening.ids + ids
@@ -283,16 +292,17 @@ class VlmBackend(Backend):
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
         return OutOfMemory(
-            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            f"{names_of(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
             " the model as float16, int8 or int4, or a smaller model"
         )
 
     def _damaged(self, images: ImageSet) -> CheckpointError:
         return CheckpointError(
-            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            f"{names_of(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
             " for half precision (then load it as bfloat16 or float32)"
         )
 
 
-def _names(images: ImageSet) -> str:
+def names_of(images: ImageSet) -> str:
+    """The names of the images of one question, for messages."""
     return ", ".join(image.name for image in images if image is not None)

@@ -14,10 +14,11 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, quoted
 from ..loading.checkpoint_folder import AGAIN, file_hash
+from ..loading.device_placement import Device
 from ..runtime.versions import require
 from ..storage.documents import named, parse_json, read_json
 from ..storage.files import use_umask, write_file
@@ -25,6 +26,9 @@ from ..storage.rules import OBJECT, SWITCH, above, list_of, number, one_of, prob
 from ..tasks import TASKS
 from .profiles import OWN, Profile, choose_profile
 from .vlm_loading import LoadedVlm, is_vlm_folder, load_vlm, read_calibration
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ADAPTER = "depictqa_adapter.json"
 WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
@@ -38,7 +42,7 @@ LORA = {
     "modules_to_save": _NAMES,
 }
 """The settings of peft that our adapters have; no other is read, because some of them load code."""
-_RULES = {
+_RULES: dict[str, Any] = {
     **{name: string() for name in ("name", "version", "license", "trained_on")},
     "base": {"name": string(255), "path": string(4096), "architecture": string(100), "hash": string(64)},
     "tasks": list_of(one_of(*TASKS), 1, len(TASKS), unique=True),
@@ -119,7 +123,7 @@ def _is_local(path: str) -> bool:
     return Path(path).is_absolute() and not path.replace("\\", "/").startswith("//")
 
 
-def load_adapter(folder: Path, base: str | Path | None, device: str | dict, dtype: str) -> LoadedVlm:
+def load_adapter(folder: Path, base: str | Path | None, device: Device, dtype: str) -> LoadedVlm:
     """Load an adapter folder with its base model.
 
     In float32 the adapter is merged into the weights, which changes nothing but rounding; in other formats it stays
@@ -151,7 +155,7 @@ def load_adapter(folder: Path, base: str | Path | None, device: str | dict, dtyp
     )
 
 
-def _adapted(model, folder: Path, merge: bool):
+def _adapted(model: "PreTrainedModel", folder: Path, merge: bool) -> "PreTrainedModel":
     """The model with the weights of an adapter in it."""
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -184,7 +188,7 @@ def _is_adapted(name: str) -> bool:
     return ".lora_" in name or ".modules_to_save." in name
 
 
-def with_lora(model, settings: Mapping[str, Any]):
+def with_lora(model: "PreTrainedModel", settings: Mapping[str, Any]) -> Any:
     """Put a LoRA adapter into a model, in place; it adds nothing at first.
 
     Args:
@@ -204,7 +208,9 @@ def with_lora(model, settings: Mapping[str, Any]):
 # ---------------------------------------------------------------------- writing
 
 
-def save_adapter(folder: Path, weights: Mapping[str, Any], settings: Mapping[str, Any], profile: Profile, card: dict):
+def save_adapter(
+    folder: Path, weights: Mapping[str, Any], settings: Mapping[str, Any], profile: Profile, card: dict[str, Any]
+) -> None:
     """Write an adapter folder.
 
     Args:
@@ -244,7 +250,8 @@ def fingerprint(folder: Path) -> str:
     Raises:
         CheckpointError: a file of weights is damaged.
     """
-    digest, places = hashlib.sha256(), {}
+    digest = hashlib.sha256()
+    places: dict[str, tuple[Path, str, list[int], int, int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         places |= {name: (path, *facts) for name, facts in _tensors(path).items()}
     for name, (path, kind, shape, start, end) in sorted(places.items()):

@@ -1,7 +1,7 @@
 """What the processor of a vision-language model makes of prompts, for answering and for training alike."""
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -19,7 +19,7 @@ class PromptInputs:
         keywords: the names of the inputs that the model takes.
     """
 
-    def __init__(self, processor, image_token: str, max_pixels: int, keywords: frozenset[str]):
+    def __init__(self, processor: Any, image_token: str, max_pixels: int, keywords: frozenset[str]) -> None:
         self.processor, self.image_token = processor, image_token
         self.max_pixels, self.keywords = max_pixels, keywords
 
@@ -38,29 +38,31 @@ class PromptInputs:
         """
         if not images:
             return {"input_ids": torch.tensor([self.ids(texts[0])])}
-        text, shown = self.image_token.join(texts), [self._pixels(image) for image in images]
+        text, shown = self.image_token.join(texts), [shrunk(image, self.max_pixels) for image in images]
         made = self.processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=False)
         return {name: value for name, value in made.items() if self._takes(name, value)}
 
-    def resized(self, height: int, width: int) -> tuple[int, int]:
-        """The size at which the processor gets an image: at most ``max_pixels``, at least 1 x 1."""
-        if height * width <= self.max_pixels:
-            return height, width
-        scale = (self.max_pixels / (height * width)) ** 0.5
-        return max(1, int(height * scale)), max(1, int(width * scale))
-
-    def _takes(self, name: str, value) -> bool:
+    def _takes(self, name: str, value: object) -> bool:
         """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
         return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
 
-    def _pixels(self, image: Picture) -> Image.Image:
-        """The image, no larger than ``max_pixels``."""
-        rgb = Image.fromarray(image.rgb)
-        height, width = self.resized(image.height, image.width)
-        return rgb if (width, height) == rgb.size else rgb.resize((width, height), Image.Resampling.BICUBIC)
+
+def resized(height: int, width: int, max_pixels: int) -> tuple[int, int]:
+    """The size of an image that is shrunk to an area of at most ``max_pixels``; at least 1 x 1."""
+    if height * width <= max_pixels:
+        return height, width
+    scale = (max_pixels / (height * width)) ** 0.5
+    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
-def continued(inputs: dict, row: Sequence[int]) -> dict:
+def shrunk(image: Picture, max_pixels: int) -> Image.Image:
+    """The image, no larger than ``max_pixels``."""
+    rgb = Image.fromarray(image.rgb)
+    height, width = resized(image.height, image.width, max_pixels)
+    return rgb if (width, height) == rgb.size else rgb.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def continued(inputs: dict[str, Any], row: Sequence[int]) -> dict[str, Any]:
     """Inputs of the processor with more tokens behind them."""
     if not row:
         return inputs
@@ -68,8 +70,3 @@ def continued(inputs: dict, row: Sequence[int]) -> dict:
     more = {"input_ids": new, "attention_mask": torch.ones_like(new)}
     more |= dict.fromkeys(("token_type_ids", "mm_token_type_ids"), torch.zeros_like(new))
     return {n: torch.cat([value, more[n].to(value)], 1) if n in more else value for n, value in inputs.items()}
-
-
-def parameters(function: Callable) -> frozenset[str]:
-    """Names of the arguments of a function."""
-    return frozenset(inspect.signature(function).parameters)

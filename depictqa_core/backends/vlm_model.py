@@ -1,13 +1,16 @@
 """Calls of a vision-language model of transformers and of its processor, with a cache of vision features."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
+from ..engine.exact_logits import embedding_weight, keywords
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import nbytes, to_device
-from .vlm_inputs import PromptInputs, parameters
+from .vlm_inputs import PromptInputs
 
 
 class ModelCalls(PromptInputs):
@@ -24,8 +27,10 @@ class ModelCalls(PromptInputs):
         encoded: number of images that went through the vision tower.
     """
 
-    def __init__(self, model, processor, image_token: str, max_pixels: int, cache_bytes: int):
-        super().__init__(processor, image_token, max_pixels, parameters(type(model).forward))
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, image_token: str, max_pixels: int, cache_bytes: int
+    ) -> None:
+        super().__init__(processor, image_token, max_pixels, keywords(type(model).forward))
         self.model = model
         self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
         self.encoded = 0
@@ -36,13 +41,13 @@ class ModelCalls(PromptInputs):
     @property
     def device(self) -> torch.device:
         """Where the input of the model goes."""
-        return self.model.get_input_embeddings().weight.device
+        return embedding_weight(self.model).device
 
     def rope_positions(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
         """Positions int64 [3, B, L] of models that count images in three dimensions."""
         one = ids[:1]  # continuations are text: their positions are the same in all rows
         known = {}
-        if "mm_token_type_ids" in parameters(self._rope):
+        if "mm_token_type_ids" in keywords(self._rope):
             known["mm_token_type_ids"] = (one == self.processor.image_token_id).long()
         positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
         return positions.expand(-1, len(ids), -1)
@@ -62,7 +67,8 @@ class ModelCalls(PromptInputs):
         """Log-probabilities float32 [B, keep, columns] behind the last tokens."""
         return chosen(self.forward_with_cache(inputs, keep, use_cache=False)[0], columns)
 
-    def forward_with_cache(self, inputs: dict, keep: int = 1, use_cache: bool = True):
+    def forward_with_cache(self, inputs: dict, keep: int = 1, use_cache: bool = True) -> tuple[torch.Tensor, Any]:
+        """Log-probabilities float32 [B, keep, vocabulary] behind the last tokens, and the KV cache of the model."""
         with torch.autocast(self.device.type, enabled=False):
             inputs = {name: self._placed(value) for name, value in inputs.items()}
             known = {"logits_to_keep": keep} if "logits_to_keep" in self.keywords else {}
@@ -70,7 +76,7 @@ class ModelCalls(PromptInputs):
         logits = out.logits[:, -keep:].float().log_softmax(-1)
         return logits, (out.past_key_values if use_cache else None)
 
-    def _placed(self, value):
+    def _placed(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
         return value.to(self.device, self.model.dtype if value.is_floating_point() else None)
@@ -82,7 +88,7 @@ class ModelCalls(PromptInputs):
             return
         original = owner.get_image_features
 
-        def get_image_features(*args, **kwargs):
+        def get_image_features(*args: Any, **kwargs: Any) -> Any:
             keys = self._current
             if keys is None or len(keys) != 1:
                 self.encoded += len(keys or ())
@@ -103,7 +109,7 @@ def chosen(table: torch.Tensor, columns: Sequence[int] | None) -> torch.Tensor:
     return table if columns is None else table[..., torch.tensor(list(columns), device=table.device)]
 
 
-def _owner(model, name: str):
+def _owner(model: PreTrainedModel, name: str) -> Any:
     """The module that has a method of its own which its forward calls: the base model, or the model itself."""
     for module in (getattr(model, "model", None), model):
         if module is not None and hasattr(module, name):
@@ -111,6 +117,6 @@ def _owner(model, name: str):
     return None
 
 
-def _method(model, name: str):
+def _method(model: PreTrainedModel, name: str) -> Any:
     owner = _owner(model, name)
     return None if owner is None else getattr(owner, name)

@@ -7,12 +7,13 @@ answers about them. Not every architecture allows that (some let image tokens at
 another way when there are several), so ``Network`` compares both paths once, and uses the widest sharing that agrees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from ..engine.batching import prefix_budget
 from ..images.image import Picture
@@ -21,12 +22,10 @@ from .vlm_cache import branch, nbytes
 from .vlm_inputs import continued
 from .vlm_model import ModelCalls, chosen
 from .vlm_prompts import Prompt
+from .vlm_runner import IMAGES, NOTHING, SETS, Check
 
-IMAGES, SETS, NOTHING = "images", "sets", "nothing"
-"""What prompts share: the KV cache behind every image, that behind all images of a question, or nothing."""
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
 """Largest difference in probability between the two paths that is rounding."""
-Check = Callable[[], None]
 
 
 @dataclass
@@ -37,13 +36,13 @@ class State:
         ids: the tokens so far.
         extra: per-image inputs from which positions follow, by name, as the processor gave them.
         cache: the model's own KV cache.
-        log_probabilities: float32 [vocabulary], of the next token.
+        log_probabilities: float32 [vocabulary], of the next token; empty before the first one.
     """
 
     ids: torch.Tensor
     extra: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     cache: Any = None
-    log_probabilities: torch.Tensor | None = None
+    log_probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 class Network(ModelCalls):
@@ -57,7 +56,15 @@ class Network(ModelCalls):
         states: the stored KV caches of prefixes.
     """
 
-    def __init__(self, model, processor, image_token: str, layout: tuple[str, ...], max_pixels: int, cache_bytes: int):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        image_token: str,
+        layout: tuple[str, ...],
+        max_pixels: int,
+        cache_bytes: int,
+    ) -> None:
         super().__init__(model, processor, image_token, max_pixels, cache_bytes)
         self.layout, self.states = layout, ByteCache(0)
         self._sharing: str | None = None
@@ -87,16 +94,7 @@ class Network(ModelCalls):
     def plain(
         self, prompt: Prompt, rows: Sequence[Sequence[int]], check: Check, columns: Sequence[int] | None = None
     ) -> list[torch.Tensor]:
-        """Compute log-probabilities behind a prompt and each token of some continuations, without any sharing.
-
-        Args:
-            prompt: the prompt without the tokens that continue it.
-            rows: token ids of continuations; an empty one asks for what follows the prompt.
-            columns: the tokens whose log-probabilities are needed; None is the whole vocabulary, which is large.
-
-        Returns:
-            for each row float32 [len(row) + 1, columns].
-        """
+        """Call the model as its documentation does, once for every row; arguments and result as in ``Runner``."""
         inputs = self.inputs(prompt.texts, prompt.images)
         found = []
         for row in rows:

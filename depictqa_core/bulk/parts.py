@@ -86,7 +86,7 @@ class JsonlFormat:
                 yield row if columns is None else {name: row.get(name) for name in columns}
 
 
-FORMATS = {"parquet": ParquetFormat, "jsonl": JsonlFormat}
+FORMATS: dict[str, type[ParquetFormat] | type[JsonlFormat]] = {"parquet": ParquetFormat, "jsonl": JsonlFormat}
 
 
 def default_format() -> str:

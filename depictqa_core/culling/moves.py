@@ -48,7 +48,8 @@ def steps_to(
     Returns:
         the steps, and the images that are no files of their own (in a tar shard or a table, or gone).
     """
-    here, missing = [], []
+    here: list[str] = []
+    missing: list[str] = []
     for image in dict.fromkeys(images):
         (here if os.path.isfile(image) else missing).append(image)
     sources = [os.path.abspath(image) for image in here]
@@ -85,7 +86,7 @@ def apply(steps: Iterable[Step], journal: str | Path) -> Iterator[tuple[Step, st
     """
     for step in steps:
         append_jsonl(journal, asdict(step))
-        yield step, _tried(lambda step=step: _take(step), step)
+        yield step, _tried(_take, step)
 
 
 def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
@@ -102,12 +103,12 @@ def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
             raise StorageError(
                 f"{journal}, line {number}: is not a step of depictqa cull; name its undo list"
             ) from None
-        yield step, _tried(lambda step=step: _take_back(step), step)
+        yield step, _tried(_take_back, step)
 
 
-def _tried(change: Callable[[], None], step: Step) -> str | None:
+def _tried(change: Callable[[Step], None], step: Step) -> str | None:
     try:
-        change()
+        change(step)
     except StorageError as error:
         return str(error)
     except OSError as error:

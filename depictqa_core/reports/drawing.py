@@ -5,7 +5,7 @@ import math
 import re
 from bisect import bisect_right
 
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
 from ..errors import ImageError
 from ..images.image import Picture
@@ -51,10 +51,11 @@ def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
     return sheet
 
 
-def on(image: Image.Image):
+def on(image: Image.Image) -> ImageDraw.ImageDraw:
     """Return Pillow's ``ImageDraw`` for an image, with the limits of ``pillow.instance`` instead of the process-wide
     ones."""
-    return instance().ImageDraw.Draw(image)
+    draw: ImageDraw.ImageDraw = instance().ImageDraw.Draw(image)
+    return draw
 
 
 # ---------------------------------------------------------------------- words

@@ -80,7 +80,7 @@ def folders(tmp_path_factory):
     return {kind: make_tiny_checkpoint(root / kind, kind, seed=2) for kind in ("cnn", "clip")}
 
 
-@pytest.fixture(scope="module", params=["cnn", "clip"])
+@pytest.fixture(scope="module", params=["cnn", pytest.param("clip", marks=pytest.mark.slow)])
 def judge(request, folders):
     return load_judge(folders[request.param], "cpu")
 

@@ -106,6 +106,7 @@ def test_network_features_matter_beside_the_statistics(judge, labelled, monkeypa
     assert max(abs(a.confidence - b.confidence) for a, b in zip(whole, changed)) > 0.1
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes(capsys):
     written = []
     for _ in range(2):
@@ -122,6 +123,7 @@ def test_a_picture_beside_itself_as_reference_is_pristine(judge):
     assert same.labels == () and damaged.labels == ("noise",)
 
 
+@pytest.mark.slow
 def test_words_agree_with_verdicts_grades_and_levels(judge):
     """No explanation names another winner, none a winner of a tie; no description another name, grade or level."""
     files = sorted(SAMPLES.glob("*.jpg"))

@@ -8,9 +8,10 @@ from torch import nn
 
 from depictqa_core.backends.profiles import choose_profile
 from depictqa_core.backends.vlm_adapter import with_lora
-from depictqa_core.backends.vlm_inputs import PromptInputs, parameters
+from depictqa_core.backends.vlm_inputs import PromptInputs
 from depictqa_core.backends.vlm_loading import CONFIG, read_config, read_processor
 from depictqa_core.backends.vlm_prompts import ChatTemplate
+from depictqa_core.engine.exact_logits import keywords
 from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import Picture
 from depictqa_core.runtime.quiet import quiet
@@ -67,7 +68,7 @@ def _largest_image(folder: Path, config, model: nn.Module) -> tuple[int, int]:
     """Tokens of the largest square image in the prompt, and positions of it in the vision tower."""
     profile, processor = choose_profile(folder, config.model_type), read_processor(folder)
     template = ChatTemplate(processor, profile, folder.name)
-    prompts = PromptInputs(processor, template.image_token, profile.max_pixels, parameters(type(model).forward))
+    prompts = PromptInputs(processor, template.image_token, profile.max_pixels, keywords(type(model).forward))
     side = int(profile.max_pixels**0.5)
     made = prompts.prepare(("", ""), (Picture(np.zeros((side, side, 3), np.uint8), "largest"),))
     pixels, patch = made["pixel_values"], config.vision_config.patch_size

@@ -10,9 +10,10 @@ import torch
 
 from depictqa_core import tasks
 from depictqa_core.backends.vlm_answers import answer_tokens
-from depictqa_core.backends.vlm_inputs import PromptInputs, continued, parameters
+from depictqa_core.backends.vlm_inputs import PromptInputs, continued, resized
 from depictqa_core.backends.vlm_loading import LoadedVlm
 from depictqa_core.backends.vlm_prompts import ChatTemplate, closed_wording, open_wording, plain
+from depictqa_core.engine.exact_logits import keywords
 from depictqa_core.errors import ImageError, quoted
 from depictqa_core.images.image import Picture
 from depictqa_core.images.references import common_size
@@ -89,8 +90,9 @@ class VlmForm:
     def __init__(self, loaded: LoadedVlm, max_tokens: int | None = None):
         self.profile, self.end, self.max_tokens = loaded.profile, loaded.ends[0], max_tokens
         self.template = ChatTemplate(loaded.processor, loaded.profile, loaded.card["name"])
-        keywords = parameters(type(loaded.model).forward)
-        self.prompts = PromptInputs(loaded.processor, self.template.image_token, loaded.profile.max_pixels, keywords)
+        self.prompts = PromptInputs(
+            loaded.processor, self.template.image_token, loaded.profile.max_pixels, keywords(type(loaded.model).forward)
+        )
         tokenizer = loaded.processor.tokenizer
         self.pad = self.end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
@@ -200,7 +202,7 @@ class VlmImages(ImageFiles):
     def tokens(self, path: str, keep: tuple[float, float] = WHOLE) -> int:
         """Return the number of tokens of an image from its header; 0 for one that cannot be read."""
         try:
-            return self.count(*self.prompts.resized(*self.size(path)))
+            return self.count(*resized(*self.size(path), self.prompts.max_pixels))
         except Exception:  # whatever Pillow makes of a damaged file, or the processor of its size; show() says it
             return 0
 
@@ -208,7 +210,7 @@ class VlmImages(ImageFiles):
         """Decode one image; raise ImageError for one that cannot be read, or that the processor does not take."""
         picture = self.read(path)
         try:
-            self.count(*self.prompts.resized(picture.height, picture.width))
+            self.count(*resized(picture.height, picture.width, self.prompts.max_pixels))
         except Exception as error:  # processors raise what they like about sizes
             raise ImageError(f"{path}: the processor of the model does not take it ({quoted(error)})") from error
         return picture

@@ -10,8 +10,8 @@ from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from depictqa_core.backends.vlm_adapter import fingerprint, save_adapter, with_lora
-from depictqa_core.backends.vlm_inputs import parameters
 from depictqa_core.backends.vlm_loading import CALIBRATION, LoadedVlm
+from depictqa_core.engine.exact_logits import keywords
 from depictqa_core.network.model import checkpoint_activations
 from depictqa_core.runtime.quiet import quiet
 from depictqa_core.storage.files import write_file
@@ -95,7 +95,7 @@ class TunedVlm(nn.Module):
         self._towers = [base.get_submodule(name) for name in parts_of(base)[0]]
         seen = {type(module).__name__ for tower in self._towers for module in tower.modules()}
         self._no_split_modules = [name for name in base._no_split_modules or () if name not in seen]
-        self._keeps = "logits_to_keep" in parameters(type(base).forward)
+        self._keeps = "logits_to_keep" in keywords(type(base).forward)
 
     @property
     def vision(self) -> nn.ModuleList:

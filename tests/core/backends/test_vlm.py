@@ -183,6 +183,7 @@ def test_a_ranking_encodes_every_image_once(smol):
 # ---------------------------------------------------------------------- answers
 
 
+@pytest.mark.slow
 def test_all_verbs_answer(smol):
     judge, (a, b, _) = load_judge(smol, "cpu"), images()
     reference = images(1, 9)[0]

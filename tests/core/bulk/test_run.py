@@ -110,6 +110,7 @@ run.run(Slow(), plan, lambda now: print(now.done, flush=True))
 """
 
 
+@pytest.mark.slow
 def test_kills_lose_and_double_nothing(here):
     make("pics", 200, damaged=(5, 77))
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}

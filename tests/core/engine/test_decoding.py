@@ -186,6 +186,7 @@ def sure():
     return model.language, tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 2.5, 0.7])
 def test_pruning_is_bounded_and_saves_work(sure, monkeypatch, temperature):
     language, tokenizer = sure

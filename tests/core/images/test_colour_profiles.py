@@ -188,6 +188,7 @@ def test_a_profile_that_cannot_be_used_is_named_and_ignored(tmp_path, kind, dama
     assert "colour profile" in notice and "ignored" in notice and "\n" not in notice
 
 
+@pytest.mark.slow
 def test_any_bytes_are_a_profile_or_refused(monkeypatch):
     monkeypatch.setitem(colour_profiles._STEP, 3, 51)  # fewer nodes: what is tested is which bytes are refused
     rng, levels = np.random.default_rng(0), np.asarray(SAMPLE)[:8, :8]

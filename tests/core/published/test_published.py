@@ -255,6 +255,7 @@ def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, projector_folder, a
         assert one.probability_a == pytest.approx(single.compare(*pair, reference).probability_a, abs=CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["projector", "abstractor"])
 def test_all_five_verbs_answer_and_end(kind, projector_folder, abstractor_folder):
     """Random weights write nonsense: it is passed on as it is, within its length, and never replaced."""

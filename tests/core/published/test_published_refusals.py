@@ -252,6 +252,7 @@ def test_files_without_checksums_are_read(published_files, tmp_path):
         import_published(**{**parts(published_files), "delta": tmp_path / name}, out=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_every_tensor_of_every_file_must_be_finite(published_files, tmp_path, value):
     def spoiled(state, name):
@@ -280,6 +281,7 @@ def test_the_attention_mask_of_clip_is_infinite_on_purpose(published_files, tmp_
     import_published(**{**parts(published_files), "clip": tmp_path / "clip.pt"}, out=None)
 
 
+@pytest.mark.slow
 def test_values_that_float16_cannot_hold_are_refused(published_files, tmp_path):
     state = torch.load(parts(published_files)["delta"])
     state["vision_proj.bias"] = state["vision_proj.bias"].float()

@@ -110,6 +110,7 @@ def test_a_steady_but_tiny_lead_is_a_tie():
     assert [standing.rank for standing in board.standings] == [1, 1]
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say():
     """Models that are equally good: their strengths lie in the 95 % interval in most of many leaderboards."""
     covered, tied = [], []

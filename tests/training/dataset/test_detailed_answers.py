@@ -199,6 +199,7 @@ def test_stated_winner(text, winner):
     assert stated_winner(text) == winner
 
 
+@pytest.mark.slow
 def test_composed_descriptions_pass_every_check():
     """What the factory composes itself is true by construction: a check that drops it is wrong."""
     rng = np.random.default_rng(0)

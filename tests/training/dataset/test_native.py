@@ -75,6 +75,7 @@ def test_slight_damage_that_could_be_the_look_is_left_out():
 # ---- regions
 
 
+@pytest.mark.slow
 def test_regions_are_what_they_say():
     image, kinds = landscape(), set()
     for seed in range(60):
@@ -173,6 +174,7 @@ def test_faults_in_the_order_of_quality():
         assert labels.better(a, b) is True and labels.better(b, a) is False
 
 
+@pytest.mark.slow
 def test_metrics_of_a_region_are_those_of_the_whole():
     image = landscape(380, 480)
     region = draw_region(image, np.random.default_rng(11))

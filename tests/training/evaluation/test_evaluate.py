@@ -384,6 +384,7 @@ def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, ca
     assert (sources / "out" / "report.html").read_text() == report
 
 
+@pytest.mark.slow
 def test_files_about_what_the_checkpoint_was_never_taught_are_left_out(checkpoint, sources, capsys):
     rows = json.loads((sources / "pairs.json").read_text())
     grades = [{**row, "image_B": None, "query": tasks.SEVERITY.ask(), "answer": "Slight"} for row in rows]

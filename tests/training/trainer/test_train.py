@@ -139,6 +139,7 @@ def test_an_interrupted_run_has_the_curve_and_the_weights_of_an_unbroken_one(
     assert curve(broken) == curve(unbroken) != []
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_state_of_the_step_it_came_in(recipe_file, tmp_path, monkeypatch):
     unbroken = train(read_recipe(recipe_file(output=str(tmp_path / "unbroken"), log_every=1)))
     path = recipe_file(log_every=1)
@@ -256,6 +257,7 @@ def test_it_learns_to_tell_dark_from_bright(recipe_file, data):
     assert [answer.labels for answer in found] == [("overly high brightness",), ("insufficient brightness",)] * 4
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_saves_the_state_of_before(recipe_file, tmp_path, monkeypatch):
     unbroken = train(read_recipe(recipe_file(output=str(tmp_path / "unbroken"), log_every=1)))
     forward = DepictQAModel.forward
@@ -311,6 +313,7 @@ def precisions():
     AcceleratorState._reset_state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision, scaling", [("bf16", False), ("fp16", False), ("fp16", True)])
 def test_half_precision_learns_as_full_precision_does(
     recipe_file, tmp_path, monkeypatch, precisions, precision, scaling
@@ -473,6 +476,7 @@ def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, m
     assert computed(model) == 2
 
 
+@pytest.mark.slow
 def test_restart_computes_everything_again(recipe_file, tmp_path, monkeypatch):
     path = recipe_file()
     train(read_recipe(path))
