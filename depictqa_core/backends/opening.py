@@ -35,7 +35,9 @@ def open_backend(
     folder = checkpoint_folder(checkpoint)
     device = _device(device)
     if base is not None and not is_adapter_folder(folder):
-        raise CheckpointError(f"'{folder.name}' is no adapter folder: leave out base, which names the model under one")
+        raise CheckpointError(
+            f"'{folder.name}' is not an adapter folder: leave out base, which names the model under one"
+        )
     if (model := vlm_folder(folder, base)) is not None:
         return _open_vlm(folder, model, device, dtype, cache_bytes, compiled, answers)
     return _open_native(folder, device, _dtype(folder, device, dtype), cache_bytes, compiled, answers)

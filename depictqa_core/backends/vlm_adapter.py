@@ -97,7 +97,7 @@ def base_folder(folder: Path, given: str | Path | None = None) -> Path:
     if given is not None:
         if not is_vlm_folder(Path(given)):
             raise CheckpointError(
-                f"base '{named(given)}' is no folder of a vision-language model; give that of the base"
+                f"base '{named(given)}' is not a folder of a vision-language model; give that of the base"
             )
         return Path(given)
     stated = [Path(base["path"])] if _is_local(base["path"]) else []

@@ -159,9 +159,9 @@ def test_what_does_not_fit_is_refused_in_one_line(copies, case):
 
 
 def test_a_base_belongs_to_adapters_alone(made, tmp_path):
-    with pytest.raises(CheckpointError, match="is no adapter folder: leave out base"):
+    with pytest.raises(CheckpointError, match="is not an adapter folder: leave out base"):
         load_judge(None, "cpu", base=made[0])
-    with pytest.raises(CheckpointError, match="is no folder of a vision-language model"):
+    with pytest.raises(CheckpointError, match="is not a folder of a vision-language model"):
         load_judge(made[1], "cpu", base=tmp_path)
     with pytest.raises(TaskError, match="base"):
         load_judge(made[1], "cpu", base=3)

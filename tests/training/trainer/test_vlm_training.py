@@ -365,7 +365,7 @@ def test_planned_work_is_that_of_a_real_pass(root, tmp_path, parts):
 
 
 BAD = {
-    "a checkpoint of ours": ({"start": "bundled"}, CheckpointError, "is no folder of a vision-language model"),
+    "a checkpoint of ours": ({"start": "bundled"}, CheckpointError, "is not a folder of a vision-language model"),
     "no start": ({"start": None, "network": {}}, RecipeError, "adapter needs start|network"),
     "whole weights": ({"trainable": ["lora", "language"]}, RecipeError, r"trainable is \[lora\] or"),
     "no adapter trained": ({"trainable": ["connector"]}, RecipeError, r"trainable is \[lora\] or"),
