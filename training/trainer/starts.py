@@ -64,8 +64,8 @@ class VlmStart:
         self.folder = Path(recipe.start)
         if not is_vlm_folder(self.folder):
             raise CheckpointError(
-                f"start '{named(recipe.start)}' is not a folder of a vision-language model; for a checkpoint of DepictQA"
-                " leave adapter out of the recipe"
+                f"start '{named(recipe.start)}' is not a folder of a vision-language model; for a checkpoint of"
+                " DepictQA leave adapter out of the recipe"
             )
         self.loaded = load_vlm(self.folder, "cpu", recipe.frozen_precision)
         self.settings = lora_settings(self.loaded.model, recipe.adapter, recipe.trainable)
