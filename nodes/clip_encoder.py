@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ..depictqa_core.backends.vlm_cache import nbytes, to_device
-from ..depictqa_core.backends.vlm_model import shrunk
+from ..depictqa_core.backends.vlm_inputs import shrunk
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.images.image import Picture
 from ..depictqa_core.runtime.byte_cache import ByteCache

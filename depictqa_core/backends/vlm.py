@@ -59,7 +59,7 @@ class VlmBackend(Backend):
         self.tokenizer = loaded.processor.tokenizer
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
-        self._calibration = Calibration(loaded.calibration)
+        self._calibration, self._personal = Calibration(loaded.calibration), loaded.personal
         self.run = self._runner(loaded, FEATURE_BYTES if cache_bytes is None else cache_bytes)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
         self._sessions, self._lock = 0, threading.RLock()
@@ -73,7 +73,7 @@ class VlmBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(tasks=TASKS, criteria=True)
+        return Capabilities(tasks=TASKS, criteria=True, personal=self._personal)
 
     @property
     def calibration(self) -> Calibration:

@@ -19,6 +19,7 @@ from ..engine.batching import prefix_budget
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import branch, nbytes
+from .vlm_inputs import continued
 from .vlm_model import ModelCalls, chosen
 from .vlm_prompts import Prompt
 from .vlm_runner import IMAGES, NOTHING, SETS, Check
@@ -98,7 +99,7 @@ class Network(ModelCalls):
         found = []
         for row in rows:
             check()
-            found.append(self.forward(_continued(inputs, row), len(row) + 1, columns)[0])
+            found.append(self.forward(continued(inputs, row), len(row) + 1, columns)[0])
         return found
 
     @torch.inference_mode()
@@ -117,7 +118,7 @@ class Network(ModelCalls):
         """
         if len(rows) == 1:
             state, last = self._before_last(prompt, check), self._last_segment(prompt)
-            inputs = _continued(self.inputs(*last), rows[0])
+            inputs = continued(self.inputs(*last), rows[0])
             check()
             return [self.forward(self._behind(state, inputs), len(rows[0]) + 1, columns)[0]]
         state = self.state(prompt, check)
@@ -226,13 +227,3 @@ class Network(ModelCalls):
             if all((a.exp() - b.exp()).abs().max() < tolerance for a, b in zip(found, wanted)):
                 return sharing
         return NOTHING
-
-
-def _continued(inputs: dict, row: Sequence[int]) -> dict:
-    """Inputs of the processor with more tokens behind them."""
-    if not row:
-        return inputs
-    new = torch.tensor([row], dtype=torch.int64)
-    more = {"input_ids": new, "attention_mask": torch.ones_like(new)}
-    more |= dict.fromkeys(("token_type_ids", "mm_token_type_ids"), torch.zeros_like(new))
-    return {n: torch.cat([value, more[n].to(value)], 1) if n in more else value for n, value in inputs.items()}
