@@ -19,6 +19,7 @@ CORE = (
     "metrics",
     "storage",
     "storing",
+    "chat",
     "prompts",
     "network",
     "loading",
@@ -41,8 +42,6 @@ CORE = (
 TRAINING = (
     "output_files",
     "validation",
-    "endpoint",
-    "concurrent_requests",
     "typefaces",
     "faults",
     "drawn",

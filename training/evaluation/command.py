@@ -107,7 +107,8 @@ def _supported(judge, sets: list) -> list:
 
 
 def _client(model: str):
-    from ..endpoint import MODEL, Client, Endpoint
+    from depictqa_core.chat.client import Client
+    from depictqa_core.chat.endpoint import MODEL, Endpoint
 
     return Client(Endpoint.from_environment({**os.environ, MODEL: model}))
 

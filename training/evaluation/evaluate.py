@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from depictqa_core import tasks
+from depictqa_core.chat.client import Client
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.metrics import registry
 from depictqa_core.network.vision import PREPROCESSING
 
-from ..endpoint import Client
 from ..output_files import write_text
 from . import judged, peers, voting
 from .answer_files import AnswerFile, judge_answers
