@@ -28,8 +28,10 @@ from .base import (
     WrittenAnswer,
     aligned,
     answer_all,
+    content_key,
+    names_of,
 )
-from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
+from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
 from .vlm_loading import LoadedVlm
 from .vlm_network import NOTHING, Network
 from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
@@ -120,7 +122,7 @@ class VlmBackend(Backend):
         about = about and Criterion(about.kind, self._plain(about.text))
         asked = None if question is None else self._plain(question)
         wording = closed_wording(self.profile, task, asked, canonical, options is not None, about)
-        temperatures = self._temperatures(task, question, own=about is not None or options is not None)
+        temperatures = self.temperatures(task, question, own=about is not None or options is not None)
 
         def ask(index: int) -> np.ndarray | None:
             images = image_sets[index]
@@ -184,9 +186,7 @@ class VlmBackend(Backend):
         tokens = answer_tokens(prompt.texts[-1], spaced, self.run.ids, self.ends[0])
         rows, columns = answer_rows(tokens), answer_columns(tokens)
         logs = answer_log_probabilities(tokens, rows, columns, self._rows(prompt, rows, columns, counter))
-        scaled = logs / temperature
-        chosen = np.exp(scaled - scaled.max())
-        return np.append(chosen / chosen.sum(), min(1.0, float(np.exp(logs).sum())))
+        return shares(logs, temperature)
 
     def _rows(
         self, prompt: Prompt, rows: list[list[int]], columns: list[int], counter: ProgressCounter
@@ -253,7 +253,7 @@ class VlmBackend(Backend):
         counter: ProgressCounter,
     ) -> list:
         """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question."""
-        content = [tuple(image and image.key for image in (images[-1], *images[:-1])) for images in image_sets]
+        content = [content_key(images) for images in image_sets]
         keys = [(task.name, kind, key) for kind, key in zip(kinds, content, strict=True)]
 
         def ask_missing(missing: list[int], store: Store) -> list[DepictQAError]:
@@ -276,23 +276,14 @@ class VlmBackend(Backend):
     def _plain(self, text: str) -> str:
         return plain(text, self.template.special)
 
-    def _temperatures(self, task: Task, question: str | None, own: bool) -> dict[bool, float]:
-        """Temperatures without and with a reference; nothing was measured about users' own criteria and answers."""
-        names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
-        return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
-
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
         return OutOfMemory(
-            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            f"{names_of(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
             " the model as float16, int8 or int4, or a smaller model"
         )
 
     def _damaged(self, images: ImageSet) -> CheckpointError:
         return CheckpointError(
-            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            f"{names_of(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
             " for half precision (then load it as bfloat16 or float32)"
         )
-
-
-def _names(images: ImageSet) -> str:
-    return ", ".join(image.name for image in images if image is not None)

@@ -57,11 +57,17 @@ def is_vlm_folder(folder: Path) -> bool:
 
 
 def calibration_file(folder: Path) -> Path:
-    """The file of a checkpoint or model folder that holds its calibration."""
-    return folder / (CALIBRATION if is_vlm_folder(folder) else CONFIG)
+    """The file that holds the calibration of a checkpoint, of a model folder, or of the settings of a server."""
+    own = (folder / CONFIG).is_file() and not is_vlm_folder(folder)
+    return folder / (CONFIG if own else CALIBRATION)
 
 
-def _calibration(folder: Path) -> dict[str, Any]:
+def read_calibration(folder: Path) -> dict[str, Any]:
+    """Read what ``python -m training calibrate`` stored in a folder; nothing if it did not.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     path = folder / CALIBRATION
     found = read_json(path, error=CheckpointError).get("calibration") if path.is_file() else {}
     if wrong := config_problem({"calibration": found}):
@@ -102,7 +108,7 @@ def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
     processor = _processor(folder)
     model = _model(folder, device, dtype)
     card, ends = card_of(folder, config), _ends(model, processor)
-    return LoadedVlm(model, processor, profile, card, ends, _calibration(folder))
+    return LoadedVlm(model, processor, profile, card, ends, read_calibration(folder))
 
 
 def check_files(folder: Path, content: dict) -> None:

@@ -106,6 +106,20 @@ def plain(text: str, special: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
+def laid_out(profile: Profile, question: str, images: ImageSet) -> tuple[list[tuple[str, Picture]], str]:
+    """Bring images into the order of a prompt, each with its title, and add to the question what a reference is."""
+    *judged, reference = images
+    titles, shown = profile.titles, []
+    if reference is not None:
+        shown.append((titles[REFERENCE], reference))
+        question = profile.reference_note + question
+    if len(judged) == 2:
+        shown += [(titles[A], judged[0]), (titles[B], judged[1])]
+    else:
+        shown.append((titles["single" if reference is None else "evaluated"], judged[0]))
+    return shown, question
+
+
 class ChatTemplate:
     """Renders questions with the chat template of a model.
 
@@ -138,17 +152,9 @@ class ChatTemplate:
 
     def prompt(self, question: str, images: ImageSet, stem: str = "") -> Prompt:
         """Lay out a question about a set of images, with the beginning of its answer."""
-        *judged, reference = images
-        titles, shown = self.profile.titles, []
-        if reference is not None:
-            shown.append((titles[REFERENCE], reference))
-            question = self.profile.reference_note + question
-        if len(judged) == 2:
-            shown += [(titles[A], judged[0]), (titles[B], judged[1])]
-        else:
-            shown.append((titles["single" if reference is None else "evaluated"], judged[0]))
+        shown, question = laid_out(self.profile, question, images)
         text = self._rendered([title for title, _ in shown] + [question]) + (stem and self.spacing + stem)
-        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=len(judged) == 2)
+        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=len(images) == 3)
 
     def _rendered(self, texts: list[str]) -> str:
         """The whole prompt with ``MARK`` for every image, up to where the answer begins."""

@@ -131,9 +131,14 @@ class Client:
         masked_log().secrets.update(endpoint.secrets)
         self._api, self._loop = open_api(endpoint, timeout), event_loop()
 
-    def separate(self) -> "Client":
-        """Return a client that shares connection and pace with this one, and is closed without it."""
+    def separate(self, attempts: int | None = None) -> "Client":
+        """Return a client that shares connection and pace with this one, and is closed without it.
+
+        Args:
+            attempts: most attempts for one request; None for as many as this one.
+        """
         other = copy.copy(self)
+        other.attempts = attempts or self.attempts
         other._closed, other._aborted, other._under_way = threading.Event(), threading.Event(), set()
         return other
 

@@ -16,10 +16,11 @@ def request_body(
     return {"model": model, **sampling, limit: max_tokens, "messages": messages}
 
 
-def image_part(image: Picture) -> dict:
+def image_part(image: Picture | Image.Image) -> dict:
     """An image as a part of a message: its decoded pixels as PNG in a data URL, nothing else of its file."""
     file = io.BytesIO()
-    Image.fromarray(image.rgb).save(file, "PNG")
+    pixels = Image.fromarray(image.rgb) if isinstance(image, Picture) else image
+    pixels.save(file, "PNG")
     data = base64.b64encode(file.getvalue()).decode()
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
 
