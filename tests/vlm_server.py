@@ -5,6 +5,7 @@ the words of likely answers. What the server understands of requests is a matter
 """
 
 import base64
+import functools
 import hashlib
 import io
 import json
@@ -17,17 +18,26 @@ from PIL import Image
 from depictqa_core import tasks
 
 END = "<|im_end|>"
-LIKELY = [*tasks.identification_answers(), *tasks.WINNERS, *tasks.LEVELS, *tasks.GRADES, "Yes", "No", "yes", "no"]
-LIKELY += [answer.lower() for answer in tasks.identification_answers()] + [f" {level}" for level in tasks.LEVELS]
-PIECES = ["<|im_start|>", END, "no", "ne", "none", "noise", "over", "overs", "sharp", "harpen", "ing", " high", " and"]
-PIECES += ["Image", " A", " B", "insuf", "ficient", " bright", "ness", "ly", "ye", "yes", "The quality", " of", " good"]
+LABELS = [answer.lower() for answer in tasks.identification_answers()]
+LIKELY = {  # by a part of the question
+    "Answer with Image A or Image B only": tasks.WINNERS,
+    "How would you rate": [*tasks.LEVELS, *(f" {level}" for level in tasks.LEVELS)],
+    "How severe": [grade.lower() for grade in tasks.GRADES],
+    "yes, no": ["yes", "no"],
+    "yes or no": ["yes", "no"],
+    "": LABELS,
+}
+WORDS = sorted({word for label in (*tasks.DISTORTIONS, *tasks.LEVELS, *tasks.GRADES) for word in label.split()})
+PIECES = ["<|im_start|>", END, "no", "none", "over", "sharp", "harpen", "ening", "Image", "Yes", "No", "yes"]
+PIECES += [" A", " B", " and", "The", " quality", " of", " the", " image", " is", *(f" {word}" for word in WORDS)]
+PIECES += [word for word in WORDS if word != "oversharpening"] + [word.capitalize() for word in WORDS] + ["overs"]
 VOCABULARY = [*PIECES, *map(chr, range(32, 127)), "\n"]
 EXACT = {"structured_outputs", "logprob_token_ids", "return_tokens_as_token_ids", "chat_template_kwargs"}
 EXACT |= {"add_generation_prompt", "continue_final_message", "logprobs", "top_logprobs"}
 
 
 def ids(text: str) -> list[int]:
-    """The longest piece that fits, again and again."""
+    """The longest piece that fits, again and again; the model may divide "oversharpening" in another way."""
     found = []
     while text:
         piece = max((one for one in VOCABULARY if text.startswith(one)), key=len)
@@ -61,16 +71,20 @@ def conversation(request: dict) -> str:
     return json.dumps([one for one in asked if one[0] != "assistant"])
 
 
-def log_probabilities(asked: str, tokens: list[int], likely=tuple(LIKELY)) -> np.ndarray:
+@functools.cache
+def _leaning(part: str, so_far: str) -> np.ndarray:
+    """What the logits are raised by behind a text: 9 for what continues or ends a likely answer."""
+    ahead = [any(answer.startswith(so_far + piece) for answer in LIKELY[part]) for piece in VOCABULARY]
+    ahead[VOCABULARY.index(END)] |= so_far in LIKELY[part]
+    return 9.0 * np.array(ahead)
+
+
+def log_probabilities(asked: str, tokens: list[int]) -> np.ndarray:
     """The model: log-probabilities of the next token, float64 [vocabulary]."""
     seed = hashlib.sha256(f"{asked}{tokens}".encode()).digest()
-    logits = np.random.default_rng(int.from_bytes(seed[:8], "big")).normal(size=len(VOCABULARY))
-    so_far = text_of(tokens)
-    so_far = so_far.removeprefix("The quality of the image is")
-    for index, piece in enumerate(VOCABULARY):
-        ahead = so_far + piece
-        logits[index] += 7 * any(answer.startswith(ahead) for answer in likely)
-    logits[VOCABULARY.index(END)] += 7 * (so_far in likely)
+    logits = np.random.default_rng(int.from_bytes(seed[:8], "big")).normal(scale=2.5, size=len(VOCABULARY))
+    part = next(part for part in LIKELY if part in asked)
+    logits += _leaning(part, text_of(tokens).removeprefix("The quality of the image is"))
     return logits - np.log(np.exp(logits).sum())
 
 

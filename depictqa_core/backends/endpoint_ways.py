@@ -7,22 +7,26 @@ of all their replies.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..chat.client import Reply
 from ..chat.endpoint import EndpointError
 from .base import ImageSet
 from .endpoint_replies import all_tokens, checked, folded, known_masses, lie, token_id
 from .endpoint_server import ServerTokenizer
-from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
+from .vlm_answers import answer_rows, answer_tokens
 from .vlm_prompts import Wording
 
 Send = Callable[..., Reply]
 """``Server.send``."""
+Tokens = tuple[int, ...]
+Known = dict[Tokens, dict[int, float]]
+"""Behind some tokens of an answer the log-probabilities of those that may follow."""
+NEGLIGIBLE = 1e-6
+"""Share of the probability of all answers that is not worth another request; it counts as not covered."""
+NO_END = -1
 ANSWER_TOKENS = 24
 """Longest brief answer of a server that cannot be told which answers are allowed."""
 
@@ -59,22 +63,13 @@ class Way(ABC):
         """Compute the log-probabilities float64 [answers] from what ``ask`` returned for each part."""
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One continuation of a prompt: its tokens, and those whose log-probabilities are needed along it."""
-
-    ids: tuple[int, ...]
-    wanted: tuple[int, ...]
-    answer: str
-    columns: tuple[int, ...]
-
-
 class Exact(Way):
     """Log-probabilities of named tokens at every fork of the answer tree (vLLM's ``logprob_token_ids``).
 
     The server writes along a continuation. Where it takes ``structured_outputs`` it is made to, in one request; where
     it leaves the continuation all the same (by another division into tokens), the rest is asked for behind the text so
-    far.
+    far. Continuations are asked for in the order of their probability, and no more once all that are left have together
+    at most ``NEGLIGIBLE`` of what is known: of 145 answers most need no request.
 
     Args:
         server: name for messages.
@@ -87,77 +82,118 @@ class Exact(Way):
     def __init__(self, server: str, tokenizer: ServerTokenizer, forced: bool):
         self.server, self.tokenizer, self.forced = server, tokenizer, forced
         self.name = "exact: log-probabilities of every token of every answer"
-        self._trees: dict[tuple[str, tuple[str, ...]], tuple[list[list[int]], list[_Row]]] = {}
+        self._trees: dict[tuple[str, tuple[str, ...]], _Tree] = {}
 
-    def parts(self, wording: Wording) -> Sequence[_Row]:
-        return self._tree(wording)[1]
+    def parts(self, wording: Wording) -> Sequence[None]:
+        self._tree(wording)  # before several threads need it
+        return [None]
 
-    def _tree(self, wording: Wording) -> tuple[list[list[int]], list[_Row]]:
-        """The tokens of all answers, and the continuations that show every fork."""
+    def _tree(self, wording: Wording) -> "_Tree":
         key = wording.stem, wording.answers
         if key not in self._trees:
-            spaced = self._spaced(wording)
+            spacing = " " if wording.stem else self.tokenizer.spacing
+            spaced = [spacing + answer for answer in wording.answers]
             behind = self.tokenizer.behind + (wording.stem and self.tokenizer.spacing + wording.stem)
             end = self.tokenizer.end()
-            tokens = answer_tokens(behind, spaced, self.tokenizer.ids, -1 if end is None else end)
-            if any(-1 in answer for answer in tokens):
+            tokens = answer_tokens(behind, spaced, self.tokenizer.ids, NO_END if end is None else end)
+            if any(NO_END in answer for answer in tokens):
                 raise EndpointError(f"{self.server}: the chat template shows no end of an answer, which is needed here")
-            columns, rows = tuple(answer_columns(tokens)), []
-            for row in answer_rows(tokens):
-                along = [answer for answer in tokens if row[: len(answer) - 1] == answer[:-1]]
-                steps = {one[i] for one in tokens for i in range(len(one)) if i <= len(row) and one[:i] == row[:i]}
-                text = spaced[tokens.index(max(along, key=len))]
-                rows.append(_Row(tuple(row), tuple(sorted(steps)), text, columns))
-            self._trees[key] = tokens, rows
+            self._trees[key] = _Tree(tokens, spaced)
         return self._trees[key]
 
-    def _spaced(self, wording: Wording) -> list[str]:
-        spacing = " " if wording.stem else self.tokenizer.spacing
-        return [spacing + answer for answer in wording.answers]
+    def ask(self, send: Send, question: str, images: ImageSet, wording: Wording, part: None) -> np.ndarray:
+        tree, known = self._tree(wording), {}
+        while (row := tree.next(known)) is not None:
+            self._follow(send, question, images, wording.stem, tree, row, known)
+        return tree.logs(known)
 
-    def ask(self, send: Send, question: str, images: ImageSet, wording: Wording, part: _Row) -> torch.Tensor:
-        table = torch.full((len(part.ids) + 1, len(part.columns)), -math.inf, dtype=torch.float64)
-        place = {token: column for column, token in enumerate(part.columns)}
-        done = 0
-        while done <= len(part.ids):
-            before = self.tokenizer.text(part.ids[:done]) if done else ""
-            if not part.answer.startswith(before):
-                raise EndpointError(
-                    f"{self.server}: the answer '{part.answer.strip()}' cannot be divided into whole characters;"
-                    " give one with fewer special characters"
-                )
-            begun = wording.stem + before if wording.stem else before.lstrip()
-            rest = part.answer[len(before) :]
-            extra: dict[str, Any] = {"logprobs": True, "logprob_token_ids": list(part.wanted)}
-            extra["return_tokens_as_token_ids"] = True
-            if self.forced and rest and done < len(part.ids):
-                extra["structured_outputs"] = {"choice": [rest]}
-            reply = send(question, images, len(part.ids) - done + 1, begun=begun, extra=extra)
-            for step in self._steps(reply, part.wanted)[: len(part.ids) - done + 1]:
-                for token, value in step[1].items():
-                    if token in place:
-                        table[done, place[token]] = value
-                done += 1
-                if done > len(part.ids) or step[0] != part.ids[done - 1]:
-                    break
-        return table
+    def logs(self, wording: Wording, replies: Sequence[np.ndarray]) -> np.ndarray:
+        return replies[0]
+
+    def _follow(
+        self, send: Send, question: str, images: ImageSet, stem: str, tree: "_Tree", row: Tokens, known: Known
+    ) -> None:
+        """Send one request along a continuation, from its first fork that is not known."""
+        done = next(length for length in range(len(row) + 1) if row[:length] not in known)
+        before, text = self.tokenizer.text(row[:done]) if done else "", tree.text(row)
+        if not text.startswith(before):
+            raise EndpointError(
+                f"{self.server}: the answer '{text.strip()}' cannot be divided into whole characters; give one without"
+                " special characters"
+            )
+        begun, rest = stem + before if stem else before.lstrip(), text[len(before) :]
+        wanted = tree.wanted(row, done)
+        extra: dict[str, Any] = {"logprobs": True, "logprob_token_ids": wanted, "return_tokens_as_token_ids": True}
+        if self.forced and rest and done < len(row):
+            extra["structured_outputs"] = {"choice": [rest]}
+        reply = send(question, images, len(row) - done + 1, begun=begun, extra=extra)
+        for token, found in self._steps(reply, wanted)[: len(row) - done + 1]:
+            known[row[:done]] = found
+            done += 1
+            if done > len(row) or token != row[done - 1]:
+                return
 
     def _steps(self, reply: Reply, wanted: Sequence[int]) -> list[tuple[int, dict[int, float]]]:
         """For each token of a reply its id, and the log-probabilities of the wanted ones and of itself."""
-        found = []
+        steps = []
         for step in checked(self.server, reply):
-            known = {token_id(self.server, name): float(value) for name, value in all_tokens(step)}
+            found = {token_id(self.server, name): float(value) for name, value in all_tokens(step)}
             own = token_id(self.server, step.token)
-            if missing := set(wanted) - known.keys():
+            if missing := set(wanted) - found.keys():
                 raise lie(self.server, f"no log-probability of {len(missing)} of {len(wanted)} tokens asked for")
-            if other := known.keys() - {*wanted, own}:
+            if other := found.keys() - {*wanted, own}:
                 raise lie(self.server, f"log-probabilities of {len(other)} tokens that were not asked for")
-            found.append((own, known))
-        return found
+            steps.append((own, found))
+        return steps
 
-    def logs(self, wording: Wording, replies: Sequence[torch.Tensor]) -> np.ndarray:
-        tokens, rows = self._tree(wording)
-        return answer_log_probabilities(tokens, [list(row.ids) for row in rows], rows[0].columns, replies)
+
+class _Tree:
+    """The tokens of closed answers, and what has to be known of their forks.
+
+    Args:
+        tokens: of each answer.
+        texts: of each answer, with the blank in front of it.
+    """
+
+    def __init__(self, tokens: Sequence[Sequence[int]], texts: Sequence[str]):
+        self.tokens, self.texts = [tuple(one) for one in tokens], texts
+        self.rows = [tuple(row) for row in answer_rows(tokens)]
+
+    def text(self, row: Tokens) -> str:
+        """Return an answer whose tokens follow a continuation to its end."""
+        return next(text for one, text in zip(self.tokens, self.texts) if one[:-1] == row)
+
+    def wanted(self, row: Tokens, start: int) -> list[int]:
+        """Return the tokens that may follow a continuation at its forks from ``start`` on."""
+        forks = range(start, len(row) + 1)
+        return sorted({one[i] for one in self.tokens for i in forks if len(one) > i and one[:i] == row[:i]})
+
+    def logs(self, known: Known) -> np.ndarray:
+        """Compute the log-probabilities of all answers; -inf for those of which a fork is not known."""
+        return np.array(
+            [self._log(one, known) if self._known(one, known) == len(one) else -math.inf for one in self.tokens]
+        )
+
+    def next(self, known: Known) -> Tokens | None:
+        """Return the most probable continuation with a fork that is not known; None if the rest is negligible."""
+        left = {}  # what is not known begins at these places, each once
+        for row in self.rows:
+            length = self._known((*row, 0), known)
+            if length <= len(row):
+                left.setdefault(row[:length], row)
+        if not left:
+            return None
+        chances = {place: math.exp(self._log(place, known)) for place in left}
+        if sum(chances.values()) <= NEGLIGIBLE * float(np.exp(self.logs(known)).sum()):
+            return None
+        return left[max(left, key=lambda place: chances[place])]
+
+    def _known(self, one: Tokens, known: Known) -> int:
+        """Number of leading tokens whose forks are known."""
+        return next((i for i in range(len(one)) if one[:i] not in known), len(one))
+
+    def _log(self, one: Tokens, known: Known) -> float:
+        return sum(known[one[:i]][one[i]] for i in range(len(one)))
 
 
 class Top(Way):
