@@ -11,6 +11,7 @@ from .compare_models import CompareModels
 from .filter_images import FilterImages
 from .load_folder import LoadFolder
 from .load_model import LoadModel
+from .load_server import LoadServer
 from .pick_images import PickImages
 from .quality_map import QualityMap
 from .quality_sheet import QualitySheet
@@ -34,6 +35,7 @@ NODES = [
     QualityMap,
     CollectPreferences,
     CheckImages,
+    LoadServer,
 ]
 
 if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed

@@ -89,7 +89,7 @@ class EndpointBackend(Backend):
 
     @property
     def facts(self) -> dict[str, str]:
-        cache = self.server.cache
+        cache, key = self.server.cache, self.server.client.endpoint.key
         return {
             "server": self.server.name,
             "model": self.name,
@@ -97,6 +97,7 @@ class EndpointBackend(Backend):
             "profile": self.server.profile.name,
             "images": f"lossless PNG, shrunk to at most {self.server.profile.max_pixels:,} pixels",
             "parallel requests": str(self.concurrency),
+            "key": "sent" if key else "none",
             "answers on disk": "none" if cache is None else str(cache.path),
         }
 

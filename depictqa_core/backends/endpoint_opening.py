@@ -39,7 +39,7 @@ def open_server(address: str, options: ServerOptions, answers: ByteCache | None 
         CheckpointError: the settings cannot be read.
         StorageError: the folder of the cache cannot be made.
     """
-    endpoint = Endpoint.at(address, options.model)
+    endpoint = Endpoint.at(address, options.model, options.owned)
     settings = None if options.settings is None else Path(options.settings)
     profile = choose_profile(settings, None, endpoint.model)
     calibration = Calibration({} if settings is None else read_calibration(settings))

@@ -14,6 +14,8 @@ class ServerOptions:
         votes: how often every question is asked of a server without log-probabilities; None refuses such a server.
         cache: a folder in which answers are stored; None stores none.
         settings: a folder with ``depictqa_profile.json`` and ``depictqa_calibration.json``, as in a model folder.
+        owned: whether whoever runs this process chose the address, as on a command line. A graph may come from others:
+            then the key goes to the address in ``DEPICTQA_API_BASE`` alone.
         timeout: seconds that one attempt of a request may take.
         pause: seconds before a failed request is repeated; doubled every time.
     """
@@ -23,5 +25,6 @@ class ServerOptions:
     votes: int | None = None
     cache: str | Path | None = None
     settings: str | Path | None = None
+    owned: bool = True
     timeout: float = 120
     pause: float = 1.0

@@ -82,15 +82,24 @@ class Endpoint:
         return secrets | ({self.key: "<key>"} if self.key and len(self.key) >= SHORTEST_SECRET else {})
 
     @classmethod
-    def at(cls, base: str, model: str | None, environment: Mapping[str, str] = os.environ) -> "Endpoint":
+    def at(
+        cls, base: str, model: str | None, owned: bool = True, environment: Mapping[str, str] = os.environ
+    ) -> "Endpoint":
         """Take address and model as given, and the key from the environment (``KEYS``, the first that is set).
+
+        Args:
+            owned: whether the owner of the key chose the address; else only the server that ``DEPICTQA_API_BASE`` names
+                gets the key.
 
         Raises:
             EndpointError: the model is missing, or a value cannot be used.
         """
         if not (model or "").strip():
             raise EndpointError(f"{_shown_base(base)}: give the name of the model that the server should answer with")
-        return cls(base, model, next((environment[name] for name in KEYS if environment.get(name, "").strip()), None))
+        keys = (environment[name] for name in KEYS if environment.get(name, "").strip())
+        known = environment.get(BASE, "").strip()
+        named = bool(known) and origin_of(known) == _shown_base(base)
+        return cls(base, model, next(keys, None) if owned or named else None)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Endpoint":

@@ -6,6 +6,7 @@ from .. import __version__
 from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
+from .server import add_server
 
 SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
@@ -67,7 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="folder of a checkpoint or of a vision-language model, or 'bundled' for depictqa-mini (default)",
+        help="folder of a checkpoint or of a vision-language model, address of a server (http://host:8000/v1), or "
+        "'bundled' for depictqa-mini (default)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)
@@ -92,6 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compile the language model with torch.compile first; takes about a minute, for long runs",
     )
+
+    add_server(model)
 
     output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
@@ -200,8 +204,9 @@ def build_parser() -> argparse.ArgumentParser:
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]
     )
     verb.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint folder (default: the bundled model)"
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or server (default: the bundled model)"
     )
+    add_server(verb)
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
     verb.add_argument(
         "--self-test", action="store_true", help="also load it and test it on the sample images: coverage of each task"
