@@ -9,25 +9,26 @@ from comfy_api.latest import io
 from ..depictqa_core.backends.server_options import ServerOptions
 from ..depictqa_core.chat.endpoint import is_address
 from ..depictqa_core.errors import CheckpointError
-from .inputs import DepictQAModel, advanced, readable_errors
+from .inputs import DepictQAModel, advanced, readable_errors, schema
 from .loaded_judge import LoadedJudge, answers_of
 
 
 class LoadServer(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return io.Schema(
+        return schema(
+            ["vLLM", "OpenAI", "llama.cpp", "SGLang", "endpoint", "API", "remote judge"],
             node_id="DepictQA_LoadServer",
             display_name="Load Judge From Server",
             category="DepictQA",
-            description="Loads a vision-language model on an OpenAI-compatible server (vLLM, SGLang, llama.cpp, ...) as "
-            "an image quality judge. Images are sent to this address.",
+            description="Loads a vision-language model on an OpenAI-compatible server (vLLM, SGLang, llama.cpp, ...) "
+            "as an image quality judge. Images are sent to this address.",
             inputs=[
                 io.String.Input(
                     "url",
                     default="http://127.0.0.1:8000/v1",
-                    tooltip="Address of the server, up to /v1. Images are sent to it. The key comes from the environment "
-                    "variable DEPICTQA_API_KEY, and only goes to the address in DEPICTQA_API_BASE.",
+                    tooltip="Address of the server, up to /v1. Images are sent to it. The key comes from the "
+                    "environment variable DEPICTQA_API_KEY, and only goes to the address in DEPICTQA_API_BASE.",
                 ),
                 io.String.Input("model_name", default="", tooltip="Name of the model on the server."),
                 io.Int.Input(
@@ -36,8 +37,8 @@ class LoadServer(io.ComfyNode):
                 io.Boolean.Input(
                     "cache_answers",
                     default=False,
-                    tooltip="Store the answers of the server on disk (user/depictqa/answers), so that no question about "
-                    "an image is asked twice.",
+                    tooltip="Store the answers of the server on disk (user/depictqa/answers), so that no question "
+                    "about an image is asked twice.",
                 ),
                 io.Int.Input(
                     "votes",
@@ -45,8 +46,8 @@ class LoadServer(io.ComfyNode):
                     min=0,
                     max=100,
                     optional=True,
-                    tooltip="Only for servers without log-probabilities: ask every question this many times and take the "
-                    "shares of the answers as probabilities. 0 refuses such servers.",
+                    tooltip="Only for servers without log-probabilities: ask every question this many times and take "
+                    "the shares of the answers as probabilities. 0 refuses such servers.",
                     **advanced(io.Int.Input),
                 ),
             ],
