@@ -9,7 +9,7 @@ _VIEWS = ("keys", "values", "key_cache", "value_cache")
 """Tensors that transformers never writes into in place: their copies may be views."""
 
 
-def branch(cache, count: int):
+def branch(cache: Any, count: int) -> Any:
     """Copy the cache of one prompt to ``count`` rows that continue it independently; the original stays as it is."""
     new = copy.copy(cache)
     for name, value in vars(cache).items():
@@ -20,7 +20,7 @@ def branch(cache, count: int):
     return new
 
 
-def _repeated(value, count: int, view: bool):
+def _repeated(value: Any, count: int, view: bool) -> Any:
     if isinstance(value, torch.Tensor) and value.dim() > 1 and value.shape[0] == 1:
         rest = [1] * (value.dim() - 1)
         return value.expand(count, *value.shape[1:]) if view else value.repeat(count, *rest)
@@ -44,7 +44,7 @@ def nbytes(value: Any) -> int:
     return 0
 
 
-def to_device(value: Any, device) -> Any:
+def to_device(value: Any, device: torch.device | str) -> Any:
     """Copy everything inside lists, dicts and outputs of transformers to a device."""
     if isinstance(value, torch.Tensor):
         return value.to(device)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import CheckpointError, quoted
 from ..storage.documents import read_json
+from .profiles import choose_profile
 from .vlm import TASKS
 from .vlm_loading import CONFIG, card_of, check_files, read_config
 
@@ -21,7 +22,8 @@ def describe_vlm(folder: Path) -> dict[str, Any]:
     """
     content = read_json(folder / CONFIG, error=CheckpointError)
     check_files(folder, content)
-    card, count = card_of(folder, read_config(folder, content)), _parameters(folder)
+    config, count = read_config(folder, content), _parameters(folder)
+    card = card_of(folder, config, choose_profile(folder, config.model_type))
     memory = ", ".join(f"{name} {count * size / 1e9:.2g} GB" for name, size in BYTES.items())
     return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": f"{memory}; and that of the prompts"}
 

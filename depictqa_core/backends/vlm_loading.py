@@ -1,21 +1,26 @@
 """Opens the folder of a vision-language model of transformers, and refuses in one line what cannot be a judge."""
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..calibration import Calibration
 from ..errors import CheckpointError, PackageError, quoted
 from ..loading.checkpoint_folder import CARD
-from ..loading.device_placement import check_device, loading_options
+from ..loading.device_placement import Device, check_device, loading_options
 from ..network.checkpoint_rules import config_problem
 from ..runtime.quiet import quiet
 from ..storage.documents import named, read_json
 from .profiles import Profile, choose_profile
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CONFIG = "config.json"
 OWN_MODEL = "depictqa"
@@ -37,7 +42,7 @@ class LoadedVlm:
         calibration: settings of ``calibration.Calibration``.
     """
 
-    model: Any
+    model: PreTrainedModel
     processor: Any
     profile: Profile
     card: dict[str, Any]
@@ -89,7 +94,7 @@ def vlm_dtype(folder: Path) -> str:
     return "float16" if "float16" in stated else "bfloat16"
 
 
-def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
+def load_vlm(folder: Path, device: Device, dtype: str) -> LoadedVlm:
     """Load a model folder for inference: no network, safetensors only, never code of the folder.
 
     Args:
@@ -107,7 +112,7 @@ def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
     profile = choose_profile(folder, config.model_type)
     processor = _processor(folder)
     model = _model(folder, device, dtype)
-    card, ends = card_of(folder, config), _ends(model, processor)
+    card, ends = card_of(folder, config, profile), _ends(model, processor)
     return LoadedVlm(model, processor, profile, card, ends, read_calibration(folder))
 
 
@@ -132,7 +137,7 @@ def check_files(folder: Path, content: dict) -> None:
         )
 
 
-def read_config(folder: Path, content: dict):
+def read_config(folder: Path, content: dict) -> PretrainedConfig:
     """The configuration, of a class that takes images and text."""
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -156,12 +161,15 @@ def read_config(folder: Path, content: dict):
         )
     try:
         with quiet():
-            return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            config: PretrainedConfig = AutoConfig.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+            return config
     except Exception as error:  # any error of the libraries becomes one clear line
         raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
 
 
-def _processor(folder: Path):
+def _processor(folder: Path) -> Any:
     """The processor with the image processor that needs no torchvision, and without a video processor.
 
     AutoProcessor would demand torchvision for the videos of some models.
@@ -203,21 +211,21 @@ def _processor(folder: Path):
     return processor
 
 
-def _for_still_images(kind: type) -> type:
+def _for_still_images(kind: Any) -> type:
     """The class of a processor that may have no video processor."""
 
-    def check_argument_for_proper_class(self, name, argument):
+    def check_argument_for_proper_class(self: object, name: str, argument: object) -> Any:
         return None if argument is None else kind.check_argument_for_proper_class(self, name, argument)
 
     return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check_argument_for_proper_class})
 
 
-def _pil(auto) -> dict[str, Any]:
+def _pil(auto: Any) -> dict[str, Any]:
     """The argument that chooses image processors on Pillow: transformers 5 calls it backend, 4 use_fast."""
     return {"backend": "pil"} if "backend" in (inspect.getdoc(auto.from_pretrained) or "") else {"use_fast": False}
 
 
-def _template(folder: Path, tokenizer) -> str:
+def _template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
     """The chat template of a folder."""
     jinja, packed = (folder / name for name in TEMPLATE_FILES)
     if jinja.is_file():
@@ -235,7 +243,8 @@ def _template(folder: Path, tokenizer) -> str:
     return found
 
 
-def _model(folder: Path, device: str | dict, dtype: str):
+def _model(folder: Path, device: Device, dtype: str) -> PreTrainedModel:
+    import torch
     from transformers import AutoModelForImageTextToText
 
     from ..engine.exact_logits import compute_logits_in_float32
@@ -243,7 +252,7 @@ def _model(folder: Path, device: str | dict, dtype: str):
     options = loading_options(None, device, dtype)
     try:
         with quiet():
-            model, facts = AutoModelForImageTextToText.from_pretrained(
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=True,
@@ -251,6 +260,8 @@ def _model(folder: Path, device: str | dict, dtype: str):
                 output_loading_info=True,
                 **options,
             )
+        model: PreTrainedModel
+        model, facts = loaded
     except Exception as error:
         raise CheckpointError(
             f"model '{folder.name}' cannot be loaded as {dtype} on {device} ({quoted(error)})"
@@ -266,7 +277,7 @@ def _model(folder: Path, device: str | dict, dtype: str):
     compute_logits_in_float32(model)
     if "device_map" not in options:
         try:
-            model.to(device)
+            torch.nn.Module.to(model, str(device))  # transformers wraps ``to`` in a type that no device fits
         except Exception as error:
             raise CheckpointError(
                 f"model '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
@@ -274,7 +285,7 @@ def _model(folder: Path, device: str | dict, dtype: str):
     return model
 
 
-def _ends(model, processor) -> list[int]:
+def _ends(model: PreTrainedModel, processor: Any) -> list[int]:
     """Tokens that end an answer: those of the generation config, and the tokenizer's."""
     listed = getattr(model.generation_config, "eos_token_id", None)
     listed = listed if isinstance(listed, (list, tuple)) else [listed]
@@ -284,9 +295,8 @@ def _ends(model, processor) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def card_of(folder: Path, config) -> dict[str, Any]:
+def card_of(folder: Path, config: PretrainedConfig, profile: Profile) -> dict[str, Any]:
     """What reports say of the model. The version tells apart folders of one name by their files."""
-    profile = choose_profile(folder, config.model_type)
     digest = hashlib.sha256((folder / CONFIG).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(json.dumps([path.name, path.stat().st_size]).encode())

@@ -1,5 +1,7 @@
 """The commands about checkpoints: info and import."""
 
+import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..backends.vlm_loading import is_vlm_folder
@@ -11,7 +13,7 @@ from .outputs import check_outputs, complain, notify, write_answers
 from .server import server_options
 
 
-def info(options) -> int:
+def info(options: argparse.Namespace) -> int:
     """Run ``depictqa info``; returns the exit status."""
     from ..loading.checkpoint_folder import checkpoint_folder, describe_checkpoint, supported, verify_checkpoint
 
@@ -36,7 +38,7 @@ def info(options) -> int:
     return 0
 
 
-def _server_info(options) -> int:
+def _server_info(options: argparse.Namespace) -> int:
     from ..judge import load_judge
 
     judge = load_judge(options.checkpoint, **server_options(options))
@@ -54,7 +56,7 @@ def _table(facts: dict[str, object]) -> str:
     return "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
 
 
-def _vlm_info(options, folder: Path) -> int:
+def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
     from ..backends.vlm_info import describe_vlm
 
     card = describe_vlm(folder)
@@ -68,7 +70,7 @@ def _vlm_info(options, folder: Path) -> int:
     return 0
 
 
-def import_weights(options) -> int:
+def import_weights(options: argparse.Namespace) -> int:
     """Run ``depictqa import``; returns the exit status."""
     if options.memory:
         from ..loading.memory_needs import memory_table
@@ -100,7 +102,7 @@ def import_weights(options) -> int:
     return 0
 
 
-def _self_test(options, show) -> None:
+def _self_test(options: argparse.Namespace, show: Callable[[str], None]) -> None:
     """Test a new checkpoint on the sample images and store the coverage of its answers in its card."""
     from ..judge import load_judge
     from ..loading.saving import record_self_test
@@ -117,7 +119,7 @@ def _self_test(options, show) -> None:
     notify(options, self_test_notices(card))
 
 
-def _flat(value, key: str = ""):
+def _flat(value: object, key: str = "") -> Iterator[tuple[str, object]]:
     """Yield the leaves of nested dicts and lists as (dotted key, value); lists of plain values are one leaf."""
     if isinstance(value, dict):
         for name, item in value.items():

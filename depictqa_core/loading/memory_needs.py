@@ -1,9 +1,15 @@
 """Memory needs of a network by dtype, computed from its configuration alone."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..images.size_policy import SizePolicy
 from .device_placement import DTYPES, QUANTISED, UNTOUCHED
+
+if TYPE_CHECKING:
+    from ..network.config import DepictQAConfig
 
 GIB = 2**30
 TEXT_TOKENS = 150
@@ -35,7 +41,7 @@ class Needs:
         return self.weights + self.words + self.picture
 
 
-def memory_needs(config) -> list[Needs]:
+def memory_needs(config: DepictQAConfig) -> list[Needs]:
     """Compute the needs of the network of a ``DepictQAConfig`` with a CLIP tower, for every dtype."""
     import torch
 
@@ -54,13 +60,14 @@ def memory_needs(config) -> list[Needs]:
         "int8": inner + INT8_ROW * sum(len(weight) for weight in quantised),
         "int4": inner // 2 + 4 * (inner // INT4_BLOCK),
     }
-    language, clip, policy = model.language.config, config.vision_config(), SizePolicy(**config.size)
+    language, clip, policy = model.language.config, config.vision_config().to_dict(), SizePolicy(**config.size)
     head = getattr(language, "head_dim", None) or language.hidden_size // language.num_attention_heads
     keys_and_values = 2 * language.num_hidden_layers * language.num_key_value_heads * head
     height, width = policy.padded(policy.short, policy.long)
-    patches = (height // clip.patch_size) * (width // clip.patch_size)
-    tokens = 3 * model.connector.token_count(torch.empty(patches, clip.hidden_size, device="meta"))
-    block = 4 * clip.hidden_size + 2 * clip.intermediate_size  # input, queries, keys, values; two sides of the MLP
+    patches = (height // clip["patch_size"]) * (width // clip["patch_size"])
+    tokens = 3 * model.connector.token_count(torch.empty(patches, clip["hidden_size"], device="meta"))
+    # input, queries, keys, values; two sides of the MLP
+    block = 4 * clip["hidden_size"] + 2 * clip["intermediate_size"]
     needs = []
     for dtype in DTYPES + QUANTISED:
         size = 4 if dtype == "float32" else 2
@@ -70,7 +77,7 @@ def memory_needs(config) -> list[Needs]:
     return needs
 
 
-def memory_table(config) -> str:
+def memory_table(config: DepictQAConfig) -> str:
     """Format the needs as a Markdown table in GiB."""
     lines = [
         "| number format | weights | longest question | largest image | together |",

@@ -93,6 +93,9 @@ class Recipe:
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
         comparison_epochs: epochs in which the connector's comparison alone is trained on severities and metrics (0 =
             none).
+        evidence_epochs: epochs in which the connector's hidden layers are trained on what one image alone shows (0 =
+            none).
+        evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
             1e-8, then linear decay to it, facts 7.1).
@@ -143,6 +146,8 @@ class Recipe:
     frozen_precision: Annotated[str, Allowed(one_of("float32", "float16", "bfloat16"))] = "float32"
     warmup_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     comparison_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    evidence_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    evidence_crops: Annotated[str | None, Allowed(optional(NAME))] = None
     sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
     steps: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
     epochs: Annotated[int | None, Allowed(optional(whole(1, 10**6)))] = None
@@ -226,9 +231,10 @@ class Recipe:
                 "local_weights needs changes: vision: local: the settings of the local tower",
             ),
             (
-                (self.warmup_epochs or self.comparison_epochs) and not self.cache_features,
-                "warmup_epochs and comparison_epochs need cache_features: true",
+                (self.warmup_epochs or self.comparison_epochs or self.evidence_epochs) and not self.cache_features,
+                "warmup_epochs, comparison_epochs and evidence_epochs need cache_features: true",
             ),
+            (self.evidence_crops and not self.evidence_epochs, "evidence_crops needs evidence_epochs"),
             (self.rehearsal and not isinstance(self.start, str), "rehearsal needs start: a checkpoint folder"),
             (self.rehearsal and self.sampling != "shares", "rehearsal needs sampling: shares"),
             (self.rehearsal and self.sharding == "full", "rehearsal does not go with sharding: full"),

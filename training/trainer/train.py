@@ -12,6 +12,7 @@ from depictqa_core.prompts import REFERENCE
 
 from ..dataset.building.scenes import read_scenes
 from .batches import Batches, Unreadable
+from .evidence import crop_evidence, scene_evidence, warm_up_evidence
 from .feature_store import FeatureStore
 from .image_features import LiveImages
 from .loop import Loop
@@ -125,3 +126,9 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         scenes = read_scenes(recipe.data)
         loss = warm_up_comparison(model.connector, scenes, features, recipe.comparison_epochs, recipe.seed)
         accelerator.print(f"comparison warm-up: loss {loss:.4f}")
+    if recipe.evidence_epochs:
+        found = scene_evidence(read_scenes(recipe.data), features)
+        if recipe.evidence_crops:
+            found = found.joined(crop_evidence(Path(recipe.evidence_crops), model, recipe.run / "features"))
+        loss, _ = warm_up_evidence(model.connector, found, recipe.evidence_epochs, recipe.seed)
+        accelerator.print(f"evidence warm-up: loss {loss:.4f}")

@@ -88,7 +88,7 @@ def test_the_shipped_recipes_are_good(name):
         ({"epochs": 1, "steps": None}, "epochs needs sampling: repeat"),
         ({"sampling": "repeat"}, "sampling: repeat needs whole numbers as weights"),
         ({"crop": [0.7, 1.0]}, "cache_features stores the features of the tower"),
-        ({"cache_features": False}, "warmup_epochs and comparison_epochs need cache_features"),
+        ({"cache_features": False}, "warmup_epochs, comparison_epochs and evidence_epochs need cache_features"),
         ({"rehearsal": {"share": 0.5}}, "rehearsal needs start: a checkpoint folder"),
         ({"start": "x", "network": None, "changes": {"conector": {}}}, "changes: unknown key conector"),
     ],

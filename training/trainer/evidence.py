@@ -1,0 +1,213 @@
+"""Warm-up of the connector's evidence: what one image alone shows, learned directly and not through the language model.
+
+Heads on the hidden layers of the connector predict the distortions, their severities, the faults and the quality of
+each image, and which of two variants of a scene is better. The connector's output to the language model is held
+constant meanwhile: the language model still works, and learns afterwards to use what the hidden layers now tell. This
+takes minutes where the same knowledge would take hours through the language model.
+"""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from depictqa_core.images.image import as_picture
+from depictqa_core.network.connector import PoolingConnector
+from depictqa_core.network.model import DepictQAModel
+from depictqa_core.network.vision import prepare
+from depictqa_core.tasks import DISTORTIONS, FAULTS
+
+from ..dataset.building.crops import UNDECIDED
+from ..dataset.records import labels
+from ..distortions import ANSWER
+from ..faults import REGISTRY
+from .feature_store import tower_stamp
+from .row_file import RowFile
+from .warmup import HOLD
+
+NOISE = 0.05
+"""Standard deviation of the noise on standardized features, against learning single images by heart."""
+
+
+@dataclass
+class Evidence:
+    """Pooled features of images and what is true of them; N images.
+
+    Attributes:
+        rows: [N, V].
+        severity: [N, 12] of the whole image, 0 for a distortion that is not there.
+        labelled: [N], 0 where a fault leaves the distortions undecided.
+        faults: [N, 15], 0 or 1.
+        quality: [N], 0..1; NaN where it is unknown.
+        pairs: [P, 2], rows of the better and the worse variant of a scene.
+    """
+
+    rows: torch.Tensor
+    severity: torch.Tensor
+    labelled: torch.Tensor
+    faults: torch.Tensor
+    quality: torch.Tensor
+    pairs: torch.Tensor
+
+    def joined(self, other: "Evidence") -> "Evidence":
+        """Both together."""
+        moved = other.pairs + len(self.rows)
+        parts = {f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)}
+        return Evidence(**{**parts, "pairs": torch.cat([self.pairs, moved])})
+
+
+def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
+    """Evidence of the readable variants of scenes.
+
+    Args:
+        scenes: of ``dataset.building.scenes.read_scenes``.
+        features: path -> pooled features, with ``index`` of the readable paths.
+    """
+    rows, severity, labelled, faults, quality, pairs = [], [], [], [], [], []
+    for scene in scenes:
+        known = [variant for variant in scene["variants"] if variant["image"] in features.index]
+        for (i, one), (j, other) in combinations(enumerate(known, start=len(rows)), 2):
+            better = labels.better(one, other)
+            if better is not None:
+                pairs.append((i, j) if better else (j, i))
+        for variant in known:
+            rows.append(features[variant["image"]])
+            found, shown, decided = _truth(variant)
+            severity.append(found), faults.append(shown), labelled.append(decided)
+            quality.append(variant["quality"])
+    return Evidence(
+        torch.stack(rows),
+        torch.tensor(severity),
+        torch.tensor(labelled),
+        torch.tensor(faults),
+        torch.tensor(quality),
+        torch.tensor(pairs).reshape(-1, 2),
+    )
+
+
+def _truth(variant: dict) -> tuple[list[float], list[float], float]:
+    """Severity of each distortion, whether each fault is there, and whether the distortions are decided."""
+    severity, shown, decided = [0.0] * len(DISTORTIONS), [0.0] * len(FAULTS), 1.0
+    for item in variant["distortions"]:
+        severity[DISTORTIONS.index(ANSWER[item["category"]])] = labels.of_whole(item)
+    for item in variant.get("faults") or ():
+        fault = REGISTRY[item["name"]]
+        shown[FAULTS.index(fault.fault)] = 1.0
+        if fault.label in DISTORTIONS:
+            place = DISTORTIONS.index(fault.label)
+            severity[place] = max(severity[place], float(item["severity"]))
+        elif fault.label is None:
+            decided = 0.0
+    return severity, shown, decided
+
+
+def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
+    """Evidence of the crops that the local tower learned from (``python -m training crops``), without pairs.
+
+    Args:
+        folder: of shards.
+        run: folder that receives the pooled features of the crops; they are computed once.
+    """
+    store = RowFile(run, f"crops-{tower_stamp(model)}", model.connector.pooled_width)
+    rows, truths, severities = [], [], []
+    for path in sorted(folder.glob("[0-9]*[0-9].npz")):
+        with np.load(path) as shard:
+            crops, truth, severity = shard["crops"], shard["truth"], shard["severities"]
+        names = [f"{path.stem}/{number}" for number in range(len(crops))]
+
+        def encode(name: str, crops=crops) -> torch.Tensor:
+            return model.encode([prepare(as_picture(crops[int(name.partition("/")[2])]), model.config)])[0]
+
+        store.fill(names, encode, f"crops of {path.name}")
+        rows += [store[name] for name in names]
+        truths.append(truth), severities.append(severity)
+    truth, severity = torch.from_numpy(np.concatenate(truths)), torch.from_numpy(np.concatenate(severities)).float()
+    kinds = len(DISTORTIONS)
+    area = (truth == 1).float().mean((2, 3))
+    whole = severity * area**labels.AREA_POWER
+    decided = (truth[:, :kinds] != UNDECIDED).flatten(1).any(1).float()
+    clean = (severity.sum(1) == 0) & (decided == 1)
+    quality = torch.where(clean, 1.0, torch.nan)
+    faults = (severity[:, kinds:] > 0).float()
+    return Evidence(torch.stack(rows), whole[:, :kinds], decided, faults, quality, torch.empty(0, 2, dtype=torch.long))
+
+
+class Heads(nn.Module):
+    """What is asked of the hidden layers: labels with "none", severities, faults, any fault, and quality."""
+
+    def __init__(self, inputs: int):
+        super().__init__()
+        self.labels = nn.Linear(inputs, len(DISTORTIONS) + 1)
+        self.severity = nn.Linear(inputs, len(DISTORTIONS))
+        self.faults = nn.Linear(inputs, len(FAULTS) + 1)
+        self.quality = nn.Linear(inputs, 1)
+
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.labels(hidden), self.severity(hidden), self.faults(hidden), self.quality(hidden)[:, 0]
+
+
+def warm_up_evidence(
+    connector: PoolingConnector, found: Evidence, epochs: int, seed: int, batch: int = 256, rate: float = 1e-3
+) -> tuple[float, Heads]:
+    """Train the hidden layers of ``connector.mix`` and ``connector.local_mix``.
+
+    Args:
+        found: images of the training set.
+        epochs: passes over all images; of each image that has pairs, one pair at a time.
+        batch: images in a step.
+
+    Returns:
+        (mean loss of the last epoch, the heads)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    width = connector.mix[-1].in_features
+    heads = Heads(width * (1 + (connector.local_mix is not None)))
+    mixtures = [m for m in (connector.mix, connector.local_mix) if m is not None]
+    before = copy.deepcopy(mixtures)
+    for mixture in before:
+        mixture.eval().requires_grad_(False)
+    parameters = [p for module in (*mixtures, heads) for p in module.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
+    steps = epochs * -(-len(found.rows) // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    present = (found.severity > 0).float()
+    present = torch.cat([present, (present.sum(1, keepdim=True) == 0).float()], 1)
+    present = present / present.sum(1, keepdim=True)
+    any_fault = torch.cat([found.faults, found.faults.amax(1, keepdim=True)], 1)
+    connector.train()
+    loss_sum = 0.0
+    for _ in tqdm(range(epochs), desc="evidence warm-up", mininterval=10):
+        loss_sum = 0.0
+        for part in torch.randperm(len(found.rows), generator=generator).split(batch):
+            drawn = torch.randint(len(found.pairs), (len(part) // 2,), generator=generator)
+            which = torch.cat([part, found.pairs[drawn].flatten()])
+            inputs = connector.summary_inputs(found.rows[which])
+            noisy = [x + NOISE * torch.randn(x.shape, generator=generator) for x in inputs]
+            hidden = [mixture[:-1](x) for mixture, x in zip(mixtures, noisy)]
+            kinds, severity, faults, quality = heads(torch.cat(hidden, 1))
+            entropy = F.cross_entropy(kinds, present[which], reduction="none", label_smoothing=0.02)
+            loss = (entropy * found.labelled[which]).mean()
+            loss = loss + 2 * F.smooth_l1_loss(severity, found.severity[which], beta=0.3)
+            loss = loss + 5 * F.binary_cross_entropy_with_logits(faults, any_fault[which])
+            known = ~found.quality[which].isnan()
+            loss = loss + F.smooth_l1_loss(quality[known], 5 * found.quality[which][known], beta=0.5)
+            better, worse = quality[len(part) :].unflatten(0, (-1, 2)).unbind(1)
+            loss = loss + F.softplus(3 * (worse - better)).mean()
+            for mixture, frozen, x, state in zip(mixtures, before, inputs, hidden):
+                loss = loss + HOLD * F.mse_loss(mixture[-1](state), frozen(x))
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            loss_sum += loss.item() * len(part)
+    connector.eval()
+    return loss_sum / len(found.rows), heads.eval()
