@@ -1,6 +1,7 @@
 """The node that loads a judge from a server."""
 
 import os
+from typing import TYPE_CHECKING
 
 import folder_paths
 import torch
@@ -12,10 +13,13 @@ from ..depictqa_core.errors import CheckpointError
 from .inputs import DepictQAModel, advanced, readable_errors, schema
 from .loaded_judge import LoadedJudge, answers_of
 
+if TYPE_CHECKING:
+    from ..depictqa_core.judge import Judge
+
 
 class LoadServer(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["vLLM", "OpenAI", "llama.cpp", "SGLang", "endpoint", "API", "remote judge"],
             node_id="DepictQA_LoadServer",
@@ -60,7 +64,7 @@ class LoadServer(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, url, model_name, concurrency, cache_answers, votes=0) -> io.NodeOutput:
+    def execute(cls, url: str, model_name: str, concurrency: int, cache_answers: bool, votes: int = 0) -> io.NodeOutput:
         with readable_errors():
             if not is_address(url):
                 raise CheckpointError("url: give the address of a server, such as http://127.0.0.1:8000/v1.")
@@ -68,7 +72,7 @@ class LoadServer(io.ComfyNode):
             options = ServerOptions(model_name, concurrency, votes or None, cache, owned=False)
             answers = answers_of((url, model_name, votes))
 
-            def read():
+            def read() -> "Judge":
                 from ..depictqa_core.backends.opening import open_backend
                 from ..depictqa_core.judge import Judge
 

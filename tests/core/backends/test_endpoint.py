@@ -17,7 +17,7 @@ from depictqa_core import tasks
 from depictqa_core.backends.endpoint_replies import known_masses
 from depictqa_core.backends.server_options import ServerOptions
 from depictqa_core.chat.client import Step
-from depictqa_core.chat.endpoint import EndpointError
+from depictqa_core.chat.endpoint import Endpoint, EndpointError
 from depictqa_core.errors import CheckpointError, DepictQAError, TaskError
 from depictqa_core.images.image import as_picture
 from depictqa_core.judge import load_judge
@@ -463,6 +463,14 @@ def test_the_key_is_sent_and_never_shown(names, tmp_path, monkeypatch, caplog, c
     shown += [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
     for text in (*shown, caplog.text, *capfd.readouterr()):
         assert KEY not in text
+
+
+def test_a_graph_of_others_gets_the_key_sent_to_the_named_server_alone():
+    keys = {"DEPICTQA_API_KEY": KEY, "DEPICTQA_API_BASE": "https://mine:8000/other"}
+    for base, wanted in (("https://mine:8000/v1", KEY), ("https://evil/v1", None), ("http://mine:8000/v1", None)):
+        assert Endpoint.at(base, "m", owned=False, environment=keys).key == wanted
+        assert Endpoint.at(base, "m", owned=False, environment={"OPENAI_API_KEY": KEY}).key is None
+        assert Endpoint.at(base, "m", environment=keys).key == KEY
 
 
 def test_arguments():
