@@ -34,9 +34,8 @@ from .base import (
 from .endpoint_replies import checked
 from .endpoint_server import Server, without_control
 from .endpoint_ways import Send, Way
-from .vlm import TASKS
 from .vlm_answers import shares
-from .vlm_prompts import closed_wording, open_wording
+from .vlm_prompts import TASKS, closed_wording, open_wording
 
 _WORDS = re.compile(r"\s*\S+")
 

@@ -34,9 +34,8 @@ from .base import (
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
 from .vlm_loading import LoadedVlm
 from .vlm_network import NOTHING, Network
-from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_prompts import TASKS, ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
 
-TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
 ROWS = 64
 """Maximum number of continuations that run together."""
 FEATURE_BYTES = 512 * 2**20

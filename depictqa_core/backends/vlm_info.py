@@ -7,8 +7,8 @@ from typing import Any
 from ..errors import CheckpointError, quoted
 from ..storage.documents import read_json
 from .profiles import choose_profile
-from .vlm import TASKS
 from .vlm_loading import CONFIG, card_of, check_files, read_config
+from .vlm_prompts import TASKS
 
 BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.55}
 """Memory of a parameter by dtype; that of int4 with its scales."""

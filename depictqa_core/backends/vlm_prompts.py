@@ -15,6 +15,8 @@ from .profiles import Profile
 
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands for an image while a prompt is rendered; users' text never contains it (``plain``)."""
+TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
+"""Names of the tasks that are worded here."""
 THINK, THINK_END = "<think>", "</think>"
 
 
