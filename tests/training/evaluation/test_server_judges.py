@@ -14,18 +14,20 @@ from training.__main__ import main as command
 from training.evaluation.command import _is_judge
 from training.evaluation.temperatures import MINIMUM
 
+ONE = tasks.ONE_ISSUE + tasks.SHORT_TAIL
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Small images with score records, enough of them for a temperature, and a few for an evaluation."""
+    """Small images with questions about their distortion, enough of them for a temperature, and a few for an evaluation."""
     folder, rng = tmp_path_factory.mktemp("served"), np.random.default_rng(3)
     records = []
     for number in range(4):
         Image.fromarray(rng.integers(0, 256, (20, 24 + number, 3), np.uint8)).save(folder / f"{number}.png")
     for number in range(MINIMUM):
         image = {"image_ref": None, "image_A": f"{number % 4}.png", "image_B": None}
-        answer = tasks.LEVELS[number % 5].capitalize()
-        records.append({"id": f"s{number}", **image, "query": tasks.SCORE.ask(), "answer": answer})
+        answer = tasks.answer_text((tasks.DISTORTIONS[number % 4],))
+        records.append({"id": f"s{number}", **image, "query": ONE, "answer": answer})
     (folder / "many.json").write_text(json.dumps(records))
     (folder / "few.json").write_text(json.dumps(records[:4]))
     return folder
@@ -41,10 +43,11 @@ def test_a_server_is_calibrated_into_its_settings(root, tmp_path, capsys):
         words += ["--only", "temperatures"]
         assert command([*words, "--settings", str(tmp_path)]) == 0
         stored = json.loads((tmp_path / "depictqa_calibration.json").read_text())["calibration"]
-        assert stored["score_nr"] > 0
+        assert stored.keys() == {"identification_nr"}
         plain, fitted = load_judge(server.base, model="m"), load_judge(server.base, model="m", settings=tmp_path)
-        a, b = (judge.score(root / "0.png")[0] for judge in (plain, fitted))
-        assert a.levels != b.levels and a.coverage == b.coverage
+        a, b = (judge.identify(root / "0.png", faults=False)[0] for judge in (plain, fitted))
+        assert a.confidence != b.confidence and a.coverage == b.coverage
+        assert (a.certainty, b.certainty) == ("self-consistency", "calibrated") or b.coverage < 0.9
 
 
 def test_a_server_is_evaluated_with_judges_as_peers(root, tmp_path):
@@ -58,7 +61,7 @@ def test_a_server_is_evaluated_with_judges_as_peers(root, tmp_path):
     assert results["judge"]["name"] == "m" and results["judge"]["probabilities"].startswith("exact")
     assert set(results["peers"]) == {"bundled", f"other@{server.base}"}
     for found in (results, *results["peers"].values()):
-        assert found["sets"]["few"]["answered"] == 4 and "ece" in found["sets"]["few"]["metrics"]["score"]
+        assert found["sets"]["few"]["answered"] == 4 and found["sets"]["few"]["metrics"]
 
 
 def test_a_peer_is_a_judge_by_its_name(tmp_path):
