@@ -40,7 +40,7 @@ def known_masses(steps: Sequence[Step], answers: Sequence[str]) -> np.ndarray:
             continued += chance if set(fitting) - {*complete} else 0.0
             if len(fitting) == 1 and fitting != complete:
                 masses[fitting[0]] += chance
-        for index in complete:  # the answer ends here unless a longer one goes on
+        for index in complete:  # the answer ends here unless a longer one continues it
             masses[index] += max(0.0, share - continued)
         written += step.token
         share *= math.exp(float(step.logprob))  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def _fitting(text: str, answers: Sequence[str]) -> list[int]:
 
 
 def _ends(text: str, answer: str) -> bool:
-    """Whether an answer ends in a text that begins with it: no word goes on."""
+    """Whether an answer ends in a text that begins with it: no word continues."""
     return not text[len(answer) : len(answer) + 1].isalnum()
 
 

@@ -19,7 +19,7 @@ ONE = tasks.ONE_ISSUE + tasks.SHORT_TAIL
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Small images with questions about their distortion, enough of them for a temperature, and a few for an evaluation."""
+    """Small images, enough questions about their distortions for a temperature, and a few for an evaluation."""
     folder, rng = tmp_path_factory.mktemp("served"), np.random.default_rng(3)
     records = []
     for number in range(4):
