@@ -35,7 +35,7 @@ def quick(monkeypatch):
 
 
 def _quick(make):
-    return lambda self, *args, **options: make(self, *args, **{"pause": 0.01, "timeout": 5, **options})
+    return lambda self, *args, **options: make(self, *args, **{"pause": 0.01, "timeout": 60, **options})
 
 
 def open_judge(server, **options):
