@@ -127,7 +127,7 @@ def test_every_verb_and_a_batch_equals_its_single_runs():
             ("score", {"criterion": "sharpness of the eyes"}),
             ("score", {"prompt": "a red car"}),
             ("check", {"question": HANDS}),
-            ("describe", {"max_new_tokens": 12}),
+            ("describe", {"question": "Is the image good?" + tasks.SHORT_TAIL}),
         ):
             batch = plain(getattr(judge, verb)(shown, **options))
             assert batch == [plain(getattr(single, verb)([image], **options)[0]) for image in shown]
@@ -451,7 +451,8 @@ def test_the_key_is_sent_and_never_shown(names, tmp_path, monkeypatch, caplog, c
         judge = open_judge(server, cache=tmp_path)
         assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
         stub.change = echo
-        results = [*judge.score(images(2)), *judge.describe(images(1), max_new_tokens=4), judge.compare(*images())]
+        short = "What is shown?" + tasks.SHORT_TAIL
+        results = [*judge.score(images(2)), *judge.describe(images(1), question=short), judge.compare(*images())]
         shown += [repr(results), repr(vars(judge)), repr(judge.backend.identity()), repr(judge.facts), repr(judge.info)]
         shown += [repr(vars(judge.backend)), repr(vars(judge.backend.server)), str(judge.notices)]
         stub.change = None
