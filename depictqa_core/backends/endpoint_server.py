@@ -8,11 +8,11 @@ from ..chat.client import Client, Reply
 from ..chat.endpoint import EndpointError
 from ..chat.messages import image_part, request_body
 from ..images.image import Picture
-from ..images.size_policy import within_area
 from ..runtime.byte_cache import ByteCache
 from .base import ImageSet
 from .endpoint_cache import ReplyCache
 from .profiles import Profile
+from .vlm_inputs import shrunk
 from .vlm_prompts import THINK, THINK_END, laid_out, plain
 
 PART_BYTES = 64 * 2**20
@@ -101,7 +101,7 @@ class Server:
 
     def _part(self, image: Picture) -> dict:
         if (part := self._parts.get(image.key)) is None:
-            part = image_part(within_area(image, self.profile.max_pixels))
+            part = image_part(shrunk(image, self.profile.max_pixels))
             self._parts.put(image.key, part, len(part["image_url"]["url"]))
         return part
 

@@ -33,8 +33,9 @@ from .base import (
 )
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
 from .vlm_loading import LoadedVlm
-from .vlm_network import NOTHING, Network
+from .vlm_network import Network
 from .vlm_prompts import TASKS, ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_runner import NOTHING, Runner
 
 ROWS = 64
 """Maximum number of continuations that run together."""
@@ -59,21 +60,21 @@ class VlmBackend(Backend):
         self.tokenizer = loaded.processor.tokenizer
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
-        self._calibration = Calibration(loaded.calibration)
-        self.run = Network(
-            loaded.model,
-            loaded.processor,
-            self.template.image_token,
-            self.template.layout,
-            self.profile.max_pixels,
-            FEATURE_BYTES if cache_bytes is None else cache_bytes,
-        )
+        self._calibration, self._personal = Calibration(loaded.calibration), loaded.personal
+        self.run = self._runner(loaded, FEATURE_BYTES if cache_bytes is None else cache_bytes)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
         self._sessions, self._lock = 0, threading.RLock()
 
+    def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> Runner:
+        """Make what runs the model."""
+        template, processor = self.template, loaded.processor
+        return Network(
+            loaded.model, processor, template.image_token, template.layout, self.profile.max_pixels, cache_bytes
+        )
+
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(tasks=TASKS, criteria=True)
+        return Capabilities(tasks=TASKS, criteria=True, personal=self._personal)
 
     @property
     def calibration(self) -> Calibration:
@@ -133,7 +134,11 @@ class VlmBackend(Backend):
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
         found = self._ask(task, kinds, image_sets, ask, counter)
         table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
-        return AnswerProbabilities(table[:, :-1], table[:, -1])
+        references = [images[-1] is not None for images in image_sets]
+        probabilities = self.calibration.with_prior(
+            task, question or task.question, canonical, references, table[:, :-1]
+        )
+        return AnswerProbabilities(probabilities, table[:, -1])
 
     def write(
         self,

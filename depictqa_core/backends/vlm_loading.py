@@ -40,6 +40,7 @@ class LoadedVlm:
         card: name, version, licence and training data, as far as the folder says.
         ends: tokens that end an answer; the first is what a template ends turns with.
         calibration: settings of ``calibration.Calibration``.
+        personal: whether its ratings follow one person's preferences.
     """
 
     model: PreTrainedModel
@@ -48,6 +49,7 @@ class LoadedVlm:
     card: dict[str, Any]
     ends: list[int]
     calibration: dict[str, Any] = field(default_factory=dict)
+    personal: bool = False
 
 
 def is_vlm_folder(folder: Path) -> bool:
@@ -62,13 +64,12 @@ def is_vlm_folder(folder: Path) -> bool:
 
 
 def calibration_file(folder: Path) -> Path:
-    """The file that holds the calibration of a checkpoint, of a model folder, or of the settings of a server."""
-    own = (folder / CONFIG).is_file() and not is_vlm_folder(folder)
-    return folder / (CONFIG if own else CALIBRATION)
+    """The file of a checkpoint, model or adapter folder, or of the settings of a server, that holds its calibration."""
+    return folder / (CONFIG if (folder / CARD).is_file() else CALIBRATION)
 
 
 def read_calibration(folder: Path) -> dict[str, Any]:
-    """Read what ``python -m training calibrate`` stored in a folder; nothing if it did not.
+    """Return the checked calibration of such a folder, empty where there is none.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -110,7 +111,7 @@ def load_vlm(folder: Path, device: Device, dtype: str) -> LoadedVlm:
     check_files(folder, content)
     config = read_config(folder, content)
     profile = choose_profile(folder, config.model_type)
-    processor = _processor(folder)
+    processor = read_processor(folder)
     model = _model(folder, device, dtype)
     card, ends = card_of(folder, config, profile), _ends(model, processor)
     return LoadedVlm(model, processor, profile, card, ends, read_calibration(folder))
@@ -169,7 +170,7 @@ def read_config(folder: Path, content: dict) -> PretrainedConfig:
         raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
 
 
-def _processor(folder: Path) -> Any:
+def read_processor(folder: Path) -> Any:
     """The processor with the image processor that needs no torchvision, and without a video processor.
 
     AutoProcessor would demand torchvision for the videos of some models.

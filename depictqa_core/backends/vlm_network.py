@@ -7,7 +7,7 @@ answers about them. Not every architecture allows that (some let image tokens at
 another way when there are several), so ``Network`` compares both paths once, and uses the widest sharing that agrees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,13 @@ from ..engine.batching import prefix_budget
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import branch, nbytes
+from .vlm_inputs import continued
 from .vlm_model import ModelCalls, chosen
 from .vlm_prompts import Prompt
+from .vlm_runner import IMAGES, NOTHING, SETS, Check
 
-IMAGES, SETS, NOTHING = "images", "sets", "nothing"
-"""What prompts share: the KV cache behind every image, that behind all images of a question, or nothing."""
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
 """Largest difference in probability between the two paths that is rounding."""
-Check = Callable[[], None]
 
 
 @dataclass
@@ -95,21 +94,12 @@ class Network(ModelCalls):
     def plain(
         self, prompt: Prompt, rows: Sequence[Sequence[int]], check: Check, columns: Sequence[int] | None = None
     ) -> list[torch.Tensor]:
-        """Compute log-probabilities behind a prompt and each token of some continuations, without any sharing.
-
-        Args:
-            prompt: the prompt without the tokens that continue it.
-            rows: token ids of continuations; an empty one asks for what follows the prompt.
-            columns: the tokens whose log-probabilities are needed; None is the whole vocabulary, which is large.
-
-        Returns:
-            for each row float32 [len(row) + 1, columns].
-        """
+        """Call the model as its documentation does, once for every row; arguments and result as in ``Runner``."""
         inputs = self.inputs(prompt.texts, prompt.images)
         found = []
         for row in rows:
             check()
-            found.append(self.forward(_continued(inputs, row), len(row) + 1, columns)[0])
+            found.append(self.forward(continued(inputs, row), len(row) + 1, columns)[0])
         return found
 
     @torch.inference_mode()
@@ -128,7 +118,7 @@ class Network(ModelCalls):
         """
         if len(rows) == 1:
             state, last = self._before_last(prompt, check), self._last_segment(prompt)
-            inputs = _continued(self.inputs(*last), rows[0])
+            inputs = continued(self.inputs(*last), rows[0])
             check()
             return [self.forward(self._behind(state, inputs), len(rows[0]) + 1, columns)[0]]
         state = self.state(prompt, check)
@@ -237,13 +227,3 @@ class Network(ModelCalls):
             if all((a.exp() - b.exp()).abs().max() < tolerance for a, b in zip(found, wanted)):
                 return sharing
         return NOTHING
-
-
-def _continued(inputs: dict, row: Sequence[int]) -> dict:
-    """Inputs of the processor with more tokens behind them."""
-    if not row:
-        return inputs
-    new = torch.tensor([row], dtype=torch.int64)
-    more = {"input_ids": new, "attention_mask": torch.ones_like(new)}
-    more |= dict.fromkeys(("token_type_ids", "mm_token_type_ids"), torch.zeros_like(new))
-    return {n: torch.cat([value, more[n].to(value)], 1) if n in more else value for n, value in inputs.items()}

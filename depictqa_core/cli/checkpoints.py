@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..backends.vlm_adapter import is_adapter_folder
 from ..backends.vlm_loading import is_vlm_folder
 from ..chat.endpoint import is_address
 from ..errors import DepictQAError, quoted
@@ -21,7 +22,7 @@ def info(options: argparse.Namespace) -> int:
     if is_address(options.checkpoint):
         return _server_info(options)
     folder = str(checkpoint_folder(options.checkpoint))
-    if is_vlm_folder(Path(folder)):
+    if is_vlm_folder(Path(folder)) or is_adapter_folder(Path(folder)):
         return _vlm_info(options, Path(folder))
     card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
     if options.self_test:
@@ -57,15 +58,16 @@ def _table(facts: dict[str, object]) -> str:
 
 
 def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
-    from ..backends.vlm_info import describe_vlm
+    from ..backends.vlm_info import describe_adapter, describe_vlm
 
-    card = describe_vlm(folder)
+    adapter = is_adapter_folder(folder)
+    card = describe_adapter(folder, options.verify) if adapter else describe_vlm(folder)
     if options.self_test:
         from ..judge import load_judge
 
         card = {**card, "self_test": load_judge(folder).self_test()}
     text = _table({"folder": str(folder), **dict(_flat(card))})
-    notices = ["--verify: the folder lists no hashes to compare with"] if options.verify else []
+    notices = ["--verify: the folder lists no hashes to compare with"] if options.verify and not adapter else []
     write_answers(options, card, [card], [], lambda *_: text, notices)
     return 0
 

@@ -92,6 +92,7 @@ def open_judge(options: argparse.Namespace, bar: progress.ProgressBar) -> "Judge
     keep_freed_memory()
     try:
         more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+        more["base"] = options.base
         if options.cache is not None:
             more["cache_bytes"] = options.cache * 2**20
         more |= server_options(options)

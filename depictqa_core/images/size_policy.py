@@ -91,17 +91,6 @@ def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE)
     return canvas
 
 
-def within_area(picture: Picture, pixels: int) -> Image.Image:
-    """Shrink an image (Pillow bicubic, antialiased) to at most this area in pixels, with its aspect ratio."""
-    rgb = Image.fromarray(picture.rgb)
-    area = rgb.width * rgb.height
-    if area <= pixels:
-        return rgb
-    scale = (pixels / area) ** 0.5
-    size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
-    return rgb.resize(size, Image.Resampling.BICUBIC)
-
-
 def centre(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return the center ``[height, width, 3]`` of an array ``[H, W, 3]`` as a view."""
     top, left = (rgb.shape[0] - height) // 2, (rgb.shape[1] - width) // 2

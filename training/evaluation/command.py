@@ -53,8 +53,27 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
         default=("temperatures", "orders", "scores"),
         help="what to fit (default: all that the records cover)",
     )
+    parser.add_argument(
+        "--clean-share",
+        type=_share,
+        default=0.5,
+        help="share of clean images among those that will be judged: the probability of no distortion holds for it"
+        " (default: 0.5; 'records': that of the records)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the fit, and change nothing")
     parser.set_defaults(run=_calibrate)
+
+
+def _share(text: str) -> float | None:
+    if text == "records":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number between 0 and 1 nor 'records'")
+    return share
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +81,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
     parser.add_argument("--device", default="auto")
     add_server(parser)
+    parser.add_argument("--base", metavar="FOLDER", help="base model of an adapter (default: as the adapter states)")
 
 
 def _evaluate(arguments) -> int:
@@ -87,7 +107,7 @@ def _evaluate(arguments) -> int:
         truths=truths,
         swap=not arguments.no_swap,
     )
-    judge = load_judge(arguments.checkpoint, arguments.device, **server_options(arguments))
+    judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base, **server_options(arguments))
     sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
@@ -166,8 +186,12 @@ def _calibrate(arguments) -> None:
 
     folder = _calibrated_folder(arguments)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-    judge = load_judge(arguments.checkpoint, arguments.device, **server_options(arguments))
-    fits = calibration.calibrate_all(judge, sets, parts=tuple(arguments.only))
+    served = server_options(arguments)
+    judge, parts = (
+        load_judge(arguments.checkpoint, arguments.device, base=arguments.base, **served),
+        tuple(arguments.only),
+    )
+    fits = calibration.calibrate_all(judge, sets, parts=parts, clean_share=arguments.clean_share)
     print(calibration.table(fits))
     if not calibration.fitted(fits):
         print(f"nothing was fitted: every question has fewer than {temperatures.MINIMUM} records; nothing was written")

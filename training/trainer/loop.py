@@ -22,8 +22,8 @@ from .metric_logger import MetricLogger
 from .recipe import Recipe, RecipeError
 from .state import load_state, save_state
 
-INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
-"""Keys of a batch that are inputs of the network."""
+OUTSIDE = {"labels", "scales", "rehearsal", "number"}
+"""Keys of a batch that are no inputs of the network."""
 PATIENCE = 50
 """Maximum number of steps in a row that are skipped because gradients overflowed under fp16."""
 LEAST_RATE = 1e-8
@@ -45,13 +45,16 @@ class Done(NamedTuple):
 class Loop:
     """The steps of one run.
 
+    Args:
+        teacher: the network before the run, a function of its inputs, for rehearsal.
+
     Attributes:
         model: the network as it is trained, wrapped for its processes.
     """
 
     def __init__(self, accelerator: Accelerator, recipe: Recipe, model, batches: Batches, source: str, teacher=None):
         self.accelerator, self.recipe, self.batches, self.source = accelerator, recipe, batches, source
-        self.teacher = teacher and teacher.to(accelerator.device)
+        self.teacher = teacher.to(accelerator.device) if isinstance(teacher, nn.Module) else teacher
         self.steps = recipe.steps or recipe.epochs * batches.sampler.epoch_steps
         if (recipe.warm_steps or 0) >= self.steps:
             raise RecipeError(f"warm_steps is {recipe.warm_steps}, but the run has {self.steps} steps: give fewer")
@@ -59,7 +62,7 @@ class Loop:
         if recipe.gradient_checkpointing:
             model.checkpoint_activations()
         model.train()
-        if "vision" not in recipe.trainable:
+        if not any(parameter.requires_grad for parameter in model.vision.parameters()):
             model.vision.eval()
         self.sharded = recipe.sharding == "full"
         self.model = shard(model, accelerator) if self.sharded else accelerator.prepare(model)
@@ -160,11 +163,11 @@ class Loop:
     def loss(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The share of the step's loss in one batch, its right answer tokens, and its answer tokens."""
         batch = send_to_device(batch, self.accelerator.device)
-        inputs = {key: batch[key] for key in batch.keys() & INPUTS}
+        inputs = {key: value for key, value in batch.items() if key not in OUTSIDE}
         labels, scales, rehearsal = (batch[key] for key in ("labels", "scales", "rehearsal"))
         with self.accelerator.autocast():
             logits = self.model(**inputs).logits
-        labels = labels[:, 1:]
+        labels = labels[:, -logits.shape[1] :][:, 1:]  # a network may give the last logits alone
         places = labels != IGNORE
         rows = places.nonzero()[:, 0]
         logits, labels = logits[:, :-1][places].float(), labels[places]

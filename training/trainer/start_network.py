@@ -57,12 +57,7 @@ def start_network(recipe, texts: Iterable[str]):
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
             model = _changed(model, recipe.changes, recipe.local_weights)
-        if recipe.rehearsal is None:  # with rehearsal, confidences stay close to those of the start
-            model.config.calibration = {}
-        elif model.config.personal:  # whose ratings are another person's, and with them orders and scores by anchors
-            learned = ("rating", "order", "score_error")
-            kept = {key: value for key, value in model.config.calibration.items() if not key.startswith(learned)}
-            model.config.calibration = kept
+        model.config.calibration = kept_calibration(model.config.calibration, recipe.rehearsal, model.config.personal)
     model.freeze(tuple(recipe.trainable))
     for part in recipe.trainable:
         names = [name for name, _ in model.named_parameters()]
@@ -74,6 +69,18 @@ def start_network(recipe, texts: Iterable[str]):
     if folder and dtype != torch.float32:
         _restore(model, folder)
     return model, tokenizer, card
+
+
+def kept_calibration(calibration: dict, rehearsal, personal: bool) -> dict:
+    """What of the calibration of a start holds after training: with rehearsal, confidences stay close to its own.
+
+    Not those of a personal judge about pairs: its ratings are another person's, and with them orders and scores by
+    anchors.
+    """
+    if rehearsal is None:
+        return {}
+    learned = ("rating", "order", "score_error") if personal else ()
+    return {key: value for key, value in calibration.items() if not key.startswith(learned)}
 
 
 def _changed(model: DepictQAModel, changes: dict, local_weights: str | None) -> DepictQAModel:
