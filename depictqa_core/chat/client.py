@@ -6,15 +6,13 @@ path of the URL, which may be a secret too.
 
 import asyncio
 import copy
-import email.utils
 import json
 import random
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 from ..checks import is_number, is_whole
@@ -32,6 +30,7 @@ from .endpoint import (
     origin_of,
 )
 from .messages import request_body
+from .replies import Reply, Step, is_count, named, retry_after, said
 from .transport import event_loop, open_api
 
 RETRIED = {408, 409, 425, 429}
@@ -42,42 +41,7 @@ REJECTED = {400, 413, 414, 415, 422, 431, 451}
 
 MAX_TEXT = 2**17
 """Longest text of an answer in characters; a few hundred tokens are asked for."""
-LONGEST_RETRY_AFTER = 3600.0  # seconds
 Answer = TypeVar("Answer")
-
-
-class Step(NamedTuple):
-    """One token of an answer, as the server reported it; nothing of it is checked.
-
-    Attributes:
-        token: its text, or ``token_id:N``.
-        logprob: its log-probability.
-        others: tokens that could stand there, each with its log-probability.
-    """
-
-    token: str
-    logprob: object
-    others: tuple[tuple[str, object], ...]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer.
-
-    Attributes:
-        text: what the model wrote.
-        finish: why it ended: "stop", "length", "content_filter", ...
-        prompt_tokens, completion_tokens: what it cost, if told.
-        steps: its tokens with their log-probabilities; None if the server gave none.
-        thought: whether the server reported a chain of thought apart from the text.
-    """
-
-    text: str
-    finish: str
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    steps: tuple[Step, ...] | None = None
-    thought: bool = False
 
 
 class _Pace:
@@ -247,11 +211,11 @@ class Client:
         except openai.APIStatusError as error:
             failure = self._refusal(error)
         except openai.APIConnectionError as error:
-            failure = _TryAgain(self._shown(_named(error.__cause__ or error)))
+            failure = _TryAgain(self._shown(named(error.__cause__ or error)))
         except UnicodeEncodeError:
             failure = RequestRejected("the request holds characters that UTF-8 cannot encode: correct its text")
         except Exception as error:  # an answer can be broken in any way, and must not end a paid run
-            failure = _TryAgain(f"the answer is broken ({self._shown(_named(error))})")
+            failure = _TryAgain(f"the answer is broken ({self._shown(named(error))})")
         raise failure from None
 
     def _sent(self, send: Callable[[], Coroutine[Any, Any, bytes]]) -> bytes:
@@ -306,7 +270,7 @@ class Client:
             raise _TryAgain(f"the answer is not a chat completion: '{start}'") from None
         if len(text) > MAX_TEXT:
             raise _TryAgain(f"the answer has {len(text)} characters, more than {MAX_TEXT}")
-        counts = (count if _is_count(count) else None for count in tokens)
+        counts = (count if is_count(count) else None for count in tokens)
         return Reply(text, self._clean(finish)[:40], *counts, steps, thought)
 
     def _steps(self, found: dict | None) -> tuple[Step, ...] | None:
@@ -326,12 +290,12 @@ class Client:
     def _refusal(self, error: Any) -> Exception:
         """What a status of 300 or more means."""
         status, headers = error.status_code, error.response.headers
-        said = self._shown(_said(error.body))
+        message = self._shown(said(error.body))
         line = f"{self.endpoint.origin} answered {status} {self._shown(error.response.reason_phrase)}".rstrip()
-        line += f": {said}" if said else ""
+        line += f": {message}" if message else ""
         if status in RETRIED or status >= 500:
-            return _TryAgain(line, _retry_after(headers.get("Retry-After")))
-        if status == 400 and self._pace.limit_field == "max_tokens" and "max_completion_tokens" in _said(error.body):
+            return _TryAgain(line, retry_after(headers.get("Retry-After")))
+        if status == 400 and self._pace.limit_field == "max_tokens" and "max_completion_tokens" in said(error.body):
             self._pace.limit_field = "max_completion_tokens"  # newer models know the limit by this name only
             return _TryAgain(line, 0.0)
         if status in REJECTED:
@@ -369,33 +333,3 @@ class _TryAgain(Exception):
     def __init__(self, reason: str, after: float | None = None):
         super().__init__(reason)
         self.after = after
-
-
-def _named(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
-
-
-def _said(body: object) -> str:
-    """The message in the body of a refusal."""
-    if isinstance(body, dict):
-        found = body.get("error", body)
-        body = found.get("message", found) if isinstance(found, dict) else found
-    return "" if body is None else str(body)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which gives seconds or a date; None if there is none that can be read."""
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError, OSError):
-            return None
-    return min(max(0.0, seconds), LONGEST_RETRY_AFTER) if seconds == seconds else None
