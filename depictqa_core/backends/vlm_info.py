@@ -8,9 +8,9 @@ from ..errors import CheckpointError, quoted
 from ..loading.checkpoint_folder import AGAIN, file_hash
 from ..storage.documents import read_json
 from .profiles import choose_profile
-from .vlm import TASKS
 from .vlm_adapter import WEIGHTS, base_folder, read_adapter
 from .vlm_loading import CONFIG, card_of, check_files, read_config
+from .vlm_prompts import TASKS
 
 BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.55}
 """Memory of a parameter by dtype; that of int4 with its scales."""
