@@ -1,5 +1,6 @@
 """The endpoint backend: a vision-language model on an OpenAI-compatible server as a judge."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -195,7 +196,7 @@ class EndpointBackend(Backend):
             if len("".join(ids)) >= len(reply.text):  # what follows ends the answer
                 break
             ids.append(step.token)
-            chances.append(float(np.exp(step.logprob)))
+            chances.append(math.exp(step.logprob))
         if "".join(ids) != reply.text and reply.text:
             ids = _WORDS.findall(reply.text)
             chances = [float(np.mean(chances))] * len(ids)
