@@ -4,39 +4,53 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, quoted
-from ..storage.documents import read_json
-from .vlm import TASKS
-from .vlm_loading import CONFIG, card_of, check_files, read_config
+from PIL import Image
 
-BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.55}
-"""Memory of a parameter by dtype; that of int4 with its scales."""
+from ..errors import CheckpointError, PackageError, quoted
+from ..runtime.quiet import quiet
+from ..storage.documents import read_json
+from .profiles import choose_profile
+from .vlm import TASKS
+from .vlm_files import parameter_count
+from .vlm_loading import card_of, check_files, read_config
+from .vlm_memory import ImageInput, vlm_needs
+from .vlm_processor import CONFIG, load_processor
+from .vlm_prompts import image_token
 
 
 def describe_vlm(folder: Path) -> dict[str, Any]:
-    """Return name, version, architecture, profile, supported tasks, parameters and memory by dtype.
+    """Return name, version, architecture, profile, supported tasks, parameters and memory needs by dtype.
 
     Raises:
         CheckpointError: the folder is no vision-language model, or lacks a file.
     """
     content = read_json(folder / CONFIG, error=CheckpointError)
     check_files(folder, content)
-    card, count = card_of(folder, read_config(folder, content)), _parameters(folder)
-    memory = ", ".join(f"{name} {count * size / 1e9:.2g} GB" for name, size in BYTES.items())
-    return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": f"{memory}; and that of the prompts"}
+    config = read_config(folder, content)
+    card, count = card_of(folder, config), parameter_count(folder)
+    return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": _memory(folder, config)}
 
 
-def _parameters(folder: Path) -> int:
-    """Number of weights, from the headers of the files."""
-    from safetensors import safe_open
+def _memory(folder: Path, config: Any) -> str:
+    """The memory needs in words: weights, and what the longest question about the largest images adds."""
+    try:
+        image, more = _largest_image(folder, choose_profile(folder, config.model_type).max_pixels), ""
+    except (CheckpointError, PackageError) as error:
+        image, more = None, f"; that of a question is not known ({quoted(error)})"
+    parts = []
+    for need in vlm_needs(config, image):
+        question = f" + {(need.words + need.picture) / 1e9:.2g} GB" if image else ""
+        parts.append(f"{need.dtype} {need.weights / 1e9:.2g} GB{question}")
+    return f"{', '.join(parts)}{more or ' (weights + the longest question about the largest images)'}"
 
-    count = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
-        except Exception as error:  # whatever the library raises, the person gets one clear line
-            raise CheckpointError(
-                f"model '{folder.name}': {path.name} is damaged ({quoted(error)}); download it again"
-            ) from error
-    return count
+
+def _largest_image(folder: Path, max_pixels: int) -> ImageInput:
+    """What the processor makes of a square image of the largest area."""
+    processor, side = load_processor(folder), math.isqrt(max_pixels)
+    try:
+        with quiet():
+            text, images = image_token(processor), [Image.new("RGB", (side, side))]
+            made = processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
+    except Exception as error:  # whatever the processor raises
+        raise CheckpointError(f"model '{folder.name}': its processor fails ({quoted(error)})") from error
+    return ImageInput(made["input_ids"].shape[1], made["pixel_values"].numel())

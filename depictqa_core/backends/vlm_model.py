@@ -8,7 +8,7 @@ from PIL import Image
 
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
-from .vlm_cache import nbytes, to_device
+from .vlm_cache import joined, nbytes, pieces, to_device
 
 
 class ModelCalls:
@@ -31,6 +31,7 @@ class ModelCalls:
         self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
         self.encoded = 0
         self._current: list[str] | None = None
+        self._prompts = 1  # that run together
         self._rope = _method(model, "get_rope_index")
         self.keywords = _parameters(type(model).forward)
         self._cache_features()
@@ -57,7 +58,7 @@ class ModelCalls:
 
     def inputs(self, texts: Sequence[str], images: Sequence[Picture]) -> dict[str, torch.Tensor]:
         """What the processor makes of a piece of a prompt."""
-        self._current = [image.key for image in images]
+        self._current, self._prompts = [image.key for image in images], 1
         if not images:
             return {"input_ids": torch.tensor([self.ids(texts[0])])}
         key = (texts, tuple(self._current))
@@ -108,16 +109,21 @@ class ModelCalls:
 
         def get_image_features(*args, **kwargs):
             keys = self._current
-            if keys is None or len(keys) != 1:
+            if keys is None or len(keys) != self._prompts:  # some cut images in another way if there are several
                 self.encoded += len(keys or ())
                 return original(*args, **kwargs)
+            each = zip(keys, pieces(args, len(keys)), pieces(kwargs, len(keys)), strict=True)
+            found = [of_one(*one) for one in each]
+            return joined(found) if len(found) > 1 else found[0]
+
+        def of_one(key: str, args: tuple, kwargs: dict):
             shapes = tuple(tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
-            if (known := self.features.get((keys[0], shapes))) is not None:
+            if (known := self.features.get((key, shapes))) is not None:
                 return to_device(known, self.device)
             self.encoded += 1
             found = original(*args, **kwargs)
             stored = to_device(found, "cpu")
-            self.features.put((keys[0], shapes), stored, nbytes(stored))
+            self.features.put((key, shapes), stored, nbytes(stored))
             return found
 
         owner.get_image_features = get_image_features
