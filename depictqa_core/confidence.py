@@ -11,6 +11,9 @@ import numpy as np
 from .calibration import CALIBRATED, SELF_CONSISTENCY
 from .tasks import DISTORTIONS, LEVELS
 
+Encoder = Callable[[Sequence[str]], np.ndarray]
+"""Texts -> unit vectors [N, D]."""
+
 LOW_COVERAGE, LEAST_COVERAGE = 0.5, 0.1
 """Answers with a coverage (``decoding.answer_probabilities``) below the first are reported as doubtful, below the
 second as unreliable, whatever their confidence. The coverage of questions that a model was trained on is 0.97 and
@@ -81,7 +84,7 @@ def brief_confidence(ids: list[int], probabilities: list[float], end: Sequence[i
 
 
 def detailed_confidence(
-    text: str, ids: list[int], probabilities: list[float], decode: Callable, embed: Callable | None = None
+    text: str, ids: list, probabilities: list[float], decode: Callable[[list], str], embed: Encoder | None = None
 ) -> tuple[float | None, str]:
     """Compute the confidence of a detailed answer: the mean probability of its tokens, weighted by their meaning.
 
@@ -112,7 +115,7 @@ def detailed_confidence(
     return float((weights[top] * chances[top]).sum() / total), "sentence encoder"
 
 
-def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
+def _verdict_tokens(ids: list, decode: Callable[[list], str]) -> np.ndarray:
     """Return which tokens belong to a verdict word, bool [N]; all of them if there is none."""
     ends = [len(decode(ids[: i + 1])) for i in range(len(ids))]
     # Half a character may decode to more characters than the whole one: no token ends after a later one.
@@ -123,7 +126,7 @@ def _verdict_tokens(ids: list[int], decode: Callable) -> np.ndarray:
     return keep if keep.any() else np.ones(len(ids), dtype=bool)
 
 
-def lowest(coverages) -> float | None:
+def lowest(coverages: Iterable[float | None]) -> float | None:
     """Return the lowest known coverage; None if all are unknown (None)."""
     return min((float(coverage) for coverage in coverages if coverage is not None), default=None)
 

@@ -8,27 +8,20 @@ from . import tasks
 from .backends.opening import open_backend
 from .checks import check as check_arguments
 from .errors import TaskError
-from .images.image import ImageLike, ImagesLike, Picture, as_picture
+from .images.image import ImageLike, ImagesLike, as_picture
 from .ranking.anchors import load_anchors
 from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
 from .runtime.progress import OnText, Progress, ProgressCounter
-from .tasks import ASSESSMENT, COMPARISON, FAULT, QUESTION, RATING, Task
+from .tasks import ASSESSMENT, COMPARISON, FAULT, RATING
 from .verbs.base import JudgeBase
 from .verbs.check import check, check_answers, pass_answer, require_checks
 from .verbs.compare import compare
 from .verbs.describe import EXPLANATION_TOKENS
 from .verbs.identify import check_count, find_faults, grade, identify
 from .verbs.inputs import criterion as own_criterion
-from .verbs.inputs import (
-    images_with_references,
-    pairs_with_references,
-    require_known,
-    sets_by_role,
-    single_sets,
-    worded,
-)
-from .verbs.rank import rank
+from .verbs.inputs import images_with_references, pairs_with_references, single_sets, worded
+from .verbs.rank import Limits, rank
 
 
 def load_judge(
@@ -75,7 +68,7 @@ def load_judge(
     if encoder is not None:
         from .loading.sentence_encoder import SentenceEncoder
 
-        judge.encoder = SentenceEncoder(encoder, judge.device or "cpu")
+        judge.encoder = SentenceEncoder(encoder, str(judge.device or "cpu"))
     return judge
 
 
@@ -165,7 +158,7 @@ class Judge(JudgeBase):
         image_sets = single_sets(pictures, reference)
         counter = ProgressCounter(progress, len(image_sets))
         task = tasks.task_of(question or ASSESSMENT.question, pair=False)
-        if task is not ASSESSMENT:
+        if question and task is not ASSESSMENT:
             return self._describer.answer_briefly(task, question, image_sets, counter)
         with self.backend.session():
             return self._describer.describe(task, question, image_sets, max_new_tokens, counter, on_text, count)
@@ -221,12 +214,12 @@ class Judge(JudgeBase):
         """
         check_arguments(question=question, accept=accept, threshold=threshold, progress=progress)
         require_checks(self.backend)
-        answers, question = check_answers(answers), " ".join((question or "").split())
+        allowed, question = check_answers(answers), " ".join((question or "").split())
         if not question:
             raise TaskError("question: it is empty; ask something that the answers answer")
         image_sets = single_sets(pictures, reference)
-        counter, accept = ProgressCounter(progress, len(image_sets)), pass_answer(accept, answers)
-        return check(self.backend, question, answers, image_sets, counter, accept, threshold)
+        counter, accept = ProgressCounter(progress, len(image_sets)), pass_answer(accept, allowed)
+        return check(self.backend, question, allowed, image_sets, counter, accept, threshold)
 
     def compare(
         self,
@@ -250,10 +243,17 @@ class Judge(JudgeBase):
             question: another wording of the question, as in ``describe``. It must ask for the better image.
             criterion, prompt: as in ``score``.
         """
-        options = {"explain": explain, "question": question, "criterion": criterion, "prompt": prompt}
         pair = (as_picture(a, "image A"), as_picture(b, "image B"))
-        reference = None if reference is None else as_picture(reference, "reference")
-        return self.compare_many([pair], [reference], progress=progress, **options)[0]
+        original = None if reference is None else as_picture(reference, "reference")
+        return self.compare_many(
+            [pair],
+            [original],
+            explain=explain,
+            question=question,
+            criterion=criterion,
+            prompt=prompt,
+            progress=progress,
+        )[0]
 
     def compare_many(
         self,
@@ -277,8 +277,9 @@ class Judge(JudgeBase):
         with self.backend.session():
             compared = compare(self._asker, question, image_sets, counter, about=about)
             if explain:
-                more = {"compared": compared}
-                texts = self._describer.describe(COMPARISON, None, image_sets, EXPLANATION_TOKENS, counter, **more)
+                texts = self._describer.describe(
+                    COMPARISON, None, image_sets, EXPLANATION_TOKENS, counter, compared=compared
+                )
                 compared = [replace(one, text=words.text) for one, words in zip(compared, texts)]
         return compared
 
@@ -313,37 +314,8 @@ class Judge(JudgeBase):
             method=method, reasons=reasons, top_k=top_k, confidence=confidence, budget=budget, progress=progress
         )
         check_arguments(criterion=criterion, prompt=prompt)
-        options = {"method": method, "reasons": reasons, "top_k": top_k, "confidence": confidence, "budget": budget}
-        options["about"] = own_criterion(criterion, prompt, self.backend)
+        about = own_criterion(criterion, prompt, self.backend)
         images, references = images_with_references(pictures, reference)
+        limits = Limits(top_k, confidence, budget)
         with self.backend.session():
-            return rank(self._asker, self._scorer, images, references, progress, **options)
-
-    # ------------------------------------------------------------------ single questions
-
-    def require_supported(self, task: Task, question: str) -> None:
-        """Raise TaskError if the backend does not support a task, or a question of it (``questions``)."""
-        self.backend.require(task)
-        require_known(question, task, self.backend)
-
-    def ask(
-        self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
-    ):
-        """Ask one question, worded as given, about several sets of images (roles "reference", "A", "B").
-
-        Returns:
-            for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
-
-        Raises:
-            TaskError: the checkpoint does not support the task, or not this question (``questions.require_trained``).
-        """
-        check_arguments(task=task, question=question, progress=progress)
-        image_sets = sets_by_role(picture_roles, task)
-        self.require_supported(task, question)
-        counter = ProgressCounter(progress, len(image_sets))
-        if task.brief:
-            found = self.backend.choose(task, question, image_sets, counter)
-            return tasks.answers(task, question), found.probabilities
-        if task.name == QUESTION.name:
-            return self._describer.answer_briefly(task, question, image_sets, counter)
-        return self._describer.describe(task, question, image_sets, EXPLANATION_TOKENS, counter)
+            return rank(self._asker, self._scorer, images, references, progress, method, reasons, limits, about)

@@ -4,8 +4,14 @@ Source: facts of the published template (DepictQA-Wild): the spaces, newlines an
 of what the published checkpoints were trained on. Each text segment is tokenised on its own.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _CHAT = (
     "A chat between a curious human and an artificial intelligence assistant. "
@@ -78,7 +84,7 @@ def fixed_strings() -> list[str]:
     return [SYSTEM, SYSTEM_REFERENCE, *titles, *closings, SEPARATOR + USER, ASSISTANT, ANSWER_END]
 
 
-def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
+def encode(parts: list[str | Slot], tokenizer: PreTrainedTokenizerBase) -> list[list[int] | Slot]:
     """Tokenise every text segment on its own, the first behind the beginning-of-sequence id if there is one."""
     encoded: list[list[int] | Slot] = []
     for part in parts:
@@ -87,13 +93,13 @@ def encode(parts: list[str | Slot], tokenizer) -> list[list[int] | Slot]:
     return encoded
 
 
-def text_ids(text: str, tokenizer) -> list[int]:
+def text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of one text segment without special tokens around it; ``</s>`` becomes the tokenizer's own end token."""
     if tokenizer.eos_token and tokenizer.eos_token != "</s>":
         text = text.replace("</s>", tokenizer.eos_token)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def answer_ids(text: str, tokenizer) -> list[int]:
+def answer_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids of an answer with its end, as the model is trained to write it; the last id ends generation."""
     return text_ids(text.strip() + ANSWER_END, tokenizer)

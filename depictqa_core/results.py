@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from .calibration import SELF_CONSISTENCY
@@ -317,7 +318,15 @@ class Leaderboard(_Result):
 
 @dataclass(frozen=True)
 class Failure(_Result):
-    """An image that could not be judged, and why."""
+    """An image that could not be judged, and why; ``error`` does not repeat the name."""
 
     picture: str
     error: str
+
+    @classmethod
+    def of(cls, name: str, error: Exception | str) -> "Failure":
+        """The failure of an image from what was raised, whose text may begin with the name of the image or its path."""
+        text, path = str(error), Path(name)
+        for head in (f"{name} ({name})", f"{name} ({path})", f"image ({path})", name):
+            text = text.removeprefix(f"{head}: ")
+        return cls(name, text)

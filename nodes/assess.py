@@ -1,8 +1,12 @@
 """The nodes that judge single images: Identify Distortions, Describe Image Quality, Score Images."""
 
+from collections.abc import Sequence
+
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.reports.text import not_calibrated
+from ..depictqa_core.results import Identification
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
@@ -22,6 +26,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .ui import Table, node_output, percent, probabilities_json, report, report_output, stream
 
 DETAILS = ["detailed", "brief"]
@@ -31,7 +36,7 @@ SHOWN_LABELS = 3
 
 class IdentifyDistortions(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["defects", "artifacts", "noise blur detection", "image quality"],
             node_id="DepictQA_IdentifyDistortions",
@@ -93,14 +98,22 @@ class IdentifyDistortions(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, images, count, reference=None, names=None, report_format=FOR_PROGRAMS) -> io.NodeOutput:
-        model = one(model)
+    def execute(
+        cls,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        count: Sequence[str],
+        reference: list[torch.Tensor] | None = None,
+        names: list[str] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
+    ) -> io.NodeOutput:
+        judge = one(model)
         with readable_errors():
             asked = COUNTS[choice(one(count), list(COUNTS), "count")]
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
-            answers = model.ask("identify", pictures, references, count=asked)
-        notices += model.doubts(answers)
+            answers = judge.ask("identify", pictures, references, count=asked)
+        notices += judge.doubts(answers)
         distortions = [", ".join(answer.labels) or "none" for answer in answers]
         severities = [_severities(answer) for answer in answers]
         rows = [
@@ -119,14 +132,14 @@ class IdentifyDistortions(io.ComfyNode):
             [answer.confidence for answer in answers],
             [probabilities_json(answer) for answer in answers],
             severities,
-            in_format(report_format, report("identify", model, [a.to_dict() for a in answers], notices), table),
+            in_format(report_format, report("identify", judge, [a.to_dict() for a in answers], notices), table),
             table=table,
         )
 
 
 class DescribeImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["caption quality", "explain defects", "assessment", "image quality"],
             node_id="DepictQA_DescribeImages",
@@ -187,9 +200,16 @@ class DescribeImages(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, images, detail, question, max_new_tokens, reference=None, report_format=FOR_PROGRAMS
+        cls,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        detail: Sequence[str],
+        question: Sequence[str],
+        max_new_tokens: Sequence[int],
+        reference: list[torch.Tensor] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             detailed = choice(one(detail), DETAILS, "detail") == "detailed"
             pictures = to_pictures(flatten(images), "image")
@@ -197,24 +217,24 @@ class DescribeImages(io.ComfyNode):
             if detailed:
                 options = {"question": (one(question) or "").strip() or None, "max_new_tokens": one(max_new_tokens)}
                 streamed = stream(cls, [picture.name for picture in pictures])
-                answers = model.ask("describe", pictures, references, on_text=streamed, **options)
+                answers = judge.ask("describe", pictures, references, on_text=streamed, **options)
             else:
-                answers = model.ask("identify", pictures, references, count=None)
-        notices += model.doubts(answers)
+                answers = judge.ask("identify", pictures, references, count=None)
+        notices += judge.doubts(answers)
         rows = [[answer.picture, answer.text, percent(answer.confidence)] for answer in answers]
         table = Table(["image", "", "confidence"], rows, [(picture,) for picture in pictures], notices)
         return node_output(
             cls,
             [answer.text for answer in answers],
             [answer.confidence or 0.0 for answer in answers],
-            in_format(report_format, report("describe", model, [a.to_dict() for a in answers], notices), table),
+            in_format(report_format, report("describe", judge, [a.to_dict() for a in answers], notices), table),
             table=table,
         )
 
 
 class ScoreImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["rate images", "quality score", "IQA", "aesthetic score", "image quality"],
             node_id="DepictQA_ScoreImages",
@@ -269,14 +289,21 @@ class ScoreImages(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, images, reference=None, names=None, criterion=None, prompt=None, report_format=FOR_PROGRAMS
+        cls,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        reference: list[torch.Tensor] | None = None,
+        names: list[str] | None = None,
+        criterion: Sequence[str] | None = None,
+        prompt: Sequence[str] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             pictures = to_pictures(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
-            answers = model.ask("score", pictures, references, **criterion_options(criterion, prompt))
-        notices += model.doubts(answers)
+            answers = judge.ask("score", pictures, references, **criterion_options(criterion, prompt))
+        notices += judge.doubts(answers)
         rows = [[f"{a.score:.1f}", a.picture, f"{a.low:.1f} to {a.high:.1f}", percent(a.confidence)] for a in answers]
         table = Table(
             ["score", "image", "95 % interval", "confidence"],
@@ -290,28 +317,28 @@ class ScoreImages(io.ComfyNode):
             [answer.score for answer in answers],
             [answer.spread for answer in answers],
             [answer.confidence for answer in answers],
-            in_format(report_format, report("score", model, [a.to_dict() for a in answers], notices), table),
+            in_format(report_format, report("score", judge, [a.to_dict() for a in answers], notices), table),
             [answer.low for answer in answers],
             [answer.high for answer in answers],
             table=table,
         )
 
 
-def _severities(answer) -> str:
+def _severities(answer: Identification) -> str:
     """Format the severity of each named distortion, such as ``"noise 3.2, blur 1.0"``; empty if not supported."""
     pairs = zip(answer.labels, answer.severities or (), strict=False)
     return ", ".join(f"{label} {severity:.1f}" for label, severity in pairs)
 
 
-def _grades(answer) -> str:
+def _grades(answer: Identification) -> str:
     """Format the severities without the names, for a table with a column of names."""
     return ", ".join(f"{severity:.1f}" for severity in answer.severities or ())
 
 
-def _faults(answer) -> str:
+def _faults(answer: Identification) -> str:
     """The faults that are more probable than not, such as ``"seams 83%"``."""
     return ", ".join(f"{fault.label} {fault.probability:.0%}" for fault in answer.probable_faults)
 
 
-def _most_probable(answer) -> str:
+def _most_probable(answer: Identification) -> str:
     return ", ".join(f"{item.label} {item.probability:.0%}" for item in answer.probabilities[:SHOWN_LABELS])

@@ -1,5 +1,8 @@
 """The node that asks the user's own question about each image and passes those with the right answer."""
 
+from collections.abc import Sequence
+
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.verbs.check import pass_answer as accepted_answer
@@ -19,13 +22,14 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .passthrough import Followers, branch, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, probabilities_json, report, report_output
 
 
 class CheckImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["ask", "yes or no", "VQA", "prompt adherence", "hands", "quality gate"],
             node_id="DepictQA_CheckImages",
@@ -98,20 +102,20 @@ class CheckImages(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        images,
-        question,
-        answers,
-        pass_answer,
-        threshold,
-        reference=None,
-        latents=None,
-        masks=None,
-        texts=None,
-        names=None,
-        report_format=FOR_PROGRAMS,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        question: Sequence[str],
+        answers: Sequence[str],
+        pass_answer: Sequence[str],
+        threshold: Sequence[float],
+        reference: list[torch.Tensor] | None = None,
+        latents: list[dict] | None = None,
+        masks: list[torch.Tensor] | None = None,
+        texts: list[str] | None = None,
+        names: list[str] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
@@ -119,8 +123,8 @@ class CheckImages(io.ComfyNode):
             references, notices = to_reference(reference, pictures)
             listed = tuple(answer.strip() for answer in one(answers).split(","))
             options = {"accept": one(pass_answer), "threshold": float(one(threshold))}
-            found = model.ask("check", pictures, one(question), listed, references, **options)
-        notices += model.doubts(found)
+            found = judge.ask("check", pictures, one(question), listed, references, **options)
+        notices += judge.doubts(found)
         passing = accepted_answer(one(pass_answer), listed)
         chances = [answer.probability(passing) for answer in found]
         branches = []
@@ -140,6 +144,6 @@ class CheckImages(io.ComfyNode):
             [answer.answer for answer in found],
             [probabilities_json(answer) for answer in found],
             *branches,
-            in_format(report_format, report("check", model, [answer.to_dict() for answer in found], notices), table),
+            in_format(report_format, report("check", judge, [answer.to_dict() for answer in found], notices), table),
             table=table,
         )

@@ -1,8 +1,11 @@
 """Find checkpoint folders by the names in a graph, and load one as a judge on ComfyUI's devices."""
 
+from __future__ import annotations
+
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import folder_paths
 import torch
@@ -15,6 +18,9 @@ from ..depictqa_core.loading.checkpoint_folder import CARD, PICKLES, describe_ch
 from ..depictqa_core.loading.device_placement import QUANTISED
 from .loaded_judge import LoadedJudge, answers_of
 from .ui import plain
+
+if TYPE_CHECKING:
+    from ..depictqa_core.judge import Judge
 
 BUNDLED = "depictqa-mini (bundled)"
 DEVICES = ["auto", "cpu"]
@@ -156,7 +162,7 @@ def load(
         offload_device = load_device
     answers = answers_of((loader_state(checkpoint, anchors, encoder), dtype, str(load_device)))
 
-    def read():
+    def read() -> Judge:
         from ..depictqa_core.judge import load_judge  # imports transformers, so only when a model is needed
 
         # Nodes run in inference mode; weights created there could never be updated in place.

@@ -3,9 +3,11 @@
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 import folder_paths
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
@@ -34,7 +36,7 @@ PACK = Path(__file__).absolute().parents[1]
 
 class CollectPreferences(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["rate images", "human feedback", "preference data", "personal judge", "training data", "pick best"],
             node_id="DepictQA_CollectPreferences",
@@ -140,7 +142,16 @@ class CollectPreferences(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images, preference, picked, pairs, margin, collection, ratings=None, reference=None, picked_on=None
+        cls,
+        images: list[torch.Tensor],
+        preference: Sequence[str],
+        picked: Sequence[str],
+        pairs: Sequence[str],
+        margin: Sequence[float],
+        collection: Sequence[str],
+        ratings: list[float] | None = None,
+        reference: list[torch.Tensor] | None = None,
+        picked_on: list[str] | None = None,
     ) -> io.NodeOutput:
         with readable_errors():
             singles = flatten(images)

@@ -1,8 +1,13 @@
 """The node that compares two images."""
 
+from collections.abc import Sequence
+
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from ..depictqa_core.images.image import Picture
+from ..depictqa_core.results import Comparison, Identification
 from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
     FOR_PROGRAMS,
@@ -19,12 +24,13 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .ui import SHOWN_ROWS, Table, node_output, percent, preview_files, report, report_output
 
 
 class CompareImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["which is better", "A/B test", "pairwise", "image quality"],
             node_id="DepictQA_CompareImages",
@@ -114,17 +120,17 @@ class CompareImages(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        image_a,
-        image_b,
-        explain,
-        question,
-        reference=None,
-        criterion=None,
-        prompt=None,
-        report_format=FOR_PROGRAMS,
+        model: Sequence[LoadedJudge],
+        image_a: list[torch.Tensor],
+        image_b: list[torch.Tensor],
+        explain: Sequence[bool],
+        question: Sequence[str],
+        reference: list[torch.Tensor] | None = None,
+        criterion: Sequence[str] | None = None,
+        prompt: Sequence[str] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             singles_a, singles_b = flatten(image_a), flatten(image_b)
             count = max(len(singles_a), len(singles_b))
@@ -139,11 +145,11 @@ class CompareImages(io.ComfyNode):
             references, notices = to_reference(reference, pairs)
             about = criterion_options(criterion, prompt)
             options = {"explain": bool(one(explain)), "question": (one(question) or "").strip() or None}
-            answers = model.ask("compare_many", pairs, references, **(about or options))
-            found = [[None] * count] * 2
-            if one(explain) and not about and IDENTIFICATION.name in model.tasks:
-                found = [model.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
-        notices += model.doubts(answers)
+            answers = judge.ask("compare_many", pairs, references, **(about or options))
+            found: list[list[Identification | None]] = [[None] * count] * 2
+            if one(explain) and not about and IDENTIFICATION.name in judge.tasks:
+                found = [judge.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
+        notices += judge.doubts(answers)
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
         rows = [
@@ -166,13 +172,18 @@ class CompareImages(io.ComfyNode):
             [answer.confidence for answer in answers],
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
-            in_format(report_format, report("compare", model, [a.to_dict() for a in answers], notices), table),
+            in_format(report_format, report("compare", judge, [a.to_dict() for a in answers], notices), table),
             table=table,
             pairs=_views(pairs, answers, *found),
         )
 
 
-def _views(pairs, answers, found_a, found_b) -> list[dict]:
+def _views(
+    pairs: Sequence[tuple[Picture, Picture]],
+    answers: Sequence[Comparison],
+    found_a: Sequence[Identification | None],
+    found_b: Sequence[Identification | None],
+) -> list[dict]:
     """What web/js/compare.js draws of each of the first pairs: the images, the verdict, what is wrong with each."""
     return [
         {
@@ -180,8 +191,8 @@ def _views(pairs, answers, found_a, found_b) -> list[dict]:
             "b": preview_b,
             "name_a": answer.picture_a,
             "name_b": answer.picture_b,
-            "found_a": _faults(one_a),
-            "found_b": _faults(one_b),
+            "found_a": _wrong(one_a),
+            "found_b": _wrong(one_b),
             "verdict": answer.verdict,
             "probability_a": answer.probability_a,
             "disagreement": answer.disagreement,
@@ -192,10 +203,10 @@ def _views(pairs, answers, found_a, found_b) -> list[dict]:
     ]
 
 
-def _faults(found) -> str | None:
+def _wrong(found: Identification | None) -> str | None:
     """What is wrong with an image, such as ``"blur, noise (62%)"``; None if the judge was not asked."""
-    return found and f"{', '.join(found.labels) or NONE} ({percent(found.confidence)})"
+    return None if found is None else f"{', '.join(found.labels) or NONE} ({percent(found.confidence)})"
 
 
-def _verdict(answer) -> str:
+def _verdict(answer: Comparison) -> str:
     return {"A": f"{answer.picture_a} is better", "B": f"{answer.picture_b} is better", "tie": "a tie"}[answer.verdict]

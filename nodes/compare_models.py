@@ -1,15 +1,19 @@
 """The node that compares models, LoRAs, samplers or prompts by their images."""
 
 from collections import Counter
+from collections.abc import Sequence
 from string import ascii_uppercase
 
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
-from ..depictqa_core.ranking.leaderboard import fair_pairs, leaderboard, unpaired
+from ..depictqa_core.images.image import Picture
+from ..depictqa_core.ranking.leaderboard import Pair, fair_pairs, leaderboard, unpaired
 from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
+from ..depictqa_core.results import Leaderboard
 from .image_outputs import drawn_output, to_image
 from .inputs import (
     FOR_PROGRAMS,
@@ -23,6 +27,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .ui import Table, percent, report
 
 MORE = ("images_2", "images_3", "images_4")
@@ -30,7 +35,7 @@ MORE = ("images_2", "images_3", "images_4")
 
 class CompareModels(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["leaderboard", "model comparison", "LoRA comparison", "sampler comparison", "Bradley-Terry", "XY plot"],
             node_id="DepictQA_CompareModels",
@@ -100,31 +105,38 @@ class CompareModels(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, images, labels=(), groups=None, reference=None, report_format=FOR_PROGRAMS, **more
+        cls,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        labels: Sequence[str] = (),
+        groups: list[str] | None = None,
+        reference: list[torch.Tensor] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
+        **more: list[torch.Tensor] | None,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
             singles = [single for given in linked for single in flatten(given)]
             pictures = to_pictures(singles, "image")
-            labels = _labels(labels, linked, len(singles))
-            pairs = _pairs(labels, groups)
+            named = _labels(labels, linked, len(singles))
+            pairs = _pairs(named, groups)
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
             references, notices = to_reference(_per_pair(reference, pairs, len(singles)), asked)
-            answers = model.ask("compare_many", asked, references)
-            board = leaderboard(labels, pairs, answers, calibration=model.order_calibration(references is not None))
-        notices = [*notices, *model.doubts(answers), *_notices(labels, groups, pairs, pictures)]
+            answers = judge.ask("compare_many", asked, references)
+            board = leaderboard(named, pairs, answers, calibration=judge.order_calibration(references is not None))
+        notices = [*notices, *judge.doubts(answers), *_notices(named, groups, pairs, pictures)]
         facts = board.to_dict()
         comparisons = [
-            {"group": pair.group, "label_a": labels[pair.a], "label_b": labels[pair.b], **answer.to_dict()}
+            {"group": pair.group, "label_a": named[pair.a], "label_b": named[pair.b], **answer.to_dict()}
             for pair, answer in zip(pairs, answers, strict=True)
         ]
         chart = to_image(leaderboard_chart(board))
         table = reports.leaderboard_table(board)
         standings = facts.pop("standings")
         ranked = [standing for standing in board.standings if standing.rank is not None]
-        shown = _table(board, labels, pictures, notices)
-        written = report("compare_models", model, standings, notices, **facts, pairs=comparisons)
+        shown = _table(board, named, pictures, notices)
+        written = report("compare_models", judge, standings, notices, **facts, pairs=comparisons)
         return drawn_output(
             cls,
             ranked[0].label,
@@ -140,7 +152,7 @@ class CompareModels(io.ComfyNode):
         )
 
 
-def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
+def _labels(labels: Sequence[str], linked: list[list], count: int) -> list[str]:
     """Return one label per image, from one label per image, per linked input or per batch.
 
     Args:
@@ -164,7 +176,7 @@ def _labels(labels: list[str], linked: list[list], count: int) -> list[str]:
     raise TaskError(f"labels: {len(lines)} values for {count} images; give {count}, one per image{per_input}.")
 
 
-def _pairs(labels: list[str], groups: list[str] | None) -> list:
+def _pairs(labels: list[str], groups: list[str] | None) -> list[Pair]:
     """Return ``fair_pairs``; if there are no pairs, the error also says what to link."""
     try:
         return fair_pairs(labels, groups)
@@ -194,7 +206,7 @@ def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures:
     return notices
 
 
-def _per_pair(reference, pairs, count: int):
+def _per_pair(reference: list[torch.Tensor] | None, pairs: Sequence[Pair], count: int) -> list[torch.Tensor] | None:
     """Return one reference per pair, from one per image or per group; otherwise the input as it is."""
     singles = flatten(reference)
     groups = list(dict.fromkeys(pair.group for pair in pairs))
@@ -205,7 +217,7 @@ def _per_pair(reference, pairs, count: int):
     return reference
 
 
-def _table(board, labels, pictures, notices) -> Table:
+def _table(board: Leaderboard, labels: list[str], pictures: Sequence[Picture], notices: Sequence[str]) -> Table:
     rows = [
         [s.label, mark, percent(s.win_share), f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
         + [f"{s.low:+.2f} to {s.high:+.2f}"]

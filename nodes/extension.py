@@ -1,6 +1,6 @@
 """The entry point that lists this pack's nodes for ComfyUI."""
 
-from comfy_api.latest import ComfyExtension
+from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
@@ -41,5 +41,5 @@ if getattr(PromptServer, "instance", None):  # there is none where the nodes are
 
 
 class DepictQAExtension(ComfyExtension):
-    async def get_node_list(self):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -1,8 +1,13 @@
 """The node that splits images into passed and rejected ones."""
 
+from collections.abc import Sequence
+
+import torch
 from comfy_api.latest import io
 
+from ..depictqa_core.images.image import Picture
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
+from ..depictqa_core.results import Identification, Score
 from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE, SCORE
 from .inputs import (
     FOR_PROGRAMS,
@@ -23,13 +28,14 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .passthrough import UNSCORED, Followers, branch, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, report
 
 
 class FilterImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["drop bad images", "quality gate", "threshold", "top k", "reject", "image quality"],
             node_id="DepictQA_FilterImages",
@@ -143,25 +149,25 @@ class FilterImages(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        images,
-        min_score,
-        best_percent,
-        top_k,
-        distortions,
-        probability,
-        min_confidence,
-        reference=None,
-        latents=None,
-        masks=None,
-        texts=None,
-        names=None,
-        method=METHODS[:1],
-        criterion=None,
-        prompt=None,
-        report_format=FOR_PROGRAMS,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        min_score: Sequence[float],
+        best_percent: Sequence[float],
+        top_k: Sequence[int],
+        distortions: Sequence[str],
+        probability: Sequence[float],
+        min_confidence: Sequence[float],
+        reference: list[torch.Tensor] | None = None,
+        latents: list[dict] | None = None,
+        masks: list[torch.Tensor] | None = None,
+        texts: list[str] | None = None,
+        names: list[str] | None = None,
+        method: Sequence[str] = METHODS[:1],
+        criterion: Sequence[str] | None = None,
+        prompt: Sequence[str] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             criteria = Criteria(
                 one(min_score),
@@ -177,28 +183,30 @@ class FilterImages(io.ComfyNode):
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             about = criterion_options(criterion, prompt)
-            scored = criteria.need_scores or SCORE.name in model.tasks
-            scores = model.ask("score", pictures, references, **about) if scored else None
+            scored = criteria.need_scores or SCORE.name in judge.tasks
+            scores = judge.ask("score", pictures, references, **about) if scored else None
             judged = scores if criteria.need_scores else None
             found = None
             if criteria.need_distortions:
-                found = model.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
+                found = judge.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
             order, covered, ranked = None, None, []
             if criteria.need_order:
                 best = criteria.best_of(len(pictures))
-                ranked = [model.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
+                ranked = [judge.ask("rank", pictures, references, reasons=False, top_k=best, **about)]
                 order, covered = ranked[0].order, ranked[0].coverage
-        notices += model.doubts([*(scores or ()), *(found or ()), *ranked])
+        notices += judge.doubts([*(scores or ()), *(found or ()), *ranked])
         faults = criteria.faults(len(pictures), judged, found, order, covered)
         passed = [index for index, fault in enumerate(faults) if not fault]
         rejected = [index for index, fault in enumerate(faults) if fault]
 
-        def outputs(indexes):
-            points = branch([scores[index].score for index in indexes]) if scores or not indexes else [UNSCORED]
+        rated = scores or []
+
+        def outputs(indexes: list[int]) -> tuple:
+            points = [UNSCORED] if scores is None and indexes else branch([rated[i].score for i in indexes])
             return branch([singles[index] for index in indexes]), points, branch(indexes), *followers.choose(indexes)
 
         table = _table(pictures, faults, scores, judged, found, notices)
-        written = report("filter", model, _results(pictures, faults, scores, found), notices, passed=len(passed))
+        written = report("filter", judge, _results(pictures, faults, scores, found), notices, passed=len(passed))
         return node_output(
             cls,
             *outputs(passed),
@@ -246,7 +254,12 @@ def branch_of_images(name: str) -> list:
     ]
 
 
-def _results(pictures, faults, scores, found) -> list[dict]:
+def _results(
+    pictures: Sequence[Picture],
+    faults: Sequence[list[str]],
+    scores: Sequence[Score] | None,
+    found: Sequence[Identification] | None,
+) -> list[dict]:
     return [
         {
             "picture": picture.name,
@@ -260,7 +273,14 @@ def _results(pictures, faults, scores, found) -> list[dict]:
     ]
 
 
-def _table(pictures, faults, scores, judged, found, notices) -> Table:
+def _table(
+    pictures: Sequence[Picture],
+    faults: Sequence[list[str]],
+    scores: Sequence[Score] | None,
+    judged: Sequence[Score] | None,
+    found: Sequence[Identification] | None,
+    notices: Sequence[str],
+) -> Table:
     rows = [
         [
             f"{scores[index].score:.1f}" if scores else "",

@@ -1,6 +1,7 @@
 """Outputs of nodes that draw: pages become IMAGE tensors and are shown on the node."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,12 @@ def to_batch(pages: Sequence[Image.Image]) -> torch.Tensor:
 
 
 def drawn_output(
-    cls, *values, images: Sequence[torch.Tensor], text: str, table: Table | None = None, **ui_lists
+    cls: type[io.ComfyNode],
+    *values: object,
+    images: Sequence[torch.Tensor],
+    text: str,
+    table: Table | None = None,
+    **ui_lists: Any,
 ) -> io.NodeOutput:
     """Return the node's output, with images shown on the node, and text under it and in the run's history.
 

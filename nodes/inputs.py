@@ -2,7 +2,9 @@
 
 import inspect
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import folder_paths
 import torch
@@ -13,6 +15,7 @@ from ..depictqa_core.images.image import Picture, as_picture
 from ..depictqa_core.images.references import Fitted
 from .ui import Table, plain
 
+_Value = TypeVar("_Value")
 DepictQAModel = io.Custom("DEPICTQA_MODEL")
 MARKDOWN, JSON = "markdown", "json"
 FOR_PROGRAMS = (JSON,)
@@ -31,7 +34,7 @@ PROMPT_TOOLTIP = "Judge how well the images show this. Needs a vision-language m
 NAMES_TOOLTIP = "Optional: names of the images for tables, reports and errors, such as their file names. One per image."
 
 
-def schema(search_aliases: list[str], **fields) -> io.Schema:
+def schema(search_aliases: list[str], **fields: Any) -> io.Schema:
     """Return a node's schema, with search aliases on ComfyUI versions that support them."""
     if "search_aliases" in io.Schema.__dataclass_fields__:
         fields["search_aliases"] = search_aliases
@@ -55,7 +58,7 @@ def flatten(images: list[torch.Tensor] | None) -> list[torch.Tensor]:
     return singles
 
 
-def model_input():
+def model_input() -> Any:
     """The input ``model``, which every judging node has first."""
     return DepictQAModel.Input("model", tooltip=MODEL_TOOLTIP)
 
@@ -83,7 +86,7 @@ def criterion_inputs() -> list:
     ]
 
 
-def criterion_options(criterion, prompt) -> dict[str, str]:
+def criterion_options(criterion: Sequence[str] | None, prompt: Sequence[str] | None) -> dict[str, str]:
     """The values of ``criterion_inputs`` as arguments of the judge; empty ones are left out."""
     given = {"criterion": criterion, "prompt": prompt}
     texts = {name: (one(value) or "").strip() for name, value in given.items() if value}
@@ -102,7 +105,7 @@ def report_format_input() -> io.Combo.Input:
     )
 
 
-def in_format(report_format: list[str], report: str, table: Table) -> str:
+def in_format(report_format: Sequence[str], report: str, table: Table) -> str:
     """The value of a ``report`` output.
 
     Args:
@@ -119,7 +122,7 @@ def in_format(report_format: list[str], report: str, table: Table) -> str:
 
 def advanced(kind: type) -> dict[str, bool]:
     """The mark of an input that few need, for those ComfyUI versions that fold such inputs away."""
-    return {"advanced": True} if "advanced" in inspect.signature(kind.__init__).parameters else {}
+    return {"advanced": True} if "advanced" in inspect.signature(kind).parameters else {}
 
 
 def to_pictures(
@@ -174,12 +177,12 @@ def to_reference(
     return references, [notice for one in fitted.values() for notice in one.notices]
 
 
-def repeat(items: list, count: int) -> list:
+def repeat(items: list[_Value], count: int) -> list[_Value]:
     """Repeat a single item ``count`` times; return a list of ``count`` items as it is."""
     return items if len(items) == count else items * count
 
 
-def per_image(name: str, values: list, count: int) -> list:
+def per_image(name: str, values: list[_Value], count: int) -> list[_Value]:
     """Return one value for each of ``count`` images; a single one stands for all.
 
     Raises:
@@ -190,7 +193,7 @@ def per_image(name: str, values: list, count: int) -> list:
     return repeat(values, count)
 
 
-def one(values: list):
+def one(values: Sequence[_Value]) -> _Value:
     """Return the value of a widget of an ``is_input_list`` node, which gets every input as a list."""
     return values[0]
 
@@ -207,7 +210,7 @@ def choice(value: str, options: list[str], name: str) -> str:
 
 
 @contextmanager
-def readable_errors():
+def readable_errors() -> Iterator[None]:
     """Show errors of the judge at the node as one line, without a traceback."""
     try:
         yield

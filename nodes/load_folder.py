@@ -29,7 +29,7 @@ DEPTH = 3
 
 class LoadFolder(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["load images from folder", "load image batch", "image directory", "image list", "dataset"],
             node_id="DepictQA_LoadFolder",
@@ -112,7 +112,7 @@ class LoadFolder(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder, subfolders, start, limit, keep_alpha=False):
+    def fingerprint_inputs(cls, folder: str, subfolders: bool, start: int, limit: int, keep_alpha: bool = False) -> str:
         try:
             paths, found = _chosen(folder, subfolders, start, limit)
             files = [(path, os.stat(path)) for path in paths]
@@ -121,10 +121,12 @@ class LoadFolder(io.ComfyNode):
         return repr([*((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files), found])
 
     @classmethod
-    def execute(cls, folder, subfolders, start, limit, keep_alpha=False) -> io.NodeOutput:
+    def execute(cls, folder: str, subfolders: bool, start: int, limit: int, keep_alpha: bool = False) -> io.NodeOutput:
         with readable_errors():
             paths, found = _chosen(folder, subfolders, start, limit)
-        pictures, unreadable, bar = [], [], ProgressBar(len(paths))
+        pictures: list[Picture] = []
+        unreadable: list[str] = []
+        bar = ProgressBar(len(paths))
         root = _resolve(folder)
         for path in paths:
             model_management.throw_exception_if_processing_interrupted()

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from . import checkpoint_folders as runtime
+from . import checkpoint_folders
 from .inputs import (
     DepictQAModel,
     advanced,
@@ -13,7 +13,7 @@ from .inputs import (
 
 class LoadModel(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DepictQA_LoadModel",
             display_name="Load DepictQA Model",
@@ -22,20 +22,20 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=runtime.checkpoint_names(),
-                    default=runtime.BUNDLED,
+                    options=checkpoint_folders.checkpoint_names(),
+                    default=checkpoint_folders.BUNDLED,
                     tooltip="The bundled model, or a folder in models/depictqa: a trained or imported checkpoint, or a "
                     "vision-language model.",
                 ),
                 io.Combo.Input(
                     "device",
-                    options=runtime.DEVICES,
+                    options=checkpoint_folders.DEVICES,
                     default="auto",
                     tooltip="auto: the device that ComfyUI uses for its models. cpu: leave the GPU to other models.",
                 ),
                 io.Combo.Input(
                     "dtype",
-                    options=runtime.DTYPES,
+                    options=checkpoint_folders.DTYPES,
                     default="auto",
                     tooltip=(
                         "Data type of the weights. auto: float32, or float16 for large checkpoints on a "
@@ -45,8 +45,8 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "memory",
-                    options=runtime.MEMORY,
-                    default=runtime.KEEP,
+                    options=checkpoint_folders.MEMORY,
+                    default=checkpoint_folders.KEEP,
                     optional=True,
                     tooltip=(
                         "keep in memory: ready for the next run; offloaded if other models need the "
@@ -55,8 +55,8 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "anchors",
-                    options=runtime.own_names("anchors"),
-                    default=runtime.BUILT_IN,
+                    options=checkpoint_folders.own_names("anchors"),
+                    default=checkpoint_folders.BUILT_IN,
                     optional=True,
                     tooltip=(
                         "Images of known quality, for scores of checkpoints that do not support scoring "
@@ -66,8 +66,8 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "encoder",
-                    options=runtime.own_names("encoders"),
-                    default=runtime.BUILT_IN,
+                    options=checkpoint_folders.own_names("encoders"),
+                    default=checkpoint_folders.BUILT_IN,
                     optional=True,
                     tooltip=(
                         "How the confidence of a description weighs its words: by the built-in list of "
@@ -83,15 +83,27 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN, **_):
-        return runtime.loader_state(checkpoint, anchors, encoder)
+    def fingerprint_inputs(
+        cls,
+        checkpoint: str,
+        anchors: str = checkpoint_folders.BUILT_IN,
+        encoder: str = checkpoint_folders.BUILT_IN,
+        **_: object,
+    ) -> str:
+        return checkpoint_folders.loader_state(checkpoint, anchors, encoder)
 
     @classmethod
     def execute(
-        cls, checkpoint, device, dtype, memory=runtime.KEEP, anchors=runtime.BUILT_IN, encoder=runtime.BUILT_IN
+        cls,
+        checkpoint: str,
+        device: str,
+        dtype: str,
+        memory: str = checkpoint_folders.KEEP,
+        anchors: str = checkpoint_folders.BUILT_IN,
+        encoder: str = checkpoint_folders.BUILT_IN,
     ) -> io.NodeOutput:
         with readable_errors():
-            choice(device, runtime.DEVICES, "device")
-            choice(dtype, runtime.DTYPES, "dtype")
-            choice(memory, runtime.MEMORY, "memory")
-            return io.NodeOutput(runtime.load(checkpoint, device, dtype, memory, anchors, encoder))
+            choice(device, checkpoint_folders.DEVICES, "device")
+            choice(dtype, checkpoint_folders.DTYPES, "dtype")
+            choice(memory, checkpoint_folders.MEMORY, "memory")
+            return io.NodeOutput(checkpoint_folders.load(checkpoint, device, dtype, memory, anchors, encoder))

@@ -1,7 +1,7 @@
 """The judge that is passed between nodes: weights in ComfyUI's memory management, progress, Cancel, cached answers."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import comfy.model_patcher
@@ -15,6 +15,7 @@ from ..depictqa_core.confidence import coverage_notices
 from ..depictqa_core.images.image import Picture
 from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
+from ..depictqa_core.runtime.progress import OnText
 
 KEPT_ANSWERS = 32
 KEPT_CHECKPOINTS = 4
@@ -39,7 +40,7 @@ class Answers:
         facts: of the checkpoint, None until it is loaded.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls: OrderedDict[Hashable, Any] = OrderedDict()
         self.questions = ByteCache(ANSWER_BYTES)
         self.facts: Facts | None = None
@@ -114,7 +115,7 @@ class LoadedJudge:
                 self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(network), **self._devices)
         return self._judge
 
-    def ask(self, verb: str, *pictures, on_text: Callable[[int, str], None] | None = None, **options):
+    def ask(self, verb: str, *pictures: Any, on_text: OnText | None = None, **options: Any) -> Any:
         """Call a method of the judge, with progress bar and Cancel.
 
         Args:
@@ -140,22 +141,22 @@ class LoadedJudge:
         calls.move_to_end(key)
         return calls[key]
 
-    def doubts(self, answers) -> list[str]:
+    def doubts(self, answers: Iterable[Any]) -> list[str]:
         """Return warnings: the notices of the checkpoint, and one on answers with low coverage."""
         return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
 
-    def order_calibration(self, reference: bool):
+    def order_calibration(self, reference: bool) -> OrderCalibration | None:
         """What is known of the judge's errors about orders, with or without references; None if nothing is."""
         return self._orders[reference]
 
-    def _call(self, verb, *pictures, **options):
+    def _call(self, verb: str, *pictures: Any, **options: Any) -> Any:
         judge = self.judge
         # The network runs on one device only, so its weights cannot be loaded partially.
         if self._patcher is not None:
             model_management.load_models_gpu([self._patcher], force_full_load=True)
         return getattr(judge, verb)(*pictures, **options)
 
-    def _unload(self):
+    def _unload(self) -> None:
         for index, loaded in reversed(list(enumerate(model_management.current_loaded_models))):
             if loaded.model is self._patcher:
                 loaded.model_unload()
@@ -175,27 +176,27 @@ class DepictQAWeights(torch.nn.Module):
 class _Progress:
     """The judge's ``progress`` callback: updates the progress bar of the running node and stops on Cancel."""
 
-    def __init__(self):
-        self._bar = None
+    def __init__(self) -> None:
+        self._bar: comfy.utils.ProgressBar | None = None
 
-    def __call__(self, done: int, total: int):
+    def __call__(self, done: int, total: int) -> None:
         model_management.throw_exception_if_processing_interrupted()
         self._bar = self._bar or comfy.utils.ProgressBar(total)
         self._bar.update_absolute(done, total)
 
 
-def _layers(model: torch.nn.Module):
+def _layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """Return the repeated layers of the network; each takes a small fraction of the time for one image."""
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList):
             yield from module
 
 
-def _stop_on_cancel(*_):
+def _stop_on_cancel(*_: object) -> None:
     model_management.throw_exception_if_processing_interrupted()
 
 
-def _keys(value):
+def _keys(value: Any) -> Any:
     if isinstance(value, Picture):
         return value.key, value.name
     return tuple(_keys(item) for item in value) if isinstance(value, (list, tuple)) else value

@@ -1,5 +1,7 @@
 """Latents, masks, texts and seeds that are selected and sorted together with their images."""
 
+from typing import Any
+
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
@@ -21,7 +23,10 @@ TOOLTIPS = {
 
 def follower_inputs(names: tuple[str, ...] = USUAL) -> list:
     """The optional inputs of these names; what has a widget of its own is linked all the same."""
-    widgets = {"texts": {"force_input": True}, "seeds": {"force_input": True, "max": 2**64 - 1}}
+    widgets: dict[str, dict[str, Any]] = {
+        "texts": {"force_input": True},
+        "seeds": {"force_input": True, "max": 2**64 - 1},
+    }
     return [TYPES[name].Input(name, optional=True, tooltip=TOOLTIPS[name], **widgets.get(name, {})) for name in names]
 
 
@@ -88,7 +93,7 @@ def _single_latents(latents: list[dict]) -> list[dict]:
     return singles
 
 
-def _entry(value, index: int, count: int):
+def _entry(value: Any, index: int, count: int) -> Any:
     split = hasattr(value, "__len__") and not isinstance(value, (str, dict)) and len(value) == count
     return value[index : index + 1] if split else value
 

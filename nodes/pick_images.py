@@ -1,9 +1,12 @@
 """The node that shows images, waits, and passes on those that were clicked."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from comfy_api.latest import io
 
+from ..depictqa_core.images.image import Picture
 from . import picks
 from .inputs import (
     advanced,
@@ -33,7 +36,7 @@ FACTS = {
 
 class PickImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["choose images", "image picker", "image chooser", "select images", "preview chooser", "pause"],
             node_id="DepictQA_PickImages",
@@ -143,29 +146,29 @@ class PickImages(io.ComfyNode):
     @classmethod
     async def execute(
         cls,
-        images,
-        most,
-        wait,
-        timeout,
-        fallback,
-        fallback_count,
-        scores=None,
-        ranks=None,
-        names=None,
-        reference=None,
-        again=None,
-        **following,
+        images: list[torch.Tensor],
+        most: Sequence[int],
+        wait: Sequence[str],
+        timeout: Sequence[float],
+        fallback: Sequence[str],
+        fallback_count: Sequence[int],
+        scores: list[float] | None = None,
+        ranks: list[float] | None = None,
+        names: list[str] | None = None,
+        reference: list[torch.Tensor] | None = None,
+        again: Sequence[object] | None = None,
+        **following: list | None,
     ) -> io.NodeOutput:
         with readable_errors():
             singles = flatten(images)
             pictures = to_pictures(singles, "image", names=names)
             count = len(pictures)
-            scores, ranks = _numbers("scores", scores, count), _numbers("ranks", ranks, count)
+            points, places = _numbers("scores", scores, count), _numbers("ranks", ranks, count)
             followers = Followers(count, **{name: following.get(name) for name in FOLLOWING})
             references, notices = to_reference(reference, [tuple(pictures)])
             waits = choice(one(wait), WAITS, "wait")
             otherwise = _fallback(
-                choice(one(fallback), FALLBACKS, "fallback"), one(fallback_count), count, scores, ranks
+                choice(one(fallback), FALLBACKS, "fallback"), one(fallback_count), count, points, places
             )
         workflow = (cls.hidden.extra_pnginfo or {}).get("workflow")
         files = preview_files(pictures)
@@ -174,7 +177,7 @@ class PickImages(io.ComfyNode):
             shown = [
                 {"file": file, "name": picture.name, "score": score, "rank": rank}
                 for file, picture, score, rank in zip(
-                    files, pictures, scores or [None] * count, ranks or [None] * count
+                    files, pictures, points or [None] * count, places or [None] * count
                 )
             ]
             place = {"node": cls.hidden.unique_id, "workflow": workflow and workflow.get("id"), "images": shown}
@@ -182,45 +185,56 @@ class PickImages(io.ComfyNode):
             late = "Nobody answered in time: the fallback picked"
         else:
             late = "Not waited for a pick: the fallback picked"
-        by_hand = picked is not None
-        chosen = picked if by_hand else otherwise
+        by_hand, chosen = picked is not None, otherwise if picked is None else picked
         head = f"{'You picked' if by_hand else late} {len(chosen)} of {count} images"
         return node_output(
             cls,
             branch([singles[index] for index in chosen]),
             branch(chosen),
             *followers.choose(chosen),
-            *Followers(count, scores=scores).choose(chosen),
+            *Followers(count, scores=points).choose(chosen),
             branch([pictures[index].name for index in chosen]),
             len(chosen),
             by_hand,
             ", ".join(str(index + 1) for index in chosen) if by_hand else "",
             picks.code_of([*pictures, *(references or ())]),
-            table=_table(pictures, chosen, scores, ranks, [*notices, head]),
+            table=_table(pictures, chosen, points, places, [*notices, head]),
         )
 
 
-def _numbers(name: str, values: list | None, count: int) -> list | None:
+def _numbers(name: str, values: list[float] | None, count: int) -> list[float | None] | None:
     """One value per image, None for one that is not a number; None where nothing is linked."""
     if values is None:
         return None
     return [None if math.isnan(value) else value for value in per_image(name, values, count)]
 
 
-def _fallback(way: str, number: int, count: int, scores: list | None, ranks: list | None) -> list[int]:
+def _fallback(
+    way: str, number: int, count: int, scores: list[float | None] | None, ranks: list[float | None] | None
+) -> list[int]:
     """The indexes that are picked when nobody answers; equal images in the order of the input."""
     if way == NONE:
         return []
     order = list(range(count))
     if way == ALL:
         return order
-    if way == BEST and (scores or ranks):
-        worth = scores or [None if rank is None else -rank for rank in ranks]
-        order.sort(key=lambda index: -math.inf if worth[index] is None else worth[index], reverse=True)
+    worth = scores or [None if rank is None else -rank for rank in ranks or ()]
+    if way == BEST and worth:
+        order.sort(key=lambda index: _or_least(worth[index]), reverse=True)
     return order[:number]
 
 
-def _table(pictures, chosen, scores, ranks, notes) -> Table:
+def _or_least(value: float | None) -> float:
+    return -math.inf if value is None else value
+
+
+def _table(
+    pictures: Sequence[Picture],
+    chosen: Sequence[int],
+    scores: Sequence[float | None] | None,
+    ranks: Sequence[float | None] | None,
+    notes: Sequence[str],
+) -> Table:
     rows = [
         [
             f"{chosen.index(index) + 1}" if index in chosen else "",
@@ -233,5 +247,6 @@ def _table(pictures, chosen, scores, ranks, notes) -> Table:
     return Table(["picked", "image", "score", "rank"], rows, [(picture,) for picture in pictures], notes, name=1)
 
 
-def _shown(values: list | None, index: int, format_spec: str) -> str:
-    return "" if values is None or values[index] is None else format(values[index], format_spec)
+def _shown(values: Sequence[float | None] | None, index: int, format_spec: str) -> str:
+    value = None if values is None else values[index]
+    return "" if value is None else format(value, format_spec)

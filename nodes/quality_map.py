@@ -1,10 +1,12 @@
 """The node that shows where an image is bad."""
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.images.references import common_size
-from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, cut, grid, quality_map
+from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, Box, cut, grid, quality_map
 from ..depictqa_core.reports.heat_map import heat_picture
 from .image_outputs import drawn_output, to_image
 from .inputs import (
@@ -22,6 +24,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .ui import Table, report, report_output
 
 SCALES = ["absolute", "relative"]
@@ -29,7 +32,7 @@ SCALES = ["absolute", "relative"]
 
 class QualityMap(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["heat map", "local quality", "where is it bad", "inpaint mask", "artifact map"],
             node_id="DepictQA_QualityMap",
@@ -113,9 +116,17 @@ class QualityMap(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, images, tile, scale, boxes, legend, reference=None, report_format=FOR_PROGRAMS
+        cls,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        tile: Sequence[int],
+        scale: Sequence[str],
+        boxes: Sequence[bool],
+        legend: Sequence[bool],
+        reference: list[torch.Tensor] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             relative = choice(one(scale), SCALES, "scale") == "relative"
             pictures = to_pictures(flatten(images), "image")
@@ -125,8 +136,8 @@ class QualityMap(io.ComfyNode):
             grids = [grid(picture.height, picture.width, one(tile)) for picture in pictures]
             tiles = [part for picture, cells in zip(pictures, grids) for part in cut(picture, cells)]
             beside = references and [part for picture, cells in zip(references, grids) for part in cut(picture, cells)]
-            answers = model.ask("score", tiles, beside)
-            notices += model.doubts(answers)
+            answers = judge.ask("score", tiles, beside)
+            notices += judge.doubts(answers)
             scores = iter(answers)
         maps = [
             quality_map(picture, cells, [next(scores).score for _ in cells.boxes])
@@ -150,12 +161,12 @@ class QualityMap(io.ComfyNode):
             worst,
             best,
             [found.tile(best=False)[1] for found in maps],
-            in_format(report_format, report("map", model, [found.to_dict() for found in maps], notices), table),
+            in_format(report_format, report("map", judge, [found.to_dict() for found in maps], notices), table),
             images=drawn,
             text="\n".join([*notices, *lines]),
         )
 
 
-def _region(box, score: float) -> str:
+def _region(box: Box, score: float) -> str:
     left, top, right, bottom = box
     return f"x {left} to {right}, y {top} to {bottom}: {score:.0f}"

@@ -1,5 +1,8 @@
 """The node that draws judged images as contact sheets or bar charts."""
 
+from collections.abc import Sequence
+
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core import tasks
@@ -22,6 +25,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .ui import Table, report
 
 STYLES = {"cards": quality_sheets, "bars": quality_charts}
@@ -30,7 +34,7 @@ ORDERS = ["as given", "best first"]
 
 class QualitySheet(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["contact sheet", "overview", "image grid", "quality chart", "score chart"],
             node_id="DepictQA_QualitySheet",
@@ -89,9 +93,17 @@ class QualitySheet(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, images, style, order, per_page, captions=None, reference=None, report_format=FOR_PROGRAMS
+        cls,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        style: Sequence[str],
+        order: Sequence[str],
+        per_page: Sequence[int],
+        captions: list[str] | None = None,
+        reference: list[torch.Tensor] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             draw = STYLES[choice(one(style), list(STYLES), "style")]
             choice(one(order), ORDERS, "order")
@@ -100,13 +112,13 @@ class QualitySheet(io.ComfyNode):
             if captions is not None:
                 names = [str(caption) for caption in per_image("captions", captions, len(pictures))]
             references, notices = to_reference(reference, pictures)
-            known = model.tasks
+            known = judge.tasks
             scores = found = [None] * len(pictures)
             if tasks.SCORE.name in known or one(order) == "best first":
-                scores = model.ask("score", pictures, references)
+                scores = judge.ask("score", pictures, references)
             if tasks.IDENTIFICATION.name in known:
-                found = model.ask("identify", pictures, references, count=None)
-            notices += model.doubts([answer for answer in (*scores, *found) if answer is not None])
+                found = judge.ask("identify", pictures, references, count=None)
+            notices += judge.doubts([answer for answer in (*scores, *found) if answer is not None])
             entries = [Judged(*entry) for entry in zip(pictures, names, scores, found, strict=True)]
             if one(order) == "best first":
                 entries.sort(key=lambda entry: -entry.score.score)
@@ -131,7 +143,7 @@ class QualitySheet(io.ComfyNode):
             for entry in entries
         ]
         table = Table(["image", "score", "distortions"], rows, notes=[*notices, text])
-        written = report("sheet", model, results, notices, order=one(order), pages=len(pages))
+        written = report("sheet", judge, results, notices, order=one(order), pages=len(pages))
         return drawn_output(
             cls,
             sheets,

@@ -1,9 +1,15 @@
 """The node that sorts images from best to worst."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
+from ..depictqa_core.images.image import Picture
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
+from ..depictqa_core.results import Ranking
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
@@ -22,6 +28,7 @@ from .inputs import (
     to_pictures,
     to_reference,
 )
+from .loaded_judge import LoadedJudge
 from .passthrough import UNSCORED, Followers, follower_inputs, follower_outputs
 from .ui import Table, node_output, percent, report
 
@@ -30,7 +37,7 @@ METHODS = ["pairs", "score"]
 
 class RankImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["sort images", "best of N", "pick best", "top k", "image quality"],
             node_id="DepictQA_RankImages",
@@ -149,29 +156,29 @@ class RankImages(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model,
-        images,
-        method,
-        top_k,
-        with_reasons,
-        reference=None,
-        latents=None,
-        masks=None,
-        texts=None,
-        budget=(0,),
-        stop_when_decided=(False,),
-        names=None,
-        criterion=None,
-        prompt=None,
-        report_format=FOR_PROGRAMS,
+        model: Sequence[LoadedJudge],
+        images: list[torch.Tensor],
+        method: Sequence[str],
+        top_k: Sequence[int],
+        with_reasons: Sequence[bool],
+        reference: list[torch.Tensor] | None = None,
+        latents: list[dict] | None = None,
+        masks: list[torch.Tensor] | None = None,
+        texts: list[str] | None = None,
+        budget: Sequence[int] = (0,),
+        stop_when_decided: Sequence[bool] = (False,),
+        names: list[str] | None = None,
+        criterion: Sequence[str] | None = None,
+        prompt: Sequence[str] | None = None,
+        report_format: Sequence[str] = FOR_PROGRAMS,
     ) -> io.NodeOutput:
-        model = one(model)
+        judge = one(model)
         with readable_errors():
             if one(top_k) < 0:
                 raise TaskError(
                     f"top_k: {one(top_k)} is less than 0; give the number of images to pass on, or 0 for all."
                 )
-            options = {
+            options: dict[str, Any] = {
                 "method": choice(one(method), METHODS, "method"),
                 "reasons": bool(one(with_reasons)),
                 "budget": one(budget) or None,
@@ -183,8 +190,8 @@ class RankImages(io.ComfyNode):
             pictures = to_pictures(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
-            ranking = model.ask("rank", pictures, references, **options)
-        notices += model.doubts([ranking])
+            ranking = judge.ask("rank", pictures, references, **options)
+        notices += judge.doubts([ranking])
         top = ranking.pictures[: one(top_k) or None]
         indexes = [place.index for place in top]
         facts = ranking.to_dict()
@@ -197,7 +204,7 @@ class RankImages(io.ComfyNode):
             [place.strength for place in top],
             indexes,
             [place.reason for place in top],
-            in_format(report_format, report("rank", model, facts.pop("pictures"), notices, **facts), table),
+            in_format(report_format, report("rank", judge, facts.pop("pictures"), notices, **facts), table),
             [place.rank for place in top],
             [place.low for place in top],
             [place.high for place in top],
@@ -206,7 +213,7 @@ class RankImages(io.ComfyNode):
         )
 
 
-def _table(ranking, pictures, notices) -> Table:
+def _table(ranking: Ranking, pictures: Sequence[Picture], notices: Sequence[str]) -> Table:
     rows = [
         [
             "" if place.score is None else f"{place.score:.1f}",

@@ -4,10 +4,12 @@ import json
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import folder_paths
 import numpy as np
+import torch
 from comfy.cli_args import args
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
@@ -42,7 +44,7 @@ FACTS = {
 
 class SaveScoredImages(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return schema(
             ["save image with score", "metadata", "csv", "jsonl", "export scores"],
             node_id="DepictQA_SaveScoredImages",
@@ -106,7 +108,15 @@ class SaveScoredImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images, filename_prefix, log, format=("png",), quality=(95,), **facts) -> io.NodeOutput:
+    def execute(
+        cls,
+        images: list[torch.Tensor],
+        filename_prefix: Sequence[str],
+        log: Sequence[str],
+        format: Sequence[str] = ("png",),
+        quality: Sequence[int] = (95,),
+        **facts: list | None,
+    ) -> io.NodeOutput:
         singles = flatten(images)
         with readable_errors():
             kinds = LOGS[choice(one(log), list(LOGS), "log")]
@@ -171,7 +181,9 @@ def _rows(facts: dict, count: int) -> list[dict]:
     ]
 
 
-def _save(single, pattern: str, row: dict, graph: dict, now: time.struct_time, kind: str, quality: int) -> Path:
+def _save(
+    single: torch.Tensor, pattern: str, row: dict, graph: dict, now: time.struct_time, kind: str, quality: int
+) -> Path:
     """Save one image under a new name.
 
     Raises:
@@ -217,7 +229,7 @@ def _metadata(row: dict, kind: str) -> dict[str, str]:
     return {**single, "depictqa": json.dumps(known)}
 
 
-def _graph(cls) -> dict[str, str]:
+def _graph(cls: type[io.ComfyNode]) -> dict[str, str]:
     """Return ComfyUI's metadata, which restore the graph when the image is dropped on the canvas."""
     chunks = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}
     return {key: json.dumps(value) for key, value in {**chunks, **(cls.hidden.extra_pnginfo or {})}.items()}

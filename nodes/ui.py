@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import folder_paths
 from comfy_api.latest import io
@@ -18,6 +19,11 @@ from PIL import Image
 from server import PromptServer
 
 from ..depictqa_core.images.image import Picture
+from ..depictqa_core.results import Check, Identification
+from ..depictqa_core.runtime.progress import OnText
+
+if TYPE_CHECKING:
+    from .loaded_judge import LoadedJudge
 
 REPORT_TOOLTIP = "All results: a table in Markdown, or JSON with one entry per answer (report_format)."
 THUMBNAIL_PIXELS = 1024
@@ -29,7 +35,7 @@ BRACKETS = str.maketrans("<>", "‹›")
 WORD_JOINER = "\N{WORD JOINER}"
 
 
-def probabilities_json(answer) -> str:
+def probabilities_json(answer: Identification | Check) -> str:
     """The probabilities of all labels or answers of one result, as JSON."""
     return json.dumps({item.label: round(item.probability, 6) for item in answer.probabilities})
 
@@ -79,7 +85,7 @@ class Table:
             lines += ["", *map(_table_line, (self.columns, ["---"] * len(self.columns), *self.rows))]
         return "\n".join(lines).strip()
 
-    def _line(self, row: list[str]) -> str:
+    def _line(self, row: Sequence[str]) -> str:
         others = [
             f"{heading} {cell}".strip()
             for index, (heading, cell) in enumerate(zip(self.columns, row, strict=True))
@@ -97,7 +103,7 @@ def _markdown(text: str) -> str:
     return plain(" ".join(str(text).split())).replace("|", "\\|").replace("[", "\\[")
 
 
-def report(task: str, model, results: list[dict], notices: Sequence[str] = (), **facts) -> str:
+def report(task: str, model: "LoadedJudge", results: list[dict], notices: Sequence[str] = (), **facts: object) -> str:
     """Return the JSON of a ``report`` output: the task, the checkpoint's name, further facts, and the answers."""
     content = {"task": task, "checkpoint": model.info.get("name"), **facts, "results": results}
     if notices:
@@ -122,14 +128,21 @@ def plain(text: str) -> str:
     return re.sub(r"\[(?=\[)|_(?=_LNK)", lambda match: match[0] + WORD_JOINER, text)
 
 
-def show_text(cls, text: str) -> str:
+def show_text(cls: type[io.ComfyNode], text: str) -> str:
     """Show a text under the node now and return what was sent; no other function sends text."""
     text = plain(text)
     PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
     return text
 
 
-def node_output(cls, *values, table: Table, text: str | None = None, pairs: Sequence[dict] = (), **ui) -> io.NodeOutput:
+def node_output(
+    cls: type[io.ComfyNode],
+    *values: object,
+    table: Table,
+    text: str | None = None,
+    pairs: Sequence[dict] = (),
+    **ui: Sequence[object],
+) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
 
     They appear under the node as text, in every version of ComfyUI, and are stored in the run's history, from which
@@ -147,11 +160,12 @@ def node_output(cls, *values, table: Table, text: str | None = None, pairs: Sequ
     return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [answer]})
 
 
-def stream(cls, names: list[str]):
+def stream(cls: type[io.ComfyNode], names: list[str]) -> OnText:
     """Return a callback ``(index, text so far)`` that shows the generated text of each image under the node."""
-    texts, last = {}, 0.0
+    texts: dict[int, str] = {}
+    last = 0.0
 
-    def on_text(index: int, text: str):
+    def on_text(index: int, text: str) -> None:
         nonlocal last
         texts[index] = text
         if time.monotonic() - last >= STREAM_SECONDS:  # a message per token would keep the browser busy
@@ -162,10 +176,11 @@ def stream(cls, names: list[str]):
     return on_text
 
 
-def preview_files(pictures: list[Picture]) -> list[dict | None]:
+def preview_files(pictures: Sequence[Picture]) -> list[dict | None]:
     """Where the page finds a small copy of each image, None for one that cannot be written."""
     names = map(_thumbnail, pictures)
-    return [name and {"filename": name, "subfolder": THUMBNAIL_FOLDER, "type": "temp"} for name in names]
+    place = {"subfolder": THUMBNAIL_FOLDER, "type": "temp"}
+    return [None if name is None else {"filename": name, **place} for name in names]
 
 
 def percent(value: float | None) -> str:

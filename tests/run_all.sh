@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs every suite, two at a time, as each uses one core. What a suite prints comes when it has ended. What only one suite
-# needs is set up by that suite, while the other runs.
-# usage: run_all.sh PYTHON OLDEST_PACKAGES NEWEST_PACKAGES OLDEST_COMFYUI     (folders; see the Makefile)
+# needs is set up by that suite, while the other runs. SUITES names some of them; PYTEST_ADDOPTS has options for pytest.
+# usage: run_all.sh PYTHON [OLDEST_PACKAGES NEWEST_PACKAGES OLDEST_COMFYUI]     (folders; see the Makefile)
 set -u
-export python=$1 oldest=$2 newest=$3 comfyui=$4 MAKE=${MAKE:-make}
+export python=$1 oldest=${2-} newest=${3-} comfyui=${4-} MAKE=${MAKE:-make}
 named() { for name in "$@"; do find tests/core -name "test_$name.py"; done; }
 set_up() { $MAKE --no-print-directory "$1"; }
 suite() { OMP_NUM_THREADS=1 "$python" -m pytest -c tests/pytest.ini "$@"; }
@@ -32,4 +32,4 @@ printed() {
 export -f named set_up suite core training nodes oldest_packages newest_packages oldest_comfyui printed
 
 # the longest first; xargs fails when one of them does
-printf '%s\n' core training nodes oldest_packages newest_packages oldest_comfyui | xargs -P 2 -I{} bash -c 'printed {}'
+printf '%s\n' ${SUITES:-core training nodes oldest_packages newest_packages oldest_comfyui} | xargs -P 2 -I{} bash -c 'printed {}'

@@ -5,24 +5,44 @@ to ask, and what the answers mean, is the business of the verbs; how an answer i
 backend is one file with one subclass, and a line in ``opening`` that opens it.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..calibration import Calibration
 from ..errors import DepictQAError, TaskError
-from ..images.image import Picture
+from ..images.references import ImageSet, PairSet, SingleSet
 from ..images.size_policy import SizePolicy
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
 
-ImageSet = tuple[Picture | None, ...]
-"""The images of one question: (A, reference), or (A, B, reference) for a task about pairs; reference can be None."""
+if TYPE_CHECKING:
+    import torch
+
+
+__all__ = [
+    "ANSWER_BYTES",
+    "AnswerProbabilities",
+    "Backend",
+    "Capabilities",
+    "Criterion",
+    "ImageSet",
+    "Opening",
+    "PairSet",
+    "SingleSet",
+    "Store",
+    "WrittenAnswer",
+    "aligned",
+    "answer_all",
+]
+
 ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are stored between calls, so that an interrupted call resumes where it stopped."""
 ANSWER_OVERHEAD, TOKEN_BYTES = 1024, 80
@@ -142,18 +162,22 @@ class Backend(ABC):
         """What is known of its errors. Assignable: probabilities of later answers follow it."""
         return Calibration({})
 
+    @calibration.setter
+    def calibration(self, calibration: Calibration) -> None:
+        raise TaskError(f"{self.name} cannot be calibrated: its probabilities stay as they are")
+
     @property
     def size_policy(self) -> SizePolicy:
         """At which size it sees images."""
         return SizePolicy()
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         """Where its network is now, a ``torch.device``; None for a network that runs elsewhere."""
         return None
 
     @property
-    def network(self):
+    def network(self) -> torch.nn.Module | None:
         """The ``torch.nn.Module`` whose memory others may manage, or None for a network that runs elsewhere."""
         return None
 
@@ -304,7 +328,7 @@ def answer_all(
     if known := len(keys) - sum(len(places[key]) for key in missing.values()):
         counter.add(known)
 
-    def store(index: int, answer) -> None:
+    def store(index: int, answer: Any) -> None:
         key = missing[index]
         found[key] = answer
         answers.put(key, answer, _bytes(answer))
@@ -315,6 +339,6 @@ def answer_all(
     return [found[key] for key in keys]
 
 
-def _bytes(answer) -> int:
+def _bytes(answer: WrittenAnswer | np.ndarray) -> int:
     numbers = TOKEN_BYTES * len(answer.ids) if isinstance(answer, WrittenAnswer) else answer.nbytes
     return ANSWER_OVERHEAD + numbers

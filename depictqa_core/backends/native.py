@@ -1,14 +1,16 @@
 """The native backend: our own network (vision tower, connector, language model), run by the engine."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import tasks
 from ..calibration import Calibration
 from ..engine.feature_keys import by_role
-from ..engine.runner import PromptRunner
+from ..engine.runner import Answer, PromptRunner
 from ..errors import DepictQAError
 from ..images.size_policy import SizePolicy
 from ..loading.checkpoint import Checkpoint
@@ -30,6 +32,11 @@ from .base import (
     aligned,
     answer_all,
 )
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..engine.prefill import PrefixPrefiller, Prompt
 
 
 class NativeBackend(Backend):
@@ -75,11 +82,11 @@ class NativeBackend(Backend):
         return SizePolicy(**self.model.config.size)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.runner.device
 
     @property
-    def network(self):
+    def network(self) -> torch.nn.Module:
         return self.model
 
     def identity(self) -> dict[str, Any]:
@@ -102,7 +109,8 @@ class NativeBackend(Backend):
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:
-        from ..engine.decoding import answer_probabilities, forced_prefix, token_embeddings
+        from ..engine.decoding import answer_probabilities, forced_prefix
+        from ..engine.exact_logits import token_embeddings
 
         self.require(task)
         self.require_criterion(about)
@@ -115,7 +123,7 @@ class NativeBackend(Backend):
             for reference in (False, True)
         }
 
-        def answer(prefiller, prompts, indexes):
+        def answer(prefiller: PrefixPrefiller, prompts: list[Prompt], indexes: list[int]) -> list[np.ndarray | None]:
             reference = image_sets[indexes[0]][-1] is not None  # all of a batch have a reference, or none has
             found = answer_probabilities(prefiller.prefill(prompts, forced), ids, temperatures[reference])
             rows = np.column_stack([found.probabilities.numpy(), found.coverage.numpy()])
@@ -146,13 +154,14 @@ class NativeBackend(Backend):
             {text_ids(f"{o.text} and", self.tokenizer)[len(b.ids)] for o, b in zip(openings, begun) if o.whole}
         )
 
-        def answer(prefiller, prompts, indexes):
+        def answer(prefiller: PrefixPrefiller, prompts: list[Prompt], indexes: list[int]) -> list[WrittenAnswer | None]:
             def show(written: dict[int, list[int]]) -> None:
                 for row, ids in written.items():
-                    on_text(indexes[row], self.text(begun[indexes[row]].ids + without_end(ids, end)))
+                    if on_text is not None:
+                        on_text(indexes[row], self.text(begun[indexes[row]].ids + without_end(ids, end)))
 
             prompts = self.runner.begin(prompts, [begun[index].ids for index in indexes])
-            answers = []
+            answers: list[WrittenAnswer | None] = []
             written = greedy(prefiller.prefill(prompts), end, max_new_tokens, show if on_text else None, banned)
             for index, generated in zip(indexes, written):
                 if not np.isfinite(generated.probabilities).all():
@@ -175,7 +184,7 @@ class NativeBackend(Backend):
         return aligned(text, text_ids(text, self.tokenizer) if text else [], probability, written)
 
     def decode(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _ask(
         self,
@@ -183,7 +192,7 @@ class NativeBackend(Backend):
         question: str,
         kinds: list[tuple],
         image_sets: Sequence[ImageSet],
-        answer,
+        answer: Answer,
         counter: ProgressCounter,
         ahead: int = 0,
         prefixes: ByteCache | None = None,

@@ -153,9 +153,13 @@ class VlmBackend(Backend):
 
         def one(index: int) -> WrittenAnswer | None:
             opening = begun[index]
-            show = on_text and (lambda ids: on_text(index, self.text(opening.ids + ids)))
+
+            def show(ids: list[int]) -> None:
+                if on_text is not None:
+                    on_text(index, self.text(opening.ids + ids))
+
             prompt = self.template.prompt(text, image_sets[index])
-            ids, chances = self._greedy(prompt, opening.ids, max_new_tokens, show, counter)
+            ids, chances = self._greedy(prompt, opening.ids, max_new_tokens, show if on_text else None, counter)
             if not np.isfinite(chances).all():
                 return None
             ids = opening.ids + ids

@@ -155,7 +155,5 @@ def _stacked(states: Sequence[State]) -> State:
 
 
 def _single(state: State, index: int) -> State:
-    logs = state.log_probabilities
-    return State(
-        state.ids, state.extra, single(state.cache, index, state.prompts), None if logs is None else logs[index]
-    )
+    cache = single(state.cache, index, state.prompts)
+    return State(state.ids, state.extra, cache, state.log_probabilities[index])

@@ -108,7 +108,7 @@ def joined(values: Sequence[Any]) -> Any:
     return first
 
 
-def to_device(value: Any, device) -> Any:
+def to_device(value: Any, device: torch.device | str) -> Any:
     """Copy everything inside lists, dicts and outputs of transformers to a device."""
     if isinstance(value, torch.Tensor):
         return value.to(device)

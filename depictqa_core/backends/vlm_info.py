@@ -26,17 +26,20 @@ def describe_vlm(folder: Path) -> dict[str, Any]:
     """
     content = read_json(folder / CONFIG, error=CheckpointError)
     check_files(folder, content)
-    config = read_config(folder, content)
-    card, count = card_of(folder, config), parameter_count(folder)
-    return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": _memory(folder, config)}
+    config, count = read_config(folder, content), parameter_count(folder)
+    profile = choose_profile(folder, config.model_type)
+    card = card_of(folder, config, profile)
+    memory = _memory(folder, config, profile.max_pixels)
+    return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": memory}
 
 
-def _memory(folder: Path, config: Any) -> str:
+def _memory(folder: Path, config: Any, max_pixels: int) -> str:
     """The memory needs in words: weights, and what the longest question about the largest images adds."""
+    image, more = None, ""
     try:
-        image, more = _largest_image(folder, choose_profile(folder, config.model_type).max_pixels), ""
+        image = _largest_image(folder, max_pixels)
     except (CheckpointError, PackageError) as error:
-        image, more = None, f"; that of a question is not known ({quoted(error)})"
+        more = f"; that of a question is not known ({quoted(error)})"
     parts = []
     for need in vlm_needs(config, image):
         question = f" + {(need.words + need.picture) / 1e9:.2g} GB" if image else ""

@@ -1,16 +1,18 @@
 """Opens the folder of a vision-language model of transformers, and refuses in one line what cannot be a judge."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..calibration import Calibration
 from ..errors import CheckpointError, quoted
 from ..loading.checkpoint_folder import CARD, refuse_adapter
-from ..loading.device_placement import QUANTISED, check_device, loading_options
+from ..loading.device_placement import QUANTISED, Device, check_device, loading_options
 from ..network.checkpoint_rules import config_problem
 from ..runtime.quiet import quiet
 from ..storage.documents import named, read_json
@@ -18,6 +20,9 @@ from .profiles import Profile, choose_profile
 from .vlm_files import check_stored_formats
 from .vlm_memory import skeleton, unquantised
 from .vlm_processor import CONFIG, PROCESSOR_FILES, check_tokenizer, load_processor, needs_code
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 OWN_MODEL = "depictqa"
 CALIBRATION = "depictqa_calibration.json"
@@ -36,7 +41,7 @@ class LoadedVlm:
         calibration: settings of ``calibration.Calibration``.
     """
 
-    model: Any
+    model: PreTrainedModel
     processor: Any
     profile: Profile
     card: dict[str, Any]
@@ -82,7 +87,7 @@ def vlm_dtype(folder: Path) -> str:
     return "float16" if "float16" in stated else "bfloat16"
 
 
-def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
+def load_vlm(folder: Path, device: Device, dtype: str) -> LoadedVlm:
     """Load a model folder for inference: no network, safetensors only, never code of the folder.
 
     Args:
@@ -101,7 +106,7 @@ def load_vlm(folder: Path, device: str | dict, dtype: str) -> LoadedVlm:
     processor = load_processor(folder)
     model = _model(folder, config, device, dtype)
     check_tokenizer(folder, model, processor)
-    card, ends = card_of(folder, config), _ends(model, processor)
+    card, ends = card_of(folder, config, profile), _ends(model, processor)
     return LoadedVlm(model, processor, profile, card, ends, _calibration(folder))
 
 
@@ -127,7 +132,7 @@ def check_files(folder: Path, content: dict) -> None:
         )
 
 
-def read_config(folder: Path, content: dict):
+def read_config(folder: Path, content: dict) -> PretrainedConfig:
     """The configuration, of a class that takes images and text."""
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -148,12 +153,16 @@ def read_config(folder: Path, content: dict):
         )
     try:
         with quiet():
-            return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            config: PretrainedConfig = AutoConfig.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+            return config
     except Exception as error:  # any error of the libraries becomes one clear line
         raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
 
 
-def _model(folder: Path, config: Any, device: str | dict, dtype: str) -> Any:
+def _model(folder: Path, config: PretrainedConfig, device: Device, dtype: str) -> PreTrainedModel:
+    import torch
     from transformers import AutoModelForImageTextToText
 
     from ..engine.exact_logits import compute_logits_in_float32
@@ -162,7 +171,7 @@ def _model(folder: Path, config: Any, device: str | dict, dtype: str) -> Any:
     options = loading_options(None, device, dtype, unquantised(skeleton(config)) if dtype in QUANTISED else ())
     try:
         with quiet():
-            model, facts = AutoModelForImageTextToText.from_pretrained(
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=True,
@@ -170,6 +179,8 @@ def _model(folder: Path, config: Any, device: str | dict, dtype: str) -> Any:
                 output_loading_info=True,
                 **options,
             )
+        model: PreTrainedModel
+        model, facts = loaded
     except Exception as error:
         raise CheckpointError(
             f"model '{folder.name}' cannot be loaded as {dtype} on {device} ({quoted(error)}); if the reason is a file,"
@@ -186,7 +197,7 @@ def _model(folder: Path, config: Any, device: str | dict, dtype: str) -> Any:
     compute_logits_in_float32(model)
     if "device_map" not in options:
         try:
-            model.to(device)
+            torch.nn.Module.to(model, str(device))  # transformers wraps ``to`` in a type that no device fits
         except Exception as error:
             raise CheckpointError(
                 f"model '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
@@ -194,7 +205,7 @@ def _model(folder: Path, config: Any, device: str | dict, dtype: str) -> Any:
     return model
 
 
-def _ends(model, processor) -> list[int]:
+def _ends(model: PreTrainedModel, processor: Any) -> list[int]:
     """Tokens that end an answer: those of the generation config, and the tokenizer's."""
     listed = getattr(model.generation_config, "eos_token_id", None)
     listed = listed if isinstance(listed, (list, tuple)) else [listed]
@@ -204,9 +215,8 @@ def _ends(model, processor) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def card_of(folder: Path, config) -> dict[str, Any]:
+def card_of(folder: Path, config: PretrainedConfig, profile: Profile) -> dict[str, Any]:
     """What reports say of the model. The version tells apart folders of one name by their files."""
-    profile = choose_profile(folder, config.model_type)
     digest = hashlib.sha256((folder / CONFIG).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(json.dumps([path.name, path.stat().st_size]).encode())

@@ -1,5 +1,7 @@
 """The parts of a vision-language model and the memory that it needs, from its configuration alone."""
 
+from __future__ import annotations
+
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,16 +27,17 @@ class ImageInput(NamedTuple):
     values: int
 
 
-def skeleton(config: Any) -> "torch.nn.Module":
+def skeleton(config: Any) -> torch.nn.Module:
     """Build the network of a configuration without its weights."""
     import torch
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config)
+        model: torch.nn.Module = AutoModelForImageTextToText.from_config(config)
+    return model
 
 
-def unquantised(model: "torch.nn.Module") -> list[str]:
+def unquantised(model: torch.nn.Module) -> list[str]:
     """Return the names of the modules that int8 and int4 leave alone: all but the blocks of the language model.
 
     Raises:

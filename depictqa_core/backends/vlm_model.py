@@ -1,11 +1,13 @@
 """Calls of a vision-language model of transformers and of its processor, with a cache of vision features."""
 
-import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
+from ..engine.exact_logits import embedding_weight, keywords
 from ..images.image import Picture
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import joined, nbytes, pieces, to_device
@@ -25,7 +27,9 @@ class ModelCalls:
         encoded: number of images that went through the vision tower.
     """
 
-    def __init__(self, model, processor, image_token: str, max_pixels: int, cache_bytes: int):
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, image_token: str, max_pixels: int, cache_bytes: int
+    ) -> None:
         self.model, self.processor = model, processor
         self.image_token, self.max_pixels = image_token, max_pixels
         self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
@@ -33,13 +37,13 @@ class ModelCalls:
         self._current: list[str] | None = None
         self._prompts = 1  # that run together
         self._rope = _method(model, "get_rope_index")
-        self.keywords = _parameters(type(model).forward)
+        self.keywords = keywords(type(model).forward)
         self._cache_features()
 
     @property
     def device(self) -> torch.device:
         """Where the input of the model goes."""
-        return self.model.get_input_embeddings().weight.device
+        return embedding_weight(self.model).device
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a text that follows an image: some tokenizers begin a text of its own with a blank."""
@@ -51,7 +55,7 @@ class ModelCalls:
         """Positions int64 [3, B, L] of models that count images in three dimensions."""
         one = ids[:1]  # continuations are text: their positions are the same in all rows
         known = {}
-        if "mm_token_type_ids" in _parameters(self._rope):
+        if "mm_token_type_ids" in keywords(self._rope):
             known["mm_token_type_ids"] = (one == self.processor.image_token_id).long()
         positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
         return positions.expand(-1, len(ids), -1)
@@ -69,7 +73,7 @@ class ModelCalls:
             self.prepared.put(key, known, nbytes(known))
         return dict(known)
 
-    def _takes(self, name: str, value) -> bool:
+    def _takes(self, name: str, value: object) -> bool:
         """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
         return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
 
@@ -87,7 +91,8 @@ class ModelCalls:
         """Log-probabilities float32 [B, keep, columns] behind the last tokens."""
         return chosen(self.forward_with_cache(inputs, keep, use_cache=False)[0], columns)
 
-    def forward_with_cache(self, inputs: dict, keep: int = 1, use_cache: bool = True):
+    def forward_with_cache(self, inputs: dict, keep: int = 1, use_cache: bool = True) -> tuple[torch.Tensor, Any]:
+        """Log-probabilities float32 [B, keep, vocabulary] behind the last tokens, and the KV cache of the model."""
         with torch.autocast(self.device.type, enabled=False):
             inputs = {name: self._placed(value) for name, value in inputs.items()}
             known = {"logits_to_keep": keep} if "logits_to_keep" in self.keywords else {}
@@ -95,7 +100,7 @@ class ModelCalls:
         logits = out.logits[:, -keep:].float().log_softmax(-1)
         return logits, (out.past_key_values if use_cache else None)
 
-    def _placed(self, value):
+    def _placed(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
         return value.to(self.device, self.model.dtype if value.is_floating_point() else None)
@@ -107,7 +112,7 @@ class ModelCalls:
             return
         original = owner.get_image_features
 
-        def get_image_features(*args, **kwargs):
+        def get_image_features(*args: Any, **kwargs: Any) -> Any:
             keys = self._current
             if keys is None or len(keys) != self._prompts:  # some cut images in another way if there are several
                 self.encoded += len(keys or ())
@@ -133,7 +138,7 @@ def chosen(table: torch.Tensor, columns: Sequence[int] | None) -> torch.Tensor:
     return table if columns is None else table[..., torch.tensor(list(columns), device=table.device)]
 
 
-def _owner(model, name: str):
+def _owner(model: PreTrainedModel, name: str) -> Any:
     """The module that has a method of its own which its forward calls: the base model, or the model itself."""
     for module in (getattr(model, "model", None), model):
         if module is not None and hasattr(module, name):
@@ -141,10 +146,6 @@ def _owner(model, name: str):
     return None
 
 
-def _method(model, name: str):
+def _method(model: PreTrainedModel, name: str) -> Any:
     owner = _owner(model, name)
     return None if owner is None else getattr(owner, name)
-
-
-def _parameters(function) -> frozenset[str]:
-    return frozenset(inspect.signature(function).parameters)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from ..engine.batching import is_out_of_memory, prefix_budget
 from ..images.image import Picture
@@ -40,14 +41,15 @@ class State:
         ids: the tokens so far.
         extra: per-image inputs from which positions follow, by name, as the processor gave them.
         cache: the model's own KV cache.
-        log_probabilities: float32 [vocabulary], of the next token; [prompts, vocabulary] for several.
+        log_probabilities: float32 [vocabulary], of the next token; [prompts, vocabulary] for several; empty before the
+            first one.
         prompts: number of prompts in the cache that have the same tokens.
     """
 
     ids: torch.Tensor
     extra: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     cache: Any = None
-    log_probabilities: torch.Tensor | None = None
+    log_probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     prompts: int = 1
 
 
@@ -62,7 +64,15 @@ class Network(ModelCalls):
         states: the stored KV caches of prefixes.
     """
 
-    def __init__(self, model, processor, image_token: str, layout: tuple[str, ...], max_pixels: int, cache_bytes: int):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: Any,
+        image_token: str,
+        layout: tuple[str, ...],
+        max_pixels: int,
+        cache_bytes: int,
+    ) -> None:
         super().__init__(model, processor, image_token, max_pixels, cache_bytes)
         self.layout, self.states = layout, ByteCache(0)
         self._sharing: str | None = None

@@ -70,21 +70,21 @@ def load_processor(folder: Path) -> Any:
     return processor
 
 
-def _for_still_images(kind: type) -> type:
+def _for_still_images(kind: Any) -> type:
     """The class of a processor that may have no video processor."""
 
-    def check_argument_for_proper_class(self, name, argument):
+    def check_argument_for_proper_class(self: object, name: str, argument: object) -> Any:
         return None if argument is None else kind.check_argument_for_proper_class(self, name, argument)
 
     return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check_argument_for_proper_class})
 
 
-def _pil(auto) -> dict[str, Any]:
+def _pil(auto: Any) -> dict[str, Any]:
     """The argument that chooses image processors on Pillow: transformers 5 calls it backend, 4 use_fast."""
     return {"backend": "pil"} if "backend" in (inspect.getdoc(auto.from_pretrained) or "") else {"use_fast": False}
 
 
-def _template(folder: Path, tokenizer) -> str:
+def _template(folder: Path, tokenizer: Any) -> str:
     """The chat template of a folder."""
     jinja, packed = (folder / name for name in TEMPLATE_FILES)
     if jinja.is_file():

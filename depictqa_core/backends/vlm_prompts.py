@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .. import tasks
 from ..errors import CheckpointError
@@ -98,9 +99,8 @@ def open_wording(profile: Profile, task: Task, question: str | None) -> str:
 
 def plain(text: str, special: Sequence[str]) -> str:
     """Remove from a user's text what the tokenizer or this module would take for a control token."""
-    found = True
-    while found:
-        found = [token for token in (MARK, THINK, THINK_END, *special) if token.strip() and token in text]
+    tokens = [token for token in (MARK, THINK, THINK_END, *special) if token.strip()]
+    while found := [token for token in tokens if token in text]:
         for token in found:
             text = text.replace(token, " ")
     return " ".join(text.split())
@@ -124,7 +124,7 @@ class ChatTemplate:
         CheckpointError: the template does not place images, or cannot be rendered.
     """
 
-    def __init__(self, processor, profile: Profile, name: str):
+    def __init__(self, processor: Any, profile: Profile, name: str) -> None:
         self.processor, self.profile, self.name = processor, profile, name
         tokenizer = processor.tokenizer
         self.special = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
@@ -138,25 +138,25 @@ class ChatTemplate:
 
     def prompt(self, question: str, images: ImageSet, stem: str = "") -> Prompt:
         """Lay out a question about a set of images, with the beginning of its answer."""
-        *judged, reference = images
-        titles, shown = self.profile.titles, []
+        titles, reference = self.profile.titles, images[-1]
+        shown: list[tuple[str, Picture]] = []
         if reference is not None:
             shown.append((titles[REFERENCE], reference))
             question = self.profile.reference_note + question
-        if len(judged) == 2:
-            shown += [(titles[A], judged[0]), (titles[B], judged[1])]
-        else:
-            shown.append((titles["single" if reference is None else "evaluated"], judged[0]))
+        pair = len(images) == 3
+        names = (titles[A], titles[B]) if pair else (titles["single" if reference is None else "evaluated"],)
+        shown += zip(names, images[:-1])
         text = self._rendered([title for title, _ in shown] + [question]) + (stem and self.spacing + stem)
-        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=len(judged) == 2)
+        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=pair)
 
     def _rendered(self, texts: list[str]) -> str:
         """The whole prompt with ``MARK`` for every image, up to where the answer begins."""
-        content, tokenizer = [], self.processor.tokenizer
+        content: list[dict[str, str]] = []
+        tokenizer = self.processor.tokenizer
         for place, text in enumerate(texts):
             content += [{"type": "text", "text": text}] if text else []
             content += [{"type": "image"}] if place < len(texts) - 1 else []
-        messages = [{"role": "user", "content": content}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if self.profile.system:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.profile.system}]})
         try:
@@ -179,7 +179,7 @@ class ChatTemplate:
         text = text.replace(self.image_token, MARK)
         if text.rfind(THINK) > text.rfind(THINK_END):  # a template without the switch: the answer stands behind it
             text = text.rstrip() + f"\n\n{THINK_END}\n\n"
-        return text
+        return str(text)
 
     def _spacing(self) -> str:
         """A blank where an answer needs one: not behind white space, nor behind a control token."""
@@ -187,7 +187,7 @@ class ChatTemplate:
         return "" if text[-1:].isspace() or any(text.endswith(token) for token in self.special) else " "
 
 
-def image_token(processor) -> str:
+def image_token(processor: Any) -> str:
     """The text that stands for an image in the rendered template."""
     for name in ("boi_token", "image_token", "fake_image_token"):
         token = getattr(processor, name, None)

@@ -10,6 +10,7 @@ from ..errors import DepictQAError, ImageError, quoted
 from ..images.fingerprint import Fingerprint, fingerprint
 from ..images.image import Picture, as_picture
 from ..images.image_files import AT_ONCE
+from ..results import Failure
 from .sources import Item
 
 BATCH_PIXELS = 32 * 2**20
@@ -39,15 +40,11 @@ def load(item: Item) -> Loaded:
         source = item.load()
         image = as_picture(source, item.name)
     except ImageError as error:
-        return Loaded(item.name, error=_without_name(str(error), item.name))
+        return Loaded(item.name, error=Failure.of(item.name, error).error)
     except (OSError, DepictQAError) as error:
         return Loaded(item.name, error=f"cannot be read ({quoted(error)}). Check the path.")
     image.key  # noqa: B018  hashed here, in a thread, and kept by the image
     return Loaded(item.name, image, None, fingerprint(image.rgb))
-
-
-def _without_name(text: str, name: str) -> str:
-    return text.removeprefix(f"{name} ({name}): ").removeprefix(f"{name}: ")
 
 
 def batches(items: Iterable[Item], start: int, part_rows: int) -> Iterator[list[Loaded]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DocumentError
-from ..storage.documents import parse_json, read_json
+from ..storage.documents import describe, parse_json, read_json
 from ..storage.files import readable_file_errors, write_file
 from .schema import SCHEMA, Column, Row
 from .tables import pyarrow
@@ -86,7 +86,7 @@ class JsonlFormat:
                 yield row if columns is None else {name: row.get(name) for name in columns}
 
 
-FORMATS = {"parquet": ParquetFormat, "jsonl": JsonlFormat}
+FORMATS: dict[str, type[ParquetFormat] | type[JsonlFormat]] = {"parquet": ParquetFormat, "jsonl": JsonlFormat}
 
 
 def default_format() -> str:
@@ -144,6 +144,9 @@ def read_run(folder: str | Path) -> dict[str, Any]:
     run = read_json(path)
     if run.get("schema") != SCHEMA:
         raise DocumentError(f"{folder}: has schema {run.get('schema')}, this version reads {SCHEMA}; judge it again")
+    if run.get("format") not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise DocumentError(f"{path}: format is {describe(run.get('format'))}; allowed: {known}; judge it again")
     return run
 
 
@@ -161,7 +164,7 @@ def read_rows(folder: str | Path, columns: Sequence[str] | None = None) -> Itera
         DocumentError: the folder has no run, one of another version, or a damaged part.
     """
     folder = Path(folder)
-    parts = Parts(folder, FORMATS.get(str(read_run(folder).get("format")), JsonlFormat)())
+    parts = Parts(folder, FORMATS[read_run(folder)["format"]]())
     number = 0
     while rows := parts.read(number, columns):
         yield from rows

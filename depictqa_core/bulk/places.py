@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from ..errors import ImageError, PackageError, quoted
 from ..images.search import leads_around, natural_key, search
@@ -41,7 +41,8 @@ class LocalPlace:
         return os.path.isdir(path)
 
     def entries(self, folder: str) -> tuple[list[str], list[str]]:
-        files, folders = [], []
+        files: list[str] = []
+        folders: list[str] = []
         with os.scandir(folder) as found:
             for entry in found:
                 if not entry.name.startswith("."):
@@ -74,14 +75,15 @@ class RemotePlace:
         system: the ``fsspec.AbstractFileSystem``.
     """
 
-    def __init__(self, system):
+    def __init__(self, system: Any) -> None:
         self._system = system
 
     def is_folder(self, path: str) -> bool:
-        return self._system.isdir(path)
+        return bool(self._system.isdir(path))
 
     def entries(self, folder: str) -> tuple[list[str], list[str]]:
-        files, folders = [], []
+        files: list[str] = []
+        folders: list[str] = []
         for entry in self._system.ls(folder, detail=True):
             if not entry["name"].rstrip("/").rsplit("/", 1)[-1].startswith("."):
                 (folders if entry["type"] == "directory" else files).append(entry["name"])

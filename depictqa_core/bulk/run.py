@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError, ImageError, OutOfMemory
+from ..results import Failure
 from ..storage.documents import named, read_json
 from ..storage.files import locked, readable_file_errors, write_file
 from .loading import Loaded, batches
@@ -200,7 +201,7 @@ def _answers(judge: "Judge", verbs: Sequence[str], images: list) -> list[Row]:
         results = [VERBS[verb].ask(judge, images) for verb in verbs] if images else []
     except (OutOfMemory, ImageError) as error:
         if len(images) == 1:
-            return [{"error": str(error)}]
+            return [{"error": Failure.of(images[0].name, error).error}]
         return [answer for image in images for answer in _answers(judge, verbs, [image])]
     answers: list[Row] = [{} for _ in images]
     for verb, found in zip(verbs, results):

@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import DocumentError, ImageError, quoted
 from ..images.damage_checks import MAX_BYTES
@@ -90,7 +91,7 @@ def _refused(name: str, reason: str) -> Item:
     return Item(name, load)
 
 
-def _opened(place: Place, path: str) -> io.BufferedIOBase:
+def _opened(place: Place, path: str) -> BinaryIO:
     try:
         return place.open(path)
     except OSError as error:
@@ -109,7 +110,7 @@ def _tar(place: Place, path: str, column: str | None) -> Iterator[Item]:
         try:
             archive = tarfile.open(fileobj=stream, mode="r:")
             while (member := archive.next()) is not None:
-                archive.members.clear()  # tarfile keeps every header otherwise
+                archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header otherwise
                 count += 1
                 if member.isreg() and member.name.lower().endswith(EXTENSIONS):
                     yield _member(place, path, member)

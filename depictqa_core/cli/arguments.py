@@ -1,13 +1,16 @@
 """The argument parser of ``depictqa``: verbs, options and their allowed values."""
 
 import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
 
 from .. import __version__
 from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
+from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
 
-SHEET_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
 DTYPE_HELP = (
@@ -21,7 +24,7 @@ COUNTS = {"1": 1, "2": 2, "any": None}
 class _Parser(argparse.ArgumentParser):
     """argparse with one-line error messages."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -30,12 +33,15 @@ class _VerbParser(_Parser):
 
     _mixing = False
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(  # type: ignore[override]  # typeshed overloads it by the class of the namespace
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         if self._mixing:  # parse_known_intermixed_args calls this method again
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
-            return self.parse_known_intermixed_args(_without_end_mark(args), namespace)
+            words = sys.argv[1:] if args is None else list(args)
+            return self.parse_known_intermixed_args(_without_end_mark(words), namespace)
         finally:
             self._mixing = False
 
@@ -84,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--cache",
         metavar="MIB",
-        type=_mebibytes,
+        type=whole(0, 10**9, "MiB"),
         help="size of the vision feature cache (default: by the checkpoint; 0: no cache)",
     )
     group.add_argument(
@@ -96,15 +102,15 @@ def build_parser() -> argparse.ArgumentParser:
     output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
     group.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", type=_json_path, help="write JSON to stdout, or to FILE (.json)"
+        "--json", nargs="?", const="-", metavar="FILE", type=json_file, help="write JSON to stdout, or to FILE (.json)"
     )
     group.add_argument("--quiet", action="store_true", help="no table, no progress bar, no notices")
 
     rows = _VerbParser(add_help=False)
-    rows.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the answers as rows to FILE (.csv)")
+    rows.add_argument("--csv", metavar="FILE", type=file_name(".csv"), help="write the answers as rows to FILE (.csv)")
     rows.add_argument(
         "--min-confidence",
-        type=_share,
+        type=number(0, 1),
         default=0.0,
         metavar="X",
         help="mark answers with a confidence below X (0 to 1) as uncertain, in JSON and CSV as 'reliable'; confidence "
@@ -148,11 +154,15 @@ def build_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("check", help="ask your own question about each image", parents=each)
     verb.add_argument("--question", required=True, help="such as 'Are the hands anatomically correct?'")
     verb.add_argument(
-        "--answers", type=_answers, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"
+        "--answers", type=texts, default=("yes", "no"), metavar="A,B", help="separated by commas (default: yes,no)"
     )
     verb.add_argument("--accept", metavar="ANSWER", help="images with this answer pass")
     verb.add_argument(
-        "--threshold", type=_share, default=0.5, metavar="X", help="minimum probability of that answer (default: 0.5)"
+        "--threshold",
+        type=number(0, 1),
+        default=0.5,
+        metavar="X",
+        help="minimum probability of that answer (default: 0.5)",
     )
 
     more = "The rank of an image is 1 + the number of significantly better images (95 % certainty)."
@@ -161,15 +171,20 @@ def build_parser() -> argparse.ArgumentParser:
         "--method", default="pairs", choices=("pairs", "score"), help="default: pairs (more precise, slower)"
     )
     verb.add_argument(
-        "--top-k", type=_count, metavar="K", help="stop comparing as soon as the best K are decided with 95 % certainty"
+        "--top-k",
+        type=whole(1),
+        metavar="K",
+        help="stop comparing as soon as the best K are decided with 95 % certainty",
     )
     verb.add_argument(
         "--budget",
-        type=_count,
+        type=whole(1),
         metavar="PAIRS",
         help="maximum number of comparisons (default: by the number of images)",
     )
-    verb.add_argument("--sheet", metavar="FILE", type=_sheet_path, help="write an image sheet (.png, .jpg or .webp)")
+    verb.add_argument(
+        "--sheet", metavar="FILE", type=file_name(*IMAGE_FORMATS), help="write an image sheet (.png, .jpg or .webp)"
+    )
 
     common = [reference, model, output, rows, criterion]
     verb = verbs.add_parser("compare", help="compare two images: which one is better", parents=common)
@@ -181,16 +196,22 @@ def build_parser() -> argparse.ArgumentParser:
         "map", help="draw a heat map that shows where an image is bad", parents=[reference, model, output]
     )
     verb.add_argument("picture", metavar="IMAGE", help="an image")
-    verb.add_argument("--out", metavar="FILE", type=_sheet_path, help="write the heat map (.png, .jpg or .webp)")
-    verb.add_argument("--tile", type=_count, metavar="PIXELS", help="side of a tile (default: 160)")
+    verb.add_argument(
+        "--out", metavar="FILE", type=file_name(*IMAGE_FORMATS), help="write the heat map (.png, .jpg or .webp)"
+    )
+    verb.add_argument("--tile", type=whole(1), metavar="PIXELS", help="side of a tile (default: 160)")
 
     parents = [model, output]
     verb = verbs.add_parser("leaderboard", help="find out which model makes the better images", parents=parents)
     verb.add_argument(
         "folders", nargs="+", metavar="FOLDER", help="one folder per model; images with the same file name are compared"
     )
-    verb.add_argument("--csv", metavar="FILE", type=_csv_path, help="write the leaderboard as rows to FILE (.csv)")
-    verb.add_argument("--chart", metavar="FILE", type=_sheet_path, help="draw the leaderboard (.png, .jpg or .webp)")
+    verb.add_argument(
+        "--csv", metavar="FILE", type=file_name(".csv"), help="write the leaderboard as rows to FILE (.csv)"
+    )
+    verb.add_argument(
+        "--chart", metavar="FILE", type=file_name(*IMAGE_FORMATS), help="draw the leaderboard (.png, .jpg or .webp)"
+    )
 
     add_large_runs(verbs, model)
     add_culling(verbs)
@@ -234,51 +255,3 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("--quiet", action="store_true", help="no progress, no notices")
     verb.set_defaults(refuse=verb.error)
     return parser
-
-
-# ---------------------------------------------------------------------- values
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 1")
-    return value
-
-
-def _answers(text: str) -> tuple[str, ...]:
-    return tuple(answer.strip() for answer in text.split(","))
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1")
-    return int(text)
-
-
-def _mebibytes(text: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of MiB from 0")
-    return int(text)
-
-
-def _json_path(text: str) -> str:
-    return text if text == "-" else _with_extension(text, (".json",), "put --json without a file after the images")
-
-
-def _csv_path(text: str) -> str:
-    return _with_extension(text, (".csv",), "choose such a name")
-
-
-def _sheet_path(text: str) -> str:
-    return _with_extension(text, SHEET_FORMATS, "choose such a name")
-
-
-def _with_extension(text: str, allowed: tuple[str, ...], advice: str) -> str:
-    """Check the extension of an output file, so that ``--json a.png b.png`` does not overwrite an image."""
-    if not text.lower().endswith(allowed):
-        raise argparse.ArgumentTypeError(f"'{text}' does not end in {' or '.join(allowed)}: {advice}")
-    return text

@@ -1,5 +1,7 @@
 """The commands about checkpoints: info and import."""
 
+import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..backends.vlm_loading import is_vlm_folder
@@ -9,7 +11,7 @@ from ..reports import text_table
 from .outputs import check_outputs, complain, notify, write_answers
 
 
-def info(options) -> int:
+def info(options: argparse.Namespace) -> int:
     """Run ``depictqa info``; returns the exit status."""
     from ..loading.checkpoint_folder import checkpoint_folder, describe_checkpoint, supported, verify_checkpoint
 
@@ -33,7 +35,7 @@ def info(options) -> int:
     return 0
 
 
-def _vlm_info(options, folder: Path) -> int:
+def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
     from ..backends.vlm_info import describe_vlm
 
     card = describe_vlm(folder)
@@ -49,7 +51,7 @@ def _vlm_info(options, folder: Path) -> int:
     return 0
 
 
-def import_weights(options) -> int:
+def import_weights(options: argparse.Namespace) -> int:
     """Run ``depictqa import``; returns the exit status."""
     if options.memory:
         from ..loading.memory_needs import memory_table
@@ -81,7 +83,7 @@ def import_weights(options) -> int:
     return 0
 
 
-def _self_test(options, show) -> None:
+def _self_test(options: argparse.Namespace, show: Callable[[str], None]) -> None:
     """Test a new checkpoint on the sample images and store the coverage of its answers in its card."""
     from ..judge import load_judge
     from ..loading.saving import record_self_test
@@ -98,7 +100,7 @@ def _self_test(options, show) -> None:
     notify(options, self_test_notices(card))
 
 
-def _flat(value, key: str = ""):
+def _flat(value: object, key: str = "") -> Iterator[tuple[str, object]]:
     """Yield the leaves of nested dicts and lists as (dotted key, value); lists of plain values are one leaf."""
     if isinstance(value, dict):
         for name, item in value.items():

@@ -1,6 +1,8 @@
 """What the commands read: images as they are named, the reference, the judge."""
 
-from collections.abc import Iterator
+import argparse
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import DepictQAError, ImageError, quoted
 from ..images.image import Picture, as_picture
@@ -11,23 +13,30 @@ from ..reports import progress
 from ..results import Failure
 from .outputs import check_outputs, complain, outputs_of
 
+if TYPE_CHECKING:
+    from ..judge import Judge
+
 
 def load_with_reference(
-    names: list[str], reference: Fitted
+    names: Sequence[str], reference: Fitted
 ) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
     """Load images with the reference of each; images with another aspect ratio than the reference are failures."""
     for pictures, failures in load_pictures(names):
-        fitting, references = [], []
+        fitting: list[Picture] = []
+        references: list[Picture] = []
         for picture in pictures:
             try:
-                references.append(reference.beside(picture))
-                fitting.append(picture)
+                beside = reference.beside(picture)
             except ImageError as error:
-                failures.append(Failure(picture.name, str(error)))
+                failures.append(Failure.of(picture.name, error))
+                continue
+            fitting.append(picture)
+            if beside is not None:
+                references.append(beside)
         yield fitting, references if reference.reference else None, failures
 
 
-def find_images(options) -> Found:
+def find_images(options: argparse.Namespace) -> Found:
     """The image files that the command names; refuses outputs that would replace one of them."""
     found = search(options.pictures, options.recursive, [path for _, path in outputs_of(options)])
     check_outputs(options, found.names)
@@ -54,7 +63,7 @@ def without_lost(error: ImageError, pictures: list[Picture], failures: list[Fail
     return kept
 
 
-def open_reference(options) -> Fitted:
+def open_reference(options: argparse.Namespace) -> Fitted:
     """The reference of the command, if it names one."""
     return Fitted(None if options.reference is None else as_picture(options.reference, "reference"))
 
@@ -69,7 +78,7 @@ def report_failures(failures: list[Failure], total: int) -> None:
         raise ImageError("none of the images could be judged" if total > 1 else "the image could not be judged")
 
 
-def open_judge(options, bar: progress.ProgressBar):
+def open_judge(options: argparse.Namespace, bar: progress.ProgressBar) -> "Judge":
     """Load the judge that the options name.
 
     Raises:
@@ -89,6 +98,6 @@ def open_judge(options, bar: progress.ProgressBar):
         raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
 
 
-def progress_bar(options, unit: str) -> progress.ProgressBar:
+def progress_bar(options: argparse.Namespace, unit: str) -> progress.ProgressBar:
     """The bar of a command that counts ``unit``."""
     return progress.ProgressBar("judging", unit, options.quiet)

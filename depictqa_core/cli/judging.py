@@ -1,10 +1,13 @@
 """The commands that judge images: identify, describe, score, rank, compare and map."""
 
+import argparse
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from ..confidence import coverage_notices, reliable
 from ..errors import DepictQAError, ImageError, OutOfMemory
-from ..images.image import notices_of
+from ..images.image import Picture, notices_of
 from ..images.image_files import FilePicture
 from ..images.references import common_size
 from ..images.search import left_out_lines
@@ -25,25 +28,25 @@ from .inputs import (
 from .outputs import check_outputs, save_picture, write_answers
 
 
-def identify(options) -> int:
+def identify(options: argparse.Namespace) -> int:
     """Run ``depictqa identify``; returns the exit status, as every command does."""
     asked = {"count": COUNTS[options.count]}
     return _judge_each(options, lambda judge, *args, **more: judge.identify(*args, **asked, **more))
 
 
-def describe(options) -> int:
+def describe(options: argparse.Namespace) -> int:
     """Run ``depictqa describe``."""
     asked = {"question": options.question, "count": COUNTS[options.count]}
     return _judge_each(options, lambda judge, *args, **more: judge.describe(*args, **asked, **more))
 
 
-def score(options) -> int:
+def score(options: argparse.Namespace) -> int:
     """Run ``depictqa score``."""
     about = _criterion(options)
     return _judge_each(options, lambda judge, *args, **more: judge.score(*args, **about, **more))
 
 
-def check(options) -> int:
+def check(options: argparse.Namespace) -> int:
     """Run ``depictqa check``."""
     asked = {"question": options.question, "answers": options.answers, "accept": options.accept}
     asked["threshold"] = options.threshold
@@ -53,11 +56,11 @@ def check(options) -> int:
     )
 
 
-def _criterion(options) -> dict[str, str | None]:
+def _criterion(options: argparse.Namespace) -> dict[str, str | None]:
     return {"criterion": options.criterion, "prompt": options.prompt}
 
 
-SHOW_EACH = {
+SHOW_EACH: dict[str, Callable[..., str]] = {
     "check": check_table,
     "identify": reports.identification_table,
     "describe": reports.description_text,
@@ -65,11 +68,14 @@ SHOW_EACH = {
 }
 
 
-def _judge_each(options, ask) -> int:
+def _judge_each(options: argparse.Namespace, ask: Callable[..., Sequence[Any]]) -> int:
     """Run a verb for single images; only a few images are in memory at a time."""
     found = find_images(options)
     names, reference = found.names, open_reference(options)
-    results, failures, odd, stopped = [], [], [], None
+    results: list[Any] = []  # of one class, with name, confidence and coverage
+    failures: list[Failure] = []
+    odd: list[str] = []
+    stopped: BaseException | None = None
     with progress_bar(options, "images") as bar:
         judge = open_judge(options, bar)
         try:
@@ -85,7 +91,7 @@ def _judge_each(options, ask) -> int:
                         try:
                             results += ask(judge, [picture], references and references[number])
                         except (OutOfMemory, ImageError) as error:
-                            failures.append(Failure(picture.name, str(error)))
+                            failures.append(Failure.of(picture.name, error))
         except (KeyboardInterrupt, DepictQAError) as error:
             if not results:
                 raise
@@ -108,11 +114,13 @@ def _judge_each(options, ask) -> int:
     return 3 if failures else 0
 
 
-def rank(options) -> int:
+def rank(options: argparse.Namespace) -> int:
     """Run ``depictqa rank``."""
     found = find_images(options)
     names, reference = found.names, open_reference(options)
-    pictures, references, failures = [], [], []
+    pictures: list[Picture] = []
+    references: list[Picture] = []
+    failures: list[Failure] = []
     with progress_bar(options, "answers") as bar:
         judge = open_judge(options, bar)
         for readable, beside, unreadable in load_with_reference(names, reference):
@@ -148,7 +156,7 @@ def rank(options) -> int:
     return 3 if failures else 0
 
 
-def compare(options) -> int:
+def compare(options: argparse.Namespace) -> int:
     """Run ``depictqa compare``."""
     check_outputs(options, [options.a, options.b])
     a, b, reference = FilePicture(options.a), FilePicture(options.b), open_reference(options)
@@ -162,18 +170,19 @@ def compare(options) -> int:
     return 0
 
 
-def map_tiles(options) -> int:
+def map_tiles(options: argparse.Namespace) -> int:
     """Run ``depictqa map``."""
     from ..ranking.quality_map import TILE, cut, grid, quality_map
     from ..reports.heat_map import heat_picture
 
     check_outputs(options, [options.picture])
-    picture, reference = FilePicture(options.picture), open_reference(options)
+    picture: Picture = FilePicture(options.picture)
+    reference = open_reference(options)
     notices, whole = notices_of([picture]), reference.beside(picture)
     if whole:
         (picture,), _ = common_size((picture,), whole)
     tiles = grid(picture.height, picture.width, options.tile or TILE)
-    beside = whole and cut(whole, tiles)
+    beside = None if whole is None else cut(whole, tiles)
     with progress_bar(options, "tiles") as bar:
         judge = open_judge(options, bar)
         scores = judge.score(cut(picture, tiles), beside, progress=bar)

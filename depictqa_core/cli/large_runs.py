@@ -12,12 +12,13 @@ from ..bulk.schema import VERBS
 from ..errors import DepictQAError
 from .inputs import open_judge, progress_bar
 from .outputs import complain, notify
+from .values import Verbs, names_of, whole
 
 NAMED_FAILURES = 20
 """Images that could not be judged and are named on stderr; the table names all."""
 
 
-def add_large_runs(verbs, model: argparse.ArgumentParser) -> None:
+def add_large_runs(verbs: Verbs, model: argparse.ArgumentParser) -> None:
     """Add the commands for large runs to those of ``depictqa``."""
     more = "The same command resumes a run that was stopped. A row is an image; docs/scale.md has the columns."
     verb = verbs.add_parser(
@@ -33,7 +34,7 @@ def add_large_runs(verbs, model: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--verbs",
         default=tuple(VERBS),
-        type=_verbs,
+        type=names_of(tuple(VERBS)),
         metavar="NAMES",
         help=f"what to ask, separated by commas (default: {','.join(VERBS)})",
     )
@@ -43,26 +44,12 @@ def add_large_runs(verbs, model: argparse.ArgumentParser) -> None:
         "--format", choices=tuple(FORMATS), help="of the table (default: parquet where pyarrow is installed, or jsonl)"
     )
     verb.add_argument(
-        "--rows", type=_rows, default=PART_ROWS, metavar="N", help=f"rows of a file (default: {PART_ROWS})"
+        "--rows", type=whole(1, 10**6), default=PART_ROWS, metavar="N", help=f"rows of a file (default: {PART_ROWS})"
     )
     verb.add_argument("--quiet", action="store_true", help="no progress bar, no notices, no summary")
 
 
-def _verbs(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in VERBS:
-            raise argparse.ArgumentTypeError(f"'{name}' is not one of {', '.join(VERBS)}")
-    return names
-
-
-def _rows(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10**6:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 1 to 1000000")
-    return int(text)
-
-
-def judge_all(options) -> int:
+def judge_all(options: argparse.Namespace) -> int:
     """Run ``depictqa judge``."""
     plan = Plan(
         tuple(options.sources),
@@ -107,7 +94,7 @@ class _Shown:
             self._counting.start()
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stopped.set()
         self._bar.close()
 

@@ -1,5 +1,6 @@
 """The command leaderboard: models compared by the images in their folders."""
 
+import argparse
 import os
 from dataclasses import replace
 from functools import partial
@@ -7,21 +8,23 @@ from functools import partial
 from ..confidence import coverage_notices
 from ..errors import DepictQAError, ImageError, NothingToCompare, TaskError
 from ..images.equal_names import equal_names
-from ..images.image import notices_of
+from ..images.image import Picture, notices_of
 from ..images.image_files import load_pictures
 from ..images.search import Found, LeftOut, left_out_lines, search
 from ..reports import text as reports
+from ..results import Failure
 from .inputs import open_judge, progress_bar, report_failures, skipped, without_lost
 from .outputs import check_outputs, save_picture, write_answers
 
 
-def compare_models(options) -> int:
+def compare_models(options: argparse.Namespace) -> int:
     """Run ``depictqa leaderboard``; returns the exit status."""
     from ..ranking.leaderboard import fair_pairs, leaderboard, unpaired
 
     found, left_out = _of_models(options.folders)
     check_outputs(options, list(found))
-    pictures, failures = [], []
+    pictures: list[Picture] = []
+    failures: list[Failure] = []
     for readable, unreadable in load_pictures(found):
         pictures += readable
         failures += unreadable
@@ -33,14 +36,15 @@ def compare_models(options) -> int:
             if len(set(labels)) < 2:
                 raise DepictQAError(f"only {labels[0]} has images: give at least two folders, one for each model")
             groups, twins = equal_names(labels, [os.path.basename(picture.name) for picture in pictures])
-            named = [index for index, group in enumerate(groups) if group is not None]
+            named = {index: group for index, group in enumerate(groups) if group is not None}
+            places = list(named)
             try:
-                pairs = fair_pairs([labels[index] for index in named], [groups[index] for index in named])
+                pairs = fair_pairs([labels[index] for index in places], list(named.values()))
             except (NothingToCompare, TaskError):
                 raise DepictQAError(
                     "no file name occurs in two of the folders, so there is nothing to compare"
                 ) from None
-            pairs = [replace(pair, a=named[pair.a], b=named[pair.b]) for pair in pairs]
+            pairs = [replace(pair, a=places[pair.a], b=places[pair.b]) for pair in pairs]
             judge = judge or open_judge(options, bar)
             try:
                 answers = judge.compare_many([(pictures[pair.a], pictures[pair.b]) for pair in pairs], progress=bar)

@@ -15,22 +15,23 @@ from ..reports.text_table import table
 from ..results import Failure
 from .inputs import find_images, open_reference
 from .outputs import complain, write_answers
+from .values import Verbs, file_name, names
 
 if TYPE_CHECKING:
     from ..metrics.registry import Metric
 
 
-def add_metrics(verbs, parents: Sequence[argparse.ArgumentParser]) -> None:
+def add_metrics(verbs: Verbs, parents: Sequence[argparse.ArgumentParser]) -> None:
     """Add the command to those of ``depictqa``."""
     more = "With a reference: PSNR, SSIM, MS-SSIM, GMSD, HaarPSI (pip install piq). Without: BRISQUE, NIQE."
     verb = verbs.add_parser("metrics", help="compute classical quality metrics", parents=list(parents), epilog=more)
     verb.add_argument(
-        "--metrics", type=_names, metavar="NAMES", help="which, separated by commas (default: all that can be computed)"
+        "--metrics", type=names, metavar="NAMES", help="which, separated by commas (default: all that can be computed)"
     )
-    verb.add_argument("--csv", metavar="FILE", type=_csv, help="write the values as rows to FILE (.csv)")
+    verb.add_argument("--csv", metavar="FILE", type=file_name(".csv"), help="write the values as rows to FILE (.csv)")
 
 
-def measure(options) -> int:
+def measure(options: argparse.Namespace) -> int:
     """Run ``depictqa metrics``."""
     from ..metrics.registry import chosen
 
@@ -46,7 +47,7 @@ def measure(options) -> int:
                 try:
                     rows.append(_values(image, reference, metrics, without))
                 except ImageError as error:
-                    failures.append(Failure(image.name, str(error)))
+                    failures.append(Failure.of(image.name, error))
                 bar(len(rows) + len(failures), len(found.names))
     for failure in failures:
         complain(f"{failure.picture}: {failure.error}")
@@ -68,7 +69,7 @@ def _values(
     row: dict[str, Any] = {"picture": image.name}
     for metric in metrics:
         try:
-            row[metric.name] = metric(image.rgb, beside and beside.rgb)
+            row[metric.name] = metric(image.rgb, None if beside is None else beside.rgb)
         except DepictQAError as error:
             row[metric.name] = None
             without.setdefault(str(error), []).append(image.name)
@@ -79,13 +80,3 @@ def _table(rows: Sequence[dict[str, Any]], better: dict[str, str], width: int | 
     columns = ["picture", *(f"{name} ({way} is better)" for name, way in better.items())]
     cells = [[row["picture"], *("-" if row[name] is None else f"{row[name]:.4g}" for name in better)] for row in rows]
     return table(columns, cells, "<" + ">" * len(better), width, shrink=0)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-
-
-def _csv(text: str) -> str:
-    if not text.lower().endswith(".csv"):
-        raise argparse.ArgumentTypeError(f"'{text}' does not end in .csv: name such a file")
-    return text

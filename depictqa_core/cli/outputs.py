@@ -5,9 +5,10 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -17,6 +18,9 @@ from ..reports import json_csv, text_table
 from ..results import Failure
 from ..storage.files import write_file
 
+Text = Callable[[int | None, float], str]
+"""What prints: given the width of the terminal, and the confidence below which answers are uncertain."""
+
 
 def complain(line: str) -> None:
     """Print an error line on stderr."""
@@ -24,14 +28,14 @@ def complain(line: str) -> None:
         print(f"depictqa: {text_table.printable(line)}", file=sys.stderr, flush=True)
 
 
-def notify(options, notices: list[str]) -> None:
+def notify(options: argparse.Namespace, notices: Sequence[str]) -> None:
     """Print notices on stderr, except with --quiet."""
     if not options.quiet:
         for notice in notices:
             complain(f"notice: {notice}")
 
 
-def outputs_of(options) -> list[tuple[str, str]]:
+def outputs_of(options: argparse.Namespace) -> list[tuple[str, str]]:
     """Return the files that this run will write, as (option, path)."""
     named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart")]
     return [(option, path) for option, path in named if path not in (None, "-")]
@@ -54,12 +58,18 @@ def check_outputs(options: argparse.Namespace, inputs: Sequence[str]) -> None:
 
 
 def write_answers(
-    options, card: dict, results: list[dict], failures: list[Failure], text, notices=(), left_out=(), **facts
+    options: argparse.Namespace,
+    card: dict,
+    results: list[dict],
+    failures: list[Failure],
+    text: Text,
+    notices: Sequence[str] = (),
+    left_out: Sequence[dict] = (),
+    **facts: Any,
 ) -> None:
     """Write the files first, so that nothing is lost if stdout is closed; then print JSON or the table.
 
-    ``text`` gets the width of the terminal and the confidence below which answers are uncertain. ``notices`` are also
-    in the JSON; answers ``left_out`` are not written.
+    ``notices`` are also in the JSON; answers ``left_out`` are not written.
     """
     reference = getattr(options, "reference", None)
     minimum, note = getattr(options, "min_confidence", 0.0), ""
@@ -73,12 +83,13 @@ def write_answers(
     facts["notices"] = list(notices) or None
     document = json_csv.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
     # lone surrogates of undecodable file names become escapes, which are valid JSON
-    files = {}
+    files: dict[str, str] = {}
     if getattr(options, "csv", None):
         files[options.csv] = json_csv.csv_text(results, failures, left_out)
     if options.json not in (None, "-"):
         files[options.json] = document
-    written, failed = [], None
+    written: list[str] = []
+    failed: DepictQAError | None = None
     for path, content in files.items():
         try:
             with _named(path):
@@ -98,7 +109,7 @@ def write_answers(
         raise failed
 
 
-def save_picture(options, picture, path: str) -> None:
+def save_picture(options: argparse.Namespace, picture: Image.Image, path: str) -> None:
     """Write a sheet, map or chart (a PIL image) in the format of the file extension.
 
     Raises:
@@ -116,7 +127,7 @@ def save_picture(options, picture, path: str) -> None:
 
 
 @contextmanager
-def _named(path: str):
+def _named(path: str) -> Iterator[None]:
     """Add the file name to errors while writing it: those of a full disk lack it."""
     try:
         yield
@@ -124,7 +135,7 @@ def _named(path: str):
         raise DepictQAError(f"cannot write '{path}': {error.strerror or error}") from error
 
 
-def _say_written(options, paths: list[str]) -> None:
+def _say_written(options: argparse.Namespace, paths: list[str]) -> None:
     if not options.quiet:
         for path in paths:
             with contextlib.suppress(OSError):

@@ -34,28 +34,33 @@ class Step:
     after: str | None = None
 
 
-def steps_to(images: Iterable[str], folder: str | Path, action: str = MOVE) -> tuple[list[Step], list[str]]:
+def steps_to(
+    images: Iterable[str], folder: str | Path, action: str = MOVE, written: Iterable[str] = ()
+) -> tuple[list[Step], list[str]]:
     """Plan to move or copy image files, with their sidecars, into a folder.
 
     Args:
         images: their paths.
         folder: where to; the folders below the one that all images share are kept.
         action: "move" or "copy".
+        written: absolute paths of sidecars that earlier steps write.
 
     Returns:
         the steps, and the images that are no files of their own (in a tar shard or a table, or gone).
     """
-    here, missing = [], []
+    here: list[str] = []
+    missing: list[str] = []
     for image in dict.fromkeys(images):
         (here if os.path.isfile(image) else missing).append(image)
     sources = [os.path.abspath(image) for image in here]
     top = os.path.commonpath([os.path.dirname(source) for source in sources]) if sources else ""
     taken: set[str] = set()
+    expected = set(written)
     steps = []
     for source in sources:
         target = _free(os.path.join(os.path.abspath(folder), os.path.relpath(source, top)), taken)
         steps.append(Step(action, source, target))
-        if os.path.isfile(f"{source}.xmp"):
+        if os.path.isfile(f"{source}.xmp") or f"{source}.xmp" in expected:
             steps.append(Step(action, f"{source}.xmp", f"{target}.xmp"))
     return steps, missing
 
@@ -81,7 +86,7 @@ def apply(steps: Iterable[Step], journal: str | Path) -> Iterator[tuple[Step, st
     """
     for step in steps:
         append_jsonl(journal, asdict(step))
-        yield step, _tried(lambda step=step: _take(step), step)
+        yield step, _tried(_take, step)
 
 
 def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
@@ -98,12 +103,12 @@ def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
             raise StorageError(
                 f"{journal}, line {number}: is not a step of depictqa cull; name its undo list"
             ) from None
-        yield step, _tried(lambda step=step: _take_back(step), step)
+        yield step, _tried(_take_back, step)
 
 
-def _tried(change: Callable[[], None], step: Step) -> str | None:
+def _tried(change: Callable[[Step], None], step: Step) -> str | None:
     try:
-        change()
+        change(step)
     except StorageError as error:
         return str(error)
     except OSError as error:

@@ -110,9 +110,9 @@ def _copies(row: Row, rules: Rules, seen: dict[str, str], index: HashIndex) -> t
         if first != row["image"]:
             return "duplicate", f"has the pixels of {first}"
     if rules.near is not None and not row["blank"]:
-        first = index.first(row["hash"])
-        if first is not None:
-            return "near duplicate", f"looks like {first}: at most {rules.near} of 128 bits differ"
+        alike = index.first(row["hash"])
+        if alike is not None:
+            return "near duplicate", f"looks like {alike}: at most {rules.near} of 128 bits differ"
         index.add(row["hash"], row["image"])
     return None
 

@@ -1,19 +1,26 @@
 """Work in batches that become smaller when memory runs out."""
 
+from __future__ import annotations
+
 import gc
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import DepictQAError
 
+if TYPE_CHECKING:
+    import torch
+
+_Member = TypeVar("_Member")
 PREFILL_BYTES = 2**30
 """Memory for the keys and values of prompts that run together where the free memory is not known."""
 
 
 def run_in_batches(
-    members: list,
+    members: list[_Member],
     size: int,
-    run: Callable[[list], None],
-    too_large: Callable,
+    run: Callable[[list[_Member]], None],
+    too_large: Callable[[_Member], DepictQAError],
     release: Callable[[], None] = lambda: None,
 ) -> list[DepictQAError]:
     """``run(batch)`` over all members in order; a batch that does not fit into memory is halved and tried again.
@@ -28,7 +35,8 @@ def run_in_batches(
     Returns:
         the errors of batches that failed, each raised as DepictQAError or out of memory; other errors pass through.
     """
-    failures, start = [], 0
+    failures: list[DepictQAError] = []
+    start = 0
     while start < len(members):
         batch = members[start : start + size]
         fits = True
@@ -51,14 +59,14 @@ def run_in_batches(
     return failures
 
 
-def prefill_budget(device) -> int:
+def prefill_budget(device: torch.device) -> int:
     """Bytes for the keys and values of prompts that run together: half of what is free on a CUDA device."""
     import torch
 
     return torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else PREFILL_BYTES
 
 
-def prefix_budget(device) -> int:
+def prefix_budget(device: torch.device) -> int:
     """Bytes for the keys and values of prompts' prefixes that are stored while a ranking lasts."""
     return prefill_budget(device) // 4
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from ..images.pixel_statistics import CPU
+from .exact_logits import token_embeddings
 from .prefill import Prefill
 
 NEGLIGIBLE = 1e-4
@@ -21,26 +22,23 @@ others."""
 
 @dataclass
 class _Node:
-    """One token of the answer tree. ``answers`` are the indexes of the answers that pass through it."""
+    """One token of the answer tree; its root has none. ``answers`` are the indexes of the answers through it."""
 
-    token: int | None
+    token: int
     parent: "_Node | None"
     depth: int
     children: dict[int, "_Node"] = field(default_factory=dict)
     answers: list[int] = field(default_factory=list)
-    slot: int | None = None  # position among the tree tokens that the model has processed
+    slot: int = -1  # position among the tree tokens that the model has processed, from 0
 
     def path(self) -> list["_Node"]:
-        node, path = self, []
-        while node.token is not None:
-            path.append(node)
-            node = node.parent
-        return path[::-1]
+        """Return the nodes from behind the root to this one."""
+        return [] if self.parent is None else [*self.parent.path(), self]
 
 
 def answer_tree(answers: list[list[int]]) -> _Node:
     """The prefix tree of tokenised answers; no answer may be a prefix of another (their end tokens see to that)."""
-    root = _Node(None, None, 0)
+    root = _Node(-1, None, 0)
     for index, ids in enumerate(answers):
         node = root
         node.answers.append(index)
@@ -76,9 +74,7 @@ class ClosedAnswers(NamedTuple):
 
 
 @torch.inference_mode()
-def answer_probabilities(
-    prefill: Prefill, answers: list[list[int]], temperature: float | torch.Tensor = 1.0
-) -> ClosedAnswers:
+def answer_probabilities(prefill: Prefill, answers: list[list[int]], temperature: float = 1.0) -> ClosedAnswers:
     """Compute the probability of every allowed answer, and how probable it is that the answer is one of them.
 
     The probabilities are conditional: at every fork of the answer tree the tokens that lead to an allowed answer share
@@ -133,7 +129,7 @@ def answer_probabilities(
                     ahead.append(target)
         if not ahead:
             break
-        behind = {id(node): node for target in ahead for node in target.path()[fork.depth :] if node.slot is None}
+        behind = {id(node): node for target in ahead for node in target.path()[fork.depth :] if node.slot < 0}
         new = list(behind.values())
         for slot, node in enumerate(new, start=len(done)):
             node.slot = slot
@@ -150,11 +146,15 @@ def answer_probabilities(
         first = len(done) - len(new)
         logits = logits.float()
         for node in new:  # what all answers of a branch share is not chosen among them, but it has to be written
-            if node.parent.slot is not None and node.parent.slot >= first and len(node.parent.children) == 1:
-                before = logits[:, node.parent.slot - first]
+            parent = node.parent
+            if parent is not None and parent.slot >= first and len(parent.children) == 1:
+                before = logits[:, parent.slot - first]
                 shared[id(node)] = (before[:, node.token] - before.logsumexp(-1)).double().cpu()
         for target in ahead:
-            forced = sum(shared[id(node)] for node in target.path() if id(node) in shared and node.slot >= first)
+            forced = torch.zeros(count, dtype=torch.float64)
+            for node in target.path():
+                if id(node) in shared and node.slot >= first:
+                    forced = forced + shared[id(node)]
             counts = ~_negligible(mass[id(target)], target, temperature)
             reach[id(target)] = reach[id(target)] + forced * counts
         frontier = [(target, logits[:, target.slot - first]) for target in ahead]
@@ -172,12 +172,6 @@ def _negligible(mass: torch.Tensor, node: _Node, temperature: float) -> torch.Te
     """Tell for which prompts all answers below a node of log-probability ``mass`` [B] are negligible, bool [B]."""
     flat = 1 / max(temperature, 1.0)  # a temperature above 1 raises small shares, at most to an even split
     return (mass * flat + (1 - flat) * math.log(len(node.answers))).exp() < NEGLIGIBLE
-
-
-def token_embeddings(language, ids: list[int]) -> torch.Tensor:
-    """Embeddings [T, hidden] of tokens."""
-    embedding = language.get_input_embeddings()
-    return embedding(torch.tensor(ids, dtype=torch.int64, device=embedding.weight.device))
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import psutil  # accelerate brings it
 import torch
 
-from ..images.image import Picture
 from ..images.size_policy import SizePolicy
-from ..network.connector import CONNECTORS
-from ..network.vision import TOWERS, empty_inputs, prepare, prepare_comparison, statistics_width
+from ..network.model import DepictQAModel, pooled_shape
+from ..network.vision import Prepared, prepare, prepare_comparison
 from ..runtime.byte_cache import ByteCache
 from ..runtime.threads import parallel
-from .feature_keys import FeatureKey, distinct_feature_keys
+from .feature_keys import FeatureKey, Roles, distinct_feature_keys
+
+_Key = str | tuple[str, str]
+"""Content key of an image, or those of an image and its reference."""
 
 CACHED_IMAGES = 256
 """Images of the largest size whose features fit by default: a ranking shows each of them many times."""
@@ -19,20 +21,16 @@ LEAST_BYTES, LARGEST_SHARE = 256 * 2**20, 0.25
 """Bounds of the default budget: bytes, and a share of the free memory, which wins."""
 
 
-def bytes_per_image(model) -> int:
+def bytes_per_image(model: DepictQAModel) -> int:
     """Bytes that the features of an image of the largest size take, from the configuration of a network alone."""
     config = model.config
     policy = SizePolicy(**config.size)
-    with torch.device("meta"), torch.no_grad():
-        tower = TOWERS[config.vision["kind"]](config)
-        connector = CONNECTORS[config.connector["kind"]](config, tower.widths, statistics_width(config), 8)
-        height, width = policy.padded(policy.short, max(policy.short, policy.long))
-        pooled = connector.pool(tower(*empty_inputs(config, height, width)))[0]
-    stored = torch.float32 if pooled.dim() == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
+    pooled = pooled_shape(config, *policy.padded(policy.short, max(policy.short, policy.long)))
+    stored = torch.float32 if len(pooled) == 1 else next(model.vision.parameters()).dtype  # pooled vectors are float32
     return pooled.numel() * stored.itemsize
 
 
-def default_budget(model) -> int:
+def default_budget(model: DepictQAModel) -> int:
     """Bytes of vision features that are cached for a network by default."""
     wanted = max(LEAST_BYTES, CACHED_IMAGES * bytes_per_image(model))
     return min(wanted, int(LARGEST_SHARE * psutil.virtual_memory().available))
@@ -46,11 +44,11 @@ class VisionFeatures:
         budget: bytes of the cache; the least recently used features go first.
     """
 
-    def __init__(self, model, budget: int):
+    def __init__(self, model: DepictQAModel, budget: int) -> None:
         self.model, self.cache = model, ByteCache(budget)
 
     @torch.inference_mode()
-    def encode(self, shown: list[dict[str, Picture]], check: Callable[[], None]) -> dict:
+    def encode(self, shown: list[Roles], check: Callable[[], None]) -> dict[_Key, torch.Tensor]:
         """Compute everything that ``DepictQAModel.connect`` needs about sets of images, on the device of the network.
 
         Args:
@@ -63,42 +61,46 @@ class VisionFeatures:
         """
         model, alone = self.model, encodes_alone(self.model)
         images = {image.key: image for one in shown for image in one.values()}
-        wanted = list(images)
+        wanted: list[_Key] = [*images]
         if model.config.connector.get("comparison"):
-            wanted += [key for key in distinct_feature_keys(shown) if key[1] is not None]
-        features = {key: self.cache.get(key) for key in wanted}
-        missing = [key for key in wanted if features[key] is None]
+            pairs = distinct_feature_keys(shown)
+            wanted += [(image, reference) for image, reference in pairs if reference is not None]
+        features: dict[_Key, torch.Tensor] = {}
+        for key in wanted:
+            cached: torch.Tensor | None = self.cache.get(key)
+            if cached is not None:
+                features[key] = cached
+        missing = [key for key in wanted if key not in features]
 
-        def compute(key):
-            if key not in images:
+        def compute(key: _Key) -> torch.Tensor | Prepared | None:
+            if isinstance(key, tuple):
                 image, reference = key
                 return prepare_comparison(images[image], images[reference], model.config)
             prepared = prepare(images[key], model.config)
             return model.encode([prepared])[0] if alone else prepared
 
-        found = dict(zip(missing, parallel(compute, missing, check)))
-        if not alone:
-            unencoded = [key for key in missing if key in images]
-            found |= zip(unencoded, model.encode([found[key] for key in unencoded]))
-        for key, row in found.items():
+        computed = list(zip(missing, parallel(compute, missing, check)))
+        prepared = {key: row for key, row in computed if isinstance(row, Prepared)}
+        encoded = dict(zip(prepared, model.encode(list(prepared.values()))))
+        for key, row in [*((key, row) for key, row in computed if isinstance(row, torch.Tensor)), *encoded.items()]:
             features[key] = row.to("cpu", copy=True)  # a view would hold its whole batch in memory
             self.cache.put(key, features[key], row.numel() * row.element_size())
         device = next(model.parameters()).device
-        return {key: row.to(device) for key, row in features.items()}
+        return {key: features[key].to(device) for key in wanted}
 
     @torch.inference_mode()
-    def embeddings(self, shown: list[dict[str, Picture]], check: Callable[[], None]) -> dict[FeatureKey, torch.Tensor]:
+    def embeddings(self, shown: list[Roles], check: Callable[[], None]) -> dict[FeatureKey, torch.Tensor]:
         """Compute the language-model embeddings [T, hidden] of every image; arguments as in ``encode``."""
         features, keys = self.encode(shown, check), distinct_feature_keys(shown)
         check()
         rows = self.model.connect(
             [features[image] for image, _ in keys],
-            [features.get(reference) for _, reference in keys],
-            [features.get(key) for key in keys],
+            [None if reference is None else features[reference] for _, reference in keys],
+            [None if reference is None else features.get((image, reference)) for image, reference in keys],
         )
         return dict(zip(keys, rows))
 
 
-def encodes_alone(model) -> bool:
+def encodes_alone(model: DepictQAModel) -> bool:
     """Whether the vision tower is fastest on one image at a time: on a CPU, whose cores then work in parallel."""
     return next(model.vision.parameters()).device.type == "cpu"

@@ -1,9 +1,14 @@
 """The KV cache: keys and values of every layer of a language model for a batch of prompts."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
+
+from .exact_logits import embedding_weight
 
 SPARE_TOKENS = 16
 """Tokens that at least fit behind a prompt before its keys and values must be copied to a larger buffer."""
@@ -18,13 +23,15 @@ class KVCache(DynamicCache):
         spare: tokens that fit behind what is gathered without another copy.
     """
 
-    def __init__(self, spare: int = 0):
+    def __init__(self, spare: int = 0) -> None:
         super().__init__()
         self._spare = max(spare, SPARE_TOKENS)
         self._buffers: list[list[torch.Tensor]] = []  # per layer, keys and values [B, heads, capacity, head width]
         self._lengths: list[int] = []
 
-    def update(self, key_states, value_states, layer_idx: int, *args, **kwargs):
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append [B, heads, T, head width] to one layer and return all of its keys and values."""
         if layer_idx == len(self._buffers):
             self._buffers.append([key_states[:, :, :0], value_states[:, :, :0]])
@@ -39,9 +46,10 @@ class KVCache(DynamicCache):
                 buffers[place] = new.new_empty(shape)
                 buffers[place][:, :, :start] = old[:, :, :start]
             buffers[place][:, :, start:stop] = new
-        return tuple(buffer[:, :, :stop] for buffer in buffers)
+        keys, values = (buffer[:, :, :stop] for buffer in buffers)
+        return keys, values
 
-    def get_seq_length(self, layer_idx: int = 0, *args, **kwargs) -> int:
+    def get_seq_length(self, layer_idx: int = 0, *args: Any, **kwargs: Any) -> int:
         return self._lengths[layer_idx] if layer_idx < len(self._lengths) else 0
 
     @property
@@ -50,7 +58,7 @@ class KVCache(DynamicCache):
         return sum(buffer.nbytes for pair in self._buffers for buffer in pair)
 
     @staticmethod
-    def gather(rows: Sequence[tuple["KVCache", int]], spare: int = 0) -> "KVCache":
+    def gather(rows: Sequence[tuple[KVCache, int]], spare: int = 0) -> KVCache:
         """Copy rows, each given by its cache and its index there, into one batch; shorter ones get zeros in front.
 
         Args:
@@ -75,9 +83,9 @@ class KVCache(DynamicCache):
         return gathered
 
 
-def bytes_per_token(language) -> int:
+def bytes_per_token(language: PreTrainedModel) -> int:
     """What the keys and values of one token take."""
     config = language.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * config.num_hidden_layers * heads * width * language.get_input_embeddings().weight.element_size()
+    return 2 * config.num_hidden_layers * heads * width * embedding_weight(language).element_size()

@@ -13,8 +13,6 @@ prompts of a call form a prefix tree, which is prefilled level by level from its
 prompts. docs/architecture.md counts an example. Batches are left-padded and masked, so a batch equals its single runs.
 """
 
-import functools
-import inspect
 import itertools
 import operator
 from collections.abc import Callable, Hashable, Sequence
@@ -22,8 +20,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from transformers import PreTrainedModel
 
 from ..runtime.byte_cache import ByteCache
+from .exact_logits import embedding_weight, keywords
 from .kv_cache import KVCache
 
 MIN_BRANCHES = 1.5
@@ -40,6 +40,9 @@ class Segment:
     embeds: torch.Tensor
 
 
+Prompt = list[Segment]
+
+
 class Prefill:
     """The state of a language model behind a batch of prompts.
 
@@ -51,14 +54,14 @@ class Prefill:
     Attributes:
         cache: keys and values of the prompts.
         mask: bool [B, L], which cached positions are tokens of the prompt; the others are padding.
-        last_logits: float [B, K, vocabulary], what follows each of the last K tokens; None for empty prompts.
+        last_logits: float [B, K, vocabulary], what follows each of the last K tokens; K is 0 for empty prompts.
     """
 
-    def __init__(self, language, count: int, check: Callable[[], None] = lambda: None):
+    def __init__(self, language: PreTrainedModel, count: int, check: Callable[[], None] = lambda: None) -> None:
         self.language, self.check = language, check
         self.cache = KVCache()
-        self.mask = torch.zeros(count, 0, dtype=torch.bool, device=language.get_input_embeddings().weight.device)
-        self.last_logits: torch.Tensor | None = None
+        self.mask = torch.zeros(count, 0, dtype=torch.bool, device=embedding_weight(language).device)
+        self.last_logits = torch.zeros(count, 0, 0)
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -85,7 +88,7 @@ class Prefill:
         gathered.cache = KVCache.gather([(batch.cache, row) for batch, row in rows], spare)
         longest = max(batch.mask.shape[1] for batch, _ in rows)
         gathered.mask = torch.stack([F.pad(b.mask[row], (longest - b.mask.shape[1], 0)) for b, row in rows])
-        if all(batch.last_logits is not None for batch, _ in rows):
+        if all(batch.last_logits.shape[1] for batch, _ in rows):
             gathered.last_logits = torch.stack([batch.logits[row] for batch, row in rows])[:, None]
         return gathered
 
@@ -111,7 +114,9 @@ class Prefill:
         self.mask = torch.cat([self.mask, new], 1)
         return self
 
-    def forward(self, embeds, allowed, positions, last: int = 0) -> torch.Tensor:
+    def forward(
+        self, embeds: torch.Tensor, allowed: torch.Tensor, positions: torch.Tensor, last: int = 0
+    ) -> torch.Tensor:
         """Run one pass of the network over new tokens and cache their keys and values; ``mask`` stays as it is.
 
         Args:
@@ -126,11 +131,11 @@ class Prefill:
         self.check()
         blocked = torch.zeros(allowed.shape, dtype=embeds.dtype, device=embeds.device)
         blocked = blocked.masked_fill(~allowed, torch.finfo(embeds.dtype).min)[:, None]
-        known = _keywords(type(self.language))
+        known = keywords(type(self.language).forward)
         keep = {"logits_to_keep": last} if last and "logits_to_keep" in known else {}
         # transformers 5.24 calls it cache
         cache = "cache" if "cache" in known and "past_key_values" not in known else "past_key_values"
-        return self.language(
+        logits: torch.Tensor = self.language(
             inputs_embeds=embeds,
             attention_mask=blocked,
             position_ids=positions,
@@ -138,6 +143,7 @@ class Prefill:
             **{cache: self.cache},
             **keep,
         ).logits
+        return logits
 
 
 def left_pad(texts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,14 +196,18 @@ class PrefixPrefiller:
     """
 
     def __init__(
-        self, language, ends: Sequence[int], check: Callable[[], None] = lambda: None, prefixes: ByteCache | None = None
-    ):
+        self,
+        language: PreTrainedModel,
+        ends: Sequence[int],
+        check: Callable[[], None] = lambda: None,
+        prefixes: ByteCache | None = None,
+    ) -> None:
         self.language, self.ends, self.check = language, list(ends), check
         self.prefixes = ByteCache(0) if prefixes is None else prefixes
         self._previous: dict[tuple, Prefill] = {}  # the last prefix of every level but the last, and its state
 
     @torch.inference_mode()
-    def prefill(self, prompts: list[list[Segment]], forced: torch.Tensor | None = None) -> Prefill:
+    def prefill(self, prompts: list[Prompt], forced: torch.Tensor | None = None) -> Prefill:
         """Compute the state behind each prompt, in order.
 
         Args:
@@ -205,8 +215,10 @@ class PrefixPrefiller:
             forced: embeddings [T, hidden] that follow every prompt. ``last_logits`` then holds the logits before each
                 of them, and those of what follows.
         """
-        parents = {(): (Prefill(self.language, 1, self.check), 0)}  # by prefix: a batch, and the row there
-        previous, start = {}, 0
+        # by prefix: a batch, and the row there
+        parents: dict[tuple, tuple[Prefill, int]] = {(): (Prefill(self.language, 1, self.check), 0)}
+        previous: dict[tuple, Prefill] = {}
+        start = 0
         for end in self.ends[:-1]:
             branches = {_prefix(prompt, end): prompt for prompt in prompts}
             known = {prefix: self._previous.get(prefix) or self.prefixes.get(prefix) for prefix in branches}
@@ -230,12 +242,6 @@ class PrefixPrefiller:
             for row, prefix in enumerate(prefixes):
                 state = level.rows([row])
                 self.prefixes.put(prefix, state, state.cache.nbytes)
-
-
-@functools.cache
-def _keywords(kind: type) -> frozenset[str]:
-    """What the forward method of a network takes."""
-    return frozenset(inspect.signature(kind.forward).parameters)
 
 
 def _prefix(prompt: list[Segment], end: int) -> tuple:

@@ -1,21 +1,33 @@
 """Runs many questions of one layout: images encoded once, prompts of about equal length together, memory watched."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import CheckpointError, DepictQAError, OutOfMemory
 from ..images.image import Picture
+from ..images.references import ImageSet
 from ..images.size_policy import SizePolicy
 from ..prompts import Slot
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import ProgressCounter
 from .batching import prefill_budget, prefix_budget, run_in_batches
-from .feature_keys import by_role, feature_keys
+from .feature_keys import Roles, by_role, feature_keys
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..network.model import DepictQAModel
+    from .prefill import PrefixPrefiller, Prompt
 
 BATCH = 32
 """Maximum number of questions that go through the language model together."""
-Answer = Callable[..., list]
-"""(PrefixPrefiller, prompts, their indexes) -> for each prompt an answer, or None for one that is not finite."""
+Answer: TypeAlias = "Callable[[PrefixPrefiller, list[Prompt], list[int]], Sequence[Any]]"
+"""(the prefiller, prompts, their indexes) -> for each prompt an answer, or None for one that is not finite."""
+Parts: TypeAlias = list[list[int] | Slot]
+"""A layout, ``prompts.encode``d."""
 
 
 class PromptRunner:
@@ -30,7 +42,7 @@ class PromptRunner:
         features: the vision tower with its cache.
     """
 
-    def __init__(self, model, name: str, cache_bytes: int | None = None):
+    def __init__(self, model: DepictQAModel, name: str, cache_bytes: int | None = None) -> None:
         from .exact_logits import compute_logits_in_float32
         from .features import VisionFeatures, default_budget
 
@@ -39,7 +51,7 @@ class PromptRunner:
         compute_logits_in_float32(model.language)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         """Where the network is now."""
         return next(self.model.parameters()).device
 
@@ -47,10 +59,10 @@ class PromptRunner:
         """Make an empty cache for the KV caches of prefixes, on the device of the network."""
         return ByteCache(prefix_budget(self.device))
 
-    def encode(self, image_sets, counter: ProgressCounter) -> None:
+    def encode(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         """Compute the vision features of sets of images ahead."""
 
-        def run(batch: list[dict]) -> None:
+        def run(batch: list[Roles]) -> None:
             self.features.encode(batch, counter.check)
             counter.add(len(batch))
 
@@ -61,8 +73,8 @@ class PromptRunner:
 
     def run(
         self,
-        parts: list,
-        shown: dict[int, dict[str, Picture]],
+        parts: Parts,
+        shown: dict[int, Roles],
         answer: Answer,
         store: Callable[[int, object], None],
         counter: ProgressCounter,
@@ -104,20 +116,23 @@ class PromptRunner:
             if damaged:  # an answer made from NaN would be made up
                 raise self._damaged(damaged[0])
 
-        release = (lambda: None) if prefixes is None else prefixes.clear
+        def release() -> None:
+            if prefixes is not None:
+                prefixes.clear()
+
         with self._own_precision():
             return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]), release)
 
-    def begin(self, prompts: list, openings: list[list[int]]) -> list:
+    def begin(self, prompts: list[Prompt], openings: list[list[int]]) -> list[Prompt]:
         """Append to prompts the first tokens of their answers."""
-        from .decoding import token_embeddings
+        from .exact_logits import token_embeddings
         from .prefill import Segment
 
         rows = (token_embeddings(self.model.language, ids) for ids in openings)
         begun = zip(prompts, openings, rows)
         return [[*prompt, Segment(tuple(ids), row)] if ids else prompt for prompt, ids, row in begun]
 
-    def _own_precision(self):
+    def _own_precision(self) -> torch.autocast:
         """Run the network in its own number format where another package has left autocast on in this thread."""
         import torch
 
@@ -127,7 +142,7 @@ class PromptRunner:
         """Pixels that the network sees, a measure of how long a prompt becomes."""
         return math.prod(SizePolicy(**self.model.config.size).padded(image.height, image.width))
 
-    def _fitting(self, batch: list[int], prompts: list, ahead: int):
+    def _fitting(self, batch: list[int], prompts: list[Prompt], ahead: int) -> Iterator[tuple[list[int], list[Prompt]]]:
         """Cut a batch so that its keys and values stay within ``prefill_budget``: yields (indexes, prompts)."""
         from .kv_cache import bytes_per_token
 
@@ -136,23 +151,23 @@ class PromptRunner:
         for start in range(0, len(batch), size):
             yield batch[start : start + size], prompts[start : start + size]
 
-    def _out_of_memory(self, images: dict[str, Picture]) -> OutOfMemory:
+    def _out_of_memory(self, images: Roles) -> OutOfMemory:
         return OutOfMemory(
             f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
             " the model as float16, on another device, or a smaller checkpoint"
         )
 
-    def _damaged(self, images: dict[str, Picture]) -> CheckpointError:
+    def _damaged(self, images: Roles) -> CheckpointError:
         return CheckpointError(
             f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
             " for half precision (then load it as float32)"
         )
 
-    def _prompts(self, parts, shown: list[dict[str, Picture]], counter: ProgressCounter) -> list:
+    def _prompts(self, parts: Parts, shown: list[Roles], counter: ProgressCounter) -> list[Prompt]:
         """The segments of a prompt for each set of images."""
         import torch
 
-        from .decoding import token_embeddings
+        from .exact_logits import token_embeddings
         from .prefill import Segment
 
         embeddings = self.features.embeddings(shown, counter.check)
@@ -160,18 +175,18 @@ class PromptRunner:
             words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
             like = next(row for row in words if row is not None)
             # the dtype and device of the text embeddings
-            embeddings = {key: row.to(like) for key, row in embeddings.items()}
+            rows: dict[Hashable, torch.Tensor] = {key: row.to(like) for key, row in embeddings.items()}
         return [
-            [Segment(key, embeddings[key] if words[place] is None else words[place]) for place, key in enumerate(keys)]
-            for keys in (_keys(parts, images) for images in shown)
+            [Segment(key, rows[key] if word is None else word) for key, word in zip(_keys(parts, images), words)]
+            for images in shown
         ]
 
 
-def _names(images: dict[str, Picture]) -> str:
+def _names(images: Roles) -> str:
     return ", ".join(image.name for image in images.values())
 
 
-def _keys(parts: list, images: dict[str, Picture]) -> list:
+def _keys(parts: Parts, images: Roles) -> list[Hashable]:
     """What tells each segment of a prompt from others: the feature key of its image, or the ids of its words."""
     by_slot = feature_keys(images)
     return [by_slot[part.role] if isinstance(part, Slot) else tuple(part) for part in parts]

@@ -66,10 +66,11 @@ def avif_span(data: bytes) -> Span | None:
         place, _ = inside[b"pitm"]
         (item,) = struct.unpack_from(">I" if data[place] else ">H", data, place + 4)
         extents = _extents(data, inside[b"iloc"][0], item)
-        spans = [unit for start, end in extents for kind, *unit in _units(data, start, end) if kind != _SEQUENCE_HEADER]
+        units = [unit for start, end in extents for unit in _units(data, start, end)]
+        spans = [(start, end) for kind, start, end in units if kind != _SEQUENCE_HEADER]
     except (LookupError, struct.error):
         return None
-    return tuple(spans[0]) if len(extents) == len(spans) == 1 and spans[0][1] <= len(data) else None
+    return spans[0] if len(extents) == len(spans) == 1 and spans[0][1] <= len(data) else None
 
 
 def _boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:

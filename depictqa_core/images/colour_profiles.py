@@ -259,7 +259,8 @@ def _by_matrix(curves: Sequence[Callable[[np.ndarray], np.ndarray]], matrix: np.
 
     def colours(fine: np.ndarray) -> np.ndarray:
         linear: np.ndarray = np.stack([table.take(fine[:, i]) for i, table in enumerate(tables)], 1) @ matrix.T
-        return encoded.take((np.clip(linear, 0, 1) * (len(encoded) - 1) + 0.5).astype(np.int32))
+        levels: np.ndarray = encoded[(np.clip(linear, 0, 1) * (len(encoded) - 1) + 0.5).astype(np.int32)]
+        return levels
 
     return colours
 

@@ -65,8 +65,8 @@ def opened(source: Path | bytes) -> Iterator[tuple[Image.Image, list[str]]]:
 def _check(image: Image.Image, stream: BinaryIO) -> str | None:
     """Refuse or doubt damaged data of a format that Pillow does not check: what is odd, or None."""
     if image.format == "TIFF":
-        return tiff.check(stream, image.tag_v2, _jpeg_pixels)
-    find = {"WEBP": coded_data.webp_span, "AVIF": coded_data.avif_span}.get(image.format)
+        return tiff.check(stream, getattr(image, "tag_v2", {}), _jpeg_pixels)
+    find = {"WEBP": coded_data.webp_span, "AVIF": coded_data.avif_span}.get(image.format or "")
     if find is None:
         return None
     place = stream.tell()

@@ -23,7 +23,7 @@ from .pixels import check_size, rgb_of_array, rgb_of_pil
 if TYPE_CHECKING:
     import torch
 
-ImageLike: TypeAlias = Union[str, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "Picture"]
+ImageLike: TypeAlias = Union[str, bytes, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "Picture"]
 """What ``as_picture`` takes."""
 ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
 """What ``as_pictures`` takes: one image or batch, or several."""

@@ -1,8 +1,6 @@
 """Image files that are read once and checked, and whose pixels are read again when they are needed."""
 
-import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -28,15 +26,18 @@ class FilePicture(Picture):
         ImageError: the image cannot be judged; also raised by ``rgb`` if the file was changed or removed.
     """
 
-    def __init__(self, name: str):
+    _shape: tuple[int, int]
+
+    def __init__(self, name: str) -> None:
         picture = as_picture(name)
-        facts = {"name": name, "key": picture.key, "notices": picture.notices, "_shape": picture.rgb.shape}
+        shape = picture.height, picture.width
+        facts = {"name": name, "key": picture.key, "notices": picture.notices, "_shape": shape}
         self.__dict__.update(facts)
         PIXELS.put(self.key, picture.rgb, picture.rgb.nbytes)
 
     @property
     def rgb(self) -> np.ndarray:
-        rgb = PIXELS.get(self.key)
+        rgb: np.ndarray | None = PIXELS.get(self.key)
         if rgb is None:
             picture = as_picture(self.name)
             if picture.key != self.key:
@@ -61,7 +62,7 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
         try:
             picture.rgb  # noqa: B018
         except ImageError as error:
-            failures.append(Failure(picture.name, str(error)))
+            failures.append(Failure.of(picture.name, error))
     return failures
 
 
@@ -70,14 +71,16 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
 
     No group has more than ``AT_ONCE`` files or (except for one large image) half of the pixels in the cache.
     """
-    pictures, failures, size = [], [], 0
+    pictures: list[Picture] = []
+    failures: list[Failure] = []
+    size = 0
     for name in names:
         try:
             pictures.append(FilePicture(name))
-            size += math.prod(pictures[-1]._shape)
+            size += pictures[-1].height * pictures[-1].width
         except ImageError as error:
-            failures.append(Failure(name, str(error).removeprefix(f"image ({Path(name)}): ")))
-        if len(pictures) + len(failures) == AT_ONCE or size >= PIXELS.budget / 2:
+            failures.append(Failure.of(name, error))
+        if len(pictures) + len(failures) == AT_ONCE or 3 * size >= PIXELS.budget / 2:
             yield pictures, failures
             pictures, failures, size = [], [], 0
     if pictures or failures:

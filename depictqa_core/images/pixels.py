@@ -71,7 +71,9 @@ def _to_levels(array: np.ndarray, label: str) -> np.ndarray:
         raise ImageError(f"{label}: floats must be in 0..1, these range from {low:.4g} to {high:.4g}; {advice}.")
     scaled = np.multiply(array, 255, dtype=np.result_type(array.dtype, np.float32))
     np.rint(scaled, out=scaled)
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+    np.clip(scaled, 0, 255, out=scaled)
+    levels: np.ndarray = scaled.astype(np.uint8)
+    return levels
 
 
 def rgb_of_pil(
@@ -110,7 +112,7 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
     return False
 
 
-def _pil_to_array(image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
+def _pil_to_array(image: Image.Image, label: str, profile: bytes | None) -> tuple[np.ndarray, str, bytes | None]:
     """The arguments of ``rgb_of_array`` for a PIL image."""
     transparent = image.info.get("transparency")
     if image.mode.startswith("I;16") or image.mode == "I":

@@ -20,6 +20,12 @@ NAMED = 3
 """Maximum number of images named in a notice; the rest is counted."""
 
 
+SingleSet = tuple[Picture, Picture | None]
+PairSet = tuple[Picture, Picture, Picture | None]
+ImageSet = SingleSet | PairSet
+"""The images of one question: (A, reference), or (A, B, reference) for a task about pairs; reference can be None."""
+
+
 def identical(picture: Picture, reference: Picture | None) -> bool:
     """Return whether an image equals its reference pixel by pixel; then it gets the best result without the network.
 

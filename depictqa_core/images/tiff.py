@@ -6,8 +6,9 @@ of Deflate and errors in JPEG data are passed over.
 
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 from ..errors import DamagedFile
 from . import jpeg
@@ -36,7 +37,7 @@ class Parts:
     tables: bytes
 
 
-def check(stream: io.BufferedIOBase, tags, decode: Callable[[bytes, bool], bytes]) -> str | None:
+def check(stream: BinaryIO, tags: Mapping[int, Any], decode: Callable[[bytes, bool], bytes]) -> str | None:
     """Refuse damaged image data of a TIFF file, and doubt those that are probably damaged.
 
     Args:
@@ -62,7 +63,9 @@ def check(stream: io.BufferedIOBase, tags, decode: Callable[[bytes, bool], bytes
         stream.seek(place)
 
 
-def _checked(stream, length: int, found: Parts, decode) -> Iterator[str | None]:
+def _checked(
+    stream: BinaryIO, length: int, found: Parts, decode: Callable[[bytes, bool], bytes]
+) -> Iterator[str | None]:
     for (offset, count), size in zip(found.spans, found.sizes):
         stored = found.compression == _PLAIN
         if offset + max(count, size * stored) > length:
@@ -78,7 +81,7 @@ def _checked(stream, length: int, found: Parts, decode) -> Iterator[str | None]:
             yield jpeg.check(b"\xff\xd8" + found.tables[2:-2] + data[2:], decode)
 
 
-def parts(tags) -> Parts | None:
+def parts(tags: Mapping[int, Any]) -> Parts | None:
     """Compute what strips or tiles an image needs, and which its file lists; None where the tags do not tell."""
 
     def values(*numbers: int) -> list[int]:

@@ -1,5 +1,8 @@
 """Loads a checkpoint folder for inference: network, tokenizer and card, everything checked before it is used."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,11 +11,12 @@ from ..errors import CheckpointError, DepictQAError, quoted
 from ..runtime.quiet import quiet
 from ..runtime.versions import ALWAYS, import_failed, mismatch, require
 from .checkpoint_folder import AGAIN, check_tokenizer_files, checkpoint_folder, damaged, describe_checkpoint
-from .device_placement import QUANTISED, check_device, loading_options
+from .device_placement import QUANTISED, Device, check_device, loading_options
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ..network.config import DepictQAConfig
     from ..network.model import DepictQAModel
 
 
@@ -20,12 +24,12 @@ if TYPE_CHECKING:
 class Checkpoint:
     """A loaded checkpoint: the network, its tokenizer, and the card of its folder."""
 
-    model: "DepictQAModel"
-    tokenizer: "PreTrainedTokenizerBase"
+    model: DepictQAModel
+    tokenizer: PreTrainedTokenizerBase
     card: dict
 
 
-def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype: str = "float32") -> Checkpoint:
+def load_checkpoint(folder: str | Path | None, device: Device = "cpu", dtype: str = "float32") -> Checkpoint:
     """Load a checkpoint folder for inference, without network access and from safetensors only.
 
     Args:
@@ -81,7 +85,7 @@ def load_checkpoint(folder: str | Path | None, device: str | dict = "cpu", dtype
     return Checkpoint(model, tokenizer, card)
 
 
-def _unreadable(folder: Path, device, dtype: str, error: Exception) -> CheckpointError:
+def _unreadable(folder: Path, device: Device, dtype: str, error: Exception) -> CheckpointError:
     what = f"checkpoint '{folder.name}' cannot be"
     if "out of memory" in str(error).lower():
         return CheckpointError(
@@ -92,7 +96,7 @@ def _unreadable(folder: Path, device, dtype: str, error: Exception) -> Checkpoin
     return CheckpointError(f"{what} read ({quoted(error)}); {AGAIN}")
 
 
-def _refuse_misfits(folder: Path, config, files) -> None:
+def _refuse_misfits(folder: Path, config: DepictQAConfig, files: Iterable[str]) -> None:
     """Reject missing, unexpected or wrongly shaped weights, which would leave parts of the network random.
 
     This reads the headers of the files, because the reports of the libraries depend on version and device.
@@ -109,7 +113,7 @@ def _refuse_misfits(folder: Path, config, files) -> None:
     with torch.device("meta"):
         model = DepictQAModel(config)
     network = model.state_dict(keep_vars=True)
-    same = {}  # tied weights are one tensor with several names, any of which is enough
+    same: dict[int, list[str]] = {}  # tied weights are one tensor with several names, any of which is enough
     for name, tensor in network.items():
         same.setdefault(id(tensor), []).append(name)
     misfits = {
@@ -124,31 +128,26 @@ def _refuse_misfits(folder: Path, config, files) -> None:
             listed.append(f"{kind}: {', '.join(sorted(names)[:3])}{more}")
     if listed:
         raise CheckpointError(f"checkpoint '{folder.name}' does not fit its configuration ({'; '.join(listed)})")
-    _refuse_geometry(folder, model.eval())
+    _refuse_geometry(folder, config)
 
 
-def _refuse_geometry(folder: Path, model) -> None:
+def _refuse_geometry(folder: Path, config: DepictQAConfig) -> None:
     """Check that the smallest image fits through tower and connector.
 
-    Strides, paddings and input sizes cannot be checked by the weights. On the meta device this costs nothing.
+    Strides, paddings and input sizes cannot be checked by the weights.
     """
-    import torch
-
     from ..images.size_policy import SizePolicy
-    from ..network.vision import empty_inputs
+    from ..network.model import pooled_shape
 
-    height, width = SizePolicy(**model.config.size).padded(1, 1)
+    height, width = SizePolicy(**config.size).padded(1, 1)
     try:
-        with torch.device("meta"), torch.no_grad():
-            pooled = model.connector.pool(model.vision(*empty_inputs(model.config, height, width)))
-            if not pooled.numel():
-                raise ValueError(f"an image of {height} x {width} pixels becomes empty")
-            model.connector(pooled)
+        if not pooled_shape(config, height, width).numel():
+            raise ValueError(f"an image of {height} x {width} pixels becomes empty")
     except Exception as error:  # a wrong stride or size may raise any error
         raise damaged(folder, f"the network of config.json accepts no image ({quoted(error)})") from error
 
 
-def _check_tokenizer(folder: Path, tokenizer, config) -> None:
+def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, config: DepictQAConfig) -> None:
     """Reject a tokenizer that cannot encode the prompts and answers, or has ids beyond the network's vocabulary."""
     from .. import tasks
     from ..prompts import answer_ids, fixed_strings, text_ids
@@ -161,7 +160,7 @@ def _check_tokenizer(folder: Path, tokenizer, config) -> None:
     for answer in dict.fromkeys(answer for task in brief for answer in tasks.answers(task, task.question)):
         ids = text_ids(answer, tokenizer)
         known |= {*ids, *answer_ids(answer, tokenizer)}
-        if tokenizer.decode(ids).strip() != answer:
+        if str(tokenizer.decode(ids)).strip() != answer:
             raise damaged(folder, f"its tokenizer does not reproduce the answer {answer!r}")
     if wrong := [token for token in known if token is None or not 0 <= token < words]:
         raise damaged(folder, f"its tokenizer has the token id {wrong[0]}, but the network has {words} words")

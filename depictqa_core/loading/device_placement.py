@@ -1,12 +1,23 @@
 """Placement of weights and their dtype: one device, several, or quantised by bitsandbytes."""
 
+from __future__ import annotations
+
 import importlib.util
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from ..errors import CheckpointError
 from ..runtime.versions import require
 from ..storage.documents import describe
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    from ..network.config import DepictQAConfig
+
+Device: TypeAlias = Union[str, "torch.device", dict[str, Any]]
+"""A device, one of ``SPREAD``, or a device map (module name -> device)."""
 DTYPES = ("float32", "float16", "bfloat16")
 QUANTISED = ("int8", "int4")
 """Dtypes of bitsandbytes, for the linear layers of the language model only."""
@@ -17,7 +28,7 @@ UNTOUCHED = ("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", "
 for 5."""
 
 
-def check_device(device) -> None:
+def check_device(device: Device) -> None:
     """Check a device name, with a shorter message than torch's.
 
     Raises:
@@ -38,7 +49,9 @@ def check_device(device) -> None:
         raise CheckpointError(f"device '{device}' holds no data, so nothing can be computed on it: {choices}")
 
 
-def loading_options(config, device, dtype: str, untouched: Sequence[str] = UNTOUCHED) -> dict:
+def loading_options(
+    config: DepictQAConfig | None, device: Device, dtype: str, untouched: Sequence[str] = UNTOUCHED
+) -> dict[str, Any]:
     """Return the arguments of ``from_pretrained`` for a device and a dtype.
 
     Args:
@@ -57,27 +70,28 @@ def loading_options(config, device, dtype: str, untouched: Sequence[str] = UNTOU
 
     if dtype not in DTYPES + QUANTISED:
         raise CheckpointError(f"unknown dtype '{dtype}': choose one of {', '.join(DTYPES + QUANTISED)}")
-    options = {}
-    if dtype in QUANTISED or isinstance(device, dict) or device in SPREAD:
+    options: dict[str, Any] = {}
+    strategy = device if isinstance(device, str) and device in SPREAD else None
+    if dtype in QUANTISED or isinstance(device, dict) or strategy is not None:
         require("accelerate")
     if dtype in QUANTISED:
         options["quantization_config"] = _quantisation(device, dtype, list(untouched))
     options["torch_dtype"] = getattr(torch, dtype if dtype in DTYPES else compute_dtype(device))
     if isinstance(device, dict):
         options["device_map"] = device
-    elif device in SPREAD:
-        options["device_map"] = device if config is None else spread(config, dtype, device)
+    elif strategy is not None:
+        options["device_map"] = strategy if config is None else spread(config, dtype, strategy)
     elif dtype in QUANTISED:  # quantised weights cannot be moved later
         options["device_map"] = {"": device}
     return options
 
 
-def compute_dtype(device) -> str:
+def compute_dtype(device: Device) -> str:
     """Return the dtype of the layers of a quantised network that are not quantised: half precision, except on a CPU."""
     return "float32" if str(device).startswith("cpu") else "float16"
 
 
-def _quantisation(device, dtype: str, untouched: list[str]):
+def _quantisation(device: Device, dtype: str, untouched: list[str]) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise CheckpointError(
             f"dtype {dtype} needs the package bitsandbytes, which is not installed: pip install bitsandbytes, or choose"
@@ -103,7 +117,9 @@ def _quantisation(device, dtype: str, untouched: list[str]):
     )
 
 
-def spread(config, dtype: str, strategy: str = "balanced", max_memory: dict | None = None) -> dict:
+def spread(
+    config: DepictQAConfig, dtype: str, strategy: str = "balanced", max_memory: dict | None = None
+) -> dict[str, Any]:
     """Return a device map with the language model on all devices, and vision tower and connector on the first.
 
     Layers that do not fit are offloaded to CPU memory, but never the layers that make the prompts.

@@ -1,10 +1,18 @@
 """Memory needs of a network by dtype, computed from its configuration alone."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..images.size_policy import SizePolicy
 from .device_placement import DTYPES, QUANTISED, UNTOUCHED
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..network.config import DepictQAConfig
 
 GIB = 2**30
 TEXT_TOKENS = 150
@@ -36,7 +44,7 @@ class Needs:
         return self.weights + self.words + self.picture
 
 
-def memory_needs(config) -> list[Needs]:
+def memory_needs(config: DepictQAConfig) -> list[Needs]:
     """Compute the needs of the network of a ``DepictQAConfig`` with a CLIP tower, for every dtype."""
     import torch
 
@@ -51,13 +59,14 @@ def memory_needs(config) -> list[Needs]:
         if isinstance(module, torch.nn.Linear) and not any(f"{word}." in f"{name}." for word in UNTOUCHED)
     ]
     inner, small = sum(weight.numel() for weight in quantised), quantised_bytes(quantised)
-    language, clip, policy = model.language.config, config.vision_config(), SizePolicy(**config.size)
+    language, clip, policy = model.language.config, config.vision_config().to_dict(), SizePolicy(**config.size)
     head = getattr(language, "head_dim", None) or language.hidden_size // language.num_attention_heads
     keys_and_values = 2 * language.num_hidden_layers * language.num_key_value_heads * head
     height, width = policy.padded(policy.short, policy.long)
-    patches = (height // clip.patch_size) * (width // clip.patch_size)
-    tokens = 3 * model.connector.token_count(torch.empty(patches, clip.hidden_size, device="meta"))
-    block = 4 * clip.hidden_size + 2 * clip.intermediate_size  # input, queries, keys, values; two sides of the MLP
+    patches = (height // clip["patch_size"]) * (width // clip["patch_size"])
+    tokens = 3 * model.connector.token_count(torch.empty(patches, clip["hidden_size"], device="meta"))
+    # input, queries, keys, values; two sides of the MLP
+    block = 4 * clip["hidden_size"] + 2 * clip["intermediate_size"]
     needs = []
     for dtype in DTYPES + QUANTISED:
         size = 4 if dtype == "float32" else 2
@@ -67,7 +76,7 @@ def memory_needs(config) -> list[Needs]:
     return needs
 
 
-def quantised_bytes(weights: Sequence) -> dict[str, int]:
+def quantised_bytes(weights: Sequence[torch.Tensor]) -> dict[str, int]:
     """Compute the bytes that weights [rows, columns] take when bitsandbytes has quantised them, by dtype."""
     values = sum(weight.numel() for weight in weights)
     return {
@@ -76,7 +85,7 @@ def quantised_bytes(weights: Sequence) -> dict[str, int]:
     }
 
 
-def memory_table(config) -> str:
+def memory_table(config: DepictQAConfig) -> str:
     """Format the needs as a Markdown table in GiB."""
     lines = [
         "| number format | weights | longest question | largest image | together |",

@@ -1,14 +1,26 @@
 """Writes checkpoint folders and their cards."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..runtime.quiet import quiet
 from ..storage.files import use_umask, write_file
 from .checkpoint_folder import CARD, SELF_TEST, TOKENIZER_FILES, file_hash, read_folder_json, text_hash
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-def save_checkpoint(folder: str | Path, model, tokenizer, card: dict, max_shard_size: str = "4GB") -> None:
+
+def save_checkpoint(
+    folder: str | Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    card: dict,
+    max_shard_size: str = "4GB",
+) -> None:
     """Save a checkpoint folder. ``card`` needs name, version, licence and trained_on; file facts are added here."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,19 +7,25 @@ NIQE is defined by a fit to pristine images; ``niqe_pristine.npz`` is the fit to
 The parameters of BRISQUE are read from the files of the package ``brisque``; nothing of its code runs.
 """
 
+from __future__ import annotations
+
 import argparse
+import functools
 import importlib.util
 import math
+import operator
 import pickle
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Literal, NoReturn, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from ..errors import DepictQAError
 
+Border: TypeAlias = Literal["edge", "constant"]
 FIT = Path(__file__).with_name("niqe_pristine.npz")
 PATCH, SMALLEST = 96, 32
 SHARP = 0.75
@@ -53,7 +59,7 @@ def luma(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
 
 
-def normalised(grey: np.ndarray, border: str = "edge") -> tuple[np.ndarray, np.ndarray]:
+def normalised(grey: np.ndarray, border: Border = "edge") -> tuple[np.ndarray, np.ndarray]:
     """Compute mean-subtracted contrast-normalised coefficients and the local deviation (Mittal et al. 2012).
 
     Args:
@@ -68,11 +74,16 @@ def normalised(grey: np.ndarray, border: str = "edge") -> tuple[np.ndarray, np.n
     return (grey - mean) / (deviation + 1), deviation
 
 
-def _blurred(values: np.ndarray, border: str) -> np.ndarray:
+def _blurred(values: np.ndarray, border: Border) -> np.ndarray:
     rows, columns = values.shape
     padded = np.pad(values, 3, mode=border)
-    across = sum(weight * padded[:, place : place + columns] for place, weight in enumerate(_WINDOW))
-    return sum(weight * across[place : place + rows] for place, weight in enumerate(_WINDOW))
+    across = _sum(weight * padded[:, place : place + columns] for place, weight in enumerate(_WINDOW))
+    return _sum(weight * across[place : place + rows] for place, weight in enumerate(_WINDOW))
+
+
+def _sum(terms: Iterable[np.ndarray]) -> np.ndarray:
+    """Add arrays one after the other; at least one."""
+    return functools.reduce(operator.add, terms)
 
 
 def _half(values: np.ndarray) -> np.ndarray:
@@ -80,7 +91,7 @@ def _half(values: np.ndarray) -> np.ndarray:
     for _ in range(2):
         size = round(len(values) / 2)
         padded = np.pad(values, ((1, 3), (0, 0)), mode="edge")
-        values = sum(weight * padded[place : place + 2 * size : 2] for place, weight in enumerate(_CUBIC)).T
+        values = _sum(weight * padded[place : place + 2 * size : 2] for place, weight in enumerate(_CUBIC)).T
     return values
 
 
@@ -108,12 +119,12 @@ def _spread(shape: np.ndarray) -> np.ndarray:
     return np.exp((_gammaln(1 / shape) - _gammaln(3 / shape)) / 2)
 
 
-def _offset(shape, left, right) -> np.ndarray:
+def _offset(shape: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Mean of asymmetric generalised Gaussians."""
     return (right - left) * _spread(shape) * np.exp(_gammaln(2 / shape) - _gammaln(1 / shape))
 
 
-def _fits(patches: np.ndarray):
+def _fits(patches: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Fits to coefficients [N, h, w]: first to themselves, then to their products with the next one along each way."""
     c = patches
     products = [c[:, :, :-1] * c[:, :, 1:], c[:, :-1] * c[:, 1:]]
@@ -157,12 +168,12 @@ def brisque_features(image: np.ndarray) -> np.ndarray:
 class _NumbersOnly(pickle.Unpickler):
     """Reads lists and dicts of numbers; refuses everything that would import or run something."""
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"unexpected {module}.{name}")
 
 
 @cache
-def brisque_parameters():
+def brisque_parameters() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float, float]:
     """Feature ranges [36], support vectors [S, 36] and their weights [S], kernel width and offset of BRISQUE.
 
     Raises:

@@ -100,7 +100,7 @@ def _network_problem(settings: dict, where: str) -> str | None:
     return None
 
 
-def _leaves(value, path: str, name: str) -> Iterator[tuple[str, str, object]]:
+def _leaves(value: object, path: str, name: str) -> Iterator[tuple[str, str, object]]:
     """Yield (dotted path, name, value) of every leaf of nested settings."""
     if isinstance(value, dict):
         for key, inner in value.items():

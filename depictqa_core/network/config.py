@@ -1,5 +1,7 @@
 """The configuration of a judge network: one ``transformers`` config that nests the language model's own."""
 
+from typing import Any
+
 from transformers import AutoConfig, CLIPVisionConfig, PretrainedConfig
 
 from ..calibration import Calibration
@@ -51,8 +53,8 @@ class DepictQAConfig(PretrainedConfig):
         names_first: bool = False,
         free_questions: bool = True,
         personal: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         self.vision = vision or {"kind": "clip"}
         self.connector = connector or {"kind": "linear"}
         language = language if language is not None else {"model_type": "llama"}
@@ -72,7 +74,8 @@ class DepictQAConfig(PretrainedConfig):
     def language_config(self) -> PretrainedConfig:
         """The language model's own config object."""
         settings = dict(self.language)
-        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+        config: PretrainedConfig = AutoConfig.for_model(settings.pop("model_type"), **settings)
+        return config
 
     def vision_config(self) -> CLIPVisionConfig:
         """The CLIP tower's own config object (kind "clip" only)."""
@@ -80,7 +83,7 @@ class DepictQAConfig(PretrainedConfig):
         return CLIPVisionConfig(**{"hidden_act": "quick_gelu", "patch_size": 14, **settings})
 
 
-def _plain(value):
+def _plain(value: object) -> Any:
     """Convert a tuple to the list that JSON makes of it; anything else stays as it is and is checked later."""
     return list(value) if isinstance(value, tuple) else value
 

@@ -50,8 +50,11 @@ class LinearConnector(Connector):
         """Return the number of language model tokens of one image's pooled features."""
         return len(pooled)
 
-    def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
-        return self.projector(pooled)
+    def forward(
+        self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        tokens: torch.Tensor = self.projector(pooled)
+        return tokens
 
 
 class AbstractorConnector(LinearConnector):
@@ -72,9 +75,12 @@ class AbstractorConnector(LinearConnector):
     def token_count(self, pooled: torch.Tensor) -> int:
         return len(self.queries)
 
-    def forward(self, pooled: torch.Tensor, reference=None, comparison=None) -> torch.Tensor:
+    def forward(
+        self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
+    ) -> torch.Tensor:
         queries = self.queries.to(pooled.dtype).expand(len(pooled), -1, -1)
-        return self.projector(self.abstractor(queries, pooled))
+        tokens: torch.Tensor = self.projector(self.abstractor(queries, pooled))
+        return tokens
 
 
 class PoolingConnector(Connector):
@@ -101,6 +107,15 @@ class PoolingConnector(Connector):
         "dropout": 0.1,
         "comparison": False,
     }
+    mean: torch.Tensor
+    deviation: torch.Tensor
+    comparison_mean: torch.Tensor
+    comparison_deviation: torch.Tensor
+    local_mean: torch.Tensor
+    local_deviation: torch.Tensor
+    compared: nn.Sequential | None
+    local_mix: nn.Sequential | None
+    local_cells: nn.Linear | None
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
@@ -109,10 +124,6 @@ class PoolingConnector(Connector):
         self.cell = sum(widths[i] for i in self.grid_stages)
         self.global_width = 2 * sum(widths) + statistics
         total = self.global_width + self.grid**2 * self.cell
-        self.mean: torch.Tensor
-        self.deviation: torch.Tensor
-        self.comparison_mean: torch.Tensor
-        self.comparison_deviation: torch.Tensor
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("deviation", torch.ones(total))
         self.summary_tokens = settings["summary_tokens"]
@@ -127,7 +138,7 @@ class PoolingConnector(Connector):
             for last in self.compared[-1].parameters():  # a judge that learns to compare starts unchanged
                 nn.init.zeros_(last)
         self.local_channels, self.local_grid = local_shape(config)
-        self.local_mix = self.local_cells = None
+        self.local_mix, self.local_cells = None, None
         if self.local_channels:
             self.register_buffer("local_mean", torch.zeros(self.local_channels))
             self.register_buffer("local_deviation", torch.ones(self.local_channels))
@@ -169,7 +180,7 @@ class PoolingConnector(Connector):
         if comparison is not None and self.compared is not None:
             summary = summary + self.compared(self.standardise_comparison(comparison))
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
-        if self.local_mix is not None:
+        if self.local_mix is not None and self.local_cells is not None:
             overall, by_cell = self._local(local)
             summary, cells = summary + self.local_mix(overall), cells + self.local_cells(by_cell)
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))

@@ -5,6 +5,8 @@ image. Here statistics of every cell of 32 x 32 pixels are taken (fixed filters:
 blur and lattices at once), and a small network with a view of the neighbours and of the whole judges each cell.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,6 +18,7 @@ BLOCK = 512
 _SUB = 8  # side in pixels of the parts of a cell whose least and greatest values count
 _MARGIN = 16  # pixels to the right of and below a block that its filters see
 _PERIODS = (2, 4, 8)  # of lattices, in pixels
+_Cut = Callable[[torch.Tensor], torch.Tensor]
 
 
 def cell_statistics(image: torch.Tensor) -> torch.Tensor:
@@ -88,7 +91,7 @@ def _block(rgb: torch.Tensor) -> torch.Tensor:
     return torch.cat(found)
 
 
-def _lattice(across: torch.Tensor, down: torch.Tensor, cut, found: list[torch.Tensor]) -> None:
+def _lattice(across: torch.Tensor, down: torch.Tensor, cut: _Cut, found: list[torch.Tensor]) -> None:
     """Lines and periods: how the changes are spread over the rows, and over the columns, of each cell."""
     for change, turned in ((cut(down), False), (cut(across).T, True)):
         steps = F.avg_pool2d(torch.stack([change, change.abs()]), (1, CELL))  # [2, rows, cells]
@@ -114,7 +117,10 @@ class LocalTower(nn.Module):
         hidden: units of the layers that judge a cell.
     """
 
-    def __init__(self, channels: int, grid: int = 6, hidden: int = 96):
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, channels: int, grid: int = 6, hidden: int = 96) -> None:
         super().__init__()
         self.grid, self.width = grid, 2 * channels
         self.register_buffer("mean", torch.zeros(CELL_STATISTICS))
@@ -134,7 +140,8 @@ class LocalTower(nn.Module):
         x = x + context[:, :, None, None]
         for layer in self.around:
             x = x + F.gelu(layer(x))
-        return self.head(x)
+        evidence: torch.Tensor = self.head(x)
+        return evidence
 
     def cells(self, image: torch.Tensor) -> torch.Tensor:
         """Evidence float [channels, ceil(H / CELL), ceil(W / CELL)] of one image, uint8 [3, H, W]."""

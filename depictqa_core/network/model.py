@@ -1,7 +1,9 @@
 """The judge network: vision tower -> connector -> causal language model, as one ordinary ``transformers`` model."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from ..prompts import Slot
 from ..runtime.versions import require
 from .config import DepictQAConfig
 from .connector import CONNECTORS, Connector
-from .vision import TOWERS, Prepared, Tower, statistics_width
+from .vision import TOWERS, Prepared, Tower, empty_inputs, statistics_width
 
 IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
@@ -20,6 +22,33 @@ PARTS = ("vision", "connector", "language", "lora")
 """Parts that can be trained or frozen."""
 ENCODE_BATCH = 16
 """Batch size of the vision tower on an accelerator, for images of one size."""
+_SHAPES: dict[str, torch.Size] = {}
+"""Known results of ``pooled_shape``: a pass takes a tenth of a second, and a process may load a checkpoint often."""
+
+
+def pooled_shape(config: DepictQAConfig, height: int, width: int) -> torch.Size:
+    """Return the shape of the features that the connector pools from one image, from the configuration alone.
+
+    The pass through tower and connector is computed without values, so it needs neither weights nor memory.
+
+    Args:
+        config: of the network.
+        height, width: size of the image in pixels.
+
+    Raises:
+        Exception: of any kind, if strides, paddings or sizes do not fit.
+    """
+    key = json.dumps([config.vision, config.connector, height, width], sort_keys=True)
+    if key not in _SHAPES:
+        with torch.device("meta"), torch.no_grad():
+            tower = TOWERS[config.vision["kind"]](config).eval()
+            widths = tower.widths, statistics_width(config)
+            connector = CONNECTORS[config.connector["kind"]](config, *widths, 8).eval()  # for any language model
+            pooled = connector.pool(tower(*empty_inputs(config, height, width)))
+            if pooled.numel():
+                connector(pooled)
+            _SHAPES[key] = pooled[0].shape
+    return _SHAPES[key]
 
 
 class DepictQAModel(PreTrainedModel):
@@ -175,8 +204,8 @@ class DepictQAModel(PreTrainedModel):
         references: list[int | None] | None = None,
         pictures: list[Prepared] | None = None,
         comparisons: list[torch.Tensor | None] | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> Any:
         """Run the forward pass of a training step.
 
         Args:

@@ -20,6 +20,10 @@ PREPROCESSING = 2
 computed again, so increase it with every change of the results."""
 
 
+Native = list[torch.Tensor] | None
+"""The images at native size, uint8 [3, H, W] each, for towers with a local tower."""
+
+
 @dataclass
 class Prepared:
     """The input of a tower for one image: ``pixels`` float32 [3, H, W], ``statistics`` float32 [STATISTICS] or None."""
@@ -76,7 +80,7 @@ class ClipTower(Tower):
         self.encoder = inner.encoder
         self.widths = [clip.config.hidden_size]
 
-    def forward(self, pixels: torch.Tensor, statistics=None, native=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor | None = None, native: Native = None) -> Features:
         patches = self.patch_embedding(pixels.to(self.patch_embedding.weight.dtype))  # [B, C, h, w]
         h, w = patches.shape[2:]
         hidden = patches.flatten(2).transpose(1, 2)
@@ -104,7 +108,7 @@ class BackboneTower(Tower):
         self.backbone = AutoBackbone.from_config(backbone)
         self.widths = list(self.backbone.channels)
 
-    def forward(self, pixels: torch.Tensor, statistics=None, native=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor | None = None, native: Native = None) -> Features:
         dtype = next(self.backbone.parameters()).dtype
         return Features(list(self.backbone(pixels.to(dtype)).feature_maps))
 
@@ -168,7 +172,7 @@ class CnnTower(Tower):
             self.widths.append(outputs)
         self.local = LocalTower(**config.vision["local"]) if config.vision.get("local") else None
 
-    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor, native=None) -> Features:
+    def forward(self, pixels: torch.Tensor, statistics: torch.Tensor | None = None, native: Native = None) -> Features:
         x = pixels.to(self.stem.weight.dtype, memory_format=torch.channels_last)
         x = F.relu6(self.stem(x))
         maps = []
@@ -217,7 +221,7 @@ def local_shape(config: DepictQAConfig) -> tuple[int, int]:
     return tower.width, tower.grid
 
 
-def empty_inputs(config: DepictQAConfig, height: int, width: int) -> tuple:
+def empty_inputs(config: DepictQAConfig, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor | None, Native]:
     """Inputs of the tower for an image without content, on the default device: (pixels, statistics, native)."""
     statistics = torch.empty(1, statistics_width(config)) if statistics_width(config) else None
     native = [torch.empty(3, height, width, dtype=torch.uint8)] if config.vision.get("local") else None

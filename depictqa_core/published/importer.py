@@ -4,7 +4,7 @@ Tensors are converted one at a time to new safetensors shards, so the import nee
 Source: facts 2.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -152,7 +152,7 @@ def _provenance(files: dict[str, list[Path]]) -> Iterator[dict]:
             yield {**facts, "license": LICENCES[part]}
 
 
-def _card(name: str, conversion: Conversion, sources, merge: bool, dtype: str) -> dict:
+def _card(name: str, conversion: Conversion, sources: Iterable[dict], merge: bool, dtype: str) -> dict:
     return {
         "name": name,
         "version": "imported",

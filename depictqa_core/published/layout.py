@@ -5,7 +5,7 @@ Source: facts 2.1 to 2.4. Every table maps a name in a published file to an ``En
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..errors import CheckpointError
@@ -277,7 +277,7 @@ def published_sizes(clip: Clip, llm: Language, found: Delta) -> tuple[Clip, Delt
     return Clip(), Delta(abstractor=found.abstractor and Abstractor())
 
 
-def _count(pattern: str, names) -> int:
+def _count(pattern: str, names: Iterable[str]) -> int:
     """Return the number of layers by the numbers in the names."""
     return max((int(match[1]) + 1 for match in (re.match(pattern, name) for name in names) if match), default=0)
 

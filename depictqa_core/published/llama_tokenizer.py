@@ -5,15 +5,23 @@ inserted after a special token inside a text (LLaMA's "legacy = false"). The wri
 this, so that every version of transformers behaves the same.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import CheckpointError, quoted
 from ..storage.documents import parse_json
 from ..storage.files import write_file
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_Pieces: TypeAlias = tuple[dict[str, int], list[tuple[str, str]]]
+"""Vocabulary (piece -> id), and merges in order."""
 
 SPECIAL = ("<unk>", "<s>", "</s>")
 """Special tokens with ids 0, 1 and 2."""
@@ -89,7 +97,7 @@ def read_pieces(source: str | Path) -> tuple[dict[str, int], list[tuple[str, str
     return vocabulary, merges
 
 
-def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]):
+def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
@@ -101,7 +109,7 @@ def _build(vocabulary: dict[str, int], merges: list[tuple[str, str]]):
     return tokenizer
 
 
-def _fast(content: bytes):
+def _fast(content: bytes) -> _Pieces:
     model = parse_json(content, "tokenizer.json")["model"]
     if model["type"] != "BPE" or not model.get("byte_fallback"):
         raise ValueError("not a BPE model with byte fallback")
@@ -109,9 +117,11 @@ def _fast(content: bytes):
     return dict(model["vocab"]), merges
 
 
-def _sentencepiece(content: bytes):
+def _sentencepiece(content: bytes) -> _Pieces:
     """Parse a serialized SentencePiece ModelProto: field 1 the pieces, 2 the training, 3 the normalization."""
-    pieces, trained, normaliser = [], {}, {}
+    pieces: list[tuple[str, float, int]] = []
+    trained: dict[int, Any] = {}
+    normaliser: dict[int, Any] = {}
     for number, value in _fields(content):
         if number == 1:
             piece = dict(_fields(value))

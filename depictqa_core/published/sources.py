@@ -1,5 +1,6 @@
 """The published files as they are downloaded: CLIP, the folder of Vicuna and the delta."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -62,14 +63,18 @@ def open_clip(path: Path) -> tuple[list[Path], list[Tensors]]:
     parts = []
     for file in files:
         tensors = open_tensors(file)
-        names = {name.removeprefix("vision_model."): name for name in tensors.shapes}
-        read = tensors.read
-        shapes = {short: tensors.shapes[name] for short, name in names.items()}
-        parts.append(Tensors(file, shapes, lambda short, read=read, names=names: read(names[short])))
+        parts.append(_without_prefix(tensors, "vision_model."))
     width = all_shapes(parts).get("embeddings.class_embedding", (0,))[0]
     if width != heads * layout.HEAD_WIDTH:
         raise CheckpointError(f"CLIP '{path}' has {heads} heads at width {width}: use OpenAI's ViT-L/14 at 224 px")
     return files, parts
+
+
+def _without_prefix(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors of a file under names without a prefix."""
+    names = {name.removeprefix(prefix): name for name in tensors.shapes}
+    shapes = {short: tensors.shapes[name] for short, name in names.items()}
+    return Tensors(tensors.path, shapes, lambda short: tensors.read(names[short]))
 
 
 def without_rotary(tensors: Tensors) -> Tensors:
@@ -78,8 +83,8 @@ def without_rotary(tensors: Tensors) -> Tensors:
     return Tensors(tensors.path, kept, tensors.read)
 
 
-def all_shapes(parts) -> dict[str, tuple[int, ...]]:
-    shapes = {}
+def all_shapes(parts: Iterable[Tensors]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
     for part in parts:
         twice = shapes.keys() & part.shapes.keys()
         if twice:

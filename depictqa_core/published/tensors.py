@@ -7,9 +7,10 @@ so only the tensors of its object tree are read here.
 
 import pickle
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -145,7 +146,7 @@ def _is_torchscript(path: Path) -> bool:
 class _ArchiveObject:
     """Replaces any object of a TorchScript archive: its attributes without its code."""
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
             raise pickle.UnpicklingError("an object with custom state")
         self.__dict__.update(state)
@@ -166,7 +167,7 @@ class _View:
     stride: tuple[int, ...]
 
 
-def _view(storage, offset, shape, stride, *_) -> _View:
+def _view(storage: _Stored, offset: int, shape: Iterable[int], stride: Iterable[int], *_: object) -> _View:
     return _View(storage, offset, tuple(shape), tuple(stride))
 
 
@@ -194,14 +195,14 @@ _HARMLESS = {
 class _TreeUnpickler(pickle.Unpickler):
     """Builds the object tree of a TorchScript archive from ``_Node`` objects; every other name is rejected."""
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
             return _ArchiveObject
         if (module, name) not in _HARMLESS:
             raise pickle.UnpicklingError(f"it requests {module}.{name}, which weights do not need")
         return _HARMLESS[module, name]
 
-    def persistent_load(self, reference):
+    def persistent_load(self, reference: Any) -> _Stored:
         kind, dtype, record, _, count = reference
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError("a reference to something other than a storage")
@@ -226,7 +227,7 @@ def _torchscript(path: Path) -> Tensors:
     return Tensors(path, {name: view.shape for name, view in views.items()}, read)
 
 
-def _walk(node, prefix: str, seen: set[int]):
+def _walk(node: object, prefix: str, seen: set[int]) -> Iterator[tuple[str, _View]]:
     if not isinstance(node, _ArchiveObject) or id(node) in seen:
         return
     seen.add(id(node))

@@ -69,7 +69,8 @@ class ShardWriter:
         written = {name for shard in self.shards for name in shard}
         if written != set(wanted):
             raise CheckpointError(f"not written: {', '.join(sorted(set(wanted) ^ written)[:12])}")
-        count, places = len(self.shards), {}
+        count = len(self.shards)
+        places: dict[str, str] = {}
         for number, names in enumerate(self.shards, start=1):
             final = f"model-{number:05}-of-{count:05}.safetensors" if count > 1 else "model.safetensors"
             (self.folder / f"{number - 1}.safetensors").rename(self.folder / final)

@@ -1,8 +1,12 @@
 """Assembly of a Ranking from an order of images and the results of each."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 from ..calibration import SELF_CONSISTENCY
 from ..confidence import certainty_at, lowest
-from ..results import Identification, RankedPicture, Ranking, Score
+from ..images import Picture
+from ..results import Comparison, Identification, RankedPicture, Ranking, Score
 from .rank_order import ranks
 
 TIE_POINTS = 1.0
@@ -22,39 +26,51 @@ def reason(found: Identification | None, rated: Score | None) -> str:
     return ", ".join(parts)
 
 
+@dataclass(frozen=True)
+class Order:
+    """An order of images by their indexes.
+
+    Attributes:
+        places: the indexes, best first.
+        tied: whether two images, by index, are tied; ``rank_order.ranks`` makes the ranks from it.
+        bounds: (strength, low, high) per place.
+    """
+
+    places: Sequence[int]
+    tied: Callable[[int, int], bool]
+    bounds: Sequence[tuple[float, float, float]]
+
+
 def assemble(
-    pictures,
-    places,
-    tied,
-    bounds,
-    scores,
-    found,
-    method,
-    answers,
-    asked=(),
-    budget=None,
-    stopped="scores",
-    certainty=SELF_CONSISTENCY,
+    pictures: Sequence[Picture],
+    order: Order,
+    scores: Sequence[Score] | None,
+    found: Sequence[Identification] | None,
+    method: str,
+    answers: Sequence[Comparison] = (),
+    asked: Sequence[tuple[int, int]] = (),
+    budget: int | None = None,
+    stopped: str = "scores",
+    certainty: str = SELF_CONSISTENCY,
 ) -> Ranking:
-    """Assemble a Ranking.
+    """Assemble a Ranking from an order and what is known of each image.
 
     Args:
         pictures: the judged images, in input order.
-        places: their indexes, best first.
-        tied: whether two images, by index, are tied; ``rank_order.ranks`` makes the ranks from it.
-        bounds: (strength, low, high) per place.
+        order: of their indexes.
         scores, found: Score and Identification per image, or None if not requested.
         answers: the Comparisons.
         asked: pair of indexes of each Comparison.
         budget, stopped, certainty: as in Ranking.
     """
+    places, tied = order.places, order.tied
     coverages = [[some[index].coverage for some in (scores, found) if some] for index in range(len(pictures))]
     for pair, answer in zip(asked, answers):
         for index in pair:
             coverages[index].append(answer.coverage)
     ranked = []
     for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
-        strength, low, high = bounds[place]
+        strength, low, high = order.bounds[place]
         ranked.append(
             RankedPicture(
                 rank=rank,
@@ -78,8 +94,8 @@ def assemble(
     return Ranking(tuple(ranked), method, len(answers), disagreement, budget, stopped, coverage, certainty)
 
 
-def order_by_score(scores: list[Score]):
-    """Return places, ties and bounds for ``assemble``, sorted by score; a difference below ``TIE_POINTS`` is a tie."""
+def order_by_score(scores: Sequence[Score]) -> Order:
+    """Return the order by score; a difference below ``TIE_POINTS`` is a tie."""
     places = sorted(range(len(scores)), key=lambda i: (-scores[i].score, i))
     bounds = [(scores[i].score, scores[i].low, scores[i].high) for i in places]
-    return places, lambda i, j: abs(scores[i].score - scores[j].score) < TIE_POINTS, bounds
+    return Order(places, lambda i, j: abs(scores[i].score - scores[j].score) < TIE_POINTS, bounds)

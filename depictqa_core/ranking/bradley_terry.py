@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..calibration import OrderCalibration
+from ..calibration import OrderCalibration, sigmoid
 
 # Standard deviation of the Gaussian prior on every strength, in logits: wide enough to change a strength of 3 only
 # slightly, narrow enough that items that always win, or were never compared, have finite strengths and wide intervals.
@@ -19,6 +20,8 @@ PRIOR_WEIGHT = 4.0
 _Z95 = 1.959963984540054
 
 Pair = tuple[int, int]
+_Problem = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""First and second items [p], answers [p], weights [p], and the prior precision of every item [n]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Strengths:
     values: np.ndarray
     covariance: np.ndarray
     weight: float
-    answers: tuple = field(repr=False)
+    answers: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float] = field(repr=False)
     calibration: OrderCalibration | None = None
 
     @property
@@ -96,9 +99,9 @@ class Strengths:
 
 def bradley_terry(
     n: int,
-    pairs: Sequence[Pair],
-    wins,
-    weight=1.0,
+    pairs: Sequence[Pair] | np.ndarray,
+    wins: ArrayLike,
+    weight: ArrayLike = 1.0,
     prior: float = PRIOR,
     start: np.ndarray | None = None,
     calibration: OrderCalibration | None = None,
@@ -150,7 +153,7 @@ def pair_probability(answer: float, calibration: OrderCalibration | None) -> flo
 
 
 def estimate_weight(
-    n: int, pairs: Sequence[Pair], wins, prior: float = PRIOR, start: np.ndarray | None = None
+    n: int, pairs: Sequence[Pair], wins: ArrayLike, prior: float = PRIOR, start: np.ndarray | None = None
 ) -> float:
     """Estimate the number of votes that one soft answer is worth, from the agreement of the answers with one order.
 
@@ -163,46 +166,44 @@ def estimate_weight(
     if len(pairs) == 0:
         return weight
     values = np.zeros(n) if start is None else start
-    first, second, wins, _, precision = _checked(n, pairs, wins, weight, prior)
+    first, second, won, _, precision = _checked(n, pairs, wins, weight, prior)
     freedom = max(len(pairs) - _rank(n, first, second), 0)
     for _ in range(4):  # the effect of the prior shrinks as the weight grows; this converges quickly
-        values = _minimise((first, second, wins, np.full(len(wins), weight), np.full(n, precision)), values, 1e-18)
+        values = _minimise((first, second, won, np.full(len(won), weight), np.full(n, precision)), values, 1e-18)
         expected = sigmoid(values[first] - values[second])
         # the lower limit keeps a single contradiction of a near-certain answer from dominating
-        residuals = (wins - expected) ** 2 / np.maximum(expected * (1 - expected), 0.01)
+        residuals = (won - expected) ** 2 / np.maximum(expected * (1 - expected), 0.01)
         weight = float(np.clip((freedom + 1) / (residuals.sum() + 1 / PRIOR_WEIGHT), 0.05, 1000.0))
     return weight
 
 
-def sigmoid(x):
-    return 0.5 * (1 + np.tanh(0.5 * x))
-
-
-def _checked(n, pairs, wins, weight, prior):
+def _checked(
+    n: int, pairs: Sequence[Pair] | np.ndarray, wins: ArrayLike, weight: ArrayLike, prior: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     index = np.asarray(pairs, np.intp).reshape(-1, 2)
-    wins = np.asarray(wins, np.float64).reshape(-1)
-    if len(wins) != len(index):
-        raise ValueError(f"{len(index)} pairs, but {len(wins)} answers")
+    answers = np.asarray(wins, np.float64).reshape(-1)
+    if len(answers) != len(index):
+        raise ValueError(f"{len(index)} pairs, but {len(answers)} answers")
     if len(index) and (index.min() < 0 or index.max() >= n or (index[:, 0] == index[:, 1]).any()):
         raise ValueError(f"every pair needs two different items of 0..{n - 1}")
-    if not ((wins >= 0) & (wins <= 1)).all():
+    if not ((answers >= 0) & (answers <= 1)).all():
         raise ValueError("every answer must be a probability in 0..1")
-    weights = np.broadcast_to(np.asarray(weight, np.float64), wins.shape)
+    weights = np.broadcast_to(np.asarray(weight, np.float64), answers.shape)
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise ValueError("weights must be finite and not negative")
     if not (math.isfinite(prior) and prior > 0):
         raise ValueError("prior must be a finite standard deviation above 0")
-    return index[:, 0], index[:, 1], wins, weights, 1 / prior**2
+    return index[:, 0], index[:, 1], answers, weights, 1 / prior**2
 
 
-def _loss(problem, values) -> float:
+def _loss(problem: _Problem, values: np.ndarray) -> float:
     """Compute the negative log posterior of the strengths, up to a constant."""
     first, second, wins, weights, precisions = problem
     margin = values[first] - values[second]
     return float(weights @ (np.logaddexp(0, margin) - wins * margin) + 0.5 * precisions @ values**2)
 
 
-def _derivatives(problem, values):
+def _derivatives(problem: _Problem, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute gradient ``[n]`` and Hessian ``[n, n]`` of the loss."""
     first, second, wins, weights, precisions = problem
     n = len(values)
@@ -212,7 +213,7 @@ def _derivatives(problem, values):
     return gradient, _hessian(problem, _curvature(margin))
 
 
-def _hessian(problem, curvature):
+def _hessian(problem: _Problem, curvature: np.ndarray) -> np.ndarray:
     """Compute the Hessian ``[n, n]`` of the loss from the curvature of every answer at weight 1."""
     first, second, _, weights, precisions = problem
     hessian = np.zeros((len(precisions), len(precisions)))
@@ -223,13 +224,13 @@ def _hessian(problem, curvature):
     return hessian
 
 
-def _curvature(margin):
+def _curvature(margin: np.ndarray) -> np.ndarray:
     """Compute the second derivative of -log sigmoid at a difference of strengths."""
     expected = sigmoid(margin)
     return expected * (1 - expected)
 
 
-def _mean_curvature(margin):
+def _mean_curvature(margin: np.ndarray) -> np.ndarray:
     """Compute the mean curvature between a margin and a tie.
 
     Its parabola has the same difference as the likelihood: twice the relative entropy of sigmoid(margin) and 1/2, over
@@ -239,7 +240,7 @@ def _mean_curvature(margin):
     return 2 * (size * sigmoid(size) - np.logaddexp(0, size) + math.log(2)) / size**2
 
 
-def _minimise(problem, values, tolerance):
+def _minimise(problem: _Problem, values: np.ndarray, tolerance: float) -> np.ndarray:
     """Minimize the strictly convex loss by Newton with step halving; ``tolerance`` bounds twice the remaining error."""
     current = _loss(problem, values)
     for _ in range(200 if len(values) else 0):
@@ -256,7 +257,7 @@ def _minimise(problem, values, tolerance):
     return values
 
 
-def _rank(n, first, second) -> int:
+def _rank(n: int, first: np.ndarray, second: np.ndarray) -> int:
     """Return the number of determined strength differences: items minus connected groups."""
     group = np.arange(n)
     for a, b in zip(first, second, strict=True):

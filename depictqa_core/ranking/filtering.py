@@ -41,7 +41,7 @@ class Criteria:
     min_confidence: float
     method: str = METHODS[0]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, high in LIMITS.items():
             value = getattr(self, name)
             if not is_number(value, 0, high) or (name == "top_k" and not is_whole(value, 0)):

@@ -136,7 +136,7 @@ def leaderboard(
     resampled = len(groups) >= FEWEST_GROUPS
     if resampled:
         group_of = np.array([groups.index(pair.group) for pair in pairs])
-        draws = _resampled(len(names), items, wins, group_of, len(groups), resamples, seed)
+        draws = _resampled(len(names), items, wins, group_of, len(groups), resamples, seed, strengths.values)
         ends = np.percentile(draws, (2.5, 97.5), axis=0)
         low, high = np.minimum(ends[0], strengths.low), np.maximum(ends[1], strengths.high)
     else:
@@ -186,16 +186,35 @@ def leaderboard(
 
 def _not_compared(label: str, labels: Sequence[str]) -> Standing:
     """Return the standing of a label whose images have no partners: only their number is known."""
-    nothing = dict.fromkeys(("strength", "low", "high", "win_share"), math.nan)
-    record = dict.fromkeys(("wins", "ties", "losses"), 0)
-    pictures = sum(other == label for other in labels)
-    return Standing(rank=None, label=label, **nothing, **record, pictures=pictures, tied_with_next=False)
+    return Standing(
+        rank=None,
+        label=label,
+        strength=math.nan,
+        low=math.nan,
+        high=math.nan,
+        win_share=math.nan,
+        wins=0,
+        ties=0,
+        losses=0,
+        pictures=sum(other == label for other in labels),
+        tied_with_next=False,
+    )
 
 
-def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndarray:
+def _resampled(
+    count: int,
+    items: Sequence[ranking.Pair],
+    wins: np.ndarray,
+    group_of: np.ndarray,
+    groups: int,
+    resamples: int,
+    seed: int,
+    start: np.ndarray,
+) -> np.ndarray:
     """Fit strengths ``[resamples, count]`` on groups resampled with replacement.
 
     Answers to the same two labels are summed first, so that the cost of a fit does not depend on the number of images.
+    ``start`` are the strengths of all groups, near which the others are found in fewer steps.
     """
     rows, inverse = np.unique(np.sort(np.array(items), axis=1), axis=0, return_inverse=True)
     inverse = inverse.reshape(-1)
@@ -210,11 +229,11 @@ def _resampled(count, items, wins, group_of, groups, resamples, seed) -> np.ndar
         answered, points = times @ asked, times @ total
         met = answered > 0
         mean = np.clip(points[met] / answered[met], 0, 1)
-        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * VOTE, PRIOR).values
+        drawn[number] = ranking.bradley_terry(count, rows[met], mean, answered[met] * VOTE, PRIOR, start).values
     return drawn
 
 
-def _shares(count, items, wins):
+def _shares(count: int, items: Sequence[ranking.Pair], wins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean probability that the label of a row beats that of a column, and their comparisons: both ``[n,
     n]``."""
     total, met = np.zeros((2, count, count))
@@ -226,7 +245,7 @@ def _shares(count, items, wins):
     return total / np.maximum(met, 1), met
 
 
-def _record(item: int, items, answers: Sequence[Comparison]) -> dict[str, int]:
+def _record(item: int, items: Sequence[ranking.Pair], answers: Sequence[Comparison]) -> dict[str, int]:
     """Count how often an item won, tied and lost, by the judge's verdicts."""
     record = {"wins": 0, "ties": 0, "losses": 0}
     for (i, j), answer in zip(items, answers, strict=True):

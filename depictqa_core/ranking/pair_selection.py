@@ -58,7 +58,7 @@ def choose_pairs(
     covariance = strengths.covariance.copy()
     free = np.ones(len(rows), bool)
 
-    def score(of):
+    def score(of: np.ndarray) -> np.ndarray:
         i, j = rows[of], columns[of]
         variance = np.maximum(covariance[i, i] + covariance[j, j] - 2 * covariance[i, j], 1e-12)
         if strengths.calibration is None:
@@ -195,7 +195,7 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     places = order(strengths)
     inside, outside = np.array(places[:top], np.intp), np.array(places[top:], np.intp)
     if strengths.calibration is not None:
-        return _calibrated_doubt(strengths, inside, outside) <= 1 - confidence
+        return _calibrated_doubt(strengths, strengths.calibration.lapse, inside, outside) <= 1 - confidence
     gaps = strengths.values[inside][:, None] - strengths.values[outside]  # [top, n - top]
     variances = np.diag(strengths.covariance)
     spread = variances[inside][:, None] + variances[outside] - 2 * strengths.covariance[np.ix_(inside, outside)]
@@ -213,13 +213,12 @@ def top_decided(strengths: Strengths, top: int, confidence: float) -> bool:
     return doubt <= allowed
 
 
-def _calibrated_doubt(strengths: Strengths, inside: np.ndarray, outside: np.ndarray) -> float:
-    """Return the error probability of ``top_decided`` with a calibration.
+def _calibrated_doubt(strengths: Strengths, lapse: float, inside: np.ndarray, outside: np.ndarray) -> float:
+    """Return the error probability of ``top_decided`` with a calibration of this ``lapse``.
 
     Lapses belong to items, not to pairs: an item inside for which the strengths have no information counts once, and
     one outside, which then could have any rank, belongs inside as rarely as any item. So they do not add up over all
     pairs.
     """
-    lapse = strengths.calibration.lapse
     pairs = 1 - strengths.probabilities()[np.ix_(inside, outside)] - lapse  # without the lapses
     return float(pairs.sum()) + lapse * min(2 * min(len(inside), len(outside)), pairs.size)

@@ -12,6 +12,8 @@ from ..checks import check
 from ..errors import TaskError
 from ..images.image import Picture
 
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels."""
 TILE = 160
 """Default side of a tile in pixels: large enough for a reliable score, small enough to locate damage."""
 SMALLEST = 32
@@ -33,7 +35,7 @@ class Grid:
     lefts: tuple[int, ...]
 
     @property
-    def boxes(self) -> list[tuple[int, int, int, int]]:
+    def boxes(self) -> list[Box]:
         """(left, top, right, bottom) of every tile, row by row."""
         high, wide = min(self.side, self.height), min(self.side, self.width)
         return [(left, top, left + wide, top + high) for top in self.tops for left in self.lefts]
@@ -139,7 +141,7 @@ def quality_map(picture: Picture, tiles: Grid, scores: Sequence[float]) -> Quali
 # ---------------------------------------------------------------------- inside
 
 
-def _overlap(a, b) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 

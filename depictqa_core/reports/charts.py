@@ -1,7 +1,7 @@
 """Charts drawn with Pillow: one row per image or label on a common axis, and a win rate matrix."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -47,7 +47,9 @@ class Axis:
     base: float | None = None
 
 
-def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, columns: Sequence[str], notes) -> Image.Image:
+def row_chart(
+    title: str, subtitle: str, rows: Sequence[Row], axis: Axis, columns: Sequence[str], notes: Sequence[str]
+) -> Image.Image:
     """Draw a chart: rows on one axis; ``columns`` are the headings of their texts."""
     names = min(NAME_WIDTH, max(math.ceil(_width(row.name, drawing.NAME)) for row in rows) + 4)
     pictured = any(row.picture is not None for row in rows)
@@ -94,7 +96,7 @@ def row_chart(title: str, subtitle: str, rows: Sequence[Row], axis: Axis, column
             left += THUMBNAIL + GAP
         write(sheet, (left, middle), shortened(printable(row.name), drawing.NAME, names), 17, INK, "lm")
         if row.at is not None:
-            _draw_value(sheet, x_of, middle, row, axis)
+            _draw_value(sheet, x_of, middle, row.at, row, axis)
         for word, end in zip(row.words, ends):
             write(sheet, (end, middle), word, drawing.TEXT, INK, "rm")
     return sheet
@@ -170,15 +172,17 @@ def _judged_row(entry: Judged, number: int) -> Row:
     return Row(entry.name, at, low, high, tuple(words), str(number), False, entry.picture)
 
 
-def _draw_mark(sheet, middle_x, middle, row: Row) -> None:
+def _draw_mark(sheet: Image.Image, middle_x: float, middle: float, row: Row) -> None:
     width = max(32, math.ceil(_width(row.mark, 17)) + 16)
     box = (middle_x - width / 2, middle - 16, middle_x + width / 2, middle + 16)
     rounded(sheet, box, 16, drawing.SCORE if row.best else INK)
     write(sheet, (middle_x, middle), row.mark, 17, "#ffffff", "mm")
 
 
-def _draw_value(sheet, x_of, middle, row: Row, axis: Axis) -> None:
-    at = x_of(row.at)
+def _draw_value(
+    sheet: Image.Image, x_of: Callable[[float], float], middle: float, value: float, row: Row, axis: Axis
+) -> None:
+    at = x_of(value)
     if axis.base is None:
         drawing.interval(sheet, x_of(row.low), x_of(row.high), middle, drawing.STRENGTH)
         rounded(sheet, (at - 7, middle - 7, at + 7, middle + 7), 7, drawing.STRENGTH)

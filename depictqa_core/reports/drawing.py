@@ -3,8 +3,9 @@
 import functools
 import math
 import re
+from bisect import bisect_right
 
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
 from ..errors import ImageError
 from ..images.image import Picture
@@ -50,10 +51,11 @@ def extended(page: Image.Image, size: tuple[int, int]) -> Image.Image:
     return sheet
 
 
-def on(image: Image.Image):
+def on(image: Image.Image) -> ImageDraw.ImageDraw:
     """Return Pillow's ``ImageDraw`` for an image, with the limits of ``pillow.instance`` instead of the process-wide
     ones."""
-    return instance().ImageDraw.Draw(image)
+    draw: ImageDraw.ImageDraw = instance().ImageDraw.Draw(image)
+    return draw
 
 
 # ---------------------------------------------------------------------- words
@@ -87,9 +89,7 @@ def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]
 
 def name_lines(name: str, size: int, most_wide: int) -> list[str]:
     """Fit a file name to one line, or break it anywhere into two; generated names often differ only in the middle."""
-    end = len(name)
-    while width(name[:end], size) > most_wide:
-        end -= 1
+    end = bisect_right(range(1, len(name) + 1), most_wide, key=lambda end: width(name[:end], size))
     return [name] if end == len(name) else [name[:end], shortened(name[end:], size, most_wide)]
 
 
@@ -97,10 +97,13 @@ def shortened(text: str, size: int, most_wide: int) -> str:
     """Shorten a text in the middle: the end of a file name has more information."""
     if width(text, size) <= most_wide:
         return text
-    keep = len(text) - 1
-    while keep > 2 and width(f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}", size) > most_wide:
-        keep -= 1
-    return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
+
+    def cut(keep: int) -> str:
+        return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
+
+    least = min(2, len(text) - 1)
+    fitting = bisect_right(range(least + 1, len(text)), most_wide, key=lambda keep: width(cut(keep), size))
+    return cut(least + fitting)
 
 
 # ---------------------------------------------------------------------- shapes

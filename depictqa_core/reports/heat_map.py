@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..images.image import Picture
-from ..ranking.quality_map import SMALLEST, QualityMap
+from ..ranking.quality_map import SMALLEST, Box, QualityMap
 from . import drawing
 
 COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; readable with color blindness
@@ -52,7 +52,7 @@ def _colours() -> np.ndarray:
     return np.stack([np.interp(at, range(len(stops)), stops[:, c]) for c in range(3)], axis=1).round().astype(np.uint8)
 
 
-def _mark(heat: Image.Image, box, score: float, best: bool) -> None:
+def _mark(heat: Image.Image, box: Box, score: float, best: bool) -> None:
     """Draw a box around a tile, with its score if the image is large enough to read it."""
     draw, width = drawing.on(heat), max(1, round(min(heat.size) / 200))
     left, top, right, bottom = box

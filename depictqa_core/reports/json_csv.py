@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from ..results import Failure
 from ..storage.appending import csv_line
 from ..tasks import LABELS, LEVELS, NONE
 
 
-def json_text(task: str, checkpoint: str | None, results: list[dict], failures: Sequence[Failure] = (), **facts) -> str:
+def json_text(
+    task: str, checkpoint: str | None, results: list[dict], failures: Sequence[Failure] = (), **facts: Any
+) -> str:
     """Return one JSON document with the same layout for every verb; equal answers give equal bytes.
 
     Args:

@@ -19,7 +19,8 @@ class ProgressBar:
     def __init__(self, label: str, unit: str, quiet: bool = False):
         self.label, self.unit = label, unit
         self.shown = not quiet and sys.stderr.isatty()
-        self.offset, self.total = 0, None
+        self.offset = 0
+        self.total: int | None = None
         self._line = ""
 
     def note(self, text: str) -> None:
@@ -35,7 +36,7 @@ class ProgressBar:
     def __enter__(self) -> "ProgressBar":
         return self
 
-    def __exit__(self, *error) -> None:
+    def __exit__(self, *error: object) -> None:
         self._draw("")
 
     def _draw(self, line: str) -> None:

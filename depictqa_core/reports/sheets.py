@@ -218,7 +218,7 @@ class _Cards:
         for number, line in enumerate(self.notes[id(card)]):
             write(sheet, (x, y + size.small + 18 + self.note_line * number), line, size.small, SOFT, "la")
 
-    def _draw_mark(self, sheet, x, y, card: _Card) -> None:
+    def _draw_mark(self, sheet: Image.Image, x: float, y: float, card: _Card) -> None:
         size, height = self.size.name + 3, 2 * self.size.name + 2
         width = max(height, math.ceil(drawing.width(card.mark, size)) + 20)
         rounded(sheet, (x + 8, y + 8, x + 8 + width, y + 8 + height), height / 2, "#ffffff")
@@ -226,7 +226,7 @@ class _Cards:
         rounded(sheet, inside, height / 2 - 2, drawing.SCORE if card.best else INK)
         write(sheet, (x + 8 + width / 2, y + 8 + height / 2), card.mark, size, "#ffffff", "mm")
 
-    def _draw_bar(self, sheet, x, y, bar: _Bar) -> None:
+    def _draw_bar(self, sheet: Image.Image, x: float, y: float, bar: _Bar) -> None:
         size, middle = self.size, y + self.size.row // 2
         if size.label:
             write(sheet, (x, middle), bar.label, size.small, SOFT, "lm")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ..calibration import CALIBRATED
 from ..confidence import reliable, uncovered
 from ..ranking.pair_selection import BUDGET, TOP_DECIDED, default_budget
+from ..ranking.quality_map import QualityMap
 from ..results import Comparison, Description, Identification, Leaderboard, RankedPicture, Ranking, Score, Standing
 from ..tasks import NONE
 from .text_table import common_folder, indented, printable, table, text_width
@@ -146,7 +147,7 @@ def _interval(place: RankedPicture | Standing) -> str:
     return f"{place.low:+.2f} .. {place.high:+.2f}"
 
 
-def map_text(found) -> str:
+def map_text(found: QualityMap) -> str:
     """Describe the worst and the best tile of one image, in pixels."""
     lines = [f"{printable(found.picture)}: {len(found.grid.boxes)} tiles of {found.grid.side} pixels"]
     for name, best in (("worst", False), ("best", True)):

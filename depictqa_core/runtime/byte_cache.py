@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
+from typing import Any
 
 
 class ByteCache:
@@ -14,10 +15,10 @@ class ByteCache:
         budget: bytes, 0 or more; 0 stores nothing.
     """
 
-    def __init__(self, budget: int):
+    def __init__(self, budget: int) -> None:
         self.budget = budget
         self._lock = threading.Lock()
-        self._values: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -28,7 +29,7 @@ class ByteCache:
         """Total size of the stored values."""
         return self._bytes
 
-    def get(self, key: Hashable):
+    def get(self, key: Hashable) -> Any:
         """Return the value of a key, which becomes the most recently used one, or None."""
         with self._lock:
             if key not in self._values:
@@ -36,7 +37,7 @@ class ByteCache:
             self._values.move_to_end(key)
             return self._values[key][0]
 
-    def put(self, key: Hashable, value, size: int) -> None:
+    def put(self, key: Hashable, value: object, size: int) -> None:
         """Store a value of ``size`` bytes under a key, replacing the old one."""
         with self._lock:
             self._bytes -= self._values.pop(key, (None, 0))[1]

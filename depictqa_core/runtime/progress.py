@@ -1,11 +1,18 @@
 """Progress of a call, and how Cancel reaches the work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Progress = Callable[[int, int], None]
 """Called as (done, total); what it raises stops the work."""
 OnText = Callable[[int, str], None]
 """Called as (index of the question, its answer so far) while answers are written."""
+
+
+def renumbered(on_text: OnText | None, members: Sequence[int]) -> OnText | None:
+    """Return ``on_text`` for a part of the questions: the n-th of the part is question ``members[n]`` of the whole."""
+    if on_text is None:
+        return None
+    return lambda place, text: on_text(members[place], text)
 
 
 class ProgressCounter:

@@ -1,10 +1,11 @@
 """Calls into transformers without its own output."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Turn off the progress bars and notices of transformers while loading.
 
     A panic in the Rust code of tokenizers or safetensors is raised as RuntimeError: its class is not a subclass of

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 
@@ -18,7 +19,7 @@ def interrupted_by_signals() -> Iterator[None]:
     before: dict[int, Any] = {}  # what ``signal.signal`` takes and gives
     owner = os.getpid()
 
-    def interrupt(number, _):
+    def interrupt(number: int, _: FrameType | None) -> None:
         if os.getpid() != owner:  # a worker process, which inherits the handler and has nothing to clean up
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

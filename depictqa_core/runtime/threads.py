@@ -7,13 +7,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 import torch
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
-def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list:
+def parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], check: Callable[[], None]) -> list[_Result]:
     """Return ``[work(item) for item in items]``, computed in parallel.
 
     Small operations do not benefit from several threads, and become slow when the cores are busy: many images with one
@@ -35,22 +38,22 @@ def parallel(work: Callable, items: Sequence, check: Callable[[], None]) -> list
             check()
         return results
     pool, waiting = _pool(), deque(enumerate(items))
-    running: dict[Future, int] = {}
-    results = [None] * len(items)
+    running: dict[Future[_Result], int] = {}
+    finished: dict[int, _Result] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 index, item = waiting.popleft()
                 running[pool.submit(_quietly, work, item)] = index
             for done in wait(running, return_when=FIRST_COMPLETED).done:
-                results[running.pop(done)] = done.result()
+                finished[running.pop(done)] = done.result()
                 check()
-        return results
+        return [finished[index] for index in range(len(items))]
     finally:
         wait(running)
 
 
-def _quietly(work: Callable, item):
+def _quietly(work: Callable[[_Item], _Result], item: _Item) -> _Result:
     with torch.inference_mode():
         return work(item)
 

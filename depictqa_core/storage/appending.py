@@ -13,8 +13,10 @@ from pathlib import Path
 from ..errors import StorageError
 from .files import encoded, locked, readable_file_errors
 
-FORMULA = ("=", "+", "-", "@", "\t", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}")
-FORMULA += ("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")
+FORMULA = (
+    *("=", "+", "-", "@", "\t", "\n", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}"),
+    *("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}"),
+)
 """First characters of a formula in a spreadsheet."""
 
 
@@ -103,7 +105,7 @@ def csv_line(values: Iterable) -> str:
     return text.getvalue()
 
 
-def csv_cell(value):
+def csv_cell(value: object) -> object:
     """Format a value for a CSV file: None is empty, and text that a spreadsheet would run as a formula starts with an
     apostrophe, which marks text in spreadsheets.
 

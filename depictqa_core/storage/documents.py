@@ -12,8 +12,10 @@ import re
 import reprlib
 import stat
 from collections import Counter
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, NoReturn
 
 from ..errors import DepictQAError, DocumentError
 
@@ -40,7 +42,7 @@ def read_json(
     limit: int = MAX_BYTES,
     remedy: str = REMEDY,
     error: type[DepictQAError] = DocumentError,
-):
+) -> Any:
     """Read a JSON file.
 
     Args:
@@ -98,7 +100,7 @@ def parse_json(
     *,
     remedy: str = REMEDY,
     error: type[DepictQAError] = DocumentError,
-):
+) -> Any:
     """Parse JSON text, such as one line of a JSON lines file; arguments and errors as in ``read_json``."""
     if isinstance(text, bytes):
         text = _decoded(text, where, error)
@@ -120,7 +122,7 @@ def parse_json(
     return value
 
 
-def check_depth(value, limit: int = MAX_DEPTH) -> None:
+def check_depth(value: object, limit: int = MAX_DEPTH) -> None:
     """Raise RecursionError if lists and dicts are nested more than ``limit`` levels deep; iterative."""
     level, depth = [value], 0
     while level:
@@ -136,7 +138,7 @@ def check_depth(value, limit: int = MAX_DEPTH) -> None:
             raise RecursionError(f"more than {limit} levels")
 
 
-def describe(value) -> str:
+def describe(value: object) -> str:
     """Format a value for a message: its repr, shortened, without characters that UTF-8 cannot encode."""
     text = _SHORT.repr(value).encode("utf-8", "backslashreplace").decode("utf-8")
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
@@ -156,7 +158,7 @@ def named(path: str | Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
 
 
-def nearest(name: str, known) -> str:
+def nearest(name: str, known: Iterable[object]) -> str:
     """Return `` (did you mean 'x'?)`` with the known name closest to ``name``, or an empty text if there is none."""
     found = get_close_matches(str(name), [str(one) for one in known], 1)
     return f" (did you mean {found[0]}?)" if found else ""
@@ -174,7 +176,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict:
     return found
 
 
-def _refuse_constant(name: str):
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a finite number")
 
 

@@ -11,11 +11,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from ..errors import StorageError
 from .documents import read_json
+
+_Value = TypeVar("_Value")
 
 REWRITTEN_BYTES = 2**29
 """Largest file that ``rewriting`` takes."""
@@ -157,7 +160,7 @@ def encoded(text: str) -> bytes:
 
 
 @contextmanager
-def rewriting(path: str | Path, default) -> Iterator:
+def rewriting(path: str | Path, default: _Value) -> Iterator[_Value]:
     """Modify a JSON file in place: the body changes the yielded value, which is written unless the body raises.
 
     One process at a time; readers see the old file or the new one.
@@ -178,10 +181,13 @@ def rewriting(path: str | Path, default) -> Iterator:
             write_file(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def _read_json(path: Path, default):
+def _read_json(path: Path, default: _Value) -> _Value:
     if not path.exists():
         return default
-    return read_json(path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it", error=StorageError)
+    found: _Value = read_json(
+        path, type(default), limit=REWRITTEN_BYTES, remedy="repair it or move it", error=StorageError
+    )
+    return found
 
 
 @contextmanager
@@ -213,7 +219,7 @@ def locked(path: str | Path, wait: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def readable_file_errors(path: str | Path):
+def readable_file_errors(path: str | Path) -> Iterator[None]:
     """Turn an OSError into a StorageError that names the file."""
     try:
         yield

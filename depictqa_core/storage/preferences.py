@@ -131,7 +131,8 @@ def collect(root: str | Path, preferences: Sequence[Preference]) -> Collected:
     for picture in {picture.key: picture for picture in pictures}.values():
         _keep(root, picture)
     counts = dict.fromkeys(("new", "known", "changed"), 0)
-    with rewriting(root / RECORDS, []) as records:
+    fresh: list[dict] = []
+    with rewriting(root / RECORDS, fresh) as records:
         _check(records, root / RECORDS)
         by_id = {record["id"]: record for record in records}
         for preference in preferences:

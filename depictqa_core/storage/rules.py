@@ -6,7 +6,7 @@ from ..checks import Rule
 from .documents import describe
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> bool:
     """Return whether a value is a finite number, but not True or False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

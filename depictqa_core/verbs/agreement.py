@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..backends.base import Backend, ImageSet, Opening, WrittenAnswer
 from ..claims import Facts
-from ..runtime.progress import OnText, ProgressCounter
+from ..runtime.progress import OnText, ProgressCounter, renumbered
 from ..tasks import Task
 
 CORRECTIONS = 8
@@ -56,27 +56,28 @@ def _continue_from_corrections(
     written: list[WrittenAnswer],
 ) -> None:
     """Replace answers in place; ``limits`` are their longest lengths in tokens."""
-    wrong = {index: facts[index].contradiction(answer.text) for index, answer in enumerate(written)}
+    members = list(range(len(written)))
     for _ in range(CORRECTIONS):
-        wrong = {index: one for index, one in wrong.items() if one is not None and one.word is not None}
-        if not wrong:
+        corrections = {index: _correction(facts[index], written[index]) for index in members}
+        corrected = {index: opening for index, opening in corrections.items() if opening is not None}
+        if not corrected:
             break
-        members = list(wrong)
-        corrected = [
-            Opening(
-                written[i].text[: wrong[i].start] + _like(wrong[i].word, written[i].text, wrong[i].start),
-                wrong[i].probability,
-                written[i],
-            )
-            for i in members
-        ]
-        show = on_text and (lambda place, text, members=members: on_text(members[place], text))
+        members = list(corrected)
+        show = renumbered(on_text, members)
         some = [image_sets[index] for index in members]
-        again = backend.write(task, question, some, length, counter.silent(), show, corrected)
+        again = backend.write(task, question, some, length, counter.silent(), show, list(corrected.values()))
         for index, answer in zip(members, again):
             ids, probabilities = answer.ids[: limits[index]], answer.probabilities[: limits[index]]
             written[index] = WrittenAnswer(backend.text(ids), ids, probabilities)
-        wrong = {index: facts[index].contradiction(written[index].text) for index in members}
+
+
+def _correction(fact: Facts, written: WrittenAnswer) -> Opening | None:
+    """A text up to the first word that contradicts a fact, with the right word in its place; None if no word helps."""
+    wrong = fact.contradiction(written.text)
+    if wrong is None or wrong.word is None:
+        return None
+    text = written.text[: wrong.start] + _like(wrong.word, written.text, wrong.start)
+    return Opening(text, wrong.probability, written)
 
 
 def _like(word: str, text: str, place: int) -> str:

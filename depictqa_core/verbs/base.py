@@ -1,15 +1,29 @@
 """What a judge is made of: its backend, the parts that the verbs share, and what is known of it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import tasks
 from ..backends.base import Backend
 from ..checks import check as check_arguments
-from ..images.image import ImagesLike
+from ..confidence import Encoder
+from ..images.image import ImagesLike, Picture
 from ..ranking.anchors import Anchor
+from ..results import Description
 from ..runtime.progress import Progress, ProgressCounter
+from ..tasks import QUESTION, Task
 from .asking import Asker
-from .describe import Describer
-from .inputs import single_sets
+from .describe import EXPLANATION_TOKENS, Describer
+from .inputs import require_known, sets_by_role, single_sets
 from .score import Scorer
 from .self_test import self_test
+
+if TYPE_CHECKING:
+    import torch
 
 
 class JudgeBase:
@@ -22,7 +36,7 @@ class JudgeBase:
         self._describer = Describer(self._asker, self._scorer)
 
     @property
-    def info(self) -> dict:
+    def info(self) -> dict[str, Any]:
         """Name, version, licence and training data of the checkpoint."""
         return self.backend.info
 
@@ -32,12 +46,12 @@ class JudgeBase:
         return self.backend.notices
 
     @property
-    def device(self):
+    def device(self) -> torch.device | None:
         """Where the network is now; None for one that runs elsewhere."""
         return self.backend.device
 
     @property
-    def model(self):
+    def model(self) -> torch.nn.Module | None:
         """The network, which may be moved between devices from outside; None for one that runs elsewhere."""
         return self.backend.network
 
@@ -51,12 +65,12 @@ class JudgeBase:
         self._scorer.anchors = anchors
 
     @property
-    def encoder(self):
+    def encoder(self) -> Encoder | None:
         """Texts -> unit vectors [N, D], for the confidence of detailed answers, or None."""
         return self._describer.encoder
 
     @encoder.setter
-    def encoder(self, encoder) -> None:
+    def encoder(self, encoder: Encoder | None) -> None:
         self._describer.encoder = encoder
 
     def encode(
@@ -77,3 +91,32 @@ class JudgeBase:
     def self_test(self) -> dict[str, float]:
         """Ask every closed question that the checkpoint supports about shipped images (``verbs.self_test``)."""
         return self_test(self._asker)
+
+    # ------------------------------------------------------------------ single questions
+
+    def require_supported(self, task: Task, question: str) -> None:
+        """Raise TaskError if the backend does not support a task, or a question of it (``questions``)."""
+        self.backend.require(task)
+        require_known(question, task, self.backend)
+
+    def ask(
+        self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
+    ) -> tuple[tuple[str, ...], np.ndarray] | list[Description]:
+        """Ask one question, worded as given, about several sets of images (roles "reference", "A", "B").
+
+        Returns:
+            for brief tasks (answers, probabilities [N, len(answers)]); for detailed ones a list of Descriptions.
+
+        Raises:
+            TaskError: the checkpoint does not support the task, or not this question (``questions.require_trained``).
+        """
+        check_arguments(task=task, question=question, progress=progress)
+        image_sets = sets_by_role(picture_roles, task)
+        self.require_supported(task, question)
+        counter = ProgressCounter(progress, len(image_sets))
+        if task.brief:
+            found = self.backend.choose(task, question, image_sets, counter)
+            return tasks.answers(task, question), found.probabilities
+        if task.name == QUESTION.name:
+            return self._describer.answer_briefly(task, question, image_sets, counter)
+        return self._describer.describe(task, question, image_sets, EXPLANATION_TOKENS, counter)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..backends.base import Backend, ImageSet
+from ..backends.base import Backend, SingleSet
 from ..checks import is_string
 from ..errors import TaskError
 from ..results import Check, LabelProbability
@@ -53,7 +53,7 @@ def check(
     backend: Backend,
     question: str,
     answers: tuple[str, ...],
-    image_sets: Sequence[ImageSet],
+    image_sets: Sequence[SingleSet],
     counter: ProgressCounter,
     accept: str | None = None,
     threshold: float = 0.5,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import answers
-from ..backends.base import Criterion, ImageSet
+from ..backends.base import Criterion, PairSet
 from ..results import Comparison
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import ProgressCounter
@@ -16,7 +16,7 @@ from .asking import Asker
 def compare(
     asker: Asker,
     question: str | None,
-    image_sets: Sequence[ImageSet],
+    image_sets: Sequence[PairSet],
     counter: ProgressCounter,
     prefixes: ByteCache | None = None,
     about: Criterion | None = None,

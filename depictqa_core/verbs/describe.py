@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .. import answers, tasks
-from ..backends.base import ImageSet, Opening
+from ..backends.base import ImageSet, Opening, PairSet, SingleSet
 from ..claims import Facts, Seen
-from ..confidence import brief_confidence, detailed_confidence, lowest
+from ..confidence import Encoder, brief_confidence, detailed_confidence, lowest
 from ..images.references import identical
 from ..results import Comparison, Description, Identification
-from ..runtime.progress import OnText, ProgressCounter
+from ..runtime.progress import OnText, ProgressCounter, renumbered
 from ..tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, RATING, SCORE, Task
 from .agreement import write_in_agreement
 from .asking import Asker
@@ -19,6 +19,9 @@ from .score import Scorer
 
 EXPLANATION_TOKENS = 400
 SHORT_ANSWER_TOKENS = 16
+
+_Known = tuple[list[Facts], list[Opening], list[float | None]]
+"""What texts must agree with, what they begin with, and the coverage of that."""
 
 
 class Describer:
@@ -33,14 +36,14 @@ class Describer:
 
     def __init__(self, asker: Asker, scorer: Scorer):
         self.asker, self.scorer = asker, scorer
-        self.encoder = None
+        self.encoder: Encoder | None = None
 
     def answer_briefly(
         self, task: Task, question: str, image_sets: Sequence[ImageSet], counter: ProgressCounter
     ) -> list[Description]:
         """Answer a short question of any kind: by the answers that it allows or lists, or else freely."""
-        options = {text: (text,) for text in tasks.answers(task, question)} if task.brief else {}
-        options = options or tasks.listed_answers(question)
+        allowed = tasks.answers(task, question) if task.brief else ()
+        options: dict[str, tuple[str, ...]] = {text: (text,) for text in allowed} or tasks.listed_answers(question)
         if not options:
             return self._answer_freely(task, question, image_sets, counter)
         spelled = [(text, spelling) for text, spellings in options.items() for spelling in spellings]
@@ -51,7 +54,7 @@ class Describer:
             mass = dict.fromkeys(options, 0.0)
             for (text, _), probability in zip(spelled, row):
                 mass[text] += float(probability)
-            best = max(mass, key=mass.get)
+            best = max(mass, key=mass.__getitem__)
             described.append(Description(images[0].name, best, mass[best], "allowed answers", float(coverage)))
         return described
 
@@ -89,14 +92,16 @@ class Describer:
         """
         self.asker.backend.require(task)
         if task is ASSESSMENT and question is None:
-            known = {index for index, (image, reference) in enumerate(image_sets) if identical(image, reference)}
+            known = {index for index, images in enumerate(image_sets) if identical(images[0], images[-1])}
             if known:
                 return self._describe_the_rest(known, task, image_sets, length, counter, on_text, count)
         if task is COMPARISON:
-            facts, openings, coverage = self._facts_of_pairs(image_sets, compared, counter.silent())
+            pairs = [images for images in image_sets if len(images) == 3]
+            facts, openings, coverage = self._facts_of_pairs(pairs, compared, counter.silent())
         else:
+            singles = [images for images in image_sets if len(images) == 2]
             own = question is not None and self.asker.backend.capabilities.free_questions
-            facts, openings, coverage = self._facts_of_singles(image_sets, count, own, counter.silent())
+            facts, openings, coverage = self._facts_of_singles(singles, count, own, counter.silent())
         backend = self.asker.backend
         written = write_in_agreement(backend, task, question, image_sets, facts, openings, length, counter, on_text)
         described = []
@@ -108,11 +113,18 @@ class Describer:
         return described
 
     def _describe_the_rest(
-        self, known: set[int], task: Task, image_sets, length: int, counter: ProgressCounter, on_text, count
+        self,
+        known: set[int],
+        task: Task,
+        image_sets: Sequence[ImageSet],
+        length: int,
+        counter: ProgressCounter,
+        on_text: OnText | None,
+        count: int | None,
     ) -> list[Description]:
         """``describe`` for all but the images that equal their references."""
         left = [index for index in range(len(image_sets)) if index not in known]
-        show = on_text and (lambda index, text: on_text(left[index], text))
+        show = renumbered(on_text, left)
         some = [image_sets[index] for index in left]
         rest = iter(self.describe(task, None, some, length, counter, show, count) if left else ())
         counter.add(len(known))
@@ -124,7 +136,9 @@ class Describer:
             for index, images in enumerate(image_sets)
         ]
 
-    def _facts_of_singles(self, image_sets, count: int | None, own: bool, counter: ProgressCounter):
+    def _facts_of_singles(
+        self, image_sets: Sequence[SingleSet], count: int | None, own: bool, counter: ProgressCounter
+    ) -> _Known:
         """Find what descriptions must agree with, what they open with, and the coverage of that.
 
         Args:
@@ -132,7 +146,7 @@ class Describer:
                 the backend opens it with.
         """
         asker, number = self.asker, len(image_sets)
-        facts, openings, coverage = [Facts()] * number, [Opening()] * number, [None] * number
+        facts, openings, coverage = _nothing_known(number)
         if asker.names_first or (asker.supports(IDENTIFICATION) and not own):
             found = identify(asker, count, image_sets, counter)
             if asker.names_first:
@@ -151,12 +165,14 @@ class Describer:
             coverage = [lowest(pair) for pair in zip(coverage, (score.coverage for score in scores))]
         return facts, openings, coverage
 
-    def _facts_of_pairs(self, image_sets, compared: list[Comparison] | None, counter: ProgressCounter):
+    def _facts_of_pairs(
+        self, image_sets: Sequence[PairSet], compared: list[Comparison] | None, counter: ProgressCounter
+    ) -> _Known:
         """The same for comparisons."""
         asker, number = self.asker, len(image_sets)
         if compared is None:
             if not asker.supports(RATING):
-                return [Facts()] * number, [Opening()] * number, [None] * number
+                return _nothing_known(number)
             compared = compare(asker, None, image_sets, counter)
         facts = [Facts(winner=one.verdict, winner_probability=one.confidence) for one in compared]
         openings = [Opening()] * number
@@ -172,6 +188,10 @@ class Describer:
                 for a, b in zip(seen[::2], seen[1::2])
             ]
         return facts, openings, [one.coverage for one in compared]
+
+
+def _nothing_known(number: int) -> _Known:
+    return [Facts()] * number, [Opening()] * number, [None] * number
 
 
 def _seen(found: Identification) -> Seen:

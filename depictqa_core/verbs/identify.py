@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .. import answers, tasks
-from ..backends.base import ImageSet
+from ..backends.base import SingleSet
 from ..errors import TaskError
 from ..results import Identification
 from ..runtime.progress import ProgressCounter
@@ -21,11 +21,11 @@ def check_count(count: int | None) -> None:
 
 
 def identify(
-    asker: Asker, count: int | None, image_sets: Sequence[ImageSet], counter: ProgressCounter
+    asker: Asker, count: int | None, image_sets: Sequence[SingleSet], counter: ProgressCounter
 ) -> list[Identification]:
     """Ask for ``count`` distortions of each image; without a count, for the more probable number of them."""
     counts = [count] * len(image_sets) if count else _probable_counts(asker, image_sets, counter.silent())
-    found: list[Identification] = [None] * len(image_sets)
+    found: dict[int, Identification] = {}
     for number, question in QUESTIONS.items():
         members = [index for index, wanted in enumerate(counts) if wanted == number]
         options = tasks.answers(IDENTIFICATION, question)
@@ -34,19 +34,19 @@ def identify(
             image, reference = image_sets[index]
             certainty = asker.certainty(IDENTIFICATION, question, reference)
             found[index] = answers.identification(image.name, options, row, float(coverage), certainty)
-    return found
+    return [found[index] for index in range(len(image_sets))]
 
 
-def _probable_counts(asker: Asker, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> list[int]:
+def _probable_counts(asker: Asker, image_sets: Sequence[SingleSet], counter: ProgressCounter) -> list[int]:
     """1 or 2 for each image: 2 where the open question finds two distortions more probable than one or none."""
     options = tasks.answers(IDENTIFICATION, IDENTIFICATION.question)
-    pairs = [len(tasks.parse_labels(option)) == 2 for option in options]
+    pairs = [len(tasks.parse_labels(option) or ()) == 2 for option in options]
     rows = asker.choose(IDENTIFICATION, IDENTIFICATION.question, image_sets, counter).probabilities
     return [2 if row[pairs].sum() > 0.5 else 1 for row in rows]
 
 
 def grade(
-    asker: Asker, found: list[Identification], image_sets: Sequence[ImageSet], counter: ProgressCounter
+    asker: Asker, found: list[Identification], image_sets: Sequence[SingleSet], counter: ProgressCounter
 ) -> list[Identification]:
     """Add the severity of every distortion that is named, where the backend supports that."""
     if not asker.supports(SEVERITY):
@@ -63,7 +63,7 @@ def grade(
 
 
 def find_faults(
-    asker: Asker, found: list[Identification], image_sets: Sequence[ImageSet], counter: ProgressCounter
+    asker: Asker, found: list[Identification], image_sets: Sequence[SingleSet], counter: ProgressCounter
 ) -> list[Identification]:
     """Add the probability of every fault, where the backend supports that."""
     if not asker.supports(FAULT):

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from .. import questions, tasks
-from ..backends.base import Backend, Criterion, ImageSet
+from ..backends.base import Backend, Criterion, ImageSet, PairSet, SingleSet
 from ..errors import TaskError
-from ..images.image import ImagesLike, Picture, as_picture, as_pictures
+from ..images.image import ImageLike, ImagesLike, Picture, as_picture, as_pictures
 from ..images.references import common_size
 from ..prompts import REFERENCE, A, B
 from ..tasks import RATING, Task
@@ -15,48 +15,62 @@ def images_with_references(
     images: ImagesLike, reference: ImagesLike | None
 ) -> tuple[list[Picture], list[Picture | None]]:
     """Check images and their references, one for all or one each, and bring them to common sizes."""
-    images = as_pictures(images)
+    judged = as_pictures(images)
     if reference is None:
-        return images, [None] * len(images)
+        return judged, [None] * len(judged)
     references = as_pictures(reference, "reference")
     if len(references) == 1:
-        references = references * len(images)
-    if len(references) != len(images):
+        references = references * len(judged)
+    if len(references) != len(judged):
         raise TaskError(
-            f"{len(references)} references for {len(images)} images: give one for all, or one for each image"
+            f"{len(references)} references for {len(judged)} images: give one for all, or one for each image"
         )
-    image_sets = fitted([((image,), reference) for image, reference in zip(images, references)])
+    image_sets = fitted([((image,), reference) for image, reference in zip(judged, references)])
     return [image for (image,), _ in image_sets], [reference for _, reference in image_sets]
 
 
-def single_sets(images: ImagesLike, reference: ImagesLike | None) -> list[ImageSet]:
+def single_sets(images: ImagesLike, reference: ImagesLike | None) -> list[SingleSet]:
     """Return ``images_with_references`` as sets (image, reference)."""
     return list(zip(*images_with_references(images, reference)))
 
 
-def pairs_with_references(pairs, references) -> list[ImageSet]:
+def pairs_with_references(
+    pairs: Sequence[tuple[ImageLike, ImageLike]], references: Sequence[ImageLike | None] | None
+) -> list[PairSet]:
     """Check pairs (A, B) and their references, None or one for each pair, and bring them to common sizes."""
     try:
-        pairs, references = [(a, b) for a, b in pairs], [] if references is None else list(references)
+        given, originals = [(a, b) for a, b in pairs], [] if references is None else list(references)
     except (TypeError, ValueError):
         raise TaskError("pairs and references: give a list of pairs (A, B), and a list of references") from None
-    pairs = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in pairs]
-    references = references or [None] * len(pairs)
-    if len(references) != len(pairs):
-        raise TaskError(f"{len(references)} references for {len(pairs)} pairs: give one for each pair, or none")
-    references = [None if r is None else as_picture(r, "reference") for r in references]
-    return [(*pair, reference) for pair, reference in fitted(list(zip(pairs, references)))]
+    judged = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in given]
+    originals = originals or [None] * len(judged)
+    if len(originals) != len(judged):
+        raise TaskError(f"{len(originals)} references for {len(judged)} pairs: give one for each pair, or none")
+    checked = [None if r is None else as_picture(r, "reference") for r in originals]
+    return [(a, b, reference) for (a, b), reference in fitted(list(zip(judged, checked)))]
 
 
-def sets_by_role(picture_roles, task: Task) -> list[ImageSet]:
-    """Check sets of images by role, and bring them into the order (A, reference) or (A, B, reference)."""
+def sets_by_role(picture_roles: Sequence[dict[str, Picture]], task: Task) -> list[ImageSet]:
+    """Check sets of images by role, and bring them into the order (A, reference) or (A, B, reference).
+
+    Raises:
+        TaskError: they are no sets by role, or an image that the task needs is missing.
+    """
     if not isinstance(picture_roles, (list, tuple)) or not all(isinstance(one, dict) for one in picture_roles):
         raise TaskError("picture_roles: give a list of sets of images, each a dict by role")
-    order = ((A, B) if task.pair else (A,)) + (REFERENCE,)
-    return [tuple(roles.get(role) for role in order) for roles in picture_roles]
+    wanted = (A, B) if task.pair else (A,)
+    if not all(role in roles for roles in picture_roles for role in wanted):
+        raise TaskError(
+            f"picture_roles: a set lacks an image; the task {task.name} needs {' and '.join(wanted)} in each"
+        )
+    if task.pair:
+        return [(roles[A], roles[B], roles.get(REFERENCE)) for roles in picture_roles]
+    return [(roles[A], roles.get(REFERENCE)) for roles in picture_roles]
 
 
-def fitted(asked: Sequence[tuple[tuple[Picture, ...], Picture | None]]) -> list[tuple]:
+def fitted(
+    asked: Sequence[tuple[tuple[Picture, ...], Picture | None]],
+) -> list[tuple[tuple[Picture, ...], Picture | None]]:
     """Bring images and their references to common sizes."""
     return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
 

@@ -20,7 +20,8 @@ def self_test(asker: Asker) -> dict[str, float]:
     for task in (IDENTIFICATION, RATING, SCORE, SEVERITY):
         if asker.supports(task):
             pairs: list[ImageSet] = [(best, worst, None), (worst, best, None)]
-            image_sets = pairs if task.pair else [(best, None), (worst, None)]
+            singles: list[ImageSet] = [(best, None), (worst, None)]
+            image_sets = pairs if task.pair else singles
             chosen = asker.backend.choose(task, None, image_sets, ProgressCounter(None, 0))
             found[task.name] = float(chosen.coverage.mean())
     return found

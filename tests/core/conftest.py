@@ -13,6 +13,7 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core import confidence
 from depictqa_core.cli import commands as cli
+from depictqa_core.engine import decoding
 from depictqa_core.judge import load_judge
 from depictqa_core.published.importer import import_published
 
@@ -43,7 +44,18 @@ def covered(monkeypatch):
 
 
 @pytest.fixture
-def depictqa(checkpoint, capsys, covered):
+def short_texts(monkeypatch):
+    """Random weights never end a text by themselves, so every one would have its 400 tokens."""
+    greedy = decoding.greedy
+
+    def short(prefill, end, max_new_tokens, *rest):
+        return greedy(prefill, end, min(max_new_tokens, 8), *rest)
+
+    monkeypatch.setattr(decoding, "greedy", short)
+
+
+@pytest.fixture
+def depictqa(checkpoint, capsys, covered, short_texts):
     """Runs one command with the tiny checkpoint; gives (exit status, stdout, stderr)."""
 
     def run(*words):
@@ -68,7 +80,7 @@ def folders(tmp_path_factory):
     return {kind: make_tiny_checkpoint(root / kind, kind, seed=2) for kind in ("cnn", "clip")}
 
 
-@pytest.fixture(scope="module", params=["cnn", "clip"])
+@pytest.fixture(scope="module", params=["cnn", pytest.param("clip", marks=pytest.mark.slow)])
 def judge(request, folders):
     return load_judge(folders[request.param], "cpu")
 

@@ -42,6 +42,7 @@ def test_golden_answers(judge):
         assert found["pictures"][name]["probability"] == pytest.approx(expected["probability"], abs=0.01), name
 
 
+@pytest.mark.slow
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
     """At most one pair in thirty the wrong way round over both sample scenes, three ladders of four wholly in order.
 
@@ -105,6 +106,7 @@ def test_network_features_matter_beside_the_statistics(judge, labelled, monkeypa
     assert max(abs(a.confidence - b.confidence) for a, b in zip(whole, changed)) > 0.1
 
 
+@pytest.mark.slow
 def test_two_runs_write_the_same_bytes(capsys):
     written = []
     for _ in range(2):
@@ -121,6 +123,7 @@ def test_a_picture_beside_itself_as_reference_is_pristine(judge):
     assert same.labels == () and damaged.labels == ("noise",)
 
 
+@pytest.mark.slow
 def test_words_agree_with_verdicts_grades_and_levels(judge):
     """No explanation names another winner, none a winner of a tie; no description another name, grade or level."""
     files = sorted(SAMPLES.glob("*.jpg"))

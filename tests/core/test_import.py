@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from trees import ROOT
 
 WATCH = """
@@ -32,6 +33,7 @@ def test_tasks_results_and_prompts_need_no_torch():
     run(code + "assert 'torch' not in sys.modules", ROOT)
 
 
+@pytest.mark.slow
 def test_import_under_a_packs_name(tmp_path):
     """ComfyUI loads the core as a part of a pack whose name is the pack's folder."""
     (tmp_path / "some-pack").mkdir()

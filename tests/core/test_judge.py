@@ -46,6 +46,7 @@ def test_the_reference_matters(judge, verb):
     assert not alike(answers[0], answers[1]) and not alike(answers[1], answers[2])
 
 
+@pytest.mark.slow
 def test_more_pictures_than_a_batch_of_mixed_sizes_and_references_come_back_in_order(judge):
     count = BATCH + 5
     shown = pictures(count, 3)
@@ -60,6 +61,7 @@ def test_more_pictures_than_a_batch_of_mixed_sizes_and_references_come_back_in_o
         assert alike(scores[i].to_dict(), fresh(judge).score(shown[i])[0].to_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("kind", ["cnn", "clip"])
 def test_batch_equals_single_runs_in_half_precision(folders, kind, dtype):

@@ -6,9 +6,8 @@ import json
 
 import pytest
 from comfyui.linked import graph_of, pictures, values
+from comfyui.named_pictures import THREE
 from PIL import Image
-
-THREE = "sharp.png, blurred.png, noisy.png"
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +117,11 @@ def test_the_progress_bar_moves_and_a_relabelled_run_asks_nothing(compare):
 
 
 def test_with_a_reference(compare):
-    run = compare(images=pictures(THREE), labels="a\nb\nc", reference=pictures("sharp.png"))
-    assert len(pairs_of(run)) == 3
+    given = {"images": pictures("blurred.png, noisy.png"), "labels": "a\nb"}
+    plain, beside = compare(**given), compare(**given, reference=pictures("sharp.png"))
+    assert len(pairs_of(beside)) == 1
+    plain, beside = (json.loads(run.text("report"))["pairs"][0]["probability_a"] for run in (plain, beside))
+    assert abs(plain - beside) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,19 @@ def test_translations_cover_every_node(infos, server, language):
         assert node["display_name"] and node["description"]
         assert sorted(node["inputs"]) == sorted(keys)
         assert sorted(node["outputs"]) == sorted(str(index) for index in range(len(info["output"])))
-    if language == "en":
-        for name, info in infos.items():
-            assert translation[name]["display_name"] == info["display_name"]
-            assert translation[name]["description"] == info["description"]
+
+
+def test_the_english_texts_are_those_of_the_schema(infos, server):
+    translation = server.get("/i18n")["en"]["nodeDefs"]
+    for name, info in infos.items():
+        node = translation[name]
+        assert (node["display_name"], node["description"]) == (info["display_name"], info["description"]), name
+        specs = {**info["input"]["required"], **info["input"].get("optional", {})}
+        shown = {key: spec[1]["tooltip"] for key, spec in specs.items()}
+        assert {key: text["tooltip"] for key, text in node["inputs"].items()} == shown, name
+        outputs = zip(info["output_name"], info["output_tooltips"], strict=True)
+        shown = {str(slot): {"name": output, "tooltip": text} for slot, (output, text) in enumerate(outputs)}
+        assert node["outputs"] == shown, name
 
 
 def test_templates_are_listed_with_thumbnails(server):

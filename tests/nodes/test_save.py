@@ -5,9 +5,9 @@ import json
 
 import pytest
 from comfyui.linked import graph_of, pictures, values
+from comfyui.named_pictures import THREE
 from PIL import Image
 
-THREE = "sharp.png, blurred.png, noisy.png"
 PREFIX = "scored_{}/%rank%_%score%_%label%"
 
 

@@ -17,6 +17,7 @@ from depictqa_core.ranking import bradley_terry as ranking
 from depictqa_core.ranking import pair_selection
 from training.evaluation.error_models import Ranked, fit_order, fit_score, gaps
 
+pytestmark = pytest.mark.slow  # the calibration is fitted many times
 ANSWERS = json.loads((Path(__file__).parent / "held_out_answers.json").read_text())
 STORED = json.loads((BUNDLED / "config.json").read_text())["calibration"]
 POINTS = np.array([100.0, 75, 50, 25, 0])

@@ -95,6 +95,7 @@ def test_the_bundled_checkpoint_refuses_in_one_line():
         assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_the_command_line_checks(folder, judge, tmp_path, monkeypatch, capsys):
     from PIL import Image
 

@@ -55,6 +55,7 @@ def test_the_table_has_a_row_for_every_image_in_order(here, stored):
     assert [row["image"] for row in rows] == [f"pics/{n}.png" for n in range(23)]
     assert (progress.done, progress.failed, progress.resumed) == (23, 1, 0)
     assert failures == [("pics/5.png", rows[5]["error"])] and "truncated" in rows[5]["error"]
+    assert "5.png" not in rows[5]["error"]
     assert all(value is None for name, value in rows[5].items() if name not in ("image", "error"))
     image = as_picture("pics/7.png")
     (score,), (found,) = FakeJudge().score([image]), FakeJudge().identify([image])
@@ -109,6 +110,7 @@ run.run(Slow(), plan, lambda now: print(now.done, flush=True))
 """
 
 
+@pytest.mark.slow
 def test_kills_lose_and_double_nothing(here):
     make("pics", 200, damaged=(5, 77))
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
@@ -210,3 +212,11 @@ def test_results_of_another_version_are_not_read(here):
         list(read_rows("out"))
     with pytest.raises(DocumentError, match="name the folder that depictqa judge wrote"):
         list(read_rows("pics"))
+
+
+def test_a_table_of_an_unknown_format_is_refused(here):
+    judged(plan())
+    path = Path("out") / "run.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"parquet"', '"csv"').replace('"jsonl"', '"csv"'))
+    with pytest.raises(DocumentError, match="format is 'csv'; allowed: parquet, jsonl"):
+        list(read_rows("out"))

@@ -371,6 +371,7 @@ def test_own_outputs_are_not_ranked_the_next_time(depictqa, folder):
     assert Path("pics/a.png").exists()
 
 
+@pytest.mark.slow
 def test_as_a_program(checkpoint, folder):
     """One whole process: import path, exit status, a closed pipe, and nothing but the answer on stdout and stderr."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}

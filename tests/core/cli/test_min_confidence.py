@@ -15,7 +15,7 @@ from depictqa_core.confidence import reliable
 from depictqa_core.reports import text as reports
 from depictqa_core.results import Description, RankedPicture, Ranking
 
-pytestmark = pytest.mark.usefixtures("covered")
+pytestmark = pytest.mark.usefixtures("covered", "short_texts")
 
 
 def test_the_rule():

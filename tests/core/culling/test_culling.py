@@ -212,3 +212,12 @@ def test_rating_steps_write_next_to_images_and_are_taken_back(here):
     found = tree()
     del found["undo.jsonl"]
     assert found == before
+
+
+def test_a_sidecar_that_is_written_now_goes_with_its_image(tmp_path):
+    image = tmp_path / "one.png"
+    image.write_bytes(b"pixels")
+    rating, _ = rating_steps([(str(image), 80.0)])
+    steps, _ = steps_to([str(image)], tmp_path / "best", COPY, [step.target for step in rating])
+    assert all(error is None for _, error in apply([*rating, *steps], tmp_path / "undo.jsonl"))
+    assert 'xmp:Rating="4"' in (tmp_path / "best" / "one.png.xmp").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ def folder(tmp_path_factory):
     return make_tiny_checkpoint(tmp_path_factory.mktemp("compiled"), "cnn", seed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_language_model_answers_alike_for_any_number_of_pictures(folder):
     rng = np.random.default_rng(0)

@@ -186,11 +186,12 @@ def sure():
     return model.language, tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 2.5, 0.7])
 def test_pruning_is_bounded_and_saves_work(sure, monkeypatch, temperature):
     language, tokenizer = sure
     answers = options(tokenizer, 145)
-    asked = prompts(language, (5,) * 12, seed=1)
+    asked = prompts(language, (5,) * 6, seed=1)
     used = []
     original = decoding.token_embeddings
     monkeypatch.setattr(decoding, "token_embeddings", lambda lm, ids: used.append(len(ids)) or original(lm, ids))

@@ -24,7 +24,7 @@ from depictqa_core.runtime.byte_cache import ByteCache
 from depictqa_core.runtime.progress import ProgressCounter
 
 
-@pytest.fixture(scope="module", params=["cnn", "clip"])
+@pytest.fixture(scope="module", params=["cnn", pytest.param("clip", marks=pytest.mark.slow)])
 def loaded(request, folders):
     return load_judge(folders[request.param], "cpu")
 
@@ -119,6 +119,7 @@ def test_the_default_budget_has_room_for_images_of_this_model_within_the_free_me
     assert fresh(judge, cache_bytes=0).backend.runner.features.cache.budget == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 20_000, 2**28])
 def test_cached_pictures_are_never_mixed_up(loaded, monkeypatch, budget):
     monkeypatch.setattr("depictqa_core.backends.native.ANSWER_BYTES", 0)
@@ -388,6 +389,7 @@ def test_what_on_text_raises_stops_the_work(cnn):
 # ---------------------------------------------------------------------- threads and Cancel
 
 
+@pytest.mark.slow
 def test_two_callers_at_once_get_the_answers_of_one(loaded):
     shown, original = pictures(6, 1), pictures(1, 9)[0]
     jobs = {

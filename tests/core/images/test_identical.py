@@ -76,6 +76,7 @@ def resized(picture, scale, kind):
     return as_picture(Image.fromarray(picture.rgb).resize(size, Image.Resampling[kind]), f"{scale:.2f} {kind}")
 
 
+@pytest.mark.slow
 def test_no_resized_copy_is_better_than_the_reference(bundled, reference):
     copies = [resized(reference, scale, kind) for scale in SCALES.values() for kind in FILTERS]
     for found in bundled.compare_many([(reference, copy) for copy in copies], [reference] * len(copies)):

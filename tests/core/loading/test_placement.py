@@ -112,6 +112,7 @@ def test_unknown_number_formats_are_refused(folder):
         load_checkpoint(folder, "cpu", "int3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_answers_alike(folder, dtype):
     wanted = answers(Judge(NativeBackend(load_checkpoint(folder))))
@@ -153,11 +154,13 @@ def test_what_fits_nowhere_is_refused():
         spread(model.config, "int8", "sequential", {0: whole // 8, "cpu": whole})
 
 
+@pytest.mark.slow
 def test_balanced_on_a_machine_with_one_device_answers_the_same(folder):
     wanted = answers(Judge(NativeBackend(load_checkpoint(folder))))
     assert answers(Judge(NativeBackend(load_checkpoint(folder, "balanced")))) == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_layers_that_are_offloaded_answer_the_same(folder):
     """Weights that lie elsewhere between forward passes, as on a GPU that is too small."""
     from accelerate import cpu_offload
@@ -170,6 +173,7 @@ def test_layers_that_are_offloaded_answer_the_same(folder):
     assert answers(Judge(NativeBackend(loaded))) == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_lora_is_not_merged_into_layers_that_are_offloaded(folder):
     from accelerate import cpu_offload
     from peft.tuners.tuners_utils import BaseTunerLayer

@@ -234,6 +234,7 @@ def test_abstractor_equals_the_formulas(published_files, abstractor_folder):
 # ---------------------------------------------------------------------- asking it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["projector", "abstractor"])
 def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, projector_folder, abstractor_folder):
     """Padding, grouping by size and shared beginnings change no answer, and no image takes the place of another."""
@@ -241,20 +242,20 @@ def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, projector_folder, a
     shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd", "a_wide")]
     reference = as_picture(tiny_set.picture("ref_sq"), "ref")
     loaded = load_checkpoint(where)
+    single = Judge(NativeBackend(loaded))  # asked about one image or pair at a time; each is encoded once
     for beside in (None, reference):
         together = Judge(NativeBackend(loaded)).identify(shown, beside)
         for picture, one in zip(shown, together):
-            alone = Judge(NativeBackend(loaded)).identify(picture, beside)[0]
+            alone = single.identify(picture, beside)[0]
             assert one.picture == picture.name and one.text == alone.text
             wanted = {item.label: item.probability for item in alone.probabilities}
             assert {item.label: item.probability for item in one.probabilities} == pytest.approx(wanted, abs=CLOSE)
     pairs = [(shown[0], shown[2]), (shown[2], shown[1])]
     for pair, one in zip(pairs, Judge(NativeBackend(loaded)).compare_many(pairs, [reference, reference])):
-        assert one.probability_a == pytest.approx(
-            Judge(NativeBackend(loaded)).compare(*pair, reference).probability_a, abs=CLOSE
-        )
+        assert one.probability_a == pytest.approx(single.compare(*pair, reference).probability_a, abs=CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["projector", "abstractor"])
 def test_all_five_verbs_answer_and_end(kind, projector_folder, abstractor_folder):
     """Random weights write nonsense: it is passed on as it is, within its length, and never replaced."""

@@ -55,6 +55,7 @@ def test_a_judge_answers_with_it(projector_folder):
     assert 0 < judge.compare(tiny_set.picture("a_tiny"), tiny_set.picture("a_odd")).probability_a < 1
 
 
+@pytest.mark.slow
 def test_merged_weights_answer_like_lora(published_files, tmp_path):
     outputs = []
     for merge in (False, True):
@@ -113,6 +114,7 @@ def transformers_clip(files, folder):
     model.save_pretrained(str(folder))
 
 
+@pytest.mark.slow
 def test_every_form_of_clip_and_of_the_language_model_gives_the_same(published_files, projector_folder, tmp_path):
     transformers_clip(published_files, tmp_path / "clip")
     state = {name: value for name, value in tiny_set.clip_state(0).items() if name.startswith("visual.")}
@@ -194,6 +196,7 @@ def test_check_compares_the_real_layout_with_the_network_without_weights(capsys)
     assert "abstractor delta (331 tensors, 71,442,432 values)" in out
 
 
+@pytest.mark.slow
 def test_the_command_imports_and_checks(published_files, projector_folder, tmp_path, capsys):
     words = [word for name, path in parts(published_files).items() for word in (f"--{name}", path)]
     status, out, err = run(capsys, *words, "--check")

@@ -366,6 +366,7 @@ def judge_of(truth, rng, noise):
     return dict(zip(pairs, answers_of(truth, pairs, rng, noise=noise), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "top"), [(16, 1), (16, 3), (64, 1), (64, 3)])
 def test_a_decided_top_saves_pairs_and_is_the_right_one(n, top):
     asked, stopped, right = [], [], []

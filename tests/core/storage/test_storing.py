@@ -35,6 +35,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.slow
 def test_rows_of_many_processes_stay_whole(tmp_path):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(who)], cwd=ROOT) for who in range(4)]
     assert [writer.wait(120) for writer in writers] == [0] * 4

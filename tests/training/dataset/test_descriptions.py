@@ -144,6 +144,7 @@ def check_form(text, reference, most):
     assert re.fullmatch(r"([A-Z][^.]*\.)( [A-Z][^.]*\.)+", text) and "  " not in text and "{" not in text, text
 
 
+@pytest.mark.slow
 def test_assessments_follow_the_truth():
     rng = np.random.default_rng(1)
     for index, variant in enumerate(grid()):
@@ -163,6 +164,7 @@ def test_assessments_follow_the_truth():
         ), text
 
 
+@pytest.mark.slow
 def test_comparisons_follow_the_truth():
     rng = np.random.default_rng(2)
     variants = list(grid())

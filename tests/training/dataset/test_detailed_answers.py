@@ -199,6 +199,7 @@ def test_stated_winner(text, winner):
     assert stated_winner(text) == winner
 
 
+@pytest.mark.slow
 def test_composed_descriptions_pass_every_check():
     """What the factory composes itself is true by construction: a check that drops it is wrong."""
     rng = np.random.default_rng(0)
@@ -386,6 +387,7 @@ collect(todo, sys.argv[1], Client(Endpoint(sys.argv[2], "vlm")), concurrency=3)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_a_cut_line_is_asked_again(root):
     enough = threading.Event()
 

@@ -75,6 +75,7 @@ def test_slight_damage_that_could_be_the_look_is_left_out():
 # ---- regions
 
 
+@pytest.mark.slow
 def test_regions_are_what_they_say():
     image, kinds = landscape(), set()
     for seed in range(60):
@@ -173,6 +174,7 @@ def test_faults_in_the_order_of_quality():
         assert labels.better(a, b) is True and labels.better(b, a) is False
 
 
+@pytest.mark.slow
 def test_metrics_of_a_region_are_those_of_the_whole():
     image = landscape(380, 480)
     region = draw_region(image, np.random.default_rng(11))
@@ -245,6 +247,7 @@ def built(tmp_path_factory):
     return root, options, counts
 
 
+@pytest.mark.slow
 def test_build_is_the_same_again_and_after_a_stop(built, tmp_path):
     root, options, _ = built
     again = tmp_path / "again"
@@ -254,6 +257,7 @@ def test_build_is_the_same_again_and_after_a_stop(built, tmp_path):
     assert contents(again) == contents(root / "data")
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_what_the_labels_say(built):
     """In the file as it is read again: clean images are clean, local damage lies in its mask, every damage is seen."""
     root, options, _ = built
@@ -287,6 +291,7 @@ def test_what_is_saved_is_what_the_labels_say(built):
     assert kinds == {"clean", "local", "fault"}
 
 
+@pytest.mark.slow
 def test_records_of_faults(built):
     root, _, counts = built
     data = root / "data"
@@ -304,6 +309,7 @@ def test_records_of_faults(built):
     assert min(answers.values()) > 5
 
 
+@pytest.mark.slow
 def test_test_form_asks_every_fault_whose_answer_is_known(built, tmp_path):
     root, _, _ = built
     write_records(root / "data", tmp_path, seed=4, form="test", parts=("faults_nr", "identification_nr"))
@@ -374,6 +380,7 @@ def test_description_names_every_fault(fault):
         assert fault in compared and descriptions.winner(compared) == "A"
 
 
+@pytest.mark.slow
 def test_held_out_scenes_use_held_out_kinds():
     options = replace(NativeOptions(sizes=SMALL, held_out=True, fault=0.66, local=0, single=0.2, double=0, ladder=0.14))
     for seed in range(3):

@@ -414,22 +414,28 @@ def test_test_form_and_answers_from_elsewhere(built, tmp_path):
 # ---- builds that are stopped
 
 
-IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
+IDENTIFY = Plan("identify", 3, sets={"identification_single": Wanted(30), "identification_double": Wanted(15)})
 CODE = """
 import sys
 from training.dataset.building.factory import build_samples, find_split
 from training.dataset.building.plan import Plan, Wanted
-plan = Plan("identify", 3, sets={"identification_single": Wanted(60), "identification_double": Wanted(30)})
+plan = Plan("identify", 3, sets={"identification_single": Wanted(30), "identification_double": Wanted(15)})
 print("ready", flush=True)
-build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples=4)
+build_samples(plan, find_split(sys.argv[1], "train"), sys.argv[2], shard_samples=2)
 """
 
 
+@pytest.fixture(scope="module")
+def whole(pictures, tmp_path_factory):
+    """What a build that nothing stops has written."""
+    folder = tmp_path_factory.mktemp("whole")
+    build_samples(IDENTIFY, find_split(pictures, "train"), folder, shard_samples=2)
+    return contents(folder)
+
+
 @pytest.mark.slow
-def test_kills_at_random_moments_lose_and_double_nothing(pictures, tmp_path):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    build_samples(IDENTIFY, find_split(pictures, "train"), whole, shard_samples=4)
-    rng, kept = random.Random(0), 0
+def test_kills_at_random_moments_lose_and_double_nothing(pictures, whole, tmp_path):
+    broken, rng, kept = tmp_path / "broken", random.Random(0), 0
     for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", CODE, str(pictures), str(broken)], cwd=ROOT, stdout=subprocess.PIPE
@@ -444,11 +450,11 @@ def test_kills_at_random_moments_lose_and_double_nothing(pictures, tmp_path):
         shards = {file: file.read_bytes() for file in broken.glob("samples/*.jsonl")}
         assert len(shards) >= before and all(text.endswith(b"\n") for text in shards.values())
         kept = len(shards)
-    report = build_samples(IDENTIFY, find_split(pictures, "train"), broken, shard_samples=4)
-    assert report.made < 90 and 3 <= kept < 23
-    assert contents(broken) == contents(whole)
+    report = build_samples(IDENTIFY, find_split(pictures, "train"), broken, shard_samples=2)
+    assert report.made < 45 and 3 <= kept < 23
+    assert contents(broken) == whole
     lines = list(sample_store(broken, "identification_single").read())
-    assert [line["scene"] for line in lines] == list(range(60))
+    assert [line["scene"] for line in lines] == list(range(30))
 
 
 def test_what_a_dead_worker_had_begun_is_gone_at_the_end(pictures, tmp_path):
@@ -463,10 +469,11 @@ def test_what_a_dead_worker_had_begun_is_gone_at_the_end(pictures, tmp_path):
     assert begun.parent.is_dir() and not begun.exists()
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_build_that_is_killed(pictures, tmp_path):
     """Idle ones wait for work that nobody will send: only the end of their parent tells them."""
     code = "if __name__ == '__main__':\n" + "".join(
-        f"    {line}\n" for line in CODE.replace("shard_samples=4", "workers=2, shard_samples=4").splitlines()
+        f"    {line}\n" for line in CODE.replace("shard_samples", "workers=2, shard_samples").splitlines()
     )
     (tmp_path / "build.py").write_text(code)
     build = psutil.Popen(
@@ -485,7 +492,7 @@ def test_workers_end_with_a_build_that_is_killed(pictures, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, tmp_path):
+def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, whole, tmp_path):
     code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))\n{CODE}"
     run = subprocess.run(
         [sys.executable, "-c", code, str(pictures), str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True
@@ -495,11 +502,9 @@ def test_a_full_disk_stops_the_build_with_nothing_half_written(pictures, tmp_pat
         assert file.is_dir() or file.suffix in (".png", ".json", ".jsonl"), file
         if file.suffix == ".png":
             Image.open(file).load()
-    report = build_samples(IDENTIFY, find_split(pictures, "train"), tmp_path / "out", shard_samples=4)
-    assert report.samples == 90
-    whole = tmp_path / "whole"
-    build_samples(IDENTIFY, find_split(pictures, "train"), whole, shard_samples=4)
-    assert contents(tmp_path / "out") == contents(whole)
+    report = build_samples(IDENTIFY, find_split(pictures, "train"), tmp_path / "out", shard_samples=2)
+    assert report.samples == 45
+    assert contents(tmp_path / "out") == whole
 
 
 def test_records_are_never_half_written_either(built, tmp_path):
@@ -535,6 +540,7 @@ def test_a_damaged_line_is_named(tmp_path):
         next(lines)
 
 
+@pytest.mark.slow
 def test_the_planned_rate_is_that_of_many_samples(pictures, cheap_metrics, monkeypatch):
     """One slow sample in a few must not make the plan of days twice as long."""
     plan, made, call = replace(SMALL, ratings=()), Counter(), SampleMaker.__call__
@@ -549,6 +555,7 @@ def test_the_planned_rate_is_that_of_many_samples(pictures, cheap_metrics, monke
     assert all(row.seconds > 0 and row.size > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_command(pictures, tmp_path, capsys):
     plan = tmp_path / "plan.yaml"
     plan.write_text("{name: tiny, seed: 1, sets: {identification_single: 4, assessment_single: 1}}")

@@ -129,6 +129,7 @@ def recipe_of(folder, **changes):
     return folder / "recipe.yaml"
 
 
+@pytest.mark.slow
 def test_three_steps_straight_from_the_published_folders(published, tmp_path, monkeypatch):
     parts = {name: weight for name, (_, weight) in FILES.items()}
     samplers = []

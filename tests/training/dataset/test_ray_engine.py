@@ -59,6 +59,7 @@ def test_a_worker_killed_midway_loses_and_doubles_nothing(cluster, pictures, tmp
     assert build_samples(PLAN, sources, tmp_path / "ray", 2, "ray", shard_samples=3).made == 0
 
 
+@pytest.mark.slow
 def test_failures_end_the_build_with_their_reason(cluster, pictures, tmp_path):
     for file in pictures.glob("p*.png"):
         (tmp_path / file.name).write_bytes(b"no image")

@@ -328,6 +328,7 @@ def subtle_share(folder, name, truth, categories=SUBTLE):
     return sum(found)
 
 
+@pytest.mark.slow
 def test_filter_without_a_reference(built, tmp_path):
     root, truth, counts = built
     parts = ["identification", "assessment", "comparison"]
@@ -371,6 +372,7 @@ def test_test_form(built, tmp_path):
                 assert (max(found) == 2) == (kind == "double") or (not pair and found == [0])
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_and_parts_do_not_disturb_each_other(built, tmp_path):
     root, _, _ = built
     first = {path.name: path.read_bytes() for path in (root / "records").iterdir()}
@@ -384,6 +386,7 @@ def test_same_seed_same_bytes_and_parts_do_not_disturb_each_other(built, tmp_pat
     assert all((tmp_path / "other" / name).read_bytes() != text for name, text in first.items())
 
 
+@pytest.mark.slow
 def test_cross_pairs_stay_within_a_small_pool(tmp_path):
     truth = make_scenes(tmp_path, count=80, sources=80)
     counts = write_records(tmp_path, seed=0, mix=Mix(pool=40))

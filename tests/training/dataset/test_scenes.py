@@ -237,6 +237,7 @@ def test_texture_masks_share_the_picture_without_overlap():
 # ---- one scene
 
 
+@pytest.mark.slow
 def test_a_scene_is_determined_by_its_generator():
     picture = photo(6)
     first, again, other = (make_scene(picture, np.random.default_rng([7, i])) for i in (1, 1, 2))
@@ -255,15 +256,16 @@ def test_a_scene_is_determined_by_its_generator():
     )
 
 
+@pytest.mark.slow
 def test_variants_of_a_scene_are_as_promised(cheap_metrics):
     kinds, resaved, shorts, number = Counter(), Counter(), [], 0
     for index in range(80):
-        picture = photo(index % 5, 400, 480)
+        picture = photo(index % 5, 320, 360)
         scene = make_scene(picture, np.random.default_rng([3, index]))
         height, width = scene.reference.shape[:2]
         shorts.append(min(height, width))
         assert 224 <= min(height, width) <= 448 and max(height, width) <= 2.2 * min(height, width) + 1
-        assert height <= 400 and width <= 480
+        assert height <= 320 and width <= 360
         seen = [tuple((d["name"], d["severity"]) for d in v.distortions) for v in scene.variants]
         assert len(set(seen)) == len(seen) == 6
         for v, steps in zip(scene.variants, seen, strict=True):
@@ -382,6 +384,7 @@ def test_scenes_follow_the_contract(built):
     assert scenes[3]["reference"] == "images/00/000003_ref.png"
 
 
+@pytest.mark.slow
 def test_the_build_depends_neither_on_workers_nor_on_shards_before_it(built, pictures, tmp_path):
     build_scenes(pictures / "train", tmp_path, 4, 11, options=FAST, shard_scenes=3)
     report = build_scenes(pictures, tmp_path, 7, 11, workers=2, options=FAST, shard_scenes=3)
@@ -395,6 +398,7 @@ def test_a_finished_build_is_left_alone(built, pictures):
     assert {f: f.stat().st_mtime_ns for f in built.rglob("*.*")} == before
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_without_loss(built, pictures, tmp_path):
     code = (
         "from training.dataset.building.scenes import *\nimport sys\n"
@@ -426,6 +430,7 @@ def test_an_exception_in_progress_stops_the_build_between_shards(pictures, tmp_p
     assert len(list(read_scenes(tmp_path))) == 2
 
 
+@pytest.mark.slow
 def test_corrupt_and_small_sources_are_skipped_and_named(pictures, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -125,6 +125,7 @@ def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folde
             assert got == pytest.approx({label: value / total for label, value in expected.items()}, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, capsys):
     fits = calibrate(load_judge(folder / "judge", "cpu"), [read_set(folder / "brief.json", folder)] * 26)
     arguments = ["calibrate", str(folder / "judge"), *[str(folder / "brief.json")] * 26, "--root", str(folder)]
@@ -175,6 +176,7 @@ def rated(folder):
     return folder
 
 
+@pytest.mark.slow
 def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypatch):
     judge = load_judge(rated / "judge", "cpu")
     sets = [read_set(rated / f"{name}.json", rated) for name in ("rating", "score")]

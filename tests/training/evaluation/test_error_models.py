@@ -35,6 +35,7 @@ def worlds():
     return [judged(rng, lapses=0.02) for _ in range(100)], [judged(rng, lapses=0.02) for _ in range(300)]
 
 
+@pytest.mark.slow
 def test_the_stated_certainty_of_an_order_holds_for_other_images(worlds):
     fitted, others = worlds
     calibration = fit_order(fitted)
@@ -61,6 +62,7 @@ def test_self_consistency_is_not_the_certainty_of_the_order(worlds):
     assert right[sure > 0.999].mean() < 0.985
 
 
+@pytest.mark.slow
 def test_few_answers_are_less_certain_than_many(worlds):
     calibration = fit_order(worlds[0])
     ranked = worlds[1][0]

@@ -365,6 +365,7 @@ def sources(records):
     return records
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, capsys):
     arguments = ["evaluate", str(checkpoint), str(sources / "singles.json"), str(sources / "pairs.json")]
     arguments += ["--root", str(sources), "--output", str(sources / "out"), "--voting", str(sources / "truth.json")]
@@ -383,6 +384,7 @@ def test_the_command_evaluates_several_files_and_goes_on(checkpoint, sources, ca
     assert (sources / "out" / "report.html").read_text() == report
 
 
+@pytest.mark.slow
 def test_files_about_what_the_checkpoint_was_never_taught_are_left_out(checkpoint, sources, capsys):
     rows = json.loads((sources / "pairs.json").read_text())
     grades = [{**row, "image_B": None, "query": tasks.SEVERITY.ask(), "answer": "Slight"} for row in rows]
@@ -401,6 +403,7 @@ def test_files_about_what_the_checkpoint_was_never_taught_are_left_out(checkpoin
     assert "none of these tasks is supported" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_report_stands_alone_and_shows_every_set(checkpoint, sources):
     arguments = ["evaluate", str(checkpoint), str(sources / "singles.json"), str(sources / "pairs.json")]
     assert main([*arguments, "--root", str(sources), "--output", str(sources / "out")]) == 0
@@ -443,6 +446,7 @@ def test_a_wrong_root_is_an_error_and_no_accuracy(checkpoint, sources, tmp_path_
     assert not (sources / "out" / "results.json").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_to_be_so_and_nothing_is_lost(checkpoint, sources, capsys):
     """Files over a limit cannot be written, as on a full disk."""
     arguments = ["evaluate", str(checkpoint), str(sources / "pairs.json"), "--root", str(sources), "--no-metrics"]

@@ -58,6 +58,7 @@ def test_set(root):
     return TestSet("made", root, rows, types)
 
 
+@pytest.mark.slow
 def test_metrics_decide_ratings_and_follow_scores(root, test_set, tmp_path):
     peers, _ = usable(BUILT_IN)
     values = values_of(shown_in(test_set), root, tmp_path / "metrics.jsonl", peers)

@@ -93,6 +93,7 @@ def test_prepare_writes_pictures_and_record(raw, tmp_path):
     assert (out / photo["file"]).read_bytes() == (raw / "beta" / "photo.jpg").read_bytes()
 
 
+@pytest.mark.slow
 def test_prepare_is_deterministic_and_splits_are_disjoint(raw, tmp_path):
     plan = manifest(source("alpha"), source("beta"))
     first = pictures.prepare(raw, tmp_path / "one", plan)
@@ -105,6 +106,7 @@ def test_prepare_is_deterministic_and_splits_are_disjoint(raw, tmp_path):
     assert train and validation and not train & validation
 
 
+@pytest.mark.slow
 def test_split_does_not_depend_on_the_other_pictures(raw, tmp_path):
     plan = manifest(source("alpha"))
     pictures.prepare(raw, tmp_path / "all", plan)
@@ -130,6 +132,7 @@ def test_near_duplicates_keep_the_larger(raw, tmp_path):
     assert "near-duplicate of" in reasons(summary)["copy.jpg"] and "beta__wide" in reasons(summary)["copy.jpg"]
 
 
+@pytest.mark.slow
 def test_reserved_pictures_never_reach_training(raw, tmp_path):
     kept_apart = tmp_path / "reserved_raw" / "gamma"
     kept_apart.mkdir(parents=True)

@@ -82,10 +82,11 @@ def write(files, name, **changes):
     return path
 
 
+@pytest.mark.slow
 def test_training_starts_from_published_weights(files):
     start = {"clip": str(files / "clip/ViT-tiny-14.pt"), "llm": str(files / "llm")}
     output = train(
-        read_recipe(write(files, "published", start=start, steps=2, epochs=None, frozen_precision="bfloat16"))
+        read_recipe(write(files, "published", start=start, steps=2, epochs=None, batch=1, frozen_precision="bfloat16"))
     )
     before = load_file(files.parent / "published.run" / "start" / "model.safetensors")
     after = load_file(output / "model.safetensors")
@@ -140,6 +141,7 @@ def curve(output):
     return [[float(row[key]) for key in ("step", "loss", "token_accuracy", "learning_rate")] for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_go_on_from_one_to_the_same_end(files, made, sharding):
     root, start = made
@@ -149,6 +151,7 @@ def test_two_processes_go_on_from_one_to_the_same_end(files, made, sharding):
     assert_same_end(root / "unbroken", output)
 
 
+@pytest.mark.slow
 def test_sharded_weights_may_have_two_number_formats(files, made):
     """Frozen ones in half precision, as a large model is trained, beside learning ones in full precision."""
     root, start = made

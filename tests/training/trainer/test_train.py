@@ -116,6 +116,7 @@ LIVE = {"cache_features": False, "warmup_epochs": 0, "crop": [0.7, 1.0], "micro_
 LIVE |= {"sampling": "repeat", "epochs": 2, "log_every": 2, "save_every": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"log_every": 1}, LIVE], ids=["stored", "live"])
 def test_an_interrupted_run_has_the_curve_and_the_weights_of_an_unbroken_one(
     recipe_file, tmp_path, monkeypatch, changes
@@ -138,6 +139,7 @@ def test_an_interrupted_run_has_the_curve_and_the_weights_of_an_unbroken_one(
     assert curve(broken) == curve(unbroken) != []
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_state_of_the_step_it_came_in(recipe_file, tmp_path, monkeypatch):
     unbroken = train(read_recipe(recipe_file(output=str(tmp_path / "unbroken"), log_every=1)))
     path = recipe_file(log_every=1)
@@ -247,6 +249,7 @@ def test_training_changes_only_what_the_recipe_trains_and_the_judge_opens_the_re
     assert judge.info["name"] == "test" and judge.identify(data / "0.png")[0].text
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_dark_from_bright(recipe_file, data):
     judge = load_judge(train(read_recipe(recipe_file(steps=150, save_every=150, batch=8))), "cpu")
     reference = np.asarray(Image.open(data / "0.png")) // 2 * 2  # not one of the images: an equal one has no distortion
@@ -254,6 +257,7 @@ def test_it_learns_to_tell_dark_from_bright(recipe_file, data):
     assert [answer.labels for answer in found] == [("overly high brightness",), ("insufficient brightness",)] * 4
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_saves_the_state_of_before(recipe_file, tmp_path, monkeypatch):
     unbroken = train(read_recipe(recipe_file(output=str(tmp_path / "unbroken"), log_every=1)))
     forward = DepictQAModel.forward
@@ -309,6 +313,7 @@ def precisions():
     AcceleratorState._reset_state()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision, scaling", [("bf16", False), ("fp16", False), ("fp16", True)])
 def test_half_precision_learns_as_full_precision_does(
     recipe_file, tmp_path, monkeypatch, precisions, precision, scaling
@@ -471,6 +476,7 @@ def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, m
     assert computed(model) == 2
 
 
+@pytest.mark.slow
 def test_restart_computes_everything_again(recipe_file, tmp_path, monkeypatch):
     path = recipe_file()
     train(read_recipe(path))
@@ -490,6 +496,7 @@ def damaged(data, tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, LIVE], ids=["stored", "live"])
 def test_an_unreadable_picture_is_skipped_counted_and_named(recipe_file, damaged, tmp_path, changes):
     changes = {**changes, "data": str(damaged)}

@@ -6,9 +6,11 @@ import pytest
 from trees import ROOT
 
 from training.__main__ import main
+from training.trainer import run_cost as run_cost_module
 from training.trainer.recipe import read_recipe
 from training.trainer.run_cost import run_cost
 
+pytestmark = pytest.mark.slow  # one pass of the published network without values takes seconds
 WILD = ROOT / "training" / "recipes" / "depictqa_wild_7b.yaml"
 
 
@@ -20,6 +22,19 @@ def recipe():
 @pytest.fixture(scope="module")
 def eight(recipe):
     return run_cost(recipe, processes=8, records=1_405_000)
+
+
+@pytest.fixture
+def few_layers(monkeypatch):
+    """The same network with a quarter of its layers: what does not depend on their number is found much faster."""
+    full = run_cost_module.full_size_config
+
+    def shallow(abstractor):
+        config = full(abstractor)
+        config.language["num_hidden_layers"], config.vision["num_hidden_layers"] = 8, 6
+        return config
+
+    monkeypatch.setattr(run_cost_module, "full_size_config", shallow)
 
 
 def test_the_7b_run_learns_what_the_published_delta_holds(eight, recipe):
@@ -36,19 +51,22 @@ def test_work_is_that_of_passing_every_token_through_every_weight_three_times(ei
     assert eight.flops == pytest.approx(by_hand, rel=0.1)
 
 
-def test_sharding_spreads_weights_and_optimiser_but_not_activations(recipe, eight):
-    spread = run_cost(replace(recipe, sharding="full"), processes=8, records=1_405_000)
-    assert spread.weights == eight.weights // 8 and spread.learning == eight.learning // 8
-    assert spread.activations == eight.activations
-    assert eight.weights == 2 * eight.frozen
-
-
-def test_checkpointing_saves_most_of_the_activations(recipe, eight):
+def test_sharding_spreads_weights_and_optimiser_and_checkpointing_saves_most_of_the_activations(recipe, few_layers):
+    plain = run_cost(recipe, processes=8, records=1000)
+    spread = run_cost(replace(recipe, sharding="full"), processes=8, records=1000)
+    assert spread.weights == plain.weights // 8 and spread.learning == plain.learning // 8
+    assert spread.activations == plain.activations
+    assert plain.weights == 2 * plain.frozen
     whole = run_cost(replace(recipe, gradient_checkpointing=False), records=1000)
-    assert eight.activations < whole.activations / 4 and whole.flops == pytest.approx(eight.flops / 1.5, rel=0.02)
+    assert plain.activations < whole.activations / 4 and whole.flops == pytest.approx(plain.flops / 1.5, rel=0.02)
 
 
-def test_the_command_prints_it_without_data_or_weights(capsys):
+def test_the_command_prints_it_without_data_or_weights(recipe, eight, monkeypatch, capsys):
+    def counted(*given):  # as the tests above have it: counting again takes long
+        assert given == (recipe, 8, 1_405_000)
+        return eight
+
+    monkeypatch.setattr(run_cost_module, "run_cost", counted)
     assert main(["train", str(WILD), "--plan", "--records", "1405000", "--devices", "8"]) == 0
     shown = capsys.readouterr().out
     assert "20,975,616 learn" in shown and "steps             10,977" in shown and "GiB" in shown
