@@ -89,7 +89,8 @@ def pieces(value: Any, count: int) -> list[Any]:
         cut = {key: pieces(one, count) for key, one in value.items()}
         return [{key: some[index] for key, some in cut.items()} for index in range(count)]
     if isinstance(value, (list, tuple)):
-        return [type(value)(some) for some in zip(*(pieces(one, count) for one in value), strict=True)]
+        cut_each = [pieces(one, count) for one in value]
+        return [type(value)(some[index] for some in cut_each) for index in range(count)]
     return [value] * count
 
 
