@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 
-from ..engine.batching import is_out_of_memory
+from ..engine.batching import is_out_of_memory, prefill_budget
 from ..images.image import Picture
 from .vlm_cache import nbytes, single, stack
 from .vlm_model import chosen
@@ -24,6 +24,7 @@ class BatchNetwork(Network):
     """A ``Network`` that runs several prompts at once where the architecture gives the same numbers then."""
 
     _batches: bool | None = None
+    _token_bytes = 1.0  # of the KV cache of one token
 
     @property
     def batches(self) -> bool:
@@ -31,6 +32,11 @@ class BatchNetwork(Network):
         if self._batches is None:
             self._batches = self.sharing != NOTHING and self._agrees()
         return self._batches
+
+    def room(self, prompt: Prompt) -> int:
+        """How many prompts like this one run together: their KV caches stay within ``prefill_budget``."""
+        tokens = sum(self.inputs(*segment)["input_ids"].shape[1] for segment in self._segments(prompt))
+        return max(1, int(prefill_budget(self.device) / (tokens * self._token_bytes)))
 
     @torch.inference_mode()
     def together(
@@ -122,7 +128,8 @@ class BatchNetwork(Network):
         generator = np.random.default_rng(1)
         images = [Picture(generator.integers(0, 256, (64, 96, 3), np.uint8), f"{i}") for i in range(3)]
         prompts = [Prompt(self.layout, (images[0], image), pair=True) for image in images[1:]]
-        tolerance = TOLERANCE.get(self.model.dtype, 0.06)
+        state, tolerance = self.state(prompts[0], lambda: None), TOLERANCE.get(self.model.dtype, 0.06)
+        self._token_bytes = max(1.0, nbytes(state.cache) / len(state.ids))
         for rows in ([self.ids("yes")], [self.ids("yes"), self.ids("no better")]):
             try:
                 found = self.together(prompts, rows, lambda: None, len(rows) * len(prompts))
@@ -144,7 +151,8 @@ def groups(network: object, prompts: Sequence[Prompt]) -> list[list[int]]:
     found: dict[Hashable, list[int]] = {}
     for index, prompt in enumerate(prompts):
         found.setdefault((prompt.texts, tuple(image.rgb.shape for image in prompt.images)), []).append(index)
-    return list(found.values())
+    rooms = [(group, network.room(prompts[group[0]]) if len(group) > 1 else 1) for group in found.values()]
+    return [group[start : start + room] for group, room in rooms for start in range(0, len(group), room)]
 
 
 def _stacked(states: Sequence[State]) -> State:

@@ -4,18 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from ..errors import CheckpointError, PackageError, quoted
-from ..runtime.quiet import quiet
 from ..storage.documents import read_json
 from .profiles import choose_profile
 from .vlm import TASKS
 from .vlm_files import parameter_count
 from .vlm_loading import card_of, check_files, read_config
 from .vlm_memory import ImageInput, vlm_needs
-from .vlm_processor import CONFIG, load_processor
-from .vlm_prompts import image_token
+from .vlm_processor import CONFIG, load_processor, processed
 
 
 def describe_vlm(folder: Path) -> dict[str, Any]:
@@ -49,11 +45,5 @@ def _memory(folder: Path, config: Any, max_pixels: int) -> str:
 
 def _largest_image(folder: Path, max_pixels: int) -> ImageInput:
     """What the processor makes of a square image of the largest area."""
-    processor, side = load_processor(folder), math.isqrt(max_pixels)
-    try:
-        with quiet():
-            text, images = image_token(processor), [Image.new("RGB", (side, side))]
-            made = processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
-    except Exception as error:  # whatever the processor raises
-        raise CheckpointError(f"model '{folder.name}': its processor fails ({quoted(error)})") from error
+    made = processed(folder, load_processor(folder), math.isqrt(max_pixels))
     return ImageInput(made["input_ids"].shape[1], made["pixel_values"].numel())

@@ -4,12 +4,17 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..errors import CheckpointError, PackageError, quoted
 from ..runtime.quiet import quiet
 from ..storage.documents import read_json
+from .vlm_prompts import image_token
 
 CONFIG = "config.json"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+SIDE = 64
+"""Side in pixels of an image that tests a processor."""
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 
@@ -102,18 +107,29 @@ def _template(folder: Path, tokenizer: Any) -> str:
     return found
 
 
+def processed(folder: Path, processor: Any, side: int) -> Any:
+    """What the processor makes of one black square image, as a dict of tensors.
+
+    Raises:
+        CheckpointError: it fails.
+    """
+    try:
+        with quiet():
+            text, images = image_token(processor), [Image.new("RGB", (side, side))]
+            return processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
+    except Exception as error:  # whatever the processor raises
+        raise CheckpointError(f"model '{folder.name}': its processor fails ({quoted(error)})") from error
+
+
 def check_tokenizer(folder: Path, model: Any, processor: Any) -> None:
     """Refuse the tokenizer of another model, whose tokens would mean nothing here, or crash the device."""
     tokenizer, known = processor.tokenizer, len(model.get_input_embeddings().weight)
     # tokens that are merely added to it may be more than the network has, unless the chat template uses them
     tokens = max(tokenizer.vocab_size, 1 + max(tokenizer(processor.chat_template)["input_ids"], default=0))
     wrong = f"its tokenizer has {tokens} tokens or more, and the network {known}" if tokens > known else ""
-    name, config = getattr(processor, "image_token", None), model.config
-    expected = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
-    if isinstance(name, str) and isinstance(expected, int):
-        found = tokenizer.convert_tokens_to_ids(name)
-        if found != expected and not wrong:
-            wrong = f"the image token {name} is {found} in its tokenizer and {expected} in {CONFIG}"
+    expected = getattr(model.config, "image_token_id", getattr(model.config, "image_token_index", None))
+    if not wrong and isinstance(expected, int) and expected not in processed(folder, processor, SIDE)["input_ids"]:
+        wrong = f"it writes images with other tokens than number {expected}, which {CONFIG} states"
     if wrong:
         raise CheckpointError(
             f"model '{folder.name}': {wrong}: the tokenizer is that of another model; download the folder again"

@@ -120,6 +120,18 @@ def test_short_memory_while_both_paths_are_compared_says_nothing_about_the_archi
     assert len(judge.score(images(4))) == 4 and run.batches
 
 
+def test_no_more_prompts_run_together_than_memory_holds(folder, monkeypatch):
+    judge = load_judge(folder, "cpu")
+    sizes, run = counted(monkeypatch, judge), judge.backend.run
+    shown = [as_picture(np.full((64, 64, 3), 20 * i, np.uint8), f"g{i}") for i in range(8)]
+    prompt = judge.backend.template.prompt("Which?", (shown[0], None))
+    whole = vlm_network.nbytes(run.state(prompt, lambda: None).cache)
+    monkeypatch.setattr(vlm_batch, "prefill_budget", lambda device: 3.5 * whole)
+    assert run.room(prompt) == 3
+    monkeypatch.setattr(vlm_batch, "prefill_budget", lambda device: 0)
+    assert run.room(prompt) == 1 and len(judge.score(shown)) == 8 and not sizes
+
+
 # ---------------------------------------------------------------------- errors and Cancel
 
 

@@ -105,9 +105,13 @@ def test_a_language_model_that_cannot_be_told_is_not_quantised():
 
 
 @pytest.mark.parametrize("device", ["balanced", {"": "cpu"}])
-def test_a_device_map_answers_the_same(folder, device):
+def test_a_device_map_answers_the_same(folder, device, monkeypatch):
+    given, original = [], AutoModelForImageTextToText.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForImageTextToText, "from_pretrained", lambda *a, **k: given.append(k) or original(*a, **k)
+    )
     judge = load_judge(folder, device, "float32")
-    assert judge.model.hf_device_map
+    assert given[0]["device_map"] == device
     assert alike(answers(judge), answers(load_judge(folder, "cpu")))
 
 
