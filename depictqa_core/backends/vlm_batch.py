@@ -13,7 +13,7 @@ from ..engine.batching import is_out_of_memory, prefill_budget
 from ..images.image import Picture
 from .vlm_cache import nbytes, single, stack
 from .vlm_model import chosen
-from .vlm_network import NOTHING, TOLERANCE, UNABLE, Check, Network, Segment, State, continued
+from .vlm_network import NOTHING, UNABLE, Check, Network, Segment, State, continued
 from .vlm_prompts import Prompt
 
 TOGETHER = 8
@@ -128,7 +128,7 @@ class BatchNetwork(Network):
         generator = np.random.default_rng(1)
         images = [Picture(generator.integers(0, 256, (64, 96, 3), np.uint8), f"{i}") for i in range(3)]
         prompts = [Prompt(self.layout, (images[0], image), pair=True) for image in images[1:]]
-        state, tolerance = self.state(prompts[0], lambda: None), TOLERANCE.get(self.model.dtype, 0.06)
+        state = self.state(prompts[0], lambda: None)
         self._token_bytes = max(1.0, nbytes(state.cache) / len(state.ids))
         for rows in ([self.ids("yes")], [self.ids("yes"), self.ids("no better")]):
             try:
@@ -139,7 +139,7 @@ class BatchNetwork(Network):
                 return False
             for prompt, tables in zip(prompts, found, strict=True):
                 wanted = self.plain(prompt, rows, lambda: None)
-                if any((a.exp() - b.exp()).abs().max() >= tolerance for a, b in zip(tables, wanted, strict=True)):
+                if any((a.exp() - b.exp()).abs().max() >= self.tolerance for a, b in zip(tables, wanted, strict=True)):
                     return False
         return True
 

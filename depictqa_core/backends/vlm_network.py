@@ -25,7 +25,7 @@ from .vlm_prompts import Prompt
 IMAGES, SETS, NOTHING = "images", "sets", "nothing"
 """What prompts share: the KV cache behind every image, that behind all images of a question, or nothing."""
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
-"""Largest difference in probability between the two paths that is rounding."""
+"""Largest difference in probability that is rounding, by the format of the weights."""
 UNABLE = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError)
 """What architectures raise that do not take their inputs in pieces, or together."""
 Check = Callable[[], None]
@@ -87,6 +87,12 @@ class Network(ModelCalls):
             finally:  # Cancel leaves nothing behind that was not compared
                 self._sharing = found
         return self._sharing
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference in probability between two paths that is rounding: int8 rounds activations, too."""
+        found = TOLERANCE.get(self.model.dtype, max(TOLERANCE.values()))
+        return max(found, TOLERANCE[torch.float16]) if getattr(self.model, "is_loaded_in_8bit", False) else found
 
     def open_states(self) -> None:
         """Begin to store the KV caches of prefixes."""
@@ -238,7 +244,6 @@ class Network(ModelCalls):
         images = tuple(Picture(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
         prompt = Prompt(self.layout, images, pair=True)
         rows = [self.ids("yes"), self.ids("no better")]
-        tolerance = TOLERANCE.get(self.model.dtype, 0.06)
         wanted = self.plain(prompt, rows, lambda: None)
         for sharing in (IMAGES, SETS):
             self._sharing = sharing  # what ``shared`` tries
@@ -248,7 +253,7 @@ class Network(ModelCalls):
                 if is_out_of_memory(error):  # says nothing about the architecture
                     raise
                 continue
-            if all((a.exp() - b.exp()).abs().max() < tolerance for a, b in zip(found, wanted)):
+            if all((a.exp() - b.exp()).abs().max() < self.tolerance for a, b in zip(found, wanted)):
                 return sharing
         return NOTHING
 

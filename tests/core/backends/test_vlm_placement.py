@@ -96,6 +96,20 @@ def test_quantised_folders_are_loaded_by_these_names(folder, dtype, loaded, bits
     assert options["quantization_config"].llm_int8_skip_modules == ["model.visual", "lm_head"]
 
 
+def test_the_rounding_of_int8_does_not_forbid_the_fast_path(folder):
+    """int8 rounds activations where both paths differ by less than float32 shows."""
+    judge = load_judge(folder, "cpu")
+    run, original = judge.backend.run, judge.backend.run.plain
+
+    def rounded(*arguments):
+        return [table + 0.003 * torch.sign(torch.arange(table.shape[-1]) % 2 - 0.5) for table in original(*arguments)]
+
+    run.plain = rounded
+    assert run.sharing == "nothing"
+    run._sharing, run.model.is_loaded_in_8bit = None, True
+    assert run.sharing == "images" and run.batches
+
+
 def test_a_language_model_that_cannot_be_told_is_not_quantised():
     with pytest.raises(CheckpointError, match="Linear: its language model cannot be told .* choose bfloat16"):
         unquantised(torch.nn.Linear(2, 2))
