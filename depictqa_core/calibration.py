@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .tasks import LEVEL_SCORES
+from .tasks import IDENTIFICATION, LEVEL_SCORES, Task, answer_text, temperature_names
 
 _Part = TypeVar("_Part")
 
@@ -23,6 +23,8 @@ WITHIN = 10.0
 """The confidence of a score is the probability that its error is at most this many points."""
 LEVEL = 0.95
 """Share of the true qualities that the interval of a score contains."""
+NONE = "none_"
+"""Prefix of the settings that are added to the log-probability of the answer "None"."""
 _EDGES = np.array([0.0, 12.5, 37.5, 62.5, 87.5, 100.0])
 """Boundaries in points between which each rating level is the nearest one, worst level first."""
 
@@ -167,7 +169,8 @@ class Calibration:
     """Everything that is known of a judge's errors.
 
     Attributes:
-        settings: temperatures by the names of ``tasks.temperature_names``; the settings of an ``OrderCalibration``
+        settings: temperatures by the names of ``tasks.temperature_names``; under such a name after ``NONE``, what is
+            added to the log-probability of "None"; the settings of an ``OrderCalibration``
             (``order_fr`` with a reference, ``order_nr`` without) and of a ``ScoreCalibration`` (``score_error_fr``,
             ``score_error_nr``). Empty where nothing was measured.
 
@@ -188,6 +191,29 @@ class Calibration:
             names: of ``tasks.temperature_names``; the first that is known counts, and 1 if none is.
         """
         return float(next((self.settings[name] for name in names if name in self.settings), 1.0))
+
+    def with_prior(
+        self, task: Task, question: str, options: Sequence[str], references: Sequence[bool], probabilities: np.ndarray
+    ) -> np.ndarray:
+        """Apply the prior of clean images that the calibration was fitted for.
+
+        Args:
+            task, question, options: what was asked, and the allowed answers.
+            references: whether each set of images has a reference, [N].
+            probabilities: of the answers under the ``temperature``, [N, K].
+
+        Returns:
+            [N, K]; unchanged for questions whose calibration has no such prior.
+        """
+        offsets = []
+        for reference in references:
+            names = temperature_names(task, question, reference)
+            offsets.append(next((self.settings[NONE + name] for name in names if NONE + name in self.settings), 0.0))
+        if task is not IDENTIFICATION or answer_text(()) not in options or not any(offsets):
+            return probabilities
+        shifted = np.array(probabilities, np.float64)
+        shifted[:, options.index(answer_text(()))] *= np.exp(offsets)
+        return shifted / shifted.sum(1, keepdims=True)
 
     def has_temperature(self, names: Sequence[str]) -> bool:
         """Whether the ``temperature`` of these names was fitted."""

@@ -1,5 +1,8 @@
 """The entry point that lists this pack's nodes for ComfyUI."""
 
+from pathlib import Path
+
+import folder_paths
 from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
@@ -35,6 +38,11 @@ NODES = [
     CollectPreferences,
     CheckImages,
 ]
+if Path(folder_paths.__file__).with_name("comfy_extras").joinpath("nodes_textgen.py").is_file():
+    # a ComfyUI whose text encoders write text: 0.26 or newer
+    from .judge_from_clip import JudgeFromTextEncoder
+
+    NODES.append(JudgeFromTextEncoder)
 
 if getattr(PromptServer, "instance", None):  # there is none where the nodes are only listed
     add_routes(PromptServer.instance.routes)

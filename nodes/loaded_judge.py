@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import comfy.model_patcher
@@ -194,6 +195,17 @@ def _layers(model: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 def _stop_on_cancel(*_: object) -> None:
     model_management.throw_exception_if_processing_interrupted()
+
+
+@contextmanager
+def stopping_on_cancel(model: torch.nn.Module) -> Iterator[None]:
+    """Have Cancel stop a module that others use too: before each of its layers, until the block ends."""
+    handles = [layer.register_forward_pre_hook(_stop_on_cancel) for layer in _layers(model)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _keys(value: Any) -> Any:

@@ -132,7 +132,9 @@ class NativeBackend(Backend):
         kinds = [("choose", tuple(options), *temperatures.values())] * len(image_sets)
         found = self._ask(task, task.ask(question), kinds, image_sets, answer, counter, prefixes=prefixes)
         table = np.array(found).reshape(len(image_sets), len(options) + 1)
-        return AnswerProbabilities(table[:, :-1], table[:, -1])
+        references = [images[-1] is not None for images in image_sets]
+        probabilities = calibration.with_prior(task, question or task.question, options, references, table[:, :-1])
+        return AnswerProbabilities(probabilities, table[:, -1])
 
     def write(
         self,

@@ -30,10 +30,10 @@ from .base import (
     answer_all,
 )
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
-from .vlm_batch import TOGETHER, BatchNetwork, groups
+from .vlm_batch import BatchNetwork, groups, most_together
 from .vlm_loading import LoadedVlm
-from .vlm_network import NOTHING
 from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_runner import NOTHING, Runner
 
 TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
 ROWS = 64
@@ -60,16 +60,16 @@ class VlmBackend(Backend):
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
         self._calibration = Calibration(loaded.calibration)
-        self.run = BatchNetwork(
-            loaded.model,
-            loaded.processor,
-            self.template.image_token,
-            self.template.layout,
-            self.profile.max_pixels,
-            FEATURE_BYTES if cache_bytes is None else cache_bytes,
-        )
+        self.run = self._runner(loaded, FEATURE_BYTES if cache_bytes is None else cache_bytes)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
         self._sessions, self._lock = 0, threading.RLock()
+
+    def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> Runner:
+        """Make what runs the model."""
+        template, processor = self.template, loaded.processor
+        return BatchNetwork(
+            loaded.model, processor, template.image_token, template.layout, self.profile.max_pixels, cache_bytes
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -129,9 +129,13 @@ class VlmBackend(Backend):
             return [mean if np.isfinite(mean).all() else None for mean in np.mean(tables, 0)]
 
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
-        found = self._ask(task, kinds, image_sets, ask, counter, TOGETHER)
+        found = self._ask(task, kinds, image_sets, ask, counter, most_together(self.run))
         table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
-        return AnswerProbabilities(table[:, :-1], table[:, -1])
+        references = [images[-1] is not None for images in image_sets]
+        probabilities = self.calibration.with_prior(
+            task, question or task.question, canonical, references, table[:, :-1]
+        )
+        return AnswerProbabilities(probabilities, table[:, -1])
 
     def write(
         self,
@@ -208,7 +212,9 @@ class VlmBackend(Backend):
         self, prompts: list[Prompt], rows: list[list[int]], columns: list[int], counter: ProgressCounter
     ) -> list[list[torch.Tensor]]:
         """What the network gives for each of some prompts that can run together."""
-        if len(prompts) > 1:  # where memory is short, ``run_in_batches`` asks fewer at once
+        if len(prompts) > 1 and isinstance(
+            self.run, BatchNetwork
+        ):  # where memory is short, ``run_in_batches`` asks fewer at once
             return self.run.together(prompts, rows, counter.check, ROWS, columns)
         return [self._one(prompts[0], rows, columns, counter)]
 
@@ -314,13 +320,13 @@ class VlmBackend(Backend):
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
         return OutOfMemory(
-            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
+            f"{names_of(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
             " the model as float16, int8 or int4, or a smaller model"
         )
 
     def _damaged(self, images: ImageSet) -> CheckpointError:
         return CheckpointError(
-            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
+            f"{names_of(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
             " for half precision (then load it as bfloat16 or float32)"
         )
 
@@ -331,5 +337,6 @@ def _order(images: ImageSet) -> tuple[list, list]:
     return [image.rgb.shape for image in shown], [image.key for image in shown]
 
 
-def _names(images: ImageSet) -> str:
+def names_of(images: ImageSet) -> str:
+    """The names of the images of one question, for messages."""
     return ", ".join(image.name for image in images if image is not None)

@@ -13,8 +13,9 @@ from ..engine.batching import is_out_of_memory, prefill_budget
 from ..images.image import Picture
 from .vlm_cache import nbytes, single, stack
 from .vlm_model import chosen
-from .vlm_network import NOTHING, UNABLE, Check, Network, Segment, State, continued
+from .vlm_network import UNABLE, Network, Segment, State, continued
 from .vlm_prompts import Prompt
+from .vlm_runner import NOTHING, Check
 
 TOGETHER = 8
 """Maximum number of prompts that run together."""
@@ -23,15 +24,16 @@ TOGETHER = 8
 class BatchNetwork(Network):
     """A ``Network`` that runs several prompts at once where the architecture gives the same numbers then."""
 
-    _batches: bool | None = None
+    together_allowed: bool | None = None
+    """Whether prompts may run together, None before ``batches`` was first asked for."""
     _token_bytes = 1.0  # of the KV cache of one token
 
     @property
     def batches(self) -> bool:
         """Whether prompts may run together: compared with the plain path when it is first asked for."""
-        if self._batches is None:
-            self._batches = self.sharing != NOTHING and self._agrees()
-        return self._batches
+        if self.together_allowed is None:
+            self.together_allowed = self.sharing != NOTHING and self._agrees()
+        return self.together_allowed
 
     def room(self, prompt: Prompt) -> int:
         """How many prompts like this one run together: their KV caches stay within ``prefill_budget``."""
@@ -142,6 +144,11 @@ class BatchNetwork(Network):
                 if any((a.exp() - b.exp()).abs().max() >= self.tolerance for a, b in zip(tables, wanted, strict=True)):
                     return False
         return True
+
+
+def most_together(network: object) -> int:
+    """The maximum number of questions that are asked together."""
+    return TOGETHER if isinstance(network, BatchNetwork) and network.together_allowed is not False else 1
 
 
 def groups(network: object, prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -67,7 +67,7 @@ class ModelCalls:
             return {"input_ids": torch.tensor([self.ids(texts[0])])}
         key = (texts, tuple(self._current))
         if (known := self.prepared.get(key)) is None:
-            text, shown = self.image_token.join(texts), [self._pixels(image) for image in images]
+            text, shown = self.image_token.join(texts), [shrunk(image, self.max_pixels) for image in images]
             made = self.processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=False)
             known = {name: value for name, value in made.items() if self._takes(name, value)}
             self.prepared.put(key, known, nbytes(known))
@@ -76,16 +76,6 @@ class ModelCalls:
     def _takes(self, name: str, value: object) -> bool:
         """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
         return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
-
-    def _pixels(self, image: Picture) -> Image.Image:
-        """The image, no larger than ``max_pixels``."""
-        rgb = Image.fromarray(image.rgb)
-        area = rgb.width * rgb.height
-        if area <= self.max_pixels:
-            return rgb
-        scale = (self.max_pixels / area) ** 0.5
-        size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
-        return rgb.resize(size, Image.Resampling.BICUBIC)
 
     def forward(self, inputs: dict, keep: int, columns: Sequence[int] | None) -> torch.Tensor:
         """Log-probabilities float32 [B, keep, columns] behind the last tokens."""
@@ -132,6 +122,17 @@ class ModelCalls:
             return found
 
         owner.get_image_features = get_image_features
+
+
+def shrunk(image: Picture, max_pixels: int) -> Image.Image:
+    """The image, no larger than ``max_pixels``."""
+    rgb = Image.fromarray(image.rgb)
+    area = rgb.width * rgb.height
+    if area <= max_pixels:
+        return rgb
+    scale = (max_pixels / area) ** 0.5
+    size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
+    return rgb.resize(size, Image.Resampling.BICUBIC)
 
 
 def chosen(table: torch.Tensor, columns: Sequence[int] | None) -> torch.Tensor:

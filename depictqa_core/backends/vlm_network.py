@@ -7,7 +7,7 @@ answers about them. Not every architecture allows that (some let image tokens at
 another way when there are several), so ``Network`` compares both paths once, and uses the widest sharing that agrees.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,14 +21,12 @@ from ..runtime.byte_cache import ByteCache
 from .vlm_cache import branch, nbytes
 from .vlm_model import ModelCalls, chosen
 from .vlm_prompts import Prompt
+from .vlm_runner import IMAGES, NOTHING, SETS, Check
 
-IMAGES, SETS, NOTHING = "images", "sets", "nothing"
-"""What prompts share: the KV cache behind every image, that behind all images of a question, or nothing."""
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
 """Largest difference in probability that is rounding, by the format of the weights."""
 UNABLE = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError)
 """What architectures raise that do not take their inputs in pieces, or together."""
-Check = Callable[[], None]
 Segment = tuple[tuple[str, ...], tuple[Picture, ...]]
 """Texts of a piece of a prompt, and the images between them."""
 
@@ -108,16 +106,7 @@ class Network(ModelCalls):
     def plain(
         self, prompt: Prompt, rows: Sequence[Sequence[int]], check: Check, columns: Sequence[int] | None = None
     ) -> list[torch.Tensor]:
-        """Compute log-probabilities behind a prompt and each token of some continuations, without any sharing.
-
-        Args:
-            prompt: the prompt without the tokens that continue it.
-            rows: token ids of continuations; an empty one asks for what follows the prompt.
-            columns: the tokens whose log-probabilities are needed; None is the whole vocabulary, which is large.
-
-        Returns:
-            for each row float32 [len(row) + 1, columns].
-        """
+        """Call the model as its documentation does, once for every row; arguments and result as in ``Runner``."""
         inputs = self.inputs(prompt.texts, prompt.images)
         found = []
         for row in rows:

@@ -77,7 +77,7 @@ class ComfyServer:
         for folder in (base / "custom_nodes", self.models, self.input):
             folder.mkdir(parents=True)
         (base / "custom_nodes" / "depictqa").symlink_to(PACK, target_is_directory=True)
-        for name in ("stand_in_nodes.py", "stand_in_diffusion.py"):
+        for name in ("stand_in_nodes.py", "stand_in_diffusion.py", "stand_in_encoders.py"):
             (base / "custom_nodes" / name).symlink_to(Path(__file__).with_name(name))
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

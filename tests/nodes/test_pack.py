@@ -27,6 +27,14 @@ NODES = [
     "DepictQA_SaveScoredImages",
     "DepictQA_ScoreImages",
 ]
+TEXT_ENCODER = "DepictQA_JudgeFromTextEncoder"
+"""The node that a ComfyUI has whose text encoders write text, which its own node TextGenerate shows."""
+
+
+@pytest.fixture(scope="module")
+def names(server):
+    """Ids of the nodes that this ComfyUI should have."""
+    return sorted([*NODES, *([TEXT_ENCODER] if "TextGenerate" in server.get("/object_info") else [])])
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +42,8 @@ def infos(server):
     return {name: info for name, info in server.get("/object_info").items() if name.startswith("DepictQA_")}
 
 
-def test_nodes_are_listed(infos, server):
-    assert sorted(infos) == NODES
+def test_nodes_are_listed(infos, server, names):
+    assert sorted(infos) == names
     assert "IMPORT FAILED" not in server.log_text()
 
 
@@ -64,7 +72,8 @@ def test_schema_is_as_recorded(infos):
             "inputs": inputs,
             "outputs": outputs,
         }
-    assert schemas == json.loads(SNAPSHOT.read_text())
+    recorded = json.loads(SNAPSHOT.read_text())
+    assert schemas == {name: recorded[name] for name in schemas} and set(recorded) == {*NODES, TEXT_ENCODER}
 
 
 def test_everything_is_explained(infos):
@@ -97,7 +106,8 @@ def test_readme_lists_every_node_with_its_inputs_in_order(infos):
     lines = (PACK / "README.md").read_text(encoding="utf-8").splitlines()
     rows = [line.split("|") for line in lines if "<br>`" in line]
     table = {cells[1].strip(): cells[2] for cells in rows}
-    assert set(table) == {f"{info['display_name']}<br>`{name}`" for name, info in infos.items()}
+    listed = {f"{info['display_name']}<br>`{name}`" for name, info in infos.items()}
+    assert set(table) == listed | {f"Judge From Text Encoder<br>`{TEXT_ENCODER}`"}
     for name, info in infos.items():
         keys = [key for group in ("required", "optional") for key in info["input_order"].get(group, [])]
         listed = re.sub(r"\(.*?\)", "", table[f"{info['display_name']}<br>`{name}`"])
@@ -173,13 +183,13 @@ print("weights:", *[path for path in opened if path.endswith((".safetensors", ".
 """
 
 
-def test_import_loads_neither_heavy_libraries_nor_weights():
+def test_import_loads_neither_heavy_libraries_nor_weights(names):
     command = [sys.executable, "-c", IMPORT_PROBE, str(comfy_folder()), str(PACK)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=comfy_folder())
     assert done.returncode == 0, done.stderr[-3000:]
     found = dict(line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
-    assert sorted(found["nodes"].split()) == NODES
-    assert set(found["aliases"].split()) >= set(NODES) - {"DepictQA_LoadModel"}  # where the schema knows of them
+    assert sorted(found["nodes"].split()) == names
+    assert set(found["aliases"].split()) >= set(names) - {"DepictQA_LoadModel"}  # where the schema knows of them
     assert {"budget", "max_new_tokens", "quality"} <= set(found["advanced"].split()) and "top_k" not in found[
         "advanced"
     ]

@@ -45,6 +45,7 @@ SHIPPED = [
     "compare_with_reference",
     "filter_bad_samples",
     "judge_a_folder",
+    "judge_from_text_encoder",
     "quality_map",
     "rank_a_batch",
 ]

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from depictqa_core.backends.vlm_loading import calibration_file
+from depictqa_core.calibration import NONE
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.storage.documents import read_json
@@ -15,7 +16,7 @@ from ..output_files import write_text
 from .order_calibration import OrderFit, calibrate_order
 from .score_calibration import ScoreFit, calibrate_scores
 from .sets import TestSet
-from .temperatures import MINIMUM, Fit, calibrate, calibrated
+from .temperatures import CLEAN_SHARE, MINIMUM, Fit, calibrate, calibrated
 
 Fits = dict[str, Fit | OrderFit | ScoreFit]
 
@@ -24,11 +25,17 @@ TEMPERATURES, ORDERS, SCORES = PARTS = ("temperatures", "orders", "scores")
 """What can be fitted."""
 
 
-def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM, parts: Sequence[str] = PARTS) -> Fits:
+def calibrate_all(
+    judge: Judge,
+    sets: Sequence[TestSet],
+    minimum: int = MINIMUM,
+    parts: Sequence[str] = PARTS,
+    clean_share: float | None = CLEAN_SHARE,
+) -> Fits:
     """Fit all that the records cover: temperatures first, then orders and scores under these temperatures.
 
     Args:
-        judge, sets, minimum: as in ``calibrate``.
+        judge, sets, minimum, clean_share: as in ``calibrate``.
         parts: of ``PARTS``; what is not named stays as it is.
 
     Raises:
@@ -38,7 +45,7 @@ def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM,
     known = judge.backend.capabilities.tasks
     if TEMPERATURES in parts:
         try:
-            fits |= calibrate(judge, sets, minimum)
+            fits |= calibrate(judge, sets, minimum, clean_share)
         except TaskError:
             if parts == (TEMPERATURES,):
                 raise
@@ -58,6 +65,7 @@ def calibrate_all(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM,
 def fitted(fits: Fits) -> dict:
     """What of the fits goes into a checkpoint's ``calibration``."""
     values = {key: fit.temperature if isinstance(fit, Fit) else fit.calibration for key, fit in fits.items()}
+    values |= {NONE + key: fit.offset for key, fit in fits.items() if isinstance(fit, Fit)}
     return {
         key: value
         if isinstance(value, float)
@@ -72,13 +80,15 @@ def store(folder: str | Path, fits: Fits) -> dict:
 
     A checkpoint of ours holds it in ``config.json``, a vision-language model in ``depictqa_calibration.json``.
 
-    What was not fitted stays, except that a new temperature of pairs drops the order that was fitted under the old one.
+    What was not fitted stays, except that a new temperature of pairs drops the order that was fitted under the old one,
+    and a new temperature of distortions the offset of "None".
     The card of the folder stays valid: it vouches for the weights, which do not change.
     """
     path = calibration_file(Path(folder))
     config = read_json(path, error=CheckpointError) if path.is_file() else {}
     new, old = fitted(fits), config.get("calibration", {})
     stale = {key.replace(RATING.name, "order") for key in new if key.startswith(RATING.name)}
+    stale |= {NONE + key for key in new}
     config["calibration"] = dict(sorted({**{k: v for k, v in old.items() if k not in stale}, **new}.items()))
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return config["calibration"]
@@ -89,10 +99,12 @@ def table(fits: Fits) -> str:
     lines = []
     some = {key: fit for key, fit in fits.items() if isinstance(fit, Fit)}
     if some:
-        columns = f"{'records':>8}{'temperature':>13}{'NLL before':>12}{'after':>9}{'ECE before':>12}{'after':>9}"
+        columns = (
+            f"{'records':>8}{'temperature':>13}{'None':>8}{'NLL before':>12}{'after':>9}{'ECE before':>12}{'after':>9}"
+        )
         lines.append(f"{'question':<22}{columns}")
     for key, fit in some.items():
-        head = f"{key:<22}{fit.count:>8}{_number(fit.temperature, 13)}"
+        head = f"{key:<22}{fit.count:>8}{_number(fit.temperature, 13)}{_number(fit.offset, 8)}"
         after = _number(fit.nll_after), _number(fit.ece_after)
         lines.append(f"{head}{fit.nll_before:12.4f}{after[0]}{fit.ece_before:12.4f}{after[1]}")
     some = {key: fit for key, fit in fits.items() if isinstance(fit, OrderFit)}

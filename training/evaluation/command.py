@@ -49,8 +49,27 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
         default=("temperatures", "orders", "scores"),
         help="what to fit (default: all that the records cover)",
     )
+    parser.add_argument(
+        "--clean-share",
+        type=_share,
+        default=0.5,
+        help="share of clean images among those that will be judged: the probability of no distortion holds for it"
+        " (default: 0.5; 'records': that of the records)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the fit, and change nothing")
     parser.set_defaults(run=_calibrate)
+
+
+def _share(text: str) -> float | None:
+    if text == "records":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number between 0 and 1 nor 'records'")
+    return share
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -133,7 +152,8 @@ def _calibrate(arguments) -> None:
 
     folder = checkpoint_folder(arguments.checkpoint)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-    fits = calibration.calibrate_all(load_judge(folder, arguments.device), sets, parts=tuple(arguments.only))
+    judge, parts = load_judge(folder, arguments.device), tuple(arguments.only)
+    fits = calibration.calibrate_all(judge, sets, parts=parts, clean_share=arguments.clean_share)
     print(calibration.table(fits))
     if not calibration.fitted(fits):
         print(f"nothing was fitted: every question has fewer than {temperatures.MINIMUM} records; nothing was written")

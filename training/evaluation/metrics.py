@@ -52,27 +52,35 @@ def mean(values) -> float | None:
     return round(float(sum(values)) / len(values), 6) if values else None
 
 
-def reliability(confidences, hits, bins: int = 10) -> list[dict]:
-    """Mean confidence and share of hits in bins of equal width [low, high); 1.0 is in the last. Empty ones left out."""
+def reliability(confidences, hits, bins: int = 10, weights=None) -> list[dict]:
+    """Mean confidence and share of hits in bins of equal width [low, high); 1.0 is in the last. Empty ones left out.
+
+    Args:
+        confidences, hits: [N].
+        weights: of the answers, [N]; None if all count the same.
+    """
     confidences, hits = np.asarray(confidences, dtype=float), np.asarray(hits, dtype=float)
+    weights = np.ones(len(hits)) if weights is None else np.asarray(weights, dtype=float)
     place = np.minimum((confidences * bins).astype(int), bins - 1)
     return [
         {
             "low": round(b / bins, 6),
             "high": round((b + 1) / bins, 6),
             "count": int((place == b).sum()),
-            "confidence": float(confidences[place == b].mean()),
-            "accuracy": float(hits[place == b].mean()),
+            "confidence": float(np.average(confidences[place == b], weights=weights[place == b])),
+            "accuracy": float(np.average(hits[place == b], weights=weights[place == b])),
         }
         for b in np.unique(place).tolist()
     ]
 
 
-def calibration_error(confidences, hits, bins: int = 10) -> float | None:
+def calibration_error(confidences, hits, bins: int = 10, weights=None) -> float | None:
     """Expected calibration error (Guo et al. 2017): mean |confidence - accuracy| of the bins, weighted by count."""
-    found = reliability(confidences, hits, bins)
-    total = sum(b["count"] for b in found)
-    return sum(b["count"] * abs(b["confidence"] - b["accuracy"]) for b in found) / total if total else None
+    found = reliability(confidences, hits, bins, weights)
+    place = np.minimum((np.asarray(confidences, dtype=float) * bins).astype(int), bins - 1)
+    counts = np.bincount(place, weights, bins)[np.unique(place)] if len(found) else np.zeros(0)
+    gaps = [abs(b["confidence"] - b["accuracy"]) for b in found]
+    return float(counts @ gaps / counts.sum()) if counts.sum() else None
 
 
 def calibration_error_by_chance(confidences, bins: int = 10, draws: int = 200) -> float | None:

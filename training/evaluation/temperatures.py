@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 from tqdm import tqdm
 
@@ -14,7 +14,7 @@ from depictqa_core import tasks
 from depictqa_core.calibration import Calibration
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
-from depictqa_core.tasks import SCORE
+from depictqa_core.tasks import IDENTIFICATION, SCORE
 
 from .metrics import calibration_error
 from .sets import TestSet
@@ -23,6 +23,10 @@ CHUNK = 64
 MINIMUM = 100
 """Fewer answers than this do not fix a temperature."""
 BOUNDS = (0.1, 10.0)
+OFFSET = 5.0
+"""Largest offset of "None"."""
+CLEAN_SHARE = 0.5
+"""Share of clean images that probabilities of distortions hold for, unless another one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Fit:
 
     Attributes:
         temperature: the fitted one; None where there were too few records.
+        offset: added to the log-probability of "None" (``Calibration.none_offset``); None where it was not fitted.
         count: records that it was fitted on.
         nll_before, nll_after: mean negative log-likelihood of the true answer, at temperature 1 and the fitted one.
         ece_before, ece_after: expected calibration error of the most probable answer.
@@ -42,6 +47,7 @@ class Fit:
     nll_after: float | None
     ece_before: float
     ece_after: float | None
+    offset: float | None = None
 
 
 def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray) -> float:
@@ -66,13 +72,47 @@ def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray) -> float:
     return round(1 / found.x, 6)
 
 
+def fit_prior(log_probabilities: np.ndarray, truths: np.ndarray, none: int, clean_share: float) -> tuple[float, float]:
+    """The temperature and the offset of "None" under which the true answers are most likely where a share of the
+    images is clean: records weigh as much as brings their clean ones to this share.
+
+    The likelihood is concave in 1 / temperature and the offset, so the search finds the best values.
+
+    Args:
+        log_probabilities: float64 [N, K]; -inf where an answer was not on offer.
+        truths: index of the true answer, int [N].
+        none: index of "None".
+        clean_share: above 0 and below 1.
+
+    Returns:
+        (temperature within ``BOUNDS``, offset), to 1e-6.
+    """
+    weights = prior_weights(truths == none, clean_share)
+
+    def loss(found: np.ndarray) -> float:
+        scaled = log_probabilities * found[0]
+        scaled[:, none] += found[1]
+        return float(-(weights * log_softmax(scaled, axis=1)[np.arange(len(truths)), truths]).sum())
+
+    low, high = (1 / bound for bound in reversed(BOUNDS))
+    found = minimize(loss, [1.0, 0.0], bounds=[(low, high), (-OFFSET, OFFSET)], method="L-BFGS-B").x
+    return round(float(1 / found[0]), 6), round(float(found[1]), 6)
+
+
+def prior_weights(clean: np.ndarray, clean_share: float) -> np.ndarray:
+    """Weights of records, with sum 1, of which the clean ones have ``clean_share``."""
+    return np.where(clean, clean_share / max(clean.sum(), 1), (1 - clean_share) / max((~clean).sum(), 1))
+
+
 def negative_log_likelihood(log_probabilities: np.ndarray, truths: np.ndarray, temperature: float = 1.0) -> float:
     """Mean of -log p(true answer) at a temperature."""
     scaled = log_softmax(log_probabilities / temperature, axis=1)
     return float(-scaled[np.arange(len(truths)), truths].mean())
 
 
-def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> dict[str, Fit]:
+def calibrate(
+    judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM, clean_share: float | None = CLEAN_SHARE
+) -> dict[str, Fit]:
     """Fit a temperature for every brief question and setting (``tasks.temperature_names``) that the records cover.
 
     Records must be ones that the checkpoint was not trained on, or it comes out overconfident. The judge's present
@@ -85,6 +125,8 @@ def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> 
         sets: validation sets whose records carry ``answer``. Detailed questions and records whose image cannot be
             read are passed over.
         minimum: fewest records to fit on.
+        clean_share: share of clean images among those that will be judged, above 0 and below 1, for identification
+            questions whose records have ``minimum`` / 10 clean ones or more; None for that of the records.
 
     Raises:
         TaskError: no record has a short answer that the judge may give.
@@ -97,20 +139,42 @@ def calibrate(judge: Judge, sets: Iterable[TestSet], minimum: int = MINIMUM) -> 
                 truths[key].append(truth)
     if not rows:
         raise TaskError("calibrate: no record has a short answer; give test records with answer and a short question")
-    return {key: _fit(_padded(rows[key]), np.array(truths[key]), minimum) for key in sorted(rows)}
+    return {key: _fit(_padded(rows[key]), np.array(truths[key]), minimum, key, clean_share) for key in sorted(rows)}
 
 
-def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int) -> Fit:
-    def error(temperature: float) -> float:
-        probabilities = np.exp(log_softmax(log_probabilities / temperature, axis=1))
-        return calibration_error(probabilities.max(1), probabilities.argmax(1) == truths)
+def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: str, clean_share: float | None) -> Fit:
+    none = _none_of(key)
+    weights = np.full(len(truths), 1 / len(truths))
+    if none is not None and clean_share and (truths == none).sum() * 10 >= minimum:
+        weights = prior_weights(truths == none, clean_share)
+    else:
+        none = None
 
-    before = negative_log_likelihood(log_probabilities, truths), error(1.0)
+    def measured(temperature: float, offset: float = 0.0) -> tuple[float, float]:
+        scaled = log_probabilities / temperature
+        if none is not None:
+            scaled[:, none] += offset
+        scaled = log_softmax(scaled, axis=1)
+        loss = -(weights * scaled[np.arange(len(truths)), truths]).sum()
+        probabilities = np.exp(scaled)
+        return float(loss), calibration_error(probabilities.max(1), probabilities.argmax(1) == truths, weights=weights)
+
+    before = measured(1.0)
     if len(truths) < minimum:
         return Fit(None, len(truths), before[0], None, before[1], None)
-    temperature = fit_temperature(log_probabilities, truths)
-    after = negative_log_likelihood(log_probabilities, truths, temperature), error(temperature)
-    return Fit(temperature, len(truths), before[0], after[0], before[1], after[1])
+    if none is None:
+        found = fit_temperature(log_probabilities, truths), 0.0
+    else:
+        found = fit_prior(log_probabilities, truths, none, clean_share)
+    after = measured(*found)
+    return Fit(found[0], len(truths), before[0], after[0], before[1], after[1], None if none is None else found[1])
+
+
+def _none_of(key: str) -> int | None:
+    """The place of "None" among the answers of the question that a temperature is for, or None if it offers none."""
+    if not key.startswith(IDENTIFICATION.name):
+        return None
+    return tasks.identification_answers(2 if "_two_" in key else 1).index(tasks.answer_text(()))
 
 
 def _answers(judge: Judge, test_set: TestSet):

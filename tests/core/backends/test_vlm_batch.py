@@ -57,7 +57,7 @@ def counted(monkeypatch, judge):
 
 def alone(folder):
     judge = load_judge(folder, "cpu")
-    judge.backend.run._batches = False
+    judge.backend.run.together_allowed = False
     return judge
 
 

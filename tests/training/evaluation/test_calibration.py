@@ -19,7 +19,14 @@ from training.__main__ import main as command
 from training.evaluation.calibration import calibrate_all, fitted, store, table
 from training.evaluation.order_calibration import ranked_sets
 from training.evaluation.sets import read_set
-from training.evaluation.temperatures import BOUNDS, calibrate, fit_temperature, negative_log_likelihood
+from training.evaluation.temperatures import (
+    BOUNDS,
+    calibrate,
+    fit_prior,
+    fit_temperature,
+    negative_log_likelihood,
+    prior_weights,
+)
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
 TWO = "What are the TWO issues?" + tasks.SHORT_TAIL
@@ -50,6 +57,34 @@ def test_an_answer_that_was_not_on_offer_does_not_count():
 
 def test_answers_that_are_always_right_stop_at_the_bound():
     assert fit_temperature(np.log([[0.9, 0.1]] * 50), np.zeros(50, int)) == pytest.approx(BOUNDS[0], rel=1e-3)
+
+
+def test_the_prior_of_clean_images_is_recovered_from_records_with_another():
+    """Answers that are right at half clean images are recovered where the records have one clean image in ten."""
+    rng = np.random.default_rng(1)
+    count, none = 40_000, 12
+    logits = log_softmax(rng.normal(0, 2, (count, 13)), axis=1)
+    truths = (np.exp(logits).cumsum(1) > rng.random((count, 1))).argmax(1)
+    clean = truths == none
+    share = clean.mean()
+    tempered = 1.7 * logits
+    tempered[:, none] += 0.8
+    temperature, offset = fit_prior(tempered, truths, none, share)  # the prior that the truths were drawn at
+    assert (temperature, offset) == (pytest.approx(1.7, rel=0.03), pytest.approx(-0.8 / 1.7, abs=0.05))
+    _, wanted = fit_prior(logits, truths, none, 0.5)
+    assert wanted == pytest.approx(np.log(0.5 / share) - np.log(0.5 / (1 - share)), abs=0.05)
+    assert prior_weights(clean, 0.3)[clean].sum() == pytest.approx(0.3)
+
+
+def test_the_judge_answers_under_the_prior_that_was_fitted():
+    calibration = Calibration({"none_identification_nr": np.log(3.0)})
+    options = tasks.answers(tasks.IDENTIFICATION, ONE)
+    rows = np.full((2, len(options)), 1 / len(options))
+    asked = (tasks.IDENTIFICATION, ONE, options, (False, True))
+    found = calibration.with_prior(*asked, rows)
+    assert found.sum(1) == pytest.approx(1) and found[1] == pytest.approx(rows[1])
+    assert found[0, options.index("None")] == pytest.approx(3 * found[0, 0])
+    assert calibration.with_prior(tasks.RATING, WHICH, ("Image A", "Image B"), (False,), rows[:1, :2]) is not None
 
 
 def test_a_question_has_its_own_temperature_and_falls_back_to_setting_and_task():
