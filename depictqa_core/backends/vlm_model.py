@@ -111,7 +111,7 @@ class ModelCalls:
             found = [of_one(*one) for one in each]
             return joined(found) if len(found) > 1 else found[0]
 
-        def of_one(key: str, args: tuple, kwargs: dict):
+        def of_one(key: str, args: tuple, kwargs: dict) -> Any:
             shapes = tuple(tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
             if (known := self.features.get((key, shapes))) is not None:
                 return to_device(known, self.device)
