@@ -129,7 +129,7 @@ class BatchNetwork(Network):
         """Compare with the plain path on small random images."""
         generator = np.random.default_rng(1)
         images = [Picture(generator.integers(0, 256, (64, 96, 3), np.uint8), f"{i}") for i in range(3)]
-        prompts = [Prompt(self.layout, (images[0], image), pair=True) for image in images[1:]]
+        prompts = [Prompt(self.layout, pair, pair=True) for pair in zip(images, images[1:])]
         state = self.state(prompts[0], lambda: None)
         self._token_bytes = max(1.0, nbytes(state.cache) / len(state.ids))
         for rows in ([self.ids("yes")], [self.ids("yes"), self.ids("no better")]):
