@@ -48,18 +48,21 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 	@touch $@
 
 # of brisque only the files with the published parameters are read, so what its code needs is left out
+define TEST_TOOLS
+$(PIP) --editable '.[training,scale,test]'
+$(PIP) --no-deps brisque
+endef
+
 $(VENV)/.test: $(VENV)/.runtime tests/comfyui/install.sh
 	@echo "setting up $(VENV): ComfyUI and the test tools"
 	bash tests/comfyui/install.sh $(VENV)/bin/python
-	$(PIP) --editable '.[training,scale,test]'
-	$(PIP) --no-deps brisque
+	$(TEST_TOOLS)
 	@touch $@
 
 # what the tests of core and training need: no ComfyUI
 $(VENV)/.fast: $(VENV)/.runtime
 	@echo "setting up $(VENV): the test tools"
-	$(PIP) --editable '.[training,scale,test]'
-	$(PIP) --no-deps brisque
+	$(TEST_TOOLS)
 	@touch $@
 
 # the packages that differ, in a folder in front of the others: no second environment. The old PyTorch comes with what it

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.judge import load_judge
 from training.dataset.building.measures import metrics
 from training.dataset.records.labels import quality
@@ -49,7 +49,7 @@ def main() -> None:
             shown = [clean, *(apply(kind, clean, severity, np.random.default_rng(1)) for severity in range(1, 6))]
             reference = clean if options.reference else None
             found = [
-                s.score for s in judge.score([Picture(rgb, f"{kind} {i}") for i, rgb in enumerate(shown)], reference)
+                s.score for s in judge.score([RGBImage(rgb, f"{kind} {i}") for i, rgb in enumerate(shown)], reference)
             ]
             ladders.append(spearmanr(found, [-i for i in range(6)]).statistic)
             scores += found

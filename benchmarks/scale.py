@@ -44,13 +44,13 @@ def make_images(folder: Path, count: int) -> list[str]:
 def bare(paths: list[str]) -> dict:
     """The judge alone on images that are in memory."""
     from depictqa_core import load_judge
-    from depictqa_core.images.image import as_picture
+    from depictqa_core.images.image import as_image
     from depictqa_core.runtime.threads import keep_freed_memory
 
     keep_freed_memory()
     judge = load_judge()
-    judge.score(as_picture(paths[0]))
-    images = [as_picture(path) for path in paths]
+    judge.score(as_image(paths[0]))
+    images = [as_image(path) for path in paths]
     for image in images:
         image.key  # noqa: B018
     began = time.perf_counter(), time.process_time()

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import spearmanr
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from training.distortions import NAMES, SEVERITIES, apply
 
 
@@ -40,11 +40,11 @@ def measure(judge, paths: list[Path], short: int, reference: bool) -> dict[str, 
     for number, path in enumerate(paths):
         original = pristine(path, short)
         steps = [
-            as_picture(apply(name, original, severity, np.random.default_rng([number, severity])))
+            as_image(apply(name, original, severity, np.random.default_rng([number, severity])))
             for name in NAMES
             for severity in SEVERITIES
         ]
-        scores = [result.score for result in judge.score(steps, as_picture(original) if reference else None)]
+        scores = [result.score for result in judge.score(steps, as_image(original) if reference else None)]
         for index, name in enumerate(NAMES):
             place = index * len(SEVERITIES)
             found[name].append(ladder_correlation(scores[place : place + len(SEVERITIES)]))

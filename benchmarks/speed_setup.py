@@ -16,7 +16,7 @@ from depictqa_core.backends.native import NativeBackend
 from depictqa_core.calibration import Calibration
 from depictqa_core.engine.decoding import answer_probabilities, forced_prefix, greedy, token_embeddings
 from depictqa_core.engine.prefill import Prefill
-from depictqa_core.images.image import Picture, as_picture
+from depictqa_core.images.image import RGBImage, as_image
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint, load_checkpoint
 from depictqa_core.loading.checkpoint_folder import BUNDLED
@@ -74,7 +74,7 @@ def _tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
-def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[Picture], Picture]:
+def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[RGBImage], RGBImage]:
     """Distorted copies of a sample photograph, all different, and the photograph itself; ``side`` x ``side`` pixels."""
     original = Image.open(SAMPLES / "garage_original.jpg").convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     rng = np.random.default_rng(seed)
@@ -83,8 +83,8 @@ def pictures(count: int, side: int = 512, seed: int = 0) -> tuple[list[Picture],
         blurred = np.asarray(original.filter(ImageFilter.GaussianBlur(index % 8 / 2)), np.float32)
         grain = rng.integers(-40, 41, (side, side, 1), np.int8) * (index % 5 / 4)
         rgb = np.clip(blurred * rng.uniform(0.5, 1.3) + grain + rng.uniform(0, 3), 0, 255).astype(np.uint8)
-        made.append(as_picture(rgb, f"image {index + 1}"))
-    return made, as_picture(np.asarray(original), "reference")
+        made.append(as_image(rgb, f"image {index + 1}"))
+    return made, as_image(np.asarray(original), "reference")
 
 
 def judge(checkpoint: Checkpoint) -> Judge:
@@ -94,7 +94,7 @@ def judge(checkpoint: Checkpoint) -> Judge:
 
 @torch.inference_mode()
 def prefill_naively(
-    checkpoint: Checkpoint, task, question: str, shown: dict[str, Picture], forced: list[int]
+    checkpoint: Checkpoint, task, question: str, shown: dict[str, RGBImage], forced: list[int]
 ) -> Prefill:
     """Prefill one prompt by itself: every image is encoded for it, nothing is shared or stored."""
     model = checkpoint.model
@@ -129,7 +129,7 @@ def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> li
     return [greedy(reading, end, length)[0].ids for reading in readings]
 
 
-def by_role(pictures: tuple) -> dict[str, Picture]:
+def by_role(pictures: tuple) -> dict[str, RGBImage]:
     """(A, reference) or (A, B, reference) by role."""
     *judged, reference = pictures
     return ({} if reference is None else {REFERENCE: reference}) | dict(zip((A, B), judged))

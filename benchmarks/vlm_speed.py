@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from depictqa_core.backends.vlm_batch import TOGETHER, groups
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge, load_judge
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ def reduced_judge(family: str, folder: str) -> Judge:
 def measure(family: str, count: int, side: int, sample: int) -> dict:
     """Time one ranking, and its questions one by one."""
     generator = np.random.default_rng(0)
-    images = [as_picture(generator.integers(0, 256, (side, side, 3), np.uint8), f"{i}") for i in range(count)]
+    images = [as_image(generator.integers(0, 256, (side, side, 3), np.uint8), f"{i}") for i in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         judge = reduced_judge(family, folder)
         run, asked = judge.backend.run, []

@@ -69,6 +69,7 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "accept": (_or_none(is_text), "one of the answers, or None"),
     "anchors": _FOLDER,
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
+    "base": _FOLDER,
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
     "cache_bytes": (_or_none(lambda value: is_whole(value, 0)), "a whole number of bytes, 0 or more, or None"),
     "checkpoint": _FOLDER,

@@ -8,7 +8,7 @@ from . import tasks
 from .backends.opening import open_backend
 from .checks import check as check_arguments
 from .errors import TaskError
-from .images.image import ImageLike, ImagesLike, as_picture
+from .images.image import ImageLike, ImagesLike, as_image
 from .ranking.anchors import load_anchors
 from .results import Check, Comparison, Description, Identification, Ranking, Score
 from .runtime.byte_cache import ByteCache
@@ -33,12 +33,13 @@ def load_judge(
     encoder: str | Path | None = None,
     compiled: bool = False,
     answers: ByteCache | None = None,
+    base: str | Path | None = None,
 ) -> "Judge":
     """Load a judge.
 
     Args:
-        checkpoint: a checkpoint folder, or the name of a judge that another package provides (an entry point
-            ``depictqa.judges``); None, "bundled" and "depictqa-mini" are the included one.
+        checkpoint: a checkpoint, model or adapter folder, or the name of a judge that another package provides (an
+            entry point ``depictqa.judges``); None, "bundled" and "depictqa-mini" are the included one.
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
         dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16" (these
             move probabilities by up to 0.01 and 0.06: prefer float16); or "int8" or "int4", which quantise the language
@@ -54,6 +55,8 @@ def load_judge(
             about a minute longer: of use for thousands of images.
         answers: where answers are stored, for callers that outlive the judge; it must hold those of this checkpoint,
             dtype and device alone. None makes one.
+        base: the folder of the base model of an adapter folder; None looks for it where it was when the adapter was
+            tuned, and next to the adapter folder.
 
     Raises:
         CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, the dtype cannot be had, or
@@ -61,8 +64,8 @@ def load_judge(
         TaskError, ImageError: the anchors cannot be used.
     """
     check_arguments(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
-    check_arguments(compiled=compiled, answers=answers)
-    judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers))
+    check_arguments(compiled=compiled, answers=answers, base=base)
+    judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base))
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
     if encoder is not None:
@@ -75,7 +78,7 @@ def load_judge(
 class Judge(JudgeBase):
     """One loaded judge that answers questions about images.
 
-    Images are anything that ``images.as_pictures`` takes: paths, PIL images, arrays, tensors, batches, or lists of
+    Images are anything that ``images.as_images`` takes: paths, PIL images, arrays, tensors, batches, or lists of
     them. A ``reference`` is one pristine image for all, or one for each. Where the sizes differ, both are compared at
     the smaller size (``references.common_size``), and an image that then equals its reference is the best possible,
     without a question to the network. Call ``references.require_shape`` first where a reference may show another
@@ -243,8 +246,8 @@ class Judge(JudgeBase):
             question: another wording of the question, as in ``describe``. It must ask for the better image.
             criterion, prompt: as in ``score``.
         """
-        pair = (as_picture(a, "image A"), as_picture(b, "image B"))
-        original = None if reference is None else as_picture(reference, "reference")
+        pair = (as_image(a, "image A"), as_image(b, "image B"))
+        original = None if reference is None else as_image(reference, "reference")
         return self.compare_many(
             [pair],
             [original],

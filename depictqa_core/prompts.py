@@ -67,9 +67,14 @@ def description_layout(question: str) -> list[str | Slot]:
 
     A placeholder ``<image>`` in the question, with its newline, is taken out: the slot says where the image is.
     """
-    question = re.sub(r"\n?<image>\n?", "", question)
+    question = without_placeholder(question)
     opening = SYSTEM_DESCRIPTION + SEPARATOR + USER + "<Img>"
     return [opening, Slot(A), "</Img> " + question + ASSISTANT.removeprefix("\n")]
+
+
+def without_placeholder(question: str) -> str:
+    """Remove the placeholder ``<image>``, with its newline, from a question of the published training data."""
+    return re.sub(r"\n?<image>\n?", "", question)
 
 
 def next_turn(question: str) -> str:

@@ -189,7 +189,7 @@ class Check(_Result):
 
 
 @dataclass(frozen=True)
-class RankedPicture(_Result):
+class RankedImage(_Result):
     """One place of a ranking.
 
     Attributes:
@@ -242,7 +242,7 @@ class Ranking(_Result):
             orders. With method "score", that of the scores' intervals.
     """
 
-    pictures: tuple[RankedPicture, ...]
+    pictures: tuple[RankedImage, ...]
     method: str
     comparisons: int
     disagreement: float
@@ -330,3 +330,7 @@ class Failure(_Result):
         for head in (f"{name} ({name})", f"{name} ({path})", f"image ({path})", name):
             text = text.removeprefix(f"{head}: ")
         return cls(name, text)
+
+
+# the name until 0.5, for scripts
+RankedPicture = RankedImage

@@ -10,6 +10,7 @@ from ..depictqa_core.results import Identification
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
+    checked_images,
     choice,
     criterion_inputs,
     criterion_options,
@@ -23,7 +24,6 @@ from .inputs import (
     reference_input,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -110,7 +110,7 @@ class IdentifyDistortions(io.ComfyNode):
         judge = one(model)
         with readable_errors():
             asked = COUNTS[choice(one(count), list(COUNTS), "count")]
-            pictures = to_pictures(flatten(images), "image", names=names)
+            pictures = checked_images(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = judge.ask("identify", pictures, references, count=asked)
         notices += judge.doubts(answers)
@@ -212,7 +212,7 @@ class DescribeImages(io.ComfyNode):
         judge = one(model)
         with readable_errors():
             detailed = choice(one(detail), DETAILS, "detail") == "detailed"
-            pictures = to_pictures(flatten(images), "image")
+            pictures = checked_images(flatten(images), "image")
             references, notices = to_reference(reference, pictures)
             if detailed:
                 options = {"question": (one(question) or "").strip() or None, "max_new_tokens": one(max_new_tokens)}
@@ -300,7 +300,7 @@ class ScoreImages(io.ComfyNode):
     ) -> io.NodeOutput:
         judge = one(model)
         with readable_errors():
-            pictures = to_pictures(flatten(images), "image", names=names)
+            pictures = checked_images(flatten(images), "image", names=names)
             references, notices = to_reference(reference, pictures)
             answers = judge.ask("score", pictures, references, **criterion_options(criterion, prompt))
         notices += judge.doubts(answers)

@@ -9,6 +9,7 @@ from ..depictqa_core.verbs.check import pass_answer as accepted_answer
 from .filter_images import branch_of_images
 from .inputs import (
     FOR_PROGRAMS,
+    checked_images,
     flatten,
     images_input,
     in_format,
@@ -19,7 +20,6 @@ from .inputs import (
     reference_input,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -118,7 +118,7 @@ class CheckImages(io.ComfyNode):
         judge = one(model)
         with readable_errors():
             singles = flatten(images)
-            pictures = to_pictures(singles, "image", names=names)
+            pictures = checked_images(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             listed = tuple(answer.strip() for answer in one(answers).split(","))

@@ -11,6 +11,7 @@ import folder_paths
 import torch
 from comfy import model_management
 
+from ..depictqa_core.backends.vlm_adapter import is_adapter_folder, vlm_folder
 from ..depictqa_core.backends.vlm_loading import is_vlm_folder, vlm_dtype
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.loading.checkpoint_folder import BUNDLED as BUNDLED_FOLDER
@@ -26,6 +27,7 @@ BUNDLED = "depictqa-mini (bundled)"
 DEVICES = ["auto", "cpu"]
 DTYPES = ["auto", "float32", "bfloat16", "float16", *QUANTISED]
 BUILT_IN = "built in"  # no custom folder for anchors or encoder
+AUTOMATIC = "automatic"  # an adapter says where its base model is
 LARGE = 2**30  # bytes of weights from which half precision is worth its rounding
 KEEP, FREE = "keep in memory", "free after use"
 MEMORY = [KEEP, FREE]
@@ -43,6 +45,7 @@ def checkpoint_folders() -> dict[str, Path]:
         if path.is_file()
         or (path / CARD).is_file()
         or is_vlm_folder(path)
+        or is_adapter_folder(path)
         or any(any(path.glob(pattern)) for pattern in PICKLES)
     }
 
@@ -81,6 +84,16 @@ def checkpoint_names() -> list[str]:
     return [BUNDLED, *checkpoint_folders()]
 
 
+def base_names() -> list[str]:
+    """Return the options of the widget for the base model of an adapter."""
+    return [AUTOMATIC, *(name for name, path in checkpoint_folders().items() if is_vlm_folder(path))]
+
+
+def _base_path(name: str) -> Path | None:
+    """Return the folder of a base model by its name from a graph; None where the adapter says which."""
+    return None if name == AUTOMATIC else checkpoint_path(name)
+
+
 def checkpoint_path(name: str) -> Path | None:
     """Return the folder of a name from a graph, None for the bundled model.
 
@@ -100,15 +113,19 @@ def checkpoint_path(name: str) -> Path | None:
     return folders[plain(name)]
 
 
-def loader_state(checkpoint: str, anchors: str = BUILT_IN, encoder: str = BUILT_IN) -> str:
-    """Return a stable text that changes with the files of the checkpoint, the anchors or the encoder.
+def loader_state(checkpoint: str, anchors: str = BUILT_IN, encoder: str = BUILT_IN, base: str = AUTOMATIC) -> str:
+    """Return a stable text that changes with the files of the checkpoint, its base, the anchors or the encoder.
 
     ComfyUI then loads them again, and cached answers are discarded.
     """
     checkpoints = {BUNDLED: BUNDLED_FOLDER, **checkpoint_folders()}
     folders = [checkpoints.get(plain(checkpoint)), _entries("depictqa_anchors").get(plain(anchors))]
     folders.append(_entries("depictqa_encoders").get(plain(encoder)))
-    return repr([checkpoint, anchors, encoder, *map(_file_states, folders)])
+    adapter = folders[0]
+    if adapter is not None and is_adapter_folder(adapter):
+        with suppress(CheckpointError):  # it is raised where the judge is loaded
+            folders.append(vlm_folder(adapter, _base_path(base)))
+    return repr([checkpoint, anchors, encoder, base, *map(_file_states, folders)])
 
 
 def _file_states(folder: Path | None) -> list[tuple]:
@@ -134,6 +151,7 @@ def load(
     memory: str = KEEP,
     anchors: str = BUILT_IN,
     encoder: str = BUILT_IN,
+    base: str = AUTOMATIC,
 ) -> LoadedJudge:
     """Load a checkpoint into CPU memory; it moves to the GPU on first use.
 
@@ -144,30 +162,33 @@ def load(
             does not use float16; its 8 bits of precision change probabilities six times as much. int8 and int4 stay on
             their device: quantised weights cannot be moved.
         anchors, encoder: one of ``own_names``.
+        base: one of ``base_names()``, for an adapter.
         memory: KEEP leaves the weights to ComfyUI's memory management; FREE unloads them after every run.
 
     Raises:
         CheckpointError: the checkpoint or a folder is missing, damaged or unsafe to read, or the dtype is unavailable.
     """
-    folder = checkpoint_path(checkpoint)
+    folder, under = checkpoint_path(checkpoint), _base_path(base)
+    model = folder and vlm_folder(folder, under)
     own = {"anchors": _own_folder("anchors", anchors), "encoder": _own_folder("encoders", encoder)}
     on_cpu = device == "cpu" or model_management.get_torch_device().type == "cpu"
     load_device = torch.device("cpu") if on_cpu else model_management.get_torch_device()
     offload_device = torch.device("cpu") if on_cpu else model_management.unet_offload_device()
-    if dtype == "auto" and folder is not None and is_vlm_folder(folder):
-        dtype = "float32" if on_cpu else vlm_dtype(folder)
+    if dtype == "auto" and model is not None:
+        dtype = "float32" if on_cpu else vlm_dtype(model)
     elif dtype == "auto":
         dtype = "float32" if on_cpu or _weight_bytes(folder) < LARGE else _half(load_device)
     if dtype in QUANTISED:
         offload_device = load_device
-    answers = answers_of((loader_state(checkpoint, anchors, encoder), dtype, str(load_device)))
+    answers = answers_of((loader_state(checkpoint, anchors, encoder, base), dtype, str(load_device)))
 
     def read() -> Judge:
         from ..depictqa_core.judge import load_judge  # imports transformers, so only when a model is needed
 
         # Nodes run in inference mode; weights created there could never be updated in place.
         with torch.inference_mode(False), torch.no_grad():
-            return load_judge(folder, device=str(offload_device), dtype=dtype, answers=answers.questions, **own)
+            places = {"device": str(offload_device), "base": under}
+            return load_judge(folder, dtype=dtype, answers=answers.questions, **places, **own)
 
     return LoadedJudge(read, load_device, offload_device, keep=memory == KEEP, answers=answers)
 

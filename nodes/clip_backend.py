@@ -10,8 +10,9 @@ from comfy import model_management
 
 from ..depictqa_core.backends.base import ImageSet
 from ..depictqa_core.backends.profiles import choose_profile
-from ..depictqa_core.backends.vlm import FEATURE_BYTES, VlmBackend, names_of
+from ..depictqa_core.backends.vlm import FEATURE_BYTES, VlmBackend
 from ..depictqa_core.backends.vlm_loading import LoadedVlm
+from ..depictqa_core.engine.batching import names_of
 from ..depictqa_core.errors import OutOfMemory
 from .clip_encoder import TextEncoder
 from .clip_network import ClipNetwork

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from ..depictqa_core.backends.vlm_cache import nbytes, to_device
-from ..depictqa_core.backends.vlm_model import shrunk
+from ..depictqa_core.backends.vlm_inputs import shrunk
 from ..depictqa_core.errors import CheckpointError
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.runtime.byte_cache import ByteCache
 from .clip_chat import ChatFormat, ChatTokenizer, chat_format
 
@@ -90,7 +90,7 @@ class TextEncoder:
         kept = [place for place, token in enumerate(tokens) if isinstance(token, dict) or token != self._pad]
         return tokens[kept[0] : kept[-1] + 1] if kept else []
 
-    def encode(self, image: Picture) -> ImageFeatures:
+    def encode(self, image: RGBImage) -> ImageFeatures:
         """Encode an image, or take it from the cache."""
         if (known := self.features.get(image.key)) is None:
             found = self._encode(np.asarray(self._pixels(image), np.float32) / 255)
@@ -98,7 +98,7 @@ class TextEncoder:
             self.features.put(image.key, known, nbytes(tuple(known)))
         return ImageFeatures(*to_device(tuple(known), self.device))
 
-    def _pixels(self, image: Picture) -> Image.Image:
+    def _pixels(self, image: RGBImage) -> Image.Image:
         """The image as it is handed over: models of one fixed size get it whole, because ComfyUI would crop it."""
         pixels, side = shrunk(image, self.max_pixels), getattr(self.model, "image_size", None)
         return pixels if side is None else pixels.resize((side, side))

@@ -13,7 +13,7 @@ from ..depictqa_core.backends.vlm_prompts import Prompt
 from ..depictqa_core.backends.vlm_runner import NOTHING, SETS, Check
 from ..depictqa_core.engine.batching import prefix_budget
 from ..depictqa_core.errors import CheckpointError
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from .clip_encoder import Cache, ImageFeatures, Piece, TextEncoder
 
 TOLERANCE = 1e-3
@@ -131,7 +131,7 @@ class ClipNetwork:
     def _compared(self) -> str:
         """Compare both paths on small random images; refuse a file without vision tower or language head."""
         generator = np.random.default_rng(0)
-        images = tuple(Picture(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
+        images = tuple(RGBImage(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
         rows = [self.ids("yes"), self.ids("no better")]
         prompt = Prompt(self.layout, images, pair=True)
         wanted = self.plain(prompt, rows, _go_on)

@@ -17,12 +17,12 @@ from ..depictqa_core.storage.preferences import PAIRS, RECORDS, Preference, coll
 from .image_outputs import drawn_output, to_batch
 from .inputs import (
     advanced,
+    checked_images,
     choice,
     flatten,
     one,
     readable_errors,
     schema,
-    to_pictures,
     to_reference,
 )
 from .passthrough import branch
@@ -155,7 +155,7 @@ class CollectPreferences(io.ComfyNode):
     ) -> io.NodeOutput:
         with readable_errors():
             singles = flatten(images)
-            pictures = to_pictures(singles, "image")
+            pictures = checked_images(singles, "image")
             references, notices = to_reference(reference, [tuple(pictures)])
             way = choice(one(preference), WAYS, "preference")
             name = below(one(collection).strip(), "collection")

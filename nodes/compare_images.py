@@ -6,11 +6,12 @@ import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.results import Comparison, Identification
 from ..depictqa_core.tasks import IDENTIFICATION, NONE
 from .inputs import (
     FOR_PROGRAMS,
+    checked_images,
     criterion_inputs,
     criterion_options,
     flatten,
@@ -21,7 +22,6 @@ from .inputs import (
     repeat,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -134,8 +134,8 @@ class CompareImages(io.ComfyNode):
         with readable_errors():
             singles_a, singles_b = flatten(image_a), flatten(image_b)
             count = max(len(singles_a), len(singles_b))
-            pictures_a = to_pictures(singles_a, "image A", number=len(singles_a) > 1)
-            pictures_b = to_pictures(singles_b, "image B", number=len(singles_b) > 1)
+            pictures_a = checked_images(singles_a, "image A", number=len(singles_a) > 1)
+            pictures_b = checked_images(singles_b, "image B", number=len(singles_b) > 1)
             if {len(pictures_a), len(pictures_b)} - {1, count}:
                 raise TaskError(
                     f"image_a and image_b: {len(pictures_a)} and {len(pictures_b)} images arrived; link as many of "
@@ -179,7 +179,7 @@ class CompareImages(io.ComfyNode):
 
 
 def _views(
-    pairs: Sequence[tuple[Picture, Picture]],
+    pairs: Sequence[tuple[RGBImage, RGBImage]],
     answers: Sequence[Comparison],
     found_a: Sequence[Identification | None],
     found_b: Sequence[Identification | None],

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.ranking.leaderboard import Pair, fair_pairs, leaderboard, unpaired
 from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
@@ -17,6 +17,7 @@ from ..depictqa_core.results import Leaderboard
 from .image_outputs import drawn_output, to_image
 from .inputs import (
     FOR_PROGRAMS,
+    checked_images,
     flatten,
     in_format,
     model_input,
@@ -24,7 +25,6 @@ from .inputs import (
     readable_errors,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -118,7 +118,7 @@ class CompareModels(io.ComfyNode):
         with readable_errors():
             linked = [given for given in (images, *(more.get(key) for key in MORE)) if given]
             singles = [single for given in linked for single in flatten(given)]
-            pictures = to_pictures(singles, "image")
+            pictures = checked_images(singles, "image")
             named = _labels(labels, linked, len(singles))
             pairs = _pairs(named, groups)
             asked = [(pictures[pair.a], pictures[pair.b]) for pair in pairs]
@@ -217,7 +217,7 @@ def _per_pair(reference: list[torch.Tensor] | None, pairs: Sequence[Pair], count
     return reference
 
 
-def _table(board: Leaderboard, labels: list[str], pictures: Sequence[Picture], notices: Sequence[str]) -> Table:
+def _table(board: Leaderboard, labels: list[str], pictures: Sequence[RGBImage], notices: Sequence[str]) -> Table:
     rows = [
         [s.label, mark, percent(s.win_share), f"{s.wins}-{s.ties}-{s.losses}", f"{s.strength:+.2f}"]
         + [f"{s.low:+.2f} to {s.high:+.2f}"]

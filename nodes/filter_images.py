@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import torch
 from comfy_api.latest import io
 
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.ranking.filtering import METHODS, Criteria, named_distortions
 from ..depictqa_core.results import Identification, Score
 from ..depictqa_core.tasks import DISTORTIONS, FAULTS, NONE, SCORE
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
+    checked_images,
     choice,
     criterion_inputs,
     criterion_options,
@@ -25,7 +26,6 @@ from .inputs import (
     reference_input,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -179,7 +179,7 @@ class FilterImages(io.ComfyNode):
                 choice(one(method), list(METHODS), "method"),
             )
             singles = flatten(images)
-            pictures = to_pictures(singles, "image", names=names)
+            pictures = checked_images(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             about = criterion_options(criterion, prompt)
@@ -255,7 +255,7 @@ def branch_of_images(name: str) -> list:
 
 
 def _results(
-    pictures: Sequence[Picture],
+    pictures: Sequence[RGBImage],
     faults: Sequence[list[str]],
     scores: Sequence[Score] | None,
     found: Sequence[Identification] | None,
@@ -274,7 +274,7 @@ def _results(
 
 
 def _table(
-    pictures: Sequence[Picture],
+    pictures: Sequence[RGBImage],
     faults: Sequence[list[str]],
     scores: Sequence[Score] | None,
     judged: Sequence[Score] | None,

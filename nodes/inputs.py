@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
-from ..depictqa_core.images.image import Picture, as_picture
+from ..depictqa_core.images.image import RGBImage, as_image
 from ..depictqa_core.images.references import Fitted
 from .ui import Table, plain
 
@@ -125,9 +125,9 @@ def advanced(kind: type) -> dict[str, bool]:
     return {"advanced": True} if "advanced" in inspect.signature(kind).parameters else {}
 
 
-def to_pictures(
+def checked_images(
     singles: list[torch.Tensor], name: str, number: bool = True, names: list[str] | None = None
-) -> list[Picture]:
+) -> list[RGBImage]:
     """Check the images of one input and name them "name 1", "name 2", ... (or just "name", or by ``names``).
 
     Raises:
@@ -140,12 +140,12 @@ def to_pictures(
         names = [f"{name} {i}" if number else name for i in range(1, len(singles) + 1)]
     if len(names) != len(singles):
         raise TaskError(f"names: {len(names)} values for {len(singles)} images; link one per image.")
-    return [as_picture(single, str(called)) for single, called in zip(singles, names, strict=True)]
+    return [as_image(single, str(called)) for single, called in zip(singles, names, strict=True)]
 
 
 def to_reference(
-    images: list[torch.Tensor] | None, judged: list[Picture | tuple[Picture, ...]]
-) -> tuple[list[Picture] | None, list[str]]:
+    images: list[torch.Tensor] | None, judged: list[RGBImage | tuple[RGBImage, ...]]
+) -> tuple[list[RGBImage] | None, list[str]]:
     """Check the images of a ``reference`` input and resize them to the sizes of the judged images.
 
     Args:
@@ -167,8 +167,8 @@ def to_reference(
         raise TaskError(
             f"reference: {len(singles)} references for {len(judged)} images; link one for all, or one per image."
         )
-    given = repeat(to_pictures(singles, "reference", number=len(singles) > 1), len(judged))
-    references: list[Picture] = []
+    given = repeat(checked_images(singles, "reference", number=len(singles) > 1), len(judged))
+    references: list[RGBImage] = []
     fitted: dict[str, Fitted] = {}
     for reference, pictures in zip(given, judged, strict=True):
         pictures = pictures if isinstance(pictures, tuple) else (pictures,)

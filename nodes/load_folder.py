@@ -15,8 +15,8 @@ from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images.equal_names import equal_names
-from ..depictqa_core.images.image import Picture, as_picture, notices_of
-from ..depictqa_core.images.search import Found, NoPictures, leads_around, left_out_lines, search
+from ..depictqa_core.images.image import RGBImage, as_image, notices_of
+from ..depictqa_core.images.search import Found, NoImages, leads_around, left_out_lines, search
 from ..depictqa_core.storage.file_names import below
 from .image_outputs import to_image
 from .inputs import readable, readable_errors, schema
@@ -124,7 +124,7 @@ class LoadFolder(io.ComfyNode):
     def execute(cls, folder: str, subfolders: bool, start: int, limit: int, keep_alpha: bool = False) -> io.NodeOutput:
         with readable_errors():
             paths, found = _chosen(folder, subfolders, start, limit)
-        pictures: list[Picture] = []
+        pictures: list[RGBImage] = []
         unreadable: list[str] = []
         bar = ProgressBar(len(paths))
         root = _resolve(folder)
@@ -132,7 +132,7 @@ class LoadFolder(io.ComfyNode):
             model_management.throw_exception_if_processing_interrupted()
             name = path.relative_to(root).as_posix()
             try:
-                pictures.append(as_picture(path, name, keep_alpha=True))
+                pictures.append(as_image(path, name, keep_alpha=True))
             except ImageError as error:
                 unreadable.append("left out: " + readable(str(error).replace(f" ({path})", "")))
             bar.update(1)
@@ -158,14 +158,14 @@ class LoadFolder(io.ComfyNode):
         return node_output(cls, images, [str(name) for name in names], parents, report, stems, masks, table=table)
 
 
-def _image(picture: Picture, keep_alpha: bool) -> torch.Tensor:
+def _image(picture: RGBImage, keep_alpha: bool) -> torch.Tensor:
     """IMAGE ``[1, H, W, 3]`` over white, or ``[1, H, W, 4]`` of an image with alpha that is kept."""
     if keep_alpha and picture.rgba is not None:
         return torch.from_numpy(picture.rgba.astype(np.float32) / 255)[None]
     return to_image(Image.fromarray(picture.rgb))
 
 
-def _mask(picture: Picture) -> torch.Tensor:
+def _mask(picture: RGBImage) -> torch.Tensor:
     """MASK ``[1, H, W]`` as ComfyUI loads it from alpha: 1 where the image is transparent."""
     if picture.rgba is None:
         return torch.zeros(1, picture.height, picture.width)
@@ -218,7 +218,7 @@ def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list
     root = _resolve(folder)
     try:
         found = search([str(root)], recursive=subfolders)
-    except NoPictures as error:
+    except NoImages as error:
         hint = "" if subfolders else " itself; turn subfolders on to look into the folders in it"
         others = [replace(one, path=os.path.relpath(one.path, root)) for one in error.left_out]
         lines = "".join(f"; {line}" for line in left_out_lines(others))

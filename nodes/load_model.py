@@ -25,7 +25,7 @@ class LoadModel(io.ComfyNode):
                     options=checkpoint_folders.checkpoint_names(),
                     default=checkpoint_folders.BUNDLED,
                     tooltip="The bundled model, or a folder in models/depictqa: a trained or imported checkpoint, or a "
-                    "vision-language model.",
+                    "vision-language model, or an adapter of one.",
                 ),
                 io.Combo.Input(
                     "device",
@@ -76,6 +76,17 @@ class LoadModel(io.ComfyNode):
                     ),
                     **advanced(io.Combo.Input),
                 ),
+                io.Combo.Input(
+                    "base",
+                    options=checkpoint_folders.base_names(),
+                    default=checkpoint_folders.AUTOMATIC,
+                    optional=True,
+                    tooltip=(
+                        "For an adapter folder only: the vision-language model that it was tuned on. automatic: where "
+                        "it was then, or next to the adapter."
+                    ),
+                    **advanced(io.Combo.Input),
+                ),
             ],
             outputs=[
                 DepictQAModel.Output("model", display_name="model", tooltip="The judge, for the other DepictQA nodes.")
@@ -88,9 +99,10 @@ class LoadModel(io.ComfyNode):
         checkpoint: str,
         anchors: str = checkpoint_folders.BUILT_IN,
         encoder: str = checkpoint_folders.BUILT_IN,
+        base: str = checkpoint_folders.AUTOMATIC,
         **_: object,
     ) -> str:
-        return checkpoint_folders.loader_state(checkpoint, anchors, encoder)
+        return checkpoint_folders.loader_state(checkpoint, anchors, encoder, base)
 
     @classmethod
     def execute(
@@ -101,9 +113,10 @@ class LoadModel(io.ComfyNode):
         memory: str = checkpoint_folders.KEEP,
         anchors: str = checkpoint_folders.BUILT_IN,
         encoder: str = checkpoint_folders.BUILT_IN,
+        base: str = checkpoint_folders.AUTOMATIC,
     ) -> io.NodeOutput:
         with readable_errors():
             choice(device, checkpoint_folders.DEVICES, "device")
             choice(dtype, checkpoint_folders.DTYPES, "dtype")
             choice(memory, checkpoint_folders.MEMORY, "memory")
-            return io.NodeOutput(checkpoint_folders.load(checkpoint, device, dtype, memory, anchors, encoder))
+            return io.NodeOutput(checkpoint_folders.load(checkpoint, device, dtype, memory, anchors, encoder, base))

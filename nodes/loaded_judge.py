@@ -13,7 +13,7 @@ from comfy import model_management
 from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.calibration import OrderCalibration
 from ..depictqa_core.confidence import coverage_notices
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
 from ..depictqa_core.runtime.progress import OnText
@@ -121,7 +121,7 @@ class LoadedJudge:
 
         Args:
             verb: name of the method.
-            pictures: its positional arguments: lists (or lists of tuples) of ``Picture``, or None.
+            pictures: its positional arguments: lists (or lists of tuples) of ``RGBImage``, or None.
             on_text: for ``describe``: called with (index, text so far) while answers are generated.
             options: its keyword arguments, all hashable.
 
@@ -209,6 +209,6 @@ def stopping_on_cancel(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _keys(value: Any) -> Any:
-    if isinstance(value, Picture):
+    if isinstance(value, RGBImage):
         return value.key, value.name
     return tuple(_keys(item) for item in value) if isinstance(value, (list, tuple)) else value

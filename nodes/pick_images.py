@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import torch
 from comfy_api.latest import io
 
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from . import picks
 from .inputs import (
     advanced,
+    checked_images,
     choice,
     flatten,
     names_input,
@@ -17,7 +18,6 @@ from .inputs import (
     per_image,
     readable_errors,
     schema,
-    to_pictures,
     to_reference,
 )
 from .passthrough import TYPES, Followers, branch, follower_inputs, follower_outputs
@@ -161,7 +161,7 @@ class PickImages(io.ComfyNode):
     ) -> io.NodeOutput:
         with readable_errors():
             singles = flatten(images)
-            pictures = to_pictures(singles, "image", names=names)
+            pictures = checked_images(singles, "image", names=names)
             count = len(pictures)
             points, places = _numbers("scores", scores, count), _numbers("ranks", ranks, count)
             followers = Followers(count, **{name: following.get(name) for name in FOLLOWING})
@@ -229,7 +229,7 @@ def _or_least(value: float | None) -> float:
 
 
 def _table(
-    pictures: Sequence[Picture],
+    pictures: Sequence[RGBImage],
     chosen: Sequence[int],
     scores: Sequence[float | None] | None,
     ranks: Sequence[float | None] | None,

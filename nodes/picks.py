@@ -10,7 +10,7 @@ from comfy import model_management
 from server import PromptServer
 
 from ..depictqa_core.errors import TaskError
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 
 ASKED, ANSWERED = "depictqa.pick", "depictqa.picked"
 """Messages to all pages: a pick is asked for; it was made, timed out or its run was cancelled."""
@@ -101,6 +101,6 @@ async def ask(count: int, most: int, seconds: float, shown: dict) -> list[int] |
     return pick.picked
 
 
-def code_of(pictures: list[Picture]) -> str:
+def code_of(pictures: list[RGBImage]) -> str:
     """Tell the images of one run and their references, in their order, from any others."""
     return hashlib.sha256(" ".join(picture.key for picture in pictures).encode()).hexdigest()[:CODE_LENGTH]

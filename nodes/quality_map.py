@@ -7,10 +7,11 @@ from comfy_api.latest import io
 
 from ..depictqa_core.images.references import common_size
 from ..depictqa_core.ranking.quality_map import SMALLEST, TILE, Box, cut, grid, quality_map
-from ..depictqa_core.reports.heat_map import heat_picture
+from ..depictqa_core.reports.heat_map import heat_image
 from .image_outputs import drawn_output, to_image
 from .inputs import (
     FOR_PROGRAMS,
+    checked_images,
     choice,
     flatten,
     images_input,
@@ -21,7 +22,6 @@ from .inputs import (
     reference_input,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -129,7 +129,7 @@ class QualityMap(io.ComfyNode):
         judge = one(model)
         with readable_errors():
             relative = choice(one(scale), SCALES, "scale") == "relative"
-            pictures = to_pictures(flatten(images), "image")
+            pictures = checked_images(flatten(images), "image")
             references, notices = to_reference(reference, pictures)
             if references:
                 pictures = [common_size((one,), whole)[0][0] for one, whole in zip(pictures, references)]
@@ -144,7 +144,7 @@ class QualityMap(io.ComfyNode):
             for picture, cells in zip(pictures, grids)
         ]
         drawn = [
-            to_image(heat_picture(picture, found, relative, bool(one(boxes)), bool(one(legend))))
+            to_image(heat_image(picture, found, relative, bool(one(boxes)), bool(one(legend))))
             for picture, found in zip(pictures, maps)
         ]
         worst, best = ([_region(*found.tile(best=side)) for found in maps] for side in (False, True))

@@ -11,6 +11,7 @@ from ..depictqa_core.reports.sheets import MOST_SHOWN, Judged, quality_sheets
 from .image_outputs import drawn_output, to_batch
 from .inputs import (
     FOR_PROGRAMS,
+    checked_images,
     choice,
     flatten,
     images_input,
@@ -22,7 +23,6 @@ from .inputs import (
     reference_input,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -107,7 +107,7 @@ class QualitySheet(io.ComfyNode):
         with readable_errors():
             draw = STYLES[choice(one(style), list(STYLES), "style")]
             choice(one(order), ORDERS, "order")
-            pictures = to_pictures(flatten(images), "image")
+            pictures = checked_images(flatten(images), "image")
             names = [picture.name for picture in pictures]
             if captions is not None:
                 names = [str(caption) for caption in per_image("captions", captions, len(pictures))]

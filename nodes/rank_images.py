@@ -7,12 +7,13 @@ import torch
 from comfy_api.latest import io
 
 from ..depictqa_core.errors import TaskError
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.reports.text import not_calibrated, pairs_asked, rank_marks
 from ..depictqa_core.results import Ranking
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
+    checked_images,
     choice,
     criterion_inputs,
     criterion_options,
@@ -25,7 +26,6 @@ from .inputs import (
     reference_input,
     report_format_input,
     schema,
-    to_pictures,
     to_reference,
 )
 from .loaded_judge import LoadedJudge
@@ -187,7 +187,7 @@ class RankImages(io.ComfyNode):
                 options["top_k"] = one(top_k)
             options |= criterion_options(criterion, prompt)
             singles = flatten(images)
-            pictures = to_pictures(singles, "image", names=names)
+            pictures = checked_images(singles, "image", names=names)
             followers = Followers(len(pictures), latents=latents, masks=masks, texts=texts)
             references, notices = to_reference(reference, pictures)
             ranking = judge.ask("rank", pictures, references, **options)
@@ -213,7 +213,7 @@ class RankImages(io.ComfyNode):
         )
 
 
-def _table(ranking: Ranking, pictures: Sequence[Picture], notices: Sequence[str]) -> Table:
+def _table(ranking: Ranking, pictures: Sequence[RGBImage], notices: Sequence[str]) -> Table:
     rows = [
         [
             "" if place.score is None else f"{place.score:.1f}",

@@ -16,7 +16,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
-from ..depictqa_core.images.image import as_picture
+from ..depictqa_core.images.image import as_image
 from ..depictqa_core.images.search import without_suffix
 from ..depictqa_core.storage.appending import append_csv, append_jsonl
 from ..depictqa_core.storage.file_names import below, fill
@@ -189,7 +189,7 @@ def _save(
     Raises:
         DepictQAError: the file cannot be written, or its pixels would differ from the input.
     """
-    picture = as_picture(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
+    picture = as_image(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
     levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
     image = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
     if kind == "jpeg" and image.mode == "RGBA":

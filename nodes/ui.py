@@ -18,7 +18,7 @@ from comfy_api.latest import io
 from PIL import Image
 from server import PromptServer
 
-from ..depictqa_core.images.image import Picture
+from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.results import Check, Identification
 from ..depictqa_core.runtime.progress import OnText
 
@@ -59,7 +59,7 @@ class Table:
 
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
-    pictures: Sequence[tuple[Picture, ...]] = ()
+    pictures: Sequence[tuple[RGBImage, ...]] = ()
     notes: Sequence[str] = ()
     name: int = 0
 
@@ -176,7 +176,7 @@ def stream(cls: type[io.ComfyNode], names: list[str]) -> OnText:
     return on_text
 
 
-def preview_files(pictures: Sequence[Picture]) -> list[dict | None]:
+def preview_files(pictures: Sequence[RGBImage]) -> list[dict | None]:
     """Where the page finds a small copy of each image, None for one that cannot be written."""
     names = map(_thumbnail, pictures)
     place = {"subfolder": THUMBNAIL_FOLDER, "type": "temp"}
@@ -188,7 +188,7 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0%}"
 
 
-def _thumbnail(picture: Picture) -> str | None:
+def _thumbnail(picture: RGBImage) -> str | None:
     """Save a thumbnail in ComfyUI's temporary folder and return its file name, None if it cannot be written."""
     folder = os.path.join(folder_paths.get_temp_directory(), THUMBNAIL_FOLDER)
     name = f"{picture.key}.jpg"

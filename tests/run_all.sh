@@ -8,6 +8,7 @@ named() { for name in "$@"; do find tests/core -name "test_$name.py"; done; }
 set_up() { $MAKE --no-print-directory "$1"; }
 suite() { OMP_NUM_THREADS=1 "$python" -m pytest -c tests/pytest.ini "$@"; }
 
+style() { "$python" -m ruff check . && "$python" -m ruff format --check . && "$python" -m mypy .; }
 core() { suite tests/core; }
 training() { suite tests/training; }
 nodes() { suite tests/nodes tests/fuzz; }
@@ -29,7 +30,7 @@ printed() {
     printf '== %s\n%s\n' "$1" "$output"
     return $status
 }
-export -f named set_up suite core training nodes oldest_packages newest_packages oldest_comfyui printed
+export -f named set_up suite style core training nodes oldest_packages newest_packages oldest_comfyui printed
 
 # the longest first; xargs fails when one of them does
-printf '%s\n' ${SUITES:-core training nodes oldest_packages newest_packages oldest_comfyui} | xargs -P 2 -I{} bash -c 'printed {}'
+printf '%s\n' ${SUITES:-core training nodes oldest_packages newest_packages style oldest_comfyui} | xargs -P 2 -I{} bash -c 'printed {}'

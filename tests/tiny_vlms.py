@@ -228,8 +228,8 @@ def make_tokenizer(special: list[str], named: dict[str, str] | None = None):
     )
 
 
-def make_tiny_vlm(folder, family: str, seed: int = 0) -> Path:
-    """Write a tiny random model of a family and return its folder."""
+def make_tiny_vlm(folder, family: str, seed: int = 0, scale: float = 0.25) -> Path:
+    """Write a tiny random model of a family, with weights of this standard deviation, and return its folder."""
     configure, special, template, processor, images, settings, own = FAMILIES[family]
     folder = Path(folder)
     tokenizer = make_tokenizer(special, NAMED.get(family))
@@ -239,7 +239,7 @@ def make_tiny_vlm(folder, family: str, seed: int = 0) -> Path:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() > 1:  # random enough for probabilities that differ
-                weight.normal_(0, 0.25 if "embed" not in name else 0.5)
+                weight.normal_(0, scale if "embed" not in name else 0.5)
     model.generation_config.eos_token_id = [1, tokenizer.convert_tokens_to_ids("<|im_end|>")]
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from depictqa_core.checks import is_number, is_whole
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.storage.documents import describe
 
 BASE, MODEL, KEY = "DEPICTQA_API_BASE", "DEPICTQA_API_MODEL", "DEPICTQA_API_KEY"
@@ -388,7 +388,7 @@ def request_body(
     return {"model": model, **sampling, limit: max_tokens, "messages": messages}
 
 
-def image_part(image: Picture) -> dict:
+def image_part(image: RGBImage) -> dict:
     """An image as a part of a message: its decoded pixels as PNG in a data URL, nothing else of its file."""
     file = io.BytesIO()
     Image.fromarray(image.rgb).save(file, "PNG")

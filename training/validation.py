@@ -73,7 +73,9 @@ def instance_of(kind, allowed: str) -> Rule:
 @dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def data_model(kind: type[Model]) -> type[Model]:
     """Class decorator: a frozen dataclass whose values pydantic checks, whoever makes it."""
-    return dataclass(frozen=True, config=ConfigDict(extra="forbid"))(kind)
+    decorate: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid"))  # its type forgets the class
+    made: type[Model] = decorate(kind)
+    return made
 
 
 def checked(

@@ -11,7 +11,8 @@ from ..runtime.byte_cache import ByteCache
 from ..runtime.plugins import JUDGES, load_plugin, plugins
 from ..runtime.versions import ALWAYS, require
 from .base import Backend
-from .vlm_loading import is_vlm_folder, load_vlm, vlm_dtype
+from .vlm_adapter import is_adapter_folder, load_adapter, vlm_folder
+from .vlm_loading import load_vlm, vlm_dtype
 
 LARGE = 2**30
 """Bytes of weights from which half precision is worth its rounding."""
@@ -24,6 +25,7 @@ def open_backend(
     cache_bytes: int | None = None,
     compiled: bool = False,
     answers: ByteCache | None = None,
+    base: str | Path | None = None,
 ) -> Backend:
     """Load the judge of a checkpoint folder, or one of another package; arguments and errors as in ``load_judge``."""
     require(*ALWAYS)
@@ -32,8 +34,12 @@ def open_backend(
         return _open_plugin(entry, _device(device), dtype)
     folder = checkpoint_folder(checkpoint)
     device = _device(device)
-    if is_vlm_folder(folder):
-        return _open_vlm(folder, device, dtype, cache_bytes, compiled, answers)
+    if base is not None and not is_adapter_folder(folder):
+        raise CheckpointError(
+            f"'{folder.name}' is not an adapter folder: leave out base, which names the model under one"
+        )
+    if (model := vlm_folder(folder, base)) is not None:
+        return _open_vlm(folder, model, device, dtype, cache_bytes, compiled, answers)
     return _open_native(folder, device, _dtype(folder, device, dtype), cache_bytes, compiled, answers)
 
 
@@ -61,15 +67,23 @@ def _open_native(
 
 
 def _open_vlm(
-    folder: Path, device: str, dtype: str, cache_bytes: int | None, compiled: bool, answers: ByteCache | None
+    folder: Path,
+    model: Path,
+    device: str,
+    dtype: str,
+    cache_bytes: int | None,
+    compiled: bool,
+    answers: ByteCache | None,
 ) -> Backend:
+    """Open a model folder, or an adapter folder with the folder of its base model."""
     from .vlm import VlmBackend
 
     if compiled:
         raise CheckpointError(f"model '{folder.name}': compiling is for checkpoints of DepictQA; leave it out")
     if dtype == "auto":  # the format that the model was trained in: float16 is too narrow for some
-        dtype = "float32" if str(device).startswith("cpu") else vlm_dtype(folder)
-    return VlmBackend(load_vlm(folder, device, dtype), cache_bytes, answers)
+        dtype = "float32" if str(device).startswith("cpu") else vlm_dtype(model)
+    loaded = load_vlm(folder, device, dtype) if folder == model else load_adapter(folder, model, device, dtype)
+    return VlmBackend(loaded, cache_bytes, answers)
 
 
 def _device(device: str) -> str:

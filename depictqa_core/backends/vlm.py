@@ -11,8 +11,8 @@ import torch
 
 from .. import tasks
 from ..calibration import Calibration
-from ..engine.batching import is_out_of_memory, release_memory, run_in_batches
-from ..errors import CheckpointError, DepictQAError, OutOfMemory
+from ..engine.batching import not_finite, out_of_memory, run_in_batches
+from ..errors import DepictQAError, OutOfMemory
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
@@ -59,10 +59,11 @@ class VlmBackend(Backend):
         self.tokenizer = loaded.processor.tokenizer
         self.template = ChatTemplate(loaded.processor, self.profile, self.name)
         self.ends = loaded.ends
-        self._calibration = Calibration(loaded.calibration)
+        self._calibration, self._personal = Calibration(loaded.calibration), loaded.personal
         self.run = self._runner(loaded, FEATURE_BYTES if cache_bytes is None else cache_bytes)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
-        self._sessions, self._lock = 0, threading.RLock()
+        self._lock = threading.RLock()
+        self._sessions, self._counting = 0, threading.Lock()
 
     def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> Runner:
         """Make what runs the model."""
@@ -73,7 +74,7 @@ class VlmBackend(Backend):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(tasks=TASKS, criteria=True)
+        return Capabilities(tasks=TASKS, criteria=True, personal=self._personal)
 
     @property
     def calibration(self) -> Calibration:
@@ -96,15 +97,17 @@ class VlmBackend(Backend):
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        if not self._sessions:
-            self.run.open_states()
-        self._sessions += 1
+        with self._counting:
+            if not self._sessions:
+                self.run.open_states()
+            self._sessions += 1
         try:
             yield
         finally:
-            self._sessions -= 1
-            if not self._sessions:
-                self.run.close_states()
+            with self._counting:
+                self._sessions -= 1
+                if not self._sessions:
+                    self.run.close_states()
 
     def choose(
         self,
@@ -198,10 +201,10 @@ class VlmBackend(Backend):
         spaced = [spacing + answer for answer in wording.answers]
         table = np.empty((len(prompts), len(spaced) + 1))
         for group in groups(self.run, prompts):
-            some = [prompts[index] for index in group]
+            some, sets = [prompts[index] for index in group], [image_sets[index] for index in group]
             tokens = answer_tokens(some[0].texts[-1], spaced, self.run.ids, self.ends[0])
             rows, columns = answer_rows(tokens), answer_columns(tokens)
-            for index, found in zip(group, self._rows(some, rows, columns, counter), strict=True):
+            for index, found in zip(group, self._rows(some, rows, columns, sets, counter), strict=True):
                 logs = answer_log_probabilities(tokens, rows, columns, found)
                 scaled = logs / temperatures[image_sets[index][-1] is not None]
                 chosen = np.exp(scaled - scaled.max())
@@ -209,30 +212,35 @@ class VlmBackend(Backend):
         return table
 
     def _rows(
-        self, prompts: list[Prompt], rows: list[list[int]], columns: list[int], counter: ProgressCounter
+        self,
+        prompts: list[Prompt],
+        rows: list[list[int]],
+        columns: list[int],
+        image_sets: list[ImageSet],
+        counter: ProgressCounter,
     ) -> list[list[torch.Tensor]]:
         """What the network gives for each of some prompts that can run together."""
         if len(prompts) > 1 and isinstance(
             self.run, BatchNetwork
         ):  # where memory is short, ``run_in_batches`` asks fewer at once
             return self.run.together(prompts, rows, counter.check, ROWS, columns)
-        return [self._one(prompts[0], rows, columns, counter)]
+        return [self._one(prompts[0], rows, columns, image_sets[0], counter)]
 
     def _one(
-        self, prompt: Prompt, rows: list[list[int]], columns: list[int], counter: ProgressCounter
+        self, prompt: Prompt, rows: list[list[int]], columns: list[int], images: ImageSet, counter: ProgressCounter
     ) -> list[torch.Tensor]:
         """``Network.shared`` or ``Network.plain``, with fewer rows at once where memory is short."""
         if self.run.sharing == NOTHING:
             return self.run.plain(prompt, rows, counter.check, columns)
-        for size in (ROWS, ROWS // 8, 1):
-            try:
-                return self.run.shared(prompt, rows, counter.check, size, columns)
-            except (RuntimeError, MemoryError) as error:
-                if size == 1 or not is_out_of_memory(error):
-                    raise
-            self.run.open_states()  # only here, behind the except block, are the tensors of the failed run free
-            release_memory()
-        raise AssertionError("unreachable")
+        found: list[torch.Tensor] = []
+
+        def run(some: list[list[int]]) -> None:
+            found.extend(self.run.shared(prompt, some, counter.check, len(some), columns))
+
+        failures = run_in_batches(rows, ROWS, run, lambda _: self._out_of_memory(images), self.run.open_states)
+        if failures:
+            raise failures[0]
+        return found
 
     def _greedy(
         self,
@@ -301,7 +309,7 @@ class VlmBackend(Backend):
                     else:
                         store(index, found)
                 if damaged:
-                    raise self._damaged(damaged[0])
+                    raise not_finite(damaged[0], self.name, "bfloat16 or float32")
 
             members = sorted(missing, key=lambda index: _order(image_sets[index]))
             too_large = lambda index: self._out_of_memory(image_sets[index])  # noqa: E731
@@ -319,24 +327,10 @@ class VlmBackend(Backend):
         return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
-        return OutOfMemory(
-            f"{names_of(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
-            " the model as float16, int8 or int4, or a smaller model"
-        )
-
-    def _damaged(self, images: ImageSet) -> CheckpointError:
-        return CheckpointError(
-            f"{names_of(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
-            " for half precision (then load it as bfloat16 or float32)"
-        )
+        return out_of_memory(images, self.device, "the model as float16, int8 or int4, or a smaller model")
 
 
 def _order(images: ImageSet) -> tuple[list, list]:
     """Sorts images of equal sizes together, for batches, and of those equal prefixes."""
     shown = [image for image in (images[-1], *images[:-1]) if image is not None]
     return [image.rgb.shape for image in shown], [image.key for image in shown]
-
-
-def names_of(images: ImageSet) -> str:
-    """The names of the images of one question, for messages."""
-    return ", ".join(image.name for image in images if image is not None)

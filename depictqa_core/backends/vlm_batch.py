@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from ..engine.batching import is_out_of_memory, prefill_budget
-from ..images.image import Picture
+from ..images.image import RGBImage
 from .vlm_cache import nbytes, single, stack
+from .vlm_inputs import continued
 from .vlm_model import chosen
-from .vlm_network import UNABLE, Network, Segment, State, continued
+from .vlm_network import UNABLE, Network, Segment, State
 from .vlm_prompts import Prompt
 from .vlm_runner import NOTHING, Check
 
@@ -128,7 +129,7 @@ class BatchNetwork(Network):
     def _agrees(self) -> bool:
         """Compare with the plain path on small random images."""
         generator = np.random.default_rng(1)
-        images = [Picture(generator.integers(0, 256, (64, 96, 3), np.uint8), f"{i}") for i in range(3)]
+        images = [RGBImage(generator.integers(0, 256, (64, 96, 3), np.uint8), f"{i}") for i in range(3)]
         prompts = [Prompt(self.layout, pair, pair=True) for pair in zip(images, images[1:])]
         state = self.state(prompts[0], lambda: None)
         self._token_bytes = max(1.0, nbytes(state.cache) / len(state.ids))

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, PackageError, quoted
+from ..loading.checkpoint_folder import AGAIN, file_hash
 from ..storage.documents import read_json
 from .profiles import choose_profile
 from .vlm import TASKS
+from .vlm_adapter import WEIGHTS, base_folder, read_adapter
 from .vlm_files import parameter_count
 from .vlm_loading import card_of, check_files, read_config
 from .vlm_memory import ImageInput, vlm_needs
-from .vlm_processor import CONFIG, load_processor, processed
+from .vlm_processor import CONFIG, processed, read_processor
 
 
 def describe_vlm(folder: Path) -> dict[str, Any]:
@@ -43,7 +45,34 @@ def _memory(folder: Path, config: Any, max_pixels: int) -> str:
     return f"{', '.join(parts)}{more or ' (weights + the longest question about the largest images)'}"
 
 
+def describe_adapter(folder: Path, verify: bool = False) -> dict[str, Any]:
+    """Return the card of an adapter folder, where its base model is, its number of parameters and supported tasks.
+
+    Args:
+        verify: compare the SHA-256 of its weights with that of the card.
+
+    Raises:
+        CheckpointError: the folder is damaged.
+    """
+    card = read_adapter(folder)
+    facts = card.pop("files")[WEIGHTS]
+    if verify and file_hash(folder / WEIGHTS) != facts["sha256"]:
+        raise CheckpointError(f"adapter '{folder.name}' is damaged: the contents of {WEIGHTS} have changed; {AGAIN}")
+    try:
+        found = str(base_folder(folder))
+    except CheckpointError:
+        found = "not found; name it by --base"
+    trained = ", ".join(card.pop("tasks"))
+    return {
+        **card,
+        "base_found": found,
+        "supports": ", ".join(TASKS),
+        "tuned_on": trained,
+        "parameters": parameter_count(folder),
+    }
+
+
 def _largest_image(folder: Path, max_pixels: int) -> ImageInput:
     """What the processor makes of a square image of the largest area."""
-    made = processed(folder, load_processor(folder), math.isqrt(max_pixels))
+    made = processed(folder, read_processor(folder), math.isqrt(max_pixels))
     return ImageInput(made["input_ids"].shape[1], made["pixel_values"].numel())

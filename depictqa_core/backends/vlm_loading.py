@@ -19,7 +19,7 @@ from ..storage.documents import named, read_json
 from .profiles import Profile, choose_profile
 from .vlm_files import check_stored_formats
 from .vlm_memory import skeleton, unquantised
-from .vlm_processor import CONFIG, PROCESSOR_FILES, check_tokenizer, load_processor, needs_code
+from .vlm_processor import CONFIG, PROCESSOR_FILES, check_tokenizer, needs_code, read_processor
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -39,6 +39,7 @@ class LoadedVlm:
         card: name, version, licence and training data, as far as the folder says.
         ends: tokens that end an answer; the first is what a template ends turns with.
         calibration: settings of ``calibration.Calibration``.
+        personal: whether its ratings follow one person's preferences.
     """
 
     model: PreTrainedModel
@@ -47,6 +48,7 @@ class LoadedVlm:
     card: dict[str, Any]
     ends: list[int]
     calibration: dict[str, Any] = field(default_factory=dict)
+    personal: bool = False
 
 
 def is_vlm_folder(folder: Path) -> bool:
@@ -61,11 +63,12 @@ def is_vlm_folder(folder: Path) -> bool:
 
 
 def calibration_file(folder: Path) -> Path:
-    """The file of a checkpoint or model folder that holds its calibration."""
-    return folder / (CALIBRATION if is_vlm_folder(folder) else CONFIG)
+    """The file of a checkpoint, model or adapter folder that holds its calibration."""
+    return folder / (CONFIG if (folder / CARD).is_file() else CALIBRATION)
 
 
-def _calibration(folder: Path) -> dict[str, Any]:
+def read_calibration(folder: Path) -> dict[str, Any]:
+    """Return the checked calibration of a model or adapter folder, empty where there is none."""
     path = folder / CALIBRATION
     found = read_json(path, error=CheckpointError).get("calibration") if path.is_file() else {}
     if wrong := config_problem({"calibration": found}):
@@ -103,11 +106,11 @@ def load_vlm(folder: Path, device: Device, dtype: str) -> LoadedVlm:
     check_files(folder, content)
     config = read_config(folder, content)
     profile = choose_profile(folder, config.model_type)
-    processor = load_processor(folder)
+    processor = read_processor(folder)
     model = _model(folder, config, device, dtype)
     check_tokenizer(folder, model, processor)
     card, ends = card_of(folder, config, profile), _ends(model, processor)
-    return LoadedVlm(model, processor, profile, card, ends, _calibration(folder))
+    return LoadedVlm(model, processor, profile, card, ends, read_calibration(folder))
 
 
 def check_files(folder: Path, content: dict) -> None:

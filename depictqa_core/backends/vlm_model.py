@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 from transformers import PreTrainedModel
 
 from ..engine.exact_logits import embedding_weight, keywords
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import joined, nbytes, pieces, to_device
+from .vlm_inputs import PromptInputs
 
 
-class ModelCalls:
+class ModelCalls(PromptInputs):
     """One model with its processor.
 
     Args:
@@ -30,26 +30,19 @@ class ModelCalls:
     def __init__(
         self, model: PreTrainedModel, processor: Any, image_token: str, max_pixels: int, cache_bytes: int
     ) -> None:
-        self.model, self.processor = model, processor
-        self.image_token, self.max_pixels = image_token, max_pixels
+        super().__init__(processor, image_token, max_pixels, keywords(type(model).forward))
+        self.model = model
         self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
         self.encoded = 0
         self._current: list[str] | None = None
         self._prompts = 1  # that run together
         self._rope = _method(model, "get_rope_index")
-        self.keywords = keywords(type(model).forward)
         self._cache_features()
 
     @property
     def device(self) -> torch.device:
         """Where the input of the model goes."""
         return embedding_weight(self.model).device
-
-    def ids(self, text: str) -> list[int]:
-        """Tokens of a text that follows an image: some tokenizers begin a text of its own with a blank."""
-        tokenizer = self.processor.tokenizer
-        before = len(tokenizer(self.image_token, add_special_tokens=False)["input_ids"])
-        return list(tokenizer(self.image_token + text, add_special_tokens=False)["input_ids"])[before:]
 
     def rope_positions(self, ids: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
         """Positions int64 [3, B, L] of models that count images in three dimensions."""
@@ -60,22 +53,16 @@ class ModelCalls:
         positions, _ = self._rope(input_ids=one, image_grid_thw=grids, **known)
         return positions.expand(-1, len(ids), -1)
 
-    def inputs(self, texts: Sequence[str], images: Sequence[Picture]) -> dict[str, torch.Tensor]:
-        """What the processor makes of a piece of a prompt."""
+    def inputs(self, texts: Sequence[str], images: Sequence[RGBImage]) -> dict[str, torch.Tensor]:
+        """``prepare``, from the cache where it is known."""
         self._current, self._prompts = [image.key for image in images], 1
         if not images:
-            return {"input_ids": torch.tensor([self.ids(texts[0])])}
+            return self.prepare(texts, images)
         key = (texts, tuple(self._current))
         if (known := self.prepared.get(key)) is None:
-            text, shown = self.image_token.join(texts), [shrunk(image, self.max_pixels) for image in images]
-            made = self.processor(text=[text], images=shown, return_tensors="pt", add_special_tokens=False)
-            known = {name: value for name, value in made.items() if self._takes(name, value)}
+            known = self.prepare(texts, images)
             self.prepared.put(key, known, nbytes(known))
         return dict(known)
-
-    def _takes(self, name: str, value: object) -> bool:
-        """Whether the model is given an output of the processor; some tokenizers make token types that it lacks."""
-        return isinstance(value, torch.Tensor) and (name != "token_type_ids" or name in self.keywords)
 
     def forward(self, inputs: dict, keep: int, columns: Sequence[int] | None) -> torch.Tensor:
         """Log-probabilities float32 [B, keep, columns] behind the last tokens."""
@@ -122,17 +109,6 @@ class ModelCalls:
             return found
 
         owner.get_image_features = get_image_features
-
-
-def shrunk(image: Picture, max_pixels: int) -> Image.Image:
-    """The image, no larger than ``max_pixels``."""
-    rgb = Image.fromarray(image.rgb)
-    area = rgb.width * rgb.height
-    if area <= max_pixels:
-        return rgb
-    scale = (max_pixels / area) ** 0.5
-    size = max(1, int(rgb.width * scale)), max(1, int(rgb.height * scale))
-    return rgb.resize(size, Image.Resampling.BICUBIC)
 
 
 def chosen(table: torch.Tensor, columns: Sequence[int] | None) -> torch.Tensor:

@@ -16,9 +16,10 @@ import torch
 from transformers import PreTrainedModel
 
 from ..engine.batching import is_out_of_memory, prefix_budget
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import branch, nbytes
+from .vlm_inputs import continued
 from .vlm_model import ModelCalls, chosen
 from .vlm_prompts import Prompt
 from .vlm_runner import IMAGES, NOTHING, SETS, Check
@@ -27,7 +28,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
 """Largest difference in probability that is rounding, by the format of the weights."""
 UNABLE = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError)
 """What architectures raise that do not take their inputs in pieces, or together."""
-Segment = tuple[tuple[str, ...], tuple[Picture, ...]]
+Segment = tuple[tuple[str, ...], tuple[RGBImage, ...]]
 """Texts of a piece of a prompt, and the images between them."""
 
 
@@ -188,7 +189,7 @@ class Network(ModelCalls):
             self.states.put(tuple(keys[: end + 1]), state, nbytes(state.cache))
         return state
 
-    def _extended(self, state: State, texts: tuple[str, ...], images: tuple[Picture, ...]) -> State:
+    def _extended(self, state: State, texts: tuple[str, ...], images: tuple[RGBImage, ...]) -> State:
         inputs = self.inputs(texts, images)
         logits, cache = self.forward_with_cache(self._behind(state, inputs))
         extra = {name: [*state.extra.get(name, ()), *inputs[name]] for name in ("image_grid_thw",) if name in inputs}
@@ -230,7 +231,7 @@ class Network(ModelCalls):
     def _widest(self) -> str:
         """Compare both paths on small random images, two in a prompt."""
         generator = np.random.default_rng(0)
-        images = tuple(Picture(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
+        images = tuple(RGBImage(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
         prompt = Prompt(self.layout, images, pair=True)
         rows = [self.ids("yes"), self.ids("no better")]
         wanted = self.plain(prompt, rows, lambda: None)
@@ -245,13 +246,3 @@ class Network(ModelCalls):
             if all((a.exp() - b.exp()).abs().max() < self.tolerance for a, b in zip(found, wanted)):
                 return sharing
         return NOTHING
-
-
-def continued(inputs: dict, row: Sequence[int]) -> dict:
-    """Inputs of the processor with more tokens behind them."""
-    if not row:
-        return inputs
-    new = torch.tensor([row], dtype=torch.int64)
-    more = {"input_ids": new, "attention_mask": torch.ones_like(new)}
-    more |= dict.fromkeys(("token_type_ids", "mm_token_type_ids"), torch.zeros_like(new))
-    return {n: torch.cat([value, more[n].to(value)], 1) if n in more else value for n, value in inputs.items()}

@@ -25,7 +25,7 @@ def needs_code(folder: Path, what: str) -> CheckpointError:
     )
 
 
-def load_processor(folder: Path) -> Any:
+def read_processor(folder: Path) -> Any:
     """Load the processor with the image processor that needs no torchvision, and without a video processor.
 
     AutoProcessor would demand torchvision for the videos of some models.

@@ -6,10 +6,10 @@ from typing import Any
 
 from .. import tasks
 from ..errors import CheckpointError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..prompts import REFERENCE, A, B
 from ..tasks import FAULT, IDENTIFICATION, QUESTION, RATING, SCORE, Task
-from ..wordings import RATINGS
+from ..wordings import RATINGS, trained_questions
 from .base import Criterion, ImageSet
 from .profiles import Profile
 
@@ -29,7 +29,7 @@ class Prompt:
     """
 
     texts: tuple[str, ...]
-    images: tuple[Picture, ...]
+    images: tuple[RGBImage, ...]
     pair: bool = False
 
 
@@ -59,6 +59,7 @@ def closed_wording(
         listed: whether the options are those of the question, to be spelled as they are.
         about: the user's own criterion or prompt.
     """
+    question = question and question.replace(tasks.SHORT_TAIL, "").strip()  # the profile has its own
     values = {about.kind: about.text} if about else {}
     suffix = f"_{about.kind}" if about else ""
     if task is SCORE:
@@ -66,7 +67,7 @@ def closed_wording(
         return Wording((text,), stem, tuple(profile.levels))
     if task is RATING:
         text, _ = profile.question(f"rating{suffix}", **values)
-        own = question is not None and question.replace(tasks.SHORT_TAIL, "").strip() not in RATINGS
+        own = question is not None and question not in RATINGS
         text = f"{question} Answer with Image A or Image B only." if own else text
         return Wording((text,), "", tuple(options))
     spelled = tuple(options) if listed or task is FAULT else tuple(option.lower() for option in options)
@@ -90,8 +91,8 @@ def _kind(task: Task, question: str | None, spelled: tuple[str, ...]) -> tuple[s
 
 
 def open_wording(profile: Profile, task: Task, question: str | None) -> str:
-    """Word a question whose answer is free text."""
-    if question is not None:
+    """Word a question whose answer is free text; a training question of the task counts as none."""
+    if question is not None and question not in trained_questions(task):
         return profile.question("question", question=question)[0]
     words = {"distortions": tasks.DISTORTIONS, "grades": tasks.GRADES, "levels": tasks.LEVELS}
     return profile.question(task.name, **{name: ", ".join(some) for name, some in words.items()})[0]
@@ -136,20 +137,24 @@ class ChatTemplate:
                 f"model '{name}': its chat template does not place images; give a folder whose template does"
             )
 
-    def prompt(self, question: str, images: ImageSet, stem: str = "") -> Prompt:
-        """Lay out a question about a set of images, with the beginning of its answer."""
+    def prompt(self, question: str, images: ImageSet, stem: str = "", later: Sequence[str] = ()) -> Prompt:
+        """Lay out a question about a set of images, with the beginning of its answer.
+
+        Args:
+            later: what followed the question before the answer: answers and further questions in turn.
+        """
         titles, reference = self.profile.titles, images[-1]
-        shown: list[tuple[str, Picture]] = []
+        shown: list[tuple[str, RGBImage]] = []
         if reference is not None:
             shown.append((titles[REFERENCE], reference))
             question = self.profile.reference_note + question
         pair = len(images) == 3
         names = (titles[A], titles[B]) if pair else (titles["single" if reference is None else "evaluated"],)
         shown += zip(names, images[:-1])
-        text = self._rendered([title for title, _ in shown] + [question]) + (stem and self.spacing + stem)
+        text = self._rendered([title for title, _ in shown] + [question], later) + (stem and self.spacing + stem)
         return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=pair)
 
-    def _rendered(self, texts: list[str]) -> str:
+    def _rendered(self, texts: list[str], later: Sequence[str] = ()) -> str:
         """The whole prompt with ``MARK`` for every image, up to where the answer begins."""
         content: list[dict[str, str]] = []
         tokenizer = self.processor.tokenizer
@@ -157,6 +162,9 @@ class ChatTemplate:
             content += [{"type": "text", "text": text}] if text else []
             content += [{"type": "image"}] if place < len(texts) - 1 else []
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        for place, text in enumerate(later):
+            role = ("assistant", "user")[place % 2]
+            messages.append({"role": role, "content": [{"type": "text", "text": text}]})
         if self.profile.system:
             messages.insert(0, {"role": "system", "content": [{"type": "text", "text": self.profile.system}]})
         try:

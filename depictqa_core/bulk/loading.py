@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import DepictQAError, ImageError, quoted
 from ..images.fingerprint import Fingerprint, fingerprint
-from ..images.image import Picture, as_picture
+from ..images.image import RGBImage, as_image
 from ..images.image_files import AT_ONCE
 from ..results import Failure
 from .sources import Item
@@ -29,7 +29,7 @@ class Loaded:
     """
 
     name: str
-    image: Picture | None = None
+    image: RGBImage | None = None
     error: str | None = None
     fingerprint: Fingerprint | None = None
 
@@ -38,7 +38,7 @@ def load(item: Item) -> Loaded:
     """Load, check and fingerprint one image; never raises because of its file."""
     try:
         source = item.load()
-        image = as_picture(source, item.name)
+        image = as_image(source, item.name)
     except ImageError as error:
         return Loaded(item.name, error=Failure.of(item.name, error).error)
     except (OSError, DepictQAError) as error:

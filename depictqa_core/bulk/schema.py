@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..results import Identification, Score
 from ..tasks import LABELS, LEVELS
 
@@ -44,7 +44,7 @@ class Verb:
         row: the values of these columns.
     """
 
-    ask: Callable[["Judge", list[Picture]], Sequence[Any]]
+    ask: Callable[["Judge", list[RGBImage]], Sequence[Any]]
     columns: tuple[Column, ...]
     row: Callable[[Any], Row]
 

@@ -73,7 +73,12 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="folder of a checkpoint or of a vision-language model, or 'bundled' for depictqa-mini (default)",
+        help="folder of a checkpoint, a vision-language model or an adapter, or 'bundled' for depictqa-mini (default)",
+    )
+    group.add_argument(
+        "--base",
+        metavar="FOLDER",
+        help="base model of an adapter (default: where it was when the adapter was tuned, or next to its folder)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..backends.vlm_adapter import is_adapter_folder
 from ..backends.vlm_loading import is_vlm_folder
 from ..errors import DepictQAError, quoted
 from ..loading.checkpoint_folder import self_test_notices
@@ -17,7 +18,7 @@ def info(options: argparse.Namespace) -> int:
 
     check_outputs(options, [])
     folder = str(checkpoint_folder(options.checkpoint))
-    if is_vlm_folder(Path(folder)):
+    if is_vlm_folder(Path(folder)) or is_adapter_folder(Path(folder)):
         return _vlm_info(options, Path(folder))
     card = (verify_checkpoint if options.verify else describe_checkpoint)(folder)
     if options.self_test:
@@ -36,9 +37,10 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
-    from ..backends.vlm_info import describe_vlm
+    from ..backends.vlm_info import describe_adapter, describe_vlm
 
-    card = describe_vlm(folder)
+    adapter = is_adapter_folder(folder)
+    card = describe_adapter(folder, options.verify) if adapter else describe_vlm(folder)
     if options.self_test:
         from ..judge import load_judge
 
@@ -46,7 +48,7 @@ def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
     facts = {"folder": str(folder), **dict(_flat(card))}
     width = max(map(len, facts))
     text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
-    notices = ["--verify: the folder lists no hashes to compare with"] if options.verify else []
+    notices = ["--verify: the folder lists no hashes to compare with"] if options.verify and not adapter else []
     write_answers(options, card, [card], [], lambda *_: text, notices)
     return 0
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import DepictQAError, ImageError, quoted
-from ..images.image import Picture, as_picture
-from ..images.image_files import load_pictures, lost
+from ..images.image import RGBImage, as_image
+from ..images.image_files import load_images, lost
 from ..images.references import OTHER_SHAPE, Fitted
 from ..images.search import Found, search
 from ..reports import progress
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def load_with_reference(
     names: Sequence[str], reference: Fitted
-) -> Iterator[tuple[list[Picture], list[Picture] | None, list[Failure]]]:
+) -> Iterator[tuple[list[RGBImage], list[RGBImage] | None, list[Failure]]]:
     """Load images with the reference of each; images with another aspect ratio than the reference are failures."""
-    for pictures, failures in load_pictures(names):
-        fitting: list[Picture] = []
-        references: list[Picture] = []
+    for pictures, failures in load_images(names):
+        fitting: list[RGBImage] = []
+        references: list[RGBImage] = []
         for picture in pictures:
             try:
                 beside = reference.beside(picture)
@@ -48,7 +48,7 @@ def skipped(found: Found) -> dict:
     return {"skipped": [one.to_dict() for one in found.left_out] or None}
 
 
-def without_lost(error: ImageError, pictures: list[Picture], failures: list[Failure]) -> list[int]:
+def without_lost(error: ImageError, pictures: list[RGBImage], failures: list[Failure]) -> list[int]:
     """Return the indexes of the images that can still be read, after one of them could not be read again.
 
     The others are added to ``failures`` and reported. Raise ``error`` if all can be read, or none.
@@ -65,7 +65,7 @@ def without_lost(error: ImageError, pictures: list[Picture], failures: list[Fail
 
 def open_reference(options: argparse.Namespace) -> Fitted:
     """The reference of the command, if it names one."""
-    return Fitted(None if options.reference is None else as_picture(options.reference, "reference"))
+    return Fitted(None if options.reference is None else as_image(options.reference, "reference"))
 
 
 def report_failures(failures: list[Failure], total: int) -> None:
@@ -91,6 +91,7 @@ def open_judge(options: argparse.Namespace, bar: progress.ProgressBar) -> "Judge
     keep_freed_memory()
     try:
         more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+        more["base"] = options.base
         if options.cache is not None:
             more["cache_bytes"] = options.cache * 2**20
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)

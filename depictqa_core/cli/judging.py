@@ -7,8 +7,8 @@ from typing import Any
 
 from ..confidence import coverage_notices, reliable
 from ..errors import DepictQAError, ImageError, OutOfMemory
-from ..images.image import Picture, notices_of
-from ..images.image_files import FilePicture
+from ..images.image import RGBImage, notices_of
+from ..images.image_files import FileImage
 from ..images.references import common_size
 from ..images.search import left_out_lines
 from ..reports import text as reports
@@ -25,7 +25,7 @@ from .inputs import (
     skipped,
     without_lost,
 )
-from .outputs import check_outputs, save_picture, write_answers
+from .outputs import check_outputs, save_drawing, write_answers
 
 
 def identify(options: argparse.Namespace) -> int:
@@ -118,8 +118,8 @@ def rank(options: argparse.Namespace) -> int:
     """Run ``depictqa rank``."""
     found = find_images(options)
     names, reference = found.names, open_reference(options)
-    pictures: list[Picture] = []
-    references: list[Picture] = []
+    pictures: list[RGBImage] = []
+    references: list[RGBImage] = []
     failures: list[Failure] = []
     with progress_bar(options, "answers") as bar:
         judge = open_judge(options, bar)
@@ -152,14 +152,14 @@ def rank(options: argparse.Namespace) -> int:
     if options.sheet:
         from ..reports.sheets import ranking_sheet
 
-        save_picture(options, ranking_sheet(ranking, pictures), options.sheet)
+        save_drawing(options, ranking_sheet(ranking, pictures), options.sheet)
     return 3 if failures else 0
 
 
 def compare(options: argparse.Namespace) -> int:
     """Run ``depictqa compare``."""
     check_outputs(options, [options.a, options.b])
-    a, b, reference = FilePicture(options.a), FilePicture(options.b), open_reference(options)
+    a, b, reference = FileImage(options.a), FileImage(options.b), open_reference(options)
     beside = reference.beside(a, b)
     with progress_bar(options, "answers") as bar:
         judge = open_judge(options, bar)
@@ -173,10 +173,10 @@ def compare(options: argparse.Namespace) -> int:
 def map_tiles(options: argparse.Namespace) -> int:
     """Run ``depictqa map``."""
     from ..ranking.quality_map import TILE, cut, grid, quality_map
-    from ..reports.heat_map import heat_picture
+    from ..reports.heat_map import heat_image
 
     check_outputs(options, [options.picture])
-    picture: Picture = FilePicture(options.picture)
+    picture: RGBImage = FileImage(options.picture)
     reference = open_reference(options)
     notices, whole = notices_of([picture]), reference.beside(picture)
     if whole:
@@ -194,5 +194,5 @@ def map_tiles(options: argparse.Namespace) -> int:
         notices.append(f"--tile {options.tile}: tiles of {tiles.side} pixels are used, the {end} for {size}")
     write_answers(options, judge.info, [found.to_dict()], [], lambda *_: reports.map_text(found), notices)
     if options.out:
-        save_picture(options, heat_picture(picture, found), options.out)
+        save_drawing(options, heat_image(picture, found), options.out)
     return 0

@@ -8,13 +8,13 @@ from functools import partial
 from ..confidence import coverage_notices
 from ..errors import DepictQAError, ImageError, NothingToCompare, TaskError
 from ..images.equal_names import equal_names
-from ..images.image import Picture, notices_of
-from ..images.image_files import load_pictures
+from ..images.image import RGBImage, notices_of
+from ..images.image_files import load_images
 from ..images.search import Found, LeftOut, left_out_lines, search
 from ..reports import text as reports
 from ..results import Failure
 from .inputs import open_judge, progress_bar, report_failures, skipped, without_lost
-from .outputs import check_outputs, save_picture, write_answers
+from .outputs import check_outputs, save_drawing, write_answers
 
 
 def compare_models(options: argparse.Namespace) -> int:
@@ -23,9 +23,9 @@ def compare_models(options: argparse.Namespace) -> int:
 
     found, left_out = _of_models(options.folders)
     check_outputs(options, list(found))
-    pictures: list[Picture] = []
+    pictures: list[RGBImage] = []
     failures: list[Failure] = []
-    for readable, unreadable in load_pictures(found):
+    for readable, unreadable in load_images(found):
         pictures += readable
         failures += unreadable
     report_failures(failures, len(found))
@@ -72,7 +72,7 @@ def compare_models(options: argparse.Namespace) -> int:
     if options.chart:
         from ..reports.charts import leaderboard_chart
 
-        save_picture(options, leaderboard_chart(board), options.chart)
+        save_drawing(options, leaderboard_chart(board), options.chart)
     return 3 if failures else 0
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DepictQAError, ImageError
-from ..images.image import Picture
-from ..images.image_files import load_pictures
+from ..images.image import RGBImage
+from ..images.image_files import load_images
 from ..images.references import Fitted
 from ..images.search import left_out_lines
 from ..reports.progress import ProgressBar
@@ -41,7 +41,7 @@ def measure(options: argparse.Namespace) -> int:
     failures: list[Failure] = []
     without: dict[str, list[str]] = {}
     with ProgressBar("measuring", "images", options.quiet) as bar:
-        for images, unreadable in load_pictures(found.names):
+        for images, unreadable in load_images(found.names):
             failures += unreadable
             for image in images:
                 try:
@@ -62,7 +62,7 @@ def measure(options: argparse.Namespace) -> int:
 
 
 def _values(
-    image: Picture, reference: Fitted, metrics: Sequence["Metric"], without: dict[str, list[str]]
+    image: RGBImage, reference: Fitted, metrics: Sequence["Metric"], without: dict[str, list[str]]
 ) -> dict[str, Any]:
     """One row: the value of each metric, None where it has none; ``without`` gets the image by the reason."""
     beside = reference.beside(image)

@@ -109,7 +109,7 @@ def write_answers(
         raise failed
 
 
-def save_picture(options: argparse.Namespace, picture: Image.Image, path: str) -> None:
+def save_drawing(options: argparse.Namespace, picture: Image.Image, path: str) -> None:
     """Write a sheet, map or chart (a PIL image) in the format of the file extension.
 
     Raises:

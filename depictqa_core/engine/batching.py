@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from ..errors import DepictQAError
+from ..errors import CheckpointError, DepictQAError, OutOfMemory
+from ..images.image import RGBImage
 
 if TYPE_CHECKING:
     import torch
@@ -57,6 +58,31 @@ def run_in_batches(
             failures.append(too_large(batch[0]))
         start += len(batch)
     return failures
+
+
+def out_of_memory(images: Iterable[RGBImage | None], device: torch.device, smaller: str) -> OutOfMemory:
+    """Build the error for one question that does not fit into memory; ``smaller`` says how to load the model."""
+    return OutOfMemory(
+        f"{names_of(images)}: not enough memory on {device} even for this question alone; free some, or load {smaller}"
+    )
+
+
+def not_finite(images: Iterable[RGBImage | None], name: str, wider: str) -> CheckpointError:
+    """Build the error for NaN or Inf as probabilities, from which an answer would be made up.
+
+    Args:
+        name: of the judge.
+        wider: the dtypes in which it may work.
+    """
+    return CheckpointError(
+        f"{names_of(images)}: {name} gave NaN or Inf as probabilities: its weights are damaged, or too large for half"
+        f" precision (then load it as {wider})"
+    )
+
+
+def names_of(images: Iterable[RGBImage | None]) -> str:
+    """The names of the images of one question, for messages."""
+    return ", ".join(image.name for image in images if image is not None)
 
 
 def prefill_budget(device: torch.device) -> int:

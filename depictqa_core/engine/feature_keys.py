@@ -1,10 +1,10 @@
 """The images of a question by role, and the keys under which their vision features are cached."""
 
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..images.references import ImageSet
 from ..prompts import REFERENCE, A, B
 
-Roles = dict[str, Picture]
+Roles = dict[str, RGBImage]
 """The images of a question by role, in the order of the prompt."""
 FeatureKey = tuple[str, str | None]
 """Content keys of an image and of the reference that it is compared with (None for an image without one)."""

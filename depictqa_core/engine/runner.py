@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import CheckpointError, DepictQAError, OutOfMemory
-from ..images.image import Picture
+from ..errors import DepictQAError, OutOfMemory
+from ..images.image import RGBImage
 from ..images.references import ImageSet
 from ..images.size_policy import SizePolicy
 from ..prompts import Slot
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import ProgressCounter
-from .batching import prefill_budget, prefix_budget, run_in_batches
+from .batching import not_finite, out_of_memory, prefill_budget, prefix_budget, run_in_batches
 from .feature_keys import Roles, by_role, feature_keys
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class PromptRunner:
                         damaged.append(shown[index])
                     else:
                         store(index, found)
-            if damaged:  # an answer made from NaN would be made up
-                raise self._damaged(damaged[0])
+            if damaged:
+                raise not_finite(damaged[0].values(), self.name, "float32")
 
         def release() -> None:
             if prefixes is not None:
@@ -138,7 +138,7 @@ class PromptRunner:
 
         return torch.autocast(self.device.type, enabled=False)
 
-    def _area(self, image: Picture) -> int:
+    def _area(self, image: RGBImage) -> int:
         """Pixels that the network sees, a measure of how long a prompt becomes."""
         return math.prod(SizePolicy(**self.model.config.size).padded(image.height, image.width))
 
@@ -152,16 +152,8 @@ class PromptRunner:
             yield batch[start : start + size], prompts[start : start + size]
 
     def _out_of_memory(self, images: Roles) -> OutOfMemory:
-        return OutOfMemory(
-            f"{_names(images)}: not enough memory on {self.device} even for this question alone; free some, or load"
-            " the model as float16, on another device, or a smaller checkpoint"
-        )
-
-    def _damaged(self, images: Roles) -> CheckpointError:
-        return CheckpointError(
-            f"{_names(images)}: {self.name} gave NaN or Inf as probabilities: its weights are damaged, or too large"
-            " for half precision (then load it as float32)"
-        )
+        smaller = "the model as float16, on another device, or a smaller checkpoint"
+        return out_of_memory(images.values(), self.device, smaller)
 
     def _prompts(self, parts: Parts, shown: list[Roles], counter: ProgressCounter) -> list[Prompt]:
         """The segments of a prompt for each set of images."""
@@ -180,10 +172,6 @@ class PromptRunner:
             [Segment(key, rows[key] if word is None else word) for key, word in zip(_keys(parts, images), words)]
             for images in shown
         ]
-
-
-def _names(images: Roles) -> str:
-    return ", ".join(image.name for image in images.values())
 
 
 def _keys(parts: Parts, images: Roles) -> list[Hashable]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .pixel_statistics import CPU, share, soft_histogram
+from .pixel_statistics import CPU, luma, share, soft_histogram
 
 COMPARISON_STATISTICS = 281
 """Number of values of ``comparison_statistics``."""
@@ -33,7 +33,7 @@ def comparison_statistics(rgb: np.ndarray, reference: np.ndarray) -> torch.Tenso
         float32 [COMPARISON_STATISTICS]: finite numbers of order one, without physical unit.
     """
     x = _pooled(rgb, reference)  # [2, 3, h, w], 0..255: the image, then its reference
-    y = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]  # [2, 1, h, w]
+    y = luma(x[:, :1], x[:, 1:2], x[:, 2:])  # [2, 1, h, w]
     chroma = torch.cat([x[:, :1] - y, x[:, 2:] - y], 1) * 0.6
     channels = torch.cat([y, chroma], 1)
     error = channels[0] - channels[1]  # [3, h, w]

@@ -1,4 +1,4 @@
-"""Anything image-like becomes a checked 8-bit RGB ``Picture``; sizes, padding and pixel tensors for the network."""
+"""Anything image-like becomes a checked 8-bit RGB ``RGBImage``; sizes, padding and pixel tensors for the network."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .pixels import check_size, rgb_of_array, rgb_of_pil
 if TYPE_CHECKING:
     import torch
 
-ImageLike: TypeAlias = Union[str, bytes, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "Picture"]
-"""What ``as_picture`` takes."""
+ImageLike: TypeAlias = Union[str, bytes, "os.PathLike[str]", Image.Image, np.ndarray, "torch.Tensor", "RGBImage"]
+"""What ``as_image`` takes."""
 ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike]
-"""What ``as_pictures`` takes: one image or batch, or several."""
+"""What ``as_images`` takes: one image or batch, or several."""
 _SCRIPT_FORMATS = {"EPS", "WMF", "EMF"}  # decoding these runs a program or draws
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class RGBImage:
     """One checked image.
 
     Attributes:
@@ -53,7 +53,7 @@ class Picture:
     def __post_init__(self) -> None:
         rgb = self.rgb
         if not isinstance(rgb, np.ndarray) or rgb.dtype != np.uint8 or rgb.shape[2:] != (3,) or not rgb.size:
-            raise ImageError(f"{self.name}: Picture(rgb) takes a uint8 array [H, W, 3]; use as_picture().")
+            raise ImageError(f"{self.name}: RGBImage(rgb) takes a uint8 array [H, W, 3]; use as_image().")
         if rgb.flags.writeable or rgb.base is not None or not rgb.flags.c_contiguous:
             rgb = np.array(rgb, order="C", copy=True, subok=False)
             rgb.flags.writeable = False
@@ -75,17 +75,17 @@ class Picture:
         return int(self.rgb.shape[1])
 
 
-def notices_of(pictures: Iterable[Picture | None]) -> list[str]:
+def notices_of(pictures: Iterable[RGBImage | None]) -> list[str]:
     """Return the notices of images, each once and with the name of its image."""
     lines = (f"{picture.name}: {notice}" for picture in pictures if picture for notice in picture.notices)
     return [*dict.fromkeys(lines)]
 
 
-def as_picture(source: ImageLike, name: str = "image", keep_alpha: bool = False) -> Picture:
+def as_image(source: ImageLike, name: str = "image", keep_alpha: bool = False) -> RGBImage:
     """Check one image and convert it to 8-bit RGB.
 
     Args:
-        source: a path (``str`` or ``PathLike``), the content of an image file (``bytes``), a PIL image, a ``Picture``
+        source: a path (``str`` or ``PathLike``), the content of an image file (``bytes``), a PIL image, a ``RGBImage``
             (returned as it is), or a numpy array or torch tensor of shape ``[H, W]``, ``[H, W, C]`` or
             ``[1, H, W, C]`` with C = 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) and dtype uint8,
             uint16 (scaled by 255/65535), bool (black, white) or any float
@@ -106,7 +106,7 @@ def as_picture(source: ImageLike, name: str = "image", keep_alpha: bool = False)
         ImageError: the image is missing, unreadable, truncated, damaged, empty, has NaN or Inf, is out of range, has
             more than ``MAX_PIXELS`` (found before decoding), or has an invalid shape or type.
     """
-    if isinstance(source, Picture):
+    if isinstance(source, RGBImage):
         return source
     if isinstance(source, (list, tuple)):
         raise ImageError(f"{name}: one image is needed here, not a {type(source).__name__}; give one of them.")
@@ -119,27 +119,27 @@ def as_picture(source: ImageLike, name: str = "image", keep_alpha: bool = False)
     return _checked(planes[0], name, keep_alpha)
 
 
-def as_pictures(source: ImagesLike, name: str = "images") -> list[Picture]:
+def as_images(source: ImagesLike, name: str = "images") -> list[RGBImage]:
     """Check one or many images.
 
     Args:
-        source: any source of ``as_picture``, a batch ``[B, H, W, C]``, or a list or tuple of these, also mixed.
-        name: images are named "name 1", "name 2", ... in the order of the input. A ``Picture`` keeps its name, and a
+        source: any source of ``as_image``, a batch ``[B, H, W, C]``, or a list or tuple of these, also mixed.
+        name: images are named "name 1", "name 2", ... in the order of the input. A ``RGBImage`` keeps its name, and a
             path is named by its file name (by its whole path if files of two folders have the same name).
 
     Returns:
         The images in the order of the input; an empty list gives an empty list.
 
     Raises:
-        ImageError: as ``as_picture``, with the number of the image; or a batch is empty.
+        ImageError: as ``as_image``, with the number of the image; or a batch is empty.
     """
     items: Sequence[Any] = source if isinstance(source, (list, tuple)) else [source]
     paths = {str(item) for item in items if isinstance(item, (str, os.PathLike))}
     same_name = Counter(Path(path).name for path in paths)
-    pictures: list[Picture] = []
+    pictures: list[RGBImage] = []
     for item in items:
         label = f"{name} {len(pictures) + 1}"
-        if isinstance(item, Picture):
+        if isinstance(item, RGBImage):
             pictures.append(item)
         elif isinstance(item, (str, os.PathLike)):
             path = Path(item)
@@ -185,18 +185,18 @@ def _split(source: Any, label: str) -> list[Any]:
     return list(source) if source.ndim == 4 else [source]
 
 
-def _checked(source: bytes | Image.Image | np.ndarray, label: str, keep_alpha: bool = False) -> Picture:
-    """Convert the content of a file, a PIL image or a numpy array [H, W] or [H, W, C] to a ``Picture``."""
+def _checked(source: bytes | Image.Image | np.ndarray, label: str, keep_alpha: bool = False) -> RGBImage:
+    """Convert the content of a file, a PIL image or a numpy array [H, W] or [H, W, C] to a ``RGBImage``."""
     if isinstance(source, bytes):
         return _load(source, label, label, keep_alpha)
     if isinstance(source, Image.Image):
         rgb, rgba, notices = rgb_of_pil(source, label, keep_alpha)
-        return Picture(rgb, label, notices, rgba)
+        return RGBImage(rgb, label, notices, rgba)
     rgb, rgba = rgb_of_array(source, label, keep_alpha=keep_alpha)
-    return Picture(rgb, label, rgba=rgba)
+    return RGBImage(rgb, label, rgba=rgba)
 
 
-def _load(source: Path | bytes, label: str, name: str, keep_alpha: bool = False) -> Picture:
+def _load(source: Path | bytes, label: str, name: str, keep_alpha: bool = False) -> RGBImage:
     """Load the first frame of an image file, given by its path or its content."""
     try:
         if isinstance(source, Path):
@@ -205,7 +205,7 @@ def _load(source: Path | bytes, label: str, name: str, keep_alpha: bool = False)
             if image.format in _SCRIPT_FORMATS:
                 raise ImageError(f"{label}: {image.format} drawings are not supported; save it as PNG.")
             rgb, rgba, more = rgb_of_pil(image, label, keep_alpha)
-        return Picture(rgb, name, (*notices, *more), rgba)
+        return RGBImage(rgb, name, (*notices, *more), rgba)
     except DamagedFile as error:
         raise ImageError(f"{label}: {error}; save or download it again.") from error
     except ImageError:
@@ -225,3 +225,9 @@ def _check_file(path: Path, label: str) -> None:
         raise ImageError(f"{label}: no such file; check the path.")
     if not path.is_file():  # a pipe would block forever
         raise ImageError(f"{label}: is not a regular file.")
+
+
+# the names until 0.5, for scripts
+Picture = RGBImage
+as_picture = as_image
+as_pictures = as_images

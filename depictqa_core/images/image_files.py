@@ -7,7 +7,7 @@ import numpy as np
 from ..errors import ImageError
 from ..results import Failure
 from ..runtime.byte_cache import ByteCache
-from .image import Picture, as_picture
+from .image import RGBImage, as_image
 
 AT_ONCE = 32
 """Maximum number of files that are loaded before they are judged."""
@@ -15,7 +15,7 @@ PIXELS = ByteCache(192 * 2**20)
 """LRU cache of the pixels of image files."""
 
 
-class FilePicture(Picture):
+class FileImage(RGBImage):
     """A checked image file. Its pixels are in the cache ``PIXELS`` and are loaded again if needed, so that a folder of
     any size fits into memory.
 
@@ -29,7 +29,7 @@ class FilePicture(Picture):
     _shape: tuple[int, int]
 
     def __init__(self, name: str) -> None:
-        picture = as_picture(name)
+        picture = as_image(name)
         shape = picture.height, picture.width
         facts = {"name": name, "key": picture.key, "notices": picture.notices, "_shape": shape}
         self.__dict__.update(facts)
@@ -39,7 +39,7 @@ class FilePicture(Picture):
     def rgb(self) -> np.ndarray:
         rgb: np.ndarray | None = PIXELS.get(self.key)
         if rgb is None:
-            picture = as_picture(self.name)
+            picture = as_image(self.name)
             if picture.key != self.key:
                 raise ImageError(f"{self.name}: was changed during the run; judge it again")
             rgb = picture.rgb
@@ -55,7 +55,7 @@ class FilePicture(Picture):
         return self._shape[1]
 
 
-def lost(pictures: Iterable[Picture]) -> list[Failure]:
+def lost(pictures: Iterable[RGBImage]) -> list[Failure]:
     """Return the images that cannot be read again, with the reason."""
     failures = []
     for picture in pictures:
@@ -66,17 +66,17 @@ def lost(pictures: Iterable[Picture]) -> list[Failure]:
     return failures
 
 
-def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Failure]]]:
+def load_images(names: Iterable[str]) -> Iterator[tuple[list[RGBImage], list[Failure]]]:
     """Load image files in groups; yield the images of each group, and its failures.
 
     No group has more than ``AT_ONCE`` files or (except for one large image) half of the pixels in the cache.
     """
-    pictures: list[Picture] = []
+    pictures: list[RGBImage] = []
     failures: list[Failure] = []
     size = 0
     for name in names:
         try:
-            pictures.append(FilePicture(name))
+            pictures.append(FileImage(name))
             size += pictures[-1].height * pictures[-1].width
         except ImageError as error:
             failures.append(Failure.of(name, error))
@@ -85,3 +85,8 @@ def load_pictures(names: Iterable[str]) -> Iterator[tuple[list[Picture], list[Fa
             pictures, failures, size = [], [], 0
     if pictures or failures:
         yield pictures, failures
+
+
+# the names until 0.5, for scripts
+FilePicture = FileImage
+load_pictures = load_images

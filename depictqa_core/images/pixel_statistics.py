@@ -10,6 +10,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .pixels import LUMA
+
 STATISTICS = 974
 """Number of values of ``pixel_statistics``."""
 WHOLE_PIXELS = 288 * 288
@@ -38,7 +40,7 @@ def pixel_statistics(rgb: np.ndarray) -> torch.Tensor:
     """
     tiles, rows, columns = _tiles(rgb)
     x = tiles.float()  # [N, 3, h, w], 0..255
-    y = _luma(x)  # [N, 1, h, w]
+    y = luma(x[:, :1], x[:, 1:2], x[:, 2:])  # [N, 1, h, w]
     chroma = torch.cat([x[:, :1] - y, x[:, 2:] - y], 1) * 0.6
     value, low = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
     saturation = torch.where(value > 0, (value - low) / value.clamp(min=1) * 255, torch.zeros_like(value))
@@ -76,8 +78,9 @@ def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     )
 
 
-def _luma(x: torch.Tensor) -> torch.Tensor:
-    return 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
+def luma(red: torch.Tensor, green: torch.Tensor, blue: torch.Tensor) -> torch.Tensor:
+    """Compute the luma of three planes of one shape, in their values."""
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def _log(x: torch.Tensor, floor: float = 1e-3) -> torch.Tensor:

@@ -12,6 +12,8 @@ from ..errors import ImageError, quoted
 from .colour_profiles import ADOBE_RGB, ProfileError, profile_of, to_srgb
 from .pillow import MAX_PIXELS
 
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the luma of ITU-R BT.601."""
 # Bicubic interpolation of a 0..1 image overshoots by at most 0.45; -1..1 and 0..255 images exceed this.
 FLOAT_TOLERANCE = 0.5
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
-from .image import Picture, notices_of
+from .image import RGBImage, notices_of
 
 ASPECT_TOLERANCE = 0.05
 """Maximum relative difference of the aspect ratios of a reference and a judged image."""
@@ -20,13 +20,13 @@ NAMED = 3
 """Maximum number of images named in a notice; the rest is counted."""
 
 
-SingleSet = tuple[Picture, Picture | None]
-PairSet = tuple[Picture, Picture, Picture | None]
+SingleSet = tuple[RGBImage, RGBImage | None]
+PairSet = tuple[RGBImage, RGBImage, RGBImage | None]
 ImageSet = SingleSet | PairSet
 """The images of one question: (A, reference), or (A, B, reference) for a task about pairs; reference can be None."""
 
 
-def identical(picture: Picture, reference: Picture | None) -> bool:
+def identical(picture: RGBImage, reference: RGBImage | None) -> bool:
     """Return whether an image equals its reference pixel by pixel; then it gets the best result without the network.
 
     Both must be at their ``common_size``.
@@ -34,16 +34,16 @@ def identical(picture: Picture, reference: Picture | None) -> bool:
     return reference is not None and picture.key == reference.key
 
 
-class ResizedPicture(Picture):
+class ResizedImage(RGBImage):
     """A smaller copy of an image, computed when it is needed, so that it does not keep pixels that
-    ``image_files.FilePicture`` has released."""
+    ``image_files.FileImage`` has released."""
 
-    source: Picture
+    source: RGBImage
     _shape: tuple[int, int]
 
-    def __init__(self, source: Picture, height: int, width: int):
+    def __init__(self, source: RGBImage, height: int, width: int):
         self.__dict__.update(source=source, name=source.name, notices=source.notices, _shape=(height, width))
-        self.__dict__["key"] = Picture(self.rgb, self.name).key
+        self.__dict__["key"] = RGBImage(self.rgb, self.name).key
 
     @property
     def rgb(self) -> np.ndarray:
@@ -58,7 +58,7 @@ class ResizedPicture(Picture):
         return self._shape[1]
 
 
-def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[Picture, ...], Picture]:
+def common_size(judged: tuple[RGBImage, ...], reference: RGBImage) -> tuple[tuple[RGBImage, ...], RGBImage]:
     """Resize images and their reference to a common size. Nothing is enlarged.
 
     An image larger than the reference is resized to the reference's size: what upscaling adds is not in the reference
@@ -71,7 +71,7 @@ def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[
     area = _area(reference)
     fitting = [p for p in judged if _shape_ratio(reference, p) <= 1 + ASPECT_TOLERANCE]
     judged = tuple(
-        ResizedPicture(p, reference.height, reference.width) if p in fitting and _area(p) > area else p for p in judged
+        ResizedImage(p, reference.height, reference.width) if p in fitting and _area(p) > area else p for p in judged
     )
     largest = max(judged, key=_area)
     if len(fitting) == len(judged) and (largest.height, largest.width) != (reference.height, reference.width):
@@ -79,7 +79,7 @@ def common_size(judged: tuple[Picture, ...], reference: Picture) -> tuple[tuple[
     return judged, reference
 
 
-def fit_reference(reference: Picture, judged: tuple[Picture, ...]) -> tuple[Picture, str | None]:
+def fit_reference(reference: RGBImage, judged: tuple[RGBImage, ...]) -> tuple[RGBImage, str | None]:
     """Resize a reference to the size at which it is compared with images (``common_size``).
 
     Args:
@@ -111,9 +111,9 @@ class Fitted:
         reference: the undistorted original, or None for no reference.
     """
 
-    def __init__(self, reference: Picture | None):
+    def __init__(self, reference: RGBImage | None):
         self.reference = reference
-        self._copies: dict[tuple[tuple[int, int], ...], Picture] = {}
+        self._copies: dict[tuple[tuple[int, int], ...], RGBImage] = {}
         self._resized: list[str] = []
         self._strangers: dict[str, None] = {}
 
@@ -132,7 +132,7 @@ class Fitted:
             "check that it is their original",
         ]
 
-    def beside(self, *judged: Picture) -> Picture | None:
+    def beside(self, *judged: RGBImage) -> RGBImage | None:
         """Return the reference resized for these images, as ``fit_reference`` does."""
         if self.reference is None:
             return None
@@ -146,7 +146,7 @@ class Fitted:
         return self._copies[sizes]
 
 
-def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
+def require_shape(reference: RGBImage, judged: tuple[RGBImage, ...]) -> None:
     """Check that a reference has the aspect ratio of the images.
 
     Raises:
@@ -162,7 +162,7 @@ def require_shape(reference: Picture, judged: tuple[Picture, ...]) -> None:
             )
 
 
-def scene_correlation(a: Picture, b: Picture) -> float:
+def scene_correlation(a: RGBImage, b: RGBImage) -> float:
     """Compute the similarity of two scenes, -1..1: the correlation of coarse grids in the best color channel.
 
     Distortions of all kinds preserve the coarse distribution of light in at least one channel. It is 1 if an image is
@@ -175,19 +175,19 @@ def scene_correlation(a: Picture, b: Picture) -> float:
     return float(((one * other).sum(0)[seen] / power[seen]).max()) if seen.any() else 1.0
 
 
-def _shape_ratio(a: Picture, b: Picture) -> float:
+def _shape_ratio(a: RGBImage, b: RGBImage) -> float:
     """Return the larger aspect ratio of two images divided by the smaller, at least 1."""
     ratio = a.width * b.height / (a.height * b.width)
     return max(ratio, 1 / ratio)
 
 
-def _area(picture: Picture) -> int:
+def _area(picture: RGBImage) -> int:
     return picture.height * picture.width
 
 
 @functools.lru_cache(maxsize=2)  # one reference is compared with many images of one size
-def _reference_copy(reference: Picture, height: int, width: int) -> Picture:
-    return Picture(_resized(reference.rgb, height, width), reference.name, reference.notices)
+def _reference_copy(reference: RGBImage, height: int, width: int) -> RGBImage:
+    return RGBImage(_resized(reference.rgb, height, width), reference.name, reference.notices)
 
 
 def _resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -197,5 +197,5 @@ def _resized(rgb: np.ndarray, height: int, width: int) -> np.ndarray:
     return resized
 
 
-def _size(picture: Picture) -> str:
+def _size(picture: RGBImage) -> str:
     return f"{picture.width} x {picture.height}"

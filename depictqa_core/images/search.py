@@ -15,6 +15,8 @@ EXTENSIONS = (
     *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
 """Extensions that are searched for in folders; a file that is given by name may have any."""
+PHOTOGRAPH_EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Extensions of single images, without animations and rare formats: what data sets consist of."""
 OTHER_EXTENSIONS = (
     *(".avci", ".avcs", ".heic", ".heics", ".heif", ".heifs", ".hif", ".jxl", ".jxr", ".wdp", ".hdp", ".jls", ".jxs"),
     *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf"),
@@ -70,7 +72,7 @@ class Found:
     left_out: tuple[LeftOut, ...]
 
 
-class NoPictures(ImageError):
+class NoImages(ImageError):
     """A folder without image files; ``left_out`` has its other files."""
 
     def __init__(self, message: str, left_out: Sequence[LeftOut]):
@@ -138,7 +140,7 @@ def search(sources: list[str], recursive: bool = False, leave_out: Iterable[str]
             if not inside:
                 hint = "" if recursive else "; --recursive also searches subfolders"
                 lines = "".join(f"; {line}" for line in left_out_lines(others + own))
-                raise NoPictures(
+                raise NoImages(
                     f"{source}: no images in this folder (looked for {' '.join(EXTENSIONS)}){hint}{lines}", others
                 )
             left_out += others

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .image import Picture
+from .image import RGBImage
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ WHOLE = (1.0, 1.0)
 """The shares of height and width of no crop."""
 
 
-def fit(picture: Picture, policy: SizePolicy, keep: tuple[float, float] = WHOLE) -> np.ndarray:
+def fit(picture: RGBImage, policy: SizePolicy, keep: tuple[float, float] = WHOLE) -> np.ndarray:
     """Resize (Pillow bicubic, antialiased), crop, and center on black padding; an odd pixel is at the bottom or right.
 
     Args:

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DepictQAError
+from ..images.pixels import LUMA
 
 Border: TypeAlias = Literal["edge", "constant"]
 FIT = Path(__file__).with_name("niqe_pristine.npz")
@@ -56,7 +57,7 @@ def _ratios() -> np.ndarray:
 
 def luma(image: np.ndarray) -> np.ndarray:
     """Luma 0..255 float64 [H, W] of uint8 RGB [H, W, 3]."""
-    return image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return image.astype(np.float64) @ np.array(LUMA)
 
 
 def normalised(grey: np.ndarray, border: Border = "edge") -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..images.pixel_statistics import luma as luma_of
+
 CELL = 32
 """Side of the square of pixels that one cell of the map stands for."""
 BLOCK = 512
@@ -41,7 +43,7 @@ def _block(rgb: torch.Tensor) -> torch.Tensor:
     """Statistics of the cells of a block [3, h + margin, w + margin], float 0..255."""
     h, w = (size - _MARGIN for size in rgb.shape[1:])
     red, green, blue = rgb
-    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    luma = luma_of(red, green, blue)
     found = []
 
     def cut(x: torch.Tensor, scale: int = 1) -> torch.Tensor:

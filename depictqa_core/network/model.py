@@ -88,9 +88,7 @@ class DepictQAModel(PreTrainedModel):
 
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass, also if only LoRA after frozen embeddings is trained."""
-        # transformers 5 has another name for it than 4
-        enable = getattr(self, "activation_checkpointing_enable", None) or self.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+        checkpoint_activations(self)
 
     def _add_lora(self, lora: dict) -> None:
         require("peft")
@@ -249,3 +247,10 @@ class DepictQAModel(PreTrainedModel):
         return self.language(
             inputs_embeds=embeds, attention_mask=attention_mask, position_ids=positions, labels=labels, **kwargs
         )
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Have any model of transformers recompute activations in the backward pass."""
+    # transformers 5 has another name for it than 4
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False})

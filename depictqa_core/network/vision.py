@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoBackbone, AutoConfig, CLIPVisionModel
 
 from ..images.comparison_statistics import comparison_statistics
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..images.pixel_statistics import STATISTICS, pixel_statistics
 from ..images.size_policy import WHOLE, SizePolicy, centre, fit, to_pixels
 from .config import DepictQAConfig
@@ -185,7 +185,7 @@ class CnnTower(Tower):
 TOWERS: dict[str, type[Tower]] = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
 
 
-def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
+def prepare(picture: RGBImage, config: DepictQAConfig, keep: tuple[float, float] = WHOLE) -> Prepared:
     """Preprocess one image: resized, padded, normalized pixels, and its statistics.
 
     ``keep`` crops to these shares of height and width, for training; the statistics are those of the crop.
@@ -199,7 +199,7 @@ def prepare(picture: Picture, config: DepictQAConfig, keep: tuple[float, float] 
 
 
 def prepare_comparison(
-    picture: Picture, reference: Picture, config: DepictQAConfig, keep: tuple[float, float] = WHOLE
+    picture: RGBImage, reference: RGBImage, config: DepictQAConfig, keep: tuple[float, float] = WHOLE
 ) -> torch.Tensor | None:
     """Compute the comparison statistics of an image and its reference, or None if the connector does not use them."""
     if not config.connector.get("comparison"):
@@ -207,7 +207,7 @@ def prepare_comparison(
     return comparison_statistics(_kept(picture, keep), _kept(reference, keep))
 
 
-def _kept(picture: Picture, keep: tuple[float, float]) -> np.ndarray:
+def _kept(picture: RGBImage, keep: tuple[float, float]) -> np.ndarray:
     height, width = (max(1, round(side * share)) for side, share in zip(picture.rgb.shape, keep))
     return centre(picture.rgb, height, width)
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import TaskError
-from ..images.image import Picture, as_picture
+from ..images.image import RGBImage, as_image
 from ..images.pillow import open_image
 from ..images.size_policy import SizePolicy
 from ..storage.documents import named, read_json
@@ -44,7 +44,7 @@ unknown, so the prior over them is uniform."""
 class Anchor:
     """An image whose quality is known: ``position`` is 0 (worst) to 100 (flawless)."""
 
-    picture: Picture
+    picture: RGBImage
     position: float
 
 
@@ -102,7 +102,7 @@ def load_anchors(folder: str | Path = BUNDLED) -> tuple[Anchor, ...]:
         entries.append((entry["file"], float(entry["position"])))
     if len({position for _, position in entries}) < 2:
         raise TaskError(f"anchors '{named(folder)}': give at least two images at different positions")
-    return tuple(Anchor(as_picture(folder / name, f"anchor {name}"), position) for name, position in entries)
+    return tuple(Anchor(as_image(folder / name, f"anchor {name}"), position) for name, position in entries)
 
 
 def place(wins: Sequence[float], positions: Sequence[float]) -> Placement:
@@ -155,7 +155,7 @@ DEGRADATIONS = {"blur": (_blur, (1, 3, 5)), "JPEG": (_jpeg, (25, 12, 5)), "noise
 LADDER_SIZE = 1 + len(DEGRADATIONS) * len(RUNGS)
 
 
-def reference_ladder(reference: Picture, policy: SizePolicy) -> tuple[Anchor, ...]:
+def reference_ladder(reference: RGBImage, policy: SizePolicy) -> tuple[Anchor, ...]:
     """Return the reference, at 100, and its degraded copies, ``LADDER_SIZE`` anchors in total.
 
     The copies are made at the input size of the network, so that the strengths are comparable for images of any size.
@@ -164,8 +164,8 @@ def reference_ladder(reference: Picture, policy: SizePolicy) -> tuple[Anchor, ..
     rgb = reference.rgb
     if (height, width) != rgb.shape[:2]:
         rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
-    anchors = [Anchor(Picture(rgb, "the reference"), 100.0)]
+    anchors = [Anchor(RGBImage(rgb, "the reference"), 100.0)]
     for kind, (degrade, strengths) in DEGRADATIONS.items():
         for position, strength in zip(RUNGS, strengths):
-            anchors.append(Anchor(Picture(degrade(rgb, strength), f"the reference with {kind} {strength}"), position))
+            anchors.append(Anchor(RGBImage(degrade(rgb, strength), f"the reference with {kind} {strength}"), position))
     return tuple(anchors)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ..calibration import SELF_CONSISTENCY
 from ..confidence import certainty_at, lowest
-from ..images import Picture
-from ..results import Comparison, Identification, RankedPicture, Ranking, Score
+from ..images import RGBImage
+from ..results import Comparison, Identification, RankedImage, Ranking, Score
 from .rank_order import ranks
 
 TIE_POINTS = 1.0
@@ -42,7 +42,7 @@ class Order:
 
 
 def assemble(
-    pictures: Sequence[Picture],
+    pictures: Sequence[RGBImage],
     order: Order,
     scores: Sequence[Score] | None,
     found: Sequence[Identification] | None,
@@ -72,7 +72,7 @@ def assemble(
     for place, (index, rank) in enumerate(zip(places, ranks(places, tied))):
         strength, low, high = order.bounds[place]
         ranked.append(
-            RankedPicture(
+            RankedImage(
                 rank=rank,
                 index=index,
                 picture=pictures[index].name,

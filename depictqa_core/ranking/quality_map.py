@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import check
 from ..errors import TaskError
-from ..images.image import Picture
+from ..images.image import RGBImage
 
 Box = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels."""
@@ -122,15 +122,15 @@ def grid(height: int, width: int, tile: int = TILE) -> Grid:
     return Grid(height, width, side, _starts(height, side), _starts(width, side))
 
 
-def cut(picture: Picture, tiles: Grid) -> list[Picture]:
+def cut(picture: RGBImage, tiles: Grid) -> list[RGBImage]:
     """Cut an image into its tiles, row by row, with their number (from 1) in the name."""
     return [
-        Picture(picture.rgb[top:bottom, left:right], f"{picture.name}, tile {number}")
+        RGBImage(picture.rgb[top:bottom, left:right], f"{picture.name}, tile {number}")
         for number, (left, top, right, bottom) in enumerate(tiles.boxes, start=1)
     ]
 
 
-def quality_map(picture: Picture, tiles: Grid, scores: Sequence[float]) -> QualityMap:
+def quality_map(picture: RGBImage, tiles: Grid, scores: Sequence[float]) -> QualityMap:
     """Blend the scores of the tiles (in points, row by row) into a map of the image."""
     values = np.asarray(scores, np.float64).reshape(len(tiles.tops), len(tiles.lefts))
     down, across = _weights(tiles.height, tiles.tops, tiles.side), _weights(tiles.width, tiles.lefts, tiles.side)

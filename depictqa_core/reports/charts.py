@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from ..errors import TaskError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..results import Leaderboard, Standing
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, shortened, write
@@ -33,7 +33,7 @@ class Row:
     words: tuple[str, ...]
     mark: str = ""
     best: bool = False
-    picture: Picture | None = None
+    picture: RGBImage | None = None
 
 
 @dataclass(frozen=True)

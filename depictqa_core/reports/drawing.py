@@ -8,7 +8,7 @@ from bisect import bisect_right
 from PIL import Image, ImageColor, ImageDraw
 
 from ..errors import ImageError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..images.pillow import instance
 from .fonts import font
 from .text_table import printable
@@ -89,7 +89,7 @@ def wrapped(text: str, size: int, most_wide: int, most: int | None) -> list[str]
 
 def name_lines(name: str, size: int, most_wide: int) -> list[str]:
     """Fit a file name to one line, or break it anywhere into two; generated names often differ only in the middle."""
-    end = bisect_right(range(1, len(name) + 1), most_wide, key=lambda end: width(name[:end], size))
+    end = bisect_right(range(1, len(name) + 1), float(most_wide), key=lambda end: width(name[:end], size))
     return [name] if end == len(name) else [name[:end], shortened(name[end:], size, most_wide)]
 
 
@@ -102,14 +102,14 @@ def shortened(text: str, size: int, most_wide: int) -> str:
         return f"{text[: keep // 2]}…{text[-(keep - keep // 2) :]}"
 
     least = min(2, len(text) - 1)
-    fitting = bisect_right(range(least + 1, len(text)), most_wide, key=lambda keep: width(cut(keep), size))
+    fitting = bisect_right(range(least + 1, len(text)), float(most_wide), key=lambda keep: width(cut(keep), size))
     return cut(least + fitting)
 
 
 # ---------------------------------------------------------------------- shapes
 
 
-def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
+def thumbnail(picture: RGBImage, box: tuple[int, int]) -> Image.Image:
     """Resize an image to a box; small ones are enlarged by integer factors without smoothing."""
     image = Image.fromarray(picture.rgb)
     share = min(box[0] / image.width, box[1] / image.height)
@@ -119,7 +119,7 @@ def thumbnail(picture: Picture, box: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
 
 
-def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: Picture) -> None:
+def framed(sheet: Image.Image, x: int, y: int, box: tuple[int, int], picture: RGBImage) -> None:
     """Draw the thumbnail of an image in the middle of a box of (width, height) pixels."""
     rounded(sheet, (x, y, x + box[0], y + box[1]), 4, WELL)
     try:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..ranking.quality_map import SMALLEST, Box, QualityMap
 from . import drawing
 
@@ -15,8 +15,8 @@ MARKED = 100
 """Minimum width of an image in pixels for readable text on it."""
 
 
-def heat_picture(
-    picture: Picture, found: QualityMap, relative: bool = False, marked: bool = True, legend: bool = True
+def heat_image(
+    picture: RGBImage, found: QualityMap, relative: bool = False, marked: bool = True, legend: bool = True
 ) -> Image.Image:
     """Draw the map as colors over the greyscale image.
 

@@ -10,8 +10,8 @@ from PIL import Image
 from ..calibration import CALIBRATED
 from ..checks import check
 from ..errors import TaskError
-from ..images.image import Picture
-from ..results import Identification, RankedPicture, Ranking, Score
+from ..images.image import RGBImage
+from ..results import Identification, RankedImage, Ranking, Score
 from . import drawing
 from .drawing import INK, MARGIN, SOFT, Paragraphs, rounded, write
 from .text import pairs_asked, rank_marks
@@ -25,13 +25,13 @@ MOST_SHOWN = 200
 class Judged:
     """One image of a quality sheet with its caption and its results; ``score`` and ``found`` may be None."""
 
-    picture: Picture
+    picture: RGBImage
     name: str
     score: Score | None = None
     found: Identification | None = None
 
 
-def ranking_sheet(ranking: Ranking, pictures: Sequence[Picture]) -> Image.Image:
+def ranking_sheet(ranking: Ranking, pictures: Sequence[RGBImage]) -> Image.Image:
     """Draw a ranking.
 
     Args:
@@ -134,7 +134,7 @@ class _Bar:
 class _Card:
     """One image with a mark over it (its rank) and the texts below it; ``chip`` is (text, whether it is good)."""
 
-    picture: Picture
+    picture: RGBImage
     name: str
     mark: str
     best: bool
@@ -143,7 +143,7 @@ class _Card:
     note: str = ""
 
 
-def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, high: float, method: str) -> _Card:
+def _ranked_card(picture: RGBImage, place: RankedImage, mark: str, low: float, high: float, method: str) -> _Card:
     bars = []
     if place.score is not None and place.spread is not None:
         bars.append(_score_bar(place.score, place.spread))
@@ -156,7 +156,7 @@ def _ranked_card(picture: Picture, place: RankedPicture, mark: str, low: float, 
     return _Card(picture, place.picture, mark, place.rank == 1, tuple(bars), chip, place.reason)
 
 
-def _bounds(place: RankedPicture) -> tuple[float, float, float]:
+def _bounds(place: RankedImage) -> tuple[float, float, float]:
     return place.strength, place.low, place.high
 
 
@@ -293,7 +293,7 @@ def _sentence(parts: Sequence[str]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _legend(ranking: Ranking, places: Sequence[RankedPicture]) -> list[str]:
+def _legend(ranking: Ranking, places: Sequence[RankedImage]) -> list[str]:
     lines = []
     if places[0].score is not None:
         lines.append("score: 0 (worst) to 100 (flawless); the line is the standard deviation of its levels.")

@@ -6,7 +6,7 @@ from ..calibration import CALIBRATED
 from ..confidence import reliable, uncovered
 from ..ranking.pair_selection import BUDGET, TOP_DECIDED, default_budget
 from ..ranking.quality_map import QualityMap
-from ..results import Comparison, Description, Identification, Leaderboard, RankedPicture, Ranking, Score, Standing
+from ..results import Comparison, Description, Identification, Leaderboard, RankedImage, Ranking, Score, Standing
 from ..tasks import NONE
 from .text_table import common_folder, indented, printable, table, text_width
 
@@ -143,7 +143,7 @@ def pairs_asked(ranking: Ranking) -> str:
     return f"all {full} pairs compared" if full > 1 else "1 pair compared"
 
 
-def _interval(place: RankedPicture | Standing) -> str:
+def _interval(place: RankedImage | Standing) -> str:
     return f"{place.low:+.2f} .. {place.high:+.2f}"
 
 
@@ -191,12 +191,12 @@ def leaderboard_notes(board: Leaderboard) -> list[str]:
     return notes
 
 
-def _confidence(place: RankedPicture) -> float | None:
+def _confidence(place: RankedImage) -> float | None:
     """Return the confidence of its distortions; 1 if they were not requested, because then nothing is claimed."""
     return 1.0 if place.labels is None else place.confidence
 
 
-def rank_marks(places: Sequence[RankedPicture | Standing]) -> list[str]:
+def rank_marks(places: Sequence[RankedImage | Standing]) -> list[str]:
     """Format ranks: "2=" for a shared rank, "-" for none."""
     ranks = [place.rank for place in places]
     return ["-" if rank is None else f"{rank}=" if ranks.count(rank) > 1 else str(rank) for rank in ranks]

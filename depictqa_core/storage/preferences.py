@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..checks import check
 from ..errors import StorageError, TaskError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..tasks import RATING, WINNERS
 from .documents import describe
 from .files import readable_file_errors, replacing, rewriting
@@ -29,9 +29,9 @@ PAIRS = ("all", "best against the rest", "neighbours")
 class Preference:
     """One image is better than another, with or without a reference."""
 
-    better: Picture
-    worse: Picture
-    reference: Picture | None = None
+    better: RGBImage
+    worse: RGBImage
+    reference: RGBImage | None = None
 
 
 @dataclass(frozen=True)
@@ -193,11 +193,11 @@ def _record(preference: Preference, now: str) -> dict:
     }
 
 
-def _path(picture: Picture) -> str:
+def _path(picture: RGBImage) -> str:
     return f"pictures/{picture.key}.png"
 
 
-def _keep(root: Path, picture: Picture) -> None:
+def _keep(root: Path, picture: RGBImage) -> None:
     """Write an image under its content hash, completely or not at all."""
     path = root / _path(picture)
     if not path.exists():

@@ -7,7 +7,7 @@ import numpy as np
 from .. import answers, tasks
 from ..backends.base import AnswerProbabilities, Backend, Criterion, ImageSet
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import ProgressCounter
 from ..tasks import IDENTIFICATION, SCORE, Task
@@ -38,7 +38,7 @@ class Asker:
         return self.backend.capabilities.names_first and self.supports(IDENTIFICATION)
 
     def certainty(
-        self, task: Task, question: str | None, reference: Picture | None, about: Criterion | None = None
+        self, task: Task, question: str | None, reference: RGBImage | None, about: Criterion | None = None
     ) -> str:
         """What the confidence of a brief answer is: ``CALIBRATED`` or ``SELF_CONSISTENCY``."""
         if about is not None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import tasks
 from ..backends.base import Backend
 from ..checks import check as check_arguments
 from ..confidence import Encoder
-from ..images.image import ImagesLike, Picture
+from ..images.image import ImagesLike, RGBImage
 from ..ranking.anchors import Anchor
-from ..results import Description
 from ..runtime.progress import Progress, ProgressCounter
 from ..tasks import QUESTION, Task
 from .asking import Asker
@@ -79,7 +76,7 @@ class JudgeBase:
         """Compute vision features ahead, so that pixels may be released while images are judged.
 
         The other verbs do this by themselves; it is of use before ``rank`` where the images come a few at a time and
-        can be read again (``image_files.FilePicture``): then not all of them are in memory together.
+        can be read again (``image_files.FileImage``): then not all of them are in memory together.
         """
         check_arguments(progress=progress)
         image_sets = single_sets(pictures, reference)
@@ -100,8 +97,8 @@ class JudgeBase:
         require_known(question, task, self.backend)
 
     def ask(
-        self, picture_roles: Sequence[dict[str, Picture]], task: Task, question: str, progress: Progress | None = None
-    ) -> tuple[tuple[str, ...], np.ndarray] | list[Description]:
+        self, picture_roles: Sequence[dict[str, RGBImage]], task: Task, question: str, progress: Progress | None = None
+    ) -> Any:
         """Ask one question, worded as given, about several sets of images (roles "reference", "A", "B").
 
         Returns:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from .. import questions, tasks
 from ..backends.base import Backend, Criterion, ImageSet, PairSet, SingleSet
 from ..errors import TaskError
-from ..images.image import ImageLike, ImagesLike, Picture, as_picture, as_pictures
+from ..images.image import ImageLike, ImagesLike, RGBImage, as_image, as_images
 from ..images.references import common_size
 from ..prompts import REFERENCE, A, B
 from ..tasks import RATING, Task
@@ -13,12 +13,12 @@ from ..tasks import RATING, Task
 
 def images_with_references(
     images: ImagesLike, reference: ImagesLike | None
-) -> tuple[list[Picture], list[Picture | None]]:
+) -> tuple[list[RGBImage], list[RGBImage | None]]:
     """Check images and their references, one for all or one each, and bring them to common sizes."""
-    judged = as_pictures(images)
+    judged = as_images(images)
     if reference is None:
         return judged, [None] * len(judged)
-    references = as_pictures(reference, "reference")
+    references = as_images(reference, "reference")
     if len(references) == 1:
         references = references * len(judged)
     if len(references) != len(judged):
@@ -42,15 +42,15 @@ def pairs_with_references(
         given, originals = [(a, b) for a, b in pairs], [] if references is None else list(references)
     except (TypeError, ValueError):
         raise TaskError("pairs and references: give a list of pairs (A, B), and a list of references") from None
-    judged = [(as_picture(a, "image A"), as_picture(b, "image B")) for a, b in given]
+    judged = [(as_image(a, "image A"), as_image(b, "image B")) for a, b in given]
     originals = originals or [None] * len(judged)
     if len(originals) != len(judged):
         raise TaskError(f"{len(originals)} references for {len(judged)} pairs: give one for each pair, or none")
-    checked = [None if r is None else as_picture(r, "reference") for r in originals]
+    checked = [None if r is None else as_image(r, "reference") for r in originals]
     return [(a, b, reference) for (a, b), reference in fitted(list(zip(judged, checked)))]
 
 
-def sets_by_role(picture_roles: Sequence[dict[str, Picture]], task: Task) -> list[ImageSet]:
+def sets_by_role(picture_roles: Sequence[dict[str, RGBImage]], task: Task) -> list[ImageSet]:
     """Check sets of images by role, and bring them into the order (A, reference) or (A, B, reference).
 
     Raises:
@@ -69,8 +69,8 @@ def sets_by_role(picture_roles: Sequence[dict[str, Picture]], task: Task) -> lis
 
 
 def fitted(
-    asked: Sequence[tuple[tuple[Picture, ...], Picture | None]],
-) -> list[tuple[tuple[Picture, ...], Picture | None]]:
+    asked: Sequence[tuple[tuple[RGBImage, ...], RGBImage | None]],
+) -> list[tuple[tuple[RGBImage, ...], RGBImage | None]]:
     """Bring images and their references to common sizes."""
     return [(judged, None) if reference is None else common_size(judged, reference) for judged, reference in asked]
 

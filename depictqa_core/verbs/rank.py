@@ -6,7 +6,7 @@ from ..backends.base import Criterion
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
 from ..confidence import least_certainty
 from ..errors import TaskError
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..ranking import assembly, pair_selection, rank_order
 from ..results import Comparison, Ranking
 from ..runtime.progress import Progress, ProgressCounter
@@ -31,8 +31,8 @@ class Limits(NamedTuple):
 def rank(
     asker: Asker,
     scorer: Scorer,
-    images: list[Picture],
-    references: list[Picture | None],
+    images: list[RGBImage],
+    references: list[RGBImage | None],
     progress: Progress | None,
     method: str,
     reasons: bool,
@@ -82,7 +82,7 @@ def rank(
     )
 
 
-def _larger(a: Picture | None, b: Picture | None) -> Picture | None:
+def _larger(a: RGBImage | None, b: RGBImage | None) -> RGBImage | None:
     """Of the references of two images that are compared, the one to which neither image must be enlarged."""
     if a is None or b is None:
         return a

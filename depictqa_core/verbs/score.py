@@ -3,7 +3,7 @@
 from ..answers import anchored_score, flawless, level_score
 from ..backends.base import Criterion
 from ..confidence import lowest
-from ..images.image import Picture
+from ..images.image import RGBImage
 from ..images.references import identical
 from ..ranking.anchors import BEST, LADDER_SIZE, Anchor, load_anchors, place, reference_ladder
 from ..results import Score
@@ -12,7 +12,7 @@ from ..tasks import RATING, SCORE
 from .asking import Asker
 from .compare import compare
 
-References = list[Picture | None]
+References = list[RGBImage | None]
 
 
 class Scorer:
@@ -42,7 +42,7 @@ class Scorer:
         return 2 * sum(LADDER_SIZE if reference else len(self._fixed_anchors()) for reference in references)
 
     def score(
-        self, images: list[Picture], references: References, counter: ProgressCounter, about: Criterion | None = None
+        self, images: list[RGBImage], references: References, counter: ProgressCounter, about: Criterion | None = None
     ) -> list[Score]:
         """Score each image, with its reference or None; ``about`` as in ``Backend.choose``."""
         if about is not None:
@@ -51,7 +51,7 @@ class Scorer:
         pairs = zip(scores, images, references)
         return [flawless(score) if identical(image, reference) else score for score, image, reference in pairs]
 
-    def _by_levels(self, images: list[Picture], references: References, counter: ProgressCounter) -> list[Score]:
+    def _by_levels(self, images: list[RGBImage], references: References, counter: ProgressCounter) -> list[Score]:
         chosen = self.asker.choose(SCORE, None, list(zip(images, references)), counter)
         calibrations = self._calibrations(references)
         return [
@@ -60,13 +60,13 @@ class Scorer:
         ]
 
     def _by_criterion(
-        self, images: list[Picture], references: References, counter: ProgressCounter, about: Criterion
+        self, images: list[RGBImage], references: References, counter: ProgressCounter, about: Criterion
     ) -> list[Score]:
         """Scores by levels about which nothing was measured."""
         chosen = self.asker.choose(SCORE, None, list(zip(images, references)), counter, about=about)
         return [level_score(image.name, row, float(coverage)) for image, row, coverage in zip(images, *chosen)]
 
-    def _by_anchors(self, images: list[Picture], references: References, counter: ProgressCounter) -> list[Score]:
+    def _by_anchors(self, images: list[RGBImage], references: References, counter: ProgressCounter) -> list[Score]:
         ladders = self._ladders(references)
         asked = [(i, a.picture, r) for i, r, anchors in zip(images, references, ladders) for a in anchors]
         compared, scores = iter(compare(self.asker, None, asked, counter)), []

@@ -11,7 +11,9 @@ from functools import partial
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import torch
+from PIL import Image
 
 
 class AnyType(str):
@@ -27,12 +29,13 @@ LANGUAGE = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2
 QWEN35 = {"head_dim": 32, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8}
 QWEN35 |= {"linear_value_head_dim": 8, "mrope_section": [2, 1, 1]}
 QWEN35 |= {"layer_types": ["linear_attention", "full_attention", "linear_attention"]}
-SIGLIP = {"num_channels": 3, "hidden_act": "gelu_pytorch_tanh", "hidden_size": 32, "image_size": 56, "patch_size": 14}
+SIGLIP = {"num_channels": 3, "hidden_act": "gelu_pytorch_tanh", "hidden_size": 32, "image_size": 896, "patch_size": 224}
 SIGLIP |= {"intermediate_size": 64, "model_type": "siglip_vision_model", "num_attention_heads": 2}
 SIGLIP |= {"num_hidden_layers": 2}
 QWEN35_SPECIAL = {248044: "<|endoftext|>", 248045: "<|im_start|>", 248046: "<|im_end|>", 248053: "<|vision_start|>"}
 QWEN35_SPECIAL |= {248054: "<|vision_end|>", 248056: "<|image_pad|>", 248068: "<think>", 248069: "</think>"}
 GEMMA_SPECIAL = ["<start_of_turn>", "<start_of_image>", "<end_of_image>"]
+GEMMA_SPECIAL += [f"\N{LOWER ONE EIGHTH BLOCK}{level}" for level in ("excellent", "good", "fair", "poor", "bad")]
 TEXTS = ["How would you rate the quality of the image? The quality of the image is excellent good fair poor bad"] * 9
 TEXTS += ["Image A: Image B: Which image has the higher quality? Answer with Image A or Image B only. yes no"] * 9
 TEXTS += [f"{string.ascii_letters} {string.digits} {string.punctuation} model user"]
@@ -142,7 +145,7 @@ def no_encoder():
 
 
 def clip_of(model, tokenizer, sizes, seed=0):
-    """ComfyUI's CLIP object over random weights."""
+    """ComfyUI's CLIP object over random weights; small embeddings, which are the head, spread the probabilities."""
     import comfy.sd
 
     target = SimpleNamespace(params={}, clip=model, tokenizer=lambda **_: tokenizer())
@@ -150,7 +153,7 @@ def clip_of(model, tokenizer, sizes, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in clip.cond_stage_model.named_parameters():
-            fresh = torch.empty(weight.shape).normal_(0, 0.5 if "embed" in name else 0.25, generator=generator)
+            fresh = torch.empty(weight.shape).normal_(0, 0.1 if "embed" in name else 0.25, generator=generator)
             weight.copy_(1 + fresh if weight.dim() == 1 and "norm" in name else fresh)
     return clip
 
@@ -195,15 +198,23 @@ class AnswerProbabilities:
         encoder = next(module for module in clip.cond_stage_model.modules() if hasattr(module, "process_tokens"))
         (before,), (after,) = (next(iter(clip.tokenize(text).values())) for text in (prompt, prompt + answer))
         assert after[: len(before)] == before
-        shown = iter(images)
+        model = encoder.transformer
+        shown = (squared(image, getattr(model, "image_size", None)) for image in images)
         tokens = [{"type": "image", "data": next(shown)} if token == image_id else token for token, _ in after]
         embeds, _, _, info = encoder.process_tokens([tokens], clip.patcher.load_device)
-        model = encoder.transformer
         hidden = model(None, embeds=embeds, embeds_info=info, dtype=torch.float32)[0][0]
         head = getattr(model.model, "lm_head", model.model.embed_tokens).weight
         table = (hidden @ head.T).double().log_softmax(-1)
         ids = [token for token, _ in after[len(before) :]]
         return sum(table[place - len(ids) - 1, token].item() for place, token in enumerate(ids))
+
+
+def squared(image, side):
+    """An image for a model of one fixed size, as the processor of that model scales it."""
+    if side is None:
+        return image
+    pixels = Image.fromarray((image[0].numpy() * 255).round().astype("uint8")).resize((side, side))
+    return torch.from_numpy(np.asarray(pixels).astype("float32") / 255)[None]
 
 
 class Encoder:

@@ -5,7 +5,7 @@ import pytest
 
 from depictqa_core.backends.base import AnswerProbabilities
 from depictqa_core.backends.native import NativeBackend
-from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.images.image import as_image, as_images
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
 
@@ -21,7 +21,7 @@ SIZES = [(40, 60), (60, 40), (90, 90), (33, 150)]
 def pictures(count=4, seed=0, sizes=SIZES):
     rng = np.random.default_rng(seed)
     shapes = [sizes[i % len(sizes)] for i in range(count)]
-    return [as_picture(rng.integers(0, 256, (*shape, 3), np.uint8), f"p{seed}-{i}") for i, shape in enumerate(shapes)]
+    return [as_image(rng.integers(0, 256, (*shape, 3), np.uint8), f"p{seed}-{i}") for i, shape in enumerate(shapes)]
 
 
 REFERENCES = {"no reference": lambda n: None, "one": lambda n: pictures(1, 9)[0], "each": lambda n: pictures(n, 8)}
@@ -30,7 +30,7 @@ PAIRS = [(0, 1), (2, 3), (3, 0), (1, 1)]
 
 def compare_pairs(judge, shown, references, **options):
     if references is not None:
-        references = as_pictures(references) * (1 if isinstance(references, list) else len(PAIRS))
+        references = as_images(references) * (1 if isinstance(references, list) else len(PAIRS))
     return judge.compare_many([(shown[i], shown[j]) for i, j in PAIRS], references, **options)
 
 

@@ -39,6 +39,7 @@ CORE = (
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""
 TRAINING = (
+    "random_choice",
     "output_files",
     "validation",
     "endpoint",

@@ -8,7 +8,7 @@ from depictqa_core import tasks
 from depictqa_core.backends.base import AnswerProbabilities, Opening
 from depictqa_core.backends.native import NativeBackend
 from depictqa_core.errors import TaskError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
 from depictqa_core.prompts import text_ids
@@ -18,7 +18,7 @@ from tests.tiny import make_tiny_model
 
 def pictures(count):
     rng = np.random.default_rng(5)
-    return [as_picture(rng.integers(0, 256, (70 + 4 * i, 80, 3), np.uint8)) for i in range(count)]
+    return [as_image(rng.integers(0, 256, (70 + 4 * i, 80, 3), np.uint8)) for i in range(count)]
 
 
 def judge(**changes):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.ranking.anchors import load_anchors
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.preferences import Preference, collect
@@ -108,7 +108,7 @@ def _json_kinds(folder: Path) -> list[tuple[str, object, Callable]]:
         (root / "records").mkdir(parents=True, exist_ok=True)
         before = path.read_bytes()
         (root / "records" / "preferences.json").write_bytes(before)
-        good, bad = (as_picture(folder / f"{name}.png") for name in ("good", "bad"))
+        good, bad = (as_image(folder / f"{name}.png") for name in ("good", "bad"))
         try:
             collect(root, [Preference(good, bad)])
         except DepictQAError:
@@ -123,7 +123,7 @@ def _json_kinds(folder: Path) -> list[tuple[str, object, Callable]]:
         list(Store(str(folder), "lines", 100).read())
 
     picked = folder / "picked"
-    collect(picked, [Preference(as_picture(folder / "good.png"), as_picture(folder / "bad.png"))])
+    collect(picked, [Preference(as_image(folder / "good.png"), as_image(folder / "bad.png"))])
     records = read_json(picked / "records" / "preferences.json", list)
     positions = [{"file": "good.png", "position": 90}, {"file": "bad.png", "position": 10}]
     truth = {"image_ref.png": {"dist_paths": ["image_A.png", "image_B.png"], "mos_list": [1.5, 3]}}

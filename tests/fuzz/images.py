@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from depictqa_core.images.image import as_picture, as_pictures
+from depictqa_core.images.image import as_image, as_images
 from depictqa_core.images.size_policy import SizePolicy, fit
 
 from .harness import Case, command, damaged_bytes
@@ -64,11 +64,11 @@ def make(folder: Path) -> Case:
             content = content[: rng.randrange(len(content))] + rng.choice(files)[1]
         path = folder / f"image.{suffix if rng.random() < 0.9 else rng.choice(files)[0]}"
         path.write_bytes(damaged_bytes(content, rng))
-        (picture,) = as_pictures([path])
+        (picture,) = as_images([path])
         assert picture.rgb.dtype == np.uint8 and picture.rgb.shape[2] == 3 and len(picture.key) == 32
         fit(picture, policy)
         if rng.random() < 0.1:
-            as_picture(path.name if rng.random() < 0.5 else path)
+            as_image(path.name if rng.random() < 0.5 else path)
         # A few damaged bytes may say that an image is as large as images may be, which is then work and no hang.
         return max(1.0, picture.height * picture.width / LARGE)
 

@@ -17,7 +17,7 @@ import pytest
 from chat_server import chat_server, completion
 from PIL import Image
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from training.endpoint import (
     Client,
     Endpoint,
@@ -430,7 +430,7 @@ def test_images_go_as_decoded_pixels_and_are_shown_by_their_size(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
     with open(tmp_path / "a.png", "ab") as file:
         file.write(secret)
-    part = image_part(as_picture(tmp_path / "a.png"))
+    part = image_part(as_image(tmp_path / "a.png"))
     head, data = part["image_url"]["url"].split(",")
     sent = base64.b64decode(data)
     assert head == "data:image/png;base64" and secret not in sent

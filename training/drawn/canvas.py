@@ -170,8 +170,3 @@ def words(rng: np.random.Generator, count: int) -> str:
     """Draw words, the first with a capital letter."""
     text = " ".join(word(rng) for _ in range(count))
     return text[0].upper() + text[1:]
-
-
-def pick(options, rng: np.random.Generator):
-    """Draw one of the options, each as likely as the others."""
-    return options[int(rng.integers(len(options)))]

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 
-from .canvas import Canvas, blob, palette, pick, shade, words
+from training.random_choice import pick
+
+from .canvas import Canvas, blob, palette, shade, words
 
 
 def ornament(height, width, rng, smooth):

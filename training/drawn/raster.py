@@ -5,7 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from .canvas import Canvas, palette, pick, shade
+from training.random_choice import pick
+
+from .canvas import Canvas, palette, shade
 from .vector import flat_vector
 
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 from PIL import Image
 
+from training.random_choice import pick
 from training.typefaces import any_family
 
-from .canvas import Canvas, blob, curve, hsv, palette, pick, shade, word, words
+from .canvas import Canvas, blob, curve, hsv, palette, shade, word, words
 
 
 def text_page(height, width, rng, smooth):

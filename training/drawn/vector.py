@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
+from training.random_choice import pick
 from training.typefaces import any_family
 
-from .canvas import Canvas, blob, curve, hsv, palette, pick, ridge, shade, word, words
+from .canvas import Canvas, blob, curve, hsv, palette, ridge, shade, word, words
 
 
 def flat_vector(height, width, rng, smooth):

@@ -141,8 +141,10 @@ def endpoint_answers(client: Client, ids: Sequence, answer: Callable[[int], dict
 
     def source(indexes: list[int], keep: Keep) -> None:
         def keep_one(index: int, outcome: dict | Exception) -> None:
-            error = isinstance(outcome, Exception)
-            keep([failed(ids[index], outcome) if error else {"id": ids[index], **outcome}])
+            if isinstance(outcome, Exception):
+                keep([failed(ids[index], outcome)])
+            else:
+                keep([{"id": ids[index], **outcome}])
 
         ask_all(client, indexes, answer, keep_one)
 

@@ -107,19 +107,20 @@ def table(fits: Fits) -> str:
         head = f"{key:<22}{fit.count:>8}{_number(fit.temperature, 13)}{_number(fit.offset, 8)}"
         after = _number(fit.nll_after), _number(fit.ece_after)
         lines.append(f"{head}{fit.nll_before:12.4f}{after[0]}{fit.ece_before:12.4f}{after[1]}")
-    some = {key: fit for key, fit in fits.items() if isinstance(fit, OrderFit)}
-    if some:
+    orders = {key: fit for key, fit in fits.items() if isinstance(fit, OrderFit)}
+    if orders:
         columns = f"{'pairs':>8}{'weight':>9}{'slope':>9}{'lapse':>9}{'NLL before':>12}{'after':>9}"
         lines += ["", f"{'order':<22}{columns}{'of 95 % on':>12}{'right':>9}"]
-    for key, fit in some.items():
-        found = [getattr(fit.calibration, name, None) for name in ("weight", "slope", "lapse")]
-        head = f"{key:<22}{fit.count:>8}{''.join(map(_number, found))}{fit.nll_before:12.4f}{_number(fit.nll_after)}"
-        lines.append(f"{head}{_number(fit.claimed, 12)}{_number(fit.right)}")
-    some = {key: fit for key, fit in fits.items() if isinstance(fit, ScoreFit)}
-    if some:
+    for key, order in orders.items():
+        found = [getattr(order.calibration, name, None) for name in ("weight", "slope", "lapse")]
+        before = f"{key:<22}{order.count:>8}{''.join(map(_number, found))}{order.nll_before:12.4f}"
+        lines.append(f"{before}{_number(order.nll_after)}{_number(order.claimed, 12)}{_number(order.right)}")
+    scores = {key: fit for key, fit in fits.items() if isinstance(fit, ScoreFit)}
+    if scores:
         lines += ["", f"{'score':<22}{'images':>8}{'within 10':>11}{'confidence':>12}{'in interval':>13}"]
-    for key, fit in some.items():
-        lines.append(f"{key:<22}{fit.count:>8}{fit.within:11.4f}{_number(fit.confidence, 12)}{_number(fit.inside, 13)}")
+    for key, score in scores.items():
+        known = f"{_number(score.confidence, 12)}{_number(score.inside, 13)}"
+        lines.append(f"{key:<22}{score.count:>8}{score.within:11.4f}{known}")
     return "\n".join(lines)
 
 

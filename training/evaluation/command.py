@@ -76,6 +76,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", required=True, help="folder that the image paths are relative to")
     parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--base", metavar="FOLDER", help="base model of an adapter (default: as the adapter states)")
 
 
 def _evaluate(arguments) -> int:
@@ -100,7 +101,7 @@ def _evaluate(arguments) -> int:
         truths=truths,
         swap=not arguments.no_swap,
     )
-    judge = load_judge(arguments.checkpoint, arguments.device)
+    judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base)
     sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
@@ -152,7 +153,7 @@ def _calibrate(arguments) -> None:
 
     folder = checkpoint_folder(arguments.checkpoint)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-    judge, parts = load_judge(folder, arguments.device), tuple(arguments.only)
+    judge, parts = load_judge(folder, arguments.device, base=arguments.base), tuple(arguments.only)
     fits = calibration.calibrate_all(judge, sets, parts=parts, clean_share=arguments.clean_share)
     print(calibration.table(fits))
     if not calibration.fitted(fits):

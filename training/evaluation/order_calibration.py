@@ -58,7 +58,7 @@ def calibrate_order(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMU
 def ranked_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[Ranked]]:
     """All answers to all pairs in rankings of the records' images, by ``order_fr`` and ``order_nr``."""
     # setting -> reference, or file of pairs without one -> {(better, worse): None}; images by their keys
-    decided = defaultdict(dict)
+    decided: dict[str, dict[str, dict[tuple[str, str], None]]] = defaultdict(dict)
     shown: dict = {}
     for test_set in sets:
         chosen = [
@@ -74,7 +74,7 @@ def ranked_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[Ranked]
             kind = roles[REFERENCE].key if seen else test_set.name
             pairs = decided["order_fr" if seen else "order_nr"].setdefault(kind, {})
             pairs[roles[better].key, roles[worse].key] = None
-    found = {}
+    found: dict[str, list[Ranked]] = {}
     for name, by_reference in sorted(decided.items()):
         asked = [
             (reference, members, pairs)

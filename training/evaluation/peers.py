@@ -103,7 +103,7 @@ def compare(test_set: TestSet, values: Values, peers: Sequence[Metric]) -> dict:
                 ties += lead == 0
                 right = tasks.parse_winner(record["answer"]) == ("A" if lead > 0 else "B")
                 credits.append(0.5 if lead == 0 else float(right))
-        result = {}
+        result: dict[str, dict] = {}
         if credits or failed[RATING.name]:
             result["rating"] = {
                 "accuracy": mean(credits),
@@ -113,7 +113,7 @@ def compare(test_set: TestSet, values: Values, peers: Sequence[Metric]) -> dict:
             }
         if opinions or failed[SCORE.name]:
             fit = correlations(*zip(*opinions)) if opinions else None
-            agreement = {key: fit and round(fit[key], 6) for key in ("srcc", "plcc")}
+            agreement = {key: None if fit is None else round(fit[key], 6) for key in ("srcc", "plcc")}
             result["score"] = {**agreement, "count": len(opinions), "failed": failed[SCORE.name]}
         if result:
             results[peer.name] = result

@@ -44,7 +44,8 @@ def panels(name: str, result: dict) -> str | None:
     ]
     if not wanted:
         return None
-    with rc_context(dict(STYLE, **{"svg.hashsalt": name})):
+    style: Any = {**STYLE, "svg.hashsalt": name}  # matplotlib has a type for its own names only
+    with rc_context(style):
         figure = Figure(figsize=(3.3 * len(wanted), 2.9), layout="constrained")
         for axes, draw in zip(figure.subplots(1, len(wanted), squeeze=False)[0], wanted):
             draw(axes, result)

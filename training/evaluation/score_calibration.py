@@ -43,7 +43,7 @@ def calibrate_scores(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIM
 
 def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]:
     """(Score, true quality in points) of every image of known quality, by ``score_error_fr`` and ``score_error_nr``."""
-    found = defaultdict(list)
+    found: dict[str, list[tuple]] = defaultdict(list)
     for test_set in sets:
         chosen = [
             i

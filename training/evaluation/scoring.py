@@ -243,8 +243,8 @@ def _severity(side: dict) -> int | None:
 
 def severity_gap(record: dict) -> int:
     """Return the difference of the severities of a pair, for two images with at most one distortion each; else 0."""
-    sides = [record.get("distortions_A"), record.get("distortions_B")]
-    if not all(sides) or any("severities" in side for side in sides):
+    sides = [side for side in (record.get("distortions_A"), record.get("distortions_B")) if side]
+    if len(sides) < 2 or any("severities" in side for side in sides):
         return 0
     first, second = (side.get("severity") or 0 for side in sides)
     return abs(first - second)

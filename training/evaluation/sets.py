@@ -8,7 +8,7 @@ from pathlib import Path
 
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError, ImageError, TaskError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.tasks import ASSESSMENT, COMPARISON, IDENTIFICATION, QUESTION, RATING, SCORE, SEVERITY
 
 from ..dataset.records.image_paths import image_path, read_image
@@ -65,7 +65,7 @@ class TestSet:
         for (task_type, query), members in groups.items():
             yield task_type, query, members
 
-    def readable(self, indexes) -> tuple[list[int], list[dict[str, Picture]], dict[int, str]]:
+    def readable(self, indexes) -> tuple[list[int], list[dict[str, RGBImage]], dict[int, str]]:
         """The records whose images can be read, those images by role, and why the others cannot be read."""
         kept, sets, failures = [], [], {}
         read = {}  # pairs of one reference share images
@@ -83,7 +83,7 @@ class TestSet:
                 failures[index] = str(error)
         return kept, sets, failures
 
-    def _picture(self, path: str | None, role: str) -> Picture:
+    def _picture(self, path: str | None, role: str) -> RGBImage:
         if not path:
             raise TaskError(f"the record has no image for {role}")
         return read_image(self.root, path)

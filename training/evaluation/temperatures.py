@@ -157,12 +157,13 @@ def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: s
         scaled = log_softmax(scaled, axis=1)
         loss = -(weights * scaled[np.arange(len(truths)), truths]).sum()
         probabilities = np.exp(scaled)
-        return float(loss), calibration_error(probabilities.max(1), probabilities.argmax(1) == truths, weights=weights)
+        error = calibration_error(probabilities.max(1), probabilities.argmax(1) == truths, weights=weights)
+        return float(loss), error or 0.0  # None: no records
 
     before = measured(1.0)
     if len(truths) < minimum:
         return Fit(None, len(truths), before[0], None, before[1], None)
-    if none is None:
+    if none is None or clean_share is None:
         found = fit_temperature(log_probabilities, truths), 0.0
     else:
         found = fit_prior(log_probabilities, truths, none, clean_share)
@@ -194,7 +195,7 @@ def _answers(judge: Judge, test_set: TestSet):
             place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}
             for start in range(0, len(members), CHUNK):
                 kept, pictures, _ = test_set.readable(members[start : start + CHUNK])
-                _, probabilities = judge.ask(pictures, task, query) if kept else (None, [])
+                probabilities = judge.ask(pictures, task, query)[1] if kept else []
                 for index, row in zip(kept, probabilities):
                     truth = place.get(test_set.records[index]["answer"].strip())
                     if truth is not None:

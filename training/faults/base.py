@@ -7,6 +7,7 @@ from typing import TypedDict
 import cv2
 import numpy as np
 
+from depictqa_core.images.pixels import LUMA
 from depictqa_core.tasks import NONE
 
 
@@ -88,12 +89,7 @@ def blurred(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def luma(image: np.ndarray) -> np.ndarray:
     """Return the luma of an RGB image as float32 [H, W, 1], in the values of the image."""
-    return (image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
-
-
-def pick(options, rng: np.random.Generator):
-    """Draw one of the options, each as likely as the others."""
-    return options[int(rng.integers(len(options)))]
+    return (image.astype(np.float32) @ np.array(LUMA, np.float32))[..., None]
 
 
 def sign(rng: np.random.Generator) -> int:

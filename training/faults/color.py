@@ -5,7 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from .base import Fault, Look, blurred, luma, pick, scaled, shifted, sign
+from training.random_choice import pick
+
+from .base import Fault, Look, blurred, luma, scaled, shifted, sign
 
 
 def _calm(image: np.ndarray, levels: float) -> np.ndarray:
@@ -60,7 +62,7 @@ def _temperature(image, amount, rng):
 def _tint(image, amount, rng):
     """Towards green or magenta, or towards one other colour."""
     gains = pick(([-1, 1, -1], [1, -1, 1], [1, 1, -1], [-1, 0.6, 0.6]), rng)
-    return image * (1 + amount * 0.8 * np.float32(gains))
+    return image * (1 + amount * 0.8 * np.asarray(gains, np.float32))
 
 
 def _wash(image, amount, rng):
@@ -87,7 +89,7 @@ def _hue_turned(image, degrees, rng):
 def _split_cast(image, amount, rng):
     """Shadows lean to one colour and highlights to the opposite one."""
     y = luma(image) / 255
-    lean = np.float32(pick(([1, 0, -1], [-1, 1, -0.5], [0.5, -1, 1]), rng)) * sign(rng)
+    lean = np.asarray(pick(([1, 0, -1], [-1, 1, -0.5], [0.5, -1, 1]), rng), np.float32) * sign(rng)
     return image + amount * 160 * (y - 0.5) * lean
 
 
@@ -121,7 +123,7 @@ def _purple(image, amount, rng):
     y = luma(image)[..., 0]
     edge = cv2.GaussianBlur(np.abs(y - cv2.GaussianBlur(y, (0, 0), 3)), (0, 0), 1.5)
     weight = np.clip((edge - 10) / 25, 0, 1)[..., None] * amount
-    color = np.float32(pick(([150, 40, 220], [60, 200, 90], [210, 40, 140]), rng))
+    color = np.asarray(pick(([150, 40, 220], [60, 200, 90], [210, 40, 140]), rng), np.float32)
     return image * (1 - weight) + color * weight
 
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
+from training.random_choice import pick
 from training.typefaces import face
 
-from .base import Fault, Look, blurred, box, ellipse, grid, pick, smooth_noise
+from .base import Fault, Look, blurred, box, ellipse, grid, smooth_noise
 
 _WORDS = (
     "SAMPLE", "PREVIEW", "DRAFT", "stock photo", "Demo version", "COPY", "do not use", "example.com", "Studio North",

@@ -5,7 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from .base import Fault, Look, blurred, pick, scaled, shifted, sign, smooth_noise
+from training.random_choice import pick
+
+from .base import Fault, Look, blurred, scaled, shifted, sign, smooth_noise
 
 
 def _offset(image: np.ndarray, share: float, rng: np.random.Generator) -> tuple[float, float]:

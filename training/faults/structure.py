@@ -5,7 +5,9 @@ import math
 import cv2
 import numpy as np
 
-from .base import Fault, blurred, box, ellipse, grid, pick, shifted, sign, smooth_noise
+from training.random_choice import pick
+
+from .base import Fault, blurred, box, ellipse, grid, shifted, sign, smooth_noise
 
 # -- seams ---------------------------------------------------------------------------------------------------------
 

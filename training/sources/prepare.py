@@ -21,13 +21,14 @@ from pathlib import Path
 from PIL import Image
 
 from depictqa_core.images.fingerprint import HashIndex, difference_hash
+from depictqa_core.images.search import PHOTOGRAPH_EXTENSIONS
 
 from ..output_files import write_file, write_text
 from .image_checks import UNREADABLE, load_rgb, measure, open_checked
 from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
 from .qt_resources import unpack_folder
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".jxl")
+SUFFIXES = (*PHOTOGRAPH_EXTENSIONS, ".jxl")
 SPLITS = ("train", "validation", "reserved")
 MIN_PROTECTED_SIDE = 64  # pixels; below this a hash says too little
 LONGEST_STEM = 200  # of the 255 bytes of a file name; a hash and a suffix may follow

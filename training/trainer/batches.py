@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.storage.appending import csv_line
 
 from ..output_files import append_text
-from .examples import Example, collate, make_example
+from .examples import Example
 from .image_features import ImageFeatures
 from .weighted_sampler import WeightedSampler, cut
 
@@ -58,11 +57,13 @@ class Unreadable:
 class Batches:
     """Every step's batches for one process, a function of the step alone.
 
-    Each batch has the arguments of ``DepictQAModel.forward`` and ``scales`` [B]: what the loss of one answer token of
+    Each batch has the arguments of the network's ``forward`` and ``scales`` [B]: what the loss of one answer token of
     each row counts, so that all tokens (or all records) of the step count the same, in whatever batch and process they
     are; and ``rehearsal`` [B]: whether a row is rehearsal. ``number`` tells the batch from all others of the step.
 
     Args:
+        views: shows images (``LiveImages`` and its like).
+        form: makes examples of records, and batches of examples (``NativeForm`` and its like).
         rehearsed: which of the parts is rehearsal, if any.
     """
 
@@ -72,12 +73,12 @@ class Batches:
         parts: list[list[dict]],
         sampler: WeightedSampler,
         views,
-        tokenizer,
+        form,
         unreadable: Unreadable,
         rehearsed: int | None = None,
     ):
         self.recipe, self.parts, self.sampler, self.views = recipe, parts, sampler, views
-        self.tokenizer, self.unreadable, self.rehearsed = tokenizer, unreadable, rehearsed
+        self.form, self.unreadable, self.rehearsed = form, unreadable, rehearsed
 
     def of(self, step: int, process: int = 0, processes: int = 1) -> list[dict]:
         """The batches that one of the processes does in a step."""
@@ -98,13 +99,13 @@ class Batches:
                 )
                 scales.append(share if counts and seen else 0.0)
                 shown.append(seen or [self.views.blank() for _ in example.pictures])
-            batch = collate(group, shown, self.tokenizer.pad_token_id, self.recipe.hide_separators)
+            batch = self.form.collate(group, shown)
             batch["scales"] = torch.tensor(scales)
             batch["rehearsal"] = torch.tensor([drawn[index][0] == self.rehearsed for index in indexes])
             batches.append({**batch, "number": number})
         return batches
 
-    def ahead(self, steps: range, process: int, processes: int) -> Iterator[list[dict]]:
+    def ahead(self, steps: range, process: int, processes: int) -> Generator[list[dict], None, None]:
         """``of`` for one step after the other, with the next ones read by threads meanwhile."""
         with ThreadPoolExecutor(self.recipe.workers) as pool:
             waiting: deque[Future[list[dict]]] = deque()
@@ -120,11 +121,8 @@ class Batches:
                     future.cancel()
 
     def _example(self, part: int, row: int, step: int, place: int) -> Example:
-        keep, crop = WHOLE, self.recipe.crop
-        if crop:
-            height, width = np.random.default_rng([self.recipe.seed, step, place]).uniform(crop[0], crop[1], 2).tolist()
-            keep = (height, width)
-        return make_example(self.parts[part][row], self.tokenizer, self.recipe.max_tokens, keep)
+        rng = np.random.default_rng([self.recipe.seed, step, place])
+        return self.form.example(self.parts[part][row], rng)
 
     def _show(self, example: Example) -> list[ImageFeatures] | None:
         """Return the image features of an example; None if one of its images cannot be read."""

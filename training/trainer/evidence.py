@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.network.connector import PoolingConnector
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare
@@ -28,7 +28,7 @@ from ..dataset.building.crops import UNDECIDED
 from ..dataset.records import labels
 from ..distortions import ANSWER
 from ..faults import REGISTRY
-from .feature_store import tower_stamp
+from .feature_store import pooling, tower_stamp
 from .row_file import RowFile
 from .warmup import HOLD
 
@@ -70,7 +70,12 @@ def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
         scenes: of ``dataset.building.scenes.read_scenes``.
         features: path -> pooled features, with ``index`` of the readable paths.
     """
-    rows, severity, labelled, faults, quality, pairs = [], [], [], [], [], []
+    rows: list[torch.Tensor] = []
+    severity: list[list[float]] = []
+    labelled: list[float] = []
+    faults: list[list[float]] = []
+    quality: list[float] = []
+    pairs: list[tuple[int, int]] = []
     for scene in scenes:
         known = [variant for variant in scene["variants"] if variant["image"] in features.index]
         for (i, one), (j, other) in combinations(enumerate(known, start=len(rows)), 2):
@@ -80,7 +85,9 @@ def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
         for variant in known:
             rows.append(features[variant["image"]])
             found, shown, decided = _truth(variant)
-            severity.append(found), faults.append(shown), labelled.append(decided)
+            severity.append(found)
+            faults.append(shown)
+            labelled.append(decided)
             quality.append(variant["quality"])
     return Evidence(
         torch.stack(rows),
@@ -115,7 +122,7 @@ def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
         folder: of shards.
         run: folder that receives the pooled features of the crops; they are computed once.
     """
-    store = RowFile(run, f"crops-{tower_stamp(model)}", model.connector.pooled_width)
+    store = RowFile(run, f"crops-{tower_stamp(model)}", pooling(model).pooled_width)
     rows, truths, severities = [], [], []
     for path in sorted(folder.glob("[0-9]*[0-9].npz")):
         with np.load(path) as shard:
@@ -123,11 +130,12 @@ def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
         names = [f"{path.stem}/{number}" for number in range(len(crops))]
 
         def encode(name: str, crops=crops) -> torch.Tensor:
-            return model.encode([prepare(as_picture(crops[int(name.partition("/")[2])]), model.config)])[0]
+            return model.encode([prepare(as_image(crops[int(name.partition("/")[2])]), model.config)])[0]
 
         store.fill(names, encode, f"crops of {path.name}")
         rows += [store[name] for name in names]
-        truths.append(truth), severities.append(severity)
+        truths.append(truth)
+        severities.append(severity)
     truth, severity = torch.from_numpy(np.concatenate(truths)), torch.from_numpy(np.concatenate(severities)).float()
     kinds = len(DISTORTIONS)
     area = (truth == 1).float().mean((2, 3))
@@ -168,7 +176,7 @@ def warm_up_evidence(
     """
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    width = connector.mix[-1].in_features
+    (width,) = connector.mix[-1].get_parameter("weight").shape[1:]
     heads = Heads(width * (1 + (connector.local_mix is not None)))
     mixtures = [m for m in (connector.mix, connector.local_mix) if m is not None]
     before = copy.deepcopy(mixtures)

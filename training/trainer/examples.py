@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from depictqa_core.images.size_policy import WHOLE
@@ -48,6 +49,29 @@ class Example:
     def answer_tokens(self) -> int:
         """How many tokens carry loss."""
         return sum(len(answer) for answer in self.turns[::2])
+
+
+class NativeForm:
+    """How records become examples and batches for our own network.
+
+    Args:
+        recipe: a ``training.trainer.recipe.Recipe``.
+    """
+
+    def __init__(self, recipe, tokenizer):
+        self.recipe, self.tokenizer = recipe, tokenizer
+
+    def example(self, record: dict, rng: np.random.Generator) -> Example:
+        """Tokenise a record; ``rng`` draws its crop."""
+        keep, crop = WHOLE, self.recipe.crop
+        if crop:
+            height, width = rng.uniform(crop[0], crop[1], 2).tolist()
+            keep = (height, width)
+        return make_example(record, self.tokenizer, self.recipe.max_tokens, keep)
+
+    def collate(self, examples: list[Example], shown: Sequence[Sequence[ImageFeatures]]) -> dict:
+        """``collate`` with the settings of the recipe."""
+        return collate(examples, shown, self.tokenizer.pad_token_id, self.recipe.hide_separators)
 
 
 def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: tuple[float, float] = WHOLE) -> Example:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from depictqa_core.errors import ImageError
 from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.loading.checkpoint_folder import file_hash
+from depictqa_core.network.connector import PoolingConnector
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import PREPROCESSING
 
@@ -34,13 +36,14 @@ class FeatureStore:
     def __init__(self, folder: str | Path, model: DepictQAModel, root: str | Path, also: str | Path | None = None):
         self.model, self.live = model, LiveImages(model.config, root, also)
         stamp = tower_stamp(model)
-        self._seen = RowFile(Path(folder), f"features-{stamp}", model.connector.pooled_width)
+        width = pooling(model).pooled_width
+        self._seen = RowFile(Path(folder), f"features-{stamp}", width)
         self._compared = RowFile(Path(folder), f"comparisons-{stamp}", COMPARISON_STATISTICS)
-        self._tokens = model.connector.token_count(torch.empty(model.connector.pooled_width))
+        self._tokens = model.connector.token_count(torch.empty(width))
         self.index: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
 
-    def fill(self, paths: list[str], pairs: list[tuple[str, str]] = ()) -> "FeatureStore":
+    def fill(self, paths: list[str], pairs: Sequence[tuple[str, str]] = ()) -> "FeatureStore":
         """Make sure that every readable path has its features, and every (path, reference) its comparison.
 
         Comparisons are made only for a connector that takes them.
@@ -48,13 +51,13 @@ class FeatureStore:
         keys = dict(zip(paths, self._keys(paths)))
         shown = {key: path for path, key in reversed(keys.items())}
         self._seen.fill(
-            list(shown), lambda key: self.model.encode([self.live.show(shown[key]).content])[0], "vision features"
+            list(shown), lambda key: self.model.encode([self.live.prepare(shown[key])])[0], "vision features"
         )
         self.index |= {path: key for path, key in keys.items() if key in self._seen.index}
         self.unreadable |= {path: self._seen.failed[key] for path, key in keys.items() if key in self._seen.failed}
         if self.live.compares:
             beside = {self._pair(*pair): pair for pair in pairs if all(path in self.index for path in pair)}
-            self._compared.fill(list(beside), lambda key: self.live.compare(*beside[key]), "comparisons")
+            self._compared.fill(list(beside), lambda key: self.live.statistics(*beside[key]), "comparisons")
         return self
 
     def _keys(self, paths: list[str]) -> list[str]:
@@ -93,6 +96,13 @@ class FeatureStore:
     def blank(self) -> ImageFeatures:
         """Return a placeholder for an image that cannot be read, in a record whose loss does not count."""
         return ImageFeatures(torch.zeros(self._seen.width), self._tokens)
+
+
+def pooling(model: DepictQAModel) -> PoolingConnector:
+    """Return the connector of a network whose pooled features are one vector per image; else raise ValueError."""
+    if not isinstance(model.connector, PoolingConnector):
+        raise ValueError("features are stored for the connector kind pooling only: leave out cache_features")
+    return model.connector
 
 
 def tower_stamp(model: DepictQAModel) -> str:

@@ -1,5 +1,6 @@
 """Trains the local tower on crops whose every cell has a known truth (``training.dataset.building.crops``)."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def read_shards(folder: Path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
         with np.load(path) as shard:
             if not kept.exists():
                 made = np.stack([_statistics(crop) for crop in shard["crops"]])
-                write_file(kept, lambda part, made=made: _save(part, made))
+                write_file(kept, functools.partial(_save, values=made))
             found.append((np.load(kept), shard["truth"], shard["severities"]))
     statistics, truth, severities = (torch.from_numpy(np.concatenate(parts)) for parts in zip(*found))
     return statistics, truth, severities.float()

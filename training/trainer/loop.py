@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +15,15 @@ from accelerate.utils import send_to_device
 from torch import nn
 from tqdm import tqdm
 
-from depictqa_core.network.model import IGNORE
+from depictqa_core.network.model import IGNORE, DepictQAModel
 
 from .batches import Batches
 from .metric_logger import MetricLogger
 from .recipe import Recipe, RecipeError
 from .state import load_state, save_state
 
-INPUTS = {"input_ids", "attention_mask", "pooled", "pictures", "references", "comparisons"}
-"""Keys of a batch that are inputs of the network."""
+OUTSIDE = {"labels", "scales", "rehearsal", "number"}
+"""Keys of a batch that are no inputs of the network."""
 PATIENCE = 50
 """Maximum number of steps in a row that are skipped because gradients overflowed under fp16."""
 LEAST_RATE = 1e-8
@@ -45,24 +45,28 @@ class Done(NamedTuple):
 class Loop:
     """The steps of one run.
 
+    Args:
+        teacher: the network before the run, a function of its inputs, for rehearsal.
+
     Attributes:
         model: the network as it is trained, wrapped for its processes.
     """
 
     def __init__(self, accelerator: Accelerator, recipe: Recipe, model, batches: Batches, source: str, teacher=None):
         self.accelerator, self.recipe, self.batches, self.source = accelerator, recipe, batches, source
-        self.teacher = teacher and teacher.to(accelerator.device)
-        self.steps = recipe.steps or recipe.epochs * batches.sampler.epoch_steps
+        self.teacher = teacher.to(accelerator.device) if isinstance(teacher, nn.Module) else teacher
+        self.steps = recipe.steps_of(batches.sampler.epoch_steps)
         if (recipe.warm_steps or 0) >= self.steps:
             raise RecipeError(f"warm_steps is {recipe.warm_steps}, but the run has {self.steps} steps: give fewer")
         self.skipped = 0
         if recipe.gradient_checkpointing:
             model.checkpoint_activations()
         model.train()
-        if "vision" not in recipe.trainable:
+        if not any(parameter.requires_grad for parameter in model.vision.parameters()):
             model.vision.eval()
         self.sharded = recipe.sharding == "full"
-        self.model = shard(model, accelerator) if self.sharded else accelerator.prepare(model)
+        # the network, or what wraps it for several processes
+        self.model: Any = shard(model, accelerator) if self.sharded else accelerator.prepare(model)
         self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(
             self.learned, lr=recipe.learning_rate, betas=tuple(recipe.betas), weight_decay=recipe.weight_decay
@@ -89,11 +93,13 @@ class Loop:
                 try:
                     done = self.step(step, batches, asked.is_set())
                 except FloatingPointError as error:
-                    raise FloatingPointError(f"{error}; {self._rescue(state, step, log and log.window)}") from None
+                    raise FloatingPointError(
+                        f"{error}; {self._rescue(state, step, log.window if log else None)}"
+                    ) from None
                 if log is not None and log.add(step + 1, done.sums, self.optimiser.param_groups[0]["lr"], done.records):
                     bar.set_postfix(loss=f"{log.last['loss']:.4f}")
                 if (step + 1) % self.recipe.save_every == 0 or step + 1 == self.steps or done.stop:
-                    self._save(state, step + 1, log and log.window)
+                    self._save(state, step + 1, log.window if log else None)
                 if done.stop and step + 1 < self.steps:
                     raise Stopped(f"stopped after step {step + 1} of {self.steps}; the state is saved in {state}")
         if log is not None:
@@ -137,14 +143,14 @@ class Loop:
         norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
         unreadable = self.batches.unreadable
         counts = torch.tensor([unreadable.failed, unreadable.read, stop], dtype=torch.float64)
-        loss, right, answer_tokens, failed, read, stop = accelerator.reduce(
+        total, hits, written, failed, read, stop = accelerator.reduce(
             torch.cat([sums, counts.to(sums)]), reduction="sum"
         ).tolist()
         norm = float(norm)
         # A dynamic loss scale may overflow the gradients now and then, which skips a step; the loss itself may not.
         self.skipped = 0 if math.isfinite(norm) else self.skipped + 1
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {step}")
+        if not math.isfinite(total):
+            raise FloatingPointError(f"the loss is {total} at step {step}")
         if self.skipped and accelerator.scaler is None:
             raise FloatingPointError(f"the gradient's norm is {norm} at step {step}")
         if self.skipped >= PATIENCE:
@@ -154,17 +160,17 @@ class Loop:
             )
         unreadable.check(int(read), int(failed))
         self.optimiser.step()
-        sums = (loss, norm if math.isfinite(norm) else 0.0, right, answer_tokens)
-        return Done(sums, len(self.batches.sampler(step)), stop > 0)
+        numbers = (total, norm if math.isfinite(norm) else 0.0, hits, written)
+        return Done(numbers, len(self.batches.sampler(step)), stop > 0)
 
     def loss(self, batch: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The share of the step's loss in one batch, its right answer tokens, and its answer tokens."""
         batch = send_to_device(batch, self.accelerator.device)
-        inputs = {key: batch[key] for key in batch.keys() & INPUTS}
+        inputs = {key: value for key, value in batch.items() if key not in OUTSIDE}
         labels, scales, rehearsal = (batch[key] for key in ("labels", "scales", "rehearsal"))
         with self.accelerator.autocast():
             logits = self.model(**inputs).logits
-        labels = labels[:, 1:]
+        labels = labels[:, -logits.shape[1] :][:, 1:]  # a network may give the last logits alone
         places = labels != IGNORE
         rows = places.nonzero()[:, 0]
         logits, labels = logits[:, :-1][places].float(), labels[places]
@@ -201,7 +207,7 @@ def rate(step: int, steps: int, recipe: Recipe) -> float:
     return low + (1 - low) * grown
 
 
-def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+def shard(model: DepictQAModel, accelerator: Accelerator) -> nn.Module:
     """Spread all weights of a model over the processes (FSDP).
 
     A layer of the language model is whole on a device only while it works, all else during a whole pass: the tower runs
@@ -213,9 +219,11 @@ def shard(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    for layer in [m for m in model.language.modules() if type(m).__name__ in model._no_split_modules]:
+    kinds = model._no_split_modules or ()
+    for layer in [m for m in model.language.modules() if type(m).__name__ in kinds]:
         fully_shard(layer, mesh=mesh)
-    return fully_shard(model, mesh=mesh).to(accelerator.device)
+    fully_shard(model, mesh=mesh)
+    return nn.Module.to(model, accelerator.device)
 
 
 @contextlib.contextmanager

@@ -50,6 +50,23 @@ class Rehearsal:
 
 
 @data_model
+class Adapter:
+    """A LoRA adapter (peft) of a vision-language model.
+
+    Attributes:
+        r, lora_alpha, lora_dropout: rank, scale and dropout of the adapter.
+        parts: whose linear layers it adapts: "language", "vision" or both.
+    """
+
+    r: Annotated[int, Allowed(whole(1, 4096))] = 16
+    lora_alpha: Annotated[float, Allowed(above(0, 1e6))] = 32
+    lora_dropout: Annotated[float, Allowed(number(0, 0.99))] = 0.05
+    parts: Annotated[list, Allowed(list_of(one_of("language", "vision"), 1, 2, unique=True))] = field(
+        default_factory=lambda: ["language"]
+    )
+
+
+@data_model
 class PublishedStart:
     """Published weights to start from (facts 2): they are imported first, as ``depictqa import`` does.
 
@@ -83,12 +100,16 @@ class Recipe:
             length and split accordingly. None: the whole share of a process in one pass.
         average: what the loss is averaged over: every "token" of the step's answers has the same weight, or every
             "record", independent of its length.
-        start: the start: a checkpoint folder, "bundled", or published weights (``PublishedStart``); or ...
+        start: the start: a checkpoint folder, "bundled", published weights (``PublishedStart``), or, with ``adapter``,
+            the folder of a vision-language model of transformers; or ...
         network: ... a new network: DepictQAConfig fields with ``vocabulary`` and ``cnn_weights``.
         changes: DepictQAConfig fields that differ from those of the start; settings of the connector are merged, and
             new parts of it are initialized.
+        adapter: settings of ``Adapter``: a LoRA adapter of a vision-language model is trained, and the output is an
+            adapter folder; None for checkpoints of DepictQA.
         local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
-        trainable: trainable parts: any of vision, connector, language, lora.
+        trainable: trainable parts: any of vision, connector, language, lora; with ``adapter`` lora, and connector if
+            the projector is to learn as well.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
         comparison_epochs: epochs in which the connector's comparison alone is trained on severities and metrics (0 =
@@ -133,6 +154,9 @@ class Recipe:
     ] = None
     network: Annotated[dict | None, Allowed(optional(OBJECT))] = None
     changes: Annotated[dict | None, Allowed(optional(OBJECT))] = None
+    adapter: Annotated[
+        Adapter | None, Allowed(optional(instance_of(Adapter, ", ".join(Adapter.__dataclass_fields__))))
+    ] = None
     local_weights: Annotated[str | None, Allowed(optional(NAME))] = None
     trainable: Annotated[
         list,
@@ -206,6 +230,10 @@ class Recipe:
         """The settings that define the run: a state with other settings belongs to another run."""
         return {key: value for key, value in asdict(self).items() if key not in FREE}
 
+    def steps_of(self, epoch: int) -> int:
+        """Return the number of steps of the run, where an epoch has ``epoch`` steps."""
+        return self.steps or (self.epochs or 1) * epoch
+
     def check(self) -> None:
         """Raise RecipeError for values that are incompatible."""
         problems = [
@@ -225,7 +253,7 @@ class Recipe:
                 self.cache_features and (self.crop or "vision" in self.trainable),
                 "cache_features stores the features of the tower: neither crop nor trainable: vision goes with it",
             ),
-            (self.changes and not isinstance(self.start, str), "changes needs start: a checkpoint folder"),
+            (bool(self.changes) and not isinstance(self.start, str), "changes needs start: a checkpoint folder"),
             (
                 self.local_weights and not (self.changes or {}).get("vision", {}).get("local"),
                 "local_weights needs changes: vision: local: the settings of the local tower",
@@ -239,7 +267,7 @@ class Recipe:
             (self.rehearsal and self.sampling != "shares", "rehearsal needs sampling: shares"),
             (self.rehearsal and self.sharding == "full", "rehearsal does not go with sharding: full"),
         ]
-        for wrong, message in problems:
+        for wrong, message in [*problems, *self._adapter_problems()]:
             if wrong:
                 raise RecipeError(message)
         for name, check in (("network", check_network), ("changes", check_changes)):
@@ -248,6 +276,25 @@ class Recipe:
                     check(getattr(self, name))
                 except ValueError as error:
                     raise RecipeError(f"{name}: {error}") from error
+
+    def _adapter_problems(self) -> list[tuple[bool, str]]:
+        """What does not go with an adapter of a vision-language model."""
+        if self.adapter is None:
+            return []
+        none = {"crop", "hide_separators", "cache_features", "local_weights", "warmup_epochs", "comparison_epochs"}
+        odd = sorted(name for name in none if getattr(self, name))
+        more = sorted(set(self.changes or {}) - {"personal"})
+        half = self.frozen_precision != "float32" and self.precision == "no"
+        return [
+            (not isinstance(self.start, str), "adapter needs start: the folder of a vision-language model"),
+            (
+                "lora" not in self.trainable or not {"lora", "connector"}.issuperset(self.trainable),
+                "with adapter, trainable is [lora] or [lora, connector]",
+            ),
+            (bool(odd), f"{(odd or [''])[0]} is for checkpoints of DepictQA and does not go with adapter"),
+            (bool(more), f"changes: {(more or [''])[0]} does not go with adapter; only personal does"),
+            (half, f"adapter with frozen_precision: {self.frozen_precision} needs precision: bf16 or fp16"),
+        ]
 
 
 def read_recipe(path: str | Path, **changes) -> Recipe:
@@ -264,7 +311,7 @@ def read_recipe(path: str | Path, **changes) -> Recipe:
     if content.get("precision") is False:
         content["precision"] = "no"  # YAML reads a bare no as false
     where = named(path)
-    for key, kind in (("start", PublishedStart), ("rehearsal", Rehearsal)):
+    for key, kind in (("start", PublishedStart), ("rehearsal", Rehearsal), ("adapter", Adapter)):
         if isinstance(content.get(key), dict):
             content[key] = checked(kind, content[key], where, RecipeError, f"{key}.")
     recipe = checked(Recipe, content, where, RecipeError)

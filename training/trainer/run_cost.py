@@ -16,10 +16,11 @@ from .image_features import LiveImages
 from .recipe import PublishedStart, Recipe
 from .record_files import read_parts
 from .start_network import own_config, start_folder
+from .vlm_cost import vlm_work
+from .vlm_examples import single_answers
 from .weighted_sampler import WeightedSampler
+from .work import ANSWER_TOKENS, TEXT_TOKENS, Work
 
-TEXT_TOKENS, ANSWER_TOKENS = 130, 60
-"""Tokens of the layout with its question, and of an answer, where there are no records to look at."""
 ADAM_BYTES = 16
 """float32 weight, gradient and two moments of each weight that learns."""
 
@@ -63,38 +64,25 @@ def run_cost(recipe: Recipe, processes: int = 1, records: int | None = None) -> 
     """
     if records is None:
         records = _records(recipe)
-    config = _config(recipe)
+    work = _native_work(recipe) if recipe.adapter is None else vlm_work(recipe)
     dtype = getattr(torch, recipe.frozen_precision)
-    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision, torch.float32)
-    with torch.device("meta"):
-        model = DepictQAModel(config)
-    model.freeze(tuple(recipe.trainable))
-    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    live = LiveImages(config, ".")
-    side = config.size["short"]
-    picture = live.count(*live.policy.padded(side, side))
-    tokens = 3 * picture + TEXT_TOKENS + ANSWER_TOKENS
-    rows = max(1, recipe.micro_tokens // tokens) if recipe.micro_tokens else -(-recipe.batch // processes)
-    with FakeTensorMode():
-        _pretend(model, half)
-        saved, flops = _one_pass(model, recipe, live, side, picture)
+    rows = max(1, recipe.micro_tokens // work.tokens) if recipe.micro_tokens else -(-recipe.batch // processes)
     parts = processes if recipe.sharding == "full" else 1
     steps = recipe.steps
     if steps is None and records:
-        steps = recipe.epochs * -(-records // recipe.batch)
+        steps = recipe.steps_of(-(-records // recipe.batch))
     return RunCost(
         processes,
-        learned,
-        frozen,
+        work.learned,
+        work.frozen,
         records,
-        tokens,
+        work.tokens,
         steps,
         -(-recipe.batch // (rows * processes)),
-        frozen * dtype.itemsize // parts,
-        learned * ADAM_BYTES // parts,
-        int(saved * rows),
-        flops,
+        work.frozen * dtype.itemsize // parts,
+        work.learned * ADAM_BYTES // parts,
+        int(work.saved * rows),
+        work.flops,
     )
 
 
@@ -127,13 +115,33 @@ def _config(recipe: Recipe) -> DepictQAConfig:
     return DepictQAConfig.from_pretrained(str(folder))
 
 
+def _native_work(recipe: Recipe) -> Work:
+    """Count what a record takes of a network of ours."""
+    config = _config(recipe)
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(recipe.precision, torch.float32)
+    with torch.device("meta"):
+        model = DepictQAModel(config)
+    model.freeze(tuple(recipe.trainable))
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    live = LiveImages(config, ".")
+    side = config.size["short"]
+    picture = live.count(*live.policy.padded(side, side))
+    with FakeTensorMode():
+        _pretend(model, half)
+        saved, flops = _one_pass(model, recipe, live, side, picture)
+    return Work(learned, frozen, 3 * picture + TEXT_TOKENS + ANSWER_TOKENS, saved, flops)
+
+
 def _records(recipe: Recipe) -> int | None:
     try:
         parts, weights = read_parts(recipe.data, recipe.parts)
     except FileNotFoundError:
         return None
+    if recipe.adapter is not None:
+        parts = [single_answers(part) for part in parts]
     if recipe.sampling == "shares":
-        return recipe.steps * recipe.batch
+        return recipe.steps_of(1) * recipe.batch
     return int(WeightedSampler([len(part) for part in parts], weights, "repeat", recipe.batch, recipe.seed).ends[-1])
 
 

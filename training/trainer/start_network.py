@@ -57,12 +57,7 @@ def start_network(recipe, texts: Iterable[str]):
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
             model = _changed(model, recipe.changes, recipe.local_weights)
-        if recipe.rehearsal is None:  # with rehearsal, confidences stay close to those of the start
-            model.config.calibration = {}
-        elif model.config.personal:  # whose ratings are another person's, and with them orders and scores by anchors
-            learned = ("rating", "order", "score_error")
-            kept = {key: value for key, value in model.config.calibration.items() if not key.startswith(learned)}
-            model.config.calibration = kept
+        model.config.calibration = kept_calibration(model.config.calibration, recipe.rehearsal, model.config.personal)
     model.freeze(tuple(recipe.trainable))
     for part in recipe.trainable:
         names = [name for name, _ in model.named_parameters()]
@@ -74,6 +69,18 @@ def start_network(recipe, texts: Iterable[str]):
     if folder and dtype != torch.float32:
         _restore(model, folder)
     return model, tokenizer, card
+
+
+def kept_calibration(calibration: dict, rehearsal, personal: bool) -> dict:
+    """What of the calibration of a start holds after training: with rehearsal, confidences stay close to its own.
+
+    Not those of a personal judge about pairs: its ratings are another person's, and with them orders and scores by
+    anchors.
+    """
+    if rehearsal is None:
+        return {}
+    learned = ("rating", "order", "score_error") if personal else ()
+    return {key: value for key, value in calibration.items() if not key.startswith(learned)}
 
 
 def _changed(model: DepictQAModel, changes: dict, local_weights: str | None) -> DepictQAModel:
@@ -276,16 +283,19 @@ def load_efficientnet_lite0(tower: CnnTower, path: str | Path) -> None:
         raise CheckpointError(f"{what}; see the recipe's README for the file") from error
 
 
+_NORMS = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
+"""The convolutions of a block, and the batch norm behind each."""
+
+
 def _fold(tower: CnnTower, source: dict[str, torch.Tensor]) -> None:
     block = 0
     pairs: list[tuple[nn.Module, str, str]] = [(tower.stem, "_conv_stem", "_bn0")]
     for stage in tower.stages:
         for part in stage.children():
             prefix = f"_blocks.{block}."
-            if part.expand is not None:
-                pairs.append((part.expand, prefix + "_expand_conv", prefix + "_bn0"))
-            pairs.append((part.depthwise, prefix + "_depthwise_conv", prefix + "_bn1"))
-            pairs.append((part.project, prefix + "_project_conv", prefix + "_bn2"))
+            for name, layer in part.named_children():
+                if name in _NORMS:
+                    pairs.append((layer, f"{prefix}_{name}_conv", prefix + _NORMS[name]))
             block += 1
     with torch.no_grad():
         for conv, weight, norm in pairs:

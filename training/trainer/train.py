@@ -1,7 +1,7 @@
 """One training loop on accelerate, for a CPU, one GPU, DDP and FSDP: from a recipe to a checkpoint folder."""
 
-import copy
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,13 +14,13 @@ from ..dataset.building.scenes import read_scenes
 from .batches import Batches, Unreadable
 from .evidence import crop_evidence, scene_evidence, warm_up_evidence
 from .feature_store import FeatureStore
-from .image_features import LiveImages
+from .image_features import ImageFiles
 from .loop import Loop
-from .recipe import Recipe, RecipeError
+from .recipe import Recipe, RecipeError, Rehearsal
 from .record_files import picture_paths, read_parts
 from .rehearsal import make_rehearsal
-from .start_network import start_network
-from .state import can_resume, digest, recover, save_whole
+from .starts import NativeStart, VlmStart, start_of
+from .state import can_resume, digest, recover
 from .warmup import standardise_local, warm_up, warm_up_comparison
 from .weighted_sampler import WeightedSampler
 
@@ -61,36 +61,39 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         (run / "unreadable.csv").unlink(missing_ok=True)
     with accelerator.main_process_first():
         texts = (turn["value"] for part in parts for record in part for turn in record["conversations"])
-        model, tokenizer, origin = start_network(recipe, texts)
+        start = start_of(recipe, texts)
+    parts = start.records(parts)
     if recipe.rehearsal:
-        parts, weights = _rehearse(accelerator, recipe, model, parts, weights)
-    batches = _batches(accelerator, recipe, model, tokenizer, parts, weights)
+        parts, weights = _rehearse(accelerator, recipe, recipe.rehearsal, start.tasks, parts, weights)
+    batches = _batches(accelerator, recipe, start, parts, weights)
     if not resume:
-        _warm_up(accelerator, recipe, model, parts, batches.views)
-    teacher = copy.deepcopy(model).eval().requires_grad_(False) if recipe.rehearsal else None
-    loop = Loop(accelerator, recipe, model, batches, source, teacher)
+        _warm_up(accelerator, recipe, start.model, parts, batches.views)
+    loop = Loop(accelerator, recipe, start.model, batches, source, start.teacher() if recipe.rehearsal else None)
     loop.go(run, resume)
     card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
-    if origin is not None:
-        card["started_from"] = {key: origin.get(key) for key in ("name", "version", "license", "trained_on")}
+    if start.card is not None:
+        card["started_from"] = {key: start.card.get(key) for key in ("name", "version", "license", "trained_on")}
     recover(Path(recipe.output))
-    save_whole(Path(recipe.output), accelerator, loop.model, tokenizer, card)
+    start.save(Path(recipe.output), accelerator, loop.model, card)
     accelerator.end_training()  # threads of a process group that is still open abort a process that exits before others
     return Path(recipe.output)
 
 
-def _rehearse(accelerator, recipe: Recipe, model, parts: list[list[dict]], weights: list[float]):
+def _rehearse(
+    accelerator, recipe: Recipe, wanted: Rehearsal, known: Sequence[str], parts: list[list[dict]], weights: list[float]
+):
     """The parts and their weights with one more, last: what the start is to be held to."""
     paths = {path for part in parts for record in part for path in picture_paths(record, record["task_type"]).values()}
-    wanted, share = recipe.rehearsal, recipe.rehearsal.share
     with accelerator.main_process_first():
         records = make_rehearsal(
-            recipe.run / "rehearsal", Path(recipe.data), sorted(paths), wanted.pictures, model.config.tasks, recipe.seed
+            recipe.run / "rehearsal", Path(recipe.data), sorted(paths), wanted.pictures, list(known), recipe.seed
         )
-    return [*parts, records], [*weights, sum(weights) * share / (1 - share)]
+    return [*parts, records], [*weights, sum(weights) * wanted.share / (1 - wanted.share)]
 
 
-def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dict]], weights: list[float]) -> Batches:
+def _batches(
+    accelerator, recipe: Recipe, start: NativeStart | VlmStart, parts: list[list[dict]], weights: list[float]
+) -> Batches:
     """What the run learns from, in order; images that the feature store could not read are counted at once."""
     data, run = Path(recipe.data), recipe.run
     shown = [picture_paths(record, record["task_type"]) for part in parts for record in part]
@@ -98,18 +101,19 @@ def _batches(accelerator, recipe: Recipe, model, tokenizer, parts: list[list[dic
     beside = ((p[role], p[REFERENCE]) for p in shown if REFERENCE in p for role in p if role != REFERENCE)
     pairs = sorted(set(beside))
     unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
-    if recipe.cache_features:
+    if recipe.cache_features and isinstance(start, NativeStart):
         with accelerator.main_process_first():
-            views = FeatureStore(run / "features", model.eval(), data, run / "rehearsal").fill(paths, pairs)
+            store = FeatureStore(run / "features", start.model.eval(), data, run / "rehearsal").fill(paths, pairs)
+        views: FeatureStore | ImageFiles = store
         unreadable.read = len(paths)
-        for path, reason in views.unreadable.items():
+        for path, reason in store.unreadable.items():
             unreadable.note(path, reason)
         unreadable.check(unreadable.read, unreadable.failed)
     else:
-        views = LiveImages(model.config, data, run / "rehearsal")
+        views = start.images(data, run / "rehearsal")
     sampler = WeightedSampler([len(part) for part in parts], weights, recipe.sampling, recipe.batch, recipe.seed)
     rehearsed = len(parts) - 1 if recipe.rehearsal else None
-    return Batches(recipe, parts, sampler, views, tokenizer, unreadable, rehearsed)
+    return Batches(recipe, parts, sampler, views, start.form, unreadable, rehearsed)
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
@@ -117,8 +121,8 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         rows = torch.stack([features[path][model.connector.total :] for path in sorted(features.index)])
         standardise_local(model.connector, rows)
     if recipe.warmup_epochs:
-        known = [record for part in parts for record in part if record.get("image_ref")]
-        known = {record["image_A"]: record for record in known if "severity" in record or "severities" in record}
+        beside = [record for part in parts for record in part if record.get("image_ref")]
+        known = {record["image_A"]: record for record in beside if "severity" in record or "severities" in record}
         readable = [r for r in known.values() if r["image_A"] in features.index and r["image_ref"] in features.index]
         loss = warm_up(model, readable, features, recipe.warmup_epochs, recipe.seed)
         accelerator.print(f"connector warm-up: loss {loss:.4f}")

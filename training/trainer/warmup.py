@@ -44,7 +44,7 @@ def standardise(connector: PoolingConnector, rows: torch.Tensor) -> None:
     standardise_local(connector, local)
 
 
-def standardise_local(connector: nn.Module, local: torch.Tensor) -> None:
+def standardise_local(connector: PoolingConnector, local: torch.Tensor) -> None:
     """Fit ``local_mean`` and ``local_deviation``, per channel, to evidence [N, C * grid²] of training images."""
     if connector.local_mix is not None:
         values = local.unflatten(1, (connector.local_channels, -1))

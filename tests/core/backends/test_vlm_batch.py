@@ -15,7 +15,7 @@ from trees import ROOT
 
 from depictqa_core.backends import vlm_batch, vlm_network
 from depictqa_core.errors import CheckpointError, OutOfMemory
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 
 ANSWERS = ("yes", "no", "cannot tell")
@@ -39,7 +39,7 @@ def no_number_words():
 def images(count=6):
     """Every second one has another size, so that batches are cut."""
     rng = np.random.default_rng(7)
-    return [as_picture(rng.integers(0, 256, (64, 64 + 32 * (i % 2), 3), np.uint8), f"i{i}") for i in range(count)]
+    return [as_image(rng.integers(0, 256, (64, 64 + 32 * (i % 2), 3), np.uint8), f"i{i}") for i in range(count)]
 
 
 def counted(monkeypatch, judge):
@@ -126,7 +126,7 @@ def test_short_memory_while_both_paths_are_compared_says_nothing_about_the_archi
 def test_no_more_prompts_run_together_than_memory_holds(folder, monkeypatch):
     judge = load_judge(folder, "cpu")
     sizes, run = counted(monkeypatch, judge), judge.backend.run
-    shown = [as_picture(np.full((64, 64, 3), 20 * i, np.uint8), f"g{i}") for i in range(8)]
+    shown = [as_image(np.full((64, 64, 3), 20 * i, np.uint8), f"g{i}") for i in range(8)]
     prompt = judge.backend.template.prompt("Which?", (shown[0], None))
     whole = vlm_network.nbytes(run.state(prompt, lambda: None).cache)
     monkeypatch.setattr(vlm_batch, "prefill_budget", lambda device: 3.5 * whole)
@@ -150,7 +150,7 @@ def test_short_memory_halves_a_batch(folder, monkeypatch):
         return original(prompts, *rest)
 
     monkeypatch.setattr(judge.backend.run, "together", together)
-    shown = [as_picture(np.full((64, 64, 3), 20 * i, np.uint8), f"g{i}") for i in range(8)]
+    shown = [as_image(np.full((64, 64, 3), 20 * i, np.uint8), f"g{i}") for i in range(8)]
     assert alike(plain(judge.score(shown)), plain(alone(folder).score(shown)))
     assert sizes == [8, 4, 2, 2, 2, 2]
 
@@ -203,7 +203,7 @@ def test_one_question_that_fails_leaves_the_answers_of_the_others(folder, monkey
 def test_what_was_found_before_cancel_is_not_asked_again(folder, monkeypatch):
     judge, shown = (
         load_judge(folder, "cpu"),
-        [as_picture(np.full((64, 64, 3), i, np.uint8), f"g{i}") for i in range(12)],
+        [as_image(np.full((64, 64, 3), i, np.uint8), f"g{i}") for i in range(12)],
     )
 
     def cancel(done, total):

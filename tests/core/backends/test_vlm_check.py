@@ -7,7 +7,7 @@ from tiny_vlms import make_tiny_vlm
 
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import TaskError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 
 HANDS = "Are the hands anatomically correct?"
@@ -25,7 +25,7 @@ def judge(folder):
 
 def images(count=3):
     rng = np.random.default_rng(2)
-    return [as_picture(rng.integers(0, 256, (56, 56 + 28 * i, 3), np.uint8), f"i{i}") for i in range(count)]
+    return [as_image(rng.integers(0, 256, (56, 56 + 28 * i, 3), np.uint8), f"i{i}") for i in range(count)]
 
 
 def test_every_answer_has_its_probability_in_the_order_given(judge):

@@ -13,7 +13,7 @@ from depictqa_core.backends.vlm_loading import is_vlm_folder, vlm_dtype
 from depictqa_core.calibration import Calibration
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import CheckpointError, PackageError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint_folder import BUNDLED
 
@@ -193,7 +193,7 @@ def test_weights_that_are_not_finite_are_found_by_the_first_question(folder):
     judge = load_judge(folder, "cpu")
     for ask in (judge.score, judge.describe):
         with pytest.raises(CheckpointError, match="grey: model gave NaN or Inf .* weights are damaged") as refused:
-            ask(as_picture(np.full((64, 64, 3), 99, np.uint8), "grey"))
+            ask(as_image(np.full((64, 64, 3), 99, np.uint8), "grey"))
         assert "\n" not in str(refused.value)
 
 

@@ -16,7 +16,7 @@ from depictqa_core.backends import vlm_loading
 from depictqa_core.backends.vlm_info import describe_vlm
 from depictqa_core.backends.vlm_memory import ImageInput, skeleton, unquantised, vlm_needs
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.device_placement import loading_options
 from depictqa_core.loading.memory_needs import ANSWER_TOKENS
@@ -47,7 +47,7 @@ def bitsandbytes(monkeypatch):
 
 def images(count=3):
     rng = np.random.default_rng(3)
-    return [as_picture(rng.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"i{i}") for i in range(count)]
+    return [as_image(rng.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"i{i}") for i in range(count)]
 
 
 def answers(judge):

@@ -9,7 +9,7 @@ from tiny_vlms import FAMILIES, make_tiny_vlm
 
 from depictqa_core import tasks
 from depictqa_core.backends.profiles import FOLDER
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 
 PROFILES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -29,7 +29,7 @@ def folders(tmp_path_factory):
 
 def images(count=2):
     rng = np.random.default_rng(4)
-    return [as_picture(rng.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"i{i}") for i in range(count)]
+    return [as_image(rng.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"i{i}") for i in range(count)]
 
 
 def asked(monkeypatch, judge):

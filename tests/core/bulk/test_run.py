@@ -20,7 +20,7 @@ from depictqa_core.bulk.parts import FORMATS, read_rows
 from depictqa_core.bulk.run import Plan
 from depictqa_core.bulk.schema import VERBS, columns_of
 from depictqa_core.errors import DocumentError, OutOfMemory, StorageError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 
 
 def make(folder, count, damaged=()):
@@ -57,7 +57,7 @@ def test_the_table_has_a_row_for_every_image_in_order(here, stored):
     assert failures == [("pics/5.png", rows[5]["error"])] and "truncated" in rows[5]["error"]
     assert "5.png" not in rows[5]["error"]
     assert all(value is None for name, value in rows[5].items() if name not in ("image", "error"))
-    image = as_picture("pics/7.png")
+    image = as_image("pics/7.png")
     (score,), (found,) = FakeJudge().score([image]), FakeJudge().identify([image])
     assert rows[7]["score"] == score.score and rows[7]["labels"] == list(found.labels) == ["noise"]
     assert rows[7]["content"] == image.key and (rows[7]["width"], rows[7]["height"]) == (48, 40)
@@ -194,7 +194,7 @@ def test_an_image_that_does_not_fit_into_memory_fails_alone(here):
 
 def test_groups_end_by_number_by_pixels_and_with_their_part():
     def sizes(count, side, start=0, part_rows=1000):
-        image = as_picture(np.zeros((side, side, 3), np.uint8))
+        image = as_image(np.zeros((side, side, 3), np.uint8))
         one = loading.Loaded("x", image)
         return [len(group) for group in loading._groups([one] * count, start, part_rows)]
 

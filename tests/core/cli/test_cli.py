@@ -25,7 +25,7 @@ from depictqa_core.judge import Judge
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.reports import json_csv, progress, text_table
 from depictqa_core.reports import text as reports
-from depictqa_core.results import LabelProbability, RankedPicture, Ranking, Score
+from depictqa_core.results import LabelProbability, RankedImage, Ranking, Score
 from depictqa_core.runtime.byte_cache import ByteCache
 from depictqa_core.storage.files import write_file
 
@@ -315,7 +315,7 @@ def test_unforeseen_errors_are_one_line_too(depictqa, folder, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("line one\nline two")
 
-    monkeypatch.setattr(inputs, "load_pictures", fail)
+    monkeypatch.setattr(inputs, "load_images", fail)
     status, out, err = depictqa("rank", folder)
     assert (status, out) == (1, "") and one_line(err) and "MemoryError: line one" in err
     monkeypatch.setenv("DEPICTQA_TRACEBACK", "1")
@@ -412,7 +412,7 @@ def test_tables_are_aligned_and_fit_the_terminal():
 
 
 def test_a_narrow_terminal_shows_less_of_a_ranking():
-    place = RankedPicture(
+    place = RankedImage(
         1, 0, "some/folder/picture one.png", 1.0, 0.5, 1.5, 80.0, 9.0, ("noise",), "noise (87% confidence)", False
     )
     other = dataclasses.replace(place, rank=2, index=1, picture="some/folder/picture two.png")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from depictqa_core import __version__, load_judge
 from depictqa_core.cli import commands as cli
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.images.references import fit_reference
 from depictqa_core.reports import text as reports
 from depictqa_core.results import Ranking
@@ -58,7 +58,7 @@ def test_a_reference_of_another_scene_is_doubted(depictqa, folder):
 
 def test_the_fitted_copy_is_what_is_judged_beside(depictqa, folder, checkpoint):
     found = json.loads(depictqa("score", "pics/x2.png", "--reference", large_reference(), "--json")[1])["results"][0]
-    copy, _ = fit_reference(as_picture("large.png"), (as_picture("pics/x2.png"),))
+    copy, _ = fit_reference(as_image("large.png"), (as_image("pics/x2.png"),))
     assert found["score"] == pytest.approx(load_judge(checkpoint, "cpu").score("pics/x2.png", copy)[0].score, abs=1e-4)
 
 

@@ -15,7 +15,7 @@ from depictqa_core.bulk import schema
 from depictqa_core.bulk.parts import read_rows
 from depictqa_core.bulk.schema import ALWAYS, VERBS
 from depictqa_core.cli import commands, large_runs
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 
 
 def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, checkpoint):
@@ -26,7 +26,7 @@ def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, che
     rows = {row["image"]: row for row in read_rows("out")}
     judge = load_judge(checkpoint, "cpu")
     names = ["pics/X1.jpg", "pics/x2.png", "pics/x10.png", "pics/inner/deep.png"]
-    images = [as_picture(name) for name in names]
+    images = [as_image(name) for name in names]
     for name, score, found in zip(names, judge.score(images), judge.identify(images)):
         assert rows[name]["score"] == pytest.approx(score.score, abs=1e-3)
         assert rows[name]["labels"] == list(found.labels) and rows[name]["levels"][0] == pytest.approx(

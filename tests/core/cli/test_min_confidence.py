@@ -13,7 +13,7 @@ from depictqa_core.cli import commands as cli
 from depictqa_core.cli import outputs
 from depictqa_core.confidence import reliable
 from depictqa_core.reports import text as reports
-from depictqa_core.results import Description, RankedPicture, Ranking
+from depictqa_core.results import Description, RankedImage, Ranking
 
 pytestmark = pytest.mark.usefixtures("covered", "short_texts")
 
@@ -105,7 +105,7 @@ def test_words_without_a_confidence_are_uncertain():
 
 
 def test_a_place_without_reasons_claims_nothing(pictures, capsys):
-    place = RankedPicture(1, 0, "a.png", 1.0, 0.5, 1.5, 80.0, 9.0, None, "quality good", False)
+    place = RankedImage(1, 0, "a.png", 1.0, 0.5, 1.5, 80.0, 9.0, None, "quality good", False)
     ranking = Ranking((place,), "pairs", 0, 0.0, 1, "all pairs")
     assert "uncertain" not in reports.ranking_table(ranking, minimum=0.9)
     assert outputs._reliable({"rank": 1, "labels": None, "confidence": None}, 0.9) is None

@@ -9,7 +9,7 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core.cli import commands as cli
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 
 
@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_language_model_answers_alike_for_any_number_of_pictures(folder):
     rng = np.random.default_rng(0)
-    pictures = [as_picture(rng.integers(0, 256, (40, 60, 3), np.uint8)) for _ in range(3)]
+    pictures = [as_image(rng.integers(0, 256, (40, 60, 3), np.uint8)) for _ in range(3)]
     plain, compiled = load_judge(folder, "cpu"), load_judge(folder, "cpu", compiled=True)
     assert compiled.model.language._compiled_call_impl is not None
     for some in (pictures[:2], pictures):

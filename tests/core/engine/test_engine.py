@@ -16,7 +16,7 @@ from depictqa_core.engine import features, prefill
 from depictqa_core.engine import runner as runner_module
 from depictqa_core.engine.prefill import PrefixPrefiller
 from depictqa_core.errors import CheckpointError, OutOfMemory
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.loading.checkpoint import Checkpoint
 from depictqa_core.runtime import threads as workers
@@ -40,7 +40,7 @@ SIZES = [(40, 60), (60, 40), (90, 90), (33, 150)]
 def pictures(count=4, seed=0):
     rng = np.random.default_rng(seed)
     shapes = [SIZES[i % len(SIZES)] for i in range(count)]
-    return [as_picture(rng.integers(0, 256, (*shape, 3), np.uint8), f"p{seed}-{i}") for i, shape in enumerate(shapes)]
+    return [as_image(rng.integers(0, 256, (*shape, 3), np.uint8), f"p{seed}-{i}") for i, shape in enumerate(shapes)]
 
 
 def scores(judge, shown, reference=None):
@@ -102,7 +102,7 @@ def test_bytes_per_image_are_those_of_the_largest_image(tmp_path, kind):
     judge = load_judge(make_tiny_checkpoint(tmp_path / kind, kind), "cpu", cache_bytes=2**28)
     size = judge.model.config.size
     rgb = np.zeros((size["short"], size["long"], 3), np.uint8)
-    judge.score(as_picture(rgb, "the largest"))
+    judge.score(as_image(rgb, "the largest"))
     (row,) = [row for row, _ in judge.backend.runner.features.cache._values.values()]
     assert features.bytes_per_image(judge.model) == row.numel() * row.element_size()
 
@@ -125,7 +125,7 @@ def test_cached_pictures_are_never_mixed_up(loaded, monkeypatch, budget):
     monkeypatch.setattr("depictqa_core.backends.native.ANSWER_BYTES", 0)
     used = fresh(loaded, cache_bytes=budget)
     shown = pictures(6, 2)
-    same_name = [as_picture(p.rgb, "same") for p in shown]
+    same_name = [as_image(p.rgb, "same") for p in shown]
     rng = np.random.default_rng(0)
     expected = {p.key: fresh(loaded).score(p)[0].score for p in shown}
     for _ in range(6):
@@ -155,9 +155,9 @@ def test_pictures_that_nearly_collide_are_told_apart(cnn):
         one[:, ::-1],
         one[..., ::-1],
     ]
-    together = cnn.score([as_picture(np.ascontiguousarray(rgb), "same") for rgb in alike])
+    together = cnn.score([as_image(np.ascontiguousarray(rgb), "same") for rgb in alike])
     assert len({answer.levels for answer in together}) == len(alike)
-    again = cnn.score([as_picture(np.ascontiguousarray(rgb), "same") for rgb in alike[::-1]])
+    again = cnn.score([as_image(np.ascontiguousarray(rgb), "same") for rgb in alike[::-1]])
     assert [answer.levels for answer in again[::-1]] == [answer.levels for answer in together]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from depictqa_core import tasks
 from depictqa_core.errors import TaskError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 from tests.tiny import make_tiny_checkpoint
 
@@ -18,7 +18,7 @@ def judge(tmp_path_factory):
 
 def test_every_fault_is_a_question_of_its_own(judge):
     rng = np.random.default_rng(0)
-    shown = [{"A": as_picture(rng.integers(0, 256, (40, 60 + i, 3), np.uint8), str(i))} for i in range(3)]
+    shown = [{"A": as_image(rng.integers(0, 256, (40, 60 + i, 3), np.uint8), str(i))} for i in range(3)]
     seen = []
     for fault in (None, *tasks.FAULTS):
         question = tasks.fault_question(fault)
@@ -43,7 +43,7 @@ def test_identify_gives_every_fault_its_own_probability(judge):
         chances = [item.probability for item in answer.faults]
         assert chances == sorted(chances, reverse=True)
         question = tasks.fault_question(answer.faults[0].label)
-        alone = judge.ask([{"A": as_picture(image, "a")}], tasks.FAULT, question)[1][0][0]
+        alone = judge.ask([{"A": as_image(image, "a")}], tasks.FAULT, question)[1][0][0]
         assert alone == pytest.approx(chances[0], abs=1e-6)
         assert [item.label for item in answer.probable_faults] == [
             f.label for f in answer.faults if f.probability > 0.5

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from depictqa_core.images import colour_profiles
 from depictqa_core.images.colour_profiles import ProfileError, to_srgb
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 
 SAMPLE = Image.open(SAMPLES / "balloons_original.jpg").convert("RGB").resize((320, 256))
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -83,7 +83,7 @@ def combs(rgb):
 @pytest.mark.parametrize("space", SPACES)
 def test_colours_are_those_of_a_colour_engine(space):
     icc = rgb_profile(*SPACES[space])
-    found, wanted = as_picture(stored(SAMPLE, icc)).rgb.astype(int), by_lcms(SAMPLE, icc)
+    found, wanted = as_image(stored(SAMPLE, icc)).rgb.astype(int), by_lcms(SAMPLE, icc)
     assert np.abs(found - wanted).max() <= 6 and abs((found - wanted).mean()) < 0.1
     assert np.abs(found - np.asarray(SAMPLE)).max() > 4  # the profile does something
 
@@ -92,45 +92,45 @@ def test_colours_are_those_of_a_colour_engine(space):
 def test_the_conversion_leaves_no_gaps_in_histograms(space):
     icc = rgb_profile(*SPACES[space])
     image = Image.fromarray(np.random.default_rng(0).normal(128, 50, (300, 300, 3)).clip(0, 255).astype(np.uint8))
-    assert combs(as_picture(stored(image, icc)).rgb) < combs(by_lcms(image, icc)) / 2
+    assert combs(as_image(stored(image, icc)).rgb) < combs(by_lcms(image, icc)) / 2
 
 
 @pytest.mark.parametrize("icc", [SRGB, rgb_profile(SPACES["sRGB primaries, gamma 2.2"][0], None)])
 def test_variants_of_srgb_leave_every_byte(icc):
     for mode in ("RGB", "L", "RGBA", "P", "LA"):
         image = SAMPLE.convert(mode)
-        found = as_picture(stored(image, icc))
-        assert np.array_equal(found.rgb, as_picture(image).rgb) and found.notices == ()
+        found = as_image(stored(image, icc))
+        assert np.array_equal(found.rgb, as_image(image).rgb) and found.notices == ()
 
 
 def test_black_white_and_greys_stay_neutral():
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, 2)
     for space in SPACES:
-        rgb = as_picture(stored(Image.fromarray(ramp), rgb_profile(*SPACES[space]))).rgb[0].astype(int)
+        rgb = as_image(stored(Image.fromarray(ramp), rgb_profile(*SPACES[space]))).rgb[0].astype(int)
         assert rgb[0].tolist() == [0, 0, 0] and rgb[255].tolist() == [255, 255, 255]
         assert np.ptp(rgb, 1).max() <= 3
 
 
 def test_grey_profiles():
     grey = SAMPLE.convert("L")
-    found = as_picture(stored(grey, grey_profile(1.8)))
+    found = as_image(stored(grey, grey_profile(1.8)))
     light = np.asarray(grey)[..., None] / 255.0
     wanted = 255 * np.where((y := light**1.8) <= 0.0031308, 12.92 * y, 1.055 * y ** (1 / 2.4) - 0.055)
     assert found.notices == () and np.abs(found.rgb - wanted).max() <= 2
-    assert np.array_equal(as_picture(stored(grey, grey_profile(None))).rgb, as_picture(grey).rgb)
+    assert np.array_equal(as_image(stored(grey, grey_profile(None))).rgb, as_image(grey).rgb)
     with_alpha = Image.merge("LA", [grey, Image.new("L", grey.size, 255)])
-    assert np.array_equal(as_picture(stored(with_alpha, grey_profile(1.8))).rgb, found.rgb)
+    assert np.array_equal(as_image(stored(with_alpha, grey_profile(1.8))).rgb, found.rgb)
     deep = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
     deep.info["icc_profile"] = grey_profile(1.8)
-    assert np.array_equal(as_picture(deep).rgb, found.rgb)
+    assert np.array_equal(as_image(deep).rgb, found.rgb)
 
 
 def test_alpha_is_laid_over_white_after_the_conversion():
     icc = rgb_profile(*SPACES["Adobe RGB"])
     clear = Image.merge("RGBA", [*SAMPLE.split(), Image.new("L", SAMPLE.size, 0)])
-    assert (as_picture(stored(clear, icc)).rgb == 255).all()
+    assert (as_image(stored(clear, icc)).rgb == 255).all()
     full = Image.merge("RGBA", [*SAMPLE.split(), Image.new("L", SAMPLE.size, 255)])
-    assert np.array_equal(as_picture(stored(full, icc)).rgb, as_picture(stored(SAMPLE, icc)).rgb)
+    assert np.array_equal(as_image(stored(full, icc)).rgb, as_image(stored(SAMPLE, icc)).rgb)
 
 
 def table_profile(channels):
@@ -150,7 +150,7 @@ def table_profile(channels):
 def test_profiles_with_tables():
     for mode, channels in (("RGB", 3), ("CMYK", 4)):
         icc, image = table_profile(channels), SAMPLE.convert(mode)
-        found = as_picture(stored(image, icc, "TIFF"))
+        found = as_image(stored(image, icc, "TIFF"))
         assert found.notices == ()
         difference = found.rgb.astype(int) - by_lcms(image, icc)
         assert np.abs(difference).max() <= 6 and abs(difference.mean()) < 1
@@ -158,7 +158,7 @@ def test_profiles_with_tables():
 
 def test_cmyk_without_a_profile_is_as_before():
     image = SAMPLE.convert("CMYK")
-    assert np.array_equal(as_picture(image).rgb, np.asarray(image.convert("RGB")))
+    assert np.array_equal(as_image(image).rgb, np.asarray(image.convert("RGB")))
 
 
 GOOD = rgb_profile(*SPACES["Adobe RGB"])
@@ -182,8 +182,8 @@ def test_a_profile_that_cannot_be_used_is_named_and_ignored(tmp_path, kind, dama
         to_srgb(np.zeros((2, 2, 3), np.uint8), DAMAGED[damage])
     SAMPLE.save(tmp_path / "odd", kind, icc_profile=DAMAGED[damage])
     SAMPLE.save(tmp_path / "plain", kind)
-    found = as_picture(tmp_path / "odd")
-    assert found.key == as_picture(tmp_path / "plain").key
+    found = as_image(tmp_path / "odd")
+    assert found.key == as_image(tmp_path / "plain").key
     (notice,) = found.notices
     assert "colour profile" in notice and "ignored" in notice and "\n" not in notice
 
@@ -227,7 +227,7 @@ def chromaticities(name):
 
 def read(tmp_path, data, name="image.png"):
     (tmp_path / name).write_bytes(data)
-    return as_picture(tmp_path / name)
+    return as_image(tmp_path / name)
 
 
 def by_profile(name, gamma):

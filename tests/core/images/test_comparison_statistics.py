@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS, comparison_statistics
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.vision import prepare_comparison
 
@@ -86,7 +86,7 @@ def test_statistics_are_finite_and_bounded(name):
 
 
 def test_only_connectors_that_ask_for_them_get_them():
-    picture, reference = as_picture(CHANGES["blur"](scene())), as_picture(scene())
+    picture, reference = as_image(CHANGES["blur"](scene())), as_image(scene())
     plain = DepictQAConfig(vision={"kind": "cnn"}, connector={"kind": "pooling"})
     asking = DepictQAConfig(vision={"kind": "cnn"}, connector={"kind": "pooling", "comparison": True})
     assert prepare_comparison(picture, reference, plain) is None

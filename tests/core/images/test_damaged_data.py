@@ -10,7 +10,7 @@ from PIL import Image, ImageCms, features
 
 from depictqa_core.errors import ImageError
 from depictqa_core.images.coded_data import avif_span, webp_span
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 
 SAMPLE = Image.open(SAMPLES / "balloons_original.jpg").convert("RGB").resize((160, 128))
 CODED = {
@@ -34,7 +34,7 @@ def doubted(path, data):
     """Whether a file is refused, or judged with a notice of damage."""
     path.write_bytes(data)
     try:
-        return any("damaged" in notice for notice in as_picture(path).notices)
+        return any("damaged" in notice for notice in as_image(path).notices)
     except ImageError:
         return True
 
@@ -69,7 +69,7 @@ def test_whole_coded_images_raise_no_alarm(tmp_path, name, size):
         for shown in (image, alpha):
             path = tmp_path / f"{number}.{form.lower()}"
             path.write_bytes(saved(shown, form, **options, exif=exif.tobytes()))
-            assert as_picture(path).notices == ()
+            assert as_image(path).notices == ()
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
@@ -97,7 +97,7 @@ def test_whole_tiff_raise_no_alarm(tmp_path, mode, compression):
     image = Image.fromarray(arrays[mode]) if mode in arrays else image.convert(mode)
     path = tmp_path / "x.tif"
     path.write_bytes(saved(image, "TIFF", **({"compression": compression} if compression else {})))
-    assert as_picture(path).notices == ()
+    assert as_image(path).notices == ()
 
 
 @pytest.mark.parametrize("kind", ["zeros", "other bytes"])
@@ -142,7 +142,7 @@ def test_a_lab_image_has_its_own_colours_whatever_its_profile(tmp_path):
     found = []
     for number, space in enumerate(spaces):
         lab.save(tmp_path / f"{number}.tif", icc_profile=ImageCms.ImageCmsProfile(space).tobytes())
-        found.append(as_picture(tmp_path / f"{number}.tif"))
+        found.append(as_image(tmp_path / f"{number}.tif"))
         assert found[-1].notices == ()
         assert np.abs(found[-1].rgb.astype(int) - np.asarray(SAMPLE)).mean() < 1
     assert found[0].key == found[1].key

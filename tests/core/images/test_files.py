@@ -10,8 +10,8 @@ from PIL import Image
 from depictqa_core.errors import ImageError
 from depictqa_core.images import image_files as files
 from depictqa_core.images.equal_names import equal_names
-from depictqa_core.images.image import as_picture, as_pictures
-from depictqa_core.images.image_files import FilePicture, load_pictures
+from depictqa_core.images.image import as_image, as_images
+from depictqa_core.images.image_files import FileImage, load_images
 from depictqa_core.images.search import left_out_lines, search
 from depictqa_core.runtime.byte_cache import ByteCache
 
@@ -30,28 +30,28 @@ def decoded(monkeypatch):
     """An empty cache of three images, and the list of files that were decoded."""
     monkeypatch.setattr(files, "PIXELS", ByteCache(3 * 20 * 30 * 3))
     read = []
-    monkeypatch.setattr(files, "as_picture", lambda name: read.append(name) or as_picture(name))
+    monkeypatch.setattr(files, "as_image", lambda name: read.append(name) or as_image(name))
     return read
 
 
 def test_a_file_is_the_picture_that_it_holds(names, decoded):
-    picture, whole = FilePicture(names[0]), as_picture(names[0])
+    picture, whole = FileImage(names[0]), as_image(names[0])
     assert (picture.key, picture.height, picture.width) == (whole.key, 20, 30)
     assert np.array_equal(picture.rgb, whole.rgb) and picture.name == names[0]
-    assert as_pictures([picture])[0] is picture and decoded == names[:1]
+    assert as_images([picture])[0] is picture and decoded == names[:1]
 
 
 def test_pixels_are_dropped_and_read_again(names, decoded):
-    pictures = [FilePicture(name) for name in names]
+    pictures = [FileImage(name) for name in names]
     assert files.PIXELS.bytes <= files.PIXELS.budget and decoded == names
     for picture, name in zip(pictures, names):
-        assert np.array_equal(picture.rgb, as_picture(name).rgb)
+        assert np.array_equal(picture.rgb, as_image(name).rgb)
     assert len(decoded) == 12
     assert pictures[-1].rgb is pictures[-1].rgb and len(decoded) == 12
 
 
 def test_a_file_that_changes_meanwhile_is_refused(names, decoded):
-    pictures = [FilePicture(name) for name in names]
+    pictures = [FileImage(name) for name in names]
     Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(names[0])
     with pytest.raises(ImageError, match="p0.png: was changed during the run"):
         _ = pictures[0].rgb
@@ -60,17 +60,17 @@ def test_a_file_that_changes_meanwhile_is_refused(names, decoded):
 def test_groups_are_bounded_in_number_and_pixels(names, decoded, monkeypatch, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
     listed = [*names[:2], str(tmp_path / "broken.png"), *names[2:]]
-    groups = list(load_pictures(listed))
+    groups = list(load_images(listed))
     assert [len(pictures) for pictures, _ in groups] == [2, 2, 2]  # half of three images is reached by the second
     assert [p.name for pictures, _ in groups for p in pictures] == names
     assert [f.picture for _, failures in groups for f in failures] == [str(tmp_path / "broken.png")]
     monkeypatch.setattr(files, "AT_ONCE", 1)
-    assert [len(pictures) + len(failures) for pictures, failures in load_pictures(listed)] == [1] * 7
-    assert list(load_pictures([])) == []
+    assert [len(pictures) + len(failures) for pictures, failures in load_images(listed)] == [1] * 7
+    assert list(load_images([])) == []
 
 
 def test_reading_is_lazy(names, decoded):
-    next(load_pictures(names))
+    next(load_images(names))
     assert len(decoded) == 2
 
 

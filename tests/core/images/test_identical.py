@@ -5,12 +5,12 @@ from core.judging import alike, fresh, pictures, plain
 from golden import SAMPLES
 from PIL import Image
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 
 
 def copy_of(picture, name="copy"):
-    return as_picture(picture.rgb.copy(), name)
+    return as_image(picture.rgb.copy(), name)
 
 
 def test_every_verb_finds_an_identical_image_the_best_possible(judge):
@@ -68,12 +68,12 @@ def bundled():
 def reference(request):
     image = Image.open(SAMPLES / f"{request.param}_original.jpg").convert("RGB")
     image.thumbnail((320, 320))
-    return as_picture(image, "reference")
+    return as_image(image, "reference")
 
 
 def resized(picture, scale, kind):
     size = round(picture.width * scale), round(picture.height * scale)
-    return as_picture(Image.fromarray(picture.rgb).resize(size, Image.Resampling[kind]), f"{scale:.2f} {kind}")
+    return as_image(Image.fromarray(picture.rgb).resize(size, Image.Resampling[kind]), f"{scale:.2f} {kind}")
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 
 from depictqa_core.errors import ImageError
 from depictqa_core.images import pillow
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 
 SAMPLE = Image.open(SAMPLES / "balloons_original.jpg").convert("RGB").resize((320, 256))
 KINDS = {
@@ -73,7 +73,7 @@ def png(*before_pixels, behind=b"", image=SAMPLE, **options):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_jpeg_is_judged_without_a_notice(tmp_path, kind):
     for tail in (b"", bytes(1000), jpeg("baseline")):
-        assert as_picture(written(tmp_path, jpeg(kind) + tail)).notices == ()
+        assert as_image(written(tmp_path, jpeg(kind) + tail)).notices == ()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -82,7 +82,7 @@ def test_a_jpeg_cut_in_its_data_is_refused_though_it_has_an_end(tmp_path, kind, 
     data = jpeg(kind)
     start, end = data_of(data)
     with pytest.raises(ImageError, match="image .*damaged"):
-        as_picture(written(tmp_path, data[: start + int((end - start) * share)] + b"\xff\xd9"), "image")
+        as_image(written(tmp_path, data[: start + int((end - start) * share)] + b"\xff\xd9"), "image")
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"progressive"}))
@@ -92,7 +92,7 @@ def test_a_jpeg_with_zeros_in_its_middle_is_refused_or_doubted(tmp_path, kind):
     middle, length = (start + end) // 2, (end - start) // 5
     zeroed = written(tmp_path, data[:middle] + bytes(length) + data[middle + length :])
     try:
-        assert "probably damaged" in as_picture(zeroed).notices[0]
+        assert "probably damaged" in as_image(zeroed).notices[0]
     except ImageError as error:
         assert "damaged" in str(error)
 
@@ -107,7 +107,7 @@ def test_a_jpeg_with_more_data_than_its_image_is_refused_or_doubted(tmp_path, ki
     part = data[middle - 40 : middle] if damage == "repeated" else b"\xff\x00" * 100
     wrong = written(tmp_path, data[:middle] + part + data[middle + len(part) * (damage == "other") :])
     try:
-        assert "damaged" in as_picture(wrong).notices[0]
+        assert "damaged" in as_image(wrong).notices[0]
     except ImageError as error:
         assert "damaged" in str(error)
 
@@ -117,7 +117,7 @@ def test_restart_markers_must_be_there_and_in_order(tmp_path):
     data = jpeg("restart")
     for wrong in (data.replace(b"\xff\xd2", b"\xff\xd3", 1), data.replace(b"\xff\xd2", b"", 1)):
         with pytest.raises(ImageError, match="damaged"):
-            as_picture(written(tmp_path, wrong))
+            as_image(written(tmp_path, wrong))
 
 
 def test_even_images_are_no_false_alarm(tmp_path):
@@ -126,15 +126,15 @@ def test_even_images_are_no_false_alarm(tmp_path):
             even = SAMPLE.copy()
             even.paste(colour, (0, 60, 320, 256))
             for image in (even, Image.new("RGB", (64, 48), colour), Image.new("RGB", (1, 1), colour)):
-                assert as_picture(written(tmp_path, jpeg(kind, image))).notices == (), (colour, kind)
+                assert as_image(written(tmp_path, jpeg(kind, image))).notices == (), (colour, kind)
 
 
 def test_padding_of_cameras_is_no_damage(tmp_path):
     data = jpeg("baseline")
     for padding in (bytes(20), b"\x5a" * 20, b"\xff" * 20):
-        assert as_picture(written(tmp_path, data[:-2] + padding + data[-2:])).notices == ()
+        assert as_image(written(tmp_path, data[:-2] + padding + data[-2:])).notices == ()
     assert (
-        "after the end of the image" in as_picture(written(tmp_path, data[:-2] + b"\x5a" * 5000 + data[-2:])).notices[0]
+        "after the end of the image" in as_image(written(tmp_path, data[:-2] + b"\x5a" * 5000 + data[-2:])).notices[0]
     )
 
 
@@ -156,9 +156,9 @@ def test_texts_and_profiles_do_not_matter(tmp_path):
         png(chunk(b"zTXt", b"damaged\0\0" + b"no zlib data")),
         png(chunk(b"eXIf", b"no exif")),
     ]
-    wanted = as_picture(written(tmp_path, png()))
+    wanted = as_image(written(tmp_path, png()))
     for number, data in enumerate(files):
-        found = as_picture(written(tmp_path, data))
+        found = as_image(written(tmp_path, data))
         assert found.key == wanted.key and found.notices == (), number
 
 
@@ -168,7 +168,7 @@ def test_an_orientation_in_texts_is_still_seen(tmp_path):
         chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
         chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(xmp)),
     ):
-        assert np.array_equal(as_picture(written(tmp_path, png(text))).rgb, np.asarray(SAMPLE)[::-1, ::-1])
+        assert np.array_equal(as_image(written(tmp_path, png(text))).rgb, np.asarray(SAMPLE)[::-1, ::-1])
 
 
 def test_damaged_pixel_data_are_refused(tmp_path):
@@ -185,7 +185,7 @@ def test_damaged_pixel_data_are_refused(tmp_path):
         cases["bytes of its pixel data"] = data[: place - 4] + half + data[end:]
     for words, wrong in cases.items():
         with pytest.raises(ImageError, match=words):
-            as_picture(written(tmp_path, wrong))
+            as_image(written(tmp_path, wrong))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -194,7 +194,7 @@ def test_whole_png_of_all_modes(tmp_path, mode, size):
     image = SAMPLE.resize(size)
     deep = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
     image = deep if mode == "I;16" else image.convert(mode)
-    assert as_picture(written(tmp_path, png(image=image))).width == size[0]
+    assert as_image(written(tmp_path, png(image=image))).width == size[0]
 
 
 # ---------------------------------------------------------------- what belongs to the process
@@ -213,16 +213,16 @@ def test_values_of_the_process_neither_matter_nor_change(tmp_path, monkeypatch, 
     SAMPLE.save(stream, kind)
     whole = written(tmp_path, stream.getvalue(), "whole")
     cut = written(tmp_path, stream.getvalue()[: len(stream.getvalue()) // 2], "cut")
-    wanted = as_picture(whole).key
+    wanted = as_image(whole).key
     for limit, tolerant in ((10, True), (None, True), (10, False)):
         monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", limit)
         monkeypatch.setattr(PIL.ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             before = values()
-            assert as_picture(whole).key == wanted
+            assert as_image(whole).key == wanted
             with pytest.raises(ImageError, match="cut"):
-                as_picture(cut)
+                as_image(cut)
             assert values() == before
 
 
@@ -237,7 +237,7 @@ def test_values_of_the_process_stay_while_files_are_decoded():
     watcher.start()
     try:
         for path in sorted(SAMPLES.glob("*.jpg")):
-            as_picture(path)
+            as_image(path)
     finally:
         stop.set()
         watcher.join()
@@ -253,9 +253,9 @@ def test_damaged_metadata_are_quiet(tmp_path):
     odd = tiff.getvalue().replace(struct.pack("<HHI", 258, 3, 3), struct.pack("<HHI", 258, 3, 2**20), 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert as_picture(written(tmp_path, data)).width == 320
+        assert as_image(written(tmp_path, data)).width == 320
         with pytest.raises(ImageError) as caught:
-            as_picture(written(tmp_path, odd))
+            as_image(written(tmp_path, odd))
     assert "Warning" not in type(caught.value.__cause__).__name__
 
 
@@ -265,7 +265,7 @@ def test_a_bomb_inside_a_container_is_refused_whatever_the_limit_of_the_process(
     inner = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(30_000 * 3751))) + chunk(b"IEND", b"")
     entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inner), 22)
     with pytest.raises(ImageError, match="pixels"):
-        as_picture(written(tmp_path, struct.pack("<HHH", 0, 1, 1) + entry + inner))
+        as_image(written(tmp_path, struct.pack("<HHH", 0, 1, 1) + entry + inner))
 
 
 def test_one_thread_does_not_wait_for_another(tmp_path):
@@ -273,7 +273,7 @@ def test_one_thread_does_not_wait_for_another(tmp_path):
     begun, go_on = threading.Event(), threading.Event()
     own = pillow.instance().Image.Image
     path, slow = written(tmp_path, png(), "quick.png"), written(tmp_path, png(), "slow.png")
-    wanted, convert = as_picture(path).key, own.convert
+    wanted, convert = as_image(path).key, own.convert
 
     def waiting(self, *args, **kwargs):
         if threading.current_thread().name == "slow":
@@ -283,11 +283,11 @@ def test_one_thread_does_not_wait_for_another(tmp_path):
 
     own.convert = waiting
     try:
-        thread = threading.Thread(target=as_picture, args=(slow,), name="slow")
+        thread = threading.Thread(target=as_image, args=(slow,), name="slow")
         thread.start()
         assert begun.wait(30)
         start = time.monotonic()
-        assert as_picture(path).key == wanted and time.monotonic() - start < 10
+        assert as_image(path).key == wanted and time.monotonic() - start < 10
     finally:
         go_on.set()
         thread.join()
@@ -298,4 +298,4 @@ def test_formats_of_other_packages_are_still_found(tmp_path, monkeypatch):
     """Such as pillow-heif, which registers its format with the shared Pillow."""
     monkeypatch.setitem(PIL.Image.OPEN, "TEST", (lambda stream, name: SAMPLE.copy(), lambda head: head[:4] == b"TEST"))
     monkeypatch.setattr(PIL.Image, "ID", [*PIL.Image.ID, "TEST"])
-    assert np.array_equal(as_picture(written(tmp_path, b"TEST and more", "image.test")).rgb, np.asarray(SAMPLE))
+    assert np.array_equal(as_image(written(tmp_path, b"TEST and more", "image.test")).rgb, np.asarray(SAMPLE))

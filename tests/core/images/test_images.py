@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
 
+from depictqa_core import images, results
 from depictqa_core.errors import ImageError
-from depictqa_core.images import pillow, pixels
-from depictqa_core.images.image import Picture, as_picture, as_pictures
+from depictqa_core.images import image_files, pillow, pixels
+from depictqa_core.images.image import RGBImage, as_image, as_images
 from depictqa_core.images.size_policy import SizePolicy, fit, to_pixels
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -54,7 +55,7 @@ def test_padded_sizes_of_the_published_models(policy, table):
 
 def test_fit_gives_the_published_sizes():
     for size, padded in BASE.items():
-        picture = as_picture(np.full((*size, 3), 255, np.uint8))
+        picture = as_image(np.full((*size, 3), 255, np.uint8))
         assert fit(picture, SizePolicy()).shape == (*padded, 3)
 
 
@@ -94,19 +95,19 @@ def test_a_policy_needs_positive_whole_numbers(field):
 
 
 def test_padding_is_centred_black_with_the_odd_pixel_at_the_end():
-    canvas = fit(as_picture(np.full((40, 97, 3), 255, np.uint8)), SizePolicy())
+    canvas = fit(as_image(np.full((40, 97, 3), 255, np.uint8)), SizePolicy())
     assert canvas.shape == (70, 98, 3) and canvas.dtype == np.uint8
     assert (canvas[15:55, :97] == 255).all() and canvas.sum() == 40 * 97 * 3 * 255
 
 
 def test_fit_resizes_with_pillow_bicubic():
-    picture = as_picture(gradient(448, 448))
+    picture = as_image(gradient(448, 448))
     expected = np.asarray(Image.fromarray(gradient(448, 448)).resize((224, 224), Image.Resampling.BICUBIC))
     assert np.array_equal(fit(picture, SizePolicy()), expected)
 
 
 def test_a_crop_keeps_the_middle_of_the_resized_picture():
-    picture = as_picture(gradient(448, 896))
+    picture = as_image(gradient(448, 896))
     whole = fit(picture, SizePolicy(multiple=1))
     assert whole.shape == (224, 448, 3)
     assert np.array_equal(fit(picture, SizePolicy(multiple=1), (0.75, 0.8)), whole[28:196, 45:403])
@@ -136,7 +137,7 @@ def test_to_pixels_is_float64_arithmetic_cast_at_the_end():
 @QUICK
 @given(RGB)
 def test_uint8_to_float_and_back_is_the_same_picture(rgb):
-    wanted = as_picture(rgb)
+    wanted = as_image(rgb)
     assert np.array_equal(wanted.rgb, rgb)
     unit = (rgb / 255).astype(np.float32)
     sources = [
@@ -144,17 +145,17 @@ def test_uint8_to_float_and_back_is_the_same_picture(rgb):
         torch.from_numpy(rgb), torch.from_numpy(unit), torch.from_numpy(unit)[None], torch.from_numpy(unit).bfloat16(),
     ]  # fmt: skip
     for source in sources[:-1]:
-        assert as_picture(source).key == wanted.key
+        assert as_image(source).key == wanted.key
     # bfloat16 has 8 bits of precision, so one level may be lost
-    assert np.abs(as_picture(sources[-1]).rgb.astype(int) - rgb).max() <= 1
+    assert np.abs(as_image(sources[-1]).rgb.astype(int) - rgb).max() <= 1
 
 
 @QUICK
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(5, 8), st.integers(1, 4))))
 def test_a_batch_equals_its_singles(batch):
-    singles = [as_picture(one).key for one in batch]
+    singles = [as_image(one).key for one in batch]
     for source in (batch, list(batch), torch.from_numpy(batch), torch.from_numpy(batch).float() / 255, [batch]):
-        pictures = as_pictures(source, "frame")
+        pictures = as_images(source, "frame")
         assert [picture.key for picture in pictures] == singles
         assert [picture.name for picture in pictures] == [f"frame {k + 1}" for k in range(len(batch))]
 
@@ -162,58 +163,58 @@ def test_a_batch_equals_its_singles(batch):
 @QUICK
 @given(RGB, RGB)
 def test_keys_are_equal_exactly_for_equal_pixels(a, b):
-    assert (as_picture(a, "x").key == as_picture(b, "y").key) == (a.shape == b.shape and np.array_equal(a, b))
+    assert (as_image(a, "x").key == as_image(b, "y").key) == (a.shape == b.shape and np.array_equal(a, b))
     turned = a.reshape(a.shape[1], a.shape[0], 3)  # the same bytes in another shape
     if turned.shape != a.shape and turned.shape[-1] == 3:
-        assert Picture(a, "x").key != Picture(turned, "x").key
+        assert RGBImage(a, "x").key != RGBImage(turned, "x").key
 
 
 @QUICK
 @given(RGBA)
 def test_alpha_is_laid_over_white(rgba):
     expected = over_white(rgba)
-    assert np.array_equal(as_picture(rgba).rgb, expected)
-    assert np.array_equal(as_picture(rgba / 255).rgb, expected)
-    assert np.array_equal(as_picture(Image.fromarray(rgba)).rgb, expected)
-    assert as_picture(rgba).rgba is None
+    assert np.array_equal(as_image(rgba).rgb, expected)
+    assert np.array_equal(as_image(rgba / 255).rgb, expected)
+    assert np.array_equal(as_image(Image.fromarray(rgba)).rgb, expected)
+    assert as_image(rgba).rgba is None
     for source in (rgba, Image.fromarray(rgba)):
-        assert np.array_equal(as_picture(source, keep_alpha=True).rgba, rgba)
+        assert np.array_equal(as_image(source, keep_alpha=True).rgba, rgba)
     grey = np.repeat(over_white(rgba[..., 2:]), 3, -1)  # two channels: grey and alpha
-    assert np.array_equal(as_picture(rgba[..., 2:].copy()).rgb, grey)
-    assert np.array_equal(as_picture(Image.merge("LA", [Image.fromarray(rgba[..., c]) for c in (2, 3)])).rgb, grey)
+    assert np.array_equal(as_image(rgba[..., 2:].copy()).rgb, grey)
+    assert np.array_equal(as_image(Image.merge("LA", [Image.fromarray(rgba[..., c]) for c in (2, 3)])).rgb, grey)
 
 
 def test_grey_bool_and_other_memory_layouts():
     grey = gradient()[..., 0]
     wanted = np.repeat(grey[..., None], 3, -1)
     for source in (grey, grey[..., None], grey[None, ..., None], np.asfortranarray(grey), grey / 255):
-        assert np.array_equal(as_picture(source).rgb, wanted)
-    assert np.array_equal(as_picture(gradient()[::-1, ::2]).rgb, gradient()[::-1, ::2])
+        assert np.array_equal(as_image(source).rgb, wanted)
+    assert np.array_equal(as_image(gradient()[::-1, ::2]).rgb, gradient()[::-1, ::2])
     mask = grey > 100
-    assert np.array_equal(as_picture(mask).rgb[..., 1], mask * 255)
-    assert np.array_equal(as_picture(torch.from_numpy(mask)).rgb[..., 1], mask * 255)
+    assert np.array_equal(as_image(mask).rgb[..., 1], mask * 255)
+    assert np.array_equal(as_image(torch.from_numpy(mask)).rgb[..., 1], mask * 255)
 
 
 def test_sixteen_bits_are_scaled_to_eight():
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     wanted = np.floor(values / 65535 * 255 + 0.5)
     for source in (values, values.astype(">u2"), Image.fromarray(values), Image.fromarray(values.astype(np.int32))):
-        assert np.array_equal(as_picture(source).rgb[..., 0], wanted)
-    assert np.array_equal(as_picture(torch.from_numpy(values)).rgb[..., 0], wanted)
+        assert np.array_equal(as_image(source).rgb[..., 0], wanted)
+    assert np.array_equal(as_image(torch.from_numpy(values)).rgb[..., 0], wanted)
 
 
 def test_float_overshoot_is_clipped():
     source = np.array([[[-0.4, 0.5, 1.4], [0.0, 1.0, 0.002]]])
-    assert as_picture(source).rgb.tolist() == [[[0, 128, 255], [0, 255, 1]]]
-    assert as_picture(torch.tensor([[0.25, 0.75]], requires_grad=True)).rgb[0, :, 0].tolist() == [64, 191]
+    assert as_image(source).rgb.tolist() == [[[0, 128, 255], [0, 255, 1]]]
+    assert as_image(torch.tensor([[0.25, 0.75]], requires_grad=True)).rgb[0, :, 0].tolist() == [64, 191]
 
 
 def test_the_callers_data_is_neither_kept_nor_changed():
     for dtype in (np.uint8, np.uint16, np.float32, np.float64):
         for channels in (1, 3, 4):
             source = np.random.default_rng(1).integers(0, 2, (6, 7, channels)).astype(dtype)
-            for given_source in (source, torch.from_numpy(source), as_picture(source.astype(np.uint8))):
-                before, picture = source.copy(), as_picture(given_source)
+            for given_source in (source, torch.from_numpy(source), as_image(source.astype(np.uint8))):
+                before, picture = source.copy(), as_image(given_source)
                 kept = picture.rgb.copy()
                 assert np.array_equal(source, before)
                 source[:] = 1 - source
@@ -225,13 +226,13 @@ def test_the_callers_data_is_neither_kept_nor_changed():
 
 def test_a_picture_made_by_hand_is_checked_and_copied():
     source = gradient()
-    picture = Picture(source, "by hand")
+    picture = RGBImage(source, "by hand")
     source[:] = 0
     assert np.array_equal(picture.rgb, gradient()) and (picture.height, picture.width) == (20, 30)
     assert picture.rgb.flags.c_contiguous and not picture.rgb.flags.writeable
     for wrong in (source / 255, source[..., 0], source[:0], [1]):
         with pytest.raises(ImageError, match="by hand"):
-            Picture(wrong, "by hand")
+            RGBImage(wrong, "by hand")
 
 
 # ---------------------------------------------------------------- files
@@ -250,7 +251,7 @@ def test_pil_modes(mode):
         source = Image.fromarray(gradient()[..., 0].astype(np.float32) / 255)
     else:
         source = base.convert({"La": "LA", "RGBa": "RGBA"}.get(mode, mode)).convert(mode)
-    picture = as_picture(source)
+    picture = as_image(source)
     grey = mode in ("1", "L", "LA", "La", "I;16", "F")
     expected = np.asarray(base.convert("L" if grey else "RGB").convert("RGB")).astype(int)
     if mode in ("I;16", "F"):
@@ -262,14 +263,14 @@ def test_pil_modes(mode):
 def test_files_and_their_names(tmp_path):
     for name in ("a.png", "b.bmp", "c.tiff", "d.webp"):
         Image.fromarray(gradient()).save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
-        picture = as_picture(tmp_path / name)
+        picture = as_image(tmp_path / name)
         assert np.array_equal(picture.rgb, gradient()) and picture.name == name
-    assert as_picture(str(tmp_path / "a.png"), "left").name == "left"
+    assert as_image(str(tmp_path / "a.png"), "left").name == "left"
     (tmp_path / "more").mkdir()
     Image.fromarray(gradient()).save(tmp_path / "more" / "a.png")
-    mixed = [tmp_path / "b.bmp", gradient(), tmp_path / "a.png", as_picture(gradient(), "mine"),
+    mixed = [tmp_path / "b.bmp", gradient(), tmp_path / "a.png", as_image(gradient(), "mine"),
              np.zeros((2, 4, 4, 3)), str(tmp_path / "more" / "a.png"), torch.zeros(7, 5)]  # fmt: skip
-    assert [picture.name for picture in as_pictures(mixed, "x")] == [
+    assert [picture.name for picture in as_images(mixed, "x")] == [
         "b.bmp", "x 2", str(tmp_path / "a.png"), "mine", "x 5", "x 6", str(tmp_path / "more" / "a.png"), "x 8",
     ]  # fmt: skip
 
@@ -277,19 +278,19 @@ def test_files_and_their_names(tmp_path):
 def test_files_with_transparency_and_sixteen_bits(tmp_path):
     rgba = np.dstack([gradient(), gradient()[..., 1]])
     Image.fromarray(rgba).save(tmp_path / "alpha.png")
-    assert np.array_equal(as_picture(tmp_path / "alpha.png").rgb, over_white(rgba))
+    assert np.array_equal(as_image(tmp_path / "alpha.png").rgb, over_white(rgba))
     palette = Image.new("P", (4, 2), 1)
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((0, 0), 0)
     palette.save(tmp_path / "palette.png", transparency=0)
-    rgb = as_picture(tmp_path / "palette.png").rgb
+    rgb = as_image(tmp_path / "palette.png").rgb
     assert rgb[0, 0].tolist() == [255, 255, 255] and rgb[1, 1].tolist() == [200, 100, 50]
     values = gradient()[..., 0].astype(np.uint16) * 257
     Image.fromarray(values).save(tmp_path / "deep.png")
-    assert np.array_equal(as_picture(tmp_path / "deep.png").rgb[..., 0], gradient()[..., 0])
+    assert np.array_equal(as_image(tmp_path / "deep.png").rgb[..., 0], gradient()[..., 0])
     see_through = Image.fromarray(values)
     see_through.info["transparency"] = 0
-    assert (as_picture(see_through).rgb[values == 0] == 255).all()
+    assert (as_image(see_through).rgb[values == 0] == 255).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -302,25 +303,25 @@ def test_exif_orientation_is_applied(orientation, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(gradient()).save(tmp_path / "turned.png", exif=exif)
-    assert np.array_equal(as_picture(tmp_path / "turned.png").rgb, turn(gradient()))
+    assert np.array_equal(as_image(tmp_path / "turned.png").rgb, turn(gradient()))
     with Image.open(tmp_path / "turned.png") as source:
-        assert np.array_equal(as_picture(source).rgb, turn(gradient()))
+        assert np.array_equal(as_image(source).rgb, turn(gradient()))
         assert source.size == (30, 20)
 
 
 def test_of_an_animation_the_first_frame_is_taken(tmp_path):
     frames = [Image.new("RGB", (8, 6), colour) for colour in ((255, 0, 0), (0, 0, 255))]
     frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
-    assert (as_picture(tmp_path / "moving.png").rgb == (255, 0, 0)).all()
+    assert (as_image(tmp_path / "moving.png").rgb == (255, 0, 0)).all()
     with Image.open(tmp_path / "moving.png") as source:
         source.seek(1)
-        assert (as_picture(source).rgb == (0, 0, 255)).all() and source.tell() == 1
+        assert (as_image(source).rgb == (0, 0, 255)).all() and source.tell() == 1
 
 
 # ---------------------------------------------------------------- refusals
 
 
-def refused(source, *words, call=as_picture, name="left eye"):
+def refused(source, *words, call=as_image, name="left eye"):
     with pytest.raises(ImageError) as caught:
         call(source, name)
     message = str(caught.value)
@@ -344,9 +345,9 @@ def test_arrays_that_are_no_pictures():
     refused(np.zeros((1, 1, 4, 5, 3)), "[1, 1, 4, 5, 3]")
     refused(np.zeros((8, 8, 7)), "[8, 8, 7]", "[B, H, W, 1]")
     refused(torch.zeros(3, 8, 8), ".permute(1, 2, 0)")
-    refused(torch.zeros(2, 3, 8, 8), ".permute(0, 2, 3, 1)", call=as_pictures)
+    refused(torch.zeros(2, 3, 8, 8), ".permute(0, 2, 3, 1)", call=as_images)
     refused(np.zeros((0, 5, 3)), "no pixels")
-    refused(np.zeros((0, 4, 5, 3)), "no pixels", call=as_pictures)
+    refused(np.zeros((0, 4, 5, 3)), "no pixels", call=as_images)
     refused(np.zeros((2, 4, 5, 3)), "batch of 2")
     refused([gradient()], "list")
     refused(Image.new("RGB", (0, 4)), "no pixels")
@@ -358,9 +359,9 @@ def test_arrays_that_are_no_pictures():
 
 
 def test_the_number_of_the_bad_one_in_a_list_is_named(tmp_path):
-    refused([gradient(), np.zeros((2, 6, 6, 3)), np.full((6, 6), np.nan)], "left eye 4", call=as_pictures)
-    refused([gradient(), tmp_path / "gone.png"], "left eye 2", "gone.png", call=as_pictures)
-    assert as_pictures([]) == []
+    refused([gradient(), np.zeros((2, 6, 6, 3)), np.full((6, 6), np.nan)], "left eye 4", call=as_images)
+    refused([gradient(), tmp_path / "gone.png"], "left eye 2", "gone.png", call=as_images)
+    assert as_images([]) == []
 
 
 def png_header(width, height):
@@ -410,6 +411,12 @@ def test_pillows_warning_is_not_the_users(tmp_path, monkeypatch):
     Image.fromarray(gradient()).save(tmp_path / "large.png")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert as_picture(tmp_path / "large.png").rgb.shape == (20, 30, 3)
+        assert as_image(tmp_path / "large.png").rgb.shape == (20, 30, 3)
     monkeypatch.setattr(pixels, "MAX_PIXELS", 500)
     refused(gradient(), "500")
+
+
+def test_former_names_stay_for_scripts():
+    assert (images.Picture, images.as_picture, images.as_pictures) == (RGBImage, as_image, as_images)
+    assert (image_files.FilePicture, image_files.load_pictures) == (image_files.FileImage, image_files.load_images)
+    assert results.RankedPicture is results.RankedImage

@@ -6,8 +6,8 @@ from golden import SAMPLES
 from PIL import Image
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images.image import as_picture
-from depictqa_core.images.image_files import FilePicture
+from depictqa_core.images.image import as_image
+from depictqa_core.images.image_files import FileImage
 from depictqa_core.images.references import (
     ASPECT_TOLERANCE,
     SAME_SCENE,
@@ -21,7 +21,7 @@ from training.distortions import NAMES, apply
 
 
 def grey(height, width, name="image"):
-    return as_picture(np.full((height, width, 3), 128, np.uint8), name)
+    return as_image(np.full((height, width, 3), 128, np.uint8), name)
 
 
 def test_the_same_size_is_the_same_picture():
@@ -30,7 +30,7 @@ def test_the_same_size_is_the_same_picture():
 
 
 def test_another_size_is_a_copy_with_a_notice():
-    reference = as_picture(np.random.default_rng(0).random((80, 120, 3)), "reference")
+    reference = as_image(np.random.default_rng(0).random((80, 120, 3)), "reference")
     before = reference.rgb.copy()
     copy, notice = fit_reference(reference, (grey(40, 60, "image 3"),))
     assert (copy.height, copy.width) == (40, 60)
@@ -57,10 +57,10 @@ def test_a_larger_picture_becomes_a_copy_and_the_reference_is_never_enlarged():
 
 def test_a_copy_of_a_file_holds_no_pixels_and_is_the_same_each_time(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)).save(tmp_path / "large.png")
-    (copy,), _ = common_size((FilePicture(str(tmp_path / "large.png")),), grey(45, 40))
+    (copy,), _ = common_size((FileImage(str(tmp_path / "large.png")),), grey(45, 40))
     wanted = Image.open(tmp_path / "large.png").resize((40, 45), Image.Resampling.BICUBIC)
     assert np.array_equal(copy.rgb, np.asarray(wanted)) and not copy.rgb.flags.writeable
-    assert copy.key == as_picture(wanted).key and not any(isinstance(v, np.ndarray) for v in vars(copy).values())
+    assert copy.key == as_image(wanted).key and not any(isinstance(v, np.ndarray) for v in vars(copy).values())
 
 
 def test_pictures_of_another_shape_stay_as_they_are():
@@ -69,13 +69,13 @@ def test_pictures_of_another_shape_stay_as_they_are():
 
 
 def test_identical_means_equal_pixels_at_the_common_size():
-    reference = as_picture(np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8), "reference")
-    assert identical(as_picture(reference.rgb.copy(), "copy"), reference)
+    reference = as_image(np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8), "reference")
+    assert identical(as_image(reference.rgb.copy(), "copy"), reference)
     assert not identical(reference, None)
     changed = reference.rgb.copy()
     changed[0, 0, 0] ^= 1
-    assert not identical(as_picture(changed), reference)
-    half = as_picture(Image.fromarray(reference.rgb).resize((48, 32), Image.Resampling.BICUBIC))
+    assert not identical(as_image(changed), reference)
+    half = as_image(Image.fromarray(reference.rgb).resize((48, 32), Image.Resampling.BICUBIC))
     assert not identical(half, reference)
     (same,), copy = common_size((half,), reference)
     assert same is half and identical(half, copy)
@@ -94,7 +94,7 @@ def test_the_shape_may_differ_a_little_but_not_more(turned):
 
 def scene(path):
     image = Image.open(SAMPLES / path).convert("RGB")
-    return as_picture(image, path)
+    return as_image(image, path)
 
 
 def test_a_reference_of_another_scene_is_doubted_and_one_of_the_same_is_not():
@@ -114,7 +114,7 @@ def test_strong_distortions_are_still_the_same_scene():
     reference = scene("garage_original.jpg")
     for name in NAMES:
         distorted = apply(name, reference.rgb, 5, np.random.default_rng(0))
-        assert scene_correlation(reference, as_picture(distorted, name)) > SAME_SCENE, name
+        assert scene_correlation(reference, as_image(distorted, name)) > SAME_SCENE, name
 
 
 def test_nothing_is_said_of_even_pictures():

@@ -14,7 +14,7 @@ from trees import ROOT
 
 from depictqa_core.backends.native import NativeBackend
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.judge import Judge
 from depictqa_core.loading import device_placement as placement
 from depictqa_core.loading.checkpoint import load_checkpoint
@@ -48,7 +48,7 @@ def bitsandbytes(monkeypatch):
 
 def pictures():
     rng = np.random.default_rng(0)
-    return [Picture(rng.integers(0, 256, (56 + 14 * i, 80, 3), dtype=np.uint8), f"p{i}") for i in range(3)]
+    return [RGBImage(rng.integers(0, 256, (56 + 14 * i, 80, 3), dtype=np.uint8), f"p{i}") for i in range(3)]
 
 
 def answers(judge):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 from depictqa_core.network.local_vision import BLOCK, CELL, CELL_STATISTICS, LocalTower, cell_statistics
 from depictqa_core.network.vision import prepare
@@ -70,7 +70,7 @@ def test_a_judge_that_gets_a_local_tower_answers_as_before():
     grown, _ = make_tiny_model(seed=5, vision={**CNN["vision"], "local": LOCAL})
     missing, left = grown.load_state_dict(plain.state_dict(), strict=False)
     assert not left and all("local" in name for name in missing)
-    picture = as_picture(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8))
+    picture = as_image(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8))
     with torch.inference_mode():
         tokens = [m.connect(m.encode([prepare(picture, m.config)]))[0] for m in (plain, grown)]
     assert torch.equal(*tokens)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from tiny import KINDS, make_tiny_model
 from transformers import LlamaConfig
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.saving import save_checkpoint
 from depictqa_core.network.config import DepictQAConfig
@@ -35,7 +35,7 @@ def cnn():
 def pictures(count, seed=0):
     rng = np.random.default_rng(seed)
     sizes = [(40, 60), (60, 40), (70, 70), (30, 100)]
-    return [as_picture(rng.integers(0, 256, (*sizes[i % 4], 3), np.uint8)) for i in range(count)]
+    return [as_image(rng.integers(0, 256, (*sizes[i % 4], 3), np.uint8)) for i in range(count)]
 
 
 def examples(model, tokenizer):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from tiny import CNN, make_tiny_model
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.images.pixel_statistics import STATISTICS, TILE, WHOLE_PIXELS, pixel_statistics
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.vision import LITE0_STAGES, ClipTower, CnnTower, Prepared, prepare, statistics_width
@@ -167,7 +167,7 @@ def test_order_and_company_of_pictures_do_not_matter(kind):
     model, _ = make_tiny_model(kind)
     rng = np.random.default_rng(0)
     pictures = [
-        as_picture(rng.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((40, 60), (60, 40), (40, 60), (200, 90))
+        as_image(rng.integers(0, 256, (h, w, 3), np.uint8)) for h, w in ((40, 60), (60, 40), (40, 60), (200, 90))
     ]
     prepared = [prepare(picture, model.config) for picture in pictures]
     with torch.no_grad():
@@ -183,12 +183,12 @@ def test_order_and_company_of_pictures_do_not_matter(kind):
 def test_prepare_resizes_for_the_tower_but_not_for_the_statistics():
     config = DepictQAConfig(**CNN)
     rgb = np.random.default_rng(0).integers(0, 256, (100, 300, 3), np.uint8)
-    prepared = prepare(as_picture(rgb), config)
+    prepared = prepare(as_image(rgb), config)
     assert prepared.pixels.shape == (3, 43, 128) and prepared.pixels.dtype == torch.float32
     assert torch.equal(prepared.statistics, pixel_statistics(rgb))
     assert statistics_width(config) == STATISTICS
     clip_config = DepictQAConfig(vision={"kind": "clip"})
-    assert prepare(as_picture(rgb), clip_config).statistics is None and statistics_width(clip_config) == 0
+    assert prepare(as_image(rgb), clip_config).statistics is None and statistics_width(clip_config) == 0
 
 
 SIDE = int(WHOLE_PIXELS**0.5)
@@ -275,7 +275,7 @@ def test_pictures_up_to_the_bound_are_read_whole():
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_precision_towers_leave_the_statistics_alone(half):
     model, _ = make_tiny_model("cnn")
-    prepared = prepare(as_picture(noise(64, 64)), model.config)
+    prepared = prepare(as_image(noise(64, 64)), model.config)
     features = model.vision.to(half)(prepared.pixels[None], prepared.statistics[None])
     assert torch.equal(features.statistics, prepared.statistics[None])
     assert features.maps[0].dtype == half

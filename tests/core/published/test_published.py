@@ -12,7 +12,7 @@ from depictqa_core.backends.native import NativeBackend
 from depictqa_core.confidence import brief_confidence
 from depictqa_core.engine.decoding import greedy
 from depictqa_core.engine.prefill import Prefill
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import load_checkpoint
 from depictqa_core.network.model import IGNORE
@@ -82,7 +82,7 @@ def test_token_ids_of_every_segment(name, loaded):
 
 @pytest.mark.parametrize("name", tiny_set.PICTURES)
 def test_pixels_and_embeddings(name, published_files, loaded, features, tokens):
-    pixels = prepare(as_picture(published_files / "images" / f"{name}.png"), loaded.model.config).pixels
+    pixels = prepare(as_image(published_files / "images" / f"{name}.png"), loaded.model.config).pixels
     assert [1, *pixels.shape] == GOLDEN["images"][name]["pixels_shape"]
     near = 0.03 if name == "a_tall" else 1e-6
     row = VALUES[f"images.{name}.pixels_row"]
@@ -214,7 +214,7 @@ def normed(x, weights, name):
 def test_abstractor_equals_the_formulas(published_files, abstractor_folder):
     loaded = load_checkpoint(abstractor_folder)
     weights = {name: value.float() for name, value in torch.load(parts(published_files, "abstractor")["delta"]).items()}
-    pictures = [as_picture(published_files / "images" / f"{name}.png") for name in ("a_odd", "a_tiny")]
+    pictures = [as_image(published_files / "images" / f"{name}.png") for name in ("a_odd", "a_tiny")]
     prepared = [prepare(picture, loaded.model.config) for picture in pictures]
     with torch.inference_mode():
         features = loaded.model.encode(prepared)
@@ -239,8 +239,8 @@ def test_abstractor_equals_the_formulas(published_files, abstractor_folder):
 def test_a_batch_of_mixed_sizes_equals_its_single_runs(kind, projector_folder, abstractor_folder):
     """Padding, grouping by size and shared beginnings change no answer, and no image takes the place of another."""
     where = projector_folder if kind == "projector" else abstractor_folder
-    shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd", "a_wide")]
-    reference = as_picture(tiny_set.picture("ref_sq"), "ref")
+    shown = [as_image(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd", "a_wide")]
+    reference = as_image(tiny_set.picture("ref_sq"), "ref")
     loaded = load_checkpoint(where)
     single = Judge(NativeBackend(loaded))  # asked about one image or pair at a time; each is encoded once
     for beside in (None, reference):
@@ -261,7 +261,7 @@ def test_all_five_verbs_answer_and_end(kind, projector_folder, abstractor_folder
     """Random weights write nonsense: it is passed on as it is, within its length, and never replaced."""
     judge = Judge(NativeBackend(load_checkpoint(projector_folder if kind == "projector" else abstractor_folder)))
     judge.anchors = tuple(judge_anchors())
-    shown = [as_picture(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd")]
+    shown = [as_image(tiny_set.picture(name), name) for name in ("a_tiny", "a_odd")]
     assert [one.picture for one in judge.identify(shown)] == ["a_tiny", "a_odd"]
     described = judge.describe(shown, max_new_tokens=8)
     assert all(one.text == one.text.strip() and one.confidence_method == "verdict words" for one in described)
@@ -275,4 +275,4 @@ def judge_anchors():
     from depictqa_core.ranking.anchors import Anchor
 
     for name, position in (("ref_sq", 90.0), ("b_sq", 20.0)):
-        yield Anchor(as_picture(tiny_set.picture(name), name), position)
+        yield Anchor(as_image(tiny_set.picture(name), name), position)

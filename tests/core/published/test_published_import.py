@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from depictqa_core.backends.native import NativeBackend
 from depictqa_core.cli import commands as cli
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge
 from depictqa_core.loading import checkpoint_folder
 from depictqa_core.loading.checkpoint import load_checkpoint
@@ -63,7 +63,7 @@ def test_merged_weights_answer_like_lora(published_files, tmp_path):
         import_published(**parts(published_files), out=out, dtype="float32", merge=merge)
         loaded = load_checkpoint(out)
         assert any("lora_" in name for name, _ in loaded.model.named_parameters()) != merge
-        picture = prepare(as_picture(tiny_set.picture("a_tiny")), loaded.model.config)
+        picture = prepare(as_image(tiny_set.picture("a_tiny")), loaded.model.config)
         with torch.inference_mode():
             tokens = {A: loaded.model.connect(loaded.model.encode([picture]))[0]}
             embeds = loaded.model.embed_prompt(encode(layout("Noise?", False, False), loaded.tokenizer), tokens)

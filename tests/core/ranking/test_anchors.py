@@ -10,7 +10,7 @@ from tiny import make_tiny_checkpoint
 
 from depictqa_core.calibration import CALIBRATED, SELF_CONSISTENCY
 from depictqa_core.errors import ImageError, TaskError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.images.size_policy import SizePolicy
 from depictqa_core.judge import load_judge
 from depictqa_core.ranking import anchors
@@ -135,7 +135,7 @@ def test_the_ladder_is_made_at_the_size_of_the_judge_and_gets_worse():
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:448, 0:600]
     waves = 128 + 60 * np.sin(x / 15)[..., None] + 40 * np.cos(y / 9)[..., None] + rng.normal(0, 6, (448, 600, 3))
-    reference = Picture(np.uint8(np.clip(waves, 0, 255)), "r")
+    reference = RGBImage(np.uint8(np.clip(waves, 0, 255)), "r")
     ladder = reference_ladder(reference, SizePolicy(224, 672, 70, 14))
     assert len(ladder) == LADDER_SIZE and {a.picture.rgb.shape for a in ladder} == {(224, 300, 3)}
     clean = ladder[0].picture.rgb.astype(float)
@@ -159,7 +159,7 @@ def judge(tmp_path_factory):
 
 def pictures(count):
     rng = np.random.default_rng(1)
-    return [Picture(rng.integers(0, 256, (60 + 9 * i, 80, 3), dtype=np.uint8), f"p{i}") for i in range(count)]
+    return [RGBImage(rng.integers(0, 256, (60 + 9 * i, 80, 3), dtype=np.uint8), f"p{i}") for i in range(count)]
 
 
 @pytest.mark.parametrize("reference", [False, True])
@@ -218,7 +218,7 @@ def test_a_judge_with_levels_uses_them(tmp_path):
 
 
 def test_copies_of_a_reference_do_not_depend_on_limits_of_the_process(monkeypatch):
-    reference = Picture(np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8), "reference")
+    reference = RGBImage(np.random.default_rng(0).integers(0, 256, (60, 50, 3), np.uint8), "reference")
     wanted = [anchor.picture.key for anchor in reference_ladder(reference, SizePolicy())]
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     assert [anchor.picture.key for anchor in reference_ladder(reference, SizePolicy())] == wanted

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from depictqa_core.errors import TaskError
-from depictqa_core.images.image import Picture, as_picture
+from depictqa_core.images.image import RGBImage, as_image
 from depictqa_core.ranking.quality_map import MOST_TILES, cut, grid, quality_map
-from depictqa_core.reports.heat_map import heat_picture
+from depictqa_core.reports.heat_map import heat_image
 
 
 def a_picture(height, width):
-    return Picture(np.full((height, width, 3), 128, np.uint8), "picture")
+    return RGBImage(np.full((height, width, 3), 128, np.uint8), "picture")
 
 
 def a_map(scores, height=96, width=128, tile=64):
@@ -65,7 +65,7 @@ def test_too_small_a_tile_is_refused():
 
 def test_tiles_are_the_pixels_of_their_boxes():
     rgb = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
-    picture = Picture(rgb, "p")
+    picture = RGBImage(rgb, "p")
     tiles = grid(90, 70, 32)
     for part, (left, top, right, bottom) in zip(cut(picture, tiles), tiles.boxes, strict=True):
         assert np.array_equal(part.rgb, rgb[top:bottom, left:right]) and part.name.startswith("p, tile ")
@@ -119,15 +119,15 @@ def test_worst_and_best_region_lie_apart():
 @pytest.mark.parametrize("relative", [False, True])
 def test_pictures_of_any_shape(shape, relative):
     picture, found = a_map(lambda tiles: np.linspace(0, 100, len(tiles.boxes)), *shape)
-    plain = heat_picture(picture, found, relative, legend=False)
-    with_legend = heat_picture(picture, found, relative)
+    plain = heat_image(picture, found, relative, legend=False)
+    with_legend = heat_image(picture, found, relative)
     assert plain.size == (shape[1], shape[0])
     assert with_legend.width == shape[1] and with_legend.height > shape[0]
 
 
 def test_bad_is_red_and_good_is_blue():
     picture, found = a_map(lambda tiles: [0.0] + [100.0] * (len(tiles.boxes) - 1), 320, 320, 160)
-    heat = np.asarray(heat_picture(picture, found, marked=False, legend=False)).astype(int)
+    heat = np.asarray(heat_image(picture, found, marked=False, legend=False)).astype(int)
     assert heat[20, 20, 0] > heat[20, 20, 2] + 40 and heat[300, 300, 2] > heat[300, 300, 0] + 40
 
 
@@ -146,7 +146,7 @@ def test_a_blurred_corner_lights_up(bundled, name, corner):
     half = image.width // 2
     box = (corner[0] * half, corner[1] * half, (corner[0] + 1) * half, (corner[1] + 1) * half)
     image.paste(image.crop(box).filter(ImageFilter.GaussianBlur(4)), box[:2])
-    picture = as_picture(image)
+    picture = as_image(image)
     tiles = grid(picture.height, picture.width)
     found = quality_map(picture, tiles, [answer.score for answer in bundled.score(cut(picture, tiles))])
     bad = found.badness()

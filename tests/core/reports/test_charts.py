@@ -7,7 +7,7 @@ import pytest
 
 from depictqa_core import answers, tasks
 from depictqa_core.errors import TaskError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.images.pillow import instance
 from depictqa_core.reports.charts import quality_charts
 from depictqa_core.reports.sheets import Judged, quality_sheets
@@ -17,7 +17,7 @@ OPTIONS = tasks.identification_answers(2)
 
 def entry(number, name="image {}.png", height=40, width=50):
     rng = np.random.default_rng(number)
-    picture = Picture(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {number}")
+    picture = RGBImage(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {number}")
     score = answers.level_score(picture.name, rng.dirichlet(np.ones(5)))
     found = answers.identification(picture.name, OPTIONS, rng.dirichlet(np.full(len(OPTIONS), 0.01)))
     return Judged(picture, name.format(number), score, found)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from depictqa_core.errors import TaskError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.images.pillow import instance
 from depictqa_core.reports import sheets
 from depictqa_core.reports.sheets import ranking_sheet
-from depictqa_core.results import RankedPicture, Ranking
+from depictqa_core.results import RankedImage, Ranking
 
 LONG = "outputs/ComfyUI_2026-08-14_portrait_of_somebody_with_a_very_long_prompt_{:05d}_seed_1234567890123.png"
 PLAIN = "outputs/image {}.png"
@@ -20,7 +20,7 @@ WORST_REASON = "overly high saturation and insufficient brightness (100% confide
 
 def a_picture(index, height=60, width=80):
     rng = np.random.default_rng(index)
-    return Picture(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {index}")
+    return RGBImage(rng.integers(0, 256, (height, width, 3), dtype=np.uint8), f"image {index}")
 
 
 def a_ranking(
@@ -28,7 +28,7 @@ def a_ranking(
 ):
     spread = None if score is None else 33.3
     places = tuple(
-        RankedPicture(
+        RankedImage(
             rank=1 + index - index % 2,
             index=count - 1 - index,
             picture=name.format(index),
@@ -121,7 +121,7 @@ def test_pictures_of_any_shape(shape):
 def test_cards_stand_in_rank_order():
     """The best image of this ranking is the last of the input: its card comes first."""
     colours = [(250, 0, 0), (0, 250, 0), (0, 0, 250)]
-    pictures = [Picture(np.full((80, 80, 3), colour, np.uint8), "flat") for colour in colours]
+    pictures = [RGBImage(np.full((80, 80, 3), colour, np.uint8), "flat") for colour in colours]
     sheet = np.asarray(ranking_sheet(a_ranking(3), pictures)).astype(int)
     found = [np.argwhere(np.abs(sheet - colour).sum(2) == 0)[:, 1].mean() for colour in colours]
     assert found[2] < found[1] < found[0]

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny import make_tiny_model
 
 from depictqa_core.errors import StorageError, TaskError
-from depictqa_core.images.image import Picture
+from depictqa_core.images.image import RGBImage
 from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.storage.preferences import Preference, collect, levels, pairs_of, picked
 from depictqa_core.tasks import RATING, SETTINGS, task_of
@@ -18,7 +18,7 @@ from training.trainer.record_files import picture_paths, read_records
 
 def a_picture(seed):
     rng = np.random.default_rng(seed)
-    return Picture(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), f"image {seed}")
+    return RGBImage(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8), f"image {seed}")
 
 
 def records(root):

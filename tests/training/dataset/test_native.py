@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from depictqa_core import tasks
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from tests.trees import contents
 from training import distortions, drawn, faults
 from training.dataset.building import command, looks, measures, native, visibility
@@ -263,10 +263,10 @@ def test_what_is_saved_is_what_the_labels_say(built):
     root, options, _ = built
     data, kinds = root / "data", set()
     for scene in read_scenes(data):
-        reference = as_picture(data / scene["reference"], "reference").rgb
+        reference = as_image(data / scene["reference"], "reference").rgb
         assert reference.shape[:2] == (scene["height"], scene["width"])
         for variant in scene["variants"]:
-            rgb = as_picture(data / variant["image"], "variant").rgb
+            rgb = as_image(data / variant["image"], "variant").rgb
             clean = np.asarray(Image.fromarray(reference).resize(rgb.shape[1::-1], Image.Resampling.LANCZOS))
             if not variant["distortions"] and not variant["faults"]:
                 assert variant["quality"] == 1

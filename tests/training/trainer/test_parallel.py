@@ -1,10 +1,8 @@
 """Training in the published layout: from published weights, and on one process, with DDP and with FSDP alike."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -12,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from trees import ROOT
+from two_processes import train_on_two
 
 sys.path.insert(0, str(ROOT / "tests" / "parity"))
 import tiny_set  # noqa: E402
@@ -161,15 +160,6 @@ def test_sharded_weights_may_have_two_number_formats(files, made):
     assert_same_end(root / "halves-one", root / "halves-two")
     kept = {tensor.dtype for tensor in load_file(root / "halves-two" / "model.safetensors").values()}
     assert kept == {torch.float32, torch.bfloat16}
-
-
-def train_on_two(path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "training"]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(
-        [*command, "train", str(path)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
 
 
 def assert_same_end(one, two):

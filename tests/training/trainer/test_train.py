@@ -20,7 +20,7 @@ from depictqa_core.judge import load_judge
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import answer_ids, text_ids
 from training.trainer.batches import Batches, Unreadable
-from training.trainer.examples import collate, make_example
+from training.trainer.examples import NativeForm, collate, make_example
 from training.trainer.feature_store import FeatureStore
 from training.trainer.image_features import ImageFeatures, LiveImages
 from training.trainer.loop import Loop, Stopped
@@ -365,8 +365,8 @@ def test_reference_and_both_pictures_of_a_record_share_their_crop(recipe_file, d
     recipe = read_recipe(recipe_file(**{**LIVE, "crop": [0.4, 0.9], "batch": 3, "micro_tokens": None}))
     model, tokenizer = make_tiny_model("cnn")
     sampler = WeightedSampler([1], [3], "repeat", 3, 0)
-    unreadable = Unreadable(tmp_path / "unreadable.csv", 3, 0)
-    batches = Batches(recipe, [[record]], sampler, LiveImages(model.config, tmp_path), tokenizer, unreadable)
+    unreadable, form = Unreadable(tmp_path / "unreadable.csv", 3, 0), NativeForm(recipe, tokenizer)
+    batches = Batches(recipe, [[record]], sampler, LiveImages(model.config, tmp_path), form, unreadable)
     seen = [one.pixels for step in (0, 1) for one in batches.of(step)[0]["pictures"]]
     triples = [seen[start : start + 3] for start in range(0, 18, 3)]
     for reference, a, b in triples:

@@ -132,7 +132,7 @@ def _build_plan(arguments: argparse.Namespace) -> None:
     sources = find_split(arguments.pictures, arguments.split, arguments.splits)
     if arguments.plan_only:
         print(f"{plan.name}: {len(sources.names)} images; CPU time, measured on one core\n")
-        print(table(plan, measure(plan, sources), _workers(arguments) or os.cpu_count()))
+        print(table(plan, measure(plan, sources), _workers(arguments) or os.cpu_count() or 1))
         return
     written = write_ratings(plan, arguments.out)  # first: a set that is not there should not be found after days
     total = sum(wanted.samples for wanted in plan.sets.values())

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.network.local_vision import CELL
 from depictqa_core.tasks import DISTORTIONS, FAULTS
 from training import distortions as catalogue
@@ -90,6 +90,7 @@ class CropMaker:
     def _clean(self, rng) -> np.ndarray:
         options, side = self.options, self.options.side
         look = None
+        allowed: tuple[str, ...]
         while True:
             if rng.random() < options.drawn:
                 kinds = drawn.VALIDATION_KINDS if self.held_out else drawn.TRAINING_KINDS
@@ -101,8 +102,8 @@ class CropMaker:
                 group = self.groups[int(rng.choice(len(self.groups), p=self.shares))]
                 image = read(group[int(rng.integers(len(group)))])
                 least, most = min(side * 1.15, min(image.shape[:2])), min(image.shape[:2])
-                short = float(np.exp(rng.uniform(math.log(least), math.log(max(least + 1, min(2500, most))))))
-                scale, allowed = short / most, tuple(looks.LOOKS)
+                shown = float(np.exp(rng.uniform(math.log(least), math.log(max(least + 1, min(2500, most))))))
+                scale, allowed = shown / most, tuple(looks.LOOKS)
             need = math.ceil(side / scale)
             if need > min(image.shape[:2]):
                 need, scale = min(image.shape[:2]), 1.0
@@ -179,7 +180,7 @@ def groups_of(folder: Path) -> list[list[Path]]:
 @lru_cache(maxsize=150)
 def read(path: Path) -> np.ndarray:
     """Read a pristine image as RGB, uint8; images of more than 16 megapixels are scaled down."""
-    rgb = as_picture(path).rgb
+    rgb = as_image(path).rgb
     if rgb.shape[0] * rgb.shape[1] <= SCALED_PIXELS:
         return rgb
     image = Image.fromarray(rgb)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 
-from training.faults.base import blurred, pick, smooth_noise
+from depictqa_core.images.pixels import LUMA
+from training.faults.base import blurred, smooth_noise
+from training.random_choice import pick
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array(LUMA, np.float32)
 
 
 def apply(name: str, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -74,7 +76,7 @@ def _sepia(x, rng):
 def _toned(x, rng):
     """A black-and-white image with cold, selenium or cyan shadows."""
     y = _grey(x, rng)
-    shadow = np.float32(pick(([0.06, 0.08, 0.16], [0.10, 0.06, 0.12], [0.02, 0.10, 0.13]), rng))
+    shadow = np.asarray(pick(([0.06, 0.08, 0.16], [0.10, 0.06, 0.12], [0.02, 0.10, 0.13]), rng), np.float32)
     return y + shadow * (1 - y) * rng.uniform(0.5, 1)
 
 

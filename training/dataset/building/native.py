@@ -17,6 +17,7 @@ from PIL import Image
 
 from training import distortions as catalogue
 from training import drawn, faults
+from training.random_choice import pick
 
 from ..records import labels
 from . import looks, measures
@@ -60,9 +61,9 @@ def drawn_scene(rng: np.random.Generator, options: NativeOptions) -> Scene:
     Raises:
         SceneError: nearly no damage changes the drawing.
     """
-    kind = _pick(drawn.VALIDATION_KINDS if options.held_out else drawn.TRAINING_KINDS, rng)
+    kind = pick(drawn.VALIDATION_KINDS if options.held_out else drawn.TRAINING_KINDS, rng)
     short = _short(rng, options)
-    long = round(short * _pick((1, 1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), rng))
+    long = round(short * pick((1, 1, 5 / 4, 4 / 3, 3 / 2, 16 / 9), rng))
     height, width = (short, long) if rng.random() < 0.6 else (long, short)
     return _scene(drawn.draw(kind, height, width, rng), rng, options, looks.FOR_DRAWINGS, kind)
 
@@ -91,7 +92,7 @@ def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -
         return crop
     scale = short / min(h, w)
     size = (max(short, round(w * scale)), max(short, round(h * scale)))
-    return np.asarray(Image.fromarray(crop).resize(size, _pick(tuple(FILTERS.values()), rng)))
+    return np.asarray(Image.fromarray(crop).resize(size, pick(tuple(FILTERS.values()), rng)))
 
 
 def _scene(reference, rng, options, allowed: tuple[str, ...], kind: str | None) -> Scene:
@@ -213,7 +214,7 @@ def _draw(kind, others, rng, options) -> tuple[tuple, tuple]:
     if kind == "ladder":
         names = sorted({one.distortions[0]["name"] for one in others if len(one.distortions) == 1 and not one.region})
         if names:
-            return ((_pick(names, rng), int(rng.integers(1, 6))),), ()
+            return ((pick(names, rng), int(rng.integers(1, 6))),), ()
     if kind != "fault":
         return (catalogue.sample_one(rng),), ()
     mark, draw = faults.sample(rng, options.held_out), rng.random()
@@ -237,8 +238,4 @@ def _confusable(name: str, severity: int, look: str | None) -> bool:
         return False
     if name in faults.REGISTRY:
         return look in looks.EXCLUDED_FAULTS.get(faults.REGISTRY[name].fault, ())
-    return catalogue.CATEGORY[name] in looks.EXCLUDED.get(look, ())
-
-
-def _pick(options, rng: np.random.Generator):
-    return options[int(rng.integers(len(options)))]
+    return catalogue.CATEGORY[name] in looks.EXCLUDED.get(look or "", ())

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from training.faults.base import box, pick, smooth_noise
+from training.faults.base import box, smooth_noise
+from training.random_choice import pick
 
 from .measures import REGIONS
 

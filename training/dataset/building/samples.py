@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
 from depictqa_core.storage.rules import SWITCH, number, whole
 from training import distortions as catalogue
 from training.output_files import write_file
@@ -122,8 +122,8 @@ class SampleMaker:
         name = f"references/{digest[:2]}/{stem}-{digest[:10]}.png"
         file = Path(self.out) / name
         if file.exists():
-            return name, as_picture(file, name=source).rgb
-        rgb = scaled(as_picture(Path(self.pictures) / source, name=source).rgb, self.drawing)
+            return name, as_image(file, name=source).rgb
+        rgb = scaled(as_image(Path(self.pictures) / source, name=source).rgb, self.drawing)
         self._write(name, rgb)
         return name, rgb
 

@@ -9,10 +9,11 @@ import numpy as np
 from PIL import Image
 
 from depictqa_core.errors import DepictQAError
-from depictqa_core.images.image import as_picture
+from depictqa_core.images.image import as_image
+from depictqa_core.images.search import PHOTOGRAPH_EXTENSIONS
 from training.output_files import write_file
 
-from .delivery import SUFFIXES as SUFFIXES_OF
+from .delivery import SUFFIXES
 from .engines import run_shards
 from .ledger import Ledger, contents_digest, names_digest
 from .native import drawn_scene, photograph_scene, published_scene
@@ -22,7 +23,6 @@ from .synthesis import Scene, SceneError, SceneOptions, Variant, make_scene
 
 __all__ = ["BuildReport", "Scene", "SceneError", "SceneOptions", "Variant", "build_scenes", "make_scene", "read_scenes"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SETTINGS = "build.json"
 
 
@@ -120,9 +120,11 @@ def read_scenes(root: str | Path) -> Iterator[dict]:
 
 def find_sources(folder: Path) -> tuple[str, ...]:
     """Names of the image files below a folder, sorted, relative to it; raises SceneError if there are none."""
-    files = tuple(sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES))
+    files = tuple(
+        sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.suffix.lower() in PHOTOGRAPH_EXTENSIONS)
+    )
     if not files:
-        raise SceneError(f"no images ({', '.join(SUFFIXES)}) in {folder}")
+        raise SceneError(f"no images ({', '.join(PHOTOGRAPH_EXTENSIONS)}) in {folder}")
     return files
 
 
@@ -134,19 +136,21 @@ def _make(build: _SceneBuild, index: int, skipped: dict[str, str]) -> tuple[Scen
     for attempt in range(1000):
         # A fresh generator per attempt: how far a failed one got must not matter for the next.
         rng = np.random.default_rng([build.seed, index, attempt] if attempt else [build.seed, index])
-        native = isinstance(build.options, NativeOptions)
-        if native and rng.random() < build.options.drawn:
+        options = build.options
+        if isinstance(options, NativeOptions) and rng.random() < options.drawn:
             try:
-                scene = drawn_scene(rng, build.options)
+                scene = drawn_scene(rng, options)
                 return scene, f"drawn/{scene.kind}/{index:06d}"
             except SceneError:
                 continue
         source = build.files[int(rng.integers(len(build.files)))]
         try:
-            picture = as_picture(Path(build.pictures) / source, name=source).rgb
-            if native and rng.random() < build.options.published:
+            picture = as_image(Path(build.pictures) / source, name=source).rgb
+            if not isinstance(options, NativeOptions):
+                return make_scene(picture, rng, options), source
+            if rng.random() < options.published:
                 return published_scene(picture, rng), source
-            return (photograph_scene if native else make_scene)(picture, rng, build.options), source
+            return photograph_scene(picture, rng, options), source
         except (DepictQAError, SceneError) as error:
             skipped.setdefault(source, str(error))
     reason = next(iter(skipped.values()), "almost no damage is visible in the drawings")
@@ -167,7 +171,7 @@ def _save(scene: Scene, source: str, index: int, build: _SceneBuild, out: Path) 
         data = variant.file
         if data is None or variant.resaved is None:
             return write(f"{stem}_{number}.png", variant.rgb)
-        name = f"{stem}_{number}{SUFFIXES_OF[variant.resaved.split()[-2]]}"
+        name = f"{stem}_{number}{SUFFIXES[variant.resaved.split()[-2]]}"
         write_file(out / name, lambda part: part.write_bytes(data))
         return name
 

@@ -70,11 +70,13 @@ def _print_costs(costs: list, input_price: float | None, output_price: float | N
     print(
         f"{'set':<22}{'requests':>10}{'input tokens':>15}{'output tokens':>15}" + (f"{'money':>12}" if priced else "")
     )
-    total: Counter = Counter()
+    total: Counter[str] = Counter()
+    spent = 0.0
     for cost in costs:
         line = f"{cost.set_name:<22}{cost.requests:>10,}{cost.input_tokens:>15,}{cost.output_tokens:>15,}"
         money = cost.money(input_price, output_price) if priced else 0.0
         print(line + (f"{money:>12,.2f}" if priced else ""))
-        total.update(requests=cost.requests, i=cost.input_tokens, o=cost.output_tokens, money=money)
+        total.update(requests=cost.requests, i=cost.input_tokens, o=cost.output_tokens)
+        spent += money
     line = f"{'total':<22}{total['requests']:>10,}{total['i']:>15,}{total['o']:>15,}"
-    print(line + (f"{total['money']:>12,.2f}" if priced else "  (give --input-price and --output-price for money)"))
+    print(line + (f"{spent:>12,.2f}" if priced else "  (give --input-price and --output-price for money)"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from depictqa_core.errors import DepictQAError
+from depictqa_core.images.search import PHOTOGRAPH_EXTENSIONS
 from depictqa_core.storage.documents import describe, read_text
 
 MAX_TABLE_BYTES = 2**28
@@ -79,8 +80,6 @@ class Pictures:
         ReaderError: none of the subfolders exists.
     """
 
-    SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-
     def __init__(self, folder: Path, missing: list[str], *within: str):
         roots = [folder / name for name in within if (folder / name).is_dir()]
         if not roots:
@@ -90,7 +89,7 @@ class Pictures:
             file.name.lower(): file.relative_to(folder).as_posix()
             for root in roots
             for file in sorted(root.rglob("*"), reverse=True)  # of two of a name, the first in order is kept
-            if file.suffix.lower() in self.SUFFIXES
+            if file.suffix.lower() in PHOTOGRAPH_EXTENSIONS
         }
 
     def get(self, name: str) -> str | None:

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..command_options import whole_number_from
@@ -44,6 +44,7 @@ def _read(arguments: argparse.Namespace) -> None:
     data = read_set(reader.name, arguments.folder)
     _say_missing(data.missing)
     found = in_split(data.found, arguments.split)
+    records: Iterable[dict]
     if arguments.voting:
         records, truth = voting_files(reader.name, found, arguments.folder, root, arguments.references)
         _write_json(arguments.voting, truth)

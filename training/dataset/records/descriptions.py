@@ -13,6 +13,7 @@ import numpy as np
 from depictqa_core.tasks import DISTORTIONS, GRADES, LEVEL_SCORES, LEVELS, answer_text
 from training.distortions import ANSWER
 from training.faults import REGISTRY as FAULTS
+from training.random_choice import pick
 
 from .labels import severity
 
@@ -169,27 +170,27 @@ def assessment(variant: dict, rng: np.random.Generator, reference: bool) -> str:
     graded, faults = _graded(variant), _faults(variant)
     answer = answer_text(tuple(dict.fromkeys(_name(d) for _, d in graded)))
     frames = (_NO_DISTORTION, _ONE, _TWO)[len(graded)]
-    first = _pick(frames, rng).format(a=answer, **dict(zip("gh", (grade for grade, _ in graded))))
+    first = pick(frames, rng).format(a=answer, **dict(zip("gh", (grade for grade, _ in graded))))
     if reference and rng.random() < 0.6:
-        first += _pick(_BESIDE_REFERENCE, rng)
+        first += pick(_BESIDE_REFERENCE, rng)
     if faults and not graded:
-        first += ", " + _pick(_BUT, rng).format(f=_fault_names(faults))
+        first += ", " + pick(_BUT, rng).format(f=_fault_names(faults))
     sentences = [first]
     if faults and graded:
-        sentences.append(_pick(_ALSO, rng).format(f=_fault_names(faults)))
+        sentences.append(pick(_ALSO, rng).format(f=_fault_names(faults)))
     effects = _effects(graded, 2 if graded else 3, rng) if graded or not faults else []
     effects += [_fault_effect(fault, rng) for fault in faults]
     sentences.append(", ".join(effects[:-1]) + " and " + effects[-1] if len(effects) > 1 else effects[0])
     region = variant.get("region")
     if region:
         share = next((words for most, words in _SHARES if region["area"] < most), "half")
-        sentences.append(_pick(_LOCAL, rng).format(w=_PLACES[region["place"]], s=share))
+        sentences.append(pick(_LOCAL, rng).format(w=_PLACES[region["place"]], s=share))
     elif graded and not faults:
         where = _where(variant.get("where"))
-        sentences.append(_pick(_WHERE, rng).format(w=where) if where else _pick(_EVERYWHERE, rng))
+        sentences.append(pick(_WHERE, rng).format(w=where) if where else pick(_EVERYWHERE, rng))
     level = level_of(variant["quality"])
-    reason = _pick(_REASONS[level] if graded or faults else _CLEAN_REASONS, rng)
-    sentences.append(_pick(_OPENINGS, rng) + _pick(_VERDICTS, rng).format(q=level) + ", " + reason)
+    reason = pick(_REASONS[level] if graded or faults else _CLEAN_REASONS, rng)
+    sentences.append(pick(_OPENINGS, rng) + pick(_VERDICTS, rng).format(q=level) + ", " + reason)
     return _join(sentences)
 
 
@@ -208,7 +209,7 @@ def comparison(a: dict, b: dict, better: bool, rng: np.random.Generator, referen
         raise ValueError("an undecided pair has no winner to name: leave it out")
     pair = {"Image A": (a, _graded(a)), "Image B": (b, _graded(b))}
     has = [f"{name} {_issues(variant, graded, rng)}" for name, (variant, graded) in pair.items()]
-    first = _pick(_JOINTS, rng).join(has)
+    first = pick(_JOINTS, rng).join(has)
     if reference and rng.random() < 0.6:
         first = "compared to the reference, " + first
     effects = [f"in {name}, {_one_effect(variant, graded, rng)}" for name, (variant, graded) in pair.items()]
@@ -218,9 +219,9 @@ def comparison(a: dict, b: dict, better: bool, rng: np.random.Generator, referen
     weaker = _total(pair[winner][0]) < _total(pair[loser][0])
     clean = not pair[winner][1] and not _faults(pair[winner][0])
     whys = _WHY_CLEAN if clean else _WHY_MILDER + _WHY_WEAKER if weaker else _WHY_MILDER
-    why = _pick(whys, rng).format(loser=loser)
-    verdict = f"{_pick(_OPENINGS, rng)}{winner} {_pick(_WINS, rng).format(d=degree)} {loser}, {why}"
-    return _join([first, _pick(_JOINTS, rng).join(effects), verdict])
+    why = pick(whys, rng).format(loser=loser)
+    verdict = f"{pick(_OPENINGS, rng)}{winner} {pick(_WINS, rng).format(d=degree)} {loser}, {why}"
+    return _join([first, pick(_JOINTS, rng).join(effects), verdict])
 
 
 def named(text: str) -> set[str]:
@@ -278,8 +279,8 @@ def _fault_names(faults: list[dict]) -> str:
 
 
 def _fault_effect(fault: dict, rng: np.random.Generator) -> str:
-    strength = _pick(_STRENGTH[GRADES[fault["severity"] - 1]], rng)
-    return _pick(_FAULT_EFFECTS[fault["fault"]], rng).format(look=_pick(_LOOK, rng), m=strength)
+    strength = pick(_STRENGTH[GRADES[fault["severity"] - 1]], rng)
+    return pick(_FAULT_EFFECTS[fault["fault"]], rng).format(look=pick(_LOOK, rng), m=strength)
 
 
 def _total(variant: dict) -> float:
@@ -288,7 +289,7 @@ def _total(variant: dict) -> float:
 
 def _one_effect(variant: dict, graded: list, rng: np.random.Generator) -> str:
     faults = _faults(variant)
-    return _fault_effect(_pick(faults, rng), rng) if faults and not graded else _effects(graded, 1, rng)[0]
+    return _fault_effect(pick(faults, rng), rng) if faults and not graded else _effects(graded, 1, rng)[0]
 
 
 def _effects(graded: list, count: int, rng: np.random.Generator) -> list[str]:
@@ -298,9 +299,9 @@ def _effects(graded: list, count: int, rng: np.random.Generator) -> list[str]:
     elif len(graded) == 1:
         chosen = [(effect, graded[0][0]) for effect in _picks(_effects_of(graded[0][1]), count, rng)]
     else:
-        shown = graded if count > 1 else [_pick(graded, rng)]
-        chosen = [(_pick(_effects_of(distortion), rng), grade) for grade, distortion in shown]
-    return [effect.format(look=_pick(_LOOK, rng), m=_pick(_STRENGTH[g], rng) if g else "") for effect, g in chosen]
+        shown = graded if count > 1 else [pick(graded, rng)]
+        chosen = [(pick(_effects_of(distortion), rng), grade) for grade, distortion in shown]
+    return [effect.format(look=pick(_LOOK, rng), m=pick(_STRENGTH[g], rng) if g else "") for effect, g in chosen]
 
 
 def _effects_of(distortion: dict) -> tuple[str, ...]:
@@ -313,7 +314,7 @@ def _issues(variant: dict, graded: list, rng: np.random.Generator) -> str:
         found[-1] += f" {_AT[region['place']]} only"
     if faults := _faults(variant):
         found.append(_fault_names(faults))
-    return f"{_pick(_HAS, rng)} {' and '.join(found)}" if found else _pick(_HAS_NONE, rng)
+    return f"{pick(_HAS, rng)} {' and '.join(found)}" if found else pick(_HAS_NONE, rng)
 
 
 def _where(where: dict | None) -> str:
@@ -330,10 +331,6 @@ def _where(where: dict | None) -> str:
 
 def _join(sentences: list[str]) -> str:
     return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in sentences)
-
-
-def _pick(options, rng: np.random.Generator):
-    return options[int(rng.integers(len(options)))]
 
 
 def _picks(options, count: int, rng: np.random.Generator) -> list:

@@ -168,8 +168,3 @@ class ListFile:
 def record_rng(seed: int, key: str, scene: int) -> np.random.Generator:
     """The generator of one record: it depends on nothing that was drawn before."""
     return np.random.default_rng([seed, zlib.crc32(key.encode()), scene])
-
-
-def pick(options, rng: np.random.Generator):
-    """One of the options, each as likely as the others."""
-    return options[int(rng.integers(len(options)))]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from depictqa_core.errors import ImageError, StorageError
-from depictqa_core.images.image import Picture, as_picture
+from depictqa_core.images.image import RGBImage, as_image
 from depictqa_core.storage.file_names import below
 
 
@@ -44,6 +44,6 @@ def image_path(root: str | Path, name: str, also: str | Path | None = None) -> P
     return path
 
 
-def read_image(root: str | Path, name: str, also: str | Path | None = None) -> Picture:
+def read_image(root: str | Path, name: str, also: str | Path | None = None) -> RGBImage:
     """Decode the image that a record names, see ``image_path``; raises ImageError for one that cannot be read."""
-    return as_picture(image_path(root, name, also), name)
+    return as_image(image_path(root, name, also), name)

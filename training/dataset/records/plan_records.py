@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from training.random_choice import pick
+
 from ..building.plan import Plan, Wanted
 from ..building.samples import KINDS, Kind, sample_store
 from . import descriptions, labels
@@ -20,7 +22,6 @@ from .scene_records import (
     excluded,
     identification,
     pair_record,
-    pick,
     rated,
     record_rng,
     single_record,

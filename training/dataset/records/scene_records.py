@@ -9,11 +9,12 @@ import numpy as np
 
 from depictqa_core import tasks
 from training.distortions import ANSWER
+from training.random_choice import pick
 
 from ..building.scenes import read_scenes
 from . import descriptions, labels
 from . import question_templates as questions
-from .format import FORMS, ListFile, Mix, Part, excluded, pair_record, pick, record_rng, single_record, truth
+from .format import FORMS, ListFile, Mix, Part, excluded, pair_record, record_rng, single_record, truth
 from .variant_pairs import CrossPairs, Decided, SceneVariant, decided
 
 
