@@ -220,9 +220,7 @@ class VlmBackend(Backend):
         counter: ProgressCounter,
     ) -> list[list[torch.Tensor]]:
         """What the network gives for each of some prompts that can run together."""
-        if len(prompts) > 1 and isinstance(
-            self.run, BatchNetwork
-        ):  # where memory is short, ``run_in_batches`` asks fewer at once
+        if len(prompts) > 1 and isinstance(self.run, BatchNetwork):
             return self.run.together(prompts, rows, counter.check, ROWS, columns)
         return [self._one(prompts[0], rows, columns, image_sets[0], counter)]
 
@@ -303,7 +301,13 @@ class VlmBackend(Backend):
         def ask_missing(missing: list[int], store: Store) -> list[DepictQAError]:
             def run(batch: list[int]) -> None:
                 damaged = []
-                for index, found in zip(batch, ask(batch), strict=True):
+                try:
+                    answers = ask(batch)
+                except OutOfMemory as error:
+                    if len(batch) == 1:
+                        raise
+                    raise MemoryError from error  # ``run_in_batches`` asks fewer at once: the others may fit
+                for index, found in zip(batch, answers, strict=True):
                     if found is None:  # an answer made from NaN would be made up
                         damaged.append(image_sets[index])
                     else:

@@ -188,6 +188,7 @@ def damaged(monkeypatch, judge, image):
 )
 def test_one_question_that_fails_leaves_the_answers_of_the_others(folder, monkeypatch, spoil, kind, words):
     judge, shown = load_judge(folder, "cpu"), images(4)
+    shown[2] = as_image(np.full((64, 128, 3), 9, np.uint8), "i2")  # of a size of its own, in a batch with others
     assert judge.backend.run.batches
     with monkeypatch.context() as patch:
         spoil(patch, judge, shown[2])
