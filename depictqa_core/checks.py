@@ -71,9 +71,14 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "answers": (lambda value: value is None or isinstance(value, ByteCache), "a caches.ByteCache, or None"),
     "base": _FOLDER,
     "budget": (_or_none(is_whole), "at least 1 pair, as a whole number, or None for the default"),
+    "cache": _FOLDER,
     "cache_bytes": (_or_none(lambda value: is_whole(value, 0)), "a whole number of bytes, 0 or more, or None"),
     "checkpoint": _FOLDER,
     "compiled": _FLAG,
+    "concurrency": (
+        _or_none(lambda value: is_whole(value) and value <= 1024),
+        "a whole number from 1 to 1024, or None",
+    ),
     "confidence": (
         lambda value: is_number(value, 0.5, 1) and value < 1,
         "a probability from 0.5 to below 1, such as 0.95",
@@ -87,6 +92,7 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "margin": (lambda value: is_number(value, 0), "a number from 0"),
     "max_new_tokens": (is_whole, "at least 1, as a whole number"),
     "method": (is_text, "'pairs' or 'score'"),
+    "model": (_or_none(is_text), "the name of the model on the server"),
     "on_text": _FUNCTION,
     "picked": (lambda value: isinstance(value, str), "numbers of images as text, best first: '3, 1'"),
     "per_page": (is_whole, "a whole number of images from 1"),
@@ -96,10 +102,12 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "reasons": _FLAG,
     "resamples": (is_whole, "a whole number from 1"),
     "seed": (lambda value: is_whole(value, 0), "a whole number from 0"),
+    "settings": _FOLDER,
     "task": (lambda value: isinstance(value, Task), "a task, such as tasks.RATING"),
     "threshold": (lambda value: is_number(value, 0, 1), "a probability from 0 to 1"),
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
+    "votes": (_or_none(is_whole), "at least 1, as a whole number, or None for no votes"),
 }
 """The test and the allowed values in words, by argument name."""
 RULES = {name: Rule(allowed, fits) for name, (fits, allowed) in _ARGUMENTS.items()}

@@ -100,7 +100,7 @@ def detailed_confidence(
         (confidence 0..1 or None for an empty answer, the name of the rule that was used).
     """
     if not ids:
-        return None, "empty answer"
+        return None, "empty answer" if not text else "no token probabilities"
     chances = np.asarray(probabilities, dtype=np.float64)
     if embed is None:
         keep = _verdict_tokens(ids, decode)

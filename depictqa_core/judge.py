@@ -6,6 +6,7 @@ from pathlib import Path
 
 from . import tasks
 from .backends.opening import open_backend
+from .backends.server_options import ServerOptions
 from .checks import check as check_arguments
 from .errors import TaskError
 from .images.image import ImageLike, ImagesLike, as_image
@@ -34,12 +35,19 @@ def load_judge(
     compiled: bool = False,
     answers: ByteCache | None = None,
     base: str | Path | None = None,
+    *,
+    model: str | None = None,
+    concurrency: int | None = None,
+    votes: int | None = None,
+    cache: str | Path | None = None,
+    settings: str | Path | None = None,
 ) -> "Judge":
     """Load a judge.
 
     Args:
-        checkpoint: a checkpoint, model or adapter folder, or the name of a judge that another package provides (an
-            entry point ``depictqa.judges``); None, "bundled" and "depictqa-mini" are the included one.
+        checkpoint: a checkpoint, model or adapter folder, the address of an OpenAI-compatible server
+            ("http://host:8000/v1"), or the name of a judge that another package provides (an entry point
+            ``depictqa.judges``); None, "bundled" and "depictqa-mini" are the included one.
         device: "auto" (CUDA, then MPS, then CPU), any torch device, or "balanced" to spread a large model over several.
         dtype: "auto" (float16 for large models off the CPU, else float32), "float32", "float16" or "bfloat16" (these
             move probabilities by up to 0.01 and 0.06: prefer float16); or "int8" or "int4", which quantise the language
@@ -57,15 +65,27 @@ def load_judge(
             dtype and device alone. None makes one.
         base: the folder of the base model of an adapter folder; None looks for it where it was when the adapter was
             tuned, and next to the adapter folder.
+        model: for a server, the name of the model there. Its key comes from the environment (``DEPICTQA_API_KEY``, or
+            ``OPENAI_API_KEY``). ``judge.facts`` says how probabilities come from it.
+        concurrency: for a server, number of parallel requests; None for 8.
+        votes: for a server without log-probabilities, how often every question is asked: probabilities are then the
+            shares of the sampled answers. None refuses such a server.
+        cache: for a server, a folder in which its answers are stored; later calls, of other processes too, read them.
+        settings: for a server, a folder with ``depictqa_profile.json`` and ``depictqa_calibration.json``.
 
     Raises:
         CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, the dtype cannot be had, or
             nothing can be compiled here.
+        EndpointError: a server cannot be used, or gives no log-probabilities.
         TaskError, ImageError: the anchors cannot be used.
     """
     check_arguments(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
     check_arguments(compiled=compiled, answers=answers, base=base)
-    judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base))
+    check_arguments(model=model, concurrency=concurrency, votes=votes, cache=cache, settings=settings)
+    given = {"model": model, "concurrency": concurrency, "votes": votes, "cache": cache, "settings": settings}
+    given = {name: value for name, value in given.items() if value is not None}
+    server = ServerOptions(**given) if given else None
+    judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base, server))
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
     if encoder is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from comfy import model_management
 
-from ..depictqa_core.backends.base import ImageSet
+from ..depictqa_core.backends.base import ImageSet, names_of
 from ..depictqa_core.backends.profiles import choose_profile
 from ..depictqa_core.backends.vlm import FEATURE_BYTES, VlmBackend
 from ..depictqa_core.backends.vlm_loading import LoadedVlm

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..depictqa_core.errors import NothingToCompare, TaskError
 from ..depictqa_core.images.image import RGBImage
-from ..depictqa_core.ranking.leaderboard import Pair, fair_pairs, leaderboard, unpaired
+from ..depictqa_core.ranking.leaderboard import FairPair, fair_pairs, leaderboard, unpaired
 from ..depictqa_core.reports import json_csv
 from ..depictqa_core.reports import text as reports
 from ..depictqa_core.reports.charts import leaderboard_chart
@@ -176,7 +176,7 @@ def _labels(labels: Sequence[str], linked: list[list], count: int) -> list[str]:
     raise TaskError(f"labels: {len(lines)} values for {count} images; give {count}, one per image{per_input}.")
 
 
-def _pairs(labels: list[str], groups: list[str] | None) -> list[Pair]:
+def _pairs(labels: list[str], groups: list[str] | None) -> list[FairPair]:
     """Return ``fair_pairs``; if there are no pairs, the error also says what to link."""
     try:
         return fair_pairs(labels, groups)
@@ -206,7 +206,7 @@ def _notices(labels: list[str], groups: list[str] | None, pairs: list, pictures:
     return notices
 
 
-def _per_pair(reference: list[torch.Tensor] | None, pairs: Sequence[Pair], count: int) -> list[torch.Tensor] | None:
+def _per_pair(reference: list[torch.Tensor] | None, pairs: Sequence[FairPair], count: int) -> list[torch.Tensor] | None:
     """Return one reference per pair, from one per image or per group; otherwise the input as it is."""
     singles = flatten(reference)
     groups = list(dict.fromkeys(pair.group for pair in pairs))

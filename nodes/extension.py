@@ -14,6 +14,7 @@ from .compare_models import CompareModels
 from .filter_images import FilterImages
 from .load_folder import LoadFolder
 from .load_model import LoadModel
+from .load_server import LoadServer
 from .pick_images import PickImages
 from .quality_map import QualityMap
 from .quality_sheet import QualitySheet
@@ -37,6 +38,7 @@ NODES = [
     QualityMap,
     CollectPreferences,
     CheckImages,
+    LoadServer,
 ]
 if Path(folder_paths.__file__).with_name("comfy_extras").joinpath("nodes_textgen.py").is_file():
     # a ComfyUI whose text encoders write text: 0.26 or newer

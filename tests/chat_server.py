@@ -49,7 +49,7 @@ class Server:
             self.running += 1
             self.most_at_once = max(self.most_at_once, self.running)
         try:
-            answered = self.answer(number, request)
+            answered = self.answer(number, self.requests[number])
         finally:
             with self._lock:
                 self.running -= 1

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .. import tasks
 from ..calibration import Calibration
 from ..errors import DepictQAError, TaskError
 from ..images.references import ImageSet, PairSet, SingleSet
@@ -41,6 +42,8 @@ __all__ = [
     "WrittenAnswer",
     "aligned",
     "answer_all",
+    "content_key",
+    "names_of",
 ]
 
 ANSWER_BYTES = 32 * 2**20
@@ -181,6 +184,20 @@ class Backend(ABC):
         """The ``torch.nn.Module`` whose memory others may manage, or None for a network that runs elsewhere."""
         return None
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """How it is reached and what its probabilities are made of, by name, for whoever loads it."""
+        return {}
+
+    def temperatures(self, task: Task, question: str | None, own: bool) -> dict[bool, float]:
+        """Return the temperatures of a question without (False) and with (True) a reference.
+
+        Args:
+            own: whether criterion or answers are the user's own, about which nothing was measured.
+        """
+        names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
+        return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
+
     def identity(self) -> dict[str, Any]:
         """Return everything that answers depend on besides question and images, as JSON values."""
         return {"judge": self.info, "calibration": self.calibration.settings}
@@ -297,6 +314,16 @@ def aligned(text: str, ids: list, probability: float, written: WrittenAnswer | N
         same += 1
     known = written.probabilities[:same] if written else []
     return WrittenAnswer(text, ids, known + [probability] * (len(ids) - same))
+
+
+def content_key(images: ImageSet) -> tuple[str | None, ...]:
+    """Return what an answer about images depends on: their content, the reference first."""
+    return tuple(image and image.key for image in (images[-1], *images[:-1]))
+
+
+def names_of(images: ImageSet) -> str:
+    """Return the names of the images of a question, for messages."""
+    return ", ".join(image.name for image in images if image is not None)
 
 
 Store = Callable[[int, Any], None]

@@ -4,6 +4,7 @@ import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+from ..chat.endpoint import is_address
 from ..errors import CheckpointError, PackageError
 from ..loading.checkpoint import load_checkpoint
 from ..loading.checkpoint_folder import checkpoint_folder
@@ -11,11 +12,13 @@ from ..runtime.byte_cache import ByteCache
 from ..runtime.plugins import JUDGES, load_plugin, plugins
 from ..runtime.versions import ALWAYS, require
 from .base import Backend
+from .server_options import ServerOptions
 from .vlm_adapter import is_adapter_folder, load_adapter, vlm_folder
 from .vlm_loading import load_vlm, vlm_dtype
 
 LARGE = 2**30
 """Bytes of weights from which half precision is worth its rounding."""
+NAMES = "model, concurrency, votes, cache and settings"
 
 
 def open_backend(
@@ -26,9 +29,14 @@ def open_backend(
     compiled: bool = False,
     answers: ByteCache | None = None,
     base: str | Path | None = None,
+    server: ServerOptions | None = None,
 ) -> Backend:
-    """Load the judge of a checkpoint folder, or one of another package; arguments and errors as in ``load_judge``."""
+    """Load the judge of a checkpoint folder, of a server, or of another package; arguments as in ``load_judge``."""
     require(*ALWAYS)
+    if is_address(checkpoint):
+        return _open_server(str(checkpoint), compiled, server or ServerOptions(), answers)
+    if server is not None:
+        raise CheckpointError(f"{NAMES} are for judges on a server: give its address, such as http://host:8000/v1")
     entry = plugins(JUDGES).get(str(checkpoint))
     if entry is not None and not os.path.exists(entry.name):
         return _open_plugin(entry, _device(device), dtype)
@@ -41,6 +49,14 @@ def open_backend(
     if (model := vlm_folder(folder, base)) is not None:
         return _open_vlm(folder, model, device, dtype, cache_bytes, compiled, answers)
     return _open_native(folder, device, _dtype(folder, device, dtype), cache_bytes, compiled, answers)
+
+
+def _open_server(address: str, compiled: bool, options: ServerOptions, answers: ByteCache | None) -> Backend:
+    from .endpoint_opening import open_server
+
+    if compiled:
+        raise CheckpointError("compiling is for checkpoints of DepictQA, not for a server; leave it out")
+    return open_server(address, options, answers)
 
 
 def _open_plugin(entry: EntryPoint, device: str, dtype: str) -> Backend:

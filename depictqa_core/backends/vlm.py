@@ -28,14 +28,14 @@ from .base import (
     WrittenAnswer,
     aligned,
     answer_all,
+    content_key,
 )
-from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens
+from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
 from .vlm_batch import BatchNetwork, groups, most_together
 from .vlm_loading import LoadedVlm
-from .vlm_prompts import ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_prompts import TASKS, ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
 from .vlm_runner import NOTHING, Runner
 
-TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
 ROWS = 64
 """Maximum number of continuations that run together."""
 FEATURE_BYTES = 512 * 2**20
@@ -124,7 +124,7 @@ class VlmBackend(Backend):
         about = about and Criterion(about.kind, self._plain(about.text))
         asked = None if question is None else self._plain(question)
         wording = closed_wording(self.profile, task, asked, canonical, options is not None, about)
-        temperatures = self._temperatures(task, question, own=about is not None or options is not None)
+        temperatures = self.temperatures(task, question, own=about is not None or options is not None)
 
         def ask(batch: list[int]) -> list[np.ndarray | None]:
             some = [image_sets[index] for index in batch]
@@ -206,9 +206,7 @@ class VlmBackend(Backend):
             rows, columns = answer_rows(tokens), answer_columns(tokens)
             for index, found in zip(group, self._rows(some, rows, columns, sets, counter), strict=True):
                 logs = answer_log_probabilities(tokens, rows, columns, found)
-                scaled = logs / temperatures[image_sets[index][-1] is not None]
-                chosen = np.exp(scaled - scaled.max())
-                table[index] = np.append(chosen / chosen.sum(), min(1.0, float(np.exp(logs).sum())))
+                table[index] = shares(logs, temperatures[image_sets[index][-1] is not None])
         return table
 
     def _rows(
@@ -295,7 +293,7 @@ class VlmBackend(Backend):
             ask: answers the questions of some indexes, None for an answer that is not finite.
             size: maximum number of questions that are asked together.
         """
-        content = [tuple(image and image.key for image in (images[-1], *images[:-1])) for images in image_sets]
+        content = [content_key(images) for images in image_sets]
         keys = [(task.name, kind, key) for kind, key in zip(kinds, content, strict=True)]
 
         def ask_missing(missing: list[int], store: Store) -> list[DepictQAError]:
@@ -324,11 +322,6 @@ class VlmBackend(Backend):
 
     def _plain(self, text: str) -> str:
         return plain(text, self.template.special)
-
-    def _temperatures(self, task: Task, question: str | None, own: bool) -> dict[bool, float]:
-        """Temperatures without and with a reference; nothing was measured about users' own criteria and answers."""
-        names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
-        return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
         return out_of_memory(images, self.device, "the model as float16, int8 or int4, or a smaller model")

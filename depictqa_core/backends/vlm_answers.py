@@ -54,3 +54,20 @@ def answer_log_probabilities(
         table = next(table for row, table in zip(rows, tables) if list(row[: len(answer) - 1]) == list(answer[:-1]))
         logs[index] = float(table[torch.arange(len(answer)), torch.tensor([place[one] for one in answer])].sum())
     return logs
+
+
+def shares(logs: np.ndarray, temperature: float) -> np.ndarray:
+    """Turn log-probabilities of answers into their shares of all answers, and behind them their coverage.
+
+    Args:
+        logs: float64 [answers], -inf for an answer of which nothing is known.
+        temperature: divides them first.
+
+    Returns:
+        float64 [answers + 1]; equal shares where nothing is known of any answer, with a coverage of 0.
+    """
+    if np.isneginf(logs).all():
+        return np.append(np.full(len(logs), 1 / len(logs)), 0.0)
+    scaled = logs / temperature
+    chosen = np.exp(scaled - scaled.max())
+    return np.append(chosen / chosen.sum(), min(1.0, float(np.exp(logs).sum())))

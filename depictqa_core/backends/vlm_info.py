@@ -8,12 +8,12 @@ from ..errors import CheckpointError, PackageError, quoted
 from ..loading.checkpoint_folder import AGAIN, file_hash
 from ..storage.documents import read_json
 from .profiles import choose_profile
-from .vlm import TASKS
 from .vlm_adapter import WEIGHTS, base_folder, read_adapter
 from .vlm_files import parameter_count
 from .vlm_loading import card_of, check_files, read_config
 from .vlm_memory import ImageInput, vlm_needs
 from .vlm_processor import CONFIG, processed, read_processor
+from .vlm_prompts import TASKS
 
 
 def describe_vlm(folder: Path) -> dict[str, Any]:

@@ -63,12 +63,16 @@ def is_vlm_folder(folder: Path) -> bool:
 
 
 def calibration_file(folder: Path) -> Path:
-    """The file of a checkpoint, model or adapter folder that holds its calibration."""
+    """The file of a checkpoint, model or adapter folder, or of the settings of a server, that holds its calibration."""
     return folder / (CONFIG if (folder / CARD).is_file() else CALIBRATION)
 
 
 def read_calibration(folder: Path) -> dict[str, Any]:
-    """Return the checked calibration of a model or adapter folder, empty where there is none."""
+    """Return the checked calibration of such a folder, empty where there is none.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     path = folder / CALIBRATION
     found = read_json(path, error=CheckpointError).get("calibration") if path.is_file() else {}
     if wrong := config_problem({"calibration": found}):

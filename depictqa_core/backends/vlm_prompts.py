@@ -15,6 +15,8 @@ from .profiles import Profile
 
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
 """Stands for an image while a prompt is rendered; users' text never contains it (``plain``)."""
+TASKS = ("identification", "assessment", "rating", "comparison", "score", "severity", "faults", "question")
+"""Names of the tasks that are worded here."""
 THINK, THINK_END = "<think>", "</think>"
 
 
@@ -107,6 +109,18 @@ def plain(text: str, special: Sequence[str]) -> str:
     return " ".join(text.split())
 
 
+def laid_out(profile: Profile, question: str, images: ImageSet) -> tuple[list[tuple[str, RGBImage]], str]:
+    """Bring images into the order of a prompt, each with its title, and add to the question what a reference is."""
+    titles, reference = profile.titles, images[-1]
+    shown: list[tuple[str, RGBImage]] = []
+    if reference is not None:
+        shown.append((titles[REFERENCE], reference))
+        question = profile.reference_note + question
+    single = titles["single" if reference is None else "evaluated"]
+    shown += zip((titles[A], titles[B]) if len(images) == 3 else (single,), images[:-1])
+    return shown, question
+
+
 class ChatTemplate:
     """Renders questions with the chat template of a model.
 
@@ -143,16 +157,9 @@ class ChatTemplate:
         Args:
             later: what followed the question before the answer: answers and further questions in turn.
         """
-        titles, reference = self.profile.titles, images[-1]
-        shown: list[tuple[str, RGBImage]] = []
-        if reference is not None:
-            shown.append((titles[REFERENCE], reference))
-            question = self.profile.reference_note + question
-        pair = len(images) == 3
-        names = (titles[A], titles[B]) if pair else (titles["single" if reference is None else "evaluated"],)
-        shown += zip(names, images[:-1])
+        shown, question = laid_out(self.profile, question, images)
         text = self._rendered([title for title, _ in shown] + [question], later) + (stem and self.spacing + stem)
-        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=pair)
+        return Prompt(tuple(text.split(MARK)), tuple(image for _, image in shown), pair=len(images) == 3)
 
     def _rendered(self, texts: list[str], later: Sequence[str] = ()) -> str:
         """The whole prompt with ``MARK`` for every image, up to where the answer begins."""

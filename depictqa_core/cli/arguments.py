@@ -9,6 +9,7 @@ from .. import __version__
 from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
+from .server import add_server
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -73,7 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--checkpoint",
         metavar="FOLDER",
-        help="folder of a checkpoint, a vision-language model or an adapter, or 'bundled' for depictqa-mini (default)",
+        help="folder of a checkpoint, a vision-language model or an adapter, address of a server "
+        "(http://host:8000/v1), or 'bundled' for depictqa-mini (default)",
     )
     group.add_argument(
         "--base",
@@ -103,6 +105,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compile the language model with torch.compile first; takes about a minute, for long runs",
     )
+
+    add_server(model)
 
     output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")
@@ -226,8 +230,9 @@ def build_parser() -> argparse.ArgumentParser:
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]
     )
     verb.add_argument(
-        "checkpoint", nargs="?", metavar="CHECKPOINT", help="checkpoint folder (default: the bundled model)"
+        "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or server (default: the bundled model)"
     )
+    add_server(verb)
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
     verb.add_argument(
         "--self-test", action="store_true", help="also load it and test it on the sample images: coverage of each task"

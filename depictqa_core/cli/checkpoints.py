@@ -6,10 +6,12 @@ from pathlib import Path
 
 from ..backends.vlm_adapter import is_adapter_folder
 from ..backends.vlm_loading import is_vlm_folder
+from ..chat.endpoint import is_address
 from ..errors import DepictQAError, quoted
 from ..loading.checkpoint_folder import self_test_notices
 from ..reports import text_table
 from .outputs import check_outputs, complain, notify, write_answers
+from .server import server_options
 
 
 def info(options: argparse.Namespace) -> int:
@@ -17,6 +19,8 @@ def info(options: argparse.Namespace) -> int:
     from ..loading.checkpoint_folder import checkpoint_folder, describe_checkpoint, supported, verify_checkpoint
 
     check_outputs(options, [])
+    if is_address(options.checkpoint):
+        return _server_info(options)
     folder = str(checkpoint_folder(options.checkpoint))
     if is_vlm_folder(Path(folder)) or is_adapter_folder(Path(folder)):
         return _vlm_info(options, Path(folder))
@@ -29,11 +33,28 @@ def info(options: argparse.Namespace) -> int:
     facts["supports"] = supported(folder)
     for name, file in card["files"].items():
         facts[name] = f"{file['bytes'] / 1e6:.1f} MB, SHA-256 {file['sha256']}{' (verified)' * options.verify}"
-    width = max(map(len, facts))
-    text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
+    text = _table(facts)
     notices = self_test_notices(card)
     write_answers(options, card, [card], [], lambda *_: text, notices, verified=options.verify)
     return 0
+
+
+def _server_info(options: argparse.Namespace) -> int:
+    from ..judge import load_judge
+
+    judge = load_judge(options.checkpoint, **server_options(options))
+    card = {**judge.info, **judge.facts}
+    if options.self_test:
+        card["self_test"] = judge.self_test()
+    notices = [*judge.notices, *(["--verify: a server lists no hashes to compare with"] if options.verify else [])]
+    write_answers(options, card, [card], [], lambda *_: _table(dict(_flat(card))), notices)
+    return 0
+
+
+def _table(facts: dict[str, object]) -> str:
+    """Facts in two aligned columns."""
+    width = max(map(len, facts))
+    return "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
 
 
 def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
@@ -45,9 +66,7 @@ def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
         from ..judge import load_judge
 
         card = {**card, "self_test": load_judge(folder).self_test()}
-    facts = {"folder": str(folder), **dict(_flat(card))}
-    width = max(map(len, facts))
-    text = "\n".join(f"{key.ljust(width)}  {text_table.printable(str(value))}" for key, value in facts.items())
+    text = _table({"folder": str(folder), **dict(_flat(card))})
     notices = ["--verify: the folder lists no hashes to compare with"] if options.verify and not adapter else []
     write_answers(options, card, [card], [], lambda *_: text, notices)
     return 0

@@ -12,6 +12,7 @@ from ..images.search import Found, search
 from ..reports import progress
 from ..results import Failure
 from .outputs import check_outputs, complain, outputs_of
+from .server import server_options
 
 if TYPE_CHECKING:
     from ..judge import Judge
@@ -94,6 +95,7 @@ def open_judge(options: argparse.Namespace, bar: progress.ProgressBar) -> "Judge
         more["base"] = options.base
         if options.cache is not None:
             more["cache_bytes"] = options.cache * 2**20
+        more |= server_options(options)
         return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
     except (RuntimeError, AssertionError) as error:  # raised by torch for an unusable device
         raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error

@@ -43,6 +43,11 @@ class JudgeBase:
         return self.backend.notices
 
     @property
+    def facts(self) -> dict[str, str]:
+        """How the judge is reached and what its probabilities are made of; empty for one in this process."""
+        return self.backend.facts
+
+    @property
     def device(self) -> torch.device | None:
         """Where the network is now; None for one that runs elsewhere."""
         return self.backend.device

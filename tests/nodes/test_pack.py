@@ -20,6 +20,7 @@ NODES = [
     "DepictQA_IdentifyDistortions",
     "DepictQA_LoadFolder",
     "DepictQA_LoadModel",
+    "DepictQA_LoadServer",
     "DepictQA_PickImages",
     "DepictQA_QualityMap",
     "DepictQA_QualitySheet",

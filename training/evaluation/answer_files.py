@@ -7,14 +7,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from depictqa_core import tasks
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.parallel import ask_all
 from depictqa_core.errors import DocumentError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A, B
 from depictqa_core.storage.documents import parse_json
 from depictqa_core.tasks import RATING
 
-from ..concurrent_requests import ask_all
-from ..endpoint import Client
 from ..output_files import append_text, write_text
 from .sets import TestSet
 

@@ -6,12 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from depictqa_core.chat.endpoint import is_address
+from depictqa_core.cli.server import add_server, server_options
 from depictqa_core.errors import TaskError
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     """Options of ``evaluate``."""
-    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'")
+    parser.add_argument("checkpoint", help="checkpoint or model folder, address of a server, or 'bundled'")
     parser.add_argument("records", nargs="*", help="test files in the published format")
     _add_common(parser)
     parser.add_argument("--output", required=True, help="folder for answers, results.json and report.html")
@@ -28,7 +30,8 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODEL",
-        help=f"a vision-language model {at} that answers as a peer (may be repeated)",
+        help=f"what answers as a peer (may be repeated): a model {at} by its name, the folder of a judge, 'bundled', "
+        "or MODEL@ADDRESS for a judge on a server",
     )
     parser.add_argument("--judge-model", metavar="MODEL", help=f"a model {at} that scores detailed answers")
     parser.add_argument(
@@ -39,7 +42,8 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def add_calibrate(parser: argparse.ArgumentParser) -> None:
     """Options of ``calibrate``."""
-    parser.add_argument("checkpoint", help="checkpoint folder, or 'bundled'; its config.json gets the calibration")
+    where = "its folder (of a server, --settings) gets the calibration"
+    parser.add_argument("checkpoint", help=f"checkpoint or model folder, address of a server, or 'bundled'; {where}")
     parser.add_argument("records", nargs="+", help="test files of images that the checkpoint was not trained on")
     _add_common(parser)
     parser.add_argument(
@@ -76,6 +80,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", required=True, help="folder that the image paths are relative to")
     parser.add_argument("--task", help="published task type of all records, such as quality_single_A_noref")
     parser.add_argument("--device", default="auto")
+    add_server(parser)
     parser.add_argument("--base", metavar="FOLDER", help="base model of an adapter (default: as the adapter states)")
 
 
@@ -95,13 +100,14 @@ def _evaluate(arguments) -> int:
         raise TaskError("evaluate: give record files, or --voting with a file of opinions")
     extras = Extras(
         metrics=not arguments.no_metrics,
-        models=[_client(model) for model in arguments.peer_model],
+        models=[_client(model) for model in arguments.peer_model if not _is_judge(model)],
+        judges={name: _peer(name, arguments) for name in arguments.peer_model if _is_judge(name)},
         grader=_client(arguments.judge_model) if arguments.judge_model else None,
         version=arguments.judge_version,
         truths=truths,
         swap=not arguments.no_swap,
     )
-    judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base)
+    judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base, **server_options(arguments))
     sets = _supported(judge, sets)
     try:
         results = evaluate_sets(judge, sets, arguments.output, extras)
@@ -126,8 +132,36 @@ def _supported(judge, sets: list) -> list:
     return kept
 
 
+def _is_judge(peer: str) -> bool:
+    """Whether a peer is a judge, with probabilities; else it is the name of a model that answers in words."""
+    return peer == "bundled" or os.path.isdir(peer) or is_address(peer.partition("@")[2])
+
+
+def _peer(name: str, arguments: argparse.Namespace):
+    """Load a judge as a peer; one on a server is used as the options for servers say, with the model of its name."""
+    from depictqa_core.judge import load_judge
+
+    model, _, address = name.partition("@")
+    if not is_address(address):
+        return load_judge(name, arguments.device)
+    used = {key: value for key, value in server_options(arguments).items() if key != "settings"}
+    return load_judge(address, **{**used, "model": model})
+
+
+def _calibrated_folder(arguments: argparse.Namespace) -> Path:
+    """The folder that gets the calibration."""
+    from depictqa_core.loading.checkpoint_folder import checkpoint_folder
+
+    if not is_address(arguments.checkpoint):
+        return checkpoint_folder(arguments.checkpoint)
+    if arguments.settings is None:
+        raise TaskError("calibrate: a server has no folder; give one for its calibration by --settings FOLDER")
+    return Path(arguments.settings)
+
+
 def _client(model: str):
-    from ..endpoint import MODEL, Client, Endpoint
+    from depictqa_core.chat.client import Client
+    from depictqa_core.chat.endpoint import MODEL, Endpoint
 
     return Client(Endpoint.from_environment({**os.environ, MODEL: model}))
 
@@ -146,14 +180,17 @@ def _headline(result: dict) -> dict:
 
 def _calibrate(arguments) -> None:
     from depictqa_core.judge import load_judge
-    from depictqa_core.loading.checkpoint_folder import checkpoint_folder
 
     from . import calibration, temperatures
     from .sets import read_set
 
-    folder = checkpoint_folder(arguments.checkpoint)
+    folder = _calibrated_folder(arguments)
     sets = [read_set(path, arguments.root, arguments.task) for path in arguments.records]
-    judge, parts = load_judge(folder, arguments.device, base=arguments.base), tuple(arguments.only)
+    served = server_options(arguments)
+    judge, parts = (
+        load_judge(arguments.checkpoint, arguments.device, base=arguments.base, **served),
+        tuple(arguments.only),
+    )
     fits = calibration.calibrate_all(judge, sets, parts=parts, clean_share=arguments.clean_share)
     print(calibration.table(fits))
     if not calibration.fitted(fits):

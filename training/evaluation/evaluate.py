@@ -3,18 +3,18 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from depictqa_core import tasks
+from depictqa_core.chat.client import Client
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.metrics import registry
 from depictqa_core.network.vision import PREPROCESSING
 
-from ..endpoint import Client
 from ..output_files import write_text
 from . import judged, peers, voting
 from .answer_files import AnswerFile, judge_answers
@@ -77,7 +77,8 @@ class Extras:
 
     Attributes:
         metrics: whether classical metrics answer ratings and scores as peers.
-        models: vision-language models that answer the same questions as peers.
+        models: vision-language models that answer the same questions in words as peers.
+        judges: judges that answer them as peers, by their names.
         grader: a language model that scores detailed answers; None for no scores.
         version: how it scores, "v2" or "v1" (facts 8.4, 8.5).
         truths: voting files by name (``voting.read_truth``).
@@ -86,6 +87,7 @@ class Extras:
 
     metrics: bool = True
     models: Sequence[Client] = ()
+    judges: Mapping[str, Judge] = field(default_factory=dict)
     grader: Client | None = None
     version: str = "v2"
     truths: dict[str, Truth] = field(default_factory=dict)
@@ -122,9 +124,14 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         "peers": _metric_peers(usable, sets, output, extras),
         "unavailable": unavailable,
     }
+    for name, peer in extras.judges.items():
+        folder = _peer_folder(output, name)
+        some = [test_set for test_set in sets if test_set.tasks <= set(peer.backend.capabilities.tasks)]
+        by_set = {s.name: answer(peer, s, folder / f"{s.name}.jsonl", extras.swap) for s in some}
+        results["peers"][name] = {"kind": "model", "sets": _scored(some, by_set, folder / "judged", extras)}
     for client in extras.models:
         name = client.endpoint.model
-        folder = output / "peers" / re.sub(r"[^\w.-]+", "_", name)
+        folder = _peer_folder(output, name)
         by_set = {}
         for test_set in sets:
             depends = {"base": client.endpoint.identity, "model": name, **test_set.stamp()}
@@ -134,6 +141,10 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
     write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_text(output / "report.html", html(results))
     return results
+
+
+def _peer_folder(output: Path, name: str) -> Path:
+    return output / "peers" / re.sub(r"[^\w.-]+", "_", name)
 
 
 def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path, extras: Extras) -> dict:

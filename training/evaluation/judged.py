@@ -3,8 +3,8 @@
 import re
 
 from depictqa_core import tasks
+from depictqa_core.chat.client import Client
 
-from ..endpoint import Client
 from .answer_files import Source, endpoint_answers
 from .metrics import mean
 from .sets import DETAILED, TestSet

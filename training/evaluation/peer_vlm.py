@@ -1,10 +1,11 @@
 """Any vision-language model behind an OpenAI-compatible endpoint as a peer: the same questions, parsed as strictly."""
 
 from depictqa_core import tasks
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.messages import image_part
 from depictqa_core.prompts import REFERENCE, SYSTEM, SYSTEM_REFERENCE, A, B
 
 from ..dataset.records.image_paths import read_image
-from ..endpoint import Client, image_part
 from ..trainer.record_files import picture_paths
 from .answer_files import Source, endpoint_answers
 from .sets import DETAILED, TestSet

@@ -72,19 +72,26 @@ class Profile:
         return fill(wording["text"]), fill(wording.get("stem", ""))
 
 
-def choose_profile(folder: Path, model_type: str) -> Profile:
-    """Choose the profile of a model folder.
+def choose_profile(folder: Path | None, model_type: str | None, name: str | None = None) -> Profile:
+    """Choose the profile of a model.
+
+    Args:
+        folder: the folder of the model, or of a user's settings for one; None for no folder.
+        model_type: its architecture; None where it is not known, then the name decides alone.
+        name: of the model; None is that of the folder.
 
     Raises:
         CheckpointError: the folder's own profile is damaged.
     """
     generic = _read(FOLDER / "generic.json")
-    if (folder / OWN).is_file():
+    if folder is not None and (folder / OWN).is_file():
         return _merged(generic, _read(folder / OWN, f"model '{folder.name}': {OWN}"))
+    name = (name or (folder.name if folder else "")).lower()
     for path in sorted(FOLDER.glob("*.json")):
         special = _read(path)
         match = special.get("match", {})
-        if model_type in match.get("model_types", ()) and any(n in folder.name.lower() for n in match["names"]):
+        fits = model_type is None or model_type in match.get("model_types", ())
+        if fits and any(part in name for part in match.get("names", ())):
             return _merged(generic, special)
     return _merged(generic, {})
 

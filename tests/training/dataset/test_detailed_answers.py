@@ -15,6 +15,8 @@ from chat_server import chat_server, completion
 from PIL import Image
 from trees import ROOT
 
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.endpoint import Endpoint, EndpointError
 from depictqa_core.errors import StorageError
 from training import distortions
 from training.__main__ import main
@@ -27,7 +29,6 @@ from training.dataset.detailed.requests import Expected, expected, messages, req
 from training.dataset.records import descriptions
 from training.dataset.records.fr_to_nr import without_reference
 from training.dataset.records.labels import ANCHORS, quality
-from training.endpoint import Client, Endpoint, EndpointError
 
 
 def distortion(name, severity):
@@ -380,7 +381,8 @@ CODE = """
 import sys
 from training.dataset.detailed.collection import collect, pending
 from training.dataset.building.plan import Plan, Wanted
-from training.endpoint import Client, Endpoint
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.endpoint import Endpoint
 plan = Plan("p", 1, sets={"assessment_single": Wanted(12), "comparison_double": Wanted(6)})
 todo = [one for name in plan.sets for one in pending(plan, sys.argv[1], name)]
 collect(todo, sys.argv[1], Client(Endpoint(sys.argv[2], "vlm")), concurrency=3)

@@ -12,13 +12,14 @@ from PIL import Image
 from tiny import make_tiny_model
 
 from depictqa_core import tasks
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.endpoint import Endpoint
 from depictqa_core.errors import ImageError
 from depictqa_core.metrics.registry import BUILT_IN
 from training.dataset.building.samples import KINDS
 from training.dataset.detailed import collection as detailed_answers
 from training.dataset.detailed.requests import Expected
 from training.dataset.records.image_paths import image_path, read_image
-from training.endpoint import Client, Endpoint
 from training.evaluation import peers
 from training.evaluation.answer_files import AnswerFile
 from training.evaluation.peer_vlm import vlm_answers

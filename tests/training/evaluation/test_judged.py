@@ -9,10 +9,11 @@ from chat_server import chat_server, completion
 from PIL import Image
 
 from depictqa_core import tasks
-from training.concurrent_requests import PATIENCE
-from training.endpoint import Client, Endpoint, EndpointError
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.endpoint import Endpoint, EndpointError
+from depictqa_core.chat.parallel import PATIENCE
 from training.evaluation import judged
-from training.evaluation.answer_files import AnswerFile
+from training.evaluation.answer_files import AnswerFile, endpoint_answers
 from training.evaluation.judged import judged_answers, parse, summary
 from training.evaluation.peer_vlm import messages, vlm_answers
 from training.evaluation.scoring import score
@@ -206,3 +207,21 @@ def test_a_peer_is_scored_as_strictly_as_the_judge(questions, tmp_path):
     assert result["failed"] == 1 and "gone.png" in result["failures"][0]["error"]
     assert "ece" not in result["metrics"]["identification"]  # no confidence, no calibration
     assert judged.detailed(questions) == [3]
+
+
+def test_what_is_written_is_found_again(tmp_path):
+    """Lines are not cut at characters that only look like line ends."""
+    texts = ["a\u2028b", "c\u0085d", "e\x0cf", "g\nh"]
+    file = tmp_path / "answers.jsonl"
+    with chat_server(lambda *_: (200, {}, completion("x"))) as server:
+        source = endpoint_answers(
+            Client(Endpoint(server.base, "m")), texts, lambda index: {"text": texts[index], "confidence": None}
+        )
+        AnswerFile(file, {}).fill(texts, source, "test")
+
+    def never(indexes, keep):
+        raise AssertionError("asked again")
+
+    file.write_bytes(file.read_bytes() + b'{"id": [1]}\n' + b"[" * 100_000 + b'\n\xff\n{"id": "cut')
+    assert [row["text"] for row in AnswerFile(file, {}).fill(texts, never, "test")] == texts
+    assert len(file.read_bytes().splitlines()) == 4

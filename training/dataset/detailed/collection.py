@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from depictqa_core.chat.client import Client, Reply
+from depictqa_core.chat.endpoint import RequestRejected
+from depictqa_core.chat.messages import request_body
+from depictqa_core.chat.parallel import Failure, ask_all
 from depictqa_core.errors import ImageError
 from depictqa_core.storage.documents import parse_json
-from training.concurrent_requests import Failure, ask_all
-from training.endpoint import Client, Reply, RequestRejected, request_body
 from training.output_files import append_text, writing
 
 from ..building.plan import Plan

@@ -31,7 +31,9 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
 
 
 def _describe(arguments: argparse.Namespace) -> int | None:
-    from training.endpoint import MODEL, Client, Endpoint, shown_request
+    from depictqa_core.chat.client import Client
+    from depictqa_core.chat.endpoint import MODEL, Endpoint
+    from depictqa_core.chat.messages import shown_request
 
     from ..building.plan import PlanError
     from .collection import collect, detailed_sets, estimate, pending, request, unbuilt

@@ -5,9 +5,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from depictqa_core.chat.messages import image_part
 from training.dataset.records.image_paths import read_image
 from training.distortions import ANSWER
-from training.endpoint import image_part
 
 from ..building.samples import Kind
 from ..records import labels

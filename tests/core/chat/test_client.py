@@ -17,17 +17,10 @@ import pytest
 from chat_server import chat_server, completion
 from PIL import Image
 
+from depictqa_core.chat.client import Client, Reply
+from depictqa_core.chat.endpoint import Endpoint, EndpointError, NoAnswer, RequestRejected
+from depictqa_core.chat.messages import image_part, shown_request
 from depictqa_core.images.image import as_image
-from training.endpoint import (
-    Client,
-    Endpoint,
-    EndpointError,
-    NoAnswer,
-    Reply,
-    RequestRejected,
-    image_part,
-    shown_request,
-)
 
 HELLO = [{"role": "user", "content": "hello"}]
 GOOD = (200, {}, completion("fine"))
@@ -333,7 +326,7 @@ def test_a_redirect_gets_neither_the_request_nor_the_key():
     with chat_server(script(GOOD)) as other:
         for status in (301, 302, 303, 307, 308):
             with chat_server(script((status, {"Location": f"{other.base}/chat/completions"}, b""))) as server:
-                with pytest.raises(EndpointError, match="set DEPICTQA_API_BASE to where it points"):
+                with pytest.raises(EndpointError, match="give the address where it points .*set DEPICTQA_API_BASE"):
                     client_of(server, key=SECRET).complete(HELLO, 5)
                 assert len(server.requests) == 1
         assert other.requests == []
@@ -371,7 +364,7 @@ def test_clients_share_one_thread():
 
 @pytest.mark.parametrize(
     "status, kind, advice",
-    [(401, EndpointError, "check DEPICTQA_API_KEY"), (404, EndpointError, "check DEPICTQA_API_BASE"),
+    [(401, EndpointError, "check DEPICTQA_API_KEY"), (404, EndpointError, "check the address .*DEPICTQA_API_BASE"),
      (400, RequestRejected, "too large"), (413, RequestRejected, "too large"), (307, EndpointError, "elsewhere")],
 )  # fmt: skip
 def test_refusals_are_not_repeated(status, kind, advice):

@@ -6,10 +6,10 @@ import time
 import pytest
 from chat_server import chat_server, completion
 
+from depictqa_core.chat.client import Client
+from depictqa_core.chat.endpoint import Endpoint, EndpointError, NoAnswer, RequestRejected
+from depictqa_core.chat.parallel import PATIENCE, ask_all
 from depictqa_core.errors import ImageError, StorageError
-from training.concurrent_requests import PATIENCE, ask_all
-from training.endpoint import Client, Endpoint, EndpointError, NoAnswer, RequestRejected
-from training.evaluation.answer_files import AnswerFile, endpoint_answers
 
 
 def client_of(server, **options):
@@ -100,19 +100,3 @@ def test_answers_under_way_are_kept_when_the_work_ends(end):
         asked = {number_of(request) for request in server.requests} - {4}
     assert {item for item, _ in kept} == asked and all(str(item) == outcome for item, outcome in kept)
     assert len(kept) == len(asked) < 20
-
-
-def test_what_is_written_is_found_again(tmp_path):
-    """Lines are not cut at characters that only look like line ends."""
-    texts = ["a\u2028b", "c\u0085d", "e\x0cf", "g\nh"]
-    file = tmp_path / "answers.jsonl"
-    with chat_server(echo) as server:
-        source = endpoint_answers(client_of(server), texts, lambda index: {"text": texts[index], "confidence": None})
-        AnswerFile(file, {}).fill(texts, source, "test")
-
-    def never(indexes, keep):
-        raise AssertionError("asked again")
-
-    file.write_bytes(file.read_bytes() + b'{"id": [1]}\n' + b"[" * 100_000 + b'\n\xff\n{"id": "cut')
-    assert [row["text"] for row in AnswerFile(file, {}).fill(texts, never, "test")] == texts
-    assert len(file.read_bytes().splitlines()) == 4

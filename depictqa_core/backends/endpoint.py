@@ -1,0 +1,252 @@
+"""The endpoint backend: a vision-language model on an OpenAI-compatible server as a judge."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import tasks
+from ..calibration import Calibration
+from ..chat.client import Reply
+from ..chat.endpoint import RequestRejected
+from ..chat.parallel import Failure, ask_all
+from ..errors import DepictQAError
+from ..runtime.byte_cache import ByteCache
+from ..runtime.progress import OnText, ProgressCounter
+from ..tasks import Task
+from .base import (
+    ANSWER_BYTES,
+    AnswerProbabilities,
+    Backend,
+    Capabilities,
+    Criterion,
+    ImageSet,
+    Opening,
+    Store,
+    WrittenAnswer,
+    answer_all,
+    content_key,
+    names_of,
+)
+from .endpoint_replies import checked
+from .endpoint_server import Server, without_control
+from .endpoint_ways import Send, Way
+from .vlm_answers import shares
+from .vlm_prompts import TASKS, closed_wording, open_wording
+
+_WORDS = re.compile(r"\s*\S+")
+
+
+class EndpointBackend(Backend):
+    """A model of a server.
+
+    Args:
+        server: asks it.
+        way: how probabilities come from it.
+        concurrency: number of parallel requests.
+        calibration: what is known of its errors.
+        answers: where answers are stored, as in ``NativeBackend``.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        way: Way,
+        concurrency: int,
+        calibration: Calibration,
+        answers: ByteCache | None = None,
+    ):
+        self.server, self.way, self.concurrency = server, way, concurrency
+        endpoint, profile = server.client.endpoint, server.profile
+        self.info = {
+            "name": endpoint.model,
+            "version": "as served",
+            "license": "see the card of the model",
+            "trained_on": f"unknown; served by {endpoint.origin}, asked by the profile {profile.name}",
+            "profile": profile.name,
+            "accuracy": profile.accuracy,
+            "probabilities": way.name,
+        }
+        self.notices = [way.notice] if way.notice else []
+        self._calibration = calibration
+        self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(tasks=TASKS, criteria=True, openings=self.way.continues, streaming=False)
+
+    @property
+    def calibration(self) -> Calibration:
+        return self._calibration
+
+    @calibration.setter
+    def calibration(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+
+    @property
+    def facts(self) -> dict[str, str]:
+        cache, key = self.server.cache, self.server.client.endpoint.key
+        return {
+            "server": self.server.name,
+            "model": self.name,
+            "probabilities": self.way.name,
+            "profile": self.server.profile.name,
+            "images": f"lossless PNG, shrunk to at most {self.server.profile.max_pixels:,} pixels",
+            "parallel requests": str(self.concurrency),
+            "key": "sent" if key else "none",
+            "answers on disk": "none" if cache is None else str(cache.path),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        served = self.server.client.endpoint.identity
+        return {**super().identity(), "profile": asdict(self.server.profile), "server": served}
+
+    def choose(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        counter: ProgressCounter,
+        prefixes: ByteCache | None = None,
+        options: Sequence[str] | None = None,
+        about: Criterion | None = None,
+    ) -> AnswerProbabilities:
+        self.require(task)
+        canonical = tasks.answers(task, question or task.question) if options is None else tuple(options)
+        about = about and Criterion(about.kind, without_control(about.text))
+        asked = None if question is None else without_control(question)
+        wording = closed_wording(self.server.profile, task, asked, canonical, options is not None, about)
+        temperatures = self.temperatures(task, question, own=about is not None or options is not None)
+        parts = self.way.parts(wording) if len(image_sets) else ()
+        units = [(text, part) for text in wording.texts for part in parts]
+
+        def ask(send: Send, index: int, unit: tuple[str, Any]) -> Any:
+            text, part = unit
+            return self.way.ask(send, text, image_sets[index], wording, part)
+
+        def combine(index: int, found: list[Any]) -> np.ndarray:
+            temperature = temperatures[image_sets[index][-1] is not None]
+            each = (found[start : start + len(parts)] for start in range(0, len(found), len(parts)))
+            return np.mean([shares(self.way.logs(wording, some), temperature) for some in each], 0)
+
+        kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
+        table = np.array(self._ask(task, kinds, image_sets, units, ask, combine, counter))
+        table = table.reshape(len(image_sets), len(canonical) + 1)
+        return AnswerProbabilities(table[:, :-1], table[:, -1])
+
+    def write(
+        self,
+        task: Task,
+        question: str | None,
+        image_sets: Sequence[ImageSet],
+        max_new_tokens: int,
+        counter: ProgressCounter,
+        on_text: OnText | None = None,
+        openings: Sequence[Opening] | None = None,
+    ) -> list[WrittenAnswer]:
+        self.require(task)
+        text = open_wording(self.server.profile, task, None if question is None else without_control(question))
+        openings = openings or [Opening()] * len(image_sets)
+
+        def ask(send: Send, index: int, unit: None) -> WrittenAnswer:
+            opening = openings[index]
+            extra = {"logprobs": True, "top_logprobs": 1} if self.way.scored else {}
+            reply = send(text, image_sets[index], max_new_tokens, begun=opening.text, extra=extra)
+            begun = self.tokens(opening.text, opening.probability, opening.written)
+            ids, chances = self._scored(reply)
+            ids, chances = begun.ids + ids, begun.probabilities + chances
+            return WrittenAnswer((opening.text + reply.text).strip(), ids, chances if self.way.scored else [])
+
+        kinds = [("write", text, max_new_tokens, o.text, o.probability) for o in openings]
+        found = self._ask(task, kinds, image_sets, [None], ask, lambda _, answers: answers[0], counter)
+        if on_text:
+            for index, written in enumerate(found):
+                on_text(index, written.text)
+        return found
+
+    def tokens(self, text: str, probability: float, written: WrittenAnswer | None = None) -> WrittenAnswer:
+        """Split a text into tokens: those of the model's answer as far as both agree, then words."""
+        if not self.way.scored:
+            return WrittenAnswer(text, [], [])
+        ids, place = [], 0
+        for token in written.ids if written else ():
+            if not text.startswith(token, place):
+                break
+            ids.append(token)
+            place += len(token)
+        known = list(written.probabilities[: len(ids)]) if written else []
+        words = _WORDS.findall(text[place:])
+        return WrittenAnswer(text, ids + words, known + [probability] * len(words))
+
+    def decode(self, ids: list[str]) -> str:
+        return "".join(ids)
+
+    def _scored(self, reply: Reply) -> tuple[list[str], list[float]]:
+        """The tokens of a written text with their probabilities; words with their mean where they do not join to it."""
+        if not self.way.scored:
+            return [], []
+        steps, ids, chances = checked(self.server.name, reply) if reply.text else (), [], []
+        for step in steps:
+            if len("".join(ids)) >= len(reply.text):  # what follows ends the answer
+                break
+            ids.append(step.token)
+            chances.append(float(np.exp(step.logprob)))
+        if "".join(ids) != reply.text and reply.text:
+            ids = _WORDS.findall(reply.text)
+            chances = [float(np.mean(chances))] * len(ids)
+        return ids, chances
+
+    def _ask(
+        self,
+        task: Task,
+        kinds: Sequence[tuple],
+        image_sets: Sequence[ImageSet],
+        units: Sequence[Any],
+        ask: Callable[[Send, int, Any], Any],
+        combine: Callable[[int, list[Any]], Any],
+        counter: ProgressCounter,
+    ) -> list:
+        """One answer for each set of images, stored or new.
+
+        Args:
+            kinds: tell apart answers to the same question.
+            units: the requests that one answer takes.
+            ask: sends one of them about the set of an index.
+            combine: makes the answer of all that ``ask`` returned.
+        """
+        keys = [(task.name, self.way.name, kind, content_key(i)) for kind, i in zip(kinds, image_sets, strict=True)]
+
+        def ask_missing(missing: list[int], store: Store) -> list[DepictQAError]:
+            client = self.server.client.separate()
+            send = partial(self.server.send, client=client)
+            found: dict[int, dict[int, Any]] = {index: {} for index in missing}
+            failed: dict[int, DepictQAError] = {}
+
+            def one(item: tuple[int, int]) -> Any:
+                index, place = item
+                if index in failed:
+                    raise failed[index]
+                return ask(send, index, units[place])
+
+            def keep(item: tuple[int, int], outcome: Any) -> None:
+                index, place = item
+                if isinstance(outcome, Failure):
+                    failed.setdefault(index, _about(image_sets[index], outcome))
+                    return
+                found[index][place] = outcome
+                if len(found[index]) == len(units):
+                    store(index, combine(index, [found[index][i] for i in range(len(units))]))
+
+            items = ((index, place) for index in missing for place in range(len(units)))
+            ask_all(client, items, one, keep, self.concurrency, counter.check)
+            return list(failed.values())
+
+        return answer_all(self.answers, keys, counter, ask_missing)
+
+
+def _about(images: ImageSet, error: DepictQAError) -> DepictQAError:
+    """The error of one request, with the names of its images."""
+    return type(error)(f"{names_of(images)}: {error}") if isinstance(error, RequestRejected) else error

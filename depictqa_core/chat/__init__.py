@@ -1,0 +1,1 @@
+"""Requests to OpenAI-compatible chat servers: addresses, messages, the one client, many requests at once."""

@@ -1,0 +1,28 @@
+"""Options for judges on a server, the same for every command that loads a judge."""
+
+import argparse
+from typing import Any
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a judge on a server."""
+    about = "The key comes from DEPICTQA_API_KEY or OPENAI_API_KEY."
+    group = parser.add_argument_group("server", f"where the checkpoint is an address. {about}")
+    group.add_argument("--model", metavar="NAME", help="name of the model on the server")
+    group.add_argument("--concurrency", type=int, metavar="N", help="number of parallel requests (default: 8)")
+    group.add_argument(
+        "--votes",
+        type=int,
+        metavar="N",
+        help="where the server has no log-probabilities: ask N times, and count the answers",
+    )
+    group.add_argument("--answer-cache", metavar="FOLDER", help="store answers of the server, and do not ask again")
+    group.add_argument(
+        "--settings", metavar="FOLDER", help="folder with depictqa_profile.json and depictqa_calibration.json"
+    )
+
+
+def server_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of ``load_judge`` for a server; None for what was not given."""
+    names = {"model": "model", "concurrency": "concurrency", "votes": "votes", "settings": "settings"}
+    return {name: getattr(options, given) for name, given in {**names, "cache": "answer_cache"}.items()}
