@@ -12,7 +12,6 @@ from ..depictqa_core.backends.base import ImageSet, names_of
 from ..depictqa_core.backends.profiles import choose_profile
 from ..depictqa_core.backends.vlm import FEATURE_BYTES, VlmBackend
 from ..depictqa_core.backends.vlm_loading import LoadedVlm
-from ..depictqa_core.engine.batching import names_of
 from ..depictqa_core.errors import OutOfMemory
 from .clip_encoder import TextEncoder
 from .clip_network import ClipNetwork
