@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from depictqa_core.backends.vlm_batch import TOGETHER, groups
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge, load_judge
 
@@ -64,14 +65,15 @@ def measure(family: str, count: int, side: int, sample: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         judge = reduced_judge(family, folder)
         run, asked = judge.backend.run, []
-        sharing, before, original = run.sharing, run.encoded, run.shared
+        together = max(map(len, groups(run, [judge.backend.template.prompt("", (images[0], None))] * TOGETHER)))
+        sharing, before, original = run.sharing, run.encoded, judge.backend._rows
 
-        def shared(prompt, rows, check, size, columns):
-            found = original(prompt, rows, check, size, columns)
-            asked.append((prompt, rows, columns, found))
+        def rows_of(prompts, rows, columns, counter):
+            found = original(prompts, rows, columns, counter)
+            asked.extend((prompt, rows, columns, tables) for prompt, tables in zip(prompts, found, strict=True))
             return found
 
-        run.shared = shared
+        judge.backend._rows = rows_of
         start = time.process_time()
         ranking = judge.rank(images, reasons=False)
         fast = time.process_time() - start
@@ -87,6 +89,7 @@ def measure(family: str, count: int, side: int, sample: int) -> dict:
     shown = sum(len(prompt.images) for prompt, *_ in asked)
     return {
         "sharing": sharing,
+        "together": together,
         "questions": len(asked),
         "pairs": ranking.comparisons,
         "fast_cpu_s": round(fast, 2),

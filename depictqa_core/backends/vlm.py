@@ -30,8 +30,8 @@ from .base import (
 )
 from .stored_answers import Store, answer_all
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
+from .vlm_batch import BatchNetwork, groups, most_together
 from .vlm_loading import LoadedVlm
-from .vlm_network import Network
 from .vlm_prompts import TASKS, ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
 from .vlm_runner import NOTHING, Runner
 
@@ -67,7 +67,7 @@ class VlmBackend(Backend):
     def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> Runner:
         """Make what runs the model."""
         template, processor = self.template, loaded.processor
-        return Network(
+        return BatchNetwork(
             loaded.model, processor, template.image_token, template.layout, self.profile.max_pixels, cache_bytes
         )
 
@@ -125,15 +125,13 @@ class VlmBackend(Backend):
         wording = closed_wording(self.profile, task, asked, canonical, options is not None, about)
         temperatures = self.temperatures(task, question, own=about is not None or options is not None)
 
-        def ask(index: int) -> np.ndarray | None:
-            images = image_sets[index]
-            temperature = temperatures[images[-1] is not None]
-            rows = [self._probabilities(text, wording, images, temperature, counter) for text in wording.texts]
-            mean = np.mean(rows, 0)
-            return mean if np.isfinite(mean).all() else None
+        def ask(batch: list[int]) -> list[np.ndarray | None]:
+            some = [image_sets[index] for index in batch]
+            tables = [self._probabilities(text, wording, some, temperatures, counter) for text in wording.texts]
+            return [mean if np.isfinite(mean).all() else None for mean in np.mean(tables, 0)]
 
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
-        found = self._ask(task, kinds, image_sets, ask, counter)
+        found = self._ask(task, kinds, image_sets, ask, counter, most_together(self.run))
         table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
         references = [images[-1] is not None for images in image_sets]
         probabilities = self.calibration.with_prior(
@@ -156,7 +154,10 @@ class VlmBackend(Backend):
         openings = openings or [Opening()] * len(image_sets)
         begun = [self.tokens(opening.text, opening.probability, opening.written) for opening in openings]
 
-        def ask(index: int) -> WrittenAnswer | None:
+        def ask(batch: list[int]) -> list[WrittenAnswer | None]:
+            return [one(index) for index in batch]
+
+        def one(index: int) -> WrittenAnswer | None:
             opening = begun[index]
 
             def show(ids: list[int]) -> None:
@@ -183,21 +184,44 @@ class VlmBackend(Backend):
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    # ------------------------------------------------------------------ one question
+    # ------------------------------------------------------------------ questions in one wording
 
     def _probabilities(
-        self, text: str, wording: Wording, images: ImageSet, temperature: float, counter: ProgressCounter
+        self,
+        text: str,
+        wording: Wording,
+        image_sets: Sequence[ImageSet],
+        temperatures: dict[bool, float],
+        counter: ProgressCounter,
     ) -> np.ndarray:
-        """Probabilities of the answers to one wording of a question, and behind them their coverage."""
-        prompt = self.template.prompt(text, images, wording.stem)
+        """Probabilities [sets of images, answers + 1] of one wording of a question; the last column is coverage."""
+        prompts = [self.template.prompt(text, images, wording.stem) for images in image_sets]
         spacing = " " if wording.stem else self.template.spacing
         spaced = [spacing + answer for answer in wording.answers]
-        tokens = answer_tokens(prompt.texts[-1], spaced, self.run.ids, self.ends[0])
-        rows, columns = answer_rows(tokens), answer_columns(tokens)
-        logs = answer_log_probabilities(tokens, rows, columns, self._rows(prompt, rows, columns, images, counter))
-        return shares(logs, temperature)
+        table = np.empty((len(prompts), len(spaced) + 1))
+        for group in groups(self.run, prompts):
+            some, sets = [prompts[index] for index in group], [image_sets[index] for index in group]
+            tokens = answer_tokens(some[0].texts[-1], spaced, self.run.ids, self.ends[0])
+            rows, columns = answer_rows(tokens), answer_columns(tokens)
+            for index, found in zip(group, self._rows(some, rows, columns, sets, counter), strict=True):
+                logs = answer_log_probabilities(tokens, rows, columns, found)
+                table[index] = shares(logs, temperatures[image_sets[index][-1] is not None])
+        return table
 
     def _rows(
+        self,
+        prompts: list[Prompt],
+        rows: list[list[int]],
+        columns: list[int],
+        image_sets: list[ImageSet],
+        counter: ProgressCounter,
+    ) -> list[list[torch.Tensor]]:
+        """What the network gives for each of some prompts that can run together."""
+        if len(prompts) > 1 and isinstance(self.run, BatchNetwork):
+            return self.run.together(prompts, rows, counter.check, ROWS, columns)
+        return [self._one(prompts[0], rows, columns, image_sets[0], counter)]
+
+    def _one(
         self, prompt: Prompt, rows: list[list[int]], columns: list[int], images: ImageSet, counter: ProgressCounter
     ) -> list[torch.Tensor]:
         """``Network.shared`` or ``Network.plain``, with fewer rows at once where memory is short."""
@@ -258,27 +282,40 @@ class VlmBackend(Backend):
         task: Task,
         kinds: list[tuple],
         image_sets: Sequence[ImageSet],
-        ask: Callable[[int], Any],
+        ask: Callable[[list[int]], list],
         counter: ProgressCounter,
+        size: int = 1,
     ) -> list:
-        """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question."""
+        """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question.
+
+        Args:
+            ask: answers the questions of some indexes, None for an answer that is not finite.
+            size: maximum number of questions that are asked together.
+        """
         content = [content_key(images) for images in image_sets]
         keys = [(task.name, kind, key) for kind, key in zip(kinds, content, strict=True)]
 
         def ask_missing(missing: list[int], store: Store) -> list[DepictQAError]:
             def run(batch: list[int]) -> None:
-                (index,) = batch
-                found = ask(index)
-                if found is None:
-                    raise not_finite(image_sets[index], self.name, "bfloat16 or float32")
-                store(index, found)
+                damaged = []
+                try:
+                    answers = ask(batch)
+                except OutOfMemory as error:
+                    if len(batch) == 1:
+                        raise
+                    raise MemoryError from error  # ``run_in_batches`` asks fewer at once: the others may fit
+                for index, found in zip(batch, answers, strict=True):
+                    if found is None:  # an answer made from NaN would be made up
+                        damaged.append(image_sets[index])
+                    else:
+                        store(index, found)
+                if damaged:
+                    raise not_finite(damaged[0], self.name, "bfloat16 or float32")
 
-            members = sorted(
-                missing, key=lambda index: [key or "" for key in content[index]]
-            )  # equal prefixes together
+            members = sorted(missing, key=lambda index: _order(image_sets[index]))
             too_large = lambda index: self._out_of_memory(image_sets[index])  # noqa: E731
             with self._lock, self.session():
-                return run_in_batches(members, 1, run, too_large, self.run.open_states)
+                return run_in_batches(members, size, run, too_large, self.run.open_states)
 
         return answer_all(self.answers, keys, counter, ask_missing)
 
@@ -287,3 +324,9 @@ class VlmBackend(Backend):
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:
         return out_of_memory(images, self.device, "the model as float16, int8 or int4, or a smaller model")
+
+
+def _order(images: ImageSet) -> tuple[list, list]:
+    """Sorts images of equal sizes together, for batches, and of those equal prefixes."""
+    shown = [image for image in (images[-1], *images[:-1]) if image is not None]
+    return [image.rgb.shape for image in shown], [image.key for image in shown]

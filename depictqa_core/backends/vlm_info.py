@@ -4,30 +4,45 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError, quoted
+from ..errors import CheckpointError, PackageError, quoted
 from ..loading.checkpoint_folder import AGAIN, file_hash
 from ..storage.documents import read_json
 from .profiles import choose_profile
 from .vlm_adapter import WEIGHTS, base_folder, read_adapter
-from .vlm_loading import CONFIG, card_of, check_files, read_config
+from .vlm_files import parameter_count
+from .vlm_loading import card_of, check_files, read_config
+from .vlm_memory import ImageInput, vlm_needs
+from .vlm_processor import CONFIG, processed, read_processor
 from .vlm_prompts import TASKS
-
-BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.55}
-"""Memory of a parameter by dtype; that of int4 with its scales."""
 
 
 def describe_vlm(folder: Path) -> dict[str, Any]:
-    """Return name, version, architecture, profile, supported tasks, parameters and memory by dtype.
+    """Return name, version, architecture, profile, supported tasks, parameters and memory needs by dtype.
 
     Raises:
         CheckpointError: the folder is no vision-language model, or lacks a file.
     """
     content = read_json(folder / CONFIG, error=CheckpointError)
     check_files(folder, content)
-    config, count = read_config(folder, content), _parameters(folder)
-    card = card_of(folder, config, choose_profile(folder, config.model_type))
-    memory = ", ".join(f"{name} {count * size / 1e9:.2g} GB" for name, size in BYTES.items())
-    return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": f"{memory}; and that of the prompts"}
+    config, count = read_config(folder, content), parameter_count(folder)
+    profile = choose_profile(folder, config.model_type)
+    card = card_of(folder, config, profile)
+    memory = _memory(folder, config, profile.max_pixels)
+    return {**card, "supports": ", ".join(TASKS), "parameters": count, "memory": memory}
+
+
+def _memory(folder: Path, config: Any, max_pixels: int) -> str:
+    """The memory needs in words: weights, and what the longest question about the largest images adds."""
+    image, more = None, ""
+    try:
+        image = _largest_image(folder, max_pixels)
+    except (CheckpointError, PackageError) as error:
+        more = f"; that of a question is not known ({quoted(error)})"
+    parts = []
+    for need in vlm_needs(config, image):
+        question = f" + {(need.words + need.picture) / 1e9:.2g} GB" if image else ""
+        parts.append(f"{need.dtype} {need.weights / 1e9:.2g} GB{question}")
+    return f"{', '.join(parts)}{more or ' (weights + the longest question about the largest images)'}"
 
 
 def describe_adapter(folder: Path, verify: bool = False) -> dict[str, Any]:
@@ -53,21 +68,11 @@ def describe_adapter(folder: Path, verify: bool = False) -> dict[str, Any]:
         "base_found": found,
         "supports": ", ".join(TASKS),
         "tuned_on": trained,
-        "parameters": _parameters(folder),
+        "parameters": parameter_count(folder),
     }
 
 
-def _parameters(folder: Path) -> int:
-    """Number of weights, from the headers of the files."""
-    from safetensors import safe_open
-
-    count = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
-        except Exception as error:  # whatever the library raises, the person gets one clear line
-            raise CheckpointError(
-                f"model '{folder.name}': {path.name} is damaged ({quoted(error)}); download it again"
-            ) from error
-    return count
+def _largest_image(folder: Path, max_pixels: int) -> ImageInput:
+    """What the processor makes of a square image of the largest area."""
+    made = processed(folder, read_processor(folder), math.isqrt(max_pixels))
+    return ImageInput(made["input_ids"].shape[1], made["pixel_values"].numel())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 from dataclasses import dataclass, field
@@ -11,21 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..calibration import Calibration
-from ..errors import CheckpointError, PackageError, quoted
-from ..loading.checkpoint_folder import CARD
-from ..loading.device_placement import Device, check_device, loading_options
+from ..errors import CheckpointError, quoted
+from ..loading.checkpoint_folder import CARD, refuse_adapter
+from ..loading.device_placement import QUANTISED, Device, check_device, loading_options
 from ..network.checkpoint_rules import config_problem
 from ..runtime.quiet import quiet
 from ..storage.documents import named, read_json
 from .profiles import Profile, choose_profile
+from .vlm_files import check_stored_formats
+from .vlm_memory import skeleton, unquantised
+from .vlm_processor import CONFIG, PROCESSOR_FILES, check_tokenizer, needs_code, read_processor
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel
 
-CONFIG = "config.json"
 OWN_MODEL = "depictqa"
-PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
-TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 CALIBRATION = "depictqa_calibration.json"
 """What ``python -m training calibrate`` stores in a model folder."""
 
@@ -112,13 +111,15 @@ def load_vlm(folder: Path, device: Device, dtype: str) -> LoadedVlm:
     config = read_config(folder, content)
     profile = choose_profile(folder, config.model_type)
     processor = read_processor(folder)
-    model = _model(folder, device, dtype)
+    model = _model(folder, config, device, dtype)
+    check_tokenizer(folder, model, processor)
     card, ends = card_of(folder, config, profile), _ends(model, processor)
     return LoadedVlm(model, processor, profile, card, ends, read_calibration(folder))
 
 
 def check_files(folder: Path, content: dict) -> None:
     """Refuse a folder that lacks what every judge needs."""
+    refuse_adapter(folder)  # transformers would load the base that it names
     weights = list(folder.glob("*.safetensors"))
     if not weights:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.pth"))
@@ -147,10 +148,7 @@ def read_config(folder: Path, content: dict) -> PretrainedConfig:
     kind = content.get("model_type")
     if kind not in CONFIG_MAPPING:
         if content.get("auto_map"):
-            raise CheckpointError(
-                f"model '{folder.name}' ({kind}) needs Python code from its own folder, which is never run; use a"
-                " version of it that transformers supports itself"
-            )
+            raise needs_code(folder, f"its architecture {kind}")
         raise CheckpointError(
             f"model '{folder.name}': this transformers does not know the architecture {kind!r}; pip install --upgrade"
             " transformers"
@@ -170,87 +168,14 @@ def read_config(folder: Path, content: dict) -> PretrainedConfig:
         raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
 
 
-def read_processor(folder: Path) -> Any:
-    """The processor with the image processor that needs no torchvision, and without a video processor.
-
-    AutoProcessor would demand torchvision for the videos of some models.
-    """
-    import transformers
-    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
-
-    settings: dict[str, Any] = {}
-    for name in ("tokenizer_config.json", *reversed(PROCESSOR_FILES)):
-        if (folder / name).is_file():
-            settings |= read_json(folder / name, error=CheckpointError)
-    kind = getattr(transformers, str(settings.get("processor_class")), None)
-    if kind is None:
-        raise CheckpointError(
-            f"model '{folder.name}': its processor {settings.get('processor_class')!r} is none of transformers;"
-            " download its files again, or upgrade transformers"
-        )
-    try:
-        with quiet():
-            where = {"pretrained_model_name_or_path": str(folder), "local_files_only": True, "trust_remote_code": False}
-            tokenizer = AutoTokenizer.from_pretrained(**where)
-            images = AutoImageProcessor.from_pretrained(**where, **_pil(AutoImageProcessor))
-            known = inspect.signature(kind.__init__).parameters
-            own = {name: value for name, value in settings.items() if name in known and not isinstance(value, dict)}
-            own["chat_template"] = _template(folder, tokenizer)
-            if "video_processor" in known:
-                own["video_processor"] = None
-            try:
-                processor = _for_still_images(kind)(image_processor=images, tokenizer=tokenizer, **own)
-            except TypeError:  # transformers 4.50 insists on a video processor, which needs no torchvision there
-                processor = AutoProcessor.from_pretrained(**where)
-                processor.image_processor, processor.chat_template = images, own["chat_template"]
-    except ImportError as error:
-        raise PackageError(f"model '{folder.name}': its processor needs another package ({quoted(error)})") from error
-    except CheckpointError:
-        raise
-    except Exception as error:
-        raise CheckpointError(f"model '{folder.name}': its processor cannot be loaded ({quoted(error)})") from error
-    return processor
-
-
-def _for_still_images(kind: Any) -> type:
-    """The class of a processor that may have no video processor."""
-
-    def check_argument_for_proper_class(self: object, name: str, argument: object) -> Any:
-        return None if argument is None else kind.check_argument_for_proper_class(self, name, argument)
-
-    return type(kind.__name__, (kind,), {"check_argument_for_proper_class": check_argument_for_proper_class})
-
-
-def _pil(auto: Any) -> dict[str, Any]:
-    """The argument that chooses image processors on Pillow: transformers 5 calls it backend, 4 use_fast."""
-    return {"backend": "pil"} if "backend" in (inspect.getdoc(auto.from_pretrained) or "") else {"use_fast": False}
-
-
-def _template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The chat template of a folder."""
-    jinja, packed = (folder / name for name in TEMPLATE_FILES)
-    if jinja.is_file():
-        return jinja.read_text(encoding="utf-8")
-    if packed.is_file():
-        found = read_json(packed, error=CheckpointError).get("chat_template")
-    else:
-        found = tokenizer.chat_template
-        found = found.get("default") if isinstance(found, dict) else found
-    if not isinstance(found, str):
-        raise CheckpointError(
-            f"model '{folder.name}' has no chat template ({TEMPLATE_FILES[0]}): it is no model for questions; give an"
-            " instruction-tuned version of it"
-        )
-    return found
-
-
-def _model(folder: Path, device: Device, dtype: str) -> PreTrainedModel:
+def _model(folder: Path, config: PretrainedConfig, device: Device, dtype: str) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForImageTextToText
 
     from ..engine.exact_logits import compute_logits_in_float32
 
-    options = loading_options(None, device, dtype)
+    check_stored_formats(folder, config)
+    options = loading_options(None, device, dtype, unquantised(skeleton(config)) if dtype in QUANTISED else ())
     try:
         with quiet():
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
@@ -265,7 +190,8 @@ def _model(folder: Path, device: Device, dtype: str) -> PreTrainedModel:
         model, facts = loaded
     except Exception as error:
         raise CheckpointError(
-            f"model '{folder.name}' cannot be loaded as {dtype} on {device} ({quoted(error)})"
+            f"model '{folder.name}' cannot be loaded as {dtype} on {device} ({quoted(error)}); if the reason is a file,"
+            " download it again"
         ) from error
     if missing := sorted(facts["missing_keys"]):
         raise CheckpointError(

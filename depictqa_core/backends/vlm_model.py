@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from ..engine.exact_logits import embedding_weight, keywords
 from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
-from .vlm_cache import nbytes, to_device
+from .vlm_cache import joined, nbytes, pieces, to_device
 from .vlm_inputs import PromptInputs
 
 
@@ -35,6 +35,7 @@ class ModelCalls(PromptInputs):
         self.features, self.prepared = ByteCache(cache_bytes // 2), ByteCache(cache_bytes // 2)
         self.encoded = 0
         self._current: list[str] | None = None
+        self._prompts = 1  # that run together
         self._rope = _method(model, "get_rope_index")
         self._cache_features()
 
@@ -54,7 +55,7 @@ class ModelCalls(PromptInputs):
 
     def inputs(self, texts: Sequence[str], images: Sequence[RGBImage]) -> dict[str, torch.Tensor]:
         """``prepare``, from the cache where it is known."""
-        self._current = [image.key for image in images]
+        self._current, self._prompts = [image.key for image in images], 1
         if not images:
             return self.prepare(texts, images)
         key = (texts, tuple(self._current))
@@ -90,16 +91,21 @@ class ModelCalls(PromptInputs):
 
         def get_image_features(*args: Any, **kwargs: Any) -> Any:
             keys = self._current
-            if keys is None or len(keys) != 1:
+            if keys is None or len(keys) != self._prompts:  # some cut images in another way if there are several
                 self.encoded += len(keys or ())
                 return original(*args, **kwargs)
+            each = zip(keys, pieces(args, len(keys)), pieces(kwargs, len(keys)), strict=True)
+            found = [of_one(*one) for one in each]
+            return joined(found) if len(found) > 1 else found[0]
+
+        def of_one(key: str, args: tuple, kwargs: dict) -> Any:
             shapes = tuple(tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
-            if (known := self.features.get((keys[0], shapes))) is not None:
+            if (known := self.features.get((key, shapes))) is not None:
                 return to_device(known, self.device)
             self.encoded += 1
             found = original(*args, **kwargs)
             stored = to_device(found, "cpu")
-            self.features.put((keys[0], shapes), stored, nbytes(stored))
+            self.features.put((key, shapes), stored, nbytes(stored))
             return found
 
         owner.get_image_features = get_image_features

@@ -7,7 +7,7 @@ answers about them. Not every architecture allows that (some let image tokens at
 another way when there are several), so ``Network`` compares both paths once, and uses the widest sharing that agrees.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ..engine.batching import prefix_budget
+from ..engine.batching import is_out_of_memory, prefix_budget
 from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from .vlm_cache import branch, nbytes
@@ -25,7 +25,11 @@ from .vlm_prompts import Prompt
 from .vlm_runner import IMAGES, NOTHING, SETS, Check
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
-"""Largest difference in probability between the two paths that is rounding."""
+"""Largest difference in probability that is rounding, by the format of the weights."""
+UNABLE = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError)
+"""What architectures raise that do not take their inputs in pieces, or together."""
+Segment = tuple[tuple[str, ...], tuple[RGBImage, ...]]
+"""Texts of a piece of a prompt, and the images between them."""
 
 
 @dataclass
@@ -36,13 +40,16 @@ class State:
         ids: the tokens so far.
         extra: per-image inputs from which positions follow, by name, as the processor gave them.
         cache: the model's own KV cache.
-        log_probabilities: float32 [vocabulary], of the next token; empty before the first one.
+        log_probabilities: float32 [vocabulary], of the next token; [prompts, vocabulary] for several; empty before the
+            first one.
+        prompts: number of prompts in the cache that have the same tokens.
     """
 
     ids: torch.Tensor
     extra: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     cache: Any = None
     log_probabilities: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    prompts: int = 1
 
 
 class Network(ModelCalls):
@@ -79,6 +86,12 @@ class Network(ModelCalls):
             finally:  # Cancel leaves nothing behind that was not compared
                 self._sharing = found
         return self._sharing
+
+    @property
+    def tolerance(self) -> float:
+        """Largest difference in probability between two paths that is rounding: int8 rounds activations, too."""
+        found = TOLERANCE.get(self.model.dtype, max(TOLERANCE.values()))
+        return max(found, TOLERANCE[torch.float16]) if getattr(self.model, "is_loaded_in_8bit", False) else found
 
     def open_states(self) -> None:
         """Begin to store the KV caches of prefixes."""
@@ -144,23 +157,27 @@ class Network(ModelCalls):
 
     # ------------------------------------------------------------------ segments
 
-    def _segments(self, prompt: Prompt) -> list[tuple[tuple[str, ...], tuple[RGBImage, ...]]]:
+    def _segments(self, prompt: Prompt) -> list[Segment]:
         """The pieces of a prompt whose KV caches may be shared, each with its texts and images; the last is text."""
         if self.sharing == SETS:
             return [(prompt.texts[:-1] + ("",), prompt.images), (prompt.texts[-1:], ())]
         each = [((text, ""), (image,)) for text, image in zip(prompt.texts, prompt.images)]
         return [*each, (prompt.texts[-1:], ())]
 
-    def _last_segment(self, prompt: Prompt) -> tuple[tuple[str, ...], tuple[RGBImage, ...]]:
+    def _last_segment(self, prompt: Prompt) -> Segment:
         """What of a prompt no other prompt shares: the question, for pairs with the last image in front of it."""
         if prompt.pair and self.sharing == IMAGES:
             return (prompt.texts[-2], prompt.texts[-1]), prompt.images[-1:]
         return prompt.texts[-1:], ()
 
+    def _first_segments(self, prompt: Prompt) -> tuple[list[Segment], list[Hashable]]:
+        """All but the last segment, and what tells each from others."""
+        segments = self._segments(prompt)[: -2 if prompt.pair and self.sharing == IMAGES else -1]
+        return segments, [(texts, tuple(image.key for image in images)) for texts, images in segments]
+
     def _before_last(self, prompt: Prompt, check: Check) -> State:
         """The model behind all but the last segment, from stored states as far as there are any."""
-        segments = self._segments(prompt)[: -2 if prompt.pair and self.sharing == IMAGES else -1]
-        keys = [(texts, tuple(image.key for image in images)) for texts, images in segments]
+        segments, keys = self._first_segments(prompt)
         state, done = State(torch.empty(0, dtype=torch.int64)), 0
         for end in range(len(keys), 0, -1):
             if (stored := self.states.get(tuple(keys[:end]))) is not None:
@@ -197,10 +214,11 @@ class Network(ModelCalls):
         positions = torch.arange(start, start + size).expand(count, size)
         if self._rope is not None:
             whole = torch.cat([state.ids.expand(count, -1), inputs["input_ids"]], 1)
-            grids = [*state.extra.get("image_grid_thw", ()), *inputs.get("image_grid_thw", ())]
+            new = inputs.get("image_grid_thw", ())
+            grids = [*state.extra.get("image_grid_thw", ()), *new[: len(new) // state.prompts]]
             positions = self.rope_positions(whole, torch.stack(grids))[..., start:]
         known = {"position_ids": positions} if "position_ids" in self.keywords else {}
-        cache = branch(state.cache, count) if copy else state.cache
+        cache = branch(state.cache, count // state.prompts, state.prompts) if copy else state.cache
         return {
             **inputs,
             **known,
@@ -216,14 +234,15 @@ class Network(ModelCalls):
         images = tuple(RGBImage(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
         prompt = Prompt(self.layout, images, pair=True)
         rows = [self.ids("yes"), self.ids("no better")]
-        tolerance = TOLERANCE.get(self.model.dtype, 0.06)
         wanted = self.plain(prompt, rows, lambda: None)
         for sharing in (IMAGES, SETS):
             self._sharing = sharing  # what ``shared`` tries
             try:
                 found = self.shared(prompt, rows, lambda: None, len(rows))
-            except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
-                continue  # the architecture does not take its inputs in pieces
-            if all((a.exp() - b.exp()).abs().max() < tolerance for a, b in zip(found, wanted)):
+            except UNABLE as error:
+                if is_out_of_memory(error):  # says nothing about the architecture
+                    raise
+                continue
+            if all((a.exp() - b.exp()).abs().max() < self.tolerance for a, b in zip(found, wanted)):
                 return sharing
         return NOTHING

@@ -143,7 +143,7 @@ class ChatTemplate:
         self.processor, self.profile, self.name = processor, profile, name
         tokenizer = processor.tokenizer
         self.special = sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True)
-        self.image_token = _image_token(processor)
+        self.image_token = image_token(processor)
         self.layout = tuple(self._rendered([profile.titles[A], profile.titles[B], "Which is better?"]).split(MARK))
         self.spacing = self._spacing()
         if len(self.layout) != 3:
@@ -202,7 +202,7 @@ class ChatTemplate:
         return "" if text[-1:].isspace() or any(text.endswith(token) for token in self.special) else " "
 
 
-def _image_token(processor: Any) -> str:
+def image_token(processor: Any) -> str:
     """The text that stands for an image in the rendered template."""
     for name in ("boi_token", "image_token", "fake_image_token"):
         token = getattr(processor, name, None)

@@ -14,6 +14,8 @@ BUNDLED = Path(__file__).parents[1] / "checkpoints" / "depictqa-mini"
 BUNDLED_NAMES = ("bundled", BUNDLED.name)
 """Names of the bundled model wherever a checkpoint is expected, unless there is a folder of that name."""
 CARD = "depictqa.json"
+ADAPTER = "adapter_config.json"
+"""File of peft in the folder of an adapter."""
 SELF_TEST = "self_test"
 """Entry of a card: task -> coverage 0..1 of the self-test."""
 TOKENIZER_FILES = (
@@ -51,6 +53,7 @@ def describe_checkpoint(folder: str | Path | None) -> dict:
         remedy = "it is part of the package: install or clone it again" if folder == BUNDLED else own
         raise CheckpointError(f"checkpoint folder '{named(folder)}' does not exist; {remedy}")
     if not os.path.isfile(folder / CARD):
+        refuse_adapter(folder)
         pickles = sorted(path for pattern in PICKLES for path in folder.glob(pattern))
         hint = f"; it holds the pickle {pickles[0].name}, {_import_hint(pickles[0], folder)}" if pickles else ""
         raise CheckpointError(f"'{folder.name}' is not a checkpoint folder of DepictQA: it has no {CARD}{hint}")
@@ -100,6 +103,16 @@ def check_tokenizer_files(folder: Path, card: dict) -> None:
             raise _missing(path)
         if text_hash(path) != digest:
             raise damaged(folder, f"the contents of {name} have changed")
+
+
+def refuse_adapter(folder: Path) -> None:
+    """Raise CheckpointError for the folder of a LoRA adapter of peft, which is no model without its base."""
+    if os.path.isfile(folder / ADAPTER):
+        base = read_json(folder / ADAPTER, error=CheckpointError).get("base_model_name_or_path")
+        raise CheckpointError(
+            f"'{folder.name}' is a LoRA adapter of the model {named(str(base))}, not a model: merge both with peft"
+            " (merge_and_unload, save_pretrained) and give that folder"
+        )
 
 
 def _missing(path: Path) -> CheckpointError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from ..errors import CheckpointError
@@ -22,13 +23,9 @@ QUANTISED = ("int8", "int4")
 """Dtypes of bitsandbytes, for the linear layers of the language model only."""
 SPREAD = ("auto", "balanced", "sequential")
 """Names for all devices: equal shares on each, or one after the other; the rest goes to CPU memory."""
-UNTOUCHED = (
-    *("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B"),
-    *("visual", "vision_tower", "vision_model", "multi_modal_projector", "image_newline"),
-    *(".*visual", ".*vision_tower", ".*vision_model", ".*multi_modal_projector", ".*connector"),
-)
-"""Modules that are never quantised, here and in vision-language models: words inside names for transformers 4, patterns
-from their start for 5."""
+UNTOUCHED = ("vision", "connector", "lm_head", "lora_A", "lora_B", ".*lora_A", ".*lora_B")
+"""Modules of our networks that are never quantised: words inside names for transformers 4, patterns from their start
+for 5."""
 
 
 def check_device(device: Device) -> None:
@@ -52,13 +49,16 @@ def check_device(device: Device) -> None:
         raise CheckpointError(f"device '{device}' holds no data, so nothing can be computed on it: {choices}")
 
 
-def loading_options(config: DepictQAConfig | None, device: Device, dtype: str) -> dict[str, Any]:
+def loading_options(
+    config: DepictQAConfig | None, device: Device, dtype: str, untouched: Sequence[str] = UNTOUCHED
+) -> dict[str, Any]:
     """Return the arguments of ``from_pretrained`` for a device and a dtype.
 
     Args:
         config: the ``DepictQAConfig``; None for another model, of which accelerate finds out how to spread it.
         device: a torch device, one of ``SPREAD``, or a device map (module name -> device).
         dtype: one of ``DTYPES`` or ``QUANTISED``.
+        untouched: names of the modules that are never quantised.
 
     Returns:
         The arguments; with a ``device_map``, the network is placed while it is loaded.
@@ -75,7 +75,7 @@ def loading_options(config: DepictQAConfig | None, device: Device, dtype: str) -
     if dtype in QUANTISED or isinstance(device, dict) or strategy is not None:
         require("accelerate")
     if dtype in QUANTISED:
-        options["quantization_config"] = _quantisation(device, dtype)
+        options["quantization_config"] = _quantisation(device, dtype, list(untouched))
     options["torch_dtype"] = getattr(torch, dtype if dtype in DTYPES else compute_dtype(device))
     if isinstance(device, dict):
         options["device_map"] = device
@@ -91,7 +91,7 @@ def compute_dtype(device: Device) -> str:
     return "float32" if str(device).startswith("cpu") else "float16"
 
 
-def _quantisation(device: Device, dtype: str) -> BitsAndBytesConfig:
+def _quantisation(device: Device, dtype: str, untouched: list[str]) -> BitsAndBytesConfig:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise CheckpointError(
             f"dtype {dtype} needs the package bitsandbytes, which is not installed: pip install bitsandbytes, or choose"
@@ -108,12 +108,12 @@ def _quantisation(device: Device, dtype: str) -> BitsAndBytesConfig:
             " float16 or float32"
         )
     if dtype == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=list(UNTOUCHED))
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=untouched)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=getattr(torch, compute_dtype(device)),
-        llm_int8_skip_modules=list(UNTOUCHED),
+        llm_int8_skip_modules=untouched,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from ..images.size_policy import SizePolicy
 from .device_placement import DTYPES, QUANTISED, UNTOUCHED
 
 if TYPE_CHECKING:
+    import torch
+
     from ..network.config import DepictQAConfig
 
 GIB = 2**30
@@ -55,11 +58,7 @@ def memory_needs(config: DepictQAConfig) -> list[Needs]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and not any(f"{word}." in f"{name}." for word in UNTOUCHED)
     ]
-    inner = sum(weight.numel() for weight in quantised)
-    small = {
-        "int8": inner + INT8_ROW * sum(len(weight) for weight in quantised),
-        "int4": inner // 2 + 4 * (inner // INT4_BLOCK),
-    }
+    inner, small = sum(weight.numel() for weight in quantised), quantised_bytes(quantised)
     language, clip, policy = model.language.config, config.vision_config().to_dict(), SizePolicy(**config.size)
     head = getattr(language, "head_dim", None) or language.hidden_size // language.num_attention_heads
     keys_and_values = 2 * language.num_hidden_layers * language.num_key_value_heads * head
@@ -75,6 +74,15 @@ def memory_needs(config: DepictQAConfig) -> list[Needs]:
         words = size * keys_and_values * (tokens + TEXT_TOKENS + ANSWER_TOKENS)
         needs.append(Needs(dtype, weights, words, size * patches * block))
     return needs
+
+
+def quantised_bytes(weights: Sequence[torch.Tensor]) -> dict[str, int]:
+    """Compute the bytes that weights [rows, columns] take when bitsandbytes has quantised them, by dtype."""
+    values = sum(weight.numel() for weight in weights)
+    return {
+        "int8": values + INT8_ROW * sum(len(weight) for weight in weights),
+        "int4": values // 2 + 4 * (values // INT4_BLOCK),
+    }
 
 
 def memory_table(config: DepictQAConfig) -> str:

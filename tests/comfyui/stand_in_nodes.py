@@ -128,6 +128,28 @@ class LoadedModels:
         return {"ui": {"text": [type(held.model.model).__name__ for held in model_management.current_loaded_models]}}
 
 
+class PartlyUnloaded:
+    """A judge of whose weights ComfyUI has moved half away again, for another model; shows how many megabytes."""
+
+    CATEGORY, FUNCTION, OUTPUT_NODE = "tests", "run", True
+    RETURN_TYPES = ("DEPICTQA_MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("DEPICTQA_MODEL",)}}
+
+    @classmethod
+    def IS_CHANGED(cls, **_):
+        return float("nan")
+
+    def run(self, model):
+        assert model.judge
+        patcher = model._patcher
+        model_management.load_models_gpu([patcher], force_full_load=True)
+        freed = patcher.partially_unload(patcher.offload_device, patcher.model_size() // 2)
+        return {"ui": {"text": [str(freed / patcher.model_size())]}, "result": (model,)}
+
+
 class LittleMemory:
     """A judge whose network runs out of memory when it sees more than ``most`` images at once."""
 
@@ -201,6 +223,7 @@ NODE_CLASS_MAPPINGS = {
     "Test_Values": Values,
     "Test_Arrived": Arrived,
     "Test_LoadedModels": LoadedModels,
+    "Test_PartlyUnloaded": PartlyUnloaded,
     "Test_LittleMemory": LittleMemory,
     "Test_Writes": Writes,
 }

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tiny_vlms import make_tiny_vlm
@@ -12,6 +13,7 @@ from depictqa_core.backends.vlm_loading import is_vlm_folder, vlm_dtype
 from depictqa_core.calibration import Calibration
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import CheckpointError, PackageError
+from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint_folder import BUNDLED
 
@@ -41,6 +43,10 @@ def pickled(folder):
     torch.save({}, folder / "pytorch_model.bin")
 
 
+def adapter(folder):
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "someone/base", "peft_type": "LORA"}')
+
+
 def lost_shard(folder):
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00002.safetensors"}}')
 
@@ -51,6 +57,50 @@ def lost_weight(folder):
     weights = load_file(folder / "model.safetensors")
     weights.pop(next(name for name in weights if "lm_head" in name or "layers.0" in name))
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def truncated(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def change_weights(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    weights = {name: change(name, tensor) for name, tensor in load_file(folder / "model.safetensors").items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def other_tokenizer(folder):
+    """A tokenizer with the same number of tokens, whose numbers mean something else."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text())
+    numbers = content["model"]["vocab"]
+    numbers["<|image_pad|>"], numbers["a"] = numbers["a"], numbers["<|image_pad|>"]
+    for token in content["added_tokens"]:
+        token["id"] = numbers[token["content"]]
+    path.write_text(json.dumps(content))
+
+
+def longer_tokenizer(folder):
+    """Tokens that transformers, or a user, adds to a tokenizer; the network has none for them."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"word{number}" for number in range(50)])
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def larger_tokenizer(folder):
+    from tiny_vlms import QWEN
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["<bos>", "<eos>", "<|im_start|>", "<|im_end|>", *QWEN, *pre_tokenizers.ByteLevel.alphabet()]
+    words += [f"word{number}" for number in range(2000)]
+    core = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, []))
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.add_special_tokens([word for word in words if word.startswith("<") and len(word) > 1])
+    core.save(str(folder / "tokenizer.json"))
 
 
 BAD = {
@@ -73,6 +123,45 @@ BAD = {
     "too new": (
         lambda f: change(f, "config.json", model_type="qwen99_vl"),
         "does not know the architecture 'qwen99_vl'",
+    ),
+    "code of the processor": (
+        lambda f: [
+            change(f, n, processor_class="X", auto_map={"AutoProcessor": "p.X"})
+            for n in ("processor_config.json", "preprocessor_config.json")
+        ],
+        "its processor X needs Python code from its own folder, which is never run",
+    ),
+    "code of the image processor": (
+        lambda f: change(
+            f, "preprocessor_config.json", image_processor_type="X", auto_map={"AutoImageProcessor": "p.X"}
+        ),
+        "its processor needs Python code from its own folder, which is never run",
+    ),
+    "adapter alone": (
+        lambda f: [lacks("config.json", "model.safetensors")(f), adapter(f)],
+        "'model' is a LoRA adapter of the model .*someone/base.*, not a model: merge both",
+    ),
+    "adapter with a config": (adapter, "'model' is a LoRA adapter of the model .*someone/base"),
+    "truncated": (truncated, "model.safetensors is damaged .*; download it again"),
+    "other shapes": (
+        lambda f: change_weights(f, lambda n, t: t[:, :-1].contiguous() if n.endswith("q_proj.weight") else t),
+        "model 'model'.*download it again",
+    ),
+    "whole numbers": (
+        lambda f: change_weights(f, lambda n, t: t.to(torch.int8) if t.dim() > 1 else t),
+        "is stored as I8, but config.json has no quantization_config",
+    ),
+    "settings of a quantisation that is not installed": (
+        lambda f: change(f, "config.json", quantization_config={"quant_method": "gptq", "bits": 4}),
+        "cannot be loaded as float32 on cpu",
+    ),
+    "tokenizer with other numbers": (
+        other_tokenizer,
+        "it writes images with other tokens than number .*, which config.json states: the tokenizer is that of another",
+    ),
+    "larger tokenizer": (
+        larger_tokenizer,
+        "its tokenizer has 22.. tokens or more, and the network .*: the tokenizer is",
     ),
     "pickles": (pickled, "pickles, which are never loaded"),
     "no weights": (lacks("model.safetensors"), "it has no weights"),
@@ -97,6 +186,21 @@ def test_what_cannot_be_a_judge_is_refused_in_one_line(folder, case):
         load_judge(folder, "cpu")
     assert "\n" not in str(refused.value) and "model" in str(refused.value)
     assert "trust" not in str(refused.value)
+
+
+def test_weights_that_are_not_finite_are_found_by_the_first_question(folder):
+    change_weights(folder, lambda n, t: t * float("nan") if n.endswith("layers.1.mlp.down_proj.weight") else t)
+    judge = load_judge(folder, "cpu")
+    for ask in (judge.score, judge.describe):
+        with pytest.raises(CheckpointError, match="grey: model gave NaN or Inf .* weights are damaged") as refused:
+            ask(as_image(np.full((64, 64, 3), 99, np.uint8), "grey"))
+        assert "\n" not in str(refused.value)
+
+
+def test_tokens_that_are_merely_added_are_allowed(folder):
+    longer_tokenizer(folder)
+    judge = load_judge(folder, "cpu")
+    assert len(judge.backend.tokenizer) > len(judge.model.get_input_embeddings().weight)
 
 
 def test_formats_and_options_that_cannot_be_had(folder):
