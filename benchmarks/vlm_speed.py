@@ -68,8 +68,8 @@ def measure(family: str, count: int, side: int, sample: int) -> dict:
         together = max(map(len, groups(run, [judge.backend.template.prompt("", (images[0], None))] * TOGETHER)))
         sharing, before, original = run.sharing, run.encoded, judge.backend._rows
 
-        def rows_of(prompts, rows, columns, counter):
-            found = original(prompts, rows, columns, counter)
+        def rows_of(prompts, rows, columns, *more):
+            found = original(prompts, rows, columns, *more)
             asked.extend((prompt, rows, columns, tables) for prompt, tables in zip(prompts, found, strict=True))
             return found
 
