@@ -232,13 +232,14 @@ def test_cancel_is_asked_for_between_the_calls_of_a_batch(folder):
 
 @pytest.mark.slow
 def test_two_processes_write_the_same_bytes(folder, tmp_path):
+    (tmp_path / "shown").mkdir()
     for image in images(5):
-        Image.fromarray(image.rgb).save(tmp_path / f"{image.name}.png")
+        Image.fromarray(image.rgb).save(tmp_path / "shown" / f"{image.name}.png")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "random"}
     for run in ("a", "b"):
         code = (
             "from depictqa_core.cli.commands import main; import sys;"
-            f"sys.exit(main(['rank', '.', '--checkpoint', {str(folder)!r}, '--device', 'cpu', '--json', '{run}.json',"
+            f"sys.exit(main(['rank', 'shown', '--checkpoint', {str(folder)!r}, '--device', 'cpu', '--json', '{run}.json',"
             "'--quiet']))"
         )
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=250)
