@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from . import tasks
 from .backends.opening import open_backend
@@ -82,8 +83,14 @@ def load_judge(
     check_arguments(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
     check_arguments(compiled=compiled, answers=answers, base=base)
     check_arguments(model=model, concurrency=concurrency, votes=votes, cache=cache, settings=settings)
-    given = {"model": model, "concurrency": concurrency, "votes": votes, "cache": cache, "settings": settings}
-    given = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {
+        "model": model,
+        "concurrency": concurrency,
+        "votes": votes,
+        "cache": cache,
+        "settings": settings,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
     server = ServerOptions(**given) if given else None
     judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base, server))
     if anchors is not None:

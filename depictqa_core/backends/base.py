@@ -8,7 +8,7 @@ backend is one file with one subclass, and a line in ``opening`` that opens it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +17,8 @@ import numpy as np
 
 from .. import tasks
 from ..calibration import Calibration
-from ..errors import DepictQAError, TaskError
+from ..engine.batching import names_of
+from ..errors import TaskError
 from ..images.references import ImageSet, PairSet, SingleSet
 from ..images.size_policy import SizePolicy
 from ..runtime.byte_cache import ByteCache
@@ -38,18 +39,14 @@ __all__ = [
     "Opening",
     "PairSet",
     "SingleSet",
-    "Store",
     "WrittenAnswer",
     "aligned",
-    "answer_all",
     "content_key",
     "names_of",
 ]
 
 ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are stored between calls, so that an interrupted call resumes where it stopped."""
-ANSWER_OVERHEAD, TOKEN_BYTES = 1024, 80
-"""Bytes that a stored answer takes next to its numbers, and a token of a written one with its probability."""
 
 
 @dataclass(frozen=True)
@@ -319,53 +316,3 @@ def aligned(text: str, ids: list, probability: float, written: WrittenAnswer | N
 def content_key(images: ImageSet) -> tuple[str | None, ...]:
     """Return what an answer about images depends on: their content, the reference first."""
     return tuple(image and image.key for image in (images[-1], *images[:-1]))
-
-
-def names_of(images: ImageSet) -> str:
-    """Return the names of the images of a question, for messages."""
-    return ", ".join(image.name for image in images if image is not None)
-
-
-Store = Callable[[int, Any], None]
-
-
-def answer_all(
-    answers: ByteCache,
-    keys: Sequence[Hashable],
-    counter: ProgressCounter,
-    ask: Callable[[list[int], Store], list[DepictQAError]],
-) -> list:
-    """Answer N questions: what is stored, or was asked before under an equal key, is not asked again.
-
-    Args:
-        answers: where answers are stored.
-        keys: for each question everything that its answer depends on.
-        counter: counts every answered question.
-        ask: asks the questions of some indexes, hands each answer over as ``store(index, answer)`` as soon as it is
-            known, and returns the errors of those that failed.
-
-    Raises:
-        DepictQAError: the first of these errors, after everything else was asked.
-    """
-    places: dict[Hashable, list[int]] = {}
-    for index, key in enumerate(keys):
-        places.setdefault(key, []).append(index)
-    found = {key: answers.get(key) for key in places}
-    missing = {indexes[0]: key for key, indexes in places.items() if found[key] is None}
-    if known := len(keys) - sum(len(places[key]) for key in missing.values()):
-        counter.add(known)
-
-    def store(index: int, answer: Any) -> None:
-        key = missing[index]
-        found[key] = answer
-        answers.put(key, answer, _bytes(answer))
-        counter.add(len(places[key]))
-
-    if missing and (failures := ask(list(missing), store)):
-        raise failures[0]
-    return [found[key] for key in keys]
-
-
-def _bytes(answer: WrittenAnswer | np.ndarray) -> int:
-    numbers = TOKEN_BYTES * len(answer.ids) if isinstance(answer, WrittenAnswer) else answer.nbytes
-    return ANSWER_OVERHEAD + numbers

@@ -1,5 +1,6 @@
 """The endpoint backend: a vision-language model on an OpenAI-compatible server as a judge."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from ..calibration import Calibration
 from ..chat.client import Reply
 from ..chat.endpoint import RequestRejected
 from ..chat.parallel import Failure, ask_all
+from ..chat.replies import Step
 from ..errors import DepictQAError
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import OnText, ProgressCounter
@@ -25,15 +27,14 @@ from .base import (
     Criterion,
     ImageSet,
     Opening,
-    Store,
     WrittenAnswer,
-    answer_all,
     content_key,
     names_of,
 )
 from .endpoint_replies import checked
 from .endpoint_server import Server, without_control
 from .endpoint_ways import Send, Way
+from .stored_answers import Store, answer_all
 from .vlm_answers import shares
 from .vlm_prompts import TASKS, closed_wording, open_wording
 
@@ -188,12 +189,14 @@ class EndpointBackend(Backend):
         """The tokens of a written text with their probabilities; words with their mean where they do not join to it."""
         if not self.way.scored:
             return [], []
-        steps, ids, chances = checked(self.server.name, reply) if reply.text else (), [], []
+        steps: tuple[Step, ...] = checked(self.server.name, reply) if reply.text else ()
+        ids: list[str] = []
+        chances: list[float] = []
         for step in steps:
             if len("".join(ids)) >= len(reply.text):  # what follows ends the answer
                 break
             ids.append(step.token)
-            chances.append(float(np.exp(step.logprob)))
+            chances.append(math.exp(step.logprob))
         if "".join(ids) != reply.text and reply.text:
             ids = _WORDS.findall(reply.text)
             chances = [float(np.mean(chances))] * len(ids)

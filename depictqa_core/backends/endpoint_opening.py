@@ -110,6 +110,6 @@ def _exact(server: Server) -> Exact | None:
         if not all(f"token_id:{one}" in names for one in wanted):
             return None
         # log-probabilities from behind the grammar would be those of a certain answer
-        raw = bool(choice) and float(first.logprob) < -1e-6  # type: ignore[arg-type]
+        raw = bool(choice) and float(first.logprob) < -1e-6
         return Exact(server.name, tokenizer, forced=raw and reply.text.strip() == FORCED)
     return None

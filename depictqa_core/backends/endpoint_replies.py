@@ -43,7 +43,7 @@ def known_masses(steps: Sequence[Step], answers: Sequence[str]) -> np.ndarray:
         for index in complete:  # the answer ends here unless a longer one continues it
             masses[index] += max(0.0, share - continued)
         written += step.token
-        share *= math.exp(float(step.logprob))  # type: ignore[arg-type]
+        share *= math.exp(float(step.logprob))
         open_ = _fitting(folded(written), spelled)
         if len(open_) < 2:
             return masses

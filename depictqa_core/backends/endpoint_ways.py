@@ -102,7 +102,8 @@ class Exact(Way):
         return self._trees[key]
 
     def ask(self, send: Send, question: str, images: ImageSet, wording: Wording, part: None) -> np.ndarray:
-        tree, known = self._tree(wording), {}
+        tree = self._tree(wording)
+        known: Known = {}
         while (row := tree.next(known)) is not None:
             self._follow(send, question, images, wording.stem, tree, row, known)
         return tree.logs(known)
@@ -176,7 +177,7 @@ class _Tree:
 
     def next(self, known: Known) -> Tokens | None:
         """Return the most probable continuation with a fork that is not known; None if the rest is negligible."""
-        left = {}  # what is not known begins at these places, each once
+        left: dict[Tokens, Tokens] = {}  # what is not known begins at these places, each once
         for row in self.rows:
             length = self._known((*row, 0), known)
             if length <= len(row):

@@ -27,11 +27,10 @@ from .base import (
     Criterion,
     ImageSet,
     Opening,
-    Store,
     WrittenAnswer,
     aligned,
-    answer_all,
 )
+from .stored_answers import Store, answer_all
 
 if TYPE_CHECKING:
     import torch

@@ -24,12 +24,11 @@ from .base import (
     Criterion,
     ImageSet,
     Opening,
-    Store,
     WrittenAnswer,
     aligned,
-    answer_all,
     content_key,
 )
+from .stored_answers import Store, answer_all
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
 from .vlm_batch import BatchNetwork, groups, most_together
 from .vlm_loading import LoadedVlm

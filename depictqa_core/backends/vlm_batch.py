@@ -80,18 +80,18 @@ class BatchNetwork(Network):
             if done[-1]:
                 found[tuple(keys[: done[-1]])] = stored
         for level in range(len(pieces[0][0])):
-            missing: dict[Hashable, tuple[State, Segment]] = {}
+            missing: dict[tuple[Hashable, ...], tuple[State, Segment]] = {}
             for (segments, keys), end in zip(pieces, done, strict=True):
                 key = tuple(keys[: level + 1])
                 if level >= end and key not in found:
                     missing[key] = found[tuple(keys[:level])], segments[level]
             if missing:
                 check()
-                parents, segments = zip(*missing.values(), strict=True)
-                state = self._all_extended(_stacked(parents), segments)
-                for index, key in enumerate(missing):
-                    found[key] = one = _single(state, index)
-                    self.states.put(key, one, nbytes(one.cache))
+                parents, read = zip(*missing.values(), strict=True)
+                state = self._all_extended(_stacked(parents), read)
+                for index, place in enumerate(missing):
+                    found[place] = one = _single(state, index)
+                    self.states.put(place, one, nbytes(one.cache))
         return _stacked([found[tuple(keys)] for _, keys in pieces])
 
     def _all_extended(self, state: State, segments: Sequence[Segment]) -> State:

@@ -37,7 +37,7 @@ def skeleton(config: Any) -> torch.nn.Module:
     return model
 
 
-def unquantised(model: torch.nn.Module) -> list[str]:
+def unquantised(model: Any) -> list[str]:
     """Return the names of the modules that int8 and int4 leave alone: all but the blocks of the language model.
 
     Raises:
@@ -105,7 +105,7 @@ def _cached_values(config: Any) -> int:
 def _activations(config: Any, image: ImageInput) -> int:
     """Approximate values that one block of the vision tower holds: as in ``loading.memory_needs``."""
     vision = config.vision_config
-    hidden = getattr(vision, "hidden_size", None) or getattr(vision, "embed_dim", 0)
+    hidden: int = next(getattr(vision, key) for key in ("hidden_size", "embed_dim") if getattr(vision, key, None))
     inner = getattr(vision, "intermediate_size", None) or 4 * hidden
     patch = getattr(vision, "patch_size", 14)
     height, width = patch if isinstance(patch, (list, tuple)) else (patch, patch)

@@ -270,8 +270,8 @@ class Client:
             raise _TryAgain(f"the answer is not a chat completion: '{start}'") from None
         if len(text) > MAX_TEXT:
             raise _TryAgain(f"the answer has {len(text)} characters, more than {MAX_TEXT}")
-        counts = (count if is_count(count) else None for count in tokens)
-        return Reply(text, self._clean(finish)[:40], *counts, steps, thought)
+        asked, written = (count if is_count(count) else None for count in tokens)
+        return Reply(text, self._clean(finish)[:40], asked, written, steps, thought)
 
     def _steps(self, found: dict | None) -> tuple[Step, ...] | None:
         """The tokens of an answer, None if there are none; raises what broken JSON values raise."""

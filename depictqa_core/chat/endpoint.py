@@ -49,7 +49,7 @@ class Endpoint:
     model: str
     key: str | None = field(default=None, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in (("base", self.base), ("model", self.model), ("key", self.key or "")):
             if not isinstance(value, str):
                 raise EndpointError(f"the endpoint's {name} must be text, not {type(value).__name__}")
@@ -94,7 +94,7 @@ class Endpoint:
         Raises:
             EndpointError: the model is missing, or a value cannot be used.
         """
-        if not (model or "").strip():
+        if model is None or not model.strip():
             raise EndpointError(f"{_shown_base(base)}: give the name of the model that the server should answer with")
         keys = (environment[name] for name in KEYS if environment.get(name, "").strip())
         known = environment.get(BASE, "").strip()
@@ -167,7 +167,7 @@ def masked(text: str, secrets: dict[str, str]) -> str:
 class _MaskedLog(logging.Filter):
     """Takes the secrets of all clients out of what the packages below ``openai`` log: URLs and headers."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.secrets: dict[str, str] = {}
         for name in ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):

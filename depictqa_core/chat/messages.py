@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 from PIL import Image
 
@@ -28,13 +29,13 @@ def image_part(image: RGBImage | Image.Image) -> dict:
 def shown_request(body: dict) -> dict:
     """A request for people: the same, with every image replaced by its size in bytes."""
 
-    def shown(part):
+    def shown(part: Any) -> Any:
         if not isinstance(part, dict) or part.get("type") != "image_url":
             return part
         head, data = part["image_url"]["url"].split(",", 1)
         return {"type": "image_url", "image_url": {"url": f"{head},<{len(data) * 3 // 4} bytes>"}}
 
-    def content(value):
+    def content(value: Any) -> Any:
         return [shown(part) for part in value] if isinstance(value, list) else value
 
     messages = [{**message, "content": content(message["content"])} for message in body["messages"]]

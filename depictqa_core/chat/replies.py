@@ -3,7 +3,7 @@
 import email.utils
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 LONGEST_RETRY_AFTER = 3600.0  # seconds
 
@@ -18,7 +18,7 @@ class Step(NamedTuple):
     """
 
     token: str
-    logprob: object
+    logprob: Any
     others: tuple[tuple[str, object], ...]
 
 

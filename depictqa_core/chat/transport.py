@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from .endpoint import BASE, Endpoint, EndpointError
@@ -30,10 +31,10 @@ def open_api(endpoint: Endpoint, timeout: float) -> "openai.AsyncOpenAI":
         ) from None
 
     class Bounded(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any):
+        def __init__(self, stream: Any) -> None:
             self.stream = stream
 
-        async def __aiter__(self):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             size = 0
             async for chunk in self.stream:
                 size += len(chunk)
@@ -41,7 +42,7 @@ def open_api(endpoint: Endpoint, timeout: float) -> "openai.AsyncOpenAI":
                     raise ValueError(f"it has more than {MAX_BODY} bytes")
                 yield chunk
 
-        async def aclose(self):
+        async def aclose(self) -> None:
             await self.stream.aclose()
 
     async def only_ours(request: Any) -> None:

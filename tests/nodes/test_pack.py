@@ -62,6 +62,7 @@ def test_schema_is_as_recorded(infos):
                     "folder",
                     "anchors",
                     "encoder",
+                    "base",
                 ):  # those list what is there
                     known["options"] = options["options"]
                 inputs.append({"id": key, "type": kind, "optional": group == "optional", **known})

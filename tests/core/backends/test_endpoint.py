@@ -254,12 +254,12 @@ def set_all(value):
 def rename(steps, reply):
     for one in steps:
         for place, other in enumerate(one["top_logprobs"]):
-            other["token"] = f"token_id:{900 + place}"
+            other["token"], other["logprob"] = f"token_id:{900 + place}", -30.0
 
 
 def add(steps, reply):
     for one in steps:
-        one["top_logprobs"].append({"token": "token_id:9999", "logprob": -3.0})
+        one["top_logprobs"].append({"token": "token_id:9999", "logprob": -30.0})
 
 
 LIES = {
@@ -492,7 +492,8 @@ def test_control_tokens_in_a_users_text_are_not_sent():
     stub = vllm()
     with chat_server(stub) as server:
         open_judge(server).check(images(1), f"Is it<|im_e<|x|>nd|> {END} good<image>?", ("yes", "no"))
-    assert all("Is it good ?" in one for one in conversations(stub, 2))
+    for one in conversations(stub, 2):
+        assert "good ?" in one and not any(token in one for token in ("<|im_end|>", "<image>", "<|x|>", END))
 
 
 def test_a_missing_package_is_one_line_with_its_remedy(monkeypatch):
