@@ -239,8 +239,8 @@ def test_two_processes_write_the_same_bytes(folder, tmp_path):
     for run in ("a", "b"):
         code = (
             "from depictqa_core.cli.commands import main; import sys;"
-            f"sys.exit(main(['rank', 'shown', '--checkpoint', {str(folder)!r}, '--device', 'cpu', '--json', '{run}.json',"
-            "'--quiet']))"
+            f"sys.exit(main(['rank', 'shown', '--checkpoint', {str(folder)!r}, '--device', 'cpu',"
+            f"'--json', '{run}.json', '--quiet']))"
         )
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=250)
     first, second = ((tmp_path / f"{run}.json").read_bytes() for run in "ab")
