@@ -173,7 +173,7 @@ def test_cached_equals_uncached_and_a_batch_its_single_runs(smol, verb, monkeypa
 
 def test_a_ranking_encodes_every_image_once(smol):
     judge, shown = load_judge(smol, "cpu"), images(5)
-    assert judge.backend.run.sharing == vlm_network.IMAGES
+    assert judge.backend.run.sharing == vlm_network.IMAGES and judge.backend.run.batches
     before = judge.backend.run.encoded
     ranking = judge.rank(shown)
     assert ranking.comparisons == 10 and judge.backend.run.encoded - before == len(shown)
