@@ -232,26 +232,15 @@ def test_cancel_is_asked_for_between_the_calls_of_a_batch(folder):
 
 @pytest.mark.slow
 def test_two_processes_write_the_same_bytes(folder, tmp_path):
-<<<<<<< HEAD
-    (tmp_path / "images").mkdir()
-    for image in images(5):
-        Image.fromarray(image.rgb).save(tmp_path / "images" / f"{image.name}.png")
-=======
     (tmp_path / "shown").mkdir()
     for image in images(5):
         Image.fromarray(image.rgb).save(tmp_path / "shown" / f"{image.name}.png")
->>>>>>> c308c0121c2ec916266d3135938f8021cbc506ad
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "random"}
     for run in ("a", "b"):
         code = (
             "from depictqa_core.cli.commands import main; import sys;"
-<<<<<<< HEAD
-            f"sys.exit(main(['rank', 'images', '--checkpoint', {str(folder)!r}, '--device', 'cpu', '--json', '{run}.json',"
-            "'--quiet']))"
-=======
             f"sys.exit(main(['rank', 'shown', '--checkpoint', {str(folder)!r}, '--device', 'cpu',"
             f"'--json', '{run}.json', '--quiet']))"
->>>>>>> c308c0121c2ec916266d3135938f8021cbc506ad
         )
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True, timeout=250)
     first, second = ((tmp_path / f"{run}.json").read_bytes() for run in "ab")
