@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,10 @@ from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare, prepare_comparison
 from depictqa_core.prompts import REFERENCE, A, B, answer_ids, encode, fixed_strings, layout
 
+COUNT = 16
+"""Images of the rows that judge each image."""
+WORDS = 60
+"""Longest description in tokens."""
 SAMPLES = Path(__file__).resolve().parents[1] / "workflows" / "samples"
 REDUCED = {
     "vision": {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 4},
@@ -152,3 +157,15 @@ def machine() -> dict:
         "transformers": transformers.__version__,
         "load before": [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None,
     }
+
+
+def seconds(work) -> tuple[float, object]:
+    """How long a call takes, and what it returns."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def show(first: str, *cells: str) -> None:
+    """One line of a table."""
+    print(f"{first:42s}" + "".join(f"{cell:>16s}" for cell in cells), flush=True)
