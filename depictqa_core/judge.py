@@ -83,14 +83,8 @@ def load_judge(
     check_arguments(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
     check_arguments(compiled=compiled, answers=answers, base=base)
     check_arguments(model=model, concurrency=concurrency, votes=votes, cache=cache, settings=settings)
-    options: dict[str, Any] = {
-        "model": model,
-        "concurrency": concurrency,
-        "votes": votes,
-        "cache": cache,
-        "settings": settings,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
+    given: dict[str, Any] = {"model": model, "votes": votes, "cache": cache, "settings": settings}
+    given = {name: value for name, value in {**given, "concurrency": concurrency}.items() if value is not None}
     server = ServerOptions(**given) if given else None
     judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base, server))
     if anchors is not None:

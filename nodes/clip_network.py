@@ -9,9 +9,10 @@ import torch
 
 from ..depictqa_core.backends.vlm_cache import nbytes
 from ..depictqa_core.backends.vlm_model import chosen
+from ..depictqa_core.backends.vlm_network import UNABLE
 from ..depictqa_core.backends.vlm_prompts import Prompt
 from ..depictqa_core.backends.vlm_runner import NOTHING, SETS, Check
-from ..depictqa_core.engine.batching import prefix_budget
+from ..depictqa_core.engine.batching import is_out_of_memory, prefix_budget
 from ..depictqa_core.errors import CheckpointError
 from ..depictqa_core.images.image import RGBImage
 from .clip_encoder import Cache, ImageFeatures, Piece, TextEncoder
@@ -138,7 +139,9 @@ class ClipNetwork:
         self._require_weights([self.encoder.encode(image).features for image in images], wanted[0])
         try:
             found = self.shared(prompt, rows, _go_on, len(rows))
-        except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError):
+        except UNABLE as error:
+            if is_out_of_memory(error):  # says nothing about this version of ComfyUI
+                raise
             return NOTHING  # this version of ComfyUI keeps other caches
         return SETS if all((a.exp() - b.exp()).abs().max() < TOLERANCE for a, b in zip(found, wanted)) else NOTHING
 

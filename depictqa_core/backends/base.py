@@ -195,6 +195,25 @@ class Backend(ABC):
         names = {seen: tasks.temperature_names(task, question or task.question, seen) for seen in (False, True)}
         return {seen: 1.0 if own else self.calibration.temperature(some) for seen, some in names.items()}
 
+    def calibrated(
+        self,
+        task: Task,
+        question: str | None,
+        options: Sequence[str],
+        image_sets: Sequence[ImageSet],
+        table: np.ndarray,
+    ) -> AnswerProbabilities:
+        """Return the probabilities of answers under the prior of clean images that the calibration was fitted for.
+
+        Args:
+            options: the allowed answers, K.
+            table: [N, K + 1], the probabilities under the ``temperatures``, then the coverage.
+        """
+        references = [images[-1] is not None for images in image_sets]
+        asked = question or task.question
+        probabilities = self.calibration.with_prior(task, asked, options, references, table[:, :-1])
+        return AnswerProbabilities(probabilities, table[:, -1])
+
     def identity(self) -> dict[str, Any]:
         """Return everything that answers depend on besides question and images, as JSON values."""
         return {"judge": self.info, "calibration": self.calibration.settings}

@@ -136,7 +136,7 @@ class EndpointBackend(Backend):
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
         table = np.array(self._ask(task, kinds, image_sets, units, ask, combine, counter))
         table = table.reshape(len(image_sets), len(canonical) + 1)
-        return AnswerProbabilities(table[:, :-1], table[:, -1])
+        return self.calibrated(task, question, canonical, image_sets, table)
 
     def write(
         self,

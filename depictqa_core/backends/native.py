@@ -29,6 +29,7 @@ from .base import (
     Opening,
     WrittenAnswer,
     aligned,
+    content_key,
 )
 from .stored_answers import Store, answer_all
 
@@ -116,11 +117,7 @@ class NativeBackend(Backend):
         options = tasks.answers(task, question or task.question) if options is None else options
         ids = [answer_ids(option, self.tokenizer) for option in options]
         forced = token_embeddings(self.model.language, forced_prefix(ids))
-        calibration = self.calibration
-        temperatures = {
-            reference: calibration.temperature(tasks.temperature_names(task, question or task.question, reference))
-            for reference in (False, True)
-        }
+        temperatures = self.temperatures(task, question, own=False)
 
         def answer(prefiller: PrefixPrefiller, prompts: list[Prompt], indexes: list[int]) -> list[np.ndarray | None]:
             reference = image_sets[indexes[0]][-1] is not None  # all of a batch have a reference, or none has
@@ -131,9 +128,7 @@ class NativeBackend(Backend):
         kinds = [("choose", tuple(options), *temperatures.values())] * len(image_sets)
         found = self._ask(task, task.ask(question), kinds, image_sets, answer, counter, prefixes=prefixes)
         table = np.array(found).reshape(len(image_sets), len(options) + 1)
-        references = [images[-1] is not None for images in image_sets]
-        probabilities = calibration.with_prior(task, question or task.question, options, references, table[:, :-1])
-        return AnswerProbabilities(probabilities, table[:, -1])
+        return self.calibrated(task, question, options, image_sets, table)
 
     def write(
         self,
@@ -200,8 +195,7 @@ class NativeBackend(Backend):
     ) -> list:
         """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question."""
         keys = [
-            (task.name, question, kind, tuple(image and image.key for image in images))
-            for kind, images in zip(kinds, image_sets, strict=True)
+            (task.name, question, kind, content_key(images)) for kind, images in zip(kinds, image_sets, strict=True)
         ]
 
         def ask(missing: list[int], store: Store) -> list[DepictQAError]:

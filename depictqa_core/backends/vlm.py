@@ -133,11 +133,7 @@ class VlmBackend(Backend):
         kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
         found = self._ask(task, kinds, image_sets, ask, counter, most_together(self.run))
         table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
-        references = [images[-1] is not None for images in image_sets]
-        probabilities = self.calibration.with_prior(
-            task, question or task.question, canonical, references, table[:, :-1]
-        )
-        return AnswerProbabilities(probabilities, table[:, -1])
+        return self.calibrated(task, question, canonical, image_sets, table)
 
     def write(
         self,

@@ -172,11 +172,13 @@ def _adapted(model: "PreTrainedModel", folder: Path, merge: bool) -> "PreTrained
         loaded: Any = set_peft_model_state_dict(adapted, load_file(folder / WEIGHTS))
         strange = [*loaded.unexpected_keys, *(name for name in loaded.missing_keys if _is_adapted(name))]
     except Exception as error:  # any error of the libraries becomes one clear line
-        raise CheckpointError(f"adapter '{folder.name}' does not fit its base model ({quoted(error)})") from error
+        raise CheckpointError(
+            f"adapter '{folder.name}' does not fit its base model ({quoted(error)}); {AGAIN}"
+        ) from error
     if strange:
         raise CheckpointError(
             f"adapter '{folder.name}' does not fit its base model as this transformers names its parts (see"
-            f" {strange[0]}); use the version that it was tuned with, which {ADAPTER} states"
+            f" {strange[0]}); use the version of transformers that it was tuned with"
         )
     places = getattr(model, "hf_device_map", {})
     if merge and len(set(places.values())) < 2:

@@ -36,7 +36,7 @@ class BatchNetwork(Network):
             self.together_allowed = self.sharing != NOTHING and self._agrees()
         return self.together_allowed
 
-    def room(self, prompt: Prompt) -> int:
+    def capacity(self, prompt: Prompt) -> int:
         """How many prompts like this one run together: their KV caches stay within ``prefill_budget``."""
         tokens = sum(self.inputs(*segment)["input_ids"].shape[1] for segment in self._segments(prompt))
         return max(1, int(prefill_budget(self.device) / (tokens * self._token_bytes)))
@@ -159,8 +159,8 @@ def groups(network: object, prompts: Sequence[Prompt]) -> list[list[int]]:
     found: dict[Hashable, list[int]] = {}
     for index, prompt in enumerate(prompts):
         found.setdefault((prompt.texts, tuple(image.rgb.shape for image in prompt.images)), []).append(index)
-    rooms = [(group, network.room(prompts[group[0]]) if len(group) > 1 else 1) for group in found.values()]
-    return [group[start : start + room] for group, room in rooms for start in range(0, len(group), room)]
+    sizes = [(group, network.capacity(prompts[group[0]]) if len(group) > 1 else 1) for group in found.values()]
+    return [group[start : start + size] for group, size in sizes for start in range(0, len(group), size)]
 
 
 def _stacked(states: Sequence[State]) -> State:

@@ -45,11 +45,12 @@ def _memory(folder: Path, config: Any, max_pixels: int) -> str:
     return f"{', '.join(parts)}{more or ' (weights + the longest question about the largest images)'}"
 
 
-def describe_adapter(folder: Path, verify: bool = False) -> dict[str, Any]:
+def describe_adapter(folder: Path, verify: bool = False, base: str | Path | None = None) -> dict[str, Any]:
     """Return the card of an adapter folder, where its base model is, its number of parameters and supported tasks.
 
     Args:
         verify: compare the SHA-256 of its weights with that of the card.
+        base: the folder of its base model, where the user names it.
 
     Raises:
         CheckpointError: the folder is damaged.
@@ -59,9 +60,9 @@ def describe_adapter(folder: Path, verify: bool = False) -> dict[str, Any]:
     if verify and file_hash(folder / WEIGHTS) != facts["sha256"]:
         raise CheckpointError(f"adapter '{folder.name}' is damaged: the contents of {WEIGHTS} have changed; {AGAIN}")
     try:
-        found = str(base_folder(folder))
+        found = str(base_folder(folder, base))
     except CheckpointError:
-        found = "not found; name it by --base"
+        found = "not found; name it by --base, or put it next to the adapter folder"
     trained = ", ".join(card.pop("tasks"))
     return {
         **card,

@@ -19,6 +19,7 @@ DTYPE_HELP = (
     " vision-language model states); float16 changes probabilities by up to 0.01, bfloat16 by up to 0.06, which can"
     " change a winner"
 )
+BASE_HELP = "base model of an adapter (default: where it was when the adapter was tuned, or next to its folder)"
 COUNTS = {"1": 1, "2": 2, "any": None}
 
 
@@ -80,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--base",
         metavar="FOLDER",
-        help="base model of an adapter (default: where it was when the adapter was tuned, or next to its folder)",
+        help=BASE_HELP,
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or balanced (default: auto)")
     group.add_argument("--dtype", default="auto", choices=DTYPES, help=DTYPE_HELP)
@@ -233,6 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
         "checkpoint", nargs="?", metavar="CHECKPOINT", help="folder or server (default: the bundled model)"
     )
     add_server(verb)
+    verb.add_argument("--base", metavar="FOLDER", help=BASE_HELP)
     verb.add_argument("--verify", action="store_true", help="also compare the SHA-256 of every weight file")
     verb.add_argument(
         "--self-test", action="store_true", help="also load it and test it on the sample images: coverage of each task"

@@ -61,11 +61,11 @@ def _vlm_info(options: argparse.Namespace, folder: Path) -> int:
     from ..backends.vlm_info import describe_adapter, describe_vlm
 
     adapter = is_adapter_folder(folder)
-    card = describe_adapter(folder, options.verify) if adapter else describe_vlm(folder)
+    card = describe_adapter(folder, options.verify, options.base) if adapter else describe_vlm(folder)
     if options.self_test:
         from ..judge import load_judge
 
-        card = {**card, "self_test": load_judge(folder).self_test()}
+        card = {**card, "self_test": load_judge(folder, base=options.base).self_test()}
     text = _table({"folder": str(folder), **dict(_flat(card))})
     notices = ["--verify: the folder lists no hashes to compare with"] if options.verify and not adapter else []
     write_answers(options, card, [card], [], lambda *_: text, notices)

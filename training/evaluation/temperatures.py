@@ -145,10 +145,10 @@ def calibrate(
 def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: str, clean_share: float | None) -> Fit:
     none = _none_of(key)
     weights = np.full(len(truths), 1 / len(truths))
-    if none is not None and clean_share and (truths == none).sum() * 10 >= minimum:
-        weights = prior_weights(truths == none, clean_share)
+    if none is None or clean_share is None or (truths == none).sum() * 10 < minimum:
+        none = clean_share = None
     else:
-        none = None
+        weights = prior_weights(truths == none, clean_share)
 
     def measured(temperature: float, offset: float = 0.0) -> tuple[float, float]:
         scaled = log_probabilities / temperature

@@ -89,6 +89,8 @@ def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
             faults.append(shown)
             labelled.append(decided)
             quality.append(variant["quality"])
+    if not pairs:
+        raise ValueError("evidence_epochs needs scenes of which two images can be read and one is known to be better")
     return Evidence(
         torch.stack(rows),
         torch.tensor(severity),
@@ -127,15 +129,18 @@ def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
     for path in sorted(folder.glob("[0-9]*[0-9].npz")):
         with np.load(path) as shard:
             crops, truth, severity = shard["crops"], shard["truth"], shard["severities"]
-        names = [f"{path.stem}/{number}" for number in range(len(crops))]
+        images = [as_image(crop) for crop in crops]
+        keys = {image.key: image for image in images}
 
-        def encode(name: str, crops=crops) -> torch.Tensor:
-            return model.encode([prepare(as_image(crops[int(name.partition("/")[2])]), model.config)])[0]
+        def encode(key: str, keys=keys) -> torch.Tensor:
+            return model.encode([prepare(keys[key], model.config)])[0]
 
-        store.fill(names, encode, f"crops of {path.name}")
-        rows += [store[name] for name in names]
+        store.fill(list(keys), encode, f"crops of {path.name}")
+        rows += [store[image.key] for image in images]
         truths.append(truth)
         severities.append(severity)
+    if not rows:
+        raise ValueError(f"evidence_crops: {folder} has no shards; make some by python -m training crops")
     truth, severity = torch.from_numpy(np.concatenate(truths)), torch.from_numpy(np.concatenate(severities)).float()
     kinds = len(DISTORTIONS)
     area = (truth == 1).float().mean((2, 3))
@@ -148,7 +153,7 @@ def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
 
 
 class Heads(nn.Module):
-    """What is asked of the hidden layers: labels with "none", severities, faults, any fault, and quality."""
+    """What is asked of the hidden layers [B, inputs]: labels with "none", severities, faults, quality."""
 
     def __init__(self, inputs: int):
         super().__init__()

@@ -267,7 +267,7 @@ class Recipe:
             (self.rehearsal and self.sampling != "shares", "rehearsal needs sampling: shares"),
             (self.rehearsal and self.sharding == "full", "rehearsal does not go with sharding: full"),
         ]
-        for wrong, message in [*problems, *self._adapter_problems()]:
+        for wrong, message in [*self._adapter_problems(), *problems]:
             if wrong:
                 raise RecipeError(message)
         for name, check in (("network", check_network), ("changes", check_changes)):
@@ -282,6 +282,7 @@ class Recipe:
         if self.adapter is None:
             return []
         none = {"crop", "hide_separators", "cache_features", "local_weights", "warmup_epochs", "comparison_epochs"}
+        none |= {"evidence_epochs", "evidence_crops"}
         odd = sorted(name for name in none if getattr(self, name))
         more = sorted(set(self.changes or {}) - {"personal"})
         half = self.frozen_precision != "float32" and self.precision == "no"

@@ -28,7 +28,6 @@ from .record_files import picture_paths
 
 BLANK_SIDE = 64
 """Side in pixels of the image that takes the place of one that cannot be read."""
-PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """Inputs of a model with one value for each token; all others are about its images."""
 
 

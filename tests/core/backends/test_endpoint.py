@@ -230,6 +230,18 @@ def test_votes_are_refused_unless_they_are_asked_for():
         assert described.text and described.confidence is None
 
 
+def test_the_prior_of_clean_images_counts(tmp_path):
+    (tmp_path / "depictqa_calibration.json").write_text('{"calibration": {"none_identification_nr": 1.5}}')
+    with chat_server(vllm()) as server:
+        plain, shifted = (
+            {one.label: one.probability for one in judge.identify(images(1), count=1)[0].probabilities}
+            for judge in (open_judge(server), open_judge(server, settings=tmp_path))
+        )
+    others = [label for label in plain if label != "none"]
+    odds = [found["none"] / sum(found[label] for label in others) for found in (plain, shifted)]
+    assert odds[1] == pytest.approx(np.exp(1.5) * odds[0], rel=1e-5)
+
+
 # ---------------------------------------------------------------------- lies
 
 

@@ -73,12 +73,13 @@ class Store(dict):
 def test_truth_of_a_part_a_fault_and_an_undecided_fault():
     names = [fault("noise"), fault(None)]
     shown = [variant("a", blur(4, area=0.125)), variant("b", faults=(names[0],)), variant("c", faults=(names[1],))]
+    shown.append(variant("d"))
     store = Store([{"variants": shown}], 6)
     found = scene_evidence([{"variants": shown}], store)
     assert found.severity[0, DISTORTIONS.index("blur")] == pytest.approx(2.0)  # 4 * 0.125 ** (1 / 3)
     assert found.severity[1, DISTORTIONS.index("noise")] == 3
-    assert found.labelled.tolist() == [1, 1, 0]
-    assert [FAULTS[row.argmax()] for row in found.faults[1:]] == [REGISTRY[item["name"]].fault for item in names]
+    assert found.labelled.tolist() == [1, 1, 0, 1]
+    assert [FAULTS[row.argmax()] for row in found.faults[1:3]] == [REGISTRY[item["name"]].fault for item in names]
     assert not found.faults[0].any()
 
 
@@ -115,6 +116,7 @@ def test_hidden_layers_learn_and_the_language_model_gets_what_it_got(connector, 
 def test_crops_are_encoded_once_and_told_from_their_cells(connector, tmp_path, monkeypatch):
     crops, cells = np.zeros((3, 64, 64, 3), np.uint8), (2, 2)
     truth, severities = np.zeros((3, len(KINDS), *cells), np.uint8), np.zeros((3, len(KINDS)), np.uint8)
+    crops += np.arange(3, dtype=np.uint8)[:, None, None, None]
     place, seen = KINDS.index("noise"), KINDS.index(FAULTS[2])
     truth[0, place, 0, 0], severities[0, place] = 1, 5
     truth[1, : len(DISTORTIONS)], truth[1, seen], severities[1, seen] = UNDECIDED, 1, 3
@@ -136,4 +138,13 @@ def test_crops_are_encoded_once_and_told_from_their_cells(connector, tmp_path, m
     assert len(asked) == 3 and len(set(found.rows[:, 0].tolist())) == 3
     assert found.severity[0, place] == pytest.approx(5 * 0.25**labels.AREA_POWER)
     assert found.labelled.tolist() == [1, 0, 1] and found.faults[1].nonzero().tolist() == [[2]]
+    np.savez(tmp_path / "shards" / "0000.npz", crops=crops + 9, truth=truth, severities=severities)
+    crop_evidence(tmp_path / "shards", Model(), tmp_path / "run")
+    assert len(asked) == 6  # other pixels under the same names
     assert found.quality[2] == 1 and found.quality[:2].isnan().all() and len(found.pairs) == 0
+
+
+def test_without_pairs_or_shards_the_key_is_named(tmp_path):
+    shown = [variant("a", blur(2))]
+    with pytest.raises(ValueError, match="evidence_epochs needs scenes"):
+        scene_evidence([{"variants": shown}], Store([{"variants": shown}], 6))
