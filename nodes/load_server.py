@@ -32,7 +32,8 @@ class LoadServer(io.ComfyNode):
                     "url",
                     default="http://127.0.0.1:8000/v1",
                     tooltip="Address of the server, up to /v1. Images are sent to it. The key comes from the "
-                    "environment variable DEPICTQA_API_KEY, and only goes to the address in DEPICTQA_API_BASE.",
+                    "environment variable DEPICTQA_API_KEY or OPENAI_API_KEY, and only goes to the address in "
+                    "DEPICTQA_API_BASE.",
                 ),
                 io.String.Input("model_name", default="", tooltip="Name of the model on the server."),
                 io.Int.Input(

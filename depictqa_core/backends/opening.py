@@ -96,7 +96,7 @@ def _open_vlm(
 
     if compiled:
         raise CheckpointError(f"model '{folder.name}': compiling is for checkpoints of DepictQA; leave it out")
-    if dtype == "auto":  # the format that the model was trained in: float16 is too narrow for some
+    if dtype == "auto":  # bfloat16 unless the model states float16, which is too narrow for some
         dtype = "float32" if str(device).startswith("cpu") else vlm_dtype(model)
     loaded = load_vlm(folder, device, dtype) if folder == model else load_adapter(folder, model, device, dtype)
     return VlmBackend(loaded, cache_bytes, answers)

@@ -28,7 +28,6 @@ from .record_files import picture_paths
 
 BLANK_SIDE = 64
 """Side in pixels of the image that takes the place of one that cannot be read."""
-"""Inputs of a model with one value for each token; all others are about its images."""
 
 
 def single_answers(records: Sequence[dict]) -> list[dict]:
