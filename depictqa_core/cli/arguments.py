@@ -16,8 +16,8 @@ FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
 DTYPE_HELP = (
     "data type of the weights (default: auto: float32, or float16 for large checkpoints off the CPU; for a"
-    " vision-language model bfloat16, or float16 where it states that); float16 changes probabilities by up to 0.01, bfloat16 by up to 0.06, which can"
-    " change a winner"
+    " vision-language model bfloat16, or float16 where it states that); float16 changes probabilities by up to 0.01,"
+    " bfloat16 by up to 0.06, which can change a winner"
 )
 BASE_HELP = "base model of an adapter (default: where it was when the adapter was tuned, or next to its folder)"
 COUNTS = {"1": 1, "2": 2, "any": None}
