@@ -20,6 +20,7 @@ from ..storage.documents import describe
 from .endpoint import (
     BASE,
     KEY,
+    KEYS,
     MODEL,
     Endpoint,
     EndpointError,
@@ -300,7 +301,10 @@ class Client:
             return _TryAgain(line, 0.0)
         if status in REJECTED:
             return RequestRejected(line)
-        key = f"check {KEY}"
+        if self.endpoint.key:
+            key = f"check the key ({' or '.join(KEYS)})"
+        else:
+            key = f"no key was sent: set {KEY}, and for an address that a graph names also {BASE}"
         names = f"check the address and the name of the model ({BASE}, {MODEL})"
         advice = {401: key, 403: key, 404: names}.get(status)
         if 300 <= status < 400:

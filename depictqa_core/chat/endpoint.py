@@ -57,7 +57,9 @@ class Endpoint:
         object.__setattr__(self, "model", self.model.strip())
         object.__setattr__(self, "key", (self.key or "").strip() or None)
         if not self.model or not self.model.isprintable():
-            raise EndpointError(f"the model name of the endpoint is empty or has control characters: check {MODEL}")
+            raise EndpointError(
+                f"the model name of the endpoint is empty or has control characters: check it, or {MODEL}"
+            )
         if self.key and not (self.key.isascii() and self.key.isprintable() and " " not in self.key):
             raise EndpointError(
                 f"the key of the endpoint has characters that no HTTP header can carry (only printable ASCII without "
@@ -128,7 +130,9 @@ def _shown_base(base: str) -> str:
 
 def _checked_base(base: str) -> str:
     """The base URL without a slash at its end. Messages leave the URL out: it may hold a password."""
-    malformed = EndpointError(f"the base URL of the endpoint is malformed: check {BASE}, such as http://host/v1")
+    malformed = EndpointError(
+        f"the base URL of the endpoint is malformed: check it, or {BASE}; it is like http://host/v1"
+    )
     try:
         url = urlsplit(base)
         host, _ = url.hostname, url.port  # both raise ValueError where they are malformed
@@ -138,9 +142,9 @@ def _checked_base(base: str) -> str:
     if secret:
         raise EndpointError(f"the base URL of the endpoint has a user or password in it: put the key into {KEY}")
     if url.scheme not in ("http", "https"):
-        raise EndpointError(f"the base URL of the endpoint must begin with http:// or https://: check {BASE}")
+        raise EndpointError(f"the base URL of the endpoint must begin with http:// or https://: check it, or {BASE}")
     if url.query or url.fragment or "?" in base or "#" in base:
-        raise EndpointError(f"the base URL of the endpoint must end before any ? or #: check {BASE}")
+        raise EndpointError(f"the base URL of the endpoint must end before any ? or #: check it, or {BASE}")
     if not host or not base.isascii() or not base.isprintable() or " " in base or "\\" in base:
         raise malformed
     return base.rstrip("/")

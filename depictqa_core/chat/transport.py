@@ -70,7 +70,7 @@ def open_api(endpoint: Endpoint, timeout: float) -> "openai.AsyncOpenAI":
             max_retries=0, timeout=timeout, http_client=http,
         )  # fmt: skip
     except Exception as error:  # a proxy that the environment names, certificates that cannot be read
-        advice = f"check {BASE}, the proxies and the certificates"
+        advice = f"check the address (or {BASE}), the proxies and the certificates"
         raise EndpointError(f"no request can be sent ({type(error).__name__}): {advice}") from None
 
 

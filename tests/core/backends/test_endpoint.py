@@ -366,7 +366,7 @@ def test_one_rejected_image_stops_no_other_and_is_named():
 
 @pytest.mark.parametrize(
     ("answer", "words"),
-    [((401, {}, {"error": "no key"}), "check DEPICTQA_API_KEY"),
+    [((401, {}, {"error": "no key"}), "DEPICTQA_API_KEY"),
      ((404, {}, {"error": "no such model"}), "name of the model"),
      ((307, {"Location": "http://elsewhere/v1"}, b""), "give the address where it points")],
 )  # fmt: skip

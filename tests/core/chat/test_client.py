@@ -364,7 +364,7 @@ def test_clients_share_one_thread():
 
 @pytest.mark.parametrize(
     "status, kind, advice",
-    [(401, EndpointError, "check DEPICTQA_API_KEY"), (404, EndpointError, "check the address .*DEPICTQA_API_BASE"),
+    [(401, EndpointError, "key.*DEPICTQA_API_KEY"), (404, EndpointError, "check the address .*DEPICTQA_API_BASE"),
      (400, RequestRejected, "too large"), (413, RequestRejected, "too large"), (307, EndpointError, "elsewhere")],
 )  # fmt: skip
 def test_refusals_are_not_repeated(status, kind, advice):
