@@ -356,6 +356,7 @@ def test_planned_work_is_that_of_a_real_pass(root, tmp_path, parts):
     form = VlmForm(loaded)
     asked = record("quality_compare", tasks.COMPARISON.ask(), "Image A shows noise. " * 8, **shown)
     batch, inputs = batch_of(form, VlmImages(form.prompts, tmp_path), [asked])
+    loaded.model.set_attn_implementation("eager")  # fused attention is not counted on a CPU
     network = TunedVlm(loaded, lora_settings(loaded.model, settings.adapter, ["lora"]))
     with FlopCounterMode(display=False) as counter:
         network(**inputs).logits.float().sum().backward()
