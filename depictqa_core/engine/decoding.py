@@ -151,7 +151,7 @@ def answer_probabilities(prefill: Prefill, answers: list[list[int]], temperature
                 before = logits[:, parent.slot - first]
                 shared[id(node)] = (before[:, node.token] - before.logsumexp(-1)).double().cpu()
         for target in ahead:
-            forced = torch.zeros(count, dtype=torch.float64)
+            forced = torch.zeros(count, dtype=torch.float64, device="cpu")
             for node in target.path():
                 if id(node) in shared and node.slot >= first:
                     forced = forced + shared[id(node)]

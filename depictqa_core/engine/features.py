@@ -81,7 +81,7 @@ class VisionFeatures:
 
         computed = list(zip(missing, parallel(compute, missing, check)))
         prepared = {key: row for key, row in computed if isinstance(row, Prepared)}
-        encoded = dict(zip(prepared, model.encode(list(prepared.values()))))
+        encoded = dict(zip(prepared, model.encode(list(prepared.values())))) if prepared else {}
         for key, row in [*((key, row) for key, row in computed if isinstance(row, torch.Tensor)), *encoded.items()]:
             features[key] = row.to("cpu", copy=True)  # a view would hold its whole batch in memory
             self.cache.put(key, features[key], row.numel() * row.element_size())

@@ -27,6 +27,7 @@ def test_comparison_is_symmetric(judge, reference):
 
 
 def test_explanations(cnn, monkeypatch):
+    monkeypatch.setattr("depictqa_core.verbs.base.EXPLANATION_TOKENS", 4)
     monkeypatch.setattr("depictqa_core.judge.EXPLANATION_TOKENS", 4)
     a, b = pictures(2)
     got = cnn.compare(a, b, explain=True)
