@@ -130,9 +130,9 @@ def test_no_more_prompts_run_together_than_memory_holds(folder, monkeypatch):
     prompt = judge.backend.template.prompt("Which?", (shown[0], None))
     whole = vlm_network.nbytes(run.state(prompt, lambda: None).cache)
     monkeypatch.setattr(vlm_batch, "prefill_budget", lambda device: 3.5 * whole)
-    assert run.room(prompt) == 3
+    assert run.capacity(prompt) == 3
     monkeypatch.setattr(vlm_batch, "prefill_budget", lambda device: 0)
-    assert run.room(prompt) == 1 and len(judge.score(shown)) == 8 and not sizes
+    assert run.capacity(prompt) == 1 and len(judge.score(shown)) == 8 and not sizes
 
 
 # ---------------------------------------------------------------------- errors and Cancel
