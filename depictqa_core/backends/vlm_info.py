@@ -40,7 +40,7 @@ def _memory(folder: Path, config: Any, max_pixels: int) -> str:
         more = f"; that of a question is not known ({quoted(error)})"
     parts = []
     for need in vlm_needs(config, image):
-        question = f" + {(need.words + need.picture) / 1e9:.2g} GB" if image else ""
+        question = f" + {(need.words + need.image) / 1e9:.2g} GB" if image else ""
         parts.append(f"{need.dtype} {need.weights / 1e9:.2g} GB{question}")
     return f"{', '.join(parts)}{more or ' (weights + the longest question about the largest images)'}"
 

@@ -22,18 +22,18 @@ def load_with_reference(
     names: Sequence[str], reference: Fitted
 ) -> Iterator[tuple[list[RGBImage], list[RGBImage] | None, list[Failure]]]:
     """Load images with the reference of each; images with another aspect ratio than the reference are failures."""
-    for pictures, failures in load_images(names):
+    for images, failures in load_images(names):
         fitting: list[RGBImage] = []
         references: list[RGBImage] = []
-        for picture in pictures:
+        for image in images:
             try:
-                beside = reference.beside(picture)
+                its_reference = reference.beside(image)
             except ImageError as error:
-                failures.append(Failure.of(picture.name, error))
+                failures.append(Failure.of(image.name, error))
                 continue
-            fitting.append(picture)
-            if beside is not None:
-                references.append(beside)
+            fitting.append(image)
+            if its_reference is not None:
+                references.append(its_reference)
         yield fitting, references if reference.reference else None, failures
 
 

@@ -31,17 +31,17 @@ class Needs:
         weights: all weights.
         words: the KV cache of the language model for the longest question and answer: two images and a reference of the
             largest size.
-        picture: approximate activations of the vision tower for the largest image.
+        image: approximate activations of the vision tower for the largest image.
     """
 
     dtype: str
     weights: int
     words: int
-    picture: int
+    image: int
 
     @property
     def total(self) -> int:
-        return self.weights + self.words + self.picture
+        return self.weights + self.words + self.image
 
 
 def memory_needs(config: DepictQAConfig) -> list[Needs]:
@@ -92,6 +92,6 @@ def memory_table(config: DepictQAConfig) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for need in memory_needs(config):
-        cells = " | ".join(f"{size / GIB:.2f}" for size in (need.weights, need.words, need.picture, need.total))
+        cells = " | ".join(f"{size / GIB:.2f}" for size in (need.weights, need.words, need.image, need.total))
         lines.append(f"| {need.dtype} | {cells} |")
     return "\n".join(lines)

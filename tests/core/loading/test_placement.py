@@ -210,7 +210,7 @@ def test_the_memory_of_weights_is_what_the_loaded_weights_take(folder):
         taken = sum(t.numel() * t.element_size() for t in model.parameters())
         need = next(need for need in memory_needs(model.config) if need.dtype == dtype)
         assert need.weights == pytest.approx(taken, rel=0.01)
-        assert need.total == need.weights + need.words + need.picture
+        assert need.total == need.weights + need.words + need.image
 
 
 def test_keys_and_values_are_what_the_language_model_keeps(folder):
