@@ -12,6 +12,7 @@ from .collect_preferences import CollectPreferences
 from .compare_images import CompareImages
 from .compare_models import CompareModels
 from .filter_images import FilterImages
+from .generate_until_good import GenerateUntilGoodEnd, GenerateUntilGoodStart
 from .load_folder import LoadFolder
 from .load_model import LoadModel
 from .load_server import LoadServer
@@ -32,6 +33,8 @@ NODES = [
     RankImages,
     FilterImages,
     PickImages,
+    GenerateUntilGoodStart,
+    GenerateUntilGoodEnd,
     CompareModels,
     SaveScoredImages,
     QualitySheet,
