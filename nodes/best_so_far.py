@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,40 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..depictqa_core.confidence import uncovered
 from ..depictqa_core.errors import DepictQAError
 from ..depictqa_core.images.image import RGBImage
+from ..depictqa_core.results import Score
 from . import unfinished
 from .inputs import readable
 from .ui import Table
+
+Rank = tuple[bool, bool, float]
+"""What images are compared by: whether they are good, whether their scores are reliable, their scores."""
+
+
+def rank_of(score: Score, faults: Sequence[str]) -> Rank:
+    """Return the rank of an image; the largest is the best."""
+    return not faults, not uncovered(score.coverage), score.score
+
+
+def best_of_round(number: int, seed: int, scores: Sequence[Score], faults: Sequence[list[str]]) -> dict[str, Any]:
+    """Return the facts of the best image of a round, of equal ones the first, as JSON values.
+
+    Args:
+        number, seed: of the round.
+        scores, faults: per image; without faults it is good.
+    """
+    ranks = [rank_of(score, lines) for score, lines in zip(scores, faults, strict=True)]
+    place = ranks.index(max(ranks))
+    return {
+        "round": number,
+        "seed": seed,
+        "image": place + 1,
+        "score": scores[place].score,
+        "passed": not faults[place],
+        "reasons": faults[place],
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +50,14 @@ class Candidate:
     """The best image of one round.
 
     Attributes:
-        rank: what it is compared by: whether it is good, whether its answers are reliable, its score.
+        rank: what it is compared by, from ``rank_of``.
         image: IMAGE ``[1, H, W, C]``.
         picture: the same, as it was judged.
-        facts: JSON values: round, seed, image (its place in the round, from 1), score, passed, reasons.
+        facts: from ``best_of_round``.
         followers: its latent, mask and text.
     """
 
-    rank: tuple[bool, bool, float]
+    rank: Rank
     image: torch.Tensor
     picture: RGBImage
     facts: dict[str, Any]
@@ -67,6 +95,11 @@ class Found:
         best = max((*self.candidates, candidate), key=lambda one: one.rank)
         return replace(self, rounds=(*self.rounds, candidate.facts), candidates=(best,))
 
+    def values(self) -> list[Any]:
+        """Return image, score, seed, latent, mask and text of the best image."""
+        best = self.best
+        return [best.image, best.facts["score"], best.facts["seed"], *best.followers]
+
     def spent(self, max_rounds: int, max_minutes: float) -> str:
         """Return which budget is spent; empty if none is.
 
@@ -89,15 +122,13 @@ def stored(cls: type[io.ComfyNode], state: Found) -> tuple[Found, list[str]]:
     except DepictQAError as error:  # the loop continues without it
         return state, [readable(str(error))]
     if path != state.copy:
-        removed(state)
+        unfinished.remove(state.copy)
     return replace(state, copy=path), []
 
 
 def removed(state: Found) -> None:
-    """Remove the copy on the disk."""
-    if state.copy is not None:
-        with suppress(OSError):
-            state.copy.unlink()
+    """Remove the copies on the disk at the end of a loop, also that of a cancelled run which found the same image."""
+    unfinished.remove(state.copy, unfinished.path_of(state.best.picture, state.best.facts))
 
 
 def table_of(state: Found, max_rounds: int, spent: str, notices: Sequence[str]) -> Table:

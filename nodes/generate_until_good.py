@@ -7,9 +7,8 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..depictqa_core.confidence import uncovered
 from ..depictqa_core.ranking.filtering import Criteria, named_distortions
-from .best_so_far import Candidate, Found, removed, stored, table_of
+from .best_so_far import Candidate, Found, best_of_round, rank_of, removed, stored, table_of
 from .generation_loop import SEEDS, Loop
 from .inputs import (
     FOR_PROGRAMS,
@@ -209,44 +208,40 @@ class GenerateUntilGoodEnd(io.ComfyNode):
             found = None
             if criteria.need_distortions:
                 found = judge.ask("identify", pictures, references, count=None, faults=criteria.need_faults)
+        notices += judge.doubts([*scores, *(found or ())])
         faults = criteria.faults(len(pictures), scores if criteria.need_scores else None, found)
         faults = [lines + ["passed is false"] * (not fine) for lines, fine in zip(faults, allowed, strict=True)]
-        notices += judge.doubts([*scores, *(found or ())])
-        ranks = [(not faults[i], not uncovered(scores[i].coverage), scores[i].score) for i in range(len(pictures))]
-        place = max(range(len(pictures)), key=ranks.__getitem__)
+        best = best_of_round(current.round, current.seed, scores, faults)
+        place = best["image"] - 1
         candidate = Candidate(
-            ranks[place],
+            rank_of(scores[place], faults[place]),
             singles[place].clone(),
             pictures[place],
-            {
-                "round": current.round,
-                "seed": current.seed,
-                "image": place + 1,
-                "score": scores[place].score,
-                "passed": not faults[place],
-                "reasons": faults[place],
-            },
+            best,
             tuple(items[0] for items in followers.choose([place])),
         )
         state = (current.found or Found(time.monotonic())).after(candidate)
-        good, spent = state.good, state.spent(one(max_rounds), one(max_minutes))
         node = current.nodes[current.end].shown_at if current.nodes else None
-        if not good and not spent:
+        spent = state.spent(one(max_rounds), one(max_minutes))
+        if not state.good and not spent:
             state, troubles = stored(cls, state)
-            expanded, end = current.next(state)
             table = table_of(state, one(max_rounds), spent, [*notices, *troubles])
-            shown = node_output(cls, table=table, node=node)
-            # the answer of the node itself is stored with its outputs: that of its first round would be shown again
-            ui = shown.ui if current.round > 1 else None
-            outputs = len(cls.GET_SCHEMA().outputs)
-            return io.NodeOutput(*([end, slot] for slot in range(outputs)), ui=ui, expand=expanded)
+            return _next_round(cls, current, state, node_output(cls, table=table, node=node))
         removed(state)
         table = table_of(state, one(max_rounds), spent, notices)
-        best = state.best
-        written = report("until good", judge, [*state.rounds], notices, found=good)
-        values = [best.image, best.facts["score"], best.facts["seed"], *best.followers]
-        if not good and not passes_best:
-            values = [ExecutionBlocker(None)] * len(values)
-        return node_output(
-            cls, *values, good, len(state.rounds), in_format(report_format, written, table), table=table, node=node
-        )
+        written = report("until good", judge, [*state.rounds], notices, found=state.good)
+        values = state.values() if state.good or passes_best else [ExecutionBlocker(None)] * len(state.values())
+        text = in_format(report_format, written, table)
+        return node_output(cls, *values, state.good, len(state.rounds), text, table=table, node=node)
+
+
+def _next_round(cls: type[io.ComfyNode], current: Loop, state: Found, shown: io.NodeOutput) -> io.NodeOutput:
+    """The output of a round that another one follows: the outputs are those of the next end.
+
+    Args:
+        shown: what the round shows. The first one stores none of it: it would be stored with the outputs of the node,
+            and a run whose nodes are all cached would show it again.
+    """
+    expanded, end = current.next(state)
+    links = [[end, slot] for slot in range(len(cls.RETURN_TYPES))]
+    return io.NodeOutput(*links, ui=shown.ui if current.round > 1 else None, expand=expanded)

@@ -22,10 +22,13 @@ def answers_of(workflow: str) -> dict[str, dict]:
     """
     queue = PromptServer.instance.prompt_queue
     with queue.mutex:
-        entries = [entry for entry in queue.history.values() if _workflow(entry["prompt"]) == workflow]
+        entries = [entry for entry in queue.history.values() if workflow_of_prompt(entry["prompt"]) == workflow]
     found: dict[str, dict] = {}
     for entry in entries:  # oldest first
-        found.update({node: said["depictqa"][0] for node, said in entry["outputs"].items() if said.get("depictqa")})
+        places = entry.get("meta") or {}
+        for node, said in entry["outputs"].items():
+            if said.get("depictqa"):  # the copies of a node in a loop are shown at the node
+                found[places.get(node, {}).get("display_node", node)] = said["depictqa"][0]
     return found
 
 
@@ -36,10 +39,10 @@ def workflow_of(run: str) -> str | None:
         active = [*queue.currently_running.values(), *queue.queue]
         finished = queue.history.get(run)
     prompts = [*active, *([finished["prompt"]] if finished else [])]
-    return next((_workflow(prompt) for prompt in prompts if prompt[1] == run), None)
+    return next((workflow_of_prompt(prompt) for prompt in prompts if prompt[1] == run), None)
 
 
-def _workflow(prompt: tuple) -> str | None:
+def workflow_of_prompt(prompt: tuple) -> str | None:
     """The id of the workflow of a queued prompt ``(number, run, graph, extra data, ...)``."""
     workflow = (prompt[3].get("extra_pnginfo") or {}).get("workflow")
     return workflow.get("id") if isinstance(workflow, dict) else None

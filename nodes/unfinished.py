@@ -1,5 +1,6 @@
 """Copies on the disk of the best image of a loop that is not finished: for a run that is cancelled or killed."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,22 @@ def store(cls: type[io.ComfyNode], single: torch.Tensor, picture: RGBImage, fact
     Raises:
         DepictQAError: the file cannot be written.
     """
-    folder = Path(folder_paths.get_output_directory()) / FOLDER
-    path = folder / f"{facts['score']:05.1f}_seed {facts['seed']}_{picture.key[:KEY_LENGTH]}.png"
+    path = path_of(picture, facts)
     with readable_file_errors(path):
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_file(path, image_data(to_file_image(single, picture.name), file_texts(cls, facts)))
     return path
+
+
+def path_of(picture: RGBImage, facts: dict[str, Any]) -> Path:
+    """Return where the copy of an image is; arguments as in ``store``."""
+    name = f"{facts['score']:05.1f}_seed {facts['seed']}_{picture.key[:KEY_LENGTH]}.png"
+    return Path(folder_paths.get_output_directory()) / FOLDER / name
+
+
+def remove(*paths: Path | None) -> None:
+    """Remove copies that are there and can be removed."""
+    for path in filter(None, paths):
+        with suppress(OSError):
+            path.unlink()

@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { STYLE } from "./js/answers.js";
+import * as autoQueue from "./js/auto_queue.js";
 import * as compare from "./js/compare.js";
 import { styled } from "./js/dom.js";
 import * as pick from "./js/pick.js";
@@ -24,6 +25,7 @@ app.registerExtension({
     styled(STYLE + pick.STYLE + compare.STYLE);
     stored.listen();
     preferences.listen();
+    autoQueue.listen();
     await pick.listen().catch((error) => console.warn("DepictQA: open picks cannot be read.", error));
   },
   async beforeRegisterNodeDef(nodeType, nodeData) {
