@@ -200,7 +200,7 @@ class BrightJudge:
 
     CATEGORY, FUNCTION = "tests", "run"
     RETURN_TYPES = ("DEPICTQA_MODEL",)
-    info, tasks = {"name": "brightness"}, ("rating",)
+    info, tasks, notices = {"name": "brightness"}, ("rating",), ()
 
     @classmethod
     def INPUT_TYPES(cls):

@@ -57,12 +57,13 @@ def test_rounds_follow_until_an_image_is_good(server, unfinished):
 
 
 def test_the_budget_ends_the_loop_and_the_best_is_passed_on(server):
-    run = server.run(loop_graph(server, min_score=90, max_rounds=3, report_format="markdown"))
-    assert [run.text(name) for name in ("best_seed", "found", "rounds")] == ["1", "False", "3"]
+    graph = {"seed": 100, "min_score": 90, "max_rounds": 3}
+    run = server.run(loop_graph(server, **graph, report_format="markdown"))
+    assert [run.text(name) for name in ("best_seed", "found", "rounds")] == ["101", "False", "3"]
     assert "Not good after 3 rounds: max_rounds (3) is spent" in run.text("report")
-    more = server.run(loop_graph(server, min_score=90, max_rounds=5))
-    assert more.text("best_seed") == "3" and rounds_of(more) == 2  # what was sampled before is not sampled again
-    nothing = server.run(loop_graph(server, min_score=90, max_rounds=3, otherwise="pass nothing"))
+    more = server.run(loop_graph(server, **{**graph, "max_rounds": 5}))
+    assert more.text("best_seed") == "103" and rounds_of(more) == 2  # what was sampled before is not sampled again
+    nothing = server.run(loop_graph(server, **graph, otherwise="pass nothing"))
     assert "best_image" not in nothing.outputs and nothing.text("found") == "False"
 
 
