@@ -101,15 +101,15 @@ class Found:
         return [best.image, best.facts["score"], best.facts["seed"], *best.followers]
 
     def spent(self, max_rounds: int, max_minutes: float) -> str:
-        """Return which budget is spent; empty if none is.
+        """Return which budget is spent, as a sentence; empty if none is.
 
         Args:
             max_minutes: since the first round was judged; 0 is no limit.
         """
         if len(self.rounds) >= max_rounds:
-            return f"max_rounds ({max_rounds})"
+            return f"max_rounds ({max_rounds}) is spent"
         if max_minutes and time.monotonic() - self.began >= 60 * max_minutes:
-            return f"max_minutes ({max_minutes:g})"
+            return f"max_minutes ({max_minutes:g}) is spent"
         return ""
 
 
@@ -131,18 +131,18 @@ def removed(state: Found) -> None:
     unfinished.remove(state.copy, unfinished.path_of(state.best.picture, state.best.facts))
 
 
-def table_of(state: Found, max_rounds: int, spent: str, notices: Sequence[str]) -> Table:
+def table_of(state: Found, max_rounds: int, ended: str, notices: Sequence[str]) -> Table:
     """The table of a loop: the best image first, with its image; then the rounds, the last one first.
 
     Args:
-        spent: what ``Found.spent`` gives.
+        ended: why there is no further round although no image is good; empty if there is one.
         notices: lines above the table.
     """
     best, number = state.best.facts, len(state.rounds)
     if state.good:
         head = f"Good after {number} {_rounds(number)}: seed {best['seed']}"
-    elif spent:
-        head = f"Not good after {number} {_rounds(number)}: {spent} is spent. The best has seed {best['seed']}"
+    elif ended:
+        head = f"Not good after {number} {_rounds(number)}: {ended}. The best has seed {best['seed']}"
     else:
         head = f"Round {number} of at most {max_rounds}: not good yet"
     rows = [_row(best, "best: round"), *(_row(facts, "round") for facts in reversed(state.rounds))]

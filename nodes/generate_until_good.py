@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..depictqa_core.ranking.filtering import Criteria, named_distortions
+from . import loop_stops
 from .best_so_far import Candidate, Found, best_of_round, rank_of, removed, stored, table_of
 from .generation_loop import SEEDS, Loop
 from .inputs import (
@@ -35,6 +36,7 @@ from .ui import node_output, report
 
 LoopSocket = io.Custom("DEPICTQA_LOOP")
 BEST, NOTHING = "pass the best", "pass nothing"
+STOPPED = "stopped by hand"
 MOST_ROUNDS = 1000
 
 
@@ -197,6 +199,8 @@ class GenerateUntilGoodEnd(io.ComfyNode):
         judge = one(model)
         with readable_errors():
             current = one(loop).closed(cls.hidden.dynprompt, cls.hidden.unique_id)
+            if current.round == 1:
+                loop_stops.begin(current.shown_at)
             passes_best = choice(one(otherwise), [BEST, NOTHING], "otherwise") == BEST
             criteria = Criteria(one(min_score), 100, 0, named_distortions(one(distortions)), one(probability), 0)
             singles = flatten(images)
@@ -221,14 +225,15 @@ class GenerateUntilGoodEnd(io.ComfyNode):
             tuple(items[0] for items in followers.choose([place])),
         )
         state = (current.found or Found(time.monotonic())).after(candidate)
-        node = current.nodes[current.end].shown_at if current.nodes else None
-        spent = state.spent(one(max_rounds), one(max_minutes))
-        if not state.good and not spent:
+        node = current.shown_at
+        ended = STOPPED if loop_stops.asked(node) else state.spent(one(max_rounds), one(max_minutes))
+        if not state.good and not ended:
             state, troubles = stored(cls, state)
-            table = table_of(state, one(max_rounds), spent, [*notices, *troubles])
+            table = table_of(state, one(max_rounds), ended, [*notices, *troubles])
             return _next_round(cls, current, state, node_output(cls, table=table, node=node))
+        loop_stops.finish(node)
         removed(state)
-        table = table_of(state, one(max_rounds), spent, notices)
+        table = table_of(state, one(max_rounds), ended, notices)
         written = report("until good", judge, [*state.rounds], notices, found=state.good)
         values = state.values() if state.good or passes_best else [ExecutionBlocker(None)] * len(state.values())
         text = in_format(report_format, written, table)

@@ -46,6 +46,11 @@ class Loop:
     nodes: Mapping[str, Copied] | None = None
     found: Any = None
 
+    @property
+    def shown_at(self) -> str:
+        """Id of the node of the page that shows the answers of the end."""
+        return (self.nodes or {})[self.end].shown_at
+
     def values(self) -> tuple["Loop", int, int]:
         """The outputs of the start in this round."""
         return self, self.seed, self.round

@@ -1,4 +1,4 @@
-"""What pages and programs ask ComfyUI's server for: the stored answers of a workflow, and the picks that it waits for.
+"""What pages and programs ask ComfyUI's server for: stored answers, picks that are waited for, loops to stop.
 
 Answers are read from the history that ComfyUI has in memory, so that nothing is stored twice. docs/http.md describes
 the routes.
@@ -8,7 +8,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ..depictqa_core.errors import TaskError
-from . import picks
+from . import loop_stops, picks
 
 
 def answers_of(workflow: str) -> dict[str, dict]:
@@ -71,6 +71,14 @@ async def _post_pick(request: web.Request) -> web.Response:
     return web.json_response({"picked": picked})
 
 
+async def _post_stop(request: web.Request) -> web.Response:
+    try:
+        loop_stops.ask(request.match_info["node"])
+    except KeyError:
+        return _refused(404, "This loop does not run, or is in its first round.")
+    return web.json_response({"stops": True})
+
+
 def _refused(status: int, message: str) -> web.Response:
     return web.json_response({"error": message}, status=status)
 
@@ -81,3 +89,4 @@ def add_routes(routes: web.RouteTableDef) -> None:
     routes.get("/depictqa/runs/{run}")(_get_run)
     routes.get("/depictqa/picks")(_get_picks)
     routes.post("/depictqa/picks/{pick}")(_post_pick)
+    routes.post("/depictqa/loops/{node}/stop")(_post_stop)

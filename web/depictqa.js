@@ -5,6 +5,7 @@ import { STYLE } from "./js/answers.js";
 import * as autoQueue from "./js/auto_queue.js";
 import * as compare from "./js/compare.js";
 import { styled } from "./js/dom.js";
+import * as loop from "./js/loop.js";
 import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
 import * as stored from "./js/stored.js";
@@ -37,6 +38,7 @@ app.registerExtension({
       created?.apply(this, arguments);
       preferences.bindPick(this);
       pick.addButton(this);
+      loop.addButton(this);
       stored.addWidget(this);
     };
   },

@@ -99,7 +99,8 @@ def best_in(folder: Path) -> tuple[list[Best], int]:
 def _read(path: Path, entry: Any) -> Best:
     if not isinstance(entry, dict):
         raise StorageError(f"{path}: an entry is not an object; {REMEDY}")
-    file, score, key, facts = (entry.get(name) for name in ("file", "score", "key", "facts"))
+    values: list[Any] = [entry.get(name) for name in ("file", "score", "key", "facts")]
+    file, score, key, facts = values
     named = is_text(file) and Path(file).name == file and "\\" not in file
     if not named or not is_number(score) or not is_text(key) or not isinstance(facts, dict):
         raise StorageError(f"{path}: an entry has no file name, score, key or facts; {REMEDY}")
@@ -113,7 +114,9 @@ def _kept(path: Path, candidates: list[Candidate], count: int) -> tuple[list[Bes
     for candidate in candidates:
         if candidate.key not in known:
             new.setdefault(candidate.key, candidate)
-    ranked = sorted([*before, *new.values()], key=lambda one: -one.score)[:count]
+    ranked: list[Best | Candidate] = [*before, *new.values()]
+    ranked = sorted(ranked, key=lambda one: -one.score)[:count]
+    seen += len(new)
     after: list[Best] = []
     written: list[Path] = []
     try:
@@ -122,14 +125,14 @@ def _kept(path: Path, candidates: list[Candidate], count: int) -> tuple[list[Bes
                 written.append(one.save(path.parent))
                 one = Best(written[-1], one.score, one.key, one.facts)
             after.append(one)
-        content = {"schema": SCHEMA, "seen": seen + len(new), "images": [best.to_dict() for best in after]}
+        content = {"schema": SCHEMA, "seen": seen, "images": [best.to_dict() for best in after]}
         write_file(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     except BaseException:
         _remove(written)
         raise
     if len(before) <= count:
         _remove([best.path for best in before if best not in after])
-    return after, content["seen"]
+    return after, seen
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -1,6 +1,7 @@
 """Generate Until Good in a real ComfyUI: a loop in one run, what it keeps, what it asks for again, and Cancel."""
 
 import json
+import urllib.error
 
 import pytest
 from comfyui.linked import graph_of, values
@@ -60,7 +61,7 @@ def test_the_budget_ends_the_loop_and_the_best_is_passed_on(server):
     graph = {"seed": 100, "min_score": 90, "max_rounds": 3}
     run = server.run(loop_graph(server, **graph, report_format="markdown"))
     assert [run.text(name) for name in ("best_seed", "found", "rounds")] == ["101", "False", "3"]
-    assert "Not good after 3 rounds: max_rounds (3) is spent" in run.text("report")
+    assert "Not good after 3 rounds: max_rounds (3) is spent. The best has seed 101" in run.text("report")
     more = server.run(loop_graph(server, **{**graph, "max_rounds": 5}))
     assert more.text("best_seed") == "103" and rounds_of(more) == 2  # what was sampled before is not sampled again
     nothing = server.run(loop_graph(server, **graph, otherwise="pass nothing"))
@@ -91,6 +92,18 @@ def test_a_cancelled_loop_keeps_its_best_on_the_disk_and_resumes(server, unfinis
     again = server.run(graph)
     assert rounds_of(again) == 0 and again.text("rounds") == "6"
     assert not list(unfinished.glob("*.png"))
+
+
+def test_a_loop_that_is_stopped_by_hand_passes_on_its_best(server):
+    def stop(kind, data):
+        if kind == "executing" and data["node"] == "node.4.sampler":
+            server.post("/depictqa/loops/node/stop", {})
+
+    run = server.run(loop_graph(server, seed=200, min_score=99, max_rounds=1000), on_message=stop)
+    assert run.text("found") == "False" and 4 <= int(run.text("rounds")) < 1000
+    assert run.text("best_seed") in ("201", "203") and "best_image" in run.outputs
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        server.post("/depictqa/loops/node/stop", {})
 
 
 def test_images_that_do_not_depend_on_the_start_are_refused(server):

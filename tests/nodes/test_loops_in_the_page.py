@@ -7,6 +7,9 @@ pytestmark = needs_chromium
 SETTINGS = "app.extensionManager.queueSettings"
 GOOD = "Good after 4 rounds: seed 3"
 
+FIXED = """() => app.graph.nodes.find((node) => node.title === 'start').widgets
+  .filter((widget) => widget.name === 'control_after_generate').forEach((widget) => { widget.value = 'fixed'; })"""
+
 
 @pytest.fixture(scope="module")
 def page(server, new_page):
@@ -26,6 +29,7 @@ def test_the_answer_of_the_last_round_stays_on_the_end(server, page):
         "node": {"class_type": "DepictQA_GenerateUntilGoodEnd", "inputs": end},
     }
     load_nodes(page, nodes)
+    page.evaluate(FIXED)
     assert queue(page).startswith("execution_success")
     said = wait_for_answer(page, GOOD)
     assert "best: round 4" in said and "round 1" in said
