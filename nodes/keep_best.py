@@ -135,7 +135,7 @@ class KeepBest(io.ComfyNode):
             singles = flatten(images)
             pictures = checked_images(singles, "image")
             points = per_image("scores", scores, len(singles))
-            origins = {"seed": seeds, "prompt": prompts}
+            origins: dict[str, list[Any] | None] = {"seed": seeds, "prompt": prompts}
             facts = {
                 name: [None] * len(singles) if items is None else per_image(f"{name}s", items, len(singles))
                 for name, items in origins.items()
