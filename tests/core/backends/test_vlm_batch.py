@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_vlms import FAMILIES, make_tiny_vlm
 from trees import ROOT
 
-from depictqa_core.backends import vlm_batch, vlm_network
+from depictqa_core.backends import vlm_agreement, vlm_batch, vlm_network
 from depictqa_core.errors import CheckpointError, OutOfMemory
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
@@ -93,7 +93,7 @@ def test_an_architecture_that_answers_otherwise_in_a_batch_runs_one_at_a_time(fo
         lambda caches: None,
     ):
         monkeypatch.setattr(vlm_batch, "stack", broken)
-        monkeypatch.setattr(vlm_batch, "UNABLE", (*vlm_network.UNABLE, ZeroDivisionError))
+        monkeypatch.setattr(vlm_agreement, "UNABLE", (*vlm_agreement.UNABLE, ZeroDivisionError))
         judge = load_judge(folder, "cpu")
         assert judge.backend.run.sharing == vlm_network.IMAGES
         shown = images(4)

@@ -172,7 +172,7 @@ def test_keys_and_values_are_what_the_language_model_keeps(folder):
     state = run.state(judge.backend.template.prompt("Which?", (*images(2), None)), lambda: None)
     kept = [layer for layer in state.cache.layers if getattr(layer, "keys", None) is not None]
     each = sum(t.nbytes for layer in kept for t in (layer.keys, layer.values)) / len(state.ids)
-    one, two = (vlm_needs(config, ImageInput(tokens, 3 * 2 * 64 * 64))[0].words for tokens in (100, 101))
+    one, two = (vlm_needs(config, ImageInput(tokens, (3, 2, 64, 64)))[0].words for tokens in (100, 101))
     assert two - one == 3 * each and one > (300 + ANSWER_TOKENS) * each
 
 
