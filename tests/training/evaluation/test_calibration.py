@@ -26,6 +26,7 @@ from training.evaluation.temperatures import (
     fit_temperature,
     negative_log_likelihood,
     prior_weights,
+    same_labels,
 )
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
@@ -249,3 +250,21 @@ def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
     verify_checkpoint(rated / "judge")
     left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
     assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one
+
+
+def test_the_temperature_of_two_labels_is_fitted_to_the_labels_and_not_to_the_order_of_their_words():
+    """Right about the labels, overconfident about their order, which must not make the temperature higher."""
+    options = tasks.identification_answers(2)
+    same, rng = same_labels(options), np.random.default_rng(5)
+    first = rng.integers(1, len(options), 400)
+    second = np.array([next(j for j in np.flatnonzero(same[i]) if j != i) for i in first])
+    truths = np.where(rng.random(400) < 0.5, first, second)
+    wrong = rng.random(400) < 0.1
+    logits = np.full((400, len(options)), -8.0)
+    logits[np.arange(400), first], logits[np.arange(400), second] = 0.0, -3.0
+    truths[wrong] = (truths[wrong] + 7) % len(options)
+    by_labels, by_words = fit_temperature(logits, truths, same), fit_temperature(logits, truths)
+    chances = np.exp(log_softmax(logits / by_labels, axis=1))
+    confidence = (chances * same[first]).sum(1).mean()
+    assert confidence == pytest.approx(same[first, truths].mean(), abs=0.01)
+    assert by_words > 1.1 * by_labels
