@@ -386,7 +386,7 @@ def test_a_slow_server_ends_in_time():
 
 
 def load_judge_in(server, timeout):
-    from depictqa_core.backends.opening import open_backend
+    from depictqa_core.backends.factory import open_backend
 
     return open_backend(server.base, "auto", "auto", server=ServerOptions("m", timeout=timeout))
 
