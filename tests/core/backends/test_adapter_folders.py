@@ -54,6 +54,7 @@ def change(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@pytest.mark.slow
 def test_a_loaded_adapter_gives_the_probabilities_of_the_model_that_was_saved(made):
     _, adapter, wanted, before = made
     judge = load_judge(adapter, "cpu")
@@ -123,6 +124,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_is_refused_in_one_line(copies, case):
     base, adapter = copies
@@ -171,6 +173,7 @@ def test_info_tells_of_an_adapter_and_verifies_it(copies, capsys):
     assert "have changed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_personal_adapter_scores_by_comparisons(made, tmp_path):
     make_tiny_adapter(tmp_path / "personal", made[0], personal=True)
     assert load_judge(tmp_path / "personal", "cpu").backend.capabilities.personal

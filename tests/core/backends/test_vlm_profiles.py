@@ -49,6 +49,7 @@ def test_every_profile_has_an_architecture_to_be_tested_with():
     assert {name for name, _ in CASES} == set(PROFILES) and len(PROFILES) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_a_profile_gives_probabilities_in_its_own_words(folders, name, family, tmp_path, monkeypatch):
     content = json.loads((FOLDER / f"{name}.json").read_text())
