@@ -60,6 +60,7 @@ def test_answers_that_are_always_right_stop_at_the_bound():
     assert fit_temperature(np.log([[0.9, 0.1]] * 50), np.zeros(50, int)) == pytest.approx(BOUNDS[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_prior_of_clean_images_is_recovered_from_records_with_another():
     """Answers that are right at half clean images are recovered where the records have one clean image in ten."""
     rng = np.random.default_rng(1)
@@ -132,6 +133,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folder):
     judge = load_judge(folder / "judge", "cpu")
     judge.model.config.calibration = {"identification_nr": 9.0}  # what is stored plays no part in the fit
@@ -182,6 +184,7 @@ def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, caps
     assert {**changed, "calibration": {}} == json.loads(before)
 
 
+@pytest.mark.slow
 def test_too_few_records_change_nothing_and_are_said_to(folder, capsys):
     before = (folder / "judge" / "config.json").read_text()
     assert command(["calibrate", str(folder / "judge"), str(folder / "brief.json"), "--root", str(folder)]) == 0
@@ -238,6 +241,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypat
     assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))
 
 
+@pytest.mark.slow
 def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
     judge = load_judge(rated / "judge", "cpu")
     fits = calibrate_all(judge, [read_set(rated / f"{n}.json", rated) for n in ("rating", "score")], minimum=5)
