@@ -53,8 +53,6 @@ BORDERS = ("overlay_border", "overlay_letterbox", "overlay_caption", "overlay_da
 """Faults that are no distortion and may cost `BORDER_COST` points."""
 BORDER_COST = 15
 
-# ---------------------------------------------------------------------- images
-
 
 def saved(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
     """An image as it is after it was saved in a lossy format."""
@@ -140,9 +138,6 @@ def small(files: Iterable[Path]) -> Iterator[np.ndarray]:
     return (scaled(image, min(768, *image.shape[:2])) for image in _images(files, 64))
 
 
-# ---------------------------------------------------------------------- rows
-
-
 def chunks(images: Iterable) -> Iterator[list]:
     """Split images, or tuples that begin with an image, into lists of up to `CHUNK` pixels."""
     some, pixels = [], 0
@@ -220,9 +215,6 @@ def label_row(judge: Judge, damaged: Iterable[tuple[np.ndarray, str]]) -> dict:
         found = judge.identify([image for image, _ in some], faults=False)
         hits += [one.labels == (truth,) for one, (_, truth) in zip(found, some)]
     return {"images": len(hits), "right": share(hits)} if hits else {}
-
-
-# ---------------------------------------------------------------------- parts
 
 
 def sizes(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:

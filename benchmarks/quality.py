@@ -33,9 +33,8 @@ from training.output_files import write_text
 
 from . import consistency, everyday, ladders, published_task, score_ladders
 from .everyday import Material
-from .shares import share
+from .shares import RESULTS, share
 
-RESULTS = Path(__file__).parent / "results" / "quality_mini.json"
 ONLY_NAMED = ("black images",)
 """Parts that run only if they are named."""
 LADDER_IMAGES, LADDER_SIDE = 20, 256

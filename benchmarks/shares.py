@@ -1,10 +1,13 @@
 """Shares of images with their 95 % intervals, as all tables of the benchmarks have them."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
-Z = 1.959964
+RESULTS = Path(__file__).parent / "results" / "quality_mini.json"
+"""What was measured of the quality of the bundled model."""
+Z = 1.959963984540054
 """Of a standard normal distribution, 95 % lies within this many standard deviations."""
 
 
