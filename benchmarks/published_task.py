@@ -125,7 +125,7 @@ def certainty(judge: Judge, root: Path, records: Path) -> dict:
             if chosen.any():
                 facts = {"count": int(chosen.sum()), "stated": stated[chosen].mean(), "right": right[chosen].mean()}
                 found[name]["by stated certainty"][f"{low:g} to {high:g}"] = {
-                    k: round(float(v), 4) for k, v in facts.items()
+                    k: v if isinstance(v, int) else round(float(v), 4) for k, v in facts.items()
                 }
     return found
 

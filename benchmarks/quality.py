@@ -182,8 +182,25 @@ def settings_of(judge: Judge, arguments: argparse.Namespace) -> dict:
     }
     for name in ("photographs", "drawings"):
         if folder := getattr(arguments, name):
-            found[name] = "/".join(folder.resolve().parts[-2:])
+            found[name] = named(folder)
     return found
+
+
+def named(folder: Path) -> str:
+    """A folder as documents call it, without what is above its parent."""
+    return "/".join(folder.resolve().parts[-2:])
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """The command as documents have it: the folders, the parts and the settings of a run."""
+    words = ["python", "-m", "benchmarks.quality"]
+    words += ["--records", *map(named, arguments.records)] if arguments.records else []
+    for name in ("photographs", "drawings"):
+        folder = getattr(arguments, name)
+        words += [f"--{name}", named(folder)] if folder else []
+    words += ["--only", *arguments.only] if arguments.only else []
+    words += ["--count", str(arguments.count), "--limit", str(arguments.limit), "--seed", str(arguments.seed)]
+    return shlex.join(words)
 
 
 def chosen(names: list[str], only: list[str] | None) -> list[str]:
@@ -219,7 +236,7 @@ def main(argv: list[str] | None = None) -> int:
     if not names:
         parser.error("no part is left: give --records, --photographs or --drawings, and see --list")
     try:
-        measure(names, available, arguments, shlex.join(argv if argv is not None else sys.argv[1:]))
+        measure(names, available, arguments)
     except DepictQAError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -229,7 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measure(names: list[str], available: dict[str, Measure], arguments: argparse.Namespace, line: str) -> None:
+def measure(names: list[str], available: dict[str, Measure], arguments: argparse.Namespace) -> None:
     """Measure the parts that are not in the file, and store each."""
     judge = load_judge(arguments.checkpoint)
     results = Results(arguments.output, settings_of(judge, arguments), names if arguments.restart else ())
@@ -243,7 +260,7 @@ def measure(names: list[str], available: dict[str, Measure], arguments: argparse
         if not found:
             print("  left out: no image is large enough")
             continue
-        results.add(name, found, f"python -m benchmarks.quality {line}")
+        results.add(name, found, command(arguments))
         if "/" in name or "ladders" in name:  # the others have printed their rows
             print(json.dumps(plain(found), indent=1))
         print(f"  {time.monotonic() - start:.0f} s", flush=True)

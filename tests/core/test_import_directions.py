@@ -19,6 +19,7 @@ CORE = (
     "metrics",
     "storage",
     "storing",
+    "typicality",
     "chat",
     "prompts",
     "network",
