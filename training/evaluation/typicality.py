@@ -13,14 +13,15 @@ from depictqa_core.images.image import RGBImage
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import A
 from depictqa_core.runtime.progress import ProgressCounter
-from depictqa_core.typicality import TypicalityModel, fit, store, summarize
+from depictqa_core.typicality import TYPICALITY, TypicalityModel, fit, store, summarize
 
 from ..dataset.building.scenes import find_sources, read_scenes
 from ..dataset.records.image_paths import read_image
 
 LIMIT = 4000
 """Maximum number of images; more hardly move mean and components."""
-CHUNK = 32
+CHUNK = 8
+"""Images that are in memory at a time."""
 
 
 def training_images(roots: Sequence[Path], limit: int = LIMIT) -> list[tuple[Path, str, str]]:
@@ -81,7 +82,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from depictqa_core.judge import load_judge
     from depictqa_core.loading.checkpoint_folder import checkpoint_folder
 
-    images = training_images(arguments.roots, arguments.limit)
-    model = fit_typicality(load_judge(arguments.checkpoint, arguments.device), images)
-    path = store(model, checkpoint_folder(arguments.checkpoint))
+    images, folder = training_images(arguments.roots, arguments.limit), checkpoint_folder(arguments.checkpoint)
+    (folder / TYPICALITY).unlink(missing_ok=True)  # one of another network could not be loaded
+    model = fit_typicality(load_judge(folder, arguments.device), images)
+    path = store(model, folder)
     print(f"{len(images)} images, {len(model.variances)} components; written: {path}")

@@ -96,6 +96,13 @@ def test_images_are_chosen_evenly_and_grouped(folders, tmp_path):
         training_images([tmp_path / "none"])
 
 
+def test_a_file_of_another_network_is_replaced(folders, tmp_path):
+    shutil.copytree(folders / "plain", tmp_path / "other")
+    (tmp_path / "other" / TYPICALITY).write_bytes(b"of another network")
+    assert main(["typicality", str(tmp_path / "other"), str(folders / "images"), "--device", "cpu"]) == 0
+    assert (tmp_path / "other" / TYPICALITY).read_bytes() == (folders / "known" / TYPICALITY).read_bytes()
+
+
 def test_what_another_judge_depends_on_includes_it(judges):
     plain, known = (judge.backend.identity() for judge in judges)
     assert "typicality" not in plain and len(known["typicality"]) == 64
