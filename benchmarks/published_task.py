@@ -55,12 +55,18 @@ def accuracies(judge: Judge, root: Path, records: Path, limit: int) -> dict:
             metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers, swap=False)["metrics"]
             lines = [parse_json(line, str(answers)) for line in answers.read_bytes().splitlines()]
         results[name] = {kind: with_interval(m["accuracy"], m["count"]) for kind, m in metrics.items()}
-        hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
+        hits = [float(same_answer(line["text"], record["answer"])) for line, record in zip(lines, chosen)]
         confidences = [line["confidence"] for line in lines]
         results[name]["ece"] = round(calibration_error(confidences, hits), 4)
         results[name]["minimum confidence"] = by_minimum(confidences, hits)
         results[name]["ece by chance"] = round(calibration_error_by_chance(confidences), 4)
     return results
+
+
+def same_answer(text: str, truth: str) -> bool:
+    """Whether an answer is the true one: its confidence is that of its labels in whatever order."""
+    labels, true = tasks.parse_labels(text), tasks.parse_labels(truth)
+    return text == truth or (labels is not None and true is not None and set(labels) == set(true))
 
 
 def with_interval(accuracy: float, count: int) -> dict:

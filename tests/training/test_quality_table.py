@@ -8,6 +8,7 @@ from PIL import Image
 
 from benchmarks import quality
 from benchmarks.everyday import Material, chunks, clean_row, in_part, pair_row
+from benchmarks.published_task import same_answer
 from depictqa_core.results import Comparison, Description, Identification, LabelProbability, Score
 from depictqa_core.tasks import LABELS, LEVELS
 
@@ -147,6 +148,11 @@ def test_images_are_asked_about_in_calls_of_limited_size(monkeypatch):
     assert [len(some) for some in chunks(images)] == [2, 2, 1]
     assert [len(some) for some in chunks((image, 1) for image in images)] == [2, 2, 1]
     assert clean_row(BrightnessJudge(), []) == {} == pair_row(BrightnessJudge(), iter(()))
+
+
+def test_labels_are_right_in_whatever_order():
+    assert same_answer("Noise and blur", "Blur and noise") and same_answer("Image A", "Image A")
+    assert not same_answer("Noise and blur", "Blur") and not same_answer("Image A", "Image B")
 
 
 def test_damage_stays_in_its_square():
