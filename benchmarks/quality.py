@@ -1,13 +1,14 @@
 """Everything that is measured of the quality of a judge, in one run and one file.
 
     python -m benchmarks.quality --records data/reserved data/fresh --photographs data/pictures_fresh/reserved \
-        --drawings data/drawings/validation [--checkpoint DIR] [--output benchmarks/results/quality_mini.json]
+        --drawings data/drawings/validation [--checkpoint DIR] [--output runs/quality.json]
     python -m benchmarks.quality --photographs FOLDER --only sizes looks    # some parts
     python -m benchmarks.quality --list
 
 Each part is stored in the file as soon as it is done; the same command resumes, and leaves out what is stored. Parts
 that need a folder which is not given are left out. Shares have the number of images and a 95 % interval (Wilson).
-``python -m benchmarks.figures`` writes the tables of the documents from the file.
+``python -m benchmarks.figures`` writes the tables of the documents from ``benchmarks/results/quality_mini.json``: give
+this file as ``--output`` for the bundled model alone.
 
 Folders: ``--records`` takes data roots of test records, each measured on its own (``published_task``; part names begin
 with the name of the folder, and "black images", which measures chance, runs only if ``--only`` names it);
@@ -33,8 +34,9 @@ from training.output_files import write_text
 
 from . import consistency, everyday, ladders, published_task, score_ladders
 from .everyday import Material
-from .shares import RESULTS, share
+from .shares import share
 
+OUTPUT = Path("runs/quality.json")
 ONLY_NAMED = ("black images",)
 """Parts that run only if they are named."""
 LADDER_IMAGES, LADDER_SIDE = 20, 256
@@ -223,7 +225,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=40, help="images in a row (default: %(default)s)")
     parser.add_argument("--limit", type=int, default=1000, help="maximum number of records per set")
     parser.add_argument("--seed", type=int, default=2027)
-    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON file (default: %(default)s)")
     parser.add_argument("--restart", action="store_true", help="measure parts again that the file holds")
     parser.add_argument("--list", action="store_true", help="print the names of the parts that the folders allow")
     arguments = parser.parse_args(argv)
