@@ -149,24 +149,33 @@ class EndpointBackend(Backend):
         openings: Sequence[Opening] | None = None,
     ) -> list[WrittenAnswer]:
         self.require(task)
-        text = open_wording(self.server.profile, task, None if question is None else without_control(question))
+        text = self.open_question(task, question)
         openings = openings or [Opening()] * len(image_sets)
 
         def ask(send: Send, index: int, unit: None) -> WrittenAnswer:
             opening = openings[index]
             extra = {"logprobs": True, "top_logprobs": 1} if self.way.scored else {}
+            extra |= self.open_fields(task, opening)
             reply = send(text, image_sets[index], max_new_tokens, begun=opening.text, extra=extra)
             begun = self.tokens(opening.text, opening.probability, opening.written)
             ids, chances = self._scored(reply)
             ids, chances = begun.ids + ids, begun.probabilities + chances
             return WrittenAnswer((opening.text + reply.text).strip(), ids, chances if self.way.scored else [])
 
-        kinds = [("write", text, max_new_tokens, o.text, o.probability) for o in openings]
+        kinds = [("write", text, max_new_tokens, o.text, o.probability, o.whole) for o in openings]
         found = self._ask(task, kinds, image_sets, [None], ask, lambda _, answers: answers[0], counter)
         if on_text:
             for index, written in enumerate(found):
                 on_text(index, written.text)
         return found
+
+    def open_question(self, task: Task, question: str | None) -> str:
+        """Word a question whose answer is free text."""
+        return open_wording(self.server.profile, task, None if question is None else without_control(question))
+
+    def open_fields(self, task: Task, opening: Opening) -> dict[str, Any]:
+        """Return further fields of a request for a written answer."""
+        return {}
 
     def tokens(self, text: str, probability: float, written: WrittenAnswer | None = None) -> WrittenAnswer:
         """Split a text into tokens: those of the model's answer as far as both agree, then words."""

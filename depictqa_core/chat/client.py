@@ -153,6 +153,15 @@ class Client:
 
         return self._tried(send, self._document)
 
+    def get(self, path: str) -> dict:
+        """Get the object at a path below the base, such as "/models"; raises as ``complete`` does."""
+        import httpx2
+
+        async def send() -> bytes:
+            return (await self._api.get(path, cast_to=httpx2.Response)).content
+
+        return self._tried(send, self._document)
+
     def close(self, abort: bool = False) -> None:
         """Let waiting threads give up at once.
 
