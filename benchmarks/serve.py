@@ -53,20 +53,25 @@ def direct(paths: list[str]) -> float:
     return float(done.stdout)
 
 
-@contextlib.contextmanager
-def served() -> Iterator[int]:
-    """The port of a running server."""
-    words = [sys.executable, "-m", "depictqa_core", "serve", "--port", "0"]
+def started(port: int = 0) -> tuple[subprocess.Popen[str], int]:
+    """Start a server of the bundled judge: its process and its port."""
+    words = [sys.executable, "-m", "depictqa_core", "serve", "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if name != "DEPICTQA_SERVER_KEY"}
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)/v1", line):
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return process, int(found[1])
+    raise RuntimeError(f"the server did not start (status {process.wait()})")
+
+
+@contextlib.contextmanager
+def served() -> Iterator[int]:
+    """The port of a running server."""
+    process, port = started()
     try:
-        for line in process.stderr:
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)/v1", line):
-                threading.Thread(target=process.stderr.read, daemon=True).start()
-                yield int(found[1])
-                return
-        raise RuntimeError("the server did not start")
+        yield port
     finally:
         process.terminate()
         process.wait(60)

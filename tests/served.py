@@ -54,9 +54,9 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(judge, limits=None, key=None):
-    """Serve a judge on a free port for the length of a ``with`` block."""
-    server = Served(build_app(judge, limits, key), key)
+def serving(judge, limits=None, key=None, app=None):
+    """Serve a judge, or an application that is built already, on a free port for the length of a ``with`` block."""
+    server = Served(app or build_app(judge, limits, key), key)
     try:
         yield server
     finally:

@@ -58,10 +58,19 @@ class Access:
             RequestError: 401 or 403.
         """
         if self._key is None:
-            origin = request.headers.get("origin")
-            if not is_loopback(request.url.hostname) or (origin and not is_loopback(urlsplit(origin).hostname)):
+            if not _is_local(request):
                 raise RequestError(f"without {KEY} the server answers programs of its own machine only", 403)
             return
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key.encode()):
             raise RequestError("the key is missing or wrong: send 'Authorization: Bearer KEY'", 401)
+
+
+def _is_local(request: Request) -> bool:
+    """Whether a request is addressed to this machine, and is not sent by a page of another site."""
+    origin = request.headers.get("origin")
+    try:
+        hosts = [request.url.hostname, *([urlsplit(origin).hostname] if origin else [])]
+    except ValueError:  # malformed
+        return False
+    return all(map(is_loopback, hosts))

@@ -45,7 +45,7 @@ class Service:
     def __init__(self, judge: Judge, limits: Limits, key: str | None):
         self.judge, self.limits, self.access = judge, limits, Access(key)
         self.bodies = Bodies(limits)
-        self.monitor = Monitor(lambda: self.admission.images)
+        self.monitor = Monitor(lambda: self.admission.images, lambda: self.worker.waiting)
         self.worker = Worker(limits.batch, limits.wait, self.monitor.batch)
         self.admission = Admission(limits, lambda: self.worker.seconds_per_item)
         self._threads = CapacityLimiter(os.cpu_count() or 1)
@@ -193,7 +193,7 @@ def _require_json(kind: str) -> None:
 def _refusal(error: DepictQAError) -> Response:
     """The answer to a request that failed, as OpenAI-compatible servers word it."""
     status = status_of(error)
-    headers = {}
+    headers = {"Connection": "close"}  # of a body that was not received, nothing more is taken
     if isinstance(error, RequestError) and error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
     if status == 401:

@@ -50,10 +50,11 @@ class Bodies:
         """
         chunks: list[bytes] = []
         try:
-            await asyncio.wait_for(self._receive(request, chunks), self.limits.body_seconds)
+            try:
+                await asyncio.wait_for(self._receive(request, chunks), self.limits.body_seconds)
+            except asyncio.TimeoutError:  # not the built-in one before Python 3.11
+                raise RequestError(f"the body did not arrive within {self.limits.body_seconds:g} s", 408) from None
             yield b"".join(chunks)
-        except asyncio.TimeoutError:
-            raise RequestError(f"the body did not arrive within {self.limits.body_seconds:g} s", 408) from None
         finally:
             self.held -= sum(map(len, chunks))
 

@@ -12,10 +12,11 @@ class Monitor:
     """Counts requests and batches, in a registry of its own.
 
     Args:
-        waiting: returns the number of images that wait or are being judged.
+        admitted: returns the number of images that are being decoded, wait, or are being judged.
+        waiting: returns the number of those that no batch has taken yet.
     """
 
-    def __init__(self, waiting: Callable[[], float]):
+    def __init__(self, admitted: Callable[[], float], waiting: Callable[[], float]):
         self._registry = registry = CollectorRegistry()
         labels = ["route", "status"]
         self._requests = Counter("depictqa_requests", "Answered requests.", labels, registry=registry)
@@ -24,7 +25,12 @@ class Monitor:
         )
         self._batches = Histogram("depictqa_batch_images", "Images of a batch.", buckets=SIZES, registry=registry)
         self._busy = Counter("depictqa_judge_seconds", "Time in which the judge worked.", registry=registry)
-        Gauge("depictqa_waiting_images", "Images that wait or are judged.", registry=registry).set_function(waiting)
+        gauges = {
+            "admitted": (admitted, "Images in the server."),
+            "waiting": (waiting, "Images that wait for a batch."),
+        }
+        for name, (count, about) in gauges.items():
+            Gauge(f"depictqa_{name}_images", about, registry=registry).set_function(count)
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""

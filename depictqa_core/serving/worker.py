@@ -85,6 +85,12 @@ class Worker:
         """Whether it takes jobs."""
         return self._thread.is_alive() and not self._closed
 
+    @property
+    def waiting(self) -> int:
+        """Number of items that no batch has taken yet."""
+        with self._changed:
+            return sum(job.left for job in self._jobs)
+
     def submit(self, job: Job) -> "Future[list[Any]]":
         """Add a job to the queue and return the future of its answers.
 

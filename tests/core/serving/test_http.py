@@ -60,7 +60,8 @@ def server(judge):
 
 
 def metric(server, name):
-    return float(server.send("GET", "/metrics")[2].split(f"\n{name} ")[1].split("\n")[0])
+    lines = dict(line.rsplit(" ", 1) for line in server.send("GET", "/metrics")[2].splitlines())
+    return float(lines.get(name, 0))
 
 
 def wait_for(condition):
@@ -154,13 +155,13 @@ def test_clients_are_judged_together_and_refused_when_too_many_wait(server, judg
         first = pool.submit(server.post, "/v1/score", document)
         assert judge.begun.wait(20)
         others = [pool.submit(server.post, "/v1/score", document) for _ in range(7)]
-        wait_for(lambda: metric(server, "depictqa_waiting_images") == 8)
+        wait_for(lambda: metric(server, "depictqa_waiting_images") == 7)
         status, headers, text = server.send("POST", "/v1/score", json.dumps(document), JSON)
         assert status == 429 and int(headers["Retry-After"]) >= 1 and "try again" in text
         judge.go.set()
         assert all(one.result(20)[0] == 200 for one in [first, *others])
     assert judge.batches == [1, 7]
-    assert metric(server, "depictqa_waiting_images") == 0
+    wait_for(lambda: metric(server, "depictqa_admitted_images") == 0)
     assert metric(server, 'depictqa_requests_total{route="/v1/{verb}",status="429"}') == 1
 
 
@@ -172,7 +173,7 @@ def test_the_work_of_a_client_that_has_gone_is_given_up(server, judge):
         client.sendall(head_of(len(body)) + body)
         assert judge.begun.wait(20)
     wait_for(lambda: judge.stopped == ["Abandoned"])
-    wait_for(lambda: metric(server, "depictqa_waiting_images") == 0)
+    wait_for(lambda: metric(server, "depictqa_admitted_images") == 0)
     judge.go.set()
     assert server.post("/v1/score", {"images": [url_of(png())]})[0] == 200
 
