@@ -58,7 +58,7 @@ def served_judge(server: Server) -> ServedJudge | None:
         EndpointError: it is, but has no such model, or its description cannot be read.
     """
     try:
-        models = server.client.separate(attempts=1).get("/models").get("data")
+        models = server.client.separate(attempts=3).get("/models").get("data")
     except EndpointError:  # whatever is wrong, the next request tells
         return None
     listed = [one for one in models if isinstance(one, dict)] if isinstance(models, list) else []
