@@ -31,7 +31,7 @@ from .vlm_prompts import Wording
 OWNER = "depictqa"
 """What the server calls the owner of its model, and the field with the description of the judge."""
 NEVER = -9999.0
-"""Log-probability of what cannot be."""
+"""Log-probability of what cannot be; JSON has no infinity."""
 
 
 @dataclass(frozen=True)

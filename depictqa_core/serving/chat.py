@@ -16,7 +16,9 @@ import numpy as np
 
 from .. import tasks
 from ..backends.base import Criterion, ImageSet, Opening, WrittenAnswer
-from ..checks import is_whole
+from ..backends.endpoint_served import NEVER, OWNER
+from ..checks import is_string, is_text, is_whole
+from ..errors import TaskError
 from ..images.image import RGBImage
 from ..images.references import common_size
 from ..judge import Judge
@@ -27,10 +29,6 @@ from .sources import Source, source_of_url
 from .verbs import LONGEST_ANSWER, LONGEST_TEXT
 from .worker import Job
 
-OWNER = "depictqa"
-"""Owner of the model, by which our own clients know this server; the field of its description has the same name."""
-NEVER = -9999.0
-"""Log-probability of what cannot be; JSON has no infinity."""
 TITLES = ("reference image:", "reference:", "image a:", "image b:", "image:", "evaluated image:")
 """Texts directly before an image that tell what it is; every other text belongs to the question."""
 MOST_CHOICES = 256
@@ -147,7 +145,7 @@ def _conversation(messages: object) -> tuple[str, list[Source], Source | None, s
     begun = ""
     if [one.get("role") for one in messages] == ["user", "assistant"]:
         begun = messages[1].get("content")
-        if not isinstance(begun, str) or len(begun) > LONGEST_TEXT:
+        if not is_string(begun) or len(begun) > LONGEST_TEXT:
             raise RequestError(
                 f"messages: the beginning of the answer must be text of at most {LONGEST_TEXT} characters"
             )
@@ -159,7 +157,7 @@ def _conversation(messages: object) -> tuple[str, list[Source], Source | None, s
     texts: list[str] = []
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
+        if kind == "text" and is_string(part.get("text")):
             texts.append(part["text"])
         elif kind == "image_url" and isinstance(part.get("image_url"), dict):
             title = texts.pop().strip().lower() if texts and texts[-1].strip().lower() in TITLES else ""
@@ -182,9 +180,9 @@ def _task(name: object, question: str, pair: bool) -> Task:
         return tasks.task_of(question, pair)
     if name == QUESTION.name:
         return PAIR_QUESTION if pair else QUESTION
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         raise RequestError(f"task: choose one of {', '.join(TASKS)}")
-    task = TASKS[str(name)]
+    task = TASKS[name]
     if task.pair != pair:
         raise RequestError(f"the task {task.name} is about {'two images' if task.pair else 'one image'}; give as many")
     return task
@@ -194,7 +192,7 @@ def _choices(found: object) -> tuple[str, ...] | None:
     if found is None:
         return None
     choices = found.get("choice") if isinstance(found, dict) and len(found) == 1 else None
-    texts = isinstance(choices, list) and all(isinstance(one, str) and one.strip() for one in choices)
+    texts = isinstance(choices, list) and all(map(is_text, choices))
     if not isinstance(choices, list) or not texts or not 2 <= len(choices) <= MOST_CHOICES:
         raise RequestError(f"structured_outputs: give {{'choice': [...]}} with 2 to {MOST_CHOICES} answers")
     if len(set(choices)) < len(choices) or sum(map(len, choices)) > 4 * LONGEST_TEXT:
@@ -207,7 +205,7 @@ def _criterion(document: dict[str, Any]) -> Criterion | None:
     if not given:
         return None
     kind, text = given[0]
-    if len(given) > 1 or not isinstance(text, str) or not 0 < len(text.strip()) <= LONGEST_TEXT:
+    if len(given) > 1 or not is_text(text) or len(text) > LONGEST_TEXT:
         raise RequestError(f"criterion and prompt: give one of them, as text of at most {LONGEST_TEXT} characters")
     return Criterion(kind, text)
 
@@ -228,8 +226,10 @@ def job_of(judge: Judge, chat: Chat, images: Sequence[RGBImage], reference: RGBI
     backend, task, question = judge.backend, chat.task, chat.question
     backend.require(task)
     backend.require_criterion(chat.about)
-    if question is not None and chat.choices is None:
+    if question is not None:
         judge.require_supported(task, question)
+    if chat.choices is not None and not backend.capabilities.free_questions:
+        raise TaskError(f"answers of your own are not supported by {backend.name}; leave structured_outputs out")
     judged = tuple(images)
     if reference is not None:
         judged, reference = common_size(judged, reference)

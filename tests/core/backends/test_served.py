@@ -126,6 +126,8 @@ def test_other_clients_get_log_probabilities_of_the_answers(server, local):
     [
         (tasks.SCORE.ask(), {"task": "rating"}, "about two images"),
         (tasks.SCORE.ask(), {"task": "praise"}, "choose one of"),
+        (tasks.SCORE.ask(), {"task": ["score"]}, "choose one of"),
+        ("\ud800", {}, "of the types text and image_url"),
         (tasks.SCORE.ask(), {"structured_outputs": {"choice": ["one"]}}, "2 to 256 answers"),
         (tasks.SCORE.ask(), {"criterion": "eyes"}, "not supported by tiny-cnn"),
         (tasks.SCORE.ask(), {"count": 3}, "one or two images"),
@@ -135,3 +137,18 @@ def test_other_clients_get_log_probabilities_of_the_answers(server, local):
 def test_questions_that_cannot_be_answered(server, text, fields, words):
     status, found = chat(server, text, **fields)
     assert status == 400 and words in found["error"]["message"], json.dumps(found)
+
+
+def test_its_key_comes_from_the_environment(local, monkeypatch):
+    key = "a-key-of-this-test-0123456789"
+    for name in ("DEPICTQA_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(fresh(local), key=key) as server:
+        with pytest.raises(EndpointError, match="no key was sent"):
+            load_judge(server.base, model="tiny-cnn")
+        monkeypatch.setenv("DEPICTQA_API_KEY", f"{key}-wrong")
+        with pytest.raises(EndpointError, match="check the key") as refused:
+            load_judge(server.base, model="tiny-cnn")
+        assert key not in str(refused.value)
+        monkeypatch.setenv("DEPICTQA_API_KEY", key)
+        assert load_judge(server.base, model="tiny-cnn").facts["key"] == "sent"
