@@ -18,7 +18,8 @@ from benchmarks.scale import make_images
 from benchmarks.serve import started
 from depictqa_core import load_judge
 from depictqa_core.chat.endpoint import EndpointError
-from depictqa_core.images.image import as_image
+from depictqa_core.images.image import RGBImage, as_image
+from depictqa_core.results import Score
 
 TOLERANCE = 0.05
 """Points by which scores may differ between batches."""
@@ -55,6 +56,17 @@ class Restarted:
         self._process.wait(60)
 
 
+def scored(address: str, images: list[RGBImage]) -> list[Score]:
+    """Scores by a new judge, as one stores its answers; what a kill interrupts is repeated."""
+    judge = None
+    while True:
+        try:
+            judge = judge or load_judge(address, model="depictqa-mini")
+            return judge.score(images)
+        except EndpointError:  # the start takes longer than a client repeats a request
+            time.sleep(1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
@@ -66,13 +78,7 @@ def main() -> None:
         images = [as_image(path) for path in make_images(Path(folder), options.images)]
         wanted = [score.score for score in load_judge().score(images)]
         while server.kills < options.kills:
-            # a new judge for each round: it stores answers
-            try:
-                judge = load_judge(f"http://127.0.0.1:{server.port}/v1", model="depictqa-mini")
-            except EndpointError:  # between a kill and the restart nobody tells what the server is
-                time.sleep(1)
-                continue
-            found = judge.score(images)
+            found = scored(f"http://127.0.0.1:{server.port}/v1", images)
             answered += len(found)
             same = [(one.picture, abs(one.score - score) <= TOLERANCE) for one, score in zip(found, wanted)]
             odd += sum(name != image.name or not equal for (name, equal), image in zip(same, images))
