@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 from anyio import CapacityLimiter
@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from .. import __version__
 from ..errors import DepictQAError
+from ..images.image import RGBImage
 from ..judge import Judge
 from . import chat, verbs
 from .access import Access
@@ -24,7 +25,7 @@ from .admission import Admission
 from .bodies import Bodies, document_of, form_of
 from .limits import Limits, RequestError, status_of
 from .monitoring import Monitor
-from .sources import Source, check_sources, prepare
+from .sources import Prepared, check_sources, prepare
 from .worker import Job, Worker
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -55,17 +56,22 @@ class Service:
         name = request.path_params["verb"]
         if name not in verbs.VERBS:
             raise RequestError(f"there is no verb '{name[:40]}': choose one of {', '.join(verbs.VERBS)}", 404)
-        async with self.bodies.received(request) as body:
-            asked = await self._asked(name, request, body)
-        pixels = await self._aside(check_sources, [*asked.sources, *asked.references], self.limits)
-        with self.admission.admitted(len(asked.sources), pixels):
-            together = verbs.VERBS[name].together
-            prepared = await self._aside(prepare, asked.sources, asked.references, together)
-            found = []
+        with ExitStack() as admitted:
+            arguments, prepared = await self._prepared(name, request, admitted)
+            found: Sequence[Any] = []
             if prepared.images:
-                found = await self._answers(request, verbs.job_of(self.judge, asked, prepared))
+                found = await self._answers(request, verbs.job_of(self.judge, name, arguments, prepared))
         text = await self._aside(verbs.document_of_answers, self.judge, name, prepared, found)
         return Response(text, media_type="application/json")
+
+    async def _prepared(self, name: str, request: Request, admitted: ExitStack) -> tuple[dict[str, Any], Prepared]:
+        """The arguments and decoded images of a request for a verb; the body counts as held until they are decoded."""
+        async with self.bodies.received(request) as body:
+            asked = await self._asked(name, request, body)
+            pixels = await self._aside(check_sources, [*asked.sources, *asked.references], self.limits)
+            admitted.enter_context(self.admission.admitted(len(asked.sources), pixels))
+            prepared = await self._aside(prepare, asked.sources, asked.references, verbs.VERBS[name].together)
+        return asked.arguments, prepared
 
     async def _asked(self, name: str, request: Request, body: bytes) -> verbs.Asked:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -78,20 +84,25 @@ class Service:
     async def complete(self, request: Request) -> Response:
         """Answer a chat completion."""
         _require_json(request.headers.get("content-type", "").partition(";")[0].strip().lower())
-        name = self.judge.backend.name
-        async with self.bodies.received(request) as body:
-            asked = await self._aside(lambda: chat.chat_of(document_of(body), name))
-        references = [asked.reference] if asked.reference else []
-        sources: list[Source] = [*asked.images, *references]
-        pixels = await self._aside(check_sources, sources, self.limits)
-        with self.admission.admitted(len(asked.images), pixels):
-            decoded = (await self._aside(prepare, sources, [], True)).images
-            count = len(asked.images)
-            job = chat.job_of(self.judge, asked, decoded[:count], decoded[count] if references else None)
-            (found,) = await self._answers(request, job)
+        with ExitStack() as admitted:
+            asked, images, reference = await self._conversation(request, admitted)
+            (found,) = await self._answers(request, chat.job_of(self.judge, asked, images, reference))
         if isinstance(found, Exception):
             raise found
         return JSONResponse(await self._aside(chat.completion, self.judge, asked, found))
+
+    async def _conversation(
+        self, request: Request, admitted: ExitStack
+    ) -> tuple[chat.Chat, list[RGBImage], RGBImage | None]:
+        """A chat request with its decoded images and their reference; for the body see ``_prepared``."""
+        name = self.judge.backend.name
+        async with self.bodies.received(request) as body:
+            asked, images, reference = await self._aside(lambda: chat.chat_of(document_of(body), name))
+            sources = [*images, *([reference] if reference else [])]
+            pixels = await self._aside(check_sources, sources, self.limits)
+            admitted.enter_context(self.admission.admitted(len(images), pixels))
+            decoded = (await self._aside(prepare, sources, [], True)).images
+        return asked, decoded[: len(images)], decoded[-1] if reference else None
 
     async def models(self, request: Request) -> Response:
         """List the one model."""
@@ -119,7 +130,8 @@ class Service:
         answers = asyncio.wrap_future(self.worker.submit(job))
         gone = asyncio.ensure_future(_gone(request))
         try:
-            await asyncio.wait({answers, gone}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {answers, gone}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if not answers.done():
                 raise ClientDisconnect
             return answers.result()

@@ -52,7 +52,7 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Chat:
-    """A chat request, with its images not decoded yet.
+    """A chat request, without its images.
 
     Attributes:
         task, question: what is asked; None for the task's own question.
@@ -61,8 +61,6 @@ class Chat:
         opening: what the answer begins with.
         max_tokens: longest written answer.
         top: number of answers whose log-probabilities are given; None for no log-probabilities.
-        images: A, or A and B.
-        reference: their reference.
     """
 
     task: Task
@@ -72,8 +70,6 @@ class Chat:
     opening: Opening
     max_tokens: int
     top: int | None
-    images: list[Source]
-    reference: Source | None
 
     @property
     def closed(self) -> bool:
@@ -101,11 +97,14 @@ def model_card(judge: Judge, limits: Limits) -> dict[str, Any]:
     return {"object": "list", "data": [model]}
 
 
-def chat_of(document: dict[str, Any], model: str) -> Chat:
+def chat_of(document: dict[str, Any], model: str) -> tuple[Chat, list[Source], Source | None]:
     """Read a chat request.
 
     Args:
         model: the name of the served judge.
+
+    Returns:
+        the request, its images (A, or A and B), and their reference.
 
     Raises:
         RequestError: a field is wrong, or asks for what a judge does not do.
@@ -125,7 +124,7 @@ def chat_of(document: dict[str, Any], model: str) -> Chat:
     question = None if text == task.question else text
     if task.brief and choices == tasks.answers(task, text):
         choices = None
-    return Chat(
+    chat = Chat(
         task,
         question,
         choices,
@@ -133,9 +132,8 @@ def chat_of(document: dict[str, Any], model: str) -> Chat:
         Opening(begun, whole=bool(document.get("whole"))),
         _number(document, ("max_completion_tokens", "max_tokens"), LONGEST_ANSWER, 400),
         _number(document, ("top_logprobs",), MOST_CHOICES, 0, 0) if document.get("logprobs") else None,
-        images,
-        reference,
     )
+    return chat, images, reference
 
 
 def _conversation(messages: object) -> tuple[str, list[Source], Source | None, str]:

@@ -84,7 +84,6 @@ VERBS = {
 class Asked:
     """A request for a verb, with its images not decoded yet."""
 
-    name: str
     sources: list[Source]
     references: list[Source]
     arguments: dict[str, Any]
@@ -106,7 +105,6 @@ def asked_in_json(name: str, document: dict[str, Any], limits: Limits) -> Asked:
         raise RequestError(f"reference: {len(references)} for {len(urls)} images; give one for all, or one for each")
     arguments = {key: value for key, value in document.items() if key not in FIELDS}
     return Asked(
-        name,
         [source_of_url(url, label) for url, label in zip(urls, labels)],
         [source_of_url(url, "reference") for url in references],
         checked_arguments(name, arguments),
@@ -128,7 +126,7 @@ def asked_in_form(
     _check_count(name, len(images), limits)
     sources = [Source(named(label, f"image {i + 1}"), content) for i, (label, content) in enumerate(images)]
     originals = [Source(named(label, "reference"), content) for label, content in references]
-    return Asked(name, sources, originals, checked_arguments(name, arguments))
+    return Asked(sources, originals, checked_arguments(name, arguments))
 
 
 def _check_count(name: str, count: int, limits: Limits) -> None:
@@ -161,15 +159,15 @@ def checked_arguments(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def job_of(judge: Judge, asked: Asked, prepared: Prepared) -> Job:
-    """Return the job of a request, for ``Worker.submit``."""
-    verb = VERBS[asked.name]
+def job_of(judge: Judge, name: str, arguments: dict[str, Any], prepared: Prepared) -> Job:
+    """Return the job of a request for a verb, for ``Worker.submit``."""
+    verb = VERBS[name]
     sets = list(zip(prepared.images, prepared.references))
     items: list[Any] = list(sets)
     if verb.together:
-        items = [(sets[0][0], sets[1][0], sets[0][1])] if asked.name == "compare" else [sets]
-    key: Hashable = (asked.name, json.dumps(asked.arguments, sort_keys=True), sets[0][1] is not None)
-    return Job(key, items, lambda items, progress: verb.ask(judge, items, asked.arguments, progress))
+        items = [(sets[0][0], sets[1][0], sets[0][1])] if name == "compare" else [sets]
+    key: Hashable = (name, json.dumps(arguments, sort_keys=True), sets[0][1] is not None)
+    return Job(key, items, lambda items, progress: verb.ask(judge, items, arguments, progress))
 
 
 def document_of_answers(judge: Judge, name: str, prepared: Prepared, found: Sequence[Any]) -> str:
