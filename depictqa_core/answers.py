@@ -55,6 +55,7 @@ def identification(
     """An Identification from the probabilities of all allowed answers, and their coverage.
 
     A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
+    The confidence is the probability of the labels in whatever order.
     """
     best = int(row.argmax())
     mass = dict.fromkeys(tasks.LABELS, 0.0)
@@ -64,10 +65,12 @@ def identification(
             mass[label] += float(probability) / len(named)
     ordered = sorted(mass.items(), key=lambda item: -item[1])
     labels = tasks.parse_labels(options[best]) or ()
+    same = [set(tasks.parse_labels(option) or ()) == set(labels) for option in options]
+    confidence = float(row[same].sum())
     probabilities = tuple(LabelProbability(*item) for item in ordered)
     certainty = certainty_at(coverage, certainty)
     return Identification(
-        name, labels, options[best], probabilities, float(row[best]), coverage=coverage, certainty=certainty
+        name, labels, options[best], probabilities, confidence, coverage=coverage, certainty=certainty
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tasks
-from .backends.opening import open_backend
+from .backends.factory import open_backend
 from .backends.server_options import ServerOptions
 from .checks import check as check_arguments
 from .errors import TaskError

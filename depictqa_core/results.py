@@ -47,8 +47,8 @@ class Identification(_Result):
         labels: lower-case distortion names, at most two; empty for a pristine image.
         text: the answer in the words of the model, such as ``"Noise and insufficient brightness"`` or ``"None"``.
         probabilities: the 13 single labels, most probable first; they sum to 1.
-        confidence: 0..1, the probability of ``text`` among all allowed answers: the probability that exactly these
-            labels are right.
+        confidence: 0..1, the probability of ``labels``, in whatever order, among all allowed answers: the probability
+            that exactly these labels are right.
         severities: severity of each of ``labels``, 1 (slight) to 5 (catastrophic): the mean of the grades under their
             probabilities. None if the checkpoint does not support severities, or if they were not requested.
         coverage: 0..1, the share of its probability that the model gives to the allowed answers, before calibration.

@@ -12,6 +12,7 @@ from ..depictqa_core.backends.base import ImageSet, names_of
 from ..depictqa_core.backends.profiles import choose_profile
 from ..depictqa_core.backends.vlm import FEATURE_BYTES, VlmBackend
 from ..depictqa_core.backends.vlm_loading import LoadedVlm
+from ..depictqa_core.backends.worded import model_card
 from ..depictqa_core.errors import OutOfMemory
 from .clip_encoder import TextEncoder
 from .clip_network import ClipNetwork
@@ -35,15 +36,13 @@ class ClipBackend(VlmBackend):
         processor = SimpleNamespace(
             tokenizer=encoder.tokenizer, chat_template=None, image_token=encoder.chat.image_token
         )
-        card = {
-            "name": f"text encoder {encoder.name}",
-            "version": encoder_class,
-            "license": "see the model's own card",
-            "trained_on": f"unknown; the text encoder of a diffusion model, asked by the profile {profile.name}",
-            "architecture": type(encoder.model).__name__,
-            "profile": profile.name,
-            "accuracy": profile.accuracy,
-        }
+        card = model_card(
+            f"text encoder {encoder.name}",
+            encoder_class,
+            "the text encoder of a diffusion model",
+            profile,
+            architecture=type(encoder.model).__name__,
+        )
         super().__init__(LoadedVlm(encoder.model, processor, profile, card, encoder.ends))
 
     def _runner(self, loaded: LoadedVlm, cache_bytes: int) -> ClipNetwork:

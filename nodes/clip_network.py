@@ -4,17 +4,22 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
+from ..depictqa_core.backends.vlm_agreement import (
+    agree,
+    attempt,
+    no_check,
+    sample_answers,
+    sample_images,
+    sample_prompts,
+)
 from ..depictqa_core.backends.vlm_cache import nbytes
 from ..depictqa_core.backends.vlm_model import chosen
-from ..depictqa_core.backends.vlm_network import UNABLE
 from ..depictqa_core.backends.vlm_prompts import Prompt
 from ..depictqa_core.backends.vlm_runner import NOTHING, SETS, Check
-from ..depictqa_core.engine.batching import is_out_of_memory, prefix_budget
+from ..depictqa_core.engine.batching import prefix_budget
 from ..depictqa_core.errors import CheckpointError
-from ..depictqa_core.images.image import RGBImage
 from .clip_encoder import Cache, ImageFeatures, Piece, TextEncoder
 
 TOLERANCE = 1e-3
@@ -131,19 +136,13 @@ class ClipNetwork:
     @torch.inference_mode()
     def _compared(self) -> str:
         """Compare both paths on small random images; refuse a file without vision tower or language head."""
-        generator = np.random.default_rng(0)
-        images = tuple(RGBImage(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
-        rows = [self.ids("yes"), self.ids("no better")]
-        prompt = Prompt(self.layout, images, pair=True)
-        wanted = self.plain(prompt, rows, _go_on)
+        images = sample_images(2, wider=32)
+        (prompt,), rows = sample_prompts(self.layout, images), sample_answers(self)
+        wanted = self.plain(prompt, rows, no_check)
         self._require_weights([self.encoder.encode(image).features for image in images], wanted[0])
-        try:
-            found = self.shared(prompt, rows, _go_on, len(rows))
-        except UNABLE as error:
-            if is_out_of_memory(error):  # says nothing about this version of ComfyUI
-                raise
-            return NOTHING  # this version of ComfyUI keeps other caches
-        return SETS if all((a.exp() - b.exp()).abs().max() < TOLERANCE for a, b in zip(found, wanted)) else NOTHING
+        found = attempt(lambda: self.shared(prompt, rows, no_check, len(rows)))
+        # None: this version of ComfyUI keeps other caches
+        return SETS if found is not None and agree(found, wanted, TOLERANCE) else NOTHING
 
     def _require_weights(self, features: list[torch.Tensor], logs: torch.Tensor) -> None:
         """Refuse a file without the weights of vision tower or language head, which ComfyUI leaves unset."""
@@ -167,7 +166,3 @@ def _next_position(pieces: list[Piece], hidden: torch.Tensor) -> int:
         behind += size
     positions = qwen2vl_mrope_position_ids(infos, behind, hidden.device)
     return behind if positions is None else int(positions.max()) + 1
-
-
-def _go_on() -> None:
-    """The ``check`` of work that cannot be stopped."""

@@ -74,7 +74,7 @@ class LoadServer(io.ComfyNode):
             answers = answers_of((url, model_name, votes))
 
             def read() -> "Judge":
-                from ..depictqa_core.backends.opening import open_backend
+                from ..depictqa_core.backends.factory import open_backend
                 from ..depictqa_core.judge import Judge
 
                 return Judge(open_backend(url, "cpu", "auto", answers=answers.questions, server=options))

@@ -8,6 +8,9 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from depictqa_core import tasks
+from depictqa_core.backends.profiles import choose_profile
+from depictqa_core.backends.vlm_adapter import fingerprint, save_adapter, with_lora
+from depictqa_core.backends.vlm_loading import load_vlm
 
 TEXTS = [*tasks.identification_answers(), *tasks.WINNERS, *tasks.LEVELS, *tasks.GRADES, "user assistant model system"]
 TEXTS += [task.question for task in tasks.TASKS.values()] + [
@@ -89,6 +92,7 @@ def _qwen_ids(ids):
     return {name: ids[token] for name, token in names.items()}
 
 
+LORA = {"r": 2, "lora_alpha": 8.0, "lora_dropout": 0.0, "modules_to_save": ["model.visual.merger"]}
 SIGLIP = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 SIGLIP |= {"image_size": 32, "patch_size": 8}
 
@@ -251,3 +255,29 @@ def make_tiny_vlm(folder, family: str, seed: int = 0, scale: float = 0.25) -> Pa
     path.write_text(json.dumps(content))
     (folder / "processor_config.json").write_text(json.dumps({"processor_class": processor, **own}))
     return folder
+
+
+def make_tiny_adapter(folder, base, **changes):
+    """Write a LoRA adapter of random weights of a tiny Qwen2.5-VL, straight from peft; return peft's model.
+
+    Args:
+        folder: of the adapter, which is made.
+        base: folder of the model.
+        changes: other entries of the card.
+    """
+    from peft import get_peft_model_state_dict
+
+    model = load_vlm(base, "cpu", "float32").model
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    settings = {**LORA, "target_modules": [name for name in linear if "language_model" in name]}
+    adapted = with_lora(model, settings)
+    torch.manual_seed(1)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            torch.nn.init.normal_(weight, 0, 0.2)
+    where = {"name": base.name, "path": str(base), "architecture": "qwen2_5_vl", "hash": fingerprint(base)}
+    card = {"name": "mine", "version": "1", "license": "CC0", "trained_on": "noise", "tasks": ["score"], "base": where}
+    folder.mkdir()
+    profile = choose_profile(base, "qwen2_5_vl")
+    save_adapter(folder, get_peft_model_state_dict(adapted), settings, profile, {**card, **changes})
+    return adapted

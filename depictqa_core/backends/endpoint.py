@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import tasks
 from ..calibration import Calibration
 from ..chat.client import Reply
 from ..chat.endpoint import RequestRejected
@@ -22,7 +21,6 @@ from ..tasks import Task
 from .base import (
     ANSWER_BYTES,
     AnswerProbabilities,
-    Backend,
     Capabilities,
     Criterion,
     ImageSet,
@@ -36,12 +34,13 @@ from .endpoint_server import Server, without_control
 from .endpoint_ways import Send, Way
 from .stored_answers import Store, answer_all
 from .vlm_answers import shares
-from .vlm_prompts import TASKS, closed_wording, open_wording
+from .vlm_prompts import TASKS
+from .worded import WordedBackend, model_card
 
 _WORDS = re.compile(r"\s*\S+")
 
 
-class EndpointBackend(Backend):
+class EndpointBackend(WordedBackend):
     """A model of a server.
 
     Args:
@@ -61,16 +60,9 @@ class EndpointBackend(Backend):
         answers: ByteCache | None = None,
     ):
         self.server, self.way, self.concurrency = server, way, concurrency
-        endpoint, profile = server.client.endpoint, server.profile
-        self.info = {
-            "name": endpoint.model,
-            "version": "as served",
-            "license": "see the card of the model",
-            "trained_on": f"unknown; served by {endpoint.origin}, asked by the profile {profile.name}",
-            "profile": profile.name,
-            "accuracy": profile.accuracy,
-            "probabilities": way.name,
-        }
+        self.profile, endpoint = server.profile, server.client.endpoint
+        source = f"served by {endpoint.origin}"
+        self.info = model_card(endpoint.model, "as served", source, self.profile, probabilities=way.name)
         self.notices = [way.notice] if way.notice else []
         self._calibration = calibration
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
@@ -94,8 +86,8 @@ class EndpointBackend(Backend):
             "server": self.server.name,
             "model": self.name,
             "probabilities": self.way.name,
-            "profile": self.server.profile.name,
-            "images": f"lossless PNG, shrunk to at most {self.server.profile.max_pixels:,} pixels",
+            "profile": self.profile.name,
+            "images": f"lossless PNG, shrunk to at most {self.profile.max_pixels:,} pixels",
             "parallel requests": str(self.concurrency),
             "key": "sent" if key else "none",
             "answers on disk": "none" if cache is None else str(cache.path),
@@ -103,7 +95,7 @@ class EndpointBackend(Backend):
 
     def identity(self) -> dict[str, Any]:
         served = self.server.client.endpoint.identity
-        return {**super().identity(), "profile": asdict(self.server.profile), "server": served}
+        return {**super().identity(), "profile": asdict(self.profile), "server": served}
 
     def choose(
         self,
@@ -115,12 +107,8 @@ class EndpointBackend(Backend):
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:
-        self.require(task)
-        canonical = tasks.answers(task, question or task.question) if options is None else tuple(options)
-        about = about and Criterion(about.kind, without_control(about.text))
-        asked = None if question is None else without_control(question)
-        wording = closed_wording(self.server.profile, task, asked, canonical, options is not None, about)
-        temperatures = self.temperatures(task, question, own=about is not None or options is not None)
+        closed = self.closed_question(task, question, options, about)
+        wording, temperatures = closed.wording, closed.temperatures
         parts = self.way.parts(wording) if len(image_sets) else ()
         units = [(text, part) for text in wording.texts for part in parts]
 
@@ -133,10 +121,10 @@ class EndpointBackend(Backend):
             each = (found[start : start + len(parts)] for start in range(0, len(found), len(parts)))
             return np.mean([shares(self.way.logs(wording, some), temperature) for some in each], 0)
 
-        kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
+        kinds = [closed.kind] * len(image_sets)
         table = np.array(self._ask(task, kinds, image_sets, units, ask, combine, counter))
-        table = table.reshape(len(image_sets), len(canonical) + 1)
-        return self.calibrated(task, question, canonical, image_sets, table)
+        table = table.reshape(len(image_sets), len(closed.answers) + 1)
+        return self.calibrated(task, question, closed.answers, image_sets, table)
 
     def write(
         self,
@@ -148,7 +136,6 @@ class EndpointBackend(Backend):
         on_text: OnText | None = None,
         openings: Sequence[Opening] | None = None,
     ) -> list[WrittenAnswer]:
-        self.require(task)
         text = self.open_question(task, question)
         openings = openings or [Opening()] * len(image_sets)
 
@@ -169,9 +156,8 @@ class EndpointBackend(Backend):
                 on_text(index, written.text)
         return found
 
-    def open_question(self, task: Task, question: str | None) -> str:
-        """Word a question whose answer is free text."""
-        return open_wording(self.server.profile, task, None if question is None else without_control(question))
+    def plain(self, text: str) -> str:
+        return without_control(text)
 
     def open_fields(self, task: Task, opening: Opening) -> dict[str, Any]:
         """Return further fields of a request for a written answer."""

@@ -173,7 +173,6 @@ class ServedBackend(EndpointBackend):
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:
-        self.require(task)
         self.require_criterion(about)
         text = self.open_question(task, question)
         answers = tasks.answers(task, text) if options is None else tuple(options)
@@ -192,7 +191,11 @@ class ServedBackend(EndpointBackend):
         table = np.array(rows).reshape(len(image_sets), len(answers) + 1)
         return AnswerProbabilities(table[:, :-1], table[:, -1])
 
+    def plain(self, text: str) -> str:
+        return text  # the served judge removes what its own tokenizer would take for control tokens
+
     def open_question(self, task: Task, question: str | None) -> str:
+        self.require(task)
         return " ".join((question or task.question).split())
 
     def open_fields(self, task: Task, opening: Opening) -> dict[str, Any]:

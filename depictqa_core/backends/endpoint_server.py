@@ -89,12 +89,12 @@ class Server:
         return reply
 
     def _messages(self, question: str, images: ImageSet, begun: str) -> list[dict]:
-        shown, question = laid_out(self.profile, question, images)
-        content: list[dict] = []
-        for title, image in shown:
-            content += [{"type": "text", "text": title}] if title else []
-            content.append(self._part(image))
-        content.append({"type": "text", "text": question})
+        titled, question = laid_out(self.profile, question, images)
+        shown: list[dict] = []
+        for title, image in titled:
+            shown += [{"type": "text", "text": title}] if title else []
+            shown.append(self._part(image))
+        content = self.profile.ordered(shown, [{"type": "text", "text": question}])
         messages: list[dict] = [{"role": "system", "content": self.profile.system}] if self.profile.system else []
         messages.append({"role": "user", "content": content})
         return messages + ([{"role": "assistant", "content": begun}] if begun else [])

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import tasks
 from ..calibration import Calibration
 from ..engine.batching import not_finite, out_of_memory, run_in_batches
 from ..errors import DepictQAError, OutOfMemory
@@ -19,7 +18,6 @@ from ..tasks import Task
 from .base import (
     ANSWER_BYTES,
     AnswerProbabilities,
-    Backend,
     Capabilities,
     Criterion,
     ImageSet,
@@ -32,8 +30,9 @@ from .stored_answers import Store, answer_all
 from .vlm_answers import answer_columns, answer_log_probabilities, answer_rows, answer_tokens, shares
 from .vlm_batch import BatchNetwork, groups, most_together
 from .vlm_loading import LoadedVlm
-from .vlm_prompts import TASKS, ChatTemplate, Prompt, Wording, closed_wording, open_wording, plain
+from .vlm_prompts import TASKS, ChatTemplate, Prompt, Wording, plain
 from .vlm_runner import NOTHING, Runner
+from .worded import WordedBackend
 
 ROWS = 64
 """Maximum number of continuations that run together."""
@@ -41,7 +40,7 @@ FEATURE_BYTES = 512 * 2**20
 """Default memory budget for vision features and prepared images."""
 
 
-class VlmBackend(Backend):
+class VlmBackend(WordedBackend):
     """A vision-language model of transformers.
 
     Args:
@@ -118,22 +117,18 @@ class VlmBackend(Backend):
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:
-        self.require(task)
-        canonical = tasks.answers(task, question or task.question) if options is None else tuple(options)
-        about = about and Criterion(about.kind, self._plain(about.text))
-        asked = None if question is None else self._plain(question)
-        wording = closed_wording(self.profile, task, asked, canonical, options is not None, about)
-        temperatures = self.temperatures(task, question, own=about is not None or options is not None)
+        closed = self.closed_question(task, question, options, about)
+        wording, temperatures = closed.wording, closed.temperatures
 
         def ask(batch: list[int]) -> list[np.ndarray | None]:
             some = [image_sets[index] for index in batch]
             tables = [self._probabilities(text, wording, some, temperatures, counter) for text in wording.texts]
             return [mean if np.isfinite(mean).all() else None for mean in np.mean(tables, 0)]
 
-        kinds = [("choose", wording, *temperatures.values())] * len(image_sets)
+        kinds = [closed.kind] * len(image_sets)
         found = self._ask(task, kinds, image_sets, ask, counter, most_together(self.run))
-        table = np.array(found).reshape(len(image_sets), len(canonical) + 1)
-        return self.calibrated(task, question, canonical, image_sets, table)
+        table = np.array(found).reshape(len(image_sets), len(closed.answers) + 1)
+        return self.calibrated(task, question, closed.answers, image_sets, table)
 
     def write(
         self,
@@ -145,8 +140,7 @@ class VlmBackend(Backend):
         on_text: OnText | None = None,
         openings: Sequence[Opening] | None = None,
     ) -> list[WrittenAnswer]:
-        self.require(task)
-        text = open_wording(self.profile, task, None if question is None else self._plain(question))
+        text = self.open_question(task, question)
         openings = openings or [Opening()] * len(image_sets)
         begun = [self.tokens(opening.text, opening.probability, opening.written) for opening in openings]
 
@@ -315,7 +309,7 @@ class VlmBackend(Backend):
 
         return answer_all(self.answers, keys, counter, ask_missing)
 
-    def _plain(self, text: str) -> str:
+    def plain(self, text: str) -> str:
         return plain(text, self.template.special)
 
     def _out_of_memory(self, images: ImageSet) -> OutOfMemory:

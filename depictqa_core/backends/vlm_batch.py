@@ -5,16 +5,16 @@ what it would see alone, also in models with sliding windows, linear attention o
 """
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
-import numpy as np
 import torch
 
-from ..engine.batching import is_out_of_memory, prefill_budget
-from ..images.image import RGBImage
+from ..engine.batching import prefill_budget
+from .vlm_agreement import agree, attempt, no_check, sample_answers, sample_images, sample_prompts
 from .vlm_cache import nbytes, single, stack
 from .vlm_inputs import continued
 from .vlm_model import chosen
-from .vlm_network import UNABLE, Network, Segment, State
+from .vlm_network import Network, Segment, State
 from .vlm_prompts import Prompt
 from .vlm_runner import NOTHING, Check
 
@@ -128,22 +128,16 @@ class BatchNetwork(Network):
 
     def _agrees(self) -> bool:
         """Compare with the plain path on small random images."""
-        generator = np.random.default_rng(1)
-        images = [RGBImage(generator.integers(0, 256, (64, 96, 3), np.uint8), f"{i}") for i in range(3)]
-        prompts = [Prompt(self.layout, pair, pair=True) for pair in zip(images, images[1:])]
-        state = self.state(prompts[0], lambda: None)
+        prompts, answers = sample_prompts(self.layout, sample_images(3)), sample_answers(self)
+        state = self.state(prompts[0], no_check)
         self._token_bytes = max(1.0, nbytes(state.cache) / len(state.ids))
-        for rows in ([self.ids("yes")], [self.ids("yes"), self.ids("no better")]):
-            try:
-                found = self.together(prompts, rows, lambda: None, len(rows) * len(prompts))
-            except UNABLE as error:
-                if is_out_of_memory(error):  # says nothing about the architecture
-                    raise
+        for rows in (answers[:1], answers):
+            found = attempt(partial(self.together, prompts, rows, no_check, len(rows) * len(prompts)))
+            if found is None:
                 return False
-            for prompt, tables in zip(prompts, found, strict=True):
-                wanted = self.plain(prompt, rows, lambda: None)
-                if any((a.exp() - b.exp()).abs().max() >= self.tolerance for a, b in zip(tables, wanted, strict=True)):
-                    return False
+            wanted = (self.plain(prompt, rows, no_check) for prompt in prompts)
+            if not all(agree(*both, self.tolerance) for both in zip(found, wanted, strict=True)):
+                return False
         return True
 
 

@@ -1,6 +1,5 @@
 """What can be told of the folder of a vision-language model without loading its weights."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ from .profiles import choose_profile
 from .vlm_adapter import WEIGHTS, base_folder, read_adapter
 from .vlm_files import parameter_count
 from .vlm_loading import card_of, check_files, read_config
-from .vlm_memory import ImageInput, vlm_needs
-from .vlm_processor import CONFIG, processed, read_processor
+from .vlm_memory import vlm_needs
+from .vlm_processor import CONFIG, largest_image
 from .vlm_prompts import TASKS
 
 
@@ -35,7 +34,7 @@ def _memory(folder: Path, config: Any, max_pixels: int) -> str:
     """The memory needs in words: weights, and what the longest question about the largest images adds."""
     image, more = None, ""
     try:
-        image = _largest_image(folder, max_pixels)
+        image = largest_image(folder, max_pixels)
     except (CheckpointError, PackageError) as error:
         more = f"; that of a question is not known ({quoted(error)})"
     parts = []
@@ -71,9 +70,3 @@ def describe_adapter(folder: Path, verify: bool = False, base: str | Path | None
         "tuned_on": trained,
         "parameters": parameter_count(folder),
     }
-
-
-def _largest_image(folder: Path, max_pixels: int) -> ImageInput:
-    """What the processor makes of a square image of the largest area."""
-    made = processed(folder, read_processor(folder), math.isqrt(max_pixels))
-    return ImageInput(made["input_ids"].shape[1], made["pixel_values"].numel())

@@ -20,6 +20,7 @@ from .profiles import Profile, choose_profile
 from .vlm_files import check_stored_formats
 from .vlm_memory import skeleton, unquantised
 from .vlm_processor import CONFIG, PROCESSOR_FILES, check_tokenizer, needs_code, read_processor
+from .worded import model_card
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -165,7 +166,9 @@ def read_config(folder: Path, content: dict) -> PretrainedConfig:
             )
             return config
     except Exception as error:  # any error of the libraries becomes one clear line
-        raise CheckpointError(f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)})") from error
+        raise CheckpointError(
+            f"model '{folder.name}': its {CONFIG} cannot be used ({quoted(error)}); download it again"
+        ) from error
 
 
 def _model(folder: Path, config: PretrainedConfig, device: Device, dtype: str) -> PreTrainedModel:
@@ -218,7 +221,7 @@ def _ends(model: PreTrainedModel, processor: Any) -> list[int]:
     listed = listed if isinstance(listed, (list, tuple)) else [listed]
     found = [int(one) for one in (*listed, processor.tokenizer.eos_token_id) if one is not None]
     if not found:
-        raise CheckpointError("the tokenizer of this model has no end token; download its files again")
+        raise CheckpointError("the tokenizer of this model has no end token; download the folder again")
     return list(dict.fromkeys(found))
 
 
@@ -227,12 +230,5 @@ def card_of(folder: Path, config: PretrainedConfig, profile: Profile) -> dict[st
     digest = hashlib.sha256((folder / CONFIG).read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         digest.update(json.dumps([path.name, path.stat().st_size]).encode())
-    return {
-        "name": folder.name,
-        "version": digest.hexdigest()[:12],
-        "license": "see the model's own card",
-        "trained_on": f"unknown; a {config.model_type} model, asked by the profile {profile.name}",
-        "architecture": config.model_type,
-        "profile": profile.name,
-        "accuracy": profile.accuracy,
-    }
+    kind = config.model_type
+    return model_card(folder.name, digest.hexdigest()[:12], f"a {kind} model", profile, architecture=kind)

@@ -21,10 +21,15 @@ TEXT_TOKENS = 300
 
 
 class ImageInput(NamedTuple):
-    """What the processor makes of the largest image: tokens of the prompt, and values of the pixels."""
+    """What the processor makes of the largest image: tokens of the prompt, and the shape of the pixels."""
 
     tokens: int
-    values: int
+    shape: tuple[int, ...]
+
+    @property
+    def values(self) -> int:
+        """Number of values of the pixels."""
+        return math.prod(self.shape)
 
 
 def skeleton(config: Any) -> torch.nn.Module:

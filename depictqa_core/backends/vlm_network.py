@@ -11,13 +11,13 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from ..engine.batching import is_out_of_memory, prefix_budget
+from ..engine.batching import prefix_budget
 from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
+from .vlm_agreement import agree, attempt, no_check, sample_answers, sample_images, sample_prompts
 from .vlm_cache import branch, nbytes
 from .vlm_inputs import continued
 from .vlm_model import ModelCalls, chosen
@@ -26,8 +26,6 @@ from .vlm_runner import IMAGES, NOTHING, SETS, Check
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.06}
 """Largest difference in probability that is rounding, by the format of the weights."""
-UNABLE = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError)
-"""What architectures raise that do not take their inputs in pieces, or together."""
 Segment = tuple[tuple[str, ...], tuple[RGBImage, ...]]
 """Texts of a piece of a prompt, and the images between them."""
 
@@ -230,19 +228,12 @@ class Network(ModelCalls):
 
     def _widest(self) -> str:
         """Compare both paths on small random images, two in a prompt."""
-        generator = np.random.default_rng(0)
-        images = tuple(RGBImage(generator.integers(0, 256, (64, 64 + 32 * i, 3), np.uint8), f"{i}") for i in range(2))
-        prompt = Prompt(self.layout, images, pair=True)
-        rows = [self.ids("yes"), self.ids("no better")]
-        wanted = self.plain(prompt, rows, lambda: None)
+        (prompt,) = sample_prompts(self.layout, sample_images(2, wider=32))
+        rows = sample_answers(self)
+        wanted = self.plain(prompt, rows, no_check)
         for sharing in (IMAGES, SETS):
             self._sharing = sharing  # what ``shared`` tries
-            try:
-                found = self.shared(prompt, rows, lambda: None, len(rows))
-            except UNABLE as error:
-                if is_out_of_memory(error):  # says nothing about the architecture
-                    raise
-                continue
-            if all((a.exp() - b.exp()).abs().max() < self.tolerance for a, b in zip(found, wanted)):
+            found = attempt(lambda: self.shared(prompt, rows, no_check, len(rows)))
+            if found is not None and agree(found, wanted, self.tolerance):
                 return sharing
         return NOTHING

@@ -1,6 +1,7 @@
 """Loads the processor of a vision-language model, with its chat template, and checks that its tokenizer fits."""
 
 import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from PIL import Image
 from ..errors import CheckpointError, PackageError, quoted
 from ..runtime.quiet import quiet
 from ..storage.documents import read_json
+from .vlm_memory import ImageInput
 from .vlm_prompts import image_token
 
 CONFIG = "config.json"
@@ -65,13 +67,17 @@ def read_processor(folder: Path) -> Any:
                 processor = AutoProcessor.from_pretrained(**where)
                 processor.image_processor, processor.chat_template = images, own["chat_template"]
     except ImportError as error:
-        raise PackageError(f"model '{folder.name}': its processor needs another package ({quoted(error)})") from error
+        raise PackageError(
+            f"model '{folder.name}': its processor needs another package ({quoted(error)}); install it"
+        ) from error
     except CheckpointError:
         raise
     except Exception as error:
         if "trust_remote_code" in str(error):  # advice that nobody should follow
             raise needs_code(folder, "its processor") from error
-        raise CheckpointError(f"model '{folder.name}': its processor cannot be loaded ({quoted(error)})") from error
+        raise CheckpointError(
+            f"model '{folder.name}': its processor cannot be loaded ({quoted(error)}); download it again"
+        ) from error
     return processor
 
 
@@ -118,7 +124,19 @@ def processed(folder: Path, processor: Any, side: int) -> Any:
             text, images = image_token(processor), [Image.new("RGB", (side, side))]
             return processor(text=[text], images=images, return_tensors="pt", add_special_tokens=False)
     except Exception as error:  # whatever the processor raises
-        raise CheckpointError(f"model '{folder.name}': its processor fails ({quoted(error)})") from error
+        raise CheckpointError(
+            f"model '{folder.name}': its processor fails ({quoted(error)}); download it again"
+        ) from error
+
+
+def largest_image(folder: Path, max_pixels: int) -> ImageInput:
+    """Return what the processor of a folder makes of a square image of the largest area.
+
+    Raises:
+        CheckpointError, PackageError: as in ``read_processor`` and ``processed``.
+    """
+    made = processed(folder, read_processor(folder), math.isqrt(max_pixels))
+    return ImageInput(made["input_ids"].shape[1], tuple(made["pixel_values"].shape))
 
 
 def check_tokenizer(folder: Path, model: Any, processor: Any) -> None:

@@ -163,11 +163,12 @@ class ChatTemplate:
 
     def _rendered(self, texts: list[str], later: Sequence[str] = ()) -> str:
         """The whole prompt with ``MARK`` for every image, up to where the answer begins."""
-        content: list[dict[str, str]] = []
+        shown: list[dict[str, str]] = []
         tokenizer = self.processor.tokenizer
-        for place, text in enumerate(texts):
-            content += [{"type": "text", "text": text}] if text else []
-            content += [{"type": "image"}] if place < len(texts) - 1 else []
+        for title in texts[:-1]:
+            shown += [{"type": "text", "text": title}] if title else []
+            shown.append({"type": "image"})
+        content = self.profile.ordered(shown, [{"type": "text", "text": texts[-1]}])
         messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         for place, text in enumerate(later):
             role = ("assistant", "user")[place % 2]

@@ -199,7 +199,7 @@ class AnswerProbabilities:
         (before,), (after,) = (next(iter(clip.tokenize(text).values())) for text in (prompt, prompt + answer))
         assert after[: len(before)] == before
         model = encoder.transformer
-        shown = (squared(image, getattr(model, "image_size", None)) for image in images)
+        shown = (as_judged(image, getattr(model, "image_size", None)) for image in images)
         tokens = [{"type": "image", "data": next(shown)} if token == image_id else token for token, _ in after]
         embeds, _, _, info = encoder.process_tokens([tokens], clip.patcher.load_device)
         hidden = model(None, embeds=embeds, embeds_info=info, dtype=torch.float32)[0][0]
@@ -209,11 +209,10 @@ class AnswerProbabilities:
         return sum(table[place - len(ids) - 1, token].item() for place, token in enumerate(ids))
 
 
-def squared(image, side):
-    """An image for a model of one fixed size, as the processor of that model scales it."""
-    if side is None:
-        return image
-    pixels = Image.fromarray((image[0].numpy() * 255).round().astype("uint8")).resize((side, side))
+def as_judged(image, side):
+    """An image in 8 bits, as judges take it; for a model of one fixed size, as its processor scales it."""
+    pixels = Image.fromarray((image[0].numpy() * 255).round().astype("uint8"))
+    pixels = pixels if side is None else pixels.resize((side, side))
     return torch.from_numpy(np.asarray(pixels).astype("float32") / 255)[None]
 
 

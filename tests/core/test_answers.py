@@ -48,3 +48,12 @@ def test_a_reason_says_perhaps_where_it_is_less_than_even(label, probability, wo
     found, rated = answers.identification("a", OPTIONS, row), answers.level_score("a", np.eye(5)[0])
     assert reason(found, rated) == f"{words}, quality excellent"
     assert reason(None, rated) == "quality excellent"
+
+
+def test_the_confidence_of_two_labels_counts_both_orders_of_the_words():
+    options = tasks.identification_answers(2)
+    row = np.full(len(options), 0.2 / (len(options) - 2))
+    row[options.index("Noise and blur")], row[options.index("Blur and noise")] = 0.5, 0.3
+    found = answers.identification("a", options, row)
+    assert (found.text, found.labels) == ("Noise and blur", ("noise", "blur"))
+    assert found.confidence == pytest.approx(0.8)

@@ -30,6 +30,7 @@ def test_it_is_whole_and_small_enough_for_a_clone():
     assert sum(path.stat().st_size for path in BUNDLED.rglob("*")) < 60e6
 
 
+@pytest.mark.slow
 def test_golden_answers(judge):
     """Made by ``python tests/golden.py``; scores to 0.5 points, probabilities to 0.01, words and order exactly."""
     found, golden = answers(judge), json.loads(GOLDEN.read_text())
@@ -81,6 +82,7 @@ def labelled():
     return [(LABELLED[name], ladder(image, name)[4]) for name in LABELLED]
 
 
+@pytest.mark.slow
 def test_without_the_picture_it_knows_nothing(judge, labelled):
     """The vision tower must matter: behind black images of the same sizes the answers fall to chance."""
     labels = [(label,) for label, _ in labelled]
@@ -90,6 +92,7 @@ def test_without_the_picture_it_knows_nothing(judge, labelled):
     assert sum(found.labels == label for found, label in zip(blank, labels)) <= 1
 
 
+@pytest.mark.slow
 def test_network_features_matter_beside_the_statistics(judge, labelled, monkeypatch):
     images = [image for _, image in labelled]
     whole = judge.identify(images)

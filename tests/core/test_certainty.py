@@ -38,6 +38,7 @@ def judge(tmp_path_factory):
     return load_judge(folder, "cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coverage", [1.0, CALIBRATED_COVERAGE, 0.89, 0.05])
 def test_results_say_whether_they_are_calibrated(judge, monkeypatch, coverage):
     """They are where the checkpoint is calibrated for the question, and coverage is high."""

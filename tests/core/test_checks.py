@@ -94,6 +94,7 @@ def test_numbers_of_numpy_are_numbers(judge, images):
     assert len(ranking.pictures) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [5, b"cpu", ["cpu"], None, "meta", "", "gpu", "cpu:x"])
 def test_devices_that_cannot_compute_are_named(tmp_path, device):
     folder = make_tiny_checkpoint(tmp_path)

@@ -163,6 +163,7 @@ def test_texts_are_cut_at_the_length_that_the_folder_notes(encoder_folder, tmp_p
     assert np.abs(long(["image a b has noise"]) - long(["image a b is good . but"])).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_judge_with_an_encoder_says_so(encoder_folder, tmp_path):
     from tiny import make_tiny_checkpoint
 

@@ -50,11 +50,13 @@ def wheel(sdist, tmp_path_factory):
         yield archive
 
 
+@pytest.mark.slow
 def test_the_sdist_holds_the_repository(sdist):
     missing = [str(file) for file in tree() if not (sdist / file).is_file()]
     assert not missing
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_judge_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     own = {str(file.as_posix()) for file in tree() if file.parts[0] == "depictqa_core"}

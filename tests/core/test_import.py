@@ -24,6 +24,7 @@ def run(code, where, *arguments):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_import_is_free():
     run(WATCH, ROOT, *FREE)  # one after the other in one interpreter: the first that costs something is named
 

@@ -72,6 +72,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_packages(package):
     for path in (ROOT / package).rglob("*.py"):

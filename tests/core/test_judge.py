@@ -19,6 +19,7 @@ from depictqa_core.prompts import answer_ids, text_ids
 # ---------------------------------------------------------------------- batches and settings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("references", REFERENCES)
 @pytest.mark.parametrize("verb", EACH)
 def test_batch_equals_single_runs(judge, verb, references):
@@ -30,6 +31,7 @@ def test_batch_equals_single_runs(judge, verb, references):
     assert len({json.dumps(answer) for answer in together}) == 4  # and the images matter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("references", REFERENCES)
 def test_compared_pairs_equal_single_comparisons(judge, references):
     shown, given = pictures(4), REFERENCES[references](4)
@@ -39,6 +41,7 @@ def test_compared_pairs_equal_single_comparisons(judge, references):
     assert alike(together, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", EACH)
 def test_the_reference_matters(judge, verb):
     shown = pictures(2)
@@ -100,6 +103,7 @@ def twins(folders):
     return [load_judge(folders["cnn"], "cpu") for _ in range(2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_two_runs_are_byte_identical(twins, verb):
     """Loaded twice, and asked again when everything is in the cache."""
@@ -216,6 +220,7 @@ def test_end_of_several_tokens():
         assert without_end(ids, end) == words
 
 
+@pytest.mark.slow
 def test_results_are_plain_json(cnn):
     for verb in VERBS:
         answer = plain(VERBS[verb](cnn, pictures(4), None))

@@ -14,6 +14,7 @@ class Cancelled(Exception):
 EXPLAINED = {**VERBS, "explain": lambda j, p, r, **o: compare_pairs(j, p, r, explain=True, **o)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", EXPLAINED)
 def test_progress_never_falls_and_reaches_its_total(cnn, monkeypatch, verb):
     monkeypatch.setattr(runner, "BATCH", 2)
@@ -27,6 +28,7 @@ def test_progress_never_falls_and_reaches_its_total(cnn, monkeypatch, verb):
     assert len(set(dones)) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fatal", [Cancelled, KeyboardInterrupt])
 @pytest.mark.parametrize("verb", EXPLAINED)
 def test_cancel_passes_through_and_the_judge_lives_on(cnn, monkeypatch, verb, fatal):

@@ -26,6 +26,7 @@ def judge(**changes):
     return Judge(NativeBackend(Checkpoint(model.eval(), tokenizer, {"name": "tiny"})))
 
 
+@pytest.mark.slow
 def test_descriptions_open_with_what_identify_names():
     named, shown = judge(names_first=True), pictures(4)
     for count in (1, 2, None):  # the same images: what was written for another opening is no answer to this one

@@ -58,6 +58,7 @@ def test_the_same_question_in_slightly_other_words_is_taken(question, task):
     require_trained(question, task, "tiny")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question, task",
     [
@@ -99,6 +100,7 @@ def test_no_training_question_is_empty():
     assert all(_words(question) for task in CLOSED for question in trained_questions(task))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     ["Is there a cat?", "How many people are there?", "Tell me about the image.", "Is the image blurry?", "?"]
@@ -115,6 +117,7 @@ def test_other_questions_are_refused(question):
     assert free.describe(pictures(1), question=question, max_new_tokens=2)
 
 
+@pytest.mark.slow
 def test_a_question_of_blanks_is_none():
     closed = judge(free_questions=False)
     assert closed.describe(pictures(1), question=" \n") == closed.describe(pictures(1))
@@ -133,6 +136,7 @@ def test_every_template_belongs_to_its_task():
         assert all(tasks.task_of(question + TAIL, task.pair) is task for question in questions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question, listed",
     [
@@ -183,6 +187,7 @@ def test_short_questions_about_pairs(question, task):
     assert tasks.task_of(question + TAIL, True) is task
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     ["Which image has more flaws, Image A or Image B?", "Which suffers more damage?", "Which is more distorted?"]
@@ -195,6 +200,7 @@ def test_which_is_worse_is_no_question_of_compare(question):
             judge(free_questions=not closed).compare(*pictures(2), question=question)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [*RATINGS, "Which image has lower noise?", "Which has less blur?", "Which has more details?"],
@@ -247,6 +253,7 @@ def test_the_bundled_checkpoint_states_what_it_supports():
     assert "question" not in supported(None).split(";")[0].split(", ")
 
 
+@pytest.mark.slow
 def test_personal_scores_follow_comparisons():
     personal, plain = judge(personal=True), judge()
     (mine,), (its,) = personal.score(pictures(1)), plain.score(pictures(1))

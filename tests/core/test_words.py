@@ -110,6 +110,7 @@ def test_translations_and_notes_are_in_the_words_of_the_field(file):
     assert not {text: private(prose(text)) for text in found if private(prose(text))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_messages_and_help_are_in_the_words_of_the_field(package):
     found = {}

@@ -110,12 +110,14 @@ def test_registry():
     assert all(len(entry.parameters) == 5 for entry in REGISTRY.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", (1, 2, 3, 4, 5))
 @pytest.mark.parametrize("name", FIXED)
 def test_check_values(name, severity):
     assert psnr(apply(name, IMAGE, severity, rng())) == pytest.approx(FIXED[name][severity - 1], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", (1, 2, 3, 4, 5))
 @pytest.mark.parametrize("name", DRAWN)
 def test_check_values_of_random_ones(name, severity):
@@ -124,6 +126,7 @@ def test_check_values_of_random_ones(name, severity):
     assert mean == pytest.approx(value, abs=spread + SLACK.get(name, 0.03))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("severity", (1, 2, 3, 4, 5))
 def test_check_ranges_of_motion(severity):
     """The stated ranges come from a few drawn angles: they must lie in what all angles span, about; ours in the same.
@@ -158,6 +161,7 @@ def test_pure_and_repeatable(name):
     assert untouched == (name not in RANDOM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ((0, 0, 0), (255, 255, 255), (127, 128, 3)))
 @pytest.mark.parametrize("name", NAMES)
 def test_flat_pictures_of_odd_size(name, value):

@@ -6,6 +6,7 @@ import pytest
 from training import drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", drawn.KINDS)
 def test_kind(kind):
     a = drawn.draw(kind, 180, 256, np.random.default_rng(1))

@@ -24,6 +24,7 @@ def test_every_fault_has_implementations_for_training_and_for_tests():
     assert all(entry.label in known and entry.fault in tasks.FAULTS for entry in faults.REGISTRY.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", faults.NAMES)
 def test_fault(name, scene):
     before = scene.copy()

@@ -1,13 +1,13 @@
 """Temperatures of brief questions, fitted on validation records."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
 from tqdm import tqdm
 
 from depictqa_core import tasks
@@ -50,21 +50,22 @@ class Fit:
     offset: float | None = None
 
 
-def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray) -> float:
+def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray, same: np.ndarray | None = None) -> float:
     """The temperature under which the true answers are most likely (Guo et al. 2017).
 
-    The likelihood is concave in 1 / temperature, so the one-dimensional search finds the best value.
+    The likelihood of single answers is concave in 1 / temperature, so the one-dimensional search finds the best value.
 
     Args:
         log_probabilities: float64 [N, K]; -inf where an answer was not on offer.
         truths: index of the true answer, int [N].
+        same: bool [K, K], which answers say the same; None where each says something else.
 
     Returns:
         a temperature within ``BOUNDS``, to 1e-6.
     """
     low, high = (1 / bound for bound in reversed(BOUNDS))
     found = minimize_scalar(
-        lambda inverse: negative_log_likelihood(log_probabilities, truths, 1 / inverse),
+        lambda inverse: negative_log_likelihood(log_probabilities, truths, 1 / inverse, same),
         bounds=(low, high),
         method="bounded",
         options={"xatol": 1e-8},
@@ -72,15 +73,16 @@ def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray) -> float:
     return round(1 / found.x, 6)
 
 
-def fit_prior(log_probabilities: np.ndarray, truths: np.ndarray, none: int, clean_share: float) -> tuple[float, float]:
+def fit_prior(
+    log_probabilities: np.ndarray, truths: np.ndarray, none: int, clean_share: float, same: np.ndarray | None = None
+) -> tuple[float, float]:
     """The temperature and the offset of "None" under which the true answers are most likely where a share of the
     images is clean: records weigh as much as brings their clean ones to this share.
 
-    The likelihood is concave in 1 / temperature and the offset, so the search finds the best values.
+    The likelihood of single answers is concave in 1 / temperature and the offset, so the search finds the best values.
 
     Args:
-        log_probabilities: float64 [N, K]; -inf where an answer was not on offer.
-        truths: index of the true answer, int [N].
+        log_probabilities, truths, same: as in ``fit_temperature``.
         none: index of "None".
         clean_share: above 0 and below 1.
 
@@ -92,7 +94,7 @@ def fit_prior(log_probabilities: np.ndarray, truths: np.ndarray, none: int, clea
     def loss(found: np.ndarray) -> float:
         scaled = log_probabilities * found[0]
         scaled[:, none] += found[1]
-        return float(-(weights * log_softmax(scaled, axis=1)[np.arange(len(truths)), truths]).sum())
+        return float(-(weights * _log_likelihoods(scaled, truths, same)).sum())
 
     low, high = (1 / bound for bound in reversed(BOUNDS))
     found = minimize(loss, [1.0, 0.0], bounds=[(low, high), (-OFFSET, OFFSET)], method="L-BFGS-B").x
@@ -104,10 +106,25 @@ def prior_weights(clean: np.ndarray, clean_share: float) -> np.ndarray:
     return np.where(clean, clean_share / max(clean.sum(), 1), (1 - clean_share) / max((~clean).sum(), 1))
 
 
-def negative_log_likelihood(log_probabilities: np.ndarray, truths: np.ndarray, temperature: float = 1.0) -> float:
-    """Mean of -log p(true answer) at a temperature."""
-    scaled = log_softmax(log_probabilities / temperature, axis=1)
-    return float(-scaled[np.arange(len(truths)), truths].mean())
+def negative_log_likelihood(
+    log_probabilities: np.ndarray, truths: np.ndarray, temperature: float = 1.0, same: np.ndarray | None = None
+) -> float:
+    """Mean of -log p(true answer) at a temperature; arguments as in ``fit_temperature``."""
+    return float(-_log_likelihoods(log_probabilities / temperature, truths, same).mean())
+
+
+def _log_likelihoods(scaled: np.ndarray, truths: np.ndarray, same: np.ndarray | None) -> np.ndarray:
+    """log p(true answer), or of any answer that says the same, of each record [N]."""
+    found = log_softmax(scaled, axis=1)
+    if same is None:
+        return found[np.arange(len(truths)), truths]
+    return logsumexp(np.where(same[truths], found, -np.inf), axis=1)
+
+
+def same_labels(options: Sequence[str]) -> np.ndarray:
+    """Which answers name the same distortions, in whatever order: bool [K, K]."""
+    named = [frozenset(tasks.parse_labels(option) or ()) for option in options]
+    return np.array([[one == other for other in named] for one in named])
 
 
 def calibrate(
@@ -143,7 +160,9 @@ def calibrate(
 
 
 def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: str, clean_share: float | None) -> Fit:
-    none = _none_of(key)
+    options = _options_of(key, log_probabilities.shape[1])
+    none = options.index(tasks.answer_text(())) if options else None
+    same = same_labels(options) if options else np.eye(log_probabilities.shape[1], dtype=bool)
     weights = np.full(len(truths), 1 / len(truths))
     if none is None or clean_share is None or (truths == none).sum() * 10 < minimum:
         none = clean_share = None
@@ -154,28 +173,29 @@ def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: s
         scaled = log_probabilities / temperature
         if none is not None:
             scaled[:, none] += offset
-        scaled = log_softmax(scaled, axis=1)
-        loss = -(weights * scaled[np.arange(len(truths)), truths]).sum()
-        probabilities = np.exp(scaled)
-        error = calibration_error(probabilities.max(1), probabilities.argmax(1) == truths, weights=weights)
+        loss = -(weights * _log_likelihoods(scaled, truths, same)).sum()
+        probabilities = np.exp(log_softmax(scaled, axis=1))
+        best = probabilities.argmax(1)
+        confidence = (probabilities * same[best]).sum(1)
+        error = calibration_error(confidence, same[best, truths], weights=weights)
         return float(loss), error or 0.0  # None: no records
 
     before = measured(1.0)
     if len(truths) < minimum:
         return Fit(None, len(truths), before[0], None, before[1], None)
     if none is None or clean_share is None:
-        found = fit_temperature(log_probabilities, truths), 0.0
+        found = fit_temperature(log_probabilities, truths, same), 0.0
     else:
-        found = fit_prior(log_probabilities, truths, none, clean_share)
+        found = fit_prior(log_probabilities, truths, none, clean_share, same)
     after = measured(*found)
     return Fit(found[0], len(truths), before[0], after[0], before[1], after[1], None if none is None else found[1])
 
 
-def _none_of(key: str) -> int | None:
-    """The place of "None" among the answers of the question that a temperature is for, or None if it offers none."""
+def _options_of(key: str, count: int) -> tuple[str, ...] | None:
+    """The answers, ``count`` of them, of the identification question that a temperature is for; None for others."""
     if not key.startswith(IDENTIFICATION.name):
         return None
-    return tasks.identification_answers(2 if "_two_" in key else 1).index(tasks.answer_text(()))
+    return next(found for found in map(tasks.identification_answers, (1, 2, None)) if len(found) == count)
 
 
 def _answers(judge: Judge, test_set: TestSet):

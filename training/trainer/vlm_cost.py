@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from depictqa_core.backends.profiles import choose_profile
 from depictqa_core.backends.vlm_adapter import with_lora
-from depictqa_core.backends.vlm_inputs import PromptInputs
-from depictqa_core.backends.vlm_loading import CONFIG, read_config, read_processor
-from depictqa_core.backends.vlm_prompts import ChatTemplate
-from depictqa_core.engine.exact_logits import keywords
+from depictqa_core.backends.vlm_loading import CONFIG, read_config
+from depictqa_core.backends.vlm_memory import ImageInput
+from depictqa_core.backends.vlm_processor import largest_image
 from depictqa_core.errors import CheckpointError
-from depictqa_core.images.image import RGBImage
 from depictqa_core.runtime.quiet import quiet
 from depictqa_core.storage.documents import read_json
 
@@ -39,8 +36,9 @@ def vlm_work(recipe) -> Work:
         base = AutoModelForImageTextToText.from_config(config)
         towers = [base.get_submodule(name) for name in parts_of(base)[0]]
         model = with_lora(base, lora_settings(base, recipe.adapter, recipe.trainable))
-    image, patches = _largest_image(folder, config, base)
-    length = 3 * image + TEXT_TOKENS + ANSWER_TOKENS
+    image = largest_image(folder, choose_profile(folder, config.model_type).max_pixels)
+    patches = _patches(image, config)
+    length = 3 * image.tokens + TEXT_TOKENS + ANSWER_TOKENS
     text = config.get_text_config()
     layers, width = text.num_hidden_layers, text.hidden_size
     head = base.get_output_embeddings().weight.numel()
@@ -64,14 +62,10 @@ def _linear(module: nn.Module) -> int:
     return sum(one.weight.numel() for one in module.modules() if isinstance(one, kinds))
 
 
-def _largest_image(folder: Path, config, model: nn.Module) -> tuple[int, int]:
-    """Tokens of the largest square image in the prompt, and positions of it in the vision tower."""
-    profile, processor = choose_profile(folder, config.model_type), read_processor(folder)
-    template = ChatTemplate(processor, profile, folder.name)
-    prompts = PromptInputs(processor, template.image_token, profile.max_pixels, keywords(type(model).forward))
-    side = int(profile.max_pixels**0.5)
-    made = prompts.prepare(("", ""), (RGBImage(np.zeros((side, side, 3), np.uint8), "largest"),))
-    pixels, patch = made["pixel_values"], config.vision_config.patch_size
+def _patches(image: ImageInput, config) -> int:
+    """Positions of an image in the vision tower."""
+    if len(image.shape) == 2:
+        return image.shape[0]
+    patch = config.vision_config.patch_size
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
-    patches = len(pixels) if pixels.dim() == 2 else pixels.numel() // 3 // patch**2
-    return made["input_ids"].shape[1], patches
+    return int(image.values // 3 // patch**2)

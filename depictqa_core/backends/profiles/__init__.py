@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...errors import CheckpointError
 from ...storage.documents import read_json
-from ...storage.rules import OBJECT, list_of, problem, string, whole
+from ...storage.rules import OBJECT, Rule, list_of, problem, string, whole
 
 FOLDER = Path(__file__).parent
 OWN = "depictqa_profile.json"
@@ -27,6 +27,7 @@ _RULES = {
     "system": _TEXT,
     "titles": OBJECT,
     "reference_note": _TEXT,
+    "images_first": Rule("true or false", lambda value: isinstance(value, bool)),
     "max_pixels": whole(1024, 2**28),
     "rotations": whole(1, 13),
     "levels": list_of(string(40), 5, 5, unique=True),
@@ -43,6 +44,7 @@ class Profile:
         name, source, tested, accuracy: what it is called, where the wording is from, what was tested here.
         titles: what stands before an image, by its role ("single" without a reference, "evaluated" with one).
         reference_note: what is said of a reference.
+        images_first: whether images stand before the question, as most models learn it, or behind it.
         max_pixels: larger images are shrunk to this area before the processor of the model sees them.
         rotations: number of rotations of a list of options, over which probabilities are averaged.
         levels: five rating words, best first.
@@ -61,6 +63,11 @@ class Profile:
     levels: Sequence[str]
     questions: Mapping[str, Mapping[str, str]]
     system: str = ""
+    images_first: bool = True
+
+    def ordered(self, images: list[dict], question: list[dict]) -> list[dict]:
+        """Bring the parts of a message into order."""
+        return [*images, *question] if self.images_first else [*question, *images]
 
     def question(self, kind: str, **values: str) -> tuple[str, str]:
         """Word a kind of question: its text and stem, with the placeholders ``{name}`` filled in."""

@@ -5,48 +5,23 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
-from tiny_vlms import make_tiny_vlm
+from tiny_vlms import make_tiny_adapter, make_tiny_vlm
 
-from depictqa_core.backends.profiles import choose_profile
 from depictqa_core.backends.vlm_adapter import (
     ADAPTER,
     SETTINGS,
     WEIGHTS,
     fingerprint,
-    save_adapter,
     vlm_folder,
-    with_lora,
 )
-from depictqa_core.backends.vlm_loading import calibration_file, load_vlm
+from depictqa_core.backends.vlm_loading import calibration_file
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
 
 IMAGE = as_image(np.random.default_rng(3).integers(0, 256, (64, 96, 3), np.uint8), "noise")
-LORA = {"r": 2, "lora_alpha": 8.0, "lora_dropout": 0.0, "modules_to_save": ["model.visual.merger"]}
-
-
-def make_adapter(folder, base, **changes):
-    """Write an adapter of random weights, straight from peft."""
-    from peft import get_peft_model_state_dict
-
-    model = load_vlm(base, "cpu", "float32").model
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    settings = {**LORA, "target_modules": [name for name in linear if "language_model" in name]}
-    adapted = with_lora(model, settings)
-    torch.manual_seed(1)
-    for weight in adapted.parameters():
-        if weight.requires_grad:
-            torch.nn.init.normal_(weight, 0, 0.2)
-    where = {"name": base.name, "path": str(base), "architecture": "qwen2_5_vl", "hash": fingerprint(base)}
-    card = {"name": "mine", "version": "1", "license": "CC0", "trained_on": "noise", "tasks": ["score"], "base": where}
-    folder.mkdir()
-    profile = choose_profile(base, "qwen2_5_vl")
-    save_adapter(folder, get_peft_model_state_dict(adapted), settings, profile, {**card, **changes})
-    return adapted
 
 
 def levels(judge):
@@ -58,7 +33,7 @@ def made(tmp_path_factory):
     """The folders of a base and of an adapter next to it, and the level probabilities of peft's own model."""
     root = tmp_path_factory.mktemp("adapters")
     base = make_tiny_vlm(root / "base", "qwen2_5_vl")
-    adapted = make_adapter(root / "adapter", base)
+    adapted = make_tiny_adapter(root / "adapter", base)
     judge = load_judge(base, "cpu")
     before = levels(judge)
     judge.backend.run.model = adapted.get_base_model().eval()  # the same weights, not merged and never written
@@ -79,6 +54,7 @@ def change(path, **values):
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+@pytest.mark.slow
 def test_a_loaded_adapter_gives_the_probabilities_of_the_model_that_was_saved(made):
     _, adapter, wanted, before = made
     judge = load_judge(adapter, "cpu")
@@ -148,6 +124,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_what_does_not_fit_is_refused_in_one_line(copies, case):
     base, adapter = copies
@@ -196,7 +173,8 @@ def test_info_tells_of_an_adapter_and_verifies_it(copies, capsys):
     assert "have changed" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_personal_adapter_scores_by_comparisons(made, tmp_path):
-    make_adapter(tmp_path / "personal", made[0], personal=True)
+    make_tiny_adapter(tmp_path / "personal", made[0], personal=True)
     assert load_judge(tmp_path / "personal", "cpu").backend.capabilities.personal
     assert not load_judge(made[1], "cpu").backend.capabilities.personal

@@ -61,6 +61,7 @@ def shares(weights) -> np.ndarray:
 # ---------------------------------------------------------------------- exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forced", [True, False], ids=["structured outputs", "continued answers"])
 def test_exact_probabilities_are_those_of_the_model(forced):
     stub = vllm(fields=EXACT if forced else EXACT - {"structured_outputs"})
@@ -117,6 +118,7 @@ def test_log_probabilities_from_behind_the_grammar_are_not_taken_for_those_of_th
     assert [one.probability for one in found.levels] == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_verb_and_a_batch_equals_its_single_runs():
     stub, shown = vllm(), images(3)
     with chat_server(stub) as server:
@@ -212,6 +214,7 @@ def test_what_listed_tokens_tell(steps, answers, known):
 # ---------------------------------------------------------------------- votes
 
 
+@pytest.mark.slow
 def test_votes_are_refused_unless_they_are_asked_for():
     stub = silent()
     with chat_server(stub) as server:
@@ -230,6 +233,7 @@ def test_votes_are_refused_unless_they_are_asked_for():
         assert described.text and described.confidence is None
 
 
+@pytest.mark.slow
 def test_the_prior_of_clean_images_counts(tmp_path):
     (tmp_path / "depictqa_calibration.json").write_text('{"calibration": {"none_identification_nr": 1.5}}')
     with chat_server(vllm()) as server:
@@ -283,6 +287,7 @@ LIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIES)
 @pytest.mark.parametrize("when", ["at once", "later"])
 def test_a_server_that_lies_is_refused_in_one_line(name, when):
@@ -326,6 +331,7 @@ def test_a_model_that_thinks_is_refused():
 # ---------------------------------------------------------------------- failures
 
 
+@pytest.mark.slow
 def test_failures_that_pass_are_repeated():
     stub = vllm()
     troubles = [(429, {"Retry-After": "0"}, b""), (500, {}, b""), (200, {}, b"{broken"), None]
@@ -386,7 +392,7 @@ def test_a_slow_server_ends_in_time():
 
 
 def load_judge_in(server, timeout):
-    from depictqa_core.backends.opening import open_backend
+    from depictqa_core.backends.factory import open_backend
 
     return open_backend(server.base, "auto", "auto", server=ServerOptions("m", timeout=timeout))
 
@@ -424,6 +430,7 @@ def test_cancel_ends_the_work_while_the_server_is_silent():
 # ---------------------------------------------------------------------- cache, key, arguments
 
 
+@pytest.mark.slow
 def test_answers_on_disk_are_not_asked_again(tmp_path):
     stub, shown = vllm(), images(3)
     with chat_server(stub) as server:
@@ -448,6 +455,7 @@ def test_answers_on_disk_are_not_asked_again(tmp_path):
         assert len(list((tmp_path / "answers").glob("*.jsonl"))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("DEPICTQA_API_KEY",), ("OPENAI_API_KEY",), ("DEPICTQA_API_KEY", "OPENAI_API_KEY")])
 def test_the_key_is_sent_and_never_shown(names, tmp_path, monkeypatch, caplog, capfd):
     caplog.set_level(logging.DEBUG)

@@ -93,6 +93,7 @@ class ByHand:
         return self.processor(text=[text], images=pictures, return_tensors="pt", add_special_tokens=False)
 
 
+@pytest.mark.slow
 def test_the_five_word_score_equals_a_computation_straight_from_transformers(folder, family):
     judge, by_hand, shown = load_judge(folder, "cpu"), ByHand(folder, family), images()
     content = [{"type": "image"}, {"type": "text", "text": "How would you rate the quality of the image?"}]
@@ -106,6 +107,7 @@ def test_the_five_word_score_equals_a_computation_straight_from_transformers(fol
         assert score.coverage == pytest.approx(mass, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_pair_probabilities_equal_a_computation_straight_from_transformers(folder, family):
     judge, by_hand, (a, b, _) = load_judge(folder, "cpu"), ByHand(folder, family), images()
     question = "Which image has the higher quality, Image A or Image B? Answer with Image A or Image B only."
@@ -124,6 +126,7 @@ def test_pair_probabilities_equal_a_computation_straight_from_transformers(folde
 # ---------------------------------------------------------------------- the two paths
 
 
+@pytest.mark.slow
 def test_the_shared_path_equals_the_plain_one(folder, family):
     judge = load_judge(folder, "cpu")
     run, shown = judge.backend.run, images()
@@ -171,6 +174,7 @@ def test_cached_equals_uncached_and_a_batch_its_single_runs(smol, verb, monkeypa
             assert alike(plain(got), [{**plain(one), "picture": image.name} for one, image in zip(single, shown)])
 
 
+@pytest.mark.slow
 def test_a_ranking_encodes_every_image_once(smol):
     judge, shown = load_judge(smol, "cpu"), images(5)
     assert judge.backend.run.sharing == vlm_network.IMAGES and judge.backend.run.batches
@@ -253,6 +257,7 @@ def test_cancel_stops_between_two_calls_of_the_model(smol):
     assert len(judge.score(images())) == 3
 
 
+@pytest.mark.slow
 def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
     judge, (a, *_) = load_judge(smol, "cpu"), images()
     expected, original, sizes = load_judge(smol, "cpu").score(a), judge.backend.run.shared, []
@@ -269,6 +274,7 @@ def test_short_memory_runs_fewer_rows_at_once(smol, monkeypatch):
     assert sizes[1] == (sizes[0] + 1) // 2 and sizes[-1] == 1  # halved until it fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision(smol, dtype):
     shown = images(2)

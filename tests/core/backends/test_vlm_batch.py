@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_vlms import FAMILIES, make_tiny_vlm
 from trees import ROOT
 
-from depictqa_core.backends import vlm_batch, vlm_network
+from depictqa_core.backends import vlm_agreement, vlm_batch, vlm_network
 from depictqa_core.errors import CheckpointError, OutOfMemory
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
@@ -64,6 +64,7 @@ def alone(folder):
 # ---------------------------------------------------------------------- the same answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prompts_that_run_together_are_answered_as_alone(family, tmp_path, monkeypatch):
     folder, shown = make_tiny_vlm(tmp_path / family, family), images()
@@ -84,6 +85,7 @@ def test_prompts_that_run_together_are_answered_as_alone(family, tmp_path, monke
     assert encoded[0] == encoded[1]  # vision features are cached in a batch, too
 
 
+@pytest.mark.slow
 def test_an_architecture_that_answers_otherwise_in_a_batch_runs_one_at_a_time(folder, monkeypatch):
     """The comparison with the plain path sees rows that are mixed up, and errors."""
     original = vlm_batch.stack
@@ -93,7 +95,7 @@ def test_an_architecture_that_answers_otherwise_in_a_batch_runs_one_at_a_time(fo
         lambda caches: None,
     ):
         monkeypatch.setattr(vlm_batch, "stack", broken)
-        monkeypatch.setattr(vlm_batch, "UNABLE", (*vlm_network.UNABLE, ZeroDivisionError))
+        monkeypatch.setattr(vlm_agreement, "UNABLE", (*vlm_agreement.UNABLE, ZeroDivisionError))
         judge = load_judge(folder, "cpu")
         assert judge.backend.run.sharing == vlm_network.IMAGES
         shown = images(4)
@@ -101,6 +103,7 @@ def test_an_architecture_that_answers_otherwise_in_a_batch_runs_one_at_a_time(fo
         assert len(judge.score(shown)) == 4 and not judge.backend.run.batches
 
 
+@pytest.mark.slow
 def test_short_memory_while_both_paths_are_compared_says_nothing_about_the_architecture(folder, monkeypatch):
     judge, short = load_judge(folder, "cpu"), [True]
     run = judge.backend.run
@@ -123,6 +126,7 @@ def test_short_memory_while_both_paths_are_compared_says_nothing_about_the_archi
     assert len(judge.score(images(4))) == 4 and run.batches
 
 
+@pytest.mark.slow
 def test_no_more_prompts_run_together_than_memory_holds(folder, monkeypatch):
     judge = load_judge(folder, "cpu")
     sizes, run = counted(monkeypatch, judge), judge.backend.run
@@ -138,6 +142,7 @@ def test_no_more_prompts_run_together_than_memory_holds(folder, monkeypatch):
 # ---------------------------------------------------------------------- errors and Cancel
 
 
+@pytest.mark.slow
 def test_short_memory_halves_a_batch(folder, monkeypatch):
     judge, sizes = load_judge(folder, "cpu"), []
     original = judge.backend.run.together
@@ -179,6 +184,7 @@ def damaged(monkeypatch, judge, image):
     monkeypatch.setattr(judge.backend, "_probabilities", probabilities)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "kind", "words"),
     [
@@ -217,6 +223,7 @@ def test_what_was_found_before_cancel_is_not_asked_again(folder, monkeypatch):
     assert len(judge.score(shown)) == 12 and sum(sizes) == 4
 
 
+@pytest.mark.slow
 def test_cancel_is_asked_for_between_the_calls_of_a_batch(folder):
     judge, calls = load_judge(folder, "cpu"), []
     assert judge.backend.run.batches

@@ -82,6 +82,7 @@ def test_what_makes_no_sense_is_refused(judge):
             ask()
 
 
+@pytest.mark.slow
 def test_the_bundled_checkpoint_refuses_in_one_line():
     bundled, (a, b, _) = load_judge(device="cpu"), images()
     for ask, words in (

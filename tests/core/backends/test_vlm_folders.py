@@ -178,6 +178,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_a_judge_is_refused_in_one_line(folder, case):
     spoil, words = BAD[case]
@@ -188,6 +189,7 @@ def test_what_cannot_be_a_judge_is_refused_in_one_line(folder, case):
     assert "trust" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_found_by_the_first_question(folder):
     change_weights(folder, lambda n, t: t * float("nan") if n.endswith("layers.1.mlp.down_proj.weight") else t)
     judge = load_judge(folder, "cpu")

@@ -58,6 +58,7 @@ def answers(judge):
 # ---------------------------------------------------------------------- number formats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float16", 0.02), ("bfloat16", 0.1)])
 def test_half_precision_answers_alike(folder, dtype, tolerance):
     judge = load_judge(folder, "cpu", dtype)
@@ -68,6 +69,7 @@ def test_half_precision_answers_alike(folder, dtype, tolerance):
     assert judge.backend.run.sharing == "images"  # the fast path is judged by the rounding of the format
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_only_the_language_model_is_quantised(configs, family):
     """Whatever its parts are called: by the rules for names of transformers 4 and 5."""
@@ -96,6 +98,7 @@ def test_quantised_folders_are_loaded_by_these_names(folder, dtype, loaded, bits
     assert options["quantization_config"].llm_int8_skip_modules == ["model.visual", "lm_head"]
 
 
+@pytest.mark.slow
 def test_the_rounding_of_int8_does_not_forbid_the_fast_path(folder):
     """int8 rounds activations where both paths differ by less than float32 shows."""
     judge = load_judge(folder, "cpu")
@@ -118,6 +121,7 @@ def test_a_language_model_that_cannot_be_told_is_not_quantised():
 # ---------------------------------------------------------------------- several devices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["balanced", {"": "cpu"}])
 def test_a_device_map_answers_the_same(folder, device, monkeypatch):
     given, original = [], AutoModelForImageTextToText.from_pretrained
@@ -129,6 +133,7 @@ def test_a_device_map_answers_the_same(folder, device, monkeypatch):
     assert alike(answers(judge), answers(load_judge(folder, "cpu")))
 
 
+@pytest.mark.slow
 def test_layers_that_are_offloaded_answer_the_same(folder):
     """Weights that lie elsewhere between forward passes, as on a GPU that is too small."""
     from accelerate import cpu_offload
@@ -141,6 +146,7 @@ def test_layers_that_are_offloaded_answer_the_same(folder):
     assert alike(answers(judge), answers(load_judge(folder, "cpu")))
 
 
+@pytest.mark.slow
 def test_weights_that_move_between_two_questions_answer_the_same(folder):
     """As ComfyUI's memory management does it: the cache of vision features follows the network."""
     judge = load_judge(folder, "cpu")
@@ -155,6 +161,7 @@ def test_weights_that_move_between_two_questions_answer_the_same(folder):
 # ---------------------------------------------------------------------- memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_memory_of_weights_is_what_loaded_weights_take(configs, family):
     needs = {need.dtype: need for need in vlm_needs(configs[family], None)}
@@ -165,6 +172,7 @@ def test_the_memory_of_weights_is_what_loaded_weights_take(configs, family):
     assert needs["float32"].total == needs["float32"].weights
 
 
+@pytest.mark.slow
 def test_keys_and_values_are_what_the_language_model_keeps(folder):
     judge, config = load_judge(folder, "cpu"), AutoConfig.from_pretrained(folder)
     run = judge.backend.run
@@ -172,10 +180,11 @@ def test_keys_and_values_are_what_the_language_model_keeps(folder):
     state = run.state(judge.backend.template.prompt("Which?", (*images(2), None)), lambda: None)
     kept = [layer for layer in state.cache.layers if getattr(layer, "keys", None) is not None]
     each = sum(t.nbytes for layer in kept for t in (layer.keys, layer.values)) / len(state.ids)
-    one, two = (vlm_needs(config, ImageInput(tokens, 3 * 2 * 64 * 64))[0].words for tokens in (100, 101))
+    one, two = (vlm_needs(config, ImageInput(tokens, (3, 2, 64, 64)))[0].words for tokens in (100, 101))
     assert two - one == 3 * each and one > (300 + ANSWER_TOKENS) * each
 
 
+@pytest.mark.slow
 def test_info_states_the_memory_of_weights_and_of_the_longest_question(folder):
     told = describe_vlm(folder)["memory"]
     need = next(need for need in vlm_needs(AutoConfig.from_pretrained(folder), None) if need.dtype == "int8")

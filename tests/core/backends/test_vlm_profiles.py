@@ -49,6 +49,7 @@ def test_every_profile_has_an_architecture_to_be_tested_with():
     assert {name for name, _ in CASES} == set(PROFILES) and len(PROFILES) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_a_profile_gives_probabilities_in_its_own_words(folders, name, family, tmp_path, monkeypatch):
     content = json.loads((FOLDER / f"{name}.json").read_text())
@@ -108,3 +109,14 @@ def test_a_file_in_the_folder_overrides_the_profile(folders, tmp_path, monkeypat
     (score,) = judge.score(images(1))
     assert judge.info["profile"] == "mine" and sum(level.probability for level in score.levels) == pytest.approx(1)
     assert "You judge." in seen[0] and "Grade it." in seen[0] and seen[0].endswith("It is")
+
+
+def test_images_stand_behind_the_question_where_the_profile_says_so(folders, tmp_path, monkeypatch):
+    folder = shutil.copytree(folders["qwen2_5_vl"], tmp_path / "turned")
+    (folder / "depictqa_profile.json").write_text(json.dumps({"images_first": False}))
+    judge = load_judge(folder, "cpu")
+    seen, plain = asked(monkeypatch, judge), load_judge(folders["qwen2_5_vl"], "cpu")
+    one, other = judge.score(images(2)), plain.score(images(2))
+    assert "How would you rate the quality of the image?<|vision_start|>" in seen[0]
+    assert [score.score for score in one] != pytest.approx([score.score for score in other], abs=1e-3)
+    assert one == [judge.score([image])[0] for image in images(2)]

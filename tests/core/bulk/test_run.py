@@ -47,6 +47,7 @@ def judged(some, judge=None, report=lambda progress: None):
     return run.run(judge or FakeJudge(), some, report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", FORMATS)
 def test_the_table_has_a_row_for_every_image_in_order(here, stored):
     failures = []
@@ -65,6 +66,7 @@ def test_the_table_has_a_row_for_every_image_in_order(here, stored):
     assert len(list(Path("out").glob("part-*"))) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stored", FORMATS)
 def test_a_run_that_stopped_anywhere_resumes_and_equals_one_that_did_not(here, stored, monkeypatch):
     monkeypatch.setattr(loading, "AT_ONCE", 4)

@@ -55,6 +55,7 @@ def test_request_and_reply():
     assert server.headers[0]["Authorization"] == "Bearer secret"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble", [429, 500, 503, 529, None, b"<html>busy</html>", {"choices": []}, {"choices": None}]
 )
@@ -119,6 +120,7 @@ def trickle(content: bytes) -> list[tuple[float, bytes]]:
     return [(0.15, bytes([letter])) for letter in content[:60]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "slow",
     [
@@ -180,6 +182,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_answer_is_tried_again_and_never_raises_anything_else(broken):
     with chat_server(script(BROKEN[broken], GOOD)) as server:
@@ -275,6 +278,7 @@ def test_no_base_url_raises_anything_else(base):
         Client(Endpoint(base, "m"), attempts=1, timeout=1).complete(HELLO, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 307, 400, 401, 429, 500, 999])
 def test_no_secret_in_what_is_said_kept_or_logged(status, caplog, capfd):
     caplog.set_level(logging.INFO)

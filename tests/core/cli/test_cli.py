@@ -37,6 +37,7 @@ def one_line(text):
 # ---------------------------------------------------------------------- answers
 
 
+@pytest.mark.slow
 def test_rank_prints_writes_and_draws(depictqa, folder):
     status, out, err = depictqa("rank", folder, "--csv", "r.csv", "--json", "r.json", "--sheet", "r.png")
     assert (status, err) == (0, "written: r.csv\nwritten: r.json\nwritten: r.png\n")
@@ -54,6 +55,7 @@ def test_rank_prints_writes_and_draws(depictqa, folder):
     assert Image.open("r.png").width > 900
 
 
+@pytest.mark.slow
 def test_rank_says_its_budget_and_why_it_stopped(depictqa, folder):
     for words, expected in (
         ((), (3, 3, "all pairs")),
@@ -68,6 +70,7 @@ def test_rank_says_its_budget_and_why_it_stopped(depictqa, folder):
     assert few["comparisons"] <= 3 and len(few["results"]) == 3
 
 
+@pytest.mark.slow
 def test_ranked_pictures_need_not_stay_in_memory(depictqa, folder, monkeypatch):
     whole = depictqa("rank", folder, "--json", "--sheet", "whole.png")[:2]
     monkeypatch.setattr(files, "PIXELS", ByteCache(0))
@@ -75,6 +78,7 @@ def test_ranked_pictures_need_not_stay_in_memory(depictqa, folder, monkeypatch):
     assert Path("whole.png").read_bytes() == Path("few.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_rank_says_what_the_judge_says(depictqa, folder, checkpoint):
     names = [*search.search([folder]).names]
     ranking = load_judge(checkpoint, "cpu").rank(names)
@@ -83,6 +87,7 @@ def test_rank_says_what_the_judge_says(depictqa, folder, checkpoint):
     assert [place["strength"] for place in facts["results"]] == [round(p.strength, 6) for p in ranking.pictures]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["identify", "describe", "score", "rank"])
 def test_two_runs_give_the_same_bytes(depictqa, folder, verb):
     once, twice = (depictqa(verb, folder, "--json", "--csv", f"{i}.csv")[:2] for i in range(2))
@@ -93,6 +98,7 @@ def test_two_runs_give_the_same_bytes(depictqa, folder, verb):
     assert str(Path.cwd()) not in once[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["identify", "describe", "score"])
 def test_many_pictures_are_judged_a_few_at_a_time(depictqa, folder, verb, monkeypatch):
     whole = depictqa(verb, folder, "--json", "--reference", "pics/x2.png")
@@ -102,6 +108,7 @@ def test_many_pictures_are_judged_a_few_at_a_time(depictqa, folder, verb, monkey
         assert a["picture"] == b["picture"] and a["confidence"] == pytest.approx(b["confidence"], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["identify", "score", "rank"])
 def test_a_picture_of_another_shape_than_the_reference_is_named_and_the_others_are_judged(depictqa, folder, verb):
     Image.new("RGB", (90, 90)).save("pics/square.png")
@@ -116,6 +123,7 @@ def test_a_picture_of_another_shape_than_the_reference_is_named_and_the_others_a
     assert status == 1 and "pics/square.png" in err and "another aspect ratio" in err and one_line(err)
 
 
+@pytest.mark.slow
 def test_tables_of_every_verb(depictqa, folder):
     for verb, word in (
         ("identify", "consistency"),
@@ -128,6 +136,7 @@ def test_tables_of_every_verb(depictqa, folder):
     assert "strength" not in depictqa("rank", folder, "--method", "score")[1]
 
 
+@pytest.mark.slow
 def test_identify_counts(depictqa, folder):
     for count, most in (("1", 1), ("2", 2), ("any", 2)):
         found = json.loads(depictqa("identify", folder, "--count", count, "--json")[1])["results"]
@@ -135,6 +144,7 @@ def test_identify_counts(depictqa, folder):
         assert all(len(result["probabilities"]) == 13 for result in found)
 
 
+@pytest.mark.slow
 def test_describe_counts(depictqa, folder, tmp_path):
     status, _, err = depictqa("describe", folder, "--count", "1")
     assert status == 1 and one_line(err) and "leave count out" in err
@@ -145,6 +155,7 @@ def test_describe_counts(depictqa, folder, tmp_path):
         assert len(found["labels"]) <= names and said["text"].startswith(found["text"])
 
 
+@pytest.mark.slow
 def test_compare(depictqa, folder):
     status, out, err = depictqa("compare", "pics/x2.png", "pics/x10.png", "--csv", "c.csv")
     assert (status, err) == (0, "written: c.csv\n") and "A  pics/x2.png" in out
@@ -186,6 +197,7 @@ def test_folders_are_searched_in_natural_order(folder):
     assert [*search.search([folder], leave_out=["./pics/x2.png"]).names] == ["pics/X1.jpg", "pics/x10.png"]
 
 
+@pytest.mark.slow
 def test_a_bad_picture_is_reported_and_the_rest_is_judged(depictqa, folder):
     Path("pics/x3.png").write_bytes(Path("pics/x2.png").read_bytes()[:200])
     for verb in ("rank", "score", "identify"):
@@ -200,6 +212,7 @@ def test_a_bad_picture_is_reported_and_the_rest_is_judged(depictqa, folder):
         assert [bool(row["error"]) for row in rows] == [False, False, False, True, True]
 
 
+@pytest.mark.slow
 def test_pictures_may_stand_anywhere(depictqa, folder):
     status, out, _ = depictqa(
         "score", "pics/x2.png", "--device", "cpu", "pics/x10.png", "--quiet", "pics/X1.jpg", "--json"
@@ -219,6 +232,7 @@ def test_only_bad_pictures(depictqa, folder):
         assert not Path("r.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
 def test_file_names_may_hold_anything(depictqa, folder):
     for name in ("new\nline.png", "画像.png", os.fsdecode(b"\xff.png"), "=1+1.png"):
@@ -254,6 +268,7 @@ def test_a_wrong_command_line_is_one_line(depictqa, folder, words, word):
     assert (status, out) == (2, "") and one_line(err) and word in err and "--help" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words, word",
     [
@@ -347,6 +362,7 @@ def test_an_interruption_keeps_what_was_judged(depictqa, folder, monkeypatch):
     assert len(json.loads(Path("s.json").read_text())["results"]) == 2
 
 
+@pytest.mark.slow
 def test_a_picture_too_large_for_the_memory_is_reported_and_the_rest_is_judged(depictqa, folder, monkeypatch):
     encode = DepictQAModel.encode
 
@@ -365,6 +381,7 @@ def test_a_picture_too_large_for_the_memory_is_reported_and_the_rest_is_judged(d
     assert [r["picture"] for r in facts["results"]] == [r["picture"] for r in whole]
 
 
+@pytest.mark.slow
 def test_own_outputs_are_not_ranked_the_next_time(depictqa, folder):
     words = ("rank", folder, "--sheet", "pics/a.png", "--json")
     assert depictqa(*words) == depictqa(*words)
@@ -386,6 +403,7 @@ def test_as_a_program(checkpoint, folder):
     assert done.returncode == 0 and "rank" in done.stdout
 
 
+@pytest.mark.slow
 def test_import_is_light():
     code = "import sys, depictqa_core.cli.commands; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
+@pytest.mark.slow
 def test_map_says_where_and_draws(depictqa, folder):
     status, out, err = depictqa("map", "pics/x2.png", "--tile", "32", "--out", "m.png", "--json", "m.json")
     assert (status, err) == (0, "written: m.json\nwritten: m.png\n")
@@ -43,6 +45,7 @@ def models(**named):
     return list(named)
 
 
+@pytest.mark.slow
 def test_a_tile_of_another_size_than_asked_for_is_said(depictqa, folder):
     status, out, err = depictqa("map", "pics/x2.png", "--tile", "5000", "--json", "m.json")
     assert err.splitlines()[0] == "depictqa: notice: --tile 5000: tiles of 35 pixels are used, the largest for 90 x 70"
@@ -50,6 +53,7 @@ def test_a_tile_of_another_size_than_asked_for_is_said(depictqa, folder):
     assert depictqa("map", "pics/x2.png")[2] == ""  # the default is no wish
 
 
+@pytest.mark.slow
 def test_many_groups_go_through_json(depictqa, folder):
     status, out, _ = depictqa("leaderboard", *models(a=range(6), b=range(6)), "--json")
     facts = json.loads(out)
@@ -57,6 +61,7 @@ def test_many_groups_go_through_json(depictqa, folder):
     assert all(type(standing["tied_with_next"]) is bool for standing in facts["results"])
 
 
+@pytest.mark.slow
 def test_what_has_no_partner_is_named_and_a_label_without_any_has_no_rank(depictqa, folder):
     names = models(m1=["a", "b"], m4=["z"], m2=["a", "b", "c"])
     status, out, err = depictqa("leaderboard", *names, "--json", "l.json", "--csv", "l.csv", "--chart", "l.png")

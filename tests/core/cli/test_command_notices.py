@@ -22,6 +22,7 @@ def test_version(capsys):
     assert (stop.value.code, capsys.readouterr().out) == (0, f"depictqa {__version__}\n")
 
 
+@pytest.mark.slow
 def test_a_name_may_begin_with_a_dash_behind_two(depictqa, folder):
     shutil.copy("pics/x2.png", "-dash.png")
     for words in (("--json", "--", "-dash.png", "pics/x2.png"), ("--json", "-", "--", "-dash.png", "pics/x2.png")):
@@ -37,6 +38,7 @@ def large_reference():
     return "large.png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["identify", "describe", "score", "rank", "compare", "map"])
 def test_a_reference_of_another_size_is_fitted_with_a_notice(depictqa, folder, verb):
     shown = {"compare": ["pics/x2.png", "pics/x10.png"], "map": ["pics/x2.png"]}.get(verb, [folder])
@@ -62,6 +64,7 @@ def test_the_fitted_copy_is_what_is_judged_beside(depictqa, folder, checkpoint):
     assert found["score"] == pytest.approx(load_judge(checkpoint, "cpu").score("pics/x2.png", copy)[0].score, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_limits_that_change_nothing_are_said(depictqa, folder):
     words = ("rank", folder, "--method", "score")
     assert depictqa(*words)[2] == ""
@@ -80,6 +83,7 @@ def test_why_there_is_nothing_is_the_true_reason(depictqa, folder):
     assert depictqa("score", folder, "none.png", "--reference", "square.png")[2].endswith(" could be judged\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full device here")
 @pytest.mark.parametrize(
     "words",

@@ -18,6 +18,7 @@ from depictqa_core.cli import commands, large_runs
 from depictqa_core.images.image import as_image
 
 
+@pytest.mark.slow
 def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, checkpoint):
     (Path(folder) / "cut.png").write_bytes((Path(folder) / "x2.png").read_bytes()[:900])
     status, out, err = depictqa("judge", folder, "--out", "out", "--recursive")
@@ -124,6 +125,7 @@ def test_the_guide_has_the_columns_of_the_table():
         assert f"| `{column.name}` | {column.kind} | {column.text} |" in text
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_without_pyarrow_and_torch():
     import subprocess
     import sys

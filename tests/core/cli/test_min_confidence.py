@@ -42,6 +42,7 @@ def run(pictures, capsys, verb, *words):
     return status, capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["identify", "score", "rank"])
 def test_unsure_answers_are_marked_in_every_output(pictures, capsys, tmp_path, verb):
     status, out = run(pictures, capsys, verb, "--json")
@@ -64,6 +65,7 @@ def test_unsure_answers_are_marked_in_every_output(pictures, capsys, tmp_path, v
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["identify", "describe", "score"])
 def test_unsure_answers_are_left_out_on_request(pictures, capsys, tmp_path, verb):
     plain = json.loads(run(pictures, capsys, verb, "--json")[1])["results"]
@@ -89,6 +91,7 @@ def test_leaving_out_needs_a_confidence(pictures, capsys):
     assert stopped.value.code == 2 and "--min-confidence" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_comparison_is_marked(pictures, capsys):
     confidence = json.loads(run(pictures, capsys, "compare", "--json")[1])["results"][0]["confidence"]
     assert confidence < 0.999

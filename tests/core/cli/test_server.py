@@ -21,6 +21,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_verbs_take_an_address(folder, capsys):
     with chat_server(vllm()) as server:
         judge = ["--checkpoint", server.base, "--model", "m", "--concurrency", "2", "--answer-cache", "answers"]

@@ -31,6 +31,7 @@ def test_a_compiled_language_model_answers_alike_for_any_number_of_pictures(fold
             assert a.score == pytest.approx(b.score, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_compiled_loading_says_so(folder, monkeypatch, capsys):
     def broken(function):
         raise RuntimeError("no compiler\nlong story")

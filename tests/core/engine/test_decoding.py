@@ -89,6 +89,7 @@ def options(tokenizer, count):
     return [answer_ids(text, tokenizer) for text in sets[count]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [1.0, 2.5, 0.7])
 @pytest.mark.parametrize("count", [13, 145, 133, 5, 2, 1])
 def test_probabilities_equal_brute_force(tiny, unpruned, count, temperature):
@@ -117,6 +118,7 @@ def coverage_by_hand(language, prompt, answers):
     return total
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [13, 145, 2, 1])
 def test_coverage_equals_brute_force(tiny, unpruned, count):
     language, tokenizer = tiny

@@ -97,6 +97,7 @@ def test_threads_leave_the_cache_consistent():
     assert cache.bytes == sum(key % 7 + 1 for key in range(20) if cache.get(key) is not None) <= 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_per_image_are_those_of_the_largest_image(tmp_path, kind):
     judge = load_judge(make_tiny_checkpoint(tmp_path / kind, kind), "cpu", cache_bytes=2**28)
@@ -169,6 +170,7 @@ def test_the_reference_belongs_to_the_answer(cnn):
     assert len({round(scores(used, one, reference)[0], 3) for reference in (None, a, b)}) == 3
 
 
+@pytest.mark.slow
 def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
     folder = make_tiny_checkpoint(tmp_path / "c", connector={"kind": "pooling", "hidden": 32, "summary_tokens": 3,
                                                              "grid_stages": [1, 2], "comparison": True})  # fmt: skip
@@ -191,6 +193,7 @@ def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------- shared beginnings
 
 
+@pytest.mark.slow
 def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
     shown, original = pictures(14, 3), pictures(1, 9)[0]  # more than one round
     shared = fresh(loaded).rank(shown, original)
@@ -201,6 +204,7 @@ def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
         assert (a.strength, a.score) == pytest.approx((b.strength, b.score), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_little_memory_for_keys_and_values_only_makes_smaller_batches(loaded, monkeypatch):
     shown = pictures(6, 3)
     asked = {"question": "What do you see?", "max_new_tokens": 4}
@@ -234,6 +238,7 @@ def short_of_memory(judge, monkeypatch, most):
     return batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_a_batch_that_does_not_fit_is_halved(cnn, monkeypatch, most):
     shown = pictures(7, 1)
@@ -261,12 +266,14 @@ def test_kept_beginnings_make_room_for_a_batch_that_does_not_fit(cnn, monkeypatc
     assert kept and kept[0] == 0
 
 
+@pytest.mark.slow
 def test_not_even_one_fits(cnn, monkeypatch):
     short_of_memory(cnn, monkeypatch, 0)
     with pytest.raises(OutOfMemory, match="p0-0: not enough memory on cpu.*free some"):
         fresh(cnn).score(pictures(1))
 
 
+@pytest.mark.slow
 def test_one_question_that_does_not_fit_leaves_the_others(cnn, monkeypatch):
     shown = pictures(5, 1)
     expected = scores(fresh(cnn), shown)
@@ -360,6 +367,7 @@ def test_the_same_question_is_asked_once(cnn, monkeypatch):
 # ---------------------------------------------------------------------- words while they are written
 
 
+@pytest.mark.slow
 def test_words_are_shown_while_they_grow(cnn):
     shown, told = pictures(3), []
     described = fresh(cnn).describe(shown, max_new_tokens=6, on_text=lambda index, text: told.append((index, text)))
@@ -418,6 +426,7 @@ def test_two_callers_at_once_get_the_answers_of_one(loaded):
         assert close(answer, expected[name]) if name == "score" else answer == expected[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["rank", "describe", "identify any"])
 def test_cancel_is_heard_between_any_two_device_calls(loaded, monkeypatch, verb):
     events = []

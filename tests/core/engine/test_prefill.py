@@ -37,6 +37,7 @@ def alone(language, prompt):
     return Prefill(language, 1).extend([torch.cat([s.embeds for s in prompt])]).logits[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", [[5], [1, 5], [2, 5], [2, 4, 5], [1, 2, 3, 4, 5]])
 @pytest.mark.parametrize("size", [1, 3, 8, 100])
 def test_shared_prefixes_change_nothing(language, ends, size):

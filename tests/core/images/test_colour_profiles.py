@@ -95,6 +95,7 @@ def test_the_conversion_leaves_no_gaps_in_histograms(space):
     assert combs(as_image(stored(image, icc)).rgb) < combs(by_lcms(image, icc)) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("icc", [SRGB, rgb_profile(SPACES["sRGB primaries, gamma 2.2"][0], None)])
 def test_variants_of_srgb_leave_every_byte(icc):
     for mode in ("RGB", "L", "RGBA", "P", "LA"):
@@ -147,6 +148,7 @@ def table_profile(channels):
     return bytes(icc)
 
 
+@pytest.mark.slow
 def test_profiles_with_tables():
     for mode, channels in (("RGB", 3), ("CMYK", 4)):
         icc, image = table_profile(channels), SAMPLE.convert(mode)
@@ -175,6 +177,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("damage", DAMAGED)
 def test_a_profile_that_cannot_be_used_is_named_and_ignored(tmp_path, kind, damage):

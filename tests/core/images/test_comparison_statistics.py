@@ -35,6 +35,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_published_metrics_are_among_the_statistics(change):
     reference = scene()

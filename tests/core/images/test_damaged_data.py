@@ -47,6 +47,7 @@ def damaged(data, start, end, kind, rng):
     return data[:place] + other + data[place + length :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zeros", "other bytes"])
 @pytest.mark.parametrize("name", CODED)
 def test_overwritten_middles_of_coded_images_are_found(tmp_path, name, kind):

@@ -60,6 +60,7 @@ def test_hash_survives_tone_and_size_and_tells_scenes_apart():
     assert min(hash_distance(base, difference_hash(scene(seed))) for seed in range(20) if seed != 3) > 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [0, 7, 8, 14, 23, 40, 128])
 def test_near_duplicates_are_found_as_by_comparing_with_every_hash(bits):
     rng = random.Random(bits)

@@ -33,6 +33,7 @@ def test_every_verb_finds_an_identical_image_the_best_possible(judge):
         assert (result.verdict, result.probability_a, result.disagreement) == (verdict, probability, 0.0)
 
 
+@pytest.mark.slow
 def test_others_of_the_same_call_are_judged_as_alone(judge):
     reference, *others = pictures(3, 4, [(40, 60)])
     mixed = [others[0], copy_of(reference), others[1]]
@@ -87,6 +88,7 @@ def test_no_resized_copy_is_better_than_the_reference(bundled, reference):
     assert all(one.score <= scores[0].score for one in scores)
 
 
+@pytest.mark.slow
 def test_enlarging_adds_nothing_to_a_distorted_image(bundled, reference):
     blurred = resized(resized(reference, 0.3, "BICUBIC"), 1 / 0.3, "BICUBIC")
     assert (blurred.width, blurred.height) == (reference.width, reference.height)

@@ -141,6 +141,7 @@ def test_padding_of_cameras_is_no_damage(tmp_path):
 # ---------------------------------------------------------------- PNG
 
 
+@pytest.mark.slow
 def test_texts_and_profiles_do_not_matter(tmp_path):
     graph = zlib.compress(b"x" * 3_000_000)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -207,6 +208,7 @@ def values():
 FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "ICO", "TGA", "JPEG2000"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_values_of_the_process_neither_matter_nor_change(tmp_path, monkeypatch, kind):
     stream = io.BytesIO()
@@ -259,6 +261,7 @@ def test_damaged_metadata_are_quiet(tmp_path):
     assert "Warning" not in type(caught.value.__cause__).__name__
 
 
+@pytest.mark.slow
 def test_a_bomb_inside_a_container_is_refused_whatever_the_limit_of_the_process(tmp_path, monkeypatch):
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 1, 0, 0, 0, 0))

@@ -181,6 +181,7 @@ def test_a_panic_in_a_library_is_an_error():
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_one_readable_line(folder, damage):
     harm, words = DAMAGES[damage]
@@ -260,6 +261,7 @@ def test_a_bundled_model_that_is_gone(monkeypatch, tmp_path):
         load_judge()
 
 
+@pytest.mark.slow
 def test_the_included_model_has_a_name_wherever_a_checkpoint_is_taken(monkeypatch, tmp_path, whole):
     monkeypatch.setattr("depictqa_core.loading.checkpoint_folder.BUNDLED", whole)
     monkeypatch.chdir(tmp_path)
@@ -308,6 +310,7 @@ def test_card_names_every_weight_file_of_a_sharded_checkpoint(whole, tmp_path):
         load_checkpoint(tmp_path / "shards")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_load_in_every_dtype(kind, dtype, tmp_path):
@@ -320,6 +323,7 @@ def test_load_in_every_dtype(kind, dtype, tmp_path):
     assert sum(level.probability for level in answer.levels) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["balanced", "sequential"])
 def test_spread_over_devices(whole, device):
     judge, plain = load_judge(whole, device), load_judge(whole, "cpu")

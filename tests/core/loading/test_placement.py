@@ -202,6 +202,7 @@ def test_pictures_of_any_size_use_fused_attention(folder):
 # ---------------------------------------------------------------------- what memory is needed
 
 
+@pytest.mark.slow
 def test_the_memory_of_weights_is_what_the_loaded_weights_take(folder):
     from depictqa_core.loading.memory_needs import memory_needs
 
@@ -226,6 +227,7 @@ def test_keys_and_values_are_what_the_language_model_keeps(folder):
     assert memory_needs(model.config)[0].words == each * tokens
 
 
+@pytest.mark.slow
 def test_the_table_of_the_docs_is_the_one_of_the_command(capsys):
     from depictqa_core.cli.commands import main
 

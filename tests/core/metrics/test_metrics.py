@@ -117,6 +117,7 @@ def test_an_image_of_one_colour_has_no_value():
                 NAMED[name](np.full((192, 200, 3), level, np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "function"),
     [("PSNR", "psnr"), ("SSIM", "ssim"), ("MS-SSIM", "multi_scale_ssim"), ("GMSD", "gmsd"), ("HaarPSI", "haarpsi")],

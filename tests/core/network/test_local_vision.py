@@ -79,6 +79,7 @@ def test_a_judge_that_gets_a_local_tower_answers_as_before():
         assert not torch.allclose(grown.connect(grown.encode([prepare(picture, grown.config)]))[0], tokens[0])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_local_tower_is_saved_and_loaded(tmp_path):
     folder = make_tiny_checkpoint(tmp_path / "local", vision={**CNN["vision"], "local": LOCAL})
     judge = load_judge(folder)

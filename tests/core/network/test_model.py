@@ -92,6 +92,7 @@ def loss_by_hand(model, rows):
     return total / count
 
 
+@pytest.mark.slow
 def test_loss_of_a_padded_batch_equals_an_independent_computation(judge):
     model, tokenizer = judge
     rows = examples(model, tokenizer)
@@ -146,6 +147,7 @@ def outputs_of(model, tokenizer):
         return model(**batch_of(model, examples(model, tokenizer))).logits
 
 
+@pytest.mark.slow
 def test_save_and_load_give_equal_outputs(judge, tmp_path):
     model, tokenizer = judge
     model.save_pretrained(str(tmp_path))
@@ -177,6 +179,7 @@ def test_tied_word_embeddings_are_saved_once_and_tied_again(tmp_path):
     assert torch.equal(outputs_of(model, tokenizer), outputs_of(again, tokenizer))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_half_precision_is_close(kind, half):
@@ -192,6 +195,7 @@ def test_half_precision_is_close(kind, half):
     assert difference.median() < (0.02 if half == torch.float16 else 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradient_checkpointing_gives_equal_gradients(kind):
     gradients = []

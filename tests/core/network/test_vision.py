@@ -223,6 +223,7 @@ EXTREMES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTREMES)
 def test_statistics_are_finite_and_of_order_one(name):
     values = pixel_statistics(EXTREMES[name])
@@ -246,6 +247,7 @@ def test_small_pictures_are_padded_by_their_edge():
     assert torch.equal(pixel_statistics(small), pixel_statistics(np.pad(small, ((0, 12), (0, 5), (0, 0)), "edge")))
 
 
+@pytest.mark.slow
 def test_large_pictures_are_read_through_nine_tiles():
     height, width = 1000, 1300
     rgb = noise(height, width)

@@ -70,6 +70,7 @@ def tolerance(case):
 # ---------------------------------------------------------------------- agreement with the original
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN["cases"])
 def test_token_ids_of_every_segment(name, loaded):
     case = GOLDEN["cases"][name]
@@ -80,6 +81,7 @@ def test_token_ids_of_every_segment(name, loaded):
     assert sorted(map(list, zip(texts, [ids[0][1:], *ids[1:]]))) == sorted(case["segments"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", tiny_set.PICTURES)
 def test_pixels_and_embeddings(name, published_files, loaded, features, tokens):
     pixels = prepare(as_image(published_files / "images" / f"{name}.png"), loaded.model.config).pixels
@@ -93,6 +95,7 @@ def test_pixels_and_embeddings(name, published_files, loaded, features, tokens):
     torch.testing.assert_close(tokens[name], VALUES[f"images.{name}.embeds"], **near)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN["cases"])
 def test_logits_and_hidden_states(name, loaded, tokens):
     case = GOLDEN["cases"][name]
@@ -121,6 +124,7 @@ def shown(examples, features):
     return [[ImageFeatures(features[name], len(features[name])) for name in example.pictures] for example in examples]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN["train"])
 def test_training_batches_and_loss(name, loaded, features):
     case, wanted = GOLDEN["cases"][name], GOLDEN["train"][name]
@@ -211,6 +215,7 @@ def normed(x, weights, name):
     return x * weights[name + ".weight"] + weights[name + ".bias"]
 
 
+@pytest.mark.slow
 def test_abstractor_equals_the_formulas(published_files, abstractor_folder):
     loaded = load_checkpoint(abstractor_folder)
     weights = {name: value.float() for name, value in torch.load(parts(published_files, "abstractor")["delta"]).items()}

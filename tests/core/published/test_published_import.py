@@ -48,6 +48,7 @@ def test_the_folder_is_whole_and_says_where_it_comes_from(published_files, proje
     )
 
 
+@pytest.mark.slow
 def test_a_judge_answers_with_it(projector_folder):
     judge = Judge(NativeBackend(load_checkpoint(projector_folder)))
     found = judge.identify([tiny_set.picture("a_tiny"), tiny_set.picture("a_odd")])
@@ -134,6 +135,7 @@ def test_every_form_of_clip_and_of_the_language_model_gives_the_same(published_f
         assert all(torch.equal(found[key].float(), wanted[key].float()) for key in wanted), name
 
 
+@pytest.mark.slow
 def test_large_models_are_written_in_shards(published_files, projector_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "SHARD_BYTES", 4_000_000)
     import_published(**parts(published_files), out=tmp_path / "out", dtype="float16")
@@ -145,6 +147,7 @@ def test_large_models_are_written_in_shards(published_files, projector_folder, t
     assert all(torch.equal(found[name], value.half().float()) for name, value in wanted.items())
 
 
+@pytest.mark.slow
 def test_tokenizer_equals_sentencepiece(loaded):
     package = pytest.importorskip("sentencepiece")
     reader = package.SentencePieceProcessor(model_proto=tiny_set.sentencepiece_model())
@@ -167,6 +170,7 @@ def test_tokenizer_out_of_a_fast_file(published_files, projector_folder, tmp_pat
     assert read_pieces(tmp_path) == read_pieces(published_files / "llm")
 
 
+@pytest.mark.slow
 def test_bounds_follow_the_kind_of_delta_and_can_be_changed(
     published_files, projector_folder, abstractor_folder, tmp_path
 ):
@@ -189,6 +193,7 @@ def run(capsys, *words):
     return status, *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_check_compares_the_real_layout_with_the_network_without_weights(capsys):
     status, out, err = run(capsys, "--check")
     assert status == 0 and not err

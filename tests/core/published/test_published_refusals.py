@@ -34,6 +34,7 @@ def changed_delta(published_files, tmp_path, change, kind="projector"):
 LORA = "llm.base_model.model.model.layers.1.self_attn.q_proj.lora_A.default.weight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change, said",
     [
@@ -55,6 +56,7 @@ def test_deltas_that_do_not_fit_are_refused(published_files, tmp_path, change, s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt.pt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["abstractor.query_embeds", "abstractor.abstractor.layers.0.linear1.weight"])
 def test_abstractors_that_do_not_fit_are_refused(published_files, tmp_path, name):
     with pytest.raises(CheckpointError, match=f"1 missing: {name}"):
@@ -71,6 +73,7 @@ def test_at_full_size_the_published_depth_is_required():
     assert found == (layout.Clip(), layout.Delta(16, layout.Abstractor()))
 
 
+@pytest.mark.slow
 def test_language_models_that_do_not_fit_are_refused(published_files, tmp_path):
     def attempt(said, **changes):
         with pytest.raises(CheckpointError, match=said):
@@ -100,6 +103,7 @@ def test_language_models_that_do_not_fit_are_refused(published_files, tmp_path):
     attempt("is not a LLaMA tokenizer")
 
 
+@pytest.mark.slow
 def test_clips_that_do_not_fit_are_refused(published_files, tmp_path):
     name = "visual.transformer.resblocks.1.ln_2.bias"
     for change, said in (
@@ -144,6 +148,7 @@ class _Writes:
         return (eval, (f"open({self.path!r}, 'w').write('ran')",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["clip", "llm", "delta"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickle_that_would_write_a_file_is_refused(published_files, tmp_path, part, legacy):
@@ -159,6 +164,7 @@ def test_a_pickle_that_would_write_a_file_is_refused(published_files, tmp_path, 
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_torchscript_archive_with_a_pickle_that_would_write_a_file_is_refused(published_files, tmp_path):
     crafted = tmp_path / "crafted.pt"
     with zipfile.ZipFile(published_files / "clip" / "ViT-tiny-14.pt") as old, zipfile.ZipFile(crafted, "w") as new:
@@ -222,6 +228,7 @@ def flip(path, name, out):
     out.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["clip", "plain clip", "llm", "delta"])
 def test_a_flipped_bit_is_found_by_its_checksum(published_files, tmp_path, part):
     given = {**parts(published_files), "out": tmp_path / "out"}
@@ -240,6 +247,7 @@ def test_a_flipped_bit_is_found_by_its_checksum(published_files, tmp_path, part)
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.slow
 def test_files_without_checksums_are_read(published_files, tmp_path):
     state = torch.load(parts(published_files)["delta"])
     torch.serialization.set_crc32_options(False)
@@ -274,6 +282,7 @@ def test_every_tensor_of_every_file_must_be_finite(published_files, tmp_path, va
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.slow
 def test_the_attention_mask_of_clip_is_infinite_on_purpose(published_files, tmp_path):
     state = tiny_set.clip_state(0)
     state["transformer.resblocks.0.attn_mask"] = torch.full((7, 7), -float("inf")).triu(1)
@@ -294,6 +303,7 @@ def test_values_that_float16_cannot_hold_are_refused(published_files, tmp_path):
     import_published(**given, out=tmp_path / "out", dtype="bfloat16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "width, patch, positions, name",
     [
@@ -319,6 +329,7 @@ def test_other_towers_are_named_beside_a_small_language_model_too(
 # ---------------------------------------------------------------------- disk, signals, permissions
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_full_is_refused_before_anything_is_written(published_files, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=published.REST_BYTES + 1000))
@@ -328,6 +339,7 @@ def test_a_disk_that_is_too_full_is_refused_before_anything_is_written(published
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [SafetensorError("No space left on device"), OSError(28, "No space left on device")])
 def test_a_disk_that_fills_meanwhile_leaves_nothing(published_files, tmp_path, monkeypatch, error):
     def full(*_, **__):
@@ -367,6 +379,7 @@ def test_a_stop_leaves_nothing_behind(published_files, tmp_path):
     assert done.stdout.count("computing the SHA-256") == 3 and not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_permissions_follow_the_umask(published_files, tmp_path, mask):

@@ -162,6 +162,7 @@ def pictures(count):
     return [RGBImage(rng.integers(0, 256, (60 + 9 * i, 80, 3), dtype=np.uint8), f"p{i}") for i in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [False, True])
 def test_a_judge_without_levels_scores_by_its_comparisons_in_both_orders(judge, reference):
     shown = pictures(3)
@@ -195,6 +196,7 @@ def test_own_anchors_take_the_place_of_those_that_ship(judge, tmp_path):
     assert got.score == pytest.approx(place(won, [90, 10]).mean, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_calibration_is_of_the_anchors_that_ship(tmp_path, monkeypatch):
     error = {"method": "anchors", "within": [1, 0, 0, 0], "centre": [0] * 4, "log_scale": [0] * 4, "ends": [-3, 3]}
     known = {"score_error_nr": error, "score_error_fr": error}

@@ -85,6 +85,7 @@ def test_the_true_order_comes_out_with_its_gaps():
     assert board.shares[2][0] == pytest.approx(1 - board.shares[0][2]) and board.shares[1][1] is None
 
 
+@pytest.mark.slow
 def test_strengths_are_those_of_the_fit_to_single_answers():
     labels = [label for label in "abc" for _ in range(7)]
     pairs = fair_pairs(labels)
@@ -122,6 +123,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert np.mean(tied) > 0.8
 
 
+@pytest.mark.slow
 def test_more_groups_narrow_the_intervals():
     few, many = (board_of({"a": 0.0, "b": 1.0}, groups).standings[0] for groups in (6, 150))
     assert many.high - many.low < 0.5 * (few.high - few.low)
@@ -141,6 +143,7 @@ def test_a_few_groups_that_agree_are_not_certain():
     assert [standing.rank for standing in few] == [1, 1] and [standing.rank for standing in many] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 2, 3, 5, 8])
 def test_the_certainty_of_an_order_of_labels_holds(groups):
     """Two labels whose images win by chance: where one is ranked above the other, it is so in 19 of 20 cases."""
@@ -175,6 +178,7 @@ def test_a_leaderboard_is_as_certain_as_its_least_certain_answers(known, calibra
     assert leaderboard(labels, fair_pairs(labels), given, calibration=calibration).certainty == expected
 
 
+@pytest.mark.slow
 def test_a_comparison_counts_with_the_probability_that_rank_gives_the_order():
     labels = ["a"] * 6 + ["b"] * 6
     given = [comparison("x", "y", p, p) for p in (0.999, 0.9, 0.7, 0.4, 0.5, 1.0)]
@@ -199,6 +203,7 @@ def test_a_judge_that_errs_gives_calibrated_shares():
     assert errors[0] < 0.03 < errors[1]
 
 
+@pytest.mark.slow
 def test_the_same_answers_give_the_same_leaderboard():
     assert board_of({"a": 0.0, "b": 0.4, "c": 1.0}, 12) == board_of({"a": 0.0, "b": 0.4, "c": 1.0}, 12)
 
@@ -212,6 +217,7 @@ def test_wins_and_shares_do_not_depend_on_who_stands_first():
     assert best.win_share == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 12, 13, 40])
 def test_charts_of_any_number_of_labels(count):
     board = board_of({f"a rather long name of model number {i}": i / 4 for i in range(count)}, 1)
@@ -220,6 +226,7 @@ def test_charts_of_any_number_of_labels(count):
     assert (chart.height > 44 * count + 34 * count) == (count <= 12)  # with who beats whom below, where it fits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [2, 8])
 def test_a_label_that_met_nobody_stands_last_without_a_rank(groups):
     labels = ["alone", *["a"] * groups, *["b"] * groups]
@@ -237,6 +244,7 @@ def test_a_label_that_met_nobody_stands_last_without_a_rank(groups):
     assert min(leaderboard_chart(board).size) > 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [2, 8])
 def test_a_leaderboard_can_be_written_as_json(groups):
     text = json.dumps(board_of({"a": 0.0, "b": 0.1, "c": 2.0}, groups).to_dict(), allow_nan=False)

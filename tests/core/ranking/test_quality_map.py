@@ -138,6 +138,7 @@ def bundled():
     return load_judge(device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["garage_original.jpg", "balloons_original.jpg"])
 @pytest.mark.parametrize("corner", [(0, 0), (1, 1)])
 def test_a_blurred_corner_lights_up(bundled, name, corner):

@@ -35,6 +35,7 @@ def test_all_pairs():
 # ---------------------------------------------------------------- the fit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("prior", [1.0, PRIOR])
 def test_strengths_and_covariance_equal_scipys(seed, prior):
@@ -200,6 +201,7 @@ def test_equal_strengths_stand_in_the_order_of_their_scores():
     assert order(strengths, [50.0, 99.0, 70.0, 10.0, 70.0]) == [3, 2, 4, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_told_apart_is_what_is_not_tied(seed, share):
@@ -344,6 +346,7 @@ def test_what_the_callbacks_raise_passes_through_and_wrong_answers_are_refused()
         rank_pairs(4, lambda pairs: [2.0] * len(pairs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("spread", [1.0, 1.5, 3.0])
 def test_a_quarter_of_the_pairs_gives_nearly_the_order_of_the_full_round_robin(seed, spread):
@@ -404,6 +407,7 @@ def test_a_top_of_all_items_is_the_whole_order():
         rank_pairs(6, lambda pairs: [0.6] * len(pairs), top=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_doubt_about_the_top_equals_its_posterior_by_sampling(seed):
     """The union bound never claims more than the posterior does, and not much less."""

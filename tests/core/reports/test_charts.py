@@ -52,6 +52,7 @@ def check(pages, written):
                 assert bottom <= other_top or other_bottom <= top
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [quality_sheets, quality_charts])
 @pytest.mark.parametrize(("count", "per_page"), [(1, 40), (4, 40), (13, 40), (41, 40), (90, 45)])
 def test_any_number_of_pictures(written, draw, count, per_page):
@@ -66,6 +67,7 @@ def test_any_number_of_pictures(written, draw, count, per_page):
     assert ("of 2" in joined) == (len(pages) == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [quality_sheets, quality_charts])
 @pytest.mark.parametrize("name", ["", "x" * 300, "a\n\x1b[31m\t" * 20, "folder/very_long_name_" * 9 + "{:05}.png"])
 @pytest.mark.parametrize("count", [2, 50])

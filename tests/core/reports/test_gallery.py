@@ -79,6 +79,7 @@ def page():
         browser.close()
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_five_thousand_images_in_a_browser(here, page):
     chance = random.Random(0)

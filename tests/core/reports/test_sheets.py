@@ -72,6 +72,7 @@ def check_layout(sheet, texts):
             assert apart, f"{text!r} and {other!r} overlap"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9, 21, 100])
 @pytest.mark.parametrize("method", ["pairs", "score"])
 def test_nothing_overlaps_at_any_number(written, count, method):
@@ -83,6 +84,7 @@ def test_nothing_overlaps_at_any_number(written, count, method):
         assert f"image {index}.png" in joined
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 4])
 @pytest.mark.parametrize(
     "change",

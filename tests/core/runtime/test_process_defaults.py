@@ -33,6 +33,7 @@ def statistics(height, width):
     return pixel_statistics(one), comparison_statistics(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("size", [(40, 30), (300, 330)])
 def test_statistics_are_the_same_bits(default, size):
@@ -60,6 +61,7 @@ def asked(request, folders):
     return folders[request.param], answers(load_judge(folders[request.param], "cpu"))
 
 
+@pytest.mark.slow
 def test_autocast_that_was_left_on_changes_no_answer(asked):
     folder, wanted = asked
     judge = load_judge(folder, "cpu")
@@ -67,6 +69,7 @@ def test_autocast_that_was_left_on_changes_no_answer(asked):
         assert answers(judge) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("when", ["before loading", "after loading"])
 def test_a_judge_answers_the_same(asked, default, when):

@@ -220,6 +220,7 @@ def test_names_that_stay(name, kept):
     assert below(name, "here") == kept
 
 
+@pytest.mark.slow
 @given(st.text(max_size=200))
 def test_any_label_makes_a_file_name_of_one_part(text):
     part = file_part(text)
@@ -262,6 +263,7 @@ PATTERNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("character", CHARACTERS.values(), ids=CHARACTERS)
 def test_names_fit_and_no_character_is_cut(tmp_path, character, pattern):

@@ -210,6 +210,7 @@ def test_a_winner_by_sight_is_not_called_less_strongly_distorted():
     )
 
 
+@pytest.mark.slow
 def test_texts_vary_with_a_compact_vocabulary():
     rng = np.random.default_rng(3)
     texts = [assessment(random_variant(rng), rng, bool(i % 2)) for i in range(3000)]

@@ -312,6 +312,7 @@ def todo(root, **options):
     return [one for name in PLAN.sets for one in pending(PLAN, root, name, **options)]
 
 
+@pytest.mark.slow
 def test_collecting_and_going_on(root):
     troubles = {1: (429, {"Retry-After": "0"}, b""), 3: (500, {}, b""), 5: (200, {}, b"<html>"), 7: None}
 

@@ -34,6 +34,7 @@ def landscape(height: int = 320, width: int = 400, seed: int = 3) -> np.ndarray:
 # ---- looks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", looks.LOOKS)
 def test_look(name):
     image = landscape()
@@ -128,6 +129,7 @@ def test_deliveries():
 # ---- severities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["blur_gaussian", "noise_gaussian_RGB", "compression_jpeg", "pixelate"])
 def test_severity_is_measured_again_after_scaling(name):
     """Scaled down by a half, a damage of single pixels is weaker; not scaled, it is what it was."""
@@ -417,6 +419,7 @@ def test_wrong_options_of_the_command(wrong):
         parsed(*wrong)
 
 
+@pytest.mark.slow
 def test_scenes_of_the_published_task_are_mixed_in(tmp_path):
     """They are made as without --native, with the facts that records of native scenes need."""
     Image.fromarray(landscape()).save(tmp_path / "a.png")

@@ -60,6 +60,7 @@ def readings(root, file):
     yield lambda: read_truth(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_readers_raise_only_errors_that_say_what_is_wrong(seed, tmp_path):
     rng, file = random.Random(seed), tmp_path / "records.json"

@@ -89,6 +89,7 @@ def test_shipped_plans_have_the_published_counts():
     assert test.form == "test" and test.sets["identification_double"] == Wanted(5000, None, 3000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text, said",
     [
@@ -238,6 +239,7 @@ def make(pictures, out, name, seed=5, **drawing):
     return SampleMaker(name, sources.folder, sources.names, str(out), seed, Drawing(**drawing))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["identification_single", "identification_double", "rating_double", "assessment_single"]
 )
@@ -331,6 +333,7 @@ def is_subtle(record):
     return any(found)
 
 
+@pytest.mark.slow
 def test_every_set_has_records_with_and_without_reference(built):
     root, report, written = built
     assert (report.samples, report.made) == (120, 120) and set(report.skipped) == {"cut.png", "small.png", "long.png"}

@@ -145,6 +145,7 @@ def test_three_steps_straight_from_the_published_folders(published, tmp_path, mo
     assert samplers[0].ends[-1] == sum(len(records) * weight for records, weight in FILES.values()) == 264
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["records", "train.json", "records/train.json"])
 def test_three_steps_on_what_read_has_written(published, tmp_path, out):
     target = published / out

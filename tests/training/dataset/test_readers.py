@@ -304,6 +304,7 @@ def test_a_spreadsheet_that_is_damaged_in_its_rows_is_named(tmp_path, damage):
         read_set("spaq", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_a_spreadsheet_with_changed_bytes_is_read_or_named(tmp_path, seed):
     spaq(tmp_path)

@@ -194,6 +194,7 @@ def truth_fields(truth, image, double):
     return dict(zip(names, columns if double else [column[0] for column in columns], strict=True))
 
 
+@pytest.mark.slow
 def test_all_parts_are_written(built):
     root, _, counts = built
     assert {path.name for path in (root / "records").iterdir()} == set(counts) == {f"{name}.json" for name in PARTS}
@@ -276,6 +277,7 @@ def test_level_draw_is_unbiased():
         level_for(-0.1, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rating_fr", "rating_nr", "rating_cross_nr"])
 def test_ratings(built, name):
     root, truth, _ = built
@@ -347,6 +349,7 @@ def test_filter_without_a_reference(built, tmp_path):
     assert strict["rating_nr.json"] == strict["rating_fr.json"] == counts["rating_fr.json"]
 
 
+@pytest.mark.slow
 def test_test_form(built, tmp_path):
     root, truth, _ = built
     counts = write_records(root, tmp_path, seed=3, form="test")

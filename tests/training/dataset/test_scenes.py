@@ -93,6 +93,7 @@ def test_every_metric_of_a_scene_has_anchors_in_its_own_direction():
         assert labels.seen_severity({name: anchors[3]})[name] == pytest.approx(3)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(a=variants, b=variants)
 def test_better_is_antisymmetric_and_agrees_with_quality(a, b):
@@ -104,6 +105,7 @@ def test_better_is_antisymmetric_and_agrees_with_quality(a, b):
         assert quality_of(a) >= quality_of(b)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     name=st.sampled_from(distortions.NAMES),
@@ -119,6 +121,7 @@ def test_severity_orders_one_implementation_whatever_the_metrics(name, low, step
     assert 1 > quality_of(mild) > quality_of(strong)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(a=variants, b=variants)
 def test_two_steps_of_severity_are_decided_by_severity(a, b):
@@ -368,6 +371,7 @@ def built(pictures, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_scenes_follow_the_contract(built):
     scenes = list(read_scenes(built))
     assert [s["scene"] for s in scenes] == list(range(7))
@@ -420,6 +424,7 @@ def test_a_killed_build_goes_on_without_loss(built, pictures, tmp_path):
     assert contents(tmp_path) == contents(built)
 
 
+@pytest.mark.slow
 def test_an_exception_in_progress_stops_the_build_between_shards(pictures, tmp_path):
     def cancel(done, total):
         if done:

@@ -26,6 +26,7 @@ from training.evaluation.temperatures import (
     fit_temperature,
     negative_log_likelihood,
     prior_weights,
+    same_labels,
 )
 
 ONE = "What is the ONE issue?" + tasks.SHORT_TAIL
@@ -59,6 +60,7 @@ def test_answers_that_are_always_right_stop_at_the_bound():
     assert fit_temperature(np.log([[0.9, 0.1]] * 50), np.zeros(50, int)) == pytest.approx(BOUNDS[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_prior_of_clean_images_is_recovered_from_records_with_another():
     """Answers that are right at half clean images are recovered where the records have one clean image in ten."""
     rng = np.random.default_rng(1)
@@ -131,6 +133,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_task_and_setting_gets_its_temperature_and_the_judge_uses_it(folder):
     judge = load_judge(folder / "judge", "cpu")
     judge.model.config.calibration = {"identification_nr": 9.0}  # what is stored plays no part in the fit
@@ -181,6 +184,7 @@ def test_the_command_writes_the_checkpoint_and_its_card_stays_valid(folder, caps
     assert {**changed, "calibration": {}} == json.loads(before)
 
 
+@pytest.mark.slow
 def test_too_few_records_change_nothing_and_are_said_to(folder, capsys):
     before = (folder / "judge" / "config.json").read_text()
     assert command(["calibrate", str(folder / "judge"), str(folder / "brief.json"), "--root", str(folder)]) == 0
@@ -237,6 +241,7 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypat
     assert all(word in printed for word in ("temperature", "lapse", "in interval", *fits))
 
 
+@pytest.mark.slow
 def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
     judge = load_judge(rated / "judge", "cpu")
     fits = calibrate_all(judge, [read_set(rated / f"{n}.json", rated) for n in ("rating", "score")], minimum=5)
@@ -249,3 +254,21 @@ def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
     verify_checkpoint(rated / "judge")
     left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
     assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one
+
+
+def test_the_temperature_of_two_labels_is_fitted_to_the_labels_and_not_to_the_order_of_their_words():
+    """Right about the labels, overconfident about their order, which must not make the temperature higher."""
+    options = tasks.identification_answers(2)
+    same, rng = same_labels(options), np.random.default_rng(5)
+    first = rng.integers(1, len(options), 400)
+    second = np.array([next(j for j in np.flatnonzero(same[i]) if j != i) for i in first])
+    truths = np.where(rng.random(400) < 0.5, first, second)
+    wrong = rng.random(400) < 0.1
+    logits = np.full((400, len(options)), -8.0)
+    logits[np.arange(400), first], logits[np.arange(400), second] = 0.0, -3.0
+    truths[wrong] = (truths[wrong] + 7) % len(options)
+    by_labels, by_words = fit_temperature(logits, truths, same), fit_temperature(logits, truths)
+    chances = np.exp(log_softmax(logits / by_labels, axis=1))
+    confidence = (chances * same[first]).sum(1).mean()
+    assert confidence == pytest.approx(same[first, truths].mean(), abs=0.01)
+    assert by_words > 1.1 * by_labels

@@ -47,6 +47,7 @@ def test_the_stated_certainty_of_an_order_holds_for_other_images(worlds):
     assert stated.max() < 0.9995  # 100 rankings cannot show more
 
 
+@pytest.mark.slow
 def test_self_consistency_is_not_the_certainty_of_the_order(worlds):
     """What the answers' agreement alone says: near 1, and wrong far more often than that."""
     sure, right = [], []
@@ -72,6 +73,7 @@ def test_few_answers_are_less_certain_than_many(worlds):
     assert len(claims(calibration, [ranked])[0]) == len(ranked.decided)
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_always_right_is_believed_as_far_as_its_pairs_show():
     rng = np.random.default_rng(1)
     some = [judged(rng, error=0.0, noise=0.0) for _ in range(40)]
@@ -80,6 +82,7 @@ def test_a_judge_that_is_always_right_is_believed_as_far_as_its_pairs_show():
     assert 0.99 < stated.max() < 1 - 0.3 / (40 * 15) and calibration.lapse > 0
 
 
+@pytest.mark.slow
 def test_a_judge_that_knows_nothing_is_certain_of_nothing():
     rng = np.random.default_rng(2)
     some = [judged(rng, error=30.0) for _ in range(40)]
@@ -106,6 +109,7 @@ def scored():
     return levels, levels @ np.array([100.0, 75, 50, 25, 0]), truths
 
 
+@pytest.mark.slow
 def test_the_stated_error_of_a_score_holds_for_other_images(scored):
     levels, scores, truths = scored
     calibration = fit_score(levels[:1500], scores[:1500], truths[:1500], "levels")
@@ -122,6 +126,7 @@ def test_the_stated_error_of_a_score_holds_for_other_images(scored):
     assert within[kept].mean() > within.mean() + 0.2  # so it is of use to drop answers
 
 
+@pytest.mark.slow
 def test_a_fit_is_the_same_every_time(scored, worlds):
     few = [column[:200] for column in scored]
     assert fit_score(*few, "levels") == fit_score(*few, "levels")

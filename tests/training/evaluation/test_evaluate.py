@@ -80,6 +80,7 @@ def test_answers_drawn_from_their_own_probabilities_are_calibrated():
     assert calibration_error(confidences, rng.random(50_000) < confidences**2) > 0.1
 
 
+@pytest.mark.slow
 def test_few_answers_have_a_calibration_error_by_chance():
     rng = np.random.default_rng(4)
     confidences = rng.uniform(0.2, 1, 100)
@@ -311,6 +312,7 @@ def test_ratings_are_asked_in_both_orders(checkpoint, records):
     assert (one["probabilities"]["Image A"] + one["swapped"]["Image A"]) / 2 == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on_and_another_judge_starts_anew(checkpoint, records, tmp_path_factory):
     rows = json.loads((records / "records.json").read_text())[:2]
     (records / "records.json").write_text(json.dumps(rows))

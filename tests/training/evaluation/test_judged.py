@@ -113,6 +113,7 @@ def test_busy_answers_are_asked_again_and_rejected_ones_are_errors(tmp_path):
         assert len(server.requests) == before + 1  # only the rejected one
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_breaks_down_keeps_what_was_scored(tmp_path):
     test_set, path = detailed_set(None, 40), tmp_path / "scores.jsonl"
 
@@ -128,6 +129,7 @@ def test_an_endpoint_that_breaks_down_keeps_what_was_scored(tmp_path):
         assert len(rows) == 39 and len(server.requests) == 39 - kept
 
 
+@pytest.mark.slow
 def test_a_request_that_is_never_answered_is_an_error_until_the_endpoint_is_down(tmp_path):
     test_set, path = detailed_set(None, 40), tmp_path / "scores.jsonl"
 

@@ -36,6 +36,7 @@ def root(tmp_path_factory):
 TYPE = ["--task", "quality_single_A_noref", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_a_server_is_calibrated_into_its_settings(root, tmp_path, capsys):
     with chat_server(vllm()) as server:
         words = ["calibrate", server.base, str(root / "many.json"), "--root", str(root), *TYPE, "--model", "m"]
@@ -50,6 +51,7 @@ def test_a_server_is_calibrated_into_its_settings(root, tmp_path, capsys):
         assert (a.certainty, b.certainty) == ("self-consistency", "calibrated") or b.coverage < 0.9
 
 
+@pytest.mark.slow
 def test_a_server_is_evaluated_with_judges_as_peers(root, tmp_path):
     with chat_server(vllm()) as server:
         words = ["evaluate", server.base, str(root / "few.json"), "--root", str(root), "--output", str(tmp_path), *TYPE]

@@ -31,6 +31,7 @@ def root(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_temperatures_are_stored_next_to_the_weights_and_used(root, capsys):
     before = load_judge(root / "model", "cpu").identify(root / "1.png")[0]
     sets = [str(root / "records.json")] * 30  # as many records as a fit needs
@@ -46,6 +47,7 @@ def test_temperatures_are_stored_next_to_the_weights_and_used(root, capsys):
     assert (before.confidence > after.confidence) == (power < 1)
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_on_records(root):
     judge = load_judge(root / "model", "cpu")
     results = evaluate(judge, root / "records.json", root, None, root / "answers.jsonl")

@@ -69,6 +69,7 @@ def reasons(summary: dict) -> dict[str, str]:
     return {item["original"].rsplit("/", 1)[-1]: item["reason"] for item in summary["dropped"]}
 
 
+@pytest.mark.slow
 def test_prepare_writes_pictures_and_record(raw, tmp_path):
     out = tmp_path / "out"
     summary = pictures.prepare(raw, out, manifest(source("alpha"), source("beta")))
@@ -123,6 +124,7 @@ def test_split_does_not_depend_on_the_other_pictures(raw, tmp_path):
     assert not list((tmp_path / "all").rglob("*view-3*")), "an earlier run's image is left over"
 
 
+@pytest.mark.slow
 def test_near_duplicates_keep_the_larger(raw, tmp_path):
     original = scene(50, 700, 2000)
     small = original.resize((800, 280), Image.Resampling.BICUBIC).point(lambda value: min(255, int(value * 1.08)))
@@ -154,6 +156,7 @@ def test_reserved_pictures_never_reach_training(raw, tmp_path):
     assert set(reasons(without_folder)) == {"view 4.png", "view 6.png", "view 8.png"}
 
 
+@pytest.mark.slow
 def test_damaged_and_unfit_files_are_named_and_skipped(raw, tmp_path):
     folder = raw / "alpha"
     (folder / "broken.jpg").write_bytes(b"not an image")
@@ -185,6 +188,7 @@ def test_damaged_and_unfit_files_are_named_and_skipped(raw, tmp_path):
     assert all(found[name].startswith(start) for name, start in expected.items()), found
 
 
+@pytest.mark.slow
 def test_missing_sources_are_reported(raw, tmp_path):
     assert pictures.prepare(raw, tmp_path / "out", manifest(source("alpha"), source("nowhere")))["missing"] == [
         "nowhere"
@@ -193,6 +197,7 @@ def test_missing_sources_are_reported(raw, tmp_path):
         pictures.prepare(raw, tmp_path / "out", manifest(source("nowhere")))
 
 
+@pytest.mark.slow
 def test_equal_names_get_different_files(raw, tmp_path):
     (raw / "alpha" / "other").mkdir()
     scene(70).save(raw / "alpha" / "other" / "view 1.png")
@@ -284,6 +289,7 @@ def test_manifest_errors_name_the_entry(text, message, tmp_path):
         load_manifest(tmp_path / "m.yaml")
 
 
+@pytest.mark.slow
 def test_command_line(raw, tmp_path, capsys):
     (tmp_path / "m.yaml").write_text("sources: [{kind: pip, name: alpha, version: 1, licence: CC0-1.0}]")
     assert pictures.main(["list", "--manifest", str(tmp_path / "m.yaml")]) == 0

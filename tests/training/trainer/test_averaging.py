@@ -28,6 +28,7 @@ def pair(tmp_path_factory):
     return first, second
 
 
+@pytest.mark.slow
 def test_every_weight_lies_between_those_of_the_two(pair, tmp_path, capsys):
     first, second = pair
     assert main(["average", str(first), str(second), str(tmp_path / "mixed"), "--share", "0.25"]) == 0

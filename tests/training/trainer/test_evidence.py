@@ -93,6 +93,7 @@ def test_pairs_are_decided_and_in_order(scenes):
     assert torch.equal(joined.rows[joined.pairs[len(found.pairs) :]], found.rows[found.pairs])
 
 
+@pytest.mark.slow
 def test_hidden_layers_learn_and_the_language_model_gets_what_it_got(connector, scenes):
     found = scene_evidence(scenes, Store(scenes, connector.pooled_width))
     torch.nn.init.normal_(connector.local_mix[-1].weight, std=0.2)

@@ -65,6 +65,7 @@ def test_undecided_cells_count_nothing():
     assert loss(evidence, truth, severities) > before + 1
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_commands_do_the_same(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("training.trainer.tower_commands.SHARD", 16)
     monkeypatch.setattr("training.dataset.building.crops.drawn.TRAINING_KINDS", ("gradient",))

@@ -34,6 +34,7 @@ def test_the_shipped_recipes_are_good(name):
     read_recipe(RECIPES / f"{name}.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -111,6 +112,7 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path):
 BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{f'*{a}, ' * 9}]\n" for a, b in zip("abcdefgh", "bcdefghi"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -46,6 +46,7 @@ def test_all_else_is_the_same(folders):
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_it_is_computed_with_in_float32_and_answers_the_same(folders):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (60, 90, 3), np.uint8)

@@ -164,6 +164,7 @@ def progress(output):
     return json.loads((output.with_name(output.name + ".run") / "state" / "step.json").read_text())["step"]
 
 
+@pytest.mark.slow
 def test_a_stop_between_two_saved_states_loses_neither(recipe_file, tmp_path, monkeypatch):
     path = recipe_file(steps=4)
     train(read_recipe(path))
@@ -175,6 +176,7 @@ def test_a_stop_between_two_saved_states_loses_neither(recipe_file, tmp_path, mo
     assert seen == [] and progress(tmp_path / "out") == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_begins_anew_with_other_records_and_one_that_was_stopped_does_not(
     recipe_file, data, tmp_path, capsys
 ):
@@ -194,6 +196,7 @@ def test_a_run_that_ended_begins_anew_with_other_records_and_one_that_was_stoppe
         train(read_recipe(path))
 
 
+@pytest.mark.slow
 def test_a_recipe_that_was_edited_is_not_gone_on_with(recipe_file, data, tmp_path):
     train(read_recipe(recipe_file(steps=2)))
     train(read_recipe(recipe_file(steps=3, save_every=1, log_every=1, workers=1, trained_on="more", batch=4)))
@@ -214,6 +217,7 @@ def test_a_recipe_that_was_edited_is_not_gone_on_with(recipe_file, data, tmp_pat
     assert progress(tmp_path / "out") == 7
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_state_as_it_was(recipe_file, tmp_path):
     """Files over a limit cannot be written, as on a full disk."""
     import resource
@@ -236,6 +240,7 @@ def test_a_full_disk_leaves_the_last_state_as_it_was(recipe_file, tmp_path):
     assert progress(tmp_path / "out") == 6
 
 
+@pytest.mark.slow
 def test_training_changes_only_what_the_recipe_trains_and_the_judge_opens_the_result(recipe_file, data):
     recipe = read_recipe(recipe_file(trainable=["connector"], warmup_epochs=0, steps=2, save_every=2))
     judge = load_judge(train(recipe), "cpu")
@@ -333,6 +338,7 @@ def test_half_precision_learns_as_full_precision_does(
         assert 0 < state["scaler"]["scale"] < Scaling.scale
 
 
+@pytest.mark.slow
 def test_gradients_that_always_overflow_stop_the_run(recipe_file, tmp_path, monkeypatch, precisions):
     precisions()
     monkeypatch.setattr(Scaling, "scale", 2.0**126)
@@ -342,6 +348,7 @@ def test_gradients_that_always_overflow_stop_the_run(recipe_file, tmp_path, monk
     assert progress(tmp_path / "out") == 49
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_curve_as_table_tensorboard_and_picture(recipe_file, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -356,6 +363,7 @@ def test_a_run_leaves_a_curve_as_table_tensorboard_and_picture(recipe_file, tmp_
     assert min(Image.open(run / "loss.png").size) > 300
 
 
+@pytest.mark.slow
 def test_reference_and_both_pictures_of_a_record_share_their_crop(recipe_file, data, tmp_path):
     """Three copies of one image stay copies; another record, or another step, is cropped in another way."""
     for name in ("ref", "a", "b"):
@@ -442,6 +450,7 @@ def test_stored_features_equal_live_ones_and_survive_a_cut(data, tmp_path):
         assert torch.equal(store.show(path, reference=reference).comparison, live.compare(path, reference))
 
 
+@pytest.mark.slow
 def test_stored_features_depend_on_all_that_they_are_made_from(data, tmp_path, monkeypatch):
     root, features = tmp_path / "root", tmp_path / "features"
     shutil.copytree(data, root)
@@ -507,6 +516,7 @@ def test_an_unreadable_picture_is_skipped_counted_and_named(recipe_file, damaged
         train(read_recipe(recipe_file(unreadable_share=0.05, output=str(tmp_path / "second"), **changes)))
 
 
+@pytest.mark.slow
 def test_a_recipe_can_start_from_a_checkpoint(recipe_file, tmp_path):
     start = make_tiny_checkpoint(tmp_path / "start")
     short = {"steps": 1, "save_every": 1, "warm_steps": 0, "warmup_epochs": 0}

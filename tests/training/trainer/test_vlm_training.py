@@ -145,6 +145,7 @@ def frozen(loaded):
 # ---------------------------------------------------------------------- prompts and batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "options"),
     [
@@ -171,6 +172,7 @@ def test_training_sees_the_prompts_and_images_of_the_judge(root, base, asked, op
     np.testing.assert_allclose(share / share.sum(), found, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_questions_are_worded_as_the_judge_words_them(root, base, monkeypatch):
     seen, prompt = [], base.backend.template.prompt
 
@@ -203,6 +205,7 @@ def test_conversations_give_a_record_for_each_answer(root):
     assert one.answer[-1] == two.answer[-1] == form.end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3_vl", "smolvlm", "gemma3", "llava_onevision"])
 def test_a_batch_equals_its_single_records(root, tmp_path, family):
     """Padding, and tiles of images of other sizes, change nothing; only answers carry loss."""
@@ -229,6 +232,7 @@ def curve(output):
     return [{key: row[key] for key in row if key != "records_per_second"} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_saved_adapter_answers_as_the_model_in_memory(root, tuned, base):
     folder, loaded = tuned
     held, found = Judge(VlmBackend(loaded)), load_judge(folder, "cpu")
@@ -244,6 +248,7 @@ def test_a_saved_adapter_answers_as_the_model_in_memory(root, tuned, base):
     assert any("merger" in name for name in names) and not any("embed" in name or "lm_head" in name for name in names)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_has_the_curve_and_the_weights_of_an_unbroken_one(root, tuned, monkeypatch):
     settings, of = recipe(root, "broken"), Batches.of
 
@@ -279,6 +284,7 @@ def test_two_processes_learn_what_one_does(root, sharding):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4) and one.is_dir()
 
 
+@pytest.mark.slow
 def test_a_personal_judge_is_held_to_the_base_and_scores_by_comparisons(root, base):
     wanted = {"changes": {"personal": True}, "rehearsal": {"share": 0.5, "pictures": 2}, "steps": 2}
     calibration_file(root / "base").write_text(json.dumps({"calibration": {"rating_nr": 2.0, "score_nr": 3.0}}))
@@ -307,6 +313,7 @@ def test_the_teacher_is_the_base(root):
     assert any(parameter.requires_grad for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_calibrated_like_any_judge(root, tuned, tmp_path):
     asked = [
         {**{key: one[key] for key in ("image_ref", "image_A", "image_B")}, "id": number, "task_type": one["task_type"]}
@@ -330,6 +337,7 @@ def test_it_is_evaluated_and_calibrated_like_any_judge(root, tuned, tmp_path):
 # ---------------------------------------------------------------------- plans and recipes
 
 
+@pytest.mark.slow
 def test_the_plan_counts_what_the_adapter_has(root, tuned, capsys):
     found = run_cost(recipe(root, "tuned"))
     tensors = load_file(tuned[0] / "adapter_model.safetensors").values()
@@ -342,6 +350,7 @@ def test_the_plan_counts_what_the_adapter_has(root, tuned, capsys):
     assert f"{found.learned:,} learn" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [["language"], ["language", "vision"]], ids=["language", "both"])
 def test_planned_work_is_that_of_a_real_pass(root, tmp_path, parts):
     """Counted by torch while a record of the largest images goes forward and back."""

@@ -75,6 +75,7 @@ def test_what_the_language_model_gets_is_held_while_the_hidden_layer_learns(conn
     assert not torch.allclose(first, second, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_learns_which_of_two_is_better(connector, scenes):
     store = Store(scenes)
     loss = [warm_up_comparison(copy.deepcopy(connector), scenes, store, epochs, seed=1) for epochs in (1, 40)]

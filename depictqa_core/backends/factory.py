@@ -52,7 +52,7 @@ def open_backend(
 
 
 def _open_server(address: str, compiled: bool, options: ServerOptions, answers: ByteCache | None) -> Backend:
-    from .endpoint_opening import open_server
+    from .endpoint_factory import open_server
 
     if compiled:
         raise CheckpointError("compiling is for checkpoints of DepictQA, not for a server; leave it out")
