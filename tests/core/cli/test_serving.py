@@ -43,6 +43,9 @@ class Process:
         words = [sys.executable, "-m", "depictqa_core", "serve", "--checkpoint", str(checkpoint), "--port", str(port)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.run = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+
+    def wait(self):
+        """Wait until it answers; its address is ``base``."""
         for line in self.run.stderr:
             if found := re.search(r"serving tiny-cnn at (http://127\.0\.0\.1:(\d+)/v1), without a key", line):
                 self.base, self.port = found[1], int(found[2])
@@ -55,12 +58,28 @@ class Process:
         return self.run.wait(60), said
 
 
+@pytest.fixture
+def start():
+    """Starts servers; those that still run at the end of the test are killed."""
+    started = []
+
+    def run(checkpoint, port=0):
+        started.append(Process(checkpoint, port))
+        started[-1].wait()
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.run.kill()
+        process.run.wait()
+
+
 @pytest.mark.slow
-def test_a_killed_server_is_started_again_and_nothing_is_lost(checkpoint):
+def test_a_killed_server_is_started_again_and_nothing_is_lost(checkpoint, start):
     rng = np.random.default_rng(3)
     images = [as_image(rng.integers(0, 256, (40, 40, 3), np.uint8), f"i{i}") for i in range(24)]
     wanted = [score.score for score in load_judge(checkpoint, "cpu").score(images)]
-    server, found, answered = Process(checkpoint), [], threading.Event()
+    server, found, answered = start(checkpoint), [], threading.Event()
     judge = load_judge(server.base, model="tiny-cnn", concurrency=2)
 
     def score():
@@ -74,7 +93,7 @@ def test_a_killed_server_is_started_again_and_nothing_is_lost(checkpoint):
     scored.start()
     assert answered.wait(60)
     assert server.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    server = Process(checkpoint, server.port)
+    server = start(checkpoint, server.port)
     scored.join(200)
     assert [one.score for one in found] == pytest.approx(wanted, abs=1e-3)
     status, said = server.end()
