@@ -126,10 +126,11 @@ def fit(features: np.ndarray, groups: np.ndarray) -> TypicalityModel:
     count = min(COMPONENTS, len(known) // 4, rows.shape[1] - 1)
     residual = variances[count:].sum() / (rows.shape[1] - count)
     spread = [np.maximum(values, 1e-9) for values in (variances[:count], [residual])]
-    found = [np.asarray(values, np.float32) for values in (mean, scale, components[:count], *spread)]
-    distances = TypicalityModel(*found, np.zeros(2, np.float32)).distances(rows[left_out])
+    parts = [np.asarray(values, np.float32) for values in (mean, scale, components[:count], *spread)]
+    found = dict(zip(_NAMES, parts))
+    distances = TypicalityModel(**found, quantiles=np.zeros(2, np.float32)).distances(rows[left_out])
     quantiles = np.quantile(distances, np.linspace(0, 1, QUANTILES))
-    return TypicalityModel(*found, quantiles.astype(np.float32))
+    return TypicalityModel(**found, quantiles=quantiles.astype(np.float32))
 
 
 def store(model: TypicalityModel, folder: str | Path) -> Path:
