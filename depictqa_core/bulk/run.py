@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class Plan:
         verbs: names in ``schema.VERBS``.
         stored: "parquet" or "jsonl".
         part_rows: rows of a part, from 1.
+        grows: whether the inputs may change between runs: what is new comes behind the rows that are there, and the
+            rows of what is gone stay.
     """
 
     sources: Sequence[str]
@@ -49,6 +52,7 @@ class Plan:
     column: str | None = None
     stored: str = "parquet"
     part_rows: int = PART_ROWS
+    grows: bool = False
 
     def items(self) -> Iterator[Item]:
         """List the inputs."""
@@ -106,6 +110,8 @@ def run(judge: "Judge", plan: Plan, report: Callable[[Progress], None]) -> Progr
 
 def _run(judge: "Judge", plan: Plan, parts: Parts, report: Callable[[Progress], None]) -> Progress:
     listing, progress = plan.items(), Progress()
+    if plan.grows:
+        listing = _known_first(parts, listing)
     number, rows = _resume(parts, listing, plan.part_rows, progress)
     stored, last = len(rows), time.monotonic()
     report(progress)
@@ -125,6 +131,17 @@ def _run(judge: "Judge", plan: Plan, parts: Parts, report: Callable[[Progress], 
         if len(rows) > stored:
             parts.write(number, rows)
     return progress
+
+
+def _known_first(parts: Parts, listing: Iterator[Item]) -> Iterator[Item]:
+    """The images that are in the table, in its order, then those of the inputs that are not."""
+    known: dict[str, None] = {}
+    number = 0
+    while rows := parts.read(number, ("image",)):
+        known.update((row["image"], None) for row in rows)
+        number += 1
+    yield from (Item(name, partial(Path, name)) for name in known)
+    yield from (item for item in listing if named(item.name) not in known)
 
 
 def _resume(parts: Parts, listing: Iterator[Item], part_rows: int, progress: Progress) -> tuple[int, list[Row]]:
