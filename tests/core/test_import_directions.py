@@ -30,6 +30,7 @@ CORE = (
     "claims",
     "backends",
     "ranking",
+    "video",
     "answers",
     "verbs",
     "judge",
