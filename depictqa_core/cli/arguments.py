@@ -11,6 +11,7 @@ from .large_runs import add_large_runs
 from .metrics import add_metrics
 from .server import add_server
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
+from .video import add_video
 
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
@@ -226,6 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_large_runs(verbs, model)
     add_culling(verbs)
     add_metrics(verbs, [inputs, reference, output])
+    add_video(verbs, [model, output, criterion])
 
     verb = verbs.add_parser(
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]

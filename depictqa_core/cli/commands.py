@@ -18,6 +18,7 @@ from .large_runs import judge_all
 from .leaderboard import compare_models
 from .metrics import measure
 from .outputs import complain
+from .video import video
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,6 +57,7 @@ VERBS = {
     "rank": rank,
     "compare": compare,
     "map": map_tiles,
+    "video": video,
     "leaderboard": compare_models,
     "judge": judge_all,
     "cull": cull,

@@ -82,10 +82,10 @@ def summary_lines(judged: VideoScores, segment: Segment) -> list[str]:
 
 def _draw_frames(sheet: Image.Image, right: int, judged: VideoScores) -> None:
     """Draw the best and the worst frame with their times, in the upper right corner."""
-    places = (("best", judged.best_frame, 2), ("worst", judged.worst_frame, 1))
-    for word, frame, place in places:
+    places = (("best", judged.best_frame, judged.best, 2), ("worst", judged.worst_frame, judged.worst, 1))
+    for word, frame, image, place in places:
         x = right - place * FRAME[0] - (place - 1) * GAP
-        drawing.framed(sheet, x, MARGIN, FRAME, frame.small)
+        drawing.framed(sheet, x, MARGIN, FRAME, image)
         text = f"{word}: {frame.score.score:.1f} at {frame.seconds:.2f} s"
         write(sheet, (x + FRAME[0] / 2, MARGIN + FRAME[1] + 14), text, drawing.SMALL, INK, "mm")
 

@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-from PIL import Image
-
 from ..errors import ImageError
 from ..images.image import RGBImage
 from ..results import Score
@@ -16,13 +13,11 @@ AT_ONCE = 16
 """Maximum number of frames that are judged together."""
 GROUP_PIXELS = 32 * 10**6
 """A group of frames is judged as soon as it has this many pixels."""
-SMALL_PIXELS = 256
-"""Longest side of ``FrameScore.small``."""
 ScoreImages = Callable[[list[RGBImage]], list[Score]]
 
 
 class VideoScorer:
-    """Scores a video. Few frames are in memory: a group that is being judged, the best, the worst, and small copies.
+    """Scores a video. Few frames are in memory: a group that is being judged, the best and the worst.
 
     After an exception of ``run`` the finished frames are still there: ``result`` returns them.
 
@@ -44,8 +39,11 @@ class VideoScorer:
         self._best: RGBImage | None = None
         self._worst: RGBImage | None = None
 
-    def run(self) -> VideoScores:
+    def run(self, on_group: Callable[[int], object] = lambda done: None) -> VideoScores:
         """Judge the chosen frames.
+
+        Args:
+            on_group: called before each group with the number of frames that are judged already.
 
         Raises:
             DepictQAError: of the video or of the judge.
@@ -59,9 +57,11 @@ class VideoScorer:
             group.append(frame)
             pixels += frame.image.height * frame.image.width
             if len(group) == AT_ONCE or pixels >= GROUP_PIXELS:
+                on_group(len(self.frames))
                 self._judge(group)
                 group, pixels = [], 0
         if group:
+            on_group(len(self.frames))
             self._judge(group)
         return self.result()
 
@@ -82,14 +82,8 @@ class VideoScorer:
         before = [frame.score.score for frame in self.frames]
         high, low = max(before, default=-1.0), min(before, default=101.0)
         for frame, image, score in zip(group, images, self._score(images)):
-            self.frames.append(FrameScore(frame.number, frame.seconds, frame.brightness, score, _small(image)))
+            self.frames.append(FrameScore(frame.number, frame.seconds, frame.brightness, score))
             if score.score > high:
                 self._best, high = image, score.score
             if score.score < low:
                 self._worst, low = image, score.score
-
-
-def _small(image: RGBImage) -> RGBImage:
-    copy = Image.fromarray(image.rgb)
-    copy.thumbnail((SMALL_PIXELS, SMALL_PIXELS), reducing_gap=2.0)
-    return RGBImage(np.asarray(copy), image.name)

@@ -27,14 +27,12 @@ class FrameScore:
         seconds: its time from the start of the video.
         brightness: its mean brightness, 0 (black) to 100 (white).
         score: the answer of the judge.
-        small: a small copy of it.
     """
 
     number: int
     seconds: float
     brightness: float
     score: Score
-    small: RGBImage
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values: the score with the place of the frame."""
