@@ -60,9 +60,9 @@ def _page(panels: Sequence[Image.Image], names: Sequence[str], high: float) -> I
         left += panel.width + GAP
     page.paste(bar, (0, height + TEXT + 4))
     for words in ("equal", f"differs by {high:.0f} of 255 levels"), ("", f"{high:.0f}"):
-        if drawing.width("   ".join(words), TEXT) < width:
+        if drawing.width("   ".join(words), TEXT) < width - 8:
             below = height + 5 * TEXT / 2 + 4
-            drawing.write(page, (0, below), words[0], TEXT, drawing.INK, "lm")
-            drawing.write(page, (width, below), words[1], TEXT, drawing.INK, "rm")
+            drawing.write(page, (4, below), words[0], TEXT, drawing.INK, "lm")
+            drawing.write(page, (width - 4, below), words[1], TEXT, drawing.INK, "rm")
             break
     return page
