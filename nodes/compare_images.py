@@ -32,8 +32,6 @@ from .inputs import (
 from .loaded_judge import LoadedJudge
 from .ui import SHOWN_ROWS, Table, node_output, percent, preview_files, report, report_output
 
-NO_MAP = ExecutionBlocker("difference_maps: difference_map is off, or the images have different aspect ratios.")
-
 
 class CompareImages(io.ComfyNode):
     @classmethod
@@ -173,6 +171,9 @@ class CompareImages(io.ComfyNode):
             if one(explain) and not about and IDENTIFICATION.name in judge.tasks:
                 found = [judge.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
         notices += judge.doubts(answers)
+        maps = _maps(pairs, references) if one(difference_map) else [None] * count
+        if one(difference_map) and None in maps:
+            notices.append(f"{maps.count(None)} of {count} without a difference map: the aspect ratios differ")
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
         rows = [
@@ -186,7 +187,6 @@ class CompareImages(io.ComfyNode):
             for answer in answers
         ]
         table = Table(["images", "", "confidence", "disagreement", ""], rows, pairs, notices)
-        maps = _maps(pairs, references) if one(difference_map) else [None] * count
         return node_output(
             cls,
             [a if wins else b for a, b, wins in singles],
@@ -197,7 +197,7 @@ class CompareImages(io.ComfyNode):
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
             in_format(report_format, report("compare", judge, [a.to_dict() for a in answers], notices), table),
-            [NO_MAP if page is None else to_image(page) for page in maps],
+            [ExecutionBlocker(None) if page is None else to_image(page) for page in maps],
             table=table,
             pairs=_views(pairs, answers, *found, maps),
         )
