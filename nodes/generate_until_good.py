@@ -10,7 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..depictqa_core.ranking.filtering import Criteria, named_distortions
 from . import loop_stops
 from .best_so_far import Candidate, Found, best_of_round, rank_of, removed, stored, table_of
-from .generation_loop import SEEDS, Loop
+from .generation_loop import SEEDS, START, Loop
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
@@ -45,7 +45,7 @@ class GenerateUntilGoodStart(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             ["loop", "repeat", "retry", "best of n", "until", "seed"],
-            node_id="DepictQA_GenerateUntilGoodStart",
+            node_id=START,
             display_name="Generate Until Good (Start)",
             category="DepictQA/generate",
             description=(
@@ -69,12 +69,11 @@ class GenerateUntilGoodStart(io.ComfyNode):
                     "round", display_name="round", tooltip="The number of this round, from 1, for values that change."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, seed: int) -> io.NodeOutput:
-        return io.NodeOutput(*Loop(cls.hidden.unique_id, seed).values())
+        return io.NodeOutput(*Loop(seed).values())
 
 
 class GenerateUntilGoodEnd(io.ComfyNode):

@@ -15,6 +15,7 @@ from comfy_execution.graph_utils import GraphBuilder, is_link
 
 from ..depictqa_core.errors import TaskError
 
+START = "DepictQA_GenerateUntilGoodStart"
 SEEDS = 2**64
 
 
@@ -31,17 +32,17 @@ class Loop:
     """One round: what the start of a loop gives to its end, and one round to the next.
 
     Attributes:
-        start: id of the node at the start.
         seed: the seed of this round.
         round: its number, from 1.
-        end: id of the node at the end; empty until it has run.
+        start, end: ids of the nodes at both ends; empty until the end has run. The start does not know its id: its
+            output may come from the cache, where an equal node of another graph has put it.
         nodes: what is copied for the next round, by id; the end is among it.
         found: what the end knows after the rounds before this one.
     """
 
-    start: str
     seed: int
     round: int = 1
+    start: str = ""
     end: str = ""
     nodes: Mapping[str, Copied] | None = None
     found: Any = None
@@ -65,7 +66,10 @@ class Loop:
         Raises:
             TaskError: the images do not depend on the start: all rounds would be the same.
         """
-        return self if self.nodes is not None else replace(self, end=end, nodes=_between(graph, self.start, end))
+        if self.nodes is not None:
+            return self
+        start = _start_of(graph, end)
+        return replace(self, start=start, end=end, nodes=_between(graph, start, end))
 
     def next(self, found: Any) -> tuple[dict[str, dict], str]:
         """Return the nodes of the next round, and the id of its end.
@@ -89,6 +93,17 @@ class Loop:
         if node_id == self.start:
             return after.values()[int(slot)]
         return [f"{graph.prefix}{node_id}", slot] if node_id in (self.nodes or {}) else value
+
+
+def _start_of(graph: DynamicPrompt, end: str) -> str:
+    """The id of the start that is linked to the end, directly or through nodes that pass the loop on."""
+    waiting = [graph.get_node(end)["inputs"]["loop"][0]]
+    for node_id in waiting:
+        node = graph.get_node(node_id)
+        if node["class_type"] == START:
+            return node_id
+        waiting += [value[0] for value in node["inputs"].values() if is_link(value) and value[0] not in waiting]
+    raise TaskError("loop: does not come from Generate Until Good (Start); link its loop.")
 
 
 def _between(graph: DynamicPrompt, start: str, end: str) -> dict[str, Copied]:

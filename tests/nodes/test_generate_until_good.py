@@ -1,6 +1,7 @@
 """Generate Until Good in a real ComfyUI: a loop in one run, what it keeps, what it asks for again, and Cancel."""
 
 import json
+import time
 import urllib.error
 
 import pytest
@@ -55,6 +56,26 @@ def test_rounds_follow_until_an_image_is_good(server, unfinished):
     assert not list(unfinished.glob("*.png"))
     again = server.run(loop_graph(server, min_score=70))
     assert again.executed == [] and again.text("best_seed") == "3"
+
+
+def test_a_start_that_is_cached_under_another_id_still_begins_its_loop(server):
+    graph = loop_graph(server, seed=400, min_score=70)
+    server.run(graph)
+    graph["begin"] = graph.pop("start")
+    graph["node"]["inputs"]["loop"] = ["begin", 0]
+    graph["sampler"]["inputs"] = {"seed": ["begin", 1], "round": ["begin", 2]}
+    assert server.run(graph).text("best_seed") == "403"
+
+
+def test_the_stored_answer_of_the_end_is_that_of_the_last_round(server):
+    workflow = {"id": "a loop"}
+    graph = loop_graph(server, seed=300, min_score=70)
+    body = {"prompt": graph, "client_id": "nobody", "extra_data": {"extra_pnginfo": {"workflow": workflow}}}
+    run = server.post("/prompt", body)["prompt_id"]
+    while run not in server.get("/history"):
+        time.sleep(0.05)
+    answers = server.get("/depictqa/answers/a%20loop")
+    assert "Good after 4 rounds: seed 303" in answers["node"]["notes"]
 
 
 def test_the_budget_ends_the_loop_and_the_best_is_passed_on(server):

@@ -17,6 +17,6 @@ async function stop(node) {
 
 export function addButton(node) {
   if (node.comfyClass !== NODE) return;
-  const widget = node.addWidget("button", "Stop after this round", null, () => stop(node));
-  widget.serialize = false;
+  const widget = node.addWidget("button", "Stop after this round", null, () => stop(node), { serialize: false });
+  widget.serialize = false; // neither in runs nor in the saved graph
 }
