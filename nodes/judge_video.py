@@ -259,25 +259,23 @@ def _frames_of(video: Any) -> ImageFrames:
 
 
 def _judged(judge: LoadedJudge, source: FrameSource, sampling: Sampling, about: dict[str, str]) -> VideoScores:
-    """Score the frames with one progress bar for all groups; Cancel works in each."""
-    before = 0
-
-    def on_group(done: int) -> None:
-        nonlocal before
-        before = done
-
-    def progress(done: int, total: int) -> None:
-        model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(before + done * group // max(total, 1), len(scorer.chosen))
+    """Score the frames. The progress bar moves by groups of them; Cancel works within a group."""
 
     def score(images: list[RGBImage]) -> list[Score]:
-        nonlocal group
-        group = len(images)
-        scores: list[Score] = judge.ask("score", images, progress=progress, **about)
+        scores: list[Score] = judge.ask("score", images, progress=_stop_on_cancel, **about)
         return scores
 
-    group = 0
+    def on_group(done: int) -> None:
+        _stop_on_cancel()
+        bar.update_absolute(done, len(scorer.chosen))
+
     scorer = VideoScorer(source, score, sampling)
     bar = ProgressBar(len(scorer.chosen))
     with judge.kept_loaded():
-        return scorer.run(on_group)
+        judged = scorer.run(on_group)
+    on_group(len(scorer.chosen))
+    return judged
+
+
+def _stop_on_cancel(*_: int) -> None:
+    model_management.throw_exception_if_processing_interrupted()

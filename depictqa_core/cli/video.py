@@ -85,7 +85,7 @@ def video(options: argparse.Namespace) -> int:
         save_drawing(options, Image.fromarray(judged.best.rgb), options.frame)
     if stopped:
         raise stopped
-    return 0
+    return 3 if judged.notices else 0
 
 
 def _table(judged: VideoScores, width: int | None) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from statistics import median
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -42,9 +42,13 @@ class VideoFile:
     def __init__(
         self, source: str | os.PathLike[str] | BinaryIO, name: str = "", start: float = 0.0, length: float = 0.0
     ):
-        is_path = isinstance(source, (str, os.PathLike))
-        self.name = name or (os.path.basename(os.fspath(source)) if is_path else "video")  # type: ignore[arg-type]
-        self._source = os.fspath(source) if is_path else source  # type: ignore[arg-type]
+        self._source: str | BinaryIO
+        if isinstance(source, (str, os.PathLike)):
+            self._source = os.fspath(source)
+            name = name or os.path.basename(self._source)
+        else:
+            self._source = source
+        self.name = name or "video"
         self._start, self._length = start, length
         self.notices: list[str] = []
         with self._opened() as (container, stream):
@@ -104,21 +108,27 @@ class VideoFile:
             yield container, container.streams.video[0]
 
     def _decoded(self, container: "InputContainer", stream: "VideoStream") -> Iterator[tuple["av.VideoFrame", float]]:
-        """Yield the frames with their time in the file; count packets that cannot be decoded in a notice."""
-        av = load_av()
+        """Yield the frames with their time in the file; a notice counts the packets that cannot be decoded."""
+        error = load_av().error.FFmpegError
         damaged, count, rate = 0, 0, float(stream.average_rate or 1)
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream):
             try:
                 frames = packet.decode()
-            except av.error.FFmpegError:
+            except error:
                 damaged += 1
                 continue
             for frame in frames:
-                yield frame, float(count / rate if frame.time is None else frame.time)  # type: ignore[misc]
+                yield frame, count / rate if frame.time is None else float(frame.time)
                 count += 1
         if damaged:
             packets = "1 packet" if damaged == 1 else f"{damaged} packets"
             self.notices.append(f"{self.name}: {packets} of the video cannot be decoded; those frames are left out.")
+
+
+def _packets(container: "InputContainer", stream: "VideoStream") -> Iterator["av.Packet"]:
+    """Yield the packets of a stream; a file that breaks off ends there."""
+    with suppress(load_av().error.FFmpegError):
+        yield from container.demux(stream)
 
 
 def load_av() -> Any:
@@ -139,7 +149,7 @@ def _packet_times(container: "InputContainer", stream: "VideoStream") -> tuple[l
     base, rate = float(stream.time_base or 0), float(stream.average_rate or 1)
     times: list[float] = []
     lasts = 0.0
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         if not packet.size:
             continue  # the mark of the end
         ticks = packet.dts if packet.pts is None else packet.pts
