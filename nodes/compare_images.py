@@ -171,7 +171,9 @@ class CompareImages(io.ComfyNode):
             if one(explain) and not about and IDENTIFICATION.name in judge.tasks:
                 found = [judge.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
         notices += judge.doubts(answers)
-        maps = _maps(pairs, references) if one(difference_map) else [None] * count
+        maps: list[Image.Image | None] = [None] * count
+        if one(difference_map):
+            maps = _maps(pairs, references)
         if one(difference_map) and None in maps:
             notices.append(f"{maps.count(None)} of {count} without a difference map: the aspect ratios differ")
         a_wins = [answer.verdict != "B" for answer in answers]

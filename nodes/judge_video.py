@@ -192,7 +192,6 @@ class JudgeVideo(io.ComfyNode):
             ["score", "seconds", "frame", "brightness"],
             [[f"{f.score.score:.1f}", f"{f.seconds:.2f}", str(f.number), f"{f.brightness:.1f}"] for f in judged.frames],
             notes=[*notices, *lines],
-            name=2,
         )
         answers = [frame.to_dict() for frame in judged.frames]
         return drawn_output(

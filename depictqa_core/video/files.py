@@ -167,5 +167,6 @@ def _rgb(frame: "av.VideoFrame") -> np.ndarray:
 
 
 def _brightness(frame: "av.VideoFrame") -> float:
-    size = {"width": min(SMALL, frame.width), "height": min(SMALL, frame.height)}
-    return brightness(frame.reformat(**size, format="rgb24", interpolation="AREA").to_ndarray())
+    width, height = min(SMALL, frame.width), min(SMALL, frame.height)
+    small = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+    return brightness(small.to_ndarray())
