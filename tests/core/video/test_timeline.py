@@ -1,11 +1,14 @@
 """Which frames are judged, and what their scores and brightness say over time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core.fake_judge import FakeJudge
 
 from depictqa_core.errors import DepictQAError, ImageError, TaskError
-from depictqa_core.reports.video_chart import video_chart
+from depictqa_core.reports import drawing
+from depictqa_core.reports.video_chart import PLOT, WORST, video_chart
 from depictqa_core.video.frames import ImageFrames
 from depictqa_core.video.judging import AT_ONCE, VideoScorer
 from depictqa_core.video.sampling import Sampling
@@ -138,13 +141,15 @@ def test_frames_without_a_rate_or_an_image_are_refused():
 
 
 def test_the_chart_has_the_worst_segment_where_it_is():
-    clear = video_chart(judged([80] * 20), 0.5)
-    dark = video_chart(judged([80] * 10 + [20] * 5 + [80] * 5), 0.5)
-    assert clear.size == dark.size
-    changed = np.flatnonzero(np.asarray(dark).astype(int)[300] - np.asarray(clear).astype(int)[300])
-    assert changed.size
-    red = np.argwhere((np.asarray(dark)[230:440] == (251, 225, 218)).all(-1))[:, 1]
-    share = (red.min() - 76) / 960, (red.max() - 76) / 960  # of the plot, which starts at pixel 76
+    shades = [80] * 10 + [20] * 5 + [80] * 5
+
+    def narrow(images):
+        return [replace(score, low=score.score, high=score.score) for score in FakeJudge().score(images)]
+
+    found = VideoScorer(ImageFrames(grey(*shades), 10), narrow, Sampling(0)).run()
+    page = np.asarray(video_chart(found, 0.5))
+    red = np.argwhere((page == drawing.rgb(WORST)).all(-1))[:, 1]
+    share = (red.min() - 76) / PLOT, (red.max() - 76) / PLOT  # of the plot, which starts at pixel 76
     assert share == (pytest.approx(0.5, abs=0.01), pytest.approx(0.75, abs=0.01))
 
 
