@@ -97,7 +97,7 @@ class Loop:
 
 def _start_of(graph: DynamicPrompt, end: str) -> str:
     """The id of the start that is linked to the end, directly or through nodes that pass the loop on."""
-    waiting = [graph.get_node(end)["inputs"]["loop"][0]]
+    waiting: list[str] = [graph.get_node(end)["inputs"]["loop"][0]]
     for node_id in waiting:
         node = graph.get_node(node_id)
         if node["class_type"] == START:

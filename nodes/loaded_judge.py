@@ -12,7 +12,7 @@ from comfy import model_management
 
 from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.calibration import OrderCalibration
-from ..depictqa_core.confidence import coverage_notices
+from ..depictqa_core.confidence import coverage_notices, typicality_notices
 from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
@@ -162,8 +162,14 @@ class LoadedJudge:
                 self._unload()
 
     def doubts(self, answers: Iterable[Any]) -> list[str]:
-        """Return warnings: the notices of the checkpoint, and one on answers with low coverage."""
-        return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
+        """Return warnings: the notices of the checkpoint, on answers with low coverage, and on atypical images."""
+        given = list(answers)
+        typicalities = (getattr(answer, "typicality", None) for answer in given)
+        return [
+            *self.notices,
+            *coverage_notices(answer.coverage for answer in given),
+            *typicality_notices(typicalities),
+        ]
 
     def order_calibration(self, reference: bool) -> OrderCalibration | None:
         """What is known of the judge's errors about orders, with or without references; None if nothing is."""

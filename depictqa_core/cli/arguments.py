@@ -10,6 +10,7 @@ from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
 from .server import add_server
+from .serving import add_serving
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
 from .video import add_video
 
@@ -228,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_culling(verbs)
     add_metrics(verbs, [inputs, reference, output])
     add_video(verbs, [model, output, criterion])
+    add_serving(verbs, model)
 
     verb = verbs.add_parser(
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]

@@ -19,6 +19,7 @@ CORE = (
     "metrics",
     "storage",
     "storing",
+    "typicality",
     "chat",
     "prompts",
     "network",
@@ -37,6 +38,7 @@ CORE = (
     "reports",
     "bulk",
     "culling",
+    "serving",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""
