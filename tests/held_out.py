@@ -1,6 +1,6 @@
 """Answers of a checkpoint to held-out images of known quality, for ``tests/training/test_held_out_answers.py``:
 
-    python tests/held_out.py CHECKPOINT ROOT SOURCES.json RECORDS.json...
+    python -m tests.held_out CHECKPOINT ROOT SOURCES.json RECORDS.json...
 
 The records are those that ``python -m training calibrate --only orders scores`` was fitted on; SOURCES.json names the
 pristine image that each image below ROOT was made from.
