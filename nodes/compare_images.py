@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+from PIL import Image
 
 from ..depictqa_core.errors import TaskError
 from ..depictqa_core.images.image import RGBImage
+from ..depictqa_core.reports.difference_map import difference_map as drawn_differences
 from ..depictqa_core.results import Comparison, Identification
 from ..depictqa_core.tasks import IDENTIFICATION, NONE
+from .image_outputs import to_image
 from .inputs import (
     FOR_PROGRAMS,
     checked_images,
@@ -68,6 +73,12 @@ class CompareImages(io.ComfyNode):
                 ),
                 *criterion_inputs(),
                 report_format_input(),
+                io.Boolean.Input(
+                    "difference_map",
+                    default=True,
+                    optional=True,
+                    tooltip="Also draw where A and B differ, or where each differs from the reference.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -113,6 +124,15 @@ class CompareImages(io.ComfyNode):
                     tooltip="The explanation of each verdict. Empty if explain is off.",
                 ),
                 report_output(),
+                io.Image.Output(
+                    "difference_maps",
+                    display_name="difference_maps",
+                    is_output_list=True,
+                    tooltip=(
+                        "For each pair, a heat map of where A and B differ; with a reference, of where A and where B "
+                        "differs from it. Blocked if difference_map is off or the aspect ratios differ."
+                    ),
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -129,6 +149,7 @@ class CompareImages(io.ComfyNode):
         criterion: Sequence[str] | None = None,
         prompt: Sequence[str] | None = None,
         report_format: Sequence[str] = FOR_PROGRAMS,
+        difference_map: Sequence[bool] = (False,),
     ) -> io.NodeOutput:
         judge = one(model)
         with readable_errors():
@@ -150,6 +171,11 @@ class CompareImages(io.ComfyNode):
             if one(explain) and not about and IDENTIFICATION.name in judge.tasks:
                 found = [judge.ask("identify", list(side), references, count=None) for side in zip(*pairs, strict=True)]
         notices += judge.doubts(answers)
+        maps: list[Image.Image | None] = [None] * count
+        if one(difference_map):
+            maps = _maps(pairs, references)
+        if one(difference_map) and None in maps:
+            notices.append(f"{maps.count(None)} of {count} without a difference map: the aspect ratios differ")
         a_wins = [answer.verdict != "B" for answer in answers]
         singles = zip(repeat(singles_a, count), repeat(singles_b, count), a_wins, strict=True)
         rows = [
@@ -173,8 +199,9 @@ class CompareImages(io.ComfyNode):
             [answer.disagreement for answer in answers],
             [answer.text or "" for answer in answers],
             in_format(report_format, report("compare", judge, [a.to_dict() for a in answers], notices), table),
+            [ExecutionBlocker(None) if page is None else to_image(page) for page in maps],
             table=table,
-            pairs=_views(pairs, answers, *found),
+            pairs=_views(pairs, answers, *found, maps),
         )
 
 
@@ -183,6 +210,7 @@ def _views(
     answers: Sequence[Comparison],
     found_a: Sequence[Identification | None],
     found_b: Sequence[Identification | None],
+    maps: Sequence[Image.Image | None],
 ) -> list[dict]:
     """What web/js/compare.js draws of each of the first pairs: the images, the verdict, what is wrong with each."""
     return [
@@ -197,9 +225,20 @@ def _views(
             "probability_a": answer.probability_a,
             "disagreement": answer.disagreement,
             "text": answer.text,
+            "difference": page and preview_files([RGBImage(np.asarray(page), "differences")])[0],
         }
-        for pair, answer, one_a, one_b in zip(pairs[:SHOWN_ROWS], answers, found_a, found_b, strict=False)
+        for pair, answer, one_a, one_b, page in zip(pairs[:SHOWN_ROWS], answers, found_a, found_b, maps, strict=False)
         for preview_a, preview_b in [preview_files(pair)]
+    ]
+
+
+def _maps(
+    pairs: Sequence[tuple[RGBImage, RGBImage]], references: Sequence[RGBImage] | None
+) -> list[Image.Image | None]:
+    """The difference map of each pair; None where the aspect ratios differ."""
+    return [
+        drawn_differences(a, b, reference)
+        for (a, b), reference in zip(pairs, references or [None] * len(pairs), strict=True)
     ]
 
 

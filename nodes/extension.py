@@ -14,6 +14,7 @@ from .compare_images import CompareImages
 from .compare_models import CompareModels
 from .filter_images import FilterImages
 from .generate_until_good import GenerateUntilGoodEnd, GenerateUntilGoodStart
+from .judge_video import JudgeVideo
 from .keep_best import KeepBest
 from .load_folder import LoadFolder
 from .load_model import LoadModel
@@ -45,6 +46,7 @@ NODES = [
     SaveScoredImages,
     QualitySheet,
     QualityMap,
+    JudgeVideo,
     CollectPreferences,
     CheckImages,
     LoadServer,

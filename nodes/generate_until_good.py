@@ -10,7 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..depictqa_core.ranking.filtering import Criteria, named_distortions
 from . import loop_stops
 from .best_so_far import Candidate, Found, best_of_round, rank_of, removed, stored, table_of
-from .generation_loop import SEEDS, START, Loop
+from .generation_loop import SEEDS, Loop
 from .inputs import (
     FOR_PROGRAMS,
     advanced,
@@ -45,7 +45,7 @@ class GenerateUntilGoodStart(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             ["loop", "repeat", "retry", "best of n", "until", "seed"],
-            node_id=START,
+            node_id="DepictQA_GenerateUntilGoodStart",
             display_name="Generate Until Good (Start)",
             category="DepictQA/generate",
             description=(

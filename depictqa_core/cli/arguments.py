@@ -12,6 +12,7 @@ from .metrics import add_metrics
 from .server import add_server
 from .serving import add_serving
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
+from .video import add_video
 
 FLOATS = ("float32", "float16", "bfloat16")
 DTYPES = ("auto", *FLOATS, "int8", "int4")
@@ -227,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_large_runs(verbs, model)
     add_culling(verbs)
     add_metrics(verbs, [inputs, reference, output])
+    add_video(verbs, [model, output, criterion])
     add_serving(verbs, model)
 
     verb = verbs.add_parser(

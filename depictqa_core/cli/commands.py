@@ -19,6 +19,7 @@ from .leaderboard import compare_models
 from .metrics import measure
 from .outputs import complain
 from .serving import serve
+from .video import video
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -57,6 +58,7 @@ VERBS = {
     "rank": rank,
     "compare": compare,
     "map": map_tiles,
+    "video": video,
     "leaderboard": compare_models,
     "judge": judge_all,
     "cull": cull,

@@ -69,7 +69,7 @@ def common_size(judged: tuple[RGBImage, ...], reference: RGBImage) -> tuple[tupl
         The images and the reference, resized copies only if the sizes differ. The function is idempotent.
     """
     area = _area(reference)
-    fitting = [p for p in judged if _shape_ratio(reference, p) <= 1 + ASPECT_TOLERANCE]
+    fitting = [p for p in judged if shape_ratio(reference, p) <= 1 + ASPECT_TOLERANCE]
     judged = tuple(
         ResizedImage(p, reference.height, reference.width) if p in fitting and _area(p) > area else p for p in judged
     )
@@ -153,7 +153,7 @@ def require_shape(reference: RGBImage, judged: tuple[RGBImage, ...]) -> None:
         ImageError: an aspect ratio differs by more than ``ASPECT_TOLERANCE``, so it cannot be the same scene.
     """
     for picture in judged:
-        ratio = _shape_ratio(reference, picture)
+        ratio = shape_ratio(reference, picture)
         if ratio > 1 + ASPECT_TOLERANCE:
             raise ImageError(
                 f"{reference.name}: {_size(reference)} {OTHER_SHAPE} {picture.name}, {_size(picture)}: the "
@@ -175,7 +175,7 @@ def scene_correlation(a: RGBImage, b: RGBImage) -> float:
     return float(((one * other).sum(0)[seen] / power[seen]).max()) if seen.any() else 1.0
 
 
-def _shape_ratio(a: RGBImage, b: RGBImage) -> float:
+def shape_ratio(a: RGBImage, b: RGBImage) -> float:
     """Return the larger aspect ratio of two images divided by the smaller, at least 1."""
     ratio = a.width * b.height / (a.height * b.width)
     return max(ratio, 1 / ratio)

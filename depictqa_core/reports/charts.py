@@ -107,7 +107,7 @@ def leaderboard_chart(board: Leaderboard) -> Image.Image:
     rows = [_standing_row(s, mark) for s, mark in zip(board.standings, rank_marks(board.standings))]
     compared = [row for row in rows if row.at is not None]
     low, high = min(row.low for row in compared), max(row.high for row in compared)
-    ticks = _ticks(low, high)
+    ticks = round_ticks(low, high)
     axis = Axis("strength (log odds) with its 95 % interval", min(low, ticks[0]), max(high, ticks[-1]), ticks)
     title = f"{len(compared)} compared, best first"
     subtitle = " ".join(leaderboard_notes(board)[:1])
@@ -224,7 +224,7 @@ def _blend(share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * part):02x}" for a, b in zip(drawing.rgb(EVEN), end))
 
 
-def _ticks(low: float, high: float) -> tuple[float, ...]:
+def round_ticks(low: float, high: float) -> tuple[float, ...]:
     """Return about five round numbers from at most ``low`` to at least ``high``."""
     raw = max(high - low, 1e-6) / 5
     step = next(s for s in (m * 10.0**e for e in range(-7, 7) for m in (1, 2, 5)) if s >= raw)

@@ -1,6 +1,7 @@
 """Drawing of quality maps over their images."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,7 @@ def heat_image(
     """
     low, high = found.limits(relative)
     share = (found.points - low) * (255 / (high - low))
-    colours = _colours()[np.clip(np.rint(share), 0, 255).astype(np.uint8)]  # [H, W, 3]
+    colours = colours_between(COLOURS)[np.clip(np.rint(share), 0, 255).astype(np.uint8)]  # [H, W, 3]
     grey = Image.fromarray(picture.rgb).convert("L").convert("RGB")
     heat = Image.blend(grey, Image.fromarray(colours), OPACITY)
     if marked and min(heat.size) >= SMALLEST:
@@ -45,9 +46,9 @@ def heat_image(
     return page
 
 
-def _colours() -> np.ndarray:
-    """Return 256 colors from worst to best, uint8 ``[256, 3]``."""
-    stops = np.array([drawing.rgb(colour) for colour in COLOURS], np.float64)
+def colours_between(colours: Sequence[str]) -> np.ndarray:
+    """Return 256 colors from the first of some colors over the others to the last, uint8 ``[256, 3]``."""
+    stops = np.array([drawing.rgb(colour) for colour in colours], np.float64)
     at = np.linspace(0, len(stops) - 1, 256)
     return np.stack([np.interp(at, range(len(stops)), stops[:, c]) for c in range(3)], axis=1).round().astype(np.uint8)
 
@@ -78,7 +79,7 @@ def _legend(width: int, low: float, high: float) -> Image.Image:
     strip = Image.new("RGB", (width, 3 * size + 8), drawing.PAPER)
     left = size if width > 4 * size else 0
     length = width - 2 * left
-    bar = Image.fromarray(np.repeat(_colours()[None], 1, axis=0)).resize((length, size), Image.Resampling.BILINEAR)
+    bar = Image.fromarray(colours_between(COLOURS)[None]).resize((length, size), Image.Resampling.BILINEAR)
     strip.paste(bar, (left, size // 2))
     if width < MARKED:
         return strip

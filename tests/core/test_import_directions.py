@@ -31,6 +31,7 @@ CORE = (
     "claims",
     "backends",
     "ranking",
+    "video",
     "answers",
     "verbs",
     "judge",

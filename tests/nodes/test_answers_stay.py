@@ -97,6 +97,8 @@ def test_a_pair_is_shown_under_a_slider(server, page, tiny):
     assert "0%" in pair.locator(".frame").get_attribute("style")
     pair.get_by_title("Next pair").click()
     assert "pair 2 of 2" in pair.text_content()
+    pair.get_by_title("Where the images differ").click()
+    page.locator(".depictqa-large img").wait_for(state="visible")
 
 
 def test_two_pages_pick_and_one_of_them_is_closed(server, page, new_page):

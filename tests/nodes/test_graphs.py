@@ -89,6 +89,23 @@ def test_compare_one_with_all_and_explain(server, graph):
     assert all(result["text"] for result in json.loads(run.text("report"))["results"])
 
 
+@pytest.mark.parametrize(("reference", "width"), [(None, 128), ("sharp.png", 2 * 128 + 8)])
+def test_a_pair_of_one_shape_has_a_difference_map(server, graph, reference, width):
+    """An old graph has no switch and gets no map; a pair of two shapes has none either, and says so."""
+    pair = {"image_a": "noisy.png", "image_b": "blurred.png", "reference": reference, "explain": False}
+    run = server.run(graph("DepictQA_CompareImages", **pair, difference_map=True))
+    (drawn,) = run.texts("difference_maps")
+    assert drawn.startswith("(1, ") and f", {width}, 3)" in drawn
+    assert run.outputs["node"]["depictqa"][0]["pairs"][0]["difference"]["filename"].endswith(".jpg")
+    old = server.run(graph("DepictQA_CompareImages", **pair))
+    assert "difference_maps" not in old.outputs and old.texts("winners") == run.texts("winners")
+    if reference is None:
+        other = {**pair, "image_b": "wide.png"}
+        shapes = server.run(graph("DepictQA_CompareImages", **other, difference_map=True))
+        assert "difference_maps" not in shapes.outputs
+        assert "1 of 1 without a difference map: the aspect ratios differ" in shapes.text("node")
+
+
 def test_equal_pictures_tie_and_a_is_passed_on(server, graph):
     run = server.run(graph("DepictQA_CompareImages", image_a="sharp.png", image_b="sharp.png", explain=False))
     assert (run.texts("verdicts"), run.texts("a_wins")) == (["tie"], ["True"])

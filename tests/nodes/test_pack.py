@@ -21,6 +21,7 @@ NODES = [
     "DepictQA_GenerateUntilGoodEnd",
     "DepictQA_GenerateUntilGoodStart",
     "DepictQA_IdentifyDistortions",
+    "DepictQA_JudgeVideo",
     "DepictQA_KeepBest",
     "DepictQA_LoadFolder",
     "DepictQA_LoadModel",

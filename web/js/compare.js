@@ -29,6 +29,10 @@ export function comparison(pairs) {
 function parts(pairs, index, show) {
   const pair = pairs[index];
   const head = element("p", verdict(pair));
+  if (pair.difference) {
+    const large = () => enlarge(address(pair.difference), `Differences: ${pair.name_a}, ${pair.name_b}`);
+    head.append(button("differences", "Where the images differ, as a heat map", large));
+  }
   if (pairs.length > 1) {
     const step = (by) => show((index + by + pairs.length) % pairs.length);
     head.append(button("›", "Next pair", () => step(1)), button("‹", "Previous pair", () => step(-1)));
