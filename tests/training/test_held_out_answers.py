@@ -1,4 +1,4 @@
-"""The included model's certainty against the truth: its answers about 720 held-out images of 76 sources.
+"""The included model's certainty against the truth: its answers about 720 held-out images of 103 sources.
 
 ``held_out_answers.json`` holds what ``python -m training calibrate`` saw (training/recipes/mini/README.md): for scores
 the level probabilities and the true quality; for rankings the answers to all pairs, and which images are truly better.
