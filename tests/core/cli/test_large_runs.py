@@ -39,13 +39,24 @@ def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, che
 
 def test_wrong_command_lines(depictqa, folder):
     for words, message in (
-        (("judge", folder, "--out", "o", "--verbs", "score,taste"), "'taste' is not one of score, identify"),
+        (("judge", folder, "--out", "o", "--verbs", "score,taste"), "'taste' is not one of score, identify, check"),
+        (("judge", folder, "--out", "o", "--verbs", "score,check"), "--verbs check needs --question"),
+        (("judge", folder, "--out", "o", "--question", "Is it?"), "--question and --answers need check in --verbs"),
+        (("judge", folder, "--out", "o", "--actors", "2"), "--actors and --gpus need --engine ray"),
+        (("judge", folder, "--out", "o", "--batch", "0"), "'0' is not a number from 1"),
         (("judge", folder, "--out", "o", "--rows", "0"), "'0' is not a number from 1"),
         (("judge", "gone/*.png", "--out", "o"), "no file fits this pattern"),
         (("judge", folder, "--out", "o", "--checkpoint", "gone"), "gone"),
     ):
         status, out, err = depictqa(*words)
         assert status in (1, 2) and message in err and out == "" and err.count("\n") == 1
+
+
+def test_own_questions_are_refused_by_the_bundled_judge_before_anything_is_read(depictqa, folder):
+    asked = ("--verbs", "score,check", "--question", "Are the hands right?")
+    status, out, err = depictqa("judge", folder, "--out", "o", *asked)
+    assert status == 1 and "own questions are not supported by" in err and out == ""
+    assert err.count("\n") == 1 and not Path("o").exists()
 
 
 @pytest.mark.parametrize(
@@ -116,6 +127,16 @@ def test_ratings_and_report(judged, capsys):
     assert commands.main(["report", "out", "--out", "page.html"]) == 0
     assert "written: page.html, 7 images" in capsys.readouterr().out
     assert "pics/copy.png" in Path("page.html").read_text()
+
+
+def test_an_own_question_in_a_table(judged, capsys):
+    words = ["judge", "pics", "--out", "asked", "--quiet", "--verbs", "check", "--question", "Is it bright?"]
+    assert commands.main([*words, "--answers", "yes, no, partly"]) == 3
+    rows = list(read_rows("asked"))
+    assert [row["answer"] for row in rows if not row["error"]] == ["no", "no", "no", "yes", "yes", "yes"]
+    assert len(rows[0]["answer_probabilities"]) == 3
+    assert commands.main(words) == 1
+    assert "another check" in capsys.readouterr().err
 
 
 def test_the_guide_has_the_columns_of_the_table():
