@@ -76,7 +76,9 @@ def whole(folder: str, repeats: int) -> dict:
         listing.write_text("image\n" + "\n".join(paths * repeats))
         began = time.perf_counter(), time.process_time()
         run(judge, Plan([str(listing)], Path(out) / "table"), lambda progress: None)
-        return _figures(len(paths) * repeats, *began)
+        found = _figures(len(paths) * repeats, *began)
+        stored = sum(path.stat().st_size for path in (Path(out) / "table").glob("part-*"))
+        return {**found, "table_bytes_per_image": round(stored / found["images"])}
 
 
 def duplicates(count: int) -> dict:

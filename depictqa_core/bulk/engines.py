@@ -1,6 +1,6 @@
 """What judges the images of a large run: a judge in this process, or actors on a Ray cluster (``ray_engine``)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ImageError, OutOfMemory
@@ -13,6 +13,10 @@ from .sources import Item
 
 if TYPE_CHECKING:
     from ..judge import Judge
+
+
+Groups = Generator[list[Row], None, None]
+"""Rows in groups; closing it stops the work."""
 
 
 class Engine(Protocol):
@@ -28,7 +32,7 @@ class Engine(Protocol):
     info: dict[str, Any]
     notices: Sequence[str]
 
-    def rows(self, listing: Iterator[Item], start: int) -> Iterator[list[Row]]:
+    def rows(self, listing: Iterator[Item], start: int) -> Groups:
         """Judge the inputs from the place ``start`` on.
 
         Args:
@@ -56,7 +60,7 @@ class LocalEngine:
         self.plan, self.info, self._judge = plan, judge.info, judge
         self.notices: Sequence[str] = judge.notices
 
-    def rows(self, listing: Iterator[Item], start: int) -> Iterator[list[Row]]:
+    def rows(self, listing: Iterator[Item], start: int) -> Groups:
         for group in batches(listing, start, self.plan.part_rows, self.plan.batch):
             yield judged(self._judge, self.plan, group)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClusterError, DepictQAError, PackageError, quoted
-from .engines import judged, require
+from .engines import Groups, judged, require
 from .loading import batches, block_ends
 from .plan import Plan
 from .schema import Row
@@ -74,32 +74,34 @@ class RayEngine:
         if self._started:
             self._ray.shutdown()
 
-    def rows(self, listing: Iterator[Item], start: int) -> Iterator[list[Row]]:
+    def rows(self, listing: Iterator[Item], start: int) -> Groups:
         """See ``Engine``; the inputs are listed again by a task of the cluster, so ``listing`` is not used.
 
         Raises:
             ClusterError: the cluster failed in a way that Ray cannot repair.
             DepictQAError: the judge failed for another reason than an image.
         """
+        yield from self._in_order(self._planned(start), start)
+
+    def _planned(self, start: int) -> Any:
+        """The data set of the rows; nothing runs yet."""
         data = self._ray.data
         context = data.DataContext.get_current().copy()
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
-        context.target_max_block_size = 1  # bytes: every block of images is a task
+        context.target_max_block_size = 1  # bytes: every block of images is a task of its own
+        pool = data.ActorPoolStrategy(
+            size=self._actors, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
+        )
+        judging = (self._opening, self.plan, os.getcwd(), self._resources["num_cpus"])
         with data.DataContext.current(context):
-            blocks = data.from_items([{"start": start}]).map_batches(
-                _blocks, batch_size=None, num_cpus=0, fn_args=(self.plan, os.getcwd())
+            blocks = data.from_items([{"start": start}])
+            blocks = blocks.map_batches(_blocks, batch_size=None, num_cpus=0, fn_args=(self.plan, os.getcwd()))
+            return blocks.map_batches(
+                _Judging, batch_size=1, compute=pool, fn_constructor_args=judging, **self._resources
             )
-            pool = data.ActorPoolStrategy(
-                size=self._actors, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
-            )
-            arguments = (self._opening, self.plan, os.getcwd(), self._resources["num_cpus"])
-            done = blocks.map_batches(
-                _Judging, batch_size=1, compute=pool, fn_constructor_args=arguments, **self._resources
-            )
-            yield from self._in_order(done, start)
 
-    def _in_order(self, done: Any, place: int) -> Iterator[list[Row]]:
+    def _in_order(self, done: Any, place: int) -> Groups:
         try:
             for row in done.iter_rows():
                 if row["error"]:

@@ -7,6 +7,7 @@ run needs no other record: it compares the names in the parts with the inputs, s
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -95,16 +96,17 @@ def _run(engine: Engine, parts: Parts, report: Callable[[Progress], None]) -> Pr
     stored, last = len(rows), time.monotonic()
     report(progress)
     try:
-        for new in engine.rows(listing, progress.done):
-            rows += new
-            progress.add(new)
-            full = len(rows) == plan.part_rows
-            if full or time.monotonic() - last > STORE_SECONDS:
-                parts.write(number, rows)
-                stored, last = len(rows), time.monotonic()
-            if full:
-                number, rows, stored = number + 1, [], 0
-            report(progress)
+        with closing(engine.rows(listing, progress.done)) as groups:
+            for new in groups:
+                rows += new
+                progress.add(new)
+                full = len(rows) == plan.part_rows
+                if full or time.monotonic() - last > STORE_SECONDS:
+                    parts.write(number, rows)
+                    stored, last = len(rows), time.monotonic()
+                if full:
+                    number, rows, stored = number + 1, [], 0
+                report(progress)
     finally:
         if len(rows) > stored:
             parts.write(number, rows)
