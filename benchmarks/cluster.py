@@ -143,7 +143,9 @@ def failures(ray: Any, folder: Path, workers: int, delay: float, count: int, kil
             def kill(progress: Progress, due: list = due, pids: Path = pids) -> None:
                 nonlocal killed
                 while due and progress.done >= due[0]:
-                    alive = [int(path.name) for path in pids.iterdir() if os.path.exists(f"/proc/{path.name}")]
+                    alive = [int(path.name) for path in pids.iterdir() if _works(path.name)]
+                    if not alive:
+                        return
                     os.kill(chance.choice(alive), signal.SIGKILL)
                     due.pop(0)
                     killed += 1
@@ -165,13 +167,15 @@ def joining(ray: Any, folder: Path, workers: int, delay: float, count: int) -> d
     from ray.cluster_utils import Cluster
 
     plan = Plan([listed(folder, count)], folder / "joined", ("score",), batch=BATCH)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8})
     added = threading.Event()
 
     def join(progress: Progress) -> None:
         if progress.done >= count / 3 and not added.is_set():
             added.set()
-            threading.Thread(target=partial(cluster.add_node, num_cpus=workers - 1), daemon=True).start()
+            threading.Thread(
+                target=partial(cluster.add_node, num_cpus=workers - 1, object_store_memory=10**8), daemon=True
+            ).start()
 
     try:
         ray.init(cluster.address, log_to_driver=False, logging_level="error", runtime_env=_environment())
@@ -214,6 +218,14 @@ def ratio(ray: Any, folder: Path, images: int, rounds: int) -> dict:
     return found
 
 
+def _works(pid: str) -> bool:
+    """Tell whether a process is a worker that lives."""
+    try:
+        return "MapWorker" in Path("/proc", pid, "cmdline").read_text()
+    except OSError:
+        return False
+
+
 class _cluster:
     """A cluster on this machine that takes itself to have a number of CPUs."""
 
@@ -243,6 +255,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="for the ratio (default: 2)")
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     most = max(options.workers)

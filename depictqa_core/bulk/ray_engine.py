@@ -112,7 +112,7 @@ class RayEngine:
                 place += len(rows)
                 yield rows
         except self._ray.exceptions.RayError as error:
-            raise ClusterError(f"the Ray cluster failed ({quoted(error)}){RETRY}") from error
+            raise ClusterError(f"the Ray cluster failed ({quoted(_cause(error))}){RETRY}") from error
 
     def _described(self) -> dict[str, Any]:
         """Load the judge once on the cluster, as the actors will: does it support the questions, and what is it?"""
@@ -120,7 +120,7 @@ class RayEngine:
         try:
             card = self._ray.get(task.remote(self._opening, self.plan, os.getcwd()))
         except self._ray.exceptions.RayError as error:
-            raise ClusterError(f"the judge cannot be loaded on the Ray cluster ({quoted(error)})") from error
+            raise ClusterError(f"the judge cannot be loaded on the Ray cluster ({quoted(_cause(error))})") from error
         if "error" in card:
             raise DepictQAError(card["error"])
         return card
@@ -139,11 +139,13 @@ def pool_size(
         the number of actors, and "num_cpus" (from 1, those of a machine shared by its actors) and "num_gpus".
 
     Raises:
-        ClusterError: no machine has this number of GPUs.
+        ClusterError: no machine has this number of GPUs, or it is neither whole nor a fraction of one.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     if gpus is None:
         gpus = 1 if any(node.get("GPU", 0) >= 1 for node in alive) else 0
+    if gpus > 1 and gpus != int(gpus):
+        raise ClusterError(f"{gpus:g} GPUs for an actor: give a whole number, or less than 1")
     usable = [node for node in alive if node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= gpus]
     if not usable:
         raise ClusterError(f"no machine of the cluster has a CPU and {gpus:g} GPUs; change --gpus, or add one")
@@ -179,7 +181,7 @@ def _blocks(batch: dict[str, Any], plan: Plan, folder: str) -> Iterator[dict[str
             if block_ends(place + len(block) - 1, plan.part_rows, plan.batch):
                 yield {"place": [place], "items": [pickle.dumps(block)], "error": [""]}
                 place, block = place + len(block), []
-    except DepictQAError as error:
+    except (DepictQAError, OSError) as error:
         yield {"place": [place], "items": [b""], "error": [str(error)]}
         return
     if block:
@@ -233,9 +235,16 @@ def _ray() -> Any:
     return ray
 
 
+def _cause(error: Exception) -> Exception:
+    """What a task raised, without the tracebacks that Ray puts before it."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) and str(cause) else error
+
+
 def _start(ray: Any) -> None:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
     options: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment, **options)

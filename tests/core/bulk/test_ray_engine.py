@@ -47,6 +47,8 @@ def test_actors_share_the_machines(nodes, asked, actors, cpus, gpus):
 def test_a_cluster_without_the_gpus_is_refused():
     with pytest.raises(ClusterError, match="has a CPU and 2 GPUs"):
         pool_size([node(8, 1)], None, 2)
+    with pytest.raises(ClusterError, match="1.5 GPUs for an actor: give a whole number"):
+        pool_size([node(8, 2)], None, 1.5)
 
 
 def test_without_ray_the_package_is_named(monkeypatch, tmp_path):
@@ -59,6 +61,7 @@ def test_without_ray_the_package_is_named(monkeypatch, tmp_path):
 def cluster():
     """A cluster on this machine whose workers find the tests."""
     ray = pytest.importorskip("ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     environment = {"env_vars": {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}}
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
     ray.init("local", num_cpus=2, object_store_memory=10**8, runtime_env=environment, **quiet)
