@@ -75,13 +75,14 @@ class RayEngine:
             self._ray.shutdown()
 
     def rows(self, listing: Iterator[Item], start: int) -> Groups:
-        """See ``Engine``; the inputs are listed again by a task of the cluster, so ``listing`` is not used.
+        """See ``Engine``; a task of the cluster lists the inputs again, ``listing`` only tells whether there are any.
 
         Raises:
             ClusterError: the cluster failed in a way that Ray cannot repair.
             DepictQAError: the judge failed for another reason than an image.
         """
-        yield from self._in_order(self._planned(start), start)
+        if next(listing, None) is not None:
+            yield from self._in_order(self._planned(start), start)
 
     def _planned(self, start: int) -> Any:
         """The data set of the rows; nothing runs yet."""

@@ -109,7 +109,7 @@ def test_the_bytes_are_those_of_a_local_run_and_each_engine_resumes_the_other(cl
     progress = on_ray(plan("out", **asked))
     assert (progress.done, progress.failed) == (COUNT, 1) and 17 <= progress.resumed < COUNT
     assert parts("out") == parts("local") and len(parts("out")) == 6
-    assert run(FakeJudge(), plan("out", **asked), lambda progress: None).resumed == COUNT
+    assert on_ray(plan("out", **asked)).resumed == COUNT
 
 
 @pytest.mark.slow
