@@ -263,7 +263,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found["growth"] = growth(ray, folder, options.workers, options.delay, options.each)
-        found["failures"] = failures(ray, folder, most, options.delay, 4 * most * options.each, options.kills)
+        found["failures"] = failures(ray, folder, most, options.delay, 2 * most * options.each, options.kills)
         found["joining"] = joining(ray, folder, 4, options.delay, 4 * options.each)
         if options.images:
             found["bundled judge"] = ratio(ray, folder, options.images, options.rounds)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,13 +51,6 @@ def test_wrong_command_lines(depictqa, folder):
     ):
         status, out, err = depictqa(*words)
         assert status in (1, 2) and message in err and out == "" and err.count("\n") == 1
-
-
-def test_own_questions_are_refused_by_the_bundled_judge_before_anything_is_read(depictqa, folder):
-    asked = ("--verbs", "score,check", "--question", "Are the hands right?")
-    status, out, err = depictqa("judge", folder, "--out", "o", *asked)
-    assert status == 1 and "own questions are not supported by" in err and out == ""
-    assert err.count("\n") == 1 and not Path("o").exists()
 
 
 @pytest.mark.parametrize(
@@ -133,10 +127,23 @@ def test_an_own_question_in_a_table(judged, capsys):
     words = ["judge", "pics", "--out", "asked", "--quiet", "--verbs", "check", "--question", "Is it bright?"]
     assert commands.main([*words, "--answers", "yes, no, partly"]) == 3
     rows = list(read_rows("asked"))
-    assert [row["answer"] for row in rows if not row["error"]] == ["no", "no", "no", "yes", "yes", "yes"]
+    assert [row["answer"] for row in rows if not row["error"]] == ["no", "no", "yes", "yes", "yes", "yes"]
     assert len(rows[0]["answer_probabilities"]) == 3
     assert commands.main(words) == 1
     assert "another check" in capsys.readouterr().err
+
+
+def test_own_questions_are_refused_before_anything_is_read(judged, monkeypatch, capsys):
+    class Closed(FakeJudge):
+        backend = SimpleNamespace(name="closed", capabilities=SimpleNamespace(tasks=(), free_questions=False))
+
+    monkeypatch.setattr(large_runs, "open_judge", lambda options, bar: Closed())
+    words = ["judge", "pics", "--out", "asked", "--verbs", "score,check", "--question", "Are the hands right?"]
+    capsys.readouterr()
+    assert commands.main(words) == 1
+    out, err = capsys.readouterr()
+    assert "own questions are not supported by closed" in err and out == "" and err.count("\n") == 1
+    assert not Path("asked").exists()
 
 
 def test_the_guide_has_the_columns_of_the_table():
