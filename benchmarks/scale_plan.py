@@ -113,7 +113,7 @@ def main() -> None:
     scale = json.loads((RESULTS / "scale.json").read_text())
     on_ray = json.loads((RESULTS / "cluster.json").read_text())
     seconds, megabytes = per_core(scale), scale["bytes_per_image"] / 1e6
-    shares = [on_ray["bundled judge"]["ray_to_local"], on_ray["growth"][-1]["of_the_sum"]]
+    shares = [on_ray.get("bundled judge", {}).get("ray_to_local"), on_ray["growth"][-1]["of_the_sum"]]
     side, total = scale["side"], options.images * megabytes / 1e6
     stored = options.images * scale["judge, all cores"]["table_bytes_per_image"] / 1e9
     print(f"{options.images:,.0f} images of {side} x {side} pixels and {megabytes:.2f} MB: {total:,.0f} TB;", end=" ")
@@ -121,12 +121,12 @@ def main() -> None:
     rows: list[tuple] = [
         ("bundled judge, score and identify", f"{1000 * seconds['judge']:.1f} ms of a core an image"),
         ("reading, decoding, hashes, table", f"{1000 * seconds['files']:.1f} ms of a core an image"),
-        ("Ray on one machine to local", f"{shares[0]:.2f}"),
+        ("Ray on one machine to local", f"{shares[0]:.2f}" if shares[0] else "not measured: 1 is assumed"),
         (f"{on_ray['growth'][-1]['workers']} simulated workers to the sum of them", f"{shares[1]:.2f}"),
     ]
     print(table(("what", "measured"), rows))
     print(f"\nBundled judge: computed from these; ${options.core_price} a core and hour (assumed):\n")
-    rows = list(on_processors(options, seconds["whole"], min(1.0, shares[0]) * min(1.0, shares[1])))
+    rows = list(on_processors(options, seconds["whole"], min(1.0, shares[0] or 1.0) * min(1.0, shares[1])))
     print(table(("machines", "images/s", "time", "cost"), rows))
     about = f"{options.tokens} tokens an image and {options.share:.0%} of the peak (both assumed, as are the prices)"
     print(f"\nVision-language models: computed from {about}:\n")
