@@ -233,6 +233,7 @@ def _ray() -> Any:
         import ray.data
     except ImportError as error:
         raise PackageError("the engine ray needs Ray Data; run pip install 'ray[data]', or use local") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells how it executes every data set
     return ray
 
 
