@@ -33,7 +33,7 @@ from depictqa_core.bulk.run import Progress, run_on
 from depictqa_core.results import LabelProbability, Score
 from depictqa_core.tasks import LEVELS
 
-BATCH = 8
+BATCH = 4
 SMALL = 200
 """Small images, listed again and again."""
 
@@ -71,10 +71,13 @@ class Clock:
         self._done.append((time.perf_counter(), progress.done))
 
     def rate(self, start: float = 0.1, end: float = 0.9) -> float:
-        """Images a second between two shares of the run: without the start of the workers, and the last ones."""
-        total = self._done[-1][1]
-        inner = [one for one in self._done if start * total <= one[1] <= end * total]
-        return (inner[-1][1] - inner[0][1]) / (inner[-1][0] - inner[0][0])
+        """Images a second between two shares of the run: without the start of the workers, and the last ones.
+
+        The slope of a line through all reports, since those of several workers come in bursts.
+        """
+        total, began = self._done[-1][1], self._done[0][0]
+        inner = [(at - began, done) for at, done in self._done if start * total <= done <= end * total]
+        return float(np.polyfit(*zip(*inner), 1)[0])
 
     def when(self, share: float) -> float:
         """Seconds from the first report until this share was done."""
