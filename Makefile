@@ -49,7 +49,7 @@ $(VENV)/.runtime: $(VENV)/.torch pyproject.toml
 
 # of brisque only the files with the published parameters are read, so what its code needs is left out
 define TEST_TOOLS
-$(PIP) --editable '.[training,scale,test]'
+$(PIP) --editable '.[training,scale,serve,test]'
 $(PIP) --no-deps brisque
 endef
 

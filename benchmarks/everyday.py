@@ -1,42 +1,57 @@
-"""How a judge sees what people make and receive: clean images of all kinds and sizes, damage to a part, faults.
+"""How a judge sees what people make and receive: clean images of all kinds and sizes, damage to a region, faults.
 
-    python -m benchmarks.everyday PICTURES [--drawings FOLDER] [--checkpoint DIR] [--count 40] [--output results.json]
-
-PICTURES is a folder of pristine photographs that the judge did not learn from, the larger the better; ``--drawings``
-one of pristine drawings, to which drawings of the held-out kinds of ``training.drawn`` are added. Everything is asked
-without a reference. Rows of clean images say how many are called "none", how many get another label with a probability
-of 0.9 or more, the median score, and how many scores are below 50. Rows of pairs say how often the clean image is
-preferred to its damaged copy, by ``compare`` and by ``score``.
+`PARTS` are the parts of ``python -m benchmarks.quality``. Everything is asked without a reference. Rows of clean images
+have the shares that are called "none", that get another label with a probability of 0.9 or more, and whose score is
+below 50, and the median score. Rows of pairs have the share of pairs in which the clean image is preferred to its
+damaged copy, by ``compare`` and by ``score``, and the mean of the points that the copy loses.
 """
 
-import argparse
 import io
-import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from depictqa_core import tasks
-from depictqa_core.judge import Judge, load_judge
+from depictqa_core.judge import Judge
 from training import distortions, drawn, faults
 from training.dataset.building import looks
 from training.dataset.building.scenes import find_sources
 
-SIZES = (224, 512, 1024, 2048)
+from .shares import share
+
+Rows = Iterator[tuple[str, dict]]
+"""(name of a row, its values): the number of images, shares with their intervals, other numbers."""
+SIZES = (256, 512, 1024, 2048, 4096)
+"""Short sides in pixels. Images are scaled down, never up: large sizes have fewer images."""
 LOCAL = {
     "blur": "blur_gaussian",
     "brightness": "brightness_brighten_shfit_HSV",
     "noise": "noise_gaussian_RGB",
     "JPEG": "compression_jpeg",
 }
+OF_DRAWINGS = (
+    "compression_jpeg",
+    "blur_gaussian",
+    "noise_gaussian_RGB",
+    "pixelate",
+    "quantization_otsu",
+    "brightness_brighten_shfit_HSV",
+)
+"""Distortions of drawings, in turn."""
 SEVERITY = 4
-"""Of damage to a part, and of drawings."""
+"""Of damage to a region."""
 FAULT_SEVERITIES = (2, 4)
-SPEED = {512: 24, 1024: 10, 4096: 2}
-"""Side in pixels -> images that the speed is measured on."""
+SIDE = 512
+"""Short side in pixels of photographs where nothing else is stated."""
+CHUNK = 12_000_000
+"""Pixels that are asked about in one call."""
+BORDERS = ("overlay_border", "overlay_letterbox", "overlay_caption", "overlay_date", "overlay_frame")
+"""Faults that are no distortion and may cost `BORDER_COST` points."""
+BORDER_COST = 15
 
 
 def saved(image: np.ndarray, kind: str, quality: int) -> np.ndarray:
@@ -50,66 +65,8 @@ def scaled(image: np.ndarray, short: int) -> np.ndarray:
     """An image with another short side in pixels, by Lanczos."""
     height, width = image.shape[:2]
     factor = short / min(height, width)
-    return np.asarray(Image.fromarray(image).resize((round(width * factor), round(height * factor)), Image.LANCZOS))
-
-
-def read(folder: Path, count: int, least: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Up to ``count`` images of a folder with a short side of at least ``least`` px, in random order."""
-    files, found = find_sources(folder), []
-    for index in rng.permutation(len(files)):
-        with Image.open(folder / files[index]) as image:
-            if min(image.size) >= least and len(found) < count:
-                found.append(np.asarray(image.convert("RGB")))
-    return found
-
-
-class Table:
-    """Rows of one judge: asks, prints and keeps."""
-
-    def __init__(self, judge: Judge):
-        self.judge, self.rows = judge, {}
-
-    def clean(self, name: str, images: list[np.ndarray]) -> list[float]:
-        """One row about clean images; returns their scores."""
-        found = self.judge.identify(images)
-        scores = [one.score for one in self.judge.score(images)]
-        wrong = [one.labels != () and one.probabilities[0].probability >= 0.9 for one in found]
-        row = {
-            "none": np.mean([one.labels == () for one in found]),
-            "wrong at 0.9": np.mean(wrong),
-            "median score": np.median(scores),
-            "score below 50": np.mean(np.array(scores) < 50),
-        }
-        if tasks.FAULT.name in self.judge.model.config.tasks:
-            row["false fault"] = np.mean([one.faults[0].probability > 0.5 for one in found])
-        self._add(name, len(images), row)
-        return scores
-
-    def pairs(self, name: str, clean: list[np.ndarray], damaged: list[np.ndarray]) -> None:
-        """One row about clean images and their damaged copies."""
-        compared = self.judge.compare_many(list(zip(clean, damaged)))
-        one, other = ([s.score for s in self.judge.score(images)] for images in (clean, damaged))
-        row = {
-            "preferred": np.mean([c.probability_a > 0.5 for c in compared]),
-            "preferred by score": np.mean([a > b for a, b in zip(one, other)]),
-            "points lost": np.mean(np.subtract(one, other)),
-        }
-        self._add(name, len(clean), row)
-
-    def change(self, name: str, before: list[np.ndarray], after: list[np.ndarray]) -> None:
-        """One row about how far scores move where the image stays the same to people."""
-        one, other = ([s.score for s in self.judge.score(images)] for images in (before, after))
-        gaps = np.subtract(one, other)
-        self._add(name, len(before), {"mean change": np.mean(gaps), "mean absolute": np.mean(np.abs(gaps))})
-
-    def labels(self, name: str, images: list[np.ndarray], truths: list[str]) -> None:
-        """One row about how often the true label is named."""
-        found = self.judge.identify(images, faults=False)
-        self._add(name, len(images), {"right": np.mean([one.labels == (t,) for one, t in zip(found, truths)])})
-
-    def _add(self, name: str, count: int, row: dict) -> None:
-        self.rows[name] = {"images": count, **{key: round(float(value), 3) for key, value in row.items()}}
-        print(f"{name:44s}", "  ".join(f"{key} {value:g}" for key, value in self.rows[name].items()), flush=True)
+    size = (round(width * factor), round(height * factor))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def in_part(image: np.ndarray, damage: Callable, share: float, rng: np.random.Generator) -> np.ndarray:
@@ -122,113 +79,267 @@ def in_part(image: np.ndarray, damage: Callable, share: float, rng: np.random.Ge
     return result
 
 
-def drawings(folder: Path | None, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Drawings of people and of programs, half each where there is a folder."""
-    found = (
-        [scaled(image, min(768, min(image.shape[:2]))) for image in read(folder, count // 2, 240, rng)]
-        if folder
-        else []
-    )
-    kinds = drawn.VALIDATION_KINDS
-    return found + [drawn.draw(kinds[i % len(kinds)], 480, 640, rng) for i in range(count - len(found))]
+@dataclass(frozen=True)
+class Material:
+    """The images of a table; they are read when they are needed.
+
+    Attributes:
+        photographs: folder of pristine photographs that the judge was not trained on, the larger the better.
+        drawings: folder of pristine images that are not photographs. Their style is the name of their subfolder, or of
+            the package that ``python -m training images prepare`` puts before "__" in their names.
+        count: images in a row.
+        seed: of the choice of images, and of all that is drawn by program.
+    """
+
+    photographs: Path | None
+    drawings: Path | None
+    count: int
+    seed: int
+
+    def photographs_of(self, short: int = SIDE, count: int | None = None) -> Iterator[np.ndarray]:
+        """Up to ``count`` photographs with this short side, of those that are at least as large."""
+        for image in self.large(short, count):
+            yield scaled(image, short)
+
+    def large(self, least: int, count: int | None = None) -> Iterator[np.ndarray]:
+        """Up to ``count`` photographs at full size with a short side of at least ``least`` px."""
+        files = _shuffled(self.photographs, self.seed) if self.photographs else []
+        yield from islice(_images(files, least), count or self.count)
+
+    def styles(self) -> dict[str, list[Path]]:
+        """Files of the folder of drawings by style."""
+        found: dict[str, list[Path]] = {}
+        for file in _shuffled(self.drawings, self.seed) if self.drawings else []:
+            inner = file.relative_to(self.drawings)
+            style = inner.parts[0] if len(inner.parts) > 1 else inner.name.partition("__")[0]
+            found.setdefault(style, []).append(file)
+        return {style: files[: self.count] for style, files in sorted(found.items())}
+
+    def drawn(self, kind: str, count: int) -> Iterator[np.ndarray]:
+        """Scenes of one kind drawn by program, 480 x 640 px."""
+        rng = np.random.default_rng([self.seed, *kind.encode()])
+        return (drawn.draw(kind, 480, 640, rng) for _ in range(count))
 
 
-def measure(judge: Judge, pictures: Path, folder: Path | None, count: int, seed: int) -> dict:
-    """The whole table of a judge; see the module."""
-    rng, table = np.random.default_rng(seed), Table(judge)
-    large = read(pictures, count, 700, rng)
-    photographs = [scaled(image, 512) for image in large]
+def _shuffled(folder: Path, seed: int) -> list[Path]:
+    files = find_sources(folder)
+    return [folder / files[index] for index in np.random.default_rng(seed).permutation(len(files))]
+
+
+def _images(files: Iterable[Path], least: int) -> Iterator[np.ndarray]:
+    for file in files:
+        with Image.open(file) as image:
+            if min(image.size) >= least:
+                yield np.asarray(image.convert("RGB"))
+
+
+def small(files: Iterable[Path]) -> Iterator[np.ndarray]:
+    """Images with a short side of at most 768 px, larger ones scaled down."""
+    return (scaled(image, min(768, *image.shape[:2])) for image in _images(files, 64))
+
+
+def chunks(images: Iterable) -> Iterator[list]:
+    """Split images, or tuples that begin with an image, into lists of up to `CHUNK` pixels."""
+    some, pixels = [], 0
+    for one in images:
+        some.append(one)
+        pixels += (one[0] if isinstance(one, tuple) else one).size // 3
+        if pixels >= CHUNK:
+            yield some
+            some, pixels = [], 0
+    if some:
+        yield some
+
+
+def scores(judge: Judge, images: list[np.ndarray]) -> list[float]:
+    """Scores in points."""
+    return [one.score for one in judge.score(images)]
+
+
+def clean_row(judge: Judge, images: Iterable[np.ndarray]) -> dict:
+    """The row of clean images; empty without any."""
+    found, points = [], []
+    for some in chunks(images):
+        found += judge.identify(some)
+        points += scores(judge, some)
+    if not found:
+        return {}
+    row = {
+        "images": len(found),
+        "none": share(one.labels == () for one in found),
+        "wrong at 0.9": share(one.labels != () and one.probabilities[0].probability >= 0.9 for one in found),
+        "median score": round(float(np.median(points)), 2),
+        "score below 50": share(point < 50 for point in points),
+    }
+    if found[0].faults is not None:
+        row["false fault"] = share(bool(one.probable_faults) for one in found)
+    return row
+
+
+def pair_row(judge: Judge, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict:
+    """The row of clean images and their damaged copies; empty without any."""
+    wins, gaps = [], []
+    for some in chunks(pairs):
+        wins += [answer.probability_a > 0.5 for answer in judge.compare_many(some)]
+        gaps += np.subtract(*(scores(judge, list(images)) for images in zip(*some))).tolist()
+    if not wins:
+        return {}
+    return {
+        "images": len(wins),
+        "preferred": share(wins),
+        "preferred by score": share(gap > 0 for gap in gaps),
+        "points lost": round(float(np.mean(gaps)), 2),
+    }
+
+
+def change_row(judge: Judge, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict:
+    """The row of scores that should not change, before and after; empty without any."""
+    gaps = []
+    for some in chunks(pairs):
+        gaps += np.subtract(*(scores(judge, list(images)) for images in zip(*some))).tolist()
+    if not gaps:
+        return {}
+    size = np.abs(gaps)
+    return {
+        "images": len(gaps),
+        "points lost": round(float(np.mean(gaps)), 2),
+        "mean change": round(float(np.mean(size)), 2),
+        "within 5 points": share(size <= 5),
+    }
+
+
+def label_row(judge: Judge, damaged: Iterable[tuple[np.ndarray, str]]) -> dict:
+    """The row of images with one distortion and its true label; empty without any."""
+    hits = []
+    for some in chunks(damaged):
+        found = judge.identify([image for image, _ in some], faults=False)
+        hits += [one.labels == (truth,) for one, (_, truth) in zip(found, some)]
+    return {"images": len(hits), "right": share(hits)} if hits else {}
+
+
+def sizes(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Clean photographs and damaged ones by size."""
+    names = [distortions.sample_one(rng)[0] for _ in range(material.count)]
     for short in SIZES:
-        sized = [scaled(image, short) for image in large if min(image.shape[:2]) >= short]
-        if len(sized) >= 5:
-            table.clean(f"clean photographs, {short} px", sized)
-            names = [distortions.sample_one(rng)[0] for _ in sized]
-            for severity in (2, 4):
-                damaged = [distortions.apply(name, image, severity, rng) for name, image in zip(names, sized)]
-                truths = [distortions.ANSWER[distortions.CATEGORY[name]] for name in names]
-                table.labels(f"severity {severity}, {short} px", damaged, truths)
-    grey = [np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, 2) for image in photographs]
-    table.clean("greyscale photographs", grey)
-    table.clean("sepia photographs", [looks.apply("sepia", image, rng) for image in photographs])
-    for look in ("shallow focus", "low key", "high key", "fog", "night", "grain", "film"):
-        table.clean(look, [looks.apply(look, image, rng) for image in photographs[: count // 2]])
+        yield f"clean photographs, {short} px", clean_row(judge, material.photographs_of(short))
+        for severity in (2, 4):
+            damaged = (
+                (distortions.apply(name, image, severity, rng), distortions.ANSWER[distortions.CATEGORY[name]])
+                for name, image in zip(names, material.photographs_of(short))
+            )
+            yield f"severity {severity}, {short} px", label_row(judge, damaged)
+
+
+def clean_looks(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Looks that images are meant to have, and greyscale images against damaged ones."""
+    for look in looks.LOOKS:
+        yield look, clean_row(judge, (looks.apply(look, image, rng) for image in material.photographs_of()))
     for name in ("compression_jpeg", "blur_gaussian"):
-        damaged = [distortions.apply(name, image, 3, rng) for image in grey]
-        table.pairs(f"greyscale against {name}", grey, damaged)
-    made = drawings(folder, count, rng)
-    table.clean("drawings", made)
-    names = [
-        "compression_jpeg",
-        "blur_gaussian",
-        "noise_gaussian_RGB",
-        "pixelate",
-        "quantization_otsu",
-        "brightness_brighten_shfit_HSV",
-    ]
-    damaged = [distortions.apply(names[i % len(names)], image, 3, rng) for i, image in enumerate(made)]
-    table.pairs("drawings against damaged ones", made, damaged)
-    for share, words in ((0.25, "a quarter"), (0.1, "a tenth")):
+        grey = (looks.apply("greyscale", image, rng) for image in material.photographs_of())
+        pairs = ((image, distortions.apply(name, image, 3, rng)) for image in grey)
+        yield f"greyscale against {name}", pair_row(judge, pairs)
+
+
+def drawings(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Scenes drawn by program, by kind; kinds that no training image shows are marked."""
+    for kind in drawn.VALIDATION_KINDS + drawn.TRAINING_KINDS:
+        held_out = kind in drawn.VALIDATION_KINDS
+        count, words = (material.count, " (no training kind)") if held_out else (-(-material.count // 3), "")
+        yield f"drawing: {kind}{words}", clean_row(judge, material.drawn(kind, count))
+        pairs = _with_damage(material.drawn(kind, count), rng)
+        yield f"drawing: {kind}{words}, against damaged", pair_row(judge, pairs)
+
+
+def styles(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Images of the folder of drawings, by style and all together."""
+    found = material.styles()
+    every = [file for files in found.values() for file in files]
+    for name, files in {"all styles": every, **found}.items():
+        yield f"non-photographs: {name}", clean_row(judge, small(files))
+        yield f"non-photographs: {name}, against damaged", pair_row(judge, _with_damage(small(files), rng))
+
+
+def _with_damage(images: Iterable[np.ndarray], rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for index, image in enumerate(images):
+        yield image, distortions.apply(OF_DRAWINGS[index % len(OF_DRAWINGS)], image, 3, rng)
+
+
+def local_damage(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Damage in a quarter and in a tenth of the area."""
+    for area, words in ((0.25, "a quarter"), (0.1, "a tenth")):
         for kind, name in LOCAL.items():
-            damaged = [
-                in_part(image, lambda x, n=name: distortions.apply(n, x, SEVERITY, rng), share, rng)
-                for image in photographs
-            ]
-            table.pairs(f"{kind} in {words}", photographs, damaged)
-    held_out = [name for name, fault in faults.REGISTRY.items() if fault.held_out]
+
+            def damage(image: np.ndarray, name: str = name) -> np.ndarray:
+                return distortions.apply(name, image, SEVERITY, rng)
+
+            pairs = ((image, in_part(image, damage, area, rng)) for image in material.photographs_of())
+            yield f"{kind} in {words}", pair_row(judge, pairs)
+
+
+def delivery_faults(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Faults of generation and delivery, by implementations that no training image has."""
     for fault in tasks.FAULTS:
-        names = [name for name in held_out if faults.REGISTRY[name].fault == fault]
-        if names:
-            some = photographs[: count // 2]
-            damaged = [
-                faults.apply(names[i % len(names)], image, FAULT_SEVERITIES[i % 2], rng) for i, image in enumerate(some)
-            ]
-            table.pairs(f"fault: {fault}", some, damaged)
+        names = [name for name in faults.BY_FAULT[fault] if faults.REGISTRY[name].held_out]
+        yield f"fault: {fault}", fault_row(judge, material, names, fault, FAULT_SEVERITIES, rng)
+
+
+def borders(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Borders, bars and captions: no distortion, and few points lost."""
+    for name in BORDERS:
+        row = fault_row(judge, material, [name], "overlay", (3,), rng)
+        yield name.replace("overlay_", "border or caption: "), row
+
+
+def fault_row(
+    judge: Judge,
+    material: Material,
+    names: list[str],
+    fault: str,
+    severities: tuple[int, ...],
+    rng: np.random.Generator,
+) -> dict:
+    """A ``pair_row`` of photographs with a fault, what is named in the copies, and how many lose little."""
+    pairs = [
+        (image, faults.apply(names[i % len(names)], image, severities[i % len(severities)], rng))
+        for i, image in enumerate(material.photographs_of())
+    ]
+    row = pair_row(judge, pairs)
+    if not row:
+        return row
+    damaged = [copy for _, copy in pairs]
+    found = [one for some in chunks(damaged) for one in judge.identify(some)]
+    lost = np.subtract(*(sum((scores(judge, s) for s in chunks(images)), []) for images in map(list, zip(*pairs))))
+    row["none"] = share(one.labels == () for one in found)
+    row[f"at most {BORDER_COST} points lost"] = share(lost <= BORDER_COST)
+    if found[0].faults is not None:
+        row["named"] = share(fault in [known.label for known in one.probable_faults] for one in found)
+    return row
+
+
+def saved_again(judge: Judge, material: Material, rng: np.random.Generator) -> Rows:
+    """Clean photographs saved again or scaled: the scores should stay."""
     for words, change in (
         ("JPEG 95", lambda x: saved(x, "JPEG", 95)),
         ("WebP 90", lambda x: saved(x, "WEBP", 90)),
         ("90 % of the size", lambda x: scaled(x, round(min(x.shape[:2]) * 0.9))),
     ):
-        table.change(f"clean, after {words}", photographs, [change(image) for image in photographs])
-    both = [image for image in large if min(image.shape[:2]) >= 1440]
-    if both:
-        table.change("512 px against full size", [scaled(image, 512) for image in both], both)
-    return table.rows
+        yield (
+            f"clean, after {words}",
+            change_row(judge, ((image, change(image)) for image in material.photographs_of())),
+        )
+    pairs = ((scaled(image, SIDE), image) for image in material.large(1440))
+    yield f"{SIDE} px against full size", change_row(judge, pairs)
 
 
-def speed(checkpoint: str | None, rng: np.random.Generator) -> dict:
-    """Images a second for identify and score together, by side in pixels."""
-    judge, found = load_judge(checkpoint), {}
-    for side, count in SPEED.items():
-        images = [scaled(rng.integers(0, 256, (side // 8, side // 8, 3), np.uint8), side) for _ in range(count + 1)]
-        judge.identify(images[:1]), judge.score(images[:1])
-        start = time.perf_counter()
-        judge.identify(images[1:]), judge.score(images[1:])
-        found[str(side)] = round(count / (time.perf_counter() - start), 2)
-        print(f"identify and score, {side} x {side} px: {found[str(side)]} images/s", flush=True)
-    return found
-
-
-def main() -> None:
-    """Measure one judge and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pictures", type=Path, help="folder of pristine photographs")
-    parser.add_argument("--drawings", type=Path, help="folder of pristine drawings")
-    parser.add_argument("--checkpoint", help="checkpoint folder; without it the included one")
-    parser.add_argument("--count", type=int, default=40, help="images in a row (default: 40)")
-    parser.add_argument("--seed", type=int, default=1511)
-    parser.add_argument("--output", type=Path, help="JSON file")
-    parser.add_argument("--speed", action="store_true", help="measure the speed alone")
-    arguments = parser.parse_args()
-    rng = np.random.default_rng(arguments.seed)
-    if arguments.speed:
-        results = {"speed": speed(arguments.checkpoint, rng)}
-    else:
-        judge = load_judge(arguments.checkpoint)
-        rows = measure(judge, arguments.pictures, arguments.drawings, arguments.count, arguments.seed)
-        results = {"checkpoint": judge.info.get("version"), "rows": rows}
-    if arguments.output:
-        arguments.output.write_text(json.dumps(results, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+Part = Callable[[Judge, Material, np.random.Generator], Rows]
+PARTS: dict[str, Part] = {
+    "sizes": sizes,
+    "looks": clean_looks,
+    "drawings": drawings,
+    "non-photographs": styles,
+    "local damage": local_damage,
+    "faults": delivery_faults,
+    "borders and captions": borders,
+    "saved again": saved_again,
+}
+"""Name -> measurement of a judge on the images of a table."""

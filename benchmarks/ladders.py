@@ -7,7 +7,6 @@ Prints, per distortion, in how many of the images the whole order is right, and 
 
 import argparse
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
@@ -83,6 +82,18 @@ def kendall_distance(order: tuple[int, ...]) -> int:
     return sum(order[i] > order[j] for i in range(len(order)) for j in range(i + 1, len(order)))
 
 
+def measure(judge, images: list[Image.Image], reference: bool = False) -> dict[str, list[int]]:
+    """Distortion -> the number of reversed pairs (0..15) in the ranking of each image's ladder."""
+    found: dict[str, list[int]] = {name: [] for name in LADDERS}
+    for image in images:
+        for name in LADDERS:
+            shuffled = np.random.default_rng(len(name)).permutation(6)
+            steps = ladder(image, name)
+            ranking = judge.rank([steps[i] for i in shuffled], image if reference else None, reasons=False)
+            found[name].append(kendall_distance(tuple(int(shuffled[i]) for i in ranking.order)))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pictures", nargs="+", metavar="IMAGE", help="pristine images")
@@ -92,26 +103,16 @@ def main() -> None:
     arguments = parser.parse_args()
     from depictqa_core.judge import load_judge
 
-    judge = load_judge(arguments.checkpoint)
-    right, wrong_pairs = dict.fromkeys(LADDERS, 0), dict.fromkeys(LADDERS, 0)
+    images = []
     for path in arguments.pictures:
         image = Image.open(path).convert("RGB")
         image.thumbnail((arguments.long, arguments.long), Image.Resampling.LANCZOS)
-        before = sum(right.values())
-        for name in LADDERS:
-            shuffled = np.random.default_rng(len(name)).permutation(6)
-            steps = ladder(image, name)
-            reference = image if arguments.reference else None
-            ranking = judge.rank([steps[i] for i in shuffled], reference, reasons=False)
-            distance = kendall_distance(tuple(int(shuffled[i]) for i in ranking.order))
-            right[name] += distance == 0
-            wrong_pairs[name] += distance
-        print(f"{Path(path).name}: {sum(right.values()) - before} of {len(LADDERS)} ladders in order", flush=True)
-    count = len(arguments.pictures)
+        images.append(image)
+    found = measure(load_judge(arguments.checkpoint), images, arguments.reference)
     print(f"{'distortion':18s} {'all six right':>14s} {'wrong pairs of 15':>18s}")
-    for name in LADDERS:
-        print(f"{name:18s} {right[name] / count:14.2f} {wrong_pairs[name] / count:18.2f}")
-    print(f"{'mean':18s} {sum(right.values()) / count / len(LADDERS):14.2f}")
+    for name, distances in found.items():
+        print(f"{name:18s} {np.mean(np.equal(distances, 0)):14.2f} {np.mean(distances):18.2f}")
+    print(f"{'mean':18s} {np.mean([np.equal(distances, 0) for distances in found.values()]):14.2f}")
 
 
 if __name__ == "__main__":

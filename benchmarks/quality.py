@@ -1,308 +1,273 @@
-"""Quality of a judge on a data root of test records: accuracies, order of severities, agreement of texts.
+"""Everything that is measured of the quality of a judge, in one run and one file.
 
-    python -m benchmarks.quality data/reserved [--checkpoint DIR] [--output results.json] [--resaved]
+    python -m benchmarks.quality --records data/reserved data/fresh --photographs data/pictures_fresh/reserved \
+        --drawings data/drawings/validation [--checkpoint DIR] [--output runs/quality.json]
+    python -m benchmarks.quality --photographs FOLDER --only sizes looks    # some parts
+    python -m benchmarks.quality --list
 
-The data root comes from ``python -m training build IMAGES ROOT --scenes N --form test``. ``--resaved`` repeats the
-accuracies with every image saved as JPEG quality 95, and scaled to 90 %. ``--blank`` shows black images instead:
-what is left is chance.
+Each part is stored in the file as soon as it is done; the same command resumes, and leaves out what is stored. Parts
+that need a folder which is not given are left out. Shares have the number of images and a 95 % interval (Wilson).
+``python -m benchmarks.figures`` writes the tables of the documents from ``benchmarks/results/quality_mini.json``: give
+this file as ``--output`` for the bundled model alone.
+
+Folders: ``--records`` takes data roots of test records, each measured on its own (``published_task``; part names begin
+with the name of the folder, and "black images", which measures chance, runs only if ``--only`` names it);
+``--photographs`` pristine photographs that the judge was not trained on, the larger the better; ``--drawings`` other
+pristine images by style (``everyday``, ``consistency``). Drawings made by program need no folder.
 """
 
 import argparse
-import io
 import json
-import tempfile
-from collections import defaultdict
-from itertools import combinations
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.stats import spearmanr
 
-from depictqa_core import tasks
-from depictqa_core.calibration import WITHIN
+from depictqa_core.errors import DepictQAError
 from depictqa_core.judge import Judge, load_judge
-from depictqa_core.ranking.bradley_terry import bradley_terry, estimate_weight
-from depictqa_core.storage.documents import parse_json
-from training.dataset.building.scenes import read_scenes
-from training.dataset.records.descriptions import named
-from training.dataset.records.image_paths import read_image
-from training.dataset.records.labels import better, seen_severity, severity_decides
-from training.evaluation.evaluate import evaluate
-from training.evaluation.metrics import calibration_error, calibration_error_by_chance
-from training.evaluation.order_calibration import ranked_sets
-from training.evaluation.score_calibration import scored_sets
-from training.evaluation.sets import read_set
-from training.trainer.record_files import read_records
+from depictqa_core.storage.documents import read_json
+from training.output_files import write_text
 
-SETS = {
-    "identification_nr_single": "quality_single_A_noref",
-    "identification_fr_single": "quality_single_A",
-    "identification_nr_double": "quality_single_A_noref",
-    "identification_fr_double": "quality_single_A",
-    "rating_nr_single": "quality_compare_noref",
-    "rating_fr_single": "quality_compare",
-    "rating_cross_nr_single": "quality_compare_noref",
-}
+from . import consistency, everyday, ladders, published_task, score_ladders
+from .everyday import Material
+from .shares import share
+
+OUTPUT = Path("runs/quality.json")
+ONLY_NAMED = ("black images",)
+"""Parts that run only if they are named."""
+LADDER_IMAGES, LADDER_SIDE = 20, 256
+
+Measure = Callable[[Judge], dict]
 
 
-def accuracies(judge: Judge, root: Path, records: Path, limit: int, kept: Path | None = None) -> dict:
-    """Set name -> published metrics without the confidence bins; answers go to ``kept``."""
-    results = {}
-    for name, task_type in SETS.items():
-        chosen = read_records(records / f"{name}.json")[:limit]
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "records.json").write_text(json.dumps(chosen))
-            answers = (kept or Path(folder)) / f"{name}.jsonl"
-            metrics = evaluate(judge, Path(folder) / "records.json", root, task_type, answers, swap=False)["metrics"]
-            lines = [parse_json(line, str(answers)) for line in answers.read_bytes().splitlines()]
-        results[name] = {kind: {key: m[key] for key in ("accuracy", "count")} for kind, m in metrics.items()}
-        hits = [float(line["text"] == record["answer"]) for line, record in zip(lines, chosen)]
-        confidences = [line["confidence"] for line in lines]
-        results[name]["ece"] = round(calibration_error(confidences, hits), 4)
-        results[name]["minimum confidence"] = by_minimum(confidences, hits)
-        results[name]["ece by chance"] = round(calibration_error_by_chance(confidences), 4)
-    return results
+def parts(records: list[Path], material: Material, limit: int) -> dict[str, Measure]:
+    """Name -> measurement, for all that the given folders allow.
 
-
-MINIMUMS = (0.5, 0.7, 0.9)
-"""Least confidences for which it is measured what they drop and leave."""
-STATED = (0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 1.0)
-"""Ends of the bins of a stated certainty."""
-
-
-def by_minimum(confidences, hits, **means) -> dict:
-    """What each of ``MINIMUMS`` drops, and of what it leaves the share of hits and the means of other values."""
-    confidences, values = np.asarray(confidences, float), {"right": hits, **means}
-    found = {}
-    for least in MINIMUMS:
-        kept = np.round(confidences, 6) >= least
-        left = (
-            {name: round(float(np.asarray(v, float)[kept].mean()), 4) for name, v in values.items()}
-            if any(kept)
-            else {}
-        )
-        found[f"{least:g}"] = {"dropped": round(float(np.mean(~kept)), 4), **left}
+    Args:
+        records: data roots of test records.
+        material: images of the other parts.
+        limit: maximum number of records per set.
+    """
+    found: dict[str, Measure] = {}
+    for root in records:
+        for name, of_root in published_task.PARTS.items():
+            found[f"{root.name}/{name}"] = lambda judge, root=root, of_root=of_root: of_root(judge, root, limit)
+    if material.photographs:
+        found["score ladders"] = lambda judge: severity_ladders(judge, material)
+        found["ladders of unseen distortions"] = lambda judge: unseen_ladders(judge, material)
+    for name, part in {**everyday.PARTS, **consistency.PARTS}.items():
+        if needed(name, material):
+            found[name] = lambda judge, name=name, part=part: table(judge, material, name, part)
     return found
 
 
-def certainty(judge: Judge, root: Path, records: Path) -> dict:
-    """Whether confidences of scores and certainties of orders hold on these images.
+def needed(name: str, material: Material) -> bool:
+    """Whether a part has the folder that it needs; scales and biases are measured on what there is."""
+    if name == "non-photographs":
+        return material.drawings is not None
+    return name in ("drawings", "speed", *consistency.PARTS) or material.photographs is not None
 
-    Scores: against the ``quality`` of the records, in points. Orders: pairs of known order in rankings of up to 12
-    images; the certainty is that of the order which the ranking gives.
-    """
-    sets = {
-        kind: [read_set(path, root) for path in sorted(records.glob(f"{kind}_*.json"))] for kind in ("score", "rating")
+
+def table(judge: Judge, material: Material, name: str, part: everyday.Part) -> dict:
+    """The rows of a part; each is printed when it is known. The random numbers of a part depend on its name alone."""
+    rows = {}
+    for row, values in part(judge, material, np.random.default_rng([material.seed, *name.encode()])):
+        if values:
+            rows[row] = values
+            print(f"  {row}: {words(values)}", flush=True)
+    return rows
+
+
+def words(values: dict) -> str:
+    """The values of a row for a terminal."""
+    shown = {key: value["share"] if isinstance(value, dict) else value for key, value in values.items()}
+    return ", ".join(f"{key} {value:g}" for key, value in shown.items())
+
+
+def severity_ladders(judge: Judge, material: Material) -> dict:
+    """SRCC of score and severity over ladders of each distortion, without a reference."""
+    images = [*material.photographs_of(LADDER_SIDE, min(LADDER_IMAGES, material.count))]
+    if not images:
+        return {}
+    means = {
+        name: round(float(np.mean(values)), 4)
+        for name, values in score_ladders.measure(judge, images, reference=False).items()
     }
-    found = {}
-    for name, some in scored_sets(judge, sets["score"]).items():
-        scores, truths = [score for score, _ in some], np.array([truth for _, truth in some])
-        errors = np.abs(truths - [score.score for score in scores])
-        confidences = np.array([score.confidence for score in scores])
-        found[name] = {
-            "count": len(some),
-            "certainty": scores[0].certainty,
-            "mean error": round(float(errors.mean()), 2),
-            "within 10 points": round(float(np.mean(errors <= WITHIN)), 4),
-            "mean confidence": round(float(confidences.mean()), 4),
-            "ece": round(calibration_error(confidences, errors <= WITHIN), 4),
-            "ece by chance": round(calibration_error_by_chance(confidences), 4),
-            "confidence and error (SRCC)": round(float(spearmanr(confidences, errors).statistic), 3),
-            "in the 95 % interval": np.mean([s.low <= truth <= s.high for s, truth in zip(scores, truths)]).round(4),
-            "minimum confidence": by_minimum(confidences, errors <= WITHIN, **{"mean error": errors}),
-        }
-    for name, some in ranked_sets(judge, sets["rating"]).items():
-        stated, right = stated_orders(some, judge.backend.calibration.order(name.endswith("fr")))
-        found[name] = {"count": len(stated), "by stated certainty": {}}
-        for low, high in zip(STATED, STATED[1:]):
-            chosen = (stated >= low) & ((stated < high) | (high == 1))
-            if chosen.any():
-                facts = {"count": int(chosen.sum()), "stated": stated[chosen].mean(), "right": right[chosen].mean()}
-                found[name]["by stated certainty"][f"{low:g} to {high:g}"] = {
-                    k: round(float(v), 4) for k, v in facts.items()
-                }
-    return found
+    return {"images": len(images), "mean": round(float(np.mean(list(means.values()))), 4), "each": means}
 
 
-def stated_orders(some, calibration) -> tuple[np.ndarray, np.ndarray]:
-    """The certainty 0.5..1 of the order of every decided pair, and whether the order is right (equal strengths: no)."""
-    rows = []
-    for ranked in some:
-        weight = calibration.weight if calibration else estimate_weight(ranked.count, ranked.pairs, ranked.wins)
-        fit = bradley_terry(ranked.count, ranked.pairs, ranked.wins, weight, calibration=calibration)
-        rows += [fit.probability(i, j) for i, j in ranked.decided]
-    rows = np.array(rows)
-    return np.maximum(rows, 1 - rows), rows > 0.5
-
-
-PAIRS = ("rating_fr_single", "rating_fr_double")
-"""Record files of pairs with a reference."""
-
-
-def reference_baseline(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """Pairs with a reference: the judge, and what it must beat, on the same pairs.
-
-    Limits of this measurement: a pair whose severities do not decide is labelled by the vote of six full-reference
-    metrics (``training.dataset.records.labels``), and what five of the six see (all but VSI) is among the inputs of the
-    judge; pairs on which the metrics disagree are left out. So the same accuracies are given for each way in which
-    pairs were decided, and beside the judge's those of the metrics themselves: the plain mean of the six, each on the
-    scale of severity steps (``labels.seen_severity``), and the best single one.
-    """
-    scenes = list(read_scenes(root))
-    variants = {variant["image"]: variant for scene in scenes for variant in scene["variants"]}
-    seen = {image: seen_severity(variant["metrics"]) for image, variant in variants.items()}
-    all_pairs = [pair for scene in scenes for pair in combinations(scene["variants"], 2)]
-    rows = []
-    for name in PAIRS:
-        chosen = read_records(records / f"{name}.json")[:limit]
-        shown = [tuple(read_image(root, r[key]) for key in ("image_A", "image_B", "image_ref")) for r in chosen]
-        answers = judge.compare_many([(a, b) for a, b, _ in shown], [reference for *_, reference in shown])
-        for record, answer in zip(chosen, answers):
-            a, b = record["image_A"], record["image_B"]
-            gaps = {metric: seen[b][metric] - seen[a][metric] for metric in seen[a]}  # positive: A is better
-            gaps |= {"mean of six metrics": np.mean(list(gaps.values())), "judge": answer.probability_a - 0.5}
-            sign = 1 if tasks.parse_winner(record["answer"]) == "A" else -1
-            decided = "severity" if severity_decides(variants[a], variants[b]) else "vote of metrics"
-            rows.append((decided, {name: float(np.sign(sign * gap) + 1) / 2 for name, gap in gaps.items()}))
-    found = {
-        "pairs of one scene": len(all_pairs),
-        "undecided, left out": sum(better(a, b) is None for a, b in all_pairs),
-    }
-    for kind in ("all decided", "severity", "vote of metrics"):
-        hits = [hit for decided, hit in rows if kind in (decided, "all decided")]
-        if hits:
-            shares = {name: round(float(np.mean([hit[name] for hit in hits])), 4) for name in hits[0]}
-            found[f"measured, decided by {kind}" if kind != "all decided" else "measured"] = {
-                "count": len(hits),
-                "judge": shares.pop("judge"),
-                "mean of six metrics": shares.pop("mean of six metrics"),
-                "each metric": shares,
-            }
-    return found
-
-
-def severity_order(judge: Judge, root: Path, reference: bool) -> float:
-    """Mean over scenes of the SRCC between score and effective quality of the scene's images."""
-    values = []
-    for scene in read_scenes(root):
-        pictures = [read_image(root, v["image"]) for v in scene["variants"]]
-        scores = judge.score(pictures, read_image(root, scene["reference"]) if reference else None)
-        values.append(spearmanr([s.score for s in scores], [v["quality"] for v in scene["variants"]]).statistic)
-    return round(float(np.nanmean(values)), 4)
-
-
-def honest_words(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """How often descriptions, free to name one distortion or two, name exactly the true ones; and how often they name
-    what ``identify`` names when both are asked for the true number of distortions: always, and where it is right.
-    """
-    right, agree, sure = [], [], []
-    for kind in ("single", "double"):
-        chosen = read_records(records / f"assessment_nr_{kind}.json")[:limit]
-        pictures = [read_image(root, record["image_A"]) for record in chosen]
-        words, count = judge.describe(pictures, max_new_tokens=120), 1 if kind == "single" else 2
-        asked = judge.describe(pictures, count=count, max_new_tokens=120)
-        found = judge.identify(pictures, count=count)
-        for record, free, said, answer in zip(chosen, words, asked, found):
-            truth, labels = named(record["answer"]), set(answer.labels)
-            right.append(named(free.text) == truth)
-            agree.append(named(said.text) == labels)
-            if labels == truth:
-                sure.append(agree[-1])
+def unseen_ladders(judge: Judge, material: Material) -> dict:
+    """Rankings of ladders of twelve distortions that no training image has."""
+    images = [Image.fromarray(image) for image in material.photographs_of(LADDER_SIDE, min(10, material.count))]
+    if not images:
+        return {}
+    found = ladders.measure(judge, images)
+    distances = [distance for some in found.values() for distance in some]
     return {
-        "names exactly the true distortions": np.mean(right).round(4),
-        "names what identify names": np.mean(agree).round(4),
-        "names the truth where identify does": np.mean(sure).round(4),
-        "count": len(right),
+        "images": len(images),
+        "ladders": len(distances),
+        "completely in order": share(distance == 0 for distance in distances),
+        "wrong pairs": sum(distances),
+        "pairs": 15 * len(distances),
+        "each": {name: round(float(np.mean(np.equal(some, 0))), 4) for name, some in found.items()},
     }
 
 
-def severity_error(judge: Judge, root: Path, records: Path, limit: int) -> dict:
-    """How far the severity of a rightly named single distortion is from the true one (1 to 5), without a reference."""
-    chosen = [r for r in read_records(records / "identification_nr_single.json")[:limit] if r["severity"]]
-    found = judge.identify([read_image(root, record["image_A"]) for record in chosen])
-    pairs = [
-        (answer.severities[0], record["severity"])
-        for answer, record in zip(found, chosen)
-        if answer.severities and answer.text == record["answer"]
-    ]
-    if not pairs:
-        return {"count": 0}
-    seen, true = np.array(pairs).T
-    srcc = spearmanr(seen, true).statistic
-    return {"mean error": np.abs(seen - true).mean().round(4), "SRCC": srcc.round(4), "count": len(pairs)}
+# ---------------------------------------------------------------------- the file
 
 
-def changed_copy(root: Path, folder: Path, change) -> Path:
-    """The same data root with every distorted image changed; references stay as they are."""
-    for scene in read_scenes(root):
-        for path, altered in [(scene["reference"], False), *((v["image"], True) for v in scene["variants"])]:
-            image = Image.fromarray(read_image(root, path).rgb)
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (change(image) if altered else image).save(folder / path)
-    return folder
+class Results:
+    """The file of a table: parts that are done, and what they were made with.
+
+    Args:
+        path: JSON file; it is made when the first part is done.
+        settings: what the results depend on: the model and its digest, and the settings of the run. A setting of one
+            run that the file has with another value means that its parts cannot be mixed.
+        again: parts to measure again. With any, a file that was made with other settings is begun again.
+
+    Raises:
+        DepictQAError: the file was made with other settings.
+    """
+
+    def __init__(self, path: Path, settings: dict, again: Sequence[str] = ()):
+        self.path, self.content = path, read_json(path) if path.is_file() else _empty()
+        stored = self.content["settings"]
+        other = [key for key in settings if key in stored and stored[key] != settings[key]]
+        if other and again:
+            self.content, stored, other = (empty := _empty()), empty["settings"], []
+        if other:
+            raise DepictQAError(
+                f"{path}: its parts were measured with another {', '.join(other)} ({stored[other[0]]}, now "
+                f"{settings[other[0]]}); choose another file with --output, or measure all again with --restart"
+            )
+        stored.update(settings)
+        for name in again:
+            self.parts.pop(name, None)
+
+    @property
+    def parts(self) -> dict:
+        """Name -> what was measured."""
+        return self.content["parts"]
+
+    def add(self, name: str, found: dict, command: str) -> None:
+        """Store one part."""
+        self.parts[name] = plain(found)
+        self.content["commands"] = list(dict.fromkeys([*self.content["commands"], command]))
+        write_text(self.path, json.dumps(self.content, indent=1, allow_nan=False) + "\n")
 
 
-def _jpeg(image: Image.Image) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=95)
-    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+def plain(value: object) -> object:
+    """Nested values as JSON has them: NumPy numbers as numbers, NaN as None."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def _smaller(image: Image.Image) -> Image.Image:
-    return image.resize((round(image.width * 0.9), round(image.height * 0.9)), Image.Resampling.BICUBIC)
+def _empty() -> dict:
+    return {"settings": {}, "commands": [], "parts": {}}
 
 
-def _black(image: Image.Image) -> Image.Image:
-    return Image.new("RGB", image.size)
+def settings_of(judge: Judge, arguments: argparse.Namespace) -> dict:
+    """What results depend on, as `Results` compares it. Folders are named, not located: machines differ."""
+    found = {
+        "model": f"{judge.info.get('name')} {judge.info.get('version')}",
+        "weights": judge.info.get("files", {}).get("model.safetensors", {}).get("sha256"),
+        "count": arguments.count,
+        "limit": arguments.limit,
+        "seed": arguments.seed,
+    }
+    for name in ("photographs", "drawings"):
+        if folder := getattr(arguments, name):
+            found[name] = named(folder)
+    return found
 
 
-def main() -> None:
+def named(folder: Path) -> str:
+    """A folder as documents call it, without what is above its parent."""
+    return "/".join(folder.resolve().parts[-2:])
+
+
+def command(arguments: argparse.Namespace) -> str:
+    """The command as documents have it: the folders, the parts and the settings of a run."""
+    words = ["python", "-m", "benchmarks.quality"]
+    words += ["--records", *map(named, arguments.records)] if arguments.records else []
+    for name in ("photographs", "drawings"):
+        folder = getattr(arguments, name)
+        words += [f"--{name}", named(folder)] if folder else []
+    words += ["--only", *arguments.only] if arguments.only else []
+    words += ["--count", str(arguments.count), "--limit", str(arguments.limit), "--seed", str(arguments.seed)]
+    return shlex.join(words)
+
+
+def chosen(names: list[str], only: list[str] | None) -> list[str]:
+    """The parts whose names, with or without that of their data root, begin with one of some words."""
+    if not only:
+        return [name for name in names if not name.endswith(ONLY_NAMED)]
+    return [name for name in names if any(name.startswith(w) or name.split("/")[-1].startswith(w) for w in only)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what is not measured yet; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="data root with test records")
+    parser.add_argument(
+        "--records", nargs="+", type=Path, default=[], metavar="ROOT", help="data roots of test records"
+    )
+    parser.add_argument("--photographs", type=Path, metavar="FOLDER")
+    parser.add_argument("--drawings", type=Path, metavar="FOLDER")
     parser.add_argument("--checkpoint", help="checkpoint folder (default: the bundled one)")
-    only = "measure only those whose names start with one of these, such as certainty, or pairs (with the baseline)"
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=only)
-    parser.add_argument("--limit", type=int, default=1000, help="most records per set")
-    parser.add_argument("--resaved", action="store_true")
-    parser.add_argument("--changed-limit", type=int, help="most records per set of changed images")
-    parser.add_argument("--answers", type=Path, help="folder in which the answers about the images as made are kept")
-    parser.add_argument("--blank", action="store_true")
-    parser.add_argument("--output", type=Path)
-    arguments = parser.parse_args()
-    judge, root = load_judge(arguments.checkpoint), arguments.root
-    records, results = root / "records", defaultdict(dict)
-    if arguments.answers:
-        arguments.answers.mkdir(parents=True, exist_ok=True)
-    limit = arguments.limit
-    parts = {
-        "as made": lambda: accuracies(judge, root, records, limit, arguments.answers),
-        "order of scores in a scene (SRCC)": lambda: {
-            "without reference": severity_order(judge, root, False),
-            "with reference": severity_order(judge, root, True),
-        },
-        "certainty": lambda: certainty(judge, root, records),
-        "pairs with a reference": lambda: reference_baseline(judge, root, records, limit),
-        "descriptions": lambda: honest_words(judge, root, records, min(limit, 300)),
-        "severity of single distortions": lambda: severity_error(judge, root, records, limit),
-    }
-    for name, measure in parts.items():
-        if not arguments.only or any(name.startswith(wanted) for wanted in arguments.only):
-            results[name] = measure()
-            print(json.dumps({name: results[name]}, indent=1, default=float), flush=True)
-    if arguments.changed_limit:  # what the changed images are to be compared with
-        results[f"as made, first {arguments.changed_limit}"] = accuracies(judge, root, records, arguments.changed_limit)
-    changes = {"JPEG 95": _jpeg, "scaled to 90 %": _smaller} if arguments.resaved else {}
-    changes |= {"black images": _black} if arguments.blank else {}
-    for name, change in changes.items():
-        with tempfile.TemporaryDirectory() as folder:
-            limit = arguments.changed_limit or arguments.limit
-            results[name] = accuracies(judge, changed_copy(root, Path(folder), change), records, limit)
-    text = json.dumps(results, indent=1, default=float)
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
+    parser.add_argument("--only", nargs="+", metavar="PART", help="measure only parts that begin with one of these")
+    parser.add_argument("--count", type=int, default=40, help="images in a row (default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=1000, help="maximum number of records per set")
+    parser.add_argument("--seed", type=int, default=2027)
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON file (default: %(default)s)")
+    parser.add_argument("--restart", action="store_true", help="measure parts again that the file holds")
+    parser.add_argument("--list", action="store_true", help="print the names of the parts that the folders allow")
+    arguments = parser.parse_args(argv)
+    material = Material(arguments.photographs, arguments.drawings, arguments.count, arguments.seed)
+    available = parts(arguments.records, material, arguments.limit)
+    names = chosen(list(available), arguments.only)
+    if arguments.list:
+        print("\n".join(available))
+        return 0
+    if not names:
+        parser.error("no part is left: give --records, --photographs or --drawings, and see --list")
+    try:
+        measure(names, available, arguments)
+    except DepictQAError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def measure(names: list[str], available: dict[str, Measure], arguments: argparse.Namespace) -> None:
+    """Measure the parts that are not in the file, and store each."""
+    judge = load_judge(arguments.checkpoint)
+    results = Results(arguments.output, settings_of(judge, arguments), names if arguments.restart else ())
+    for number, name in enumerate(names, 1):
+        if name in results.parts:
+            print(f"[{number}/{len(names)}] {name}: done before", flush=True)
+            continue
+        print(f"[{number}/{len(names)}] {name}", flush=True)
+        start = time.monotonic()
+        found = available[name](judge)
+        if not found:
+            print("  left out: no image is large enough")
+            continue
+        results.add(name, found, command(arguments))
+        if "/" in name or "ladders" in name:  # the others have printed their rows
+            print(json.dumps(plain(found), indent=1))
+        print(f"  {time.monotonic() - start:.0f} s", flush=True)
+    print(f"written: {arguments.output}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,6 +8,7 @@ fall. Prints the mean over images for each of the 35 distortions and the mean ov
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,10 @@ def pristine(path: Path, short: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def measure(judge, paths: list[Path], short: int, reference: bool) -> dict[str, list[float]]:
+def measure(judge, originals: Sequence[np.ndarray], reference: bool) -> dict[str, list[float]]:
     """Distortion -> SRCC of each image's ladder."""
-    found = {name: [] for name in NAMES}
-    for number, path in enumerate(paths):
-        original = pristine(path, short)
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    for number, original in enumerate(originals):
         steps = [
             as_image(apply(name, original, severity, np.random.default_rng([number, severity])))
             for name in NAMES
@@ -48,7 +48,7 @@ def measure(judge, paths: list[Path], short: int, reference: bool) -> dict[str, 
         for index, name in enumerate(NAMES):
             place = index * len(SEVERITIES)
             found[name].append(ladder_correlation(scores[place : place + len(SEVERITIES)]))
-        print(f"{path.name}: {np.mean([values[-1] for values in found.values()]):.3f}", flush=True)
+        print(f"  image {number + 1}: {np.mean([values[-1] for values in found.values()]):.3f}", flush=True)
     return found
 
 
@@ -62,7 +62,8 @@ def main() -> None:
     arguments = parser.parse_args()
     from depictqa_core.judge import load_judge
 
-    found = measure(load_judge(arguments.checkpoint), arguments.pictures, arguments.short, arguments.reference)
+    originals = [pristine(path, arguments.short) for path in arguments.pictures]
+    found = measure(load_judge(arguments.checkpoint), originals, arguments.reference)
     means = {name: round(float(np.mean(values)), 4) for name, values in found.items()}
     for name, mean in means.items():
         print(f"{name:32} {mean:6.3f}")

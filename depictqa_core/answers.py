@@ -51,8 +51,9 @@ def identification(
     row: np.ndarray,
     coverage: float | None = None,
     certainty: str = SELF_CONSISTENCY,
+    typicality: float | None = None,
 ) -> Identification:
-    """An Identification from the probabilities of all allowed answers, and their coverage.
+    """An Identification from the probabilities of all allowed answers, their coverage, and the image's typicality.
 
     A label's probability is that of the answers that name it alone, plus its half of those that name it with another.
     The confidence is the probability of the labels in whatever order.
@@ -68,10 +69,8 @@ def identification(
     same = [set(tasks.parse_labels(option) or ()) == set(labels) for option in options]
     confidence = float(row[same].sum())
     probabilities = tuple(LabelProbability(*item) for item in ordered)
-    certainty = certainty_at(coverage, certainty)
-    return Identification(
-        name, labels, options[best], probabilities, confidence, coverage=coverage, certainty=certainty
-    )
+    found = Identification(name, labels, options[best], probabilities, confidence, coverage=coverage)
+    return replace(found, certainty=certainty_at(coverage, certainty, typicality), typicality=typicality)
 
 
 def graded(found: Identification, grades: dict[str, tuple[float, float]]) -> Identification:
@@ -88,19 +87,28 @@ def with_faults(found: Identification, probabilities: dict[str, float]) -> Ident
 
 
 def level_score(
-    name: str, row: np.ndarray, coverage: float | None = None, calibration: ScoreCalibration | None = None
+    name: str,
+    row: np.ndarray,
+    coverage: float | None = None,
+    calibration: ScoreCalibration | None = None,
+    typicality: float | None = None,
 ) -> Score:
     """A Score from the probabilities of the five rating levels, best level first, and their coverage."""
     mean = expected_points(row)
     spread = sum(float(p) * (points - mean) ** 2 for p, points in zip(row, tasks.LEVEL_SCORES)) ** 0.5
-    return _score(name, mean, spread, row, "levels", coverage, calibration)
+    return _score(name, mean, spread, row, "levels", coverage, calibration, typicality)
 
 
 def anchored_score(
-    name: str, placement: Placement, coverage: float | None = None, calibration: ScoreCalibration | None = None
+    name: str,
+    placement: Placement,
+    coverage: float | None = None,
+    calibration: ScoreCalibration | None = None,
+    typicality: float | None = None,
 ) -> Score:
     """A Score from the place of an image among anchors, and the coverage of its comparisons."""
-    found = _score(name, placement.mean, placement.deviation, placement.levels, "anchors", coverage, calibration)
+    place = placement.mean, placement.deviation, placement.levels
+    found = _score(name, *place, "anchors", coverage, calibration, typicality)
     if found.certainty == CALIBRATED:
         return found
     return replace(found, low=placement.low, high=placement.high)
@@ -119,13 +127,14 @@ def _score(
     method: str,
     coverage: float | None,
     calibration: ScoreCalibration | None,
+    typicality: float | None,
 ) -> Score:
     model = calibration if calibration is not None and calibration.method == method else None
-    certainty = certainty_at(coverage, CALIBRATED if model else SELF_CONSISTENCY)
+    certainty = certainty_at(coverage, CALIBRATED if model else SELF_CONSISTENCY, typicality)
     judged = model.judged if model and certainty == CALIBRATED else judged_by_itself
     confidence, low, high = judged(levels, mean)
     named = tuple(LabelProbability(level, float(p)) for level, p in zip(tasks.LEVELS, levels))
-    return Score(name, mean, spread, confidence, named, low, high, method, coverage, certainty)
+    return Score(name, mean, spread, confidence, named, low, high, method, coverage, certainty, typicality)
 
 
 def comparison(
@@ -136,6 +145,7 @@ def comparison(
     text: str | None = None,
     coverage: float | None = None,
     certainty: str = SELF_CONSISTENCY,
+    typicality: float | None = None,
 ) -> Comparison:
     """A Comparison from the probabilities that A is better when it is shown first (forward) and second (backward).
 
@@ -144,7 +154,6 @@ def comparison(
     probability = (forward + backward) / 2
     same_winner = (forward - 0.5) * (backward - 0.5) > 0
     verdict = "tie" if abs(probability - 0.5) < TIE or not same_winner else "A" if probability > 0.5 else "B"
-    confidence, certainty = max(probability, 1 - probability), certainty_at(coverage, certainty)
-    return Comparison(
-        name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, coverage, certainty
-    )
+    confidence, certainty = max(probability, 1 - probability), certainty_at(coverage, certainty, typicality)
+    found = Comparison(name_a, name_b, probability, abs(forward - backward), verdict, confidence, text, coverage)
+    return replace(found, certainty=certainty, typicality=typicality)

@@ -20,6 +20,8 @@ second as unreliable, whatever their confidence. The coverage of questions that 
 more."""
 CALIBRATED_COVERAGE = 0.9
 """Calibrations are measured on answers with a coverage of 0.97 and more; answers below this one are not like those."""
+LEAST_TYPICALITY = 0.01
+"""An image with a lower typicality (``typicality``) is unlike what calibrations are measured on."""
 TOP_TOKENS = 30
 """Maximum number of tokens that count for the confidence of a detailed answer, those with the highest weight."""
 
@@ -30,7 +32,9 @@ _VERDICT = re.compile(
 )
 
 
-def reliable(confidence: float | None, minimum: float, coverage: float | None = None) -> bool:
+def reliable(
+    confidence: float | None, minimum: float, coverage: float | None = None, typicality: float | None = None
+) -> bool:
     """Return whether an answer is reliable: the one rule of the command line and of the nodes.
 
     Args:
@@ -39,15 +43,40 @@ def reliable(confidence: float | None, minimum: float, coverage: float | None = 
         minimum: minimum confidence, 0..1; 0 keeps every answer with enough coverage.
         coverage: 0..1, the share of its probability that the model gave to the allowed answers; None if unknown. Below
             ``LEAST_COVERAGE`` no answer is reliable.
+        typicality: 0..1, of the image; None if unknown. Below ``LEAST_TYPICALITY`` a confidence is no evidence, so that
+            no minimum above 0 is reached.
     """
     if uncovered(coverage):
         return False
-    return minimum <= 0 or (confidence is not None and round(confidence, 6) >= minimum)
+    if minimum <= 0:
+        return True
+    return not atypical(typicality) and confidence is not None and round(confidence, 6) >= minimum
 
 
 def uncovered(coverage: float | None) -> bool:
     """Return whether a coverage (None if unknown) is below ``LEAST_COVERAGE``."""
     return coverage is not None and coverage < LEAST_COVERAGE
+
+
+def atypical(typicality: float | None) -> bool:
+    """Return whether a typicality (None if unknown) is below ``LEAST_TYPICALITY``."""
+    return typicality is not None and typicality < LEAST_TYPICALITY
+
+
+def typicality_notices(typicalities: Iterable[float | None]) -> list[str]:
+    """Return a warning about images that are unlike the training images; an empty list if there are none.
+
+    Args:
+        typicalities: one per answer, 0..1, None if unknown.
+    """
+    known = list(typicalities)
+    unlike = sum(map(atypical, known))
+    if not unlike:
+        return []
+    return [
+        f"{unlike} of {len(known)} answers are about images unlike the training images: at most {LEAST_TYPICALITY:.0%} "
+        "of those are less typical. Their confidences are not calibrated: check these answers yourself"
+    ]
 
 
 def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
@@ -131,15 +160,17 @@ def lowest(coverages: Iterable[float | None]) -> float | None:
     return min((float(coverage) for coverage in coverages if coverage is not None), default=None)
 
 
-def certainty_at(coverage: float | None, certainty: str) -> str:
-    """What the confidence of an answer is: ``certainty``, but never calibrated below ``CALIBRATED_COVERAGE``.
+def certainty_at(coverage: float | None, certainty: str, typicality: float | None = None) -> str:
+    """What the confidence of an answer is: ``certainty``, but never calibrated below ``CALIBRATED_COVERAGE`` or
+    ``LEAST_TYPICALITY``.
 
     Args:
         coverage: 0..1, of the answer; None if it is unknown.
         certainty: ``CALIBRATED`` where the checkpoint is calibrated for the question, else ``SELF_CONSISTENCY``.
+        typicality: 0..1, of the image; None if it is unknown.
     """
     low = coverage is not None and coverage < CALIBRATED_COVERAGE
-    return SELF_CONSISTENCY if low else certainty
+    return SELF_CONSISTENCY if low or atypical(typicality) else certainty
 
 
 def least_certainty(certainties: Iterable[str]) -> str:

@@ -11,8 +11,10 @@ from .calibration import SELF_CONSISTENCY
 @dataclass(frozen=True)
 class _Result:
     def to_dict(self) -> dict[str, Any]:
-        """Return this result as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        """Return this result as nested dicts, lists, strings and numbers: rounded to 6 digits, and None for NaN.
+        A typicality is left out where it is unknown."""
+        known = {key: value for key, value in asdict(self).items() if value is not None or key != "typicality"}
+        return {key: _plain(value) for key, value in known.items()}
 
 
 def _plain(value: object) -> object:
@@ -57,6 +59,9 @@ class Identification(_Result):
         severity_coverage: the coverage of the question about each of ``severities``.
         certainty: ``"calibrated"`` if the checkpoint has a temperature for the question, fitted on held-out images: on
             images like those, answers are right as often as their confidence says. Otherwise ``"self-consistency"``.
+        typicality: 0..1, the share of training images that are less typical than this image (``typicality``); it is no
+            probability of being right. Below ``confidence.LEAST_TYPICALITY`` the confidence is not calibrated. None if
+            the checkpoint does not support it, or if no network was needed.
     """
 
     picture: str
@@ -69,6 +74,7 @@ class Identification(_Result):
     severity_coverage: tuple[float, ...] | None = None
     certainty: str = SELF_CONSISTENCY
     faults: tuple[LabelProbability, ...] | None = None
+    typicality: float | None = None
 
     @property
     def probable_faults(self) -> tuple[LabelProbability, ...]:
@@ -88,6 +94,7 @@ class Description(_Result):
         confidence_method: how it was computed.
         coverage: as in ``Identification``, if the answer contains answers of closed sets: the lowest of theirs. None
             for free text.
+        typicality: as in ``Identification``.
     """
 
     picture: str
@@ -95,6 +102,7 @@ class Description(_Result):
     confidence: float | None
     confidence_method: str
     coverage: float | None = None
+    typicality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ class Score(_Result):
             undistorted image and 18 less per step of severity, slightly adjusted by full-reference metrics. It is not
             the opinion of people. Otherwise ``"self-consistency"``: both come from the judge's answers alone and show
             how much its probability is spread over the levels, not how often it is wrong.
+        typicality: as in ``Identification``.
     """
 
     picture: str
@@ -130,6 +139,7 @@ class Score(_Result):
     method: str
     coverage: float | None = None
     certainty: str = SELF_CONSISTENCY
+    typicality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,7 @@ class Comparison(_Result):
         text: the explanation in words, or None if it was not requested. It agrees with ``verdict``.
         coverage: as in ``Identification``; the lower one of both orders.
         certainty: as in ``Identification``.
+        typicality: as in ``Identification``; the lower one of both images.
     """
 
     picture_a: str
@@ -157,6 +168,7 @@ class Comparison(_Result):
     text: str | None = None
     coverage: float | None = None
     certainty: str = SELF_CONSISTENCY
+    typicality: float | None = None
 
 
 @dataclass(frozen=True)

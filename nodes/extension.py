@@ -7,11 +7,14 @@ from comfy_api.latest import ComfyExtension, io
 from server import PromptServer
 
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
+from .best_of_folder import BestOfFolder
 from .check_images import CheckImages
 from .collect_preferences import CollectPreferences
 from .compare_images import CompareImages
 from .compare_models import CompareModels
 from .filter_images import FilterImages
+from .generate_until_good import GenerateUntilGoodEnd, GenerateUntilGoodStart
+from .keep_best import KeepBest
 from .load_folder import LoadFolder
 from .load_model import LoadModel
 from .load_server import LoadServer
@@ -21,6 +24,7 @@ from .quality_sheet import QualitySheet
 from .rank_images import RankImages
 from .routes import add_routes
 from .save_images import SaveScoredImages
+from .stop_auto_queue import StopAutoQueue
 
 NODES = [
     LoadModel,
@@ -32,6 +36,11 @@ NODES = [
     RankImages,
     FilterImages,
     PickImages,
+    GenerateUntilGoodStart,
+    GenerateUntilGoodEnd,
+    KeepBest,
+    StopAutoQueue,
+    BestOfFolder,
     CompareModels,
     SaveScoredImages,
     QualitySheet,

@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io, ui
 from PIL import Image
 
+from ..depictqa_core.images.image import RGBImage
 from .ui import Table, node_output
 
 
@@ -38,3 +39,9 @@ def drawn_output(
     """
     shown = [entry for image in images for entry in ui.PreviewImage(image).as_dict()["images"]]
     return node_output(cls, *values, table=table or Table(notes=text.splitlines()), text=text, images=shown, **ui_lists)
+
+
+def to_tensor(picture: RGBImage) -> torch.Tensor:
+    """Convert a checked image to IMAGE ``[1, H, W, 3]``, or ``[1, H, W, 4]`` if it was read with its alpha."""
+    levels = picture.rgb if picture.rgba is None else picture.rgba
+    return torch.from_numpy(levels.astype(np.float32) / 255)[None]

@@ -1,5 +1,6 @@
 """The node that loads the images of a folder in the same way as the command line."""
 
+import hashlib
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -11,14 +12,13 @@ import torch
 from comfy import model_management
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
-from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, ImageError, TaskError
 from ..depictqa_core.images.equal_names import equal_names
 from ..depictqa_core.images.image import RGBImage, as_image, notices_of
 from ..depictqa_core.images.search import Found, NoImages, leads_around, left_out_lines, search
 from ..depictqa_core.storage.file_names import below
-from .image_outputs import to_image
+from .image_outputs import to_tensor
 from .inputs import readable, readable_errors, schema
 from .ui import Table, node_output, plain
 
@@ -113,21 +113,16 @@ class LoadFolder(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, subfolders: bool, start: int, limit: int, keep_alpha: bool = False) -> str:
-        try:
-            paths, found = _chosen(folder, subfolders, start, limit)
-            files = [(path, os.stat(path)) for path in paths]
-        except (DepictQAError, OSError) as error:  # reported when the node runs
-            return str(error)
-        return repr([*((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files), found])
+        return listing_state(folder, subfolders, start, limit)
 
     @classmethod
     def execute(cls, folder: str, subfolders: bool, start: int, limit: int, keep_alpha: bool = False) -> io.NodeOutput:
         with readable_errors():
-            paths, found = _chosen(folder, subfolders, start, limit)
+            paths, found = chosen(folder, subfolders, start, limit)
         pictures: list[RGBImage] = []
         unreadable: list[str] = []
         bar = ProgressBar(len(paths))
-        root = _resolve(folder)
+        root = resolve(folder)
         for path in paths:
             model_management.throw_exception_if_processing_interrupted()
             name = path.relative_to(root).as_posix()
@@ -160,9 +155,7 @@ class LoadFolder(io.ComfyNode):
 
 def _image(picture: RGBImage, keep_alpha: bool) -> torch.Tensor:
     """IMAGE ``[1, H, W, 3]`` over white, or ``[1, H, W, 4]`` of an image with alpha that is kept."""
-    if keep_alpha and picture.rgba is not None:
-        return torch.from_numpy(picture.rgba.astype(np.float32) / 255)[None]
-    return to_image(Image.fromarray(picture.rgb))
+    return to_tensor(picture if keep_alpha else replace(picture, rgba=None))
 
 
 def _mask(picture: RGBImage) -> torch.Tensor:
@@ -189,7 +182,18 @@ def folders() -> list[str]:
     return found
 
 
-def _resolve(folder: str) -> Path:
+def listing_state(folder: str, subfolders: bool, start: int = 0, limit: int | None = None) -> str:
+    """Return a text that changes with the files of a folder: for ``fingerprint_inputs``."""
+    try:
+        paths, found = chosen(folder, subfolders, start, limit)
+        files = [(path, os.stat(path)) for path in paths]
+    except (DepictQAError, OSError) as error:  # reported when the node runs
+        return str(error)
+    state = repr([*((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files), found])
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def resolve(folder: str) -> Path:
     """Return the folder of a name from a graph; raise DepictQAError unless it is in input or output."""
     parts = PurePosixPath(below(folder, "folder", "ComfyUI's input or output folder")).parts
     if not parts or parts[0] not in ROOTS:
@@ -213,9 +217,9 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list[Path], Found]:
+def chosen(folder: str, subfolders: bool, start: int, limit: int | None) -> tuple[list[Path], Found]:
     """Return the image files to load and everything found; raise DepictQAError if there are none."""
-    root = _resolve(folder)
+    root = resolve(folder)
     try:
         found = search([str(root)], recursive=subfolders)
     except NoImages as error:
@@ -228,4 +232,5 @@ def _chosen(folder: str, subfolders: bool, start: int, limit: int) -> tuple[list
     count = len(found.names)
     if start >= count:
         raise TaskError(f"start: is {start}, but there are {count} images in {folder!r}; give a smaller number.")
-    return [Path(path) for path in found.names[start : start + limit]], found
+    end = None if limit is None else start + limit
+    return [Path(path) for path in found.names[start:end]], found

@@ -12,11 +12,11 @@ from comfy import model_management
 
 from ..depictqa_core.backends.base import ANSWER_BYTES
 from ..depictqa_core.calibration import OrderCalibration
-from ..depictqa_core.confidence import coverage_notices
+from ..depictqa_core.confidence import coverage_notices, typicality_notices
 from ..depictqa_core.images.image import RGBImage
 from ..depictqa_core.judge import Judge
 from ..depictqa_core.runtime.byte_cache import ByteCache
-from ..depictqa_core.runtime.progress import OnText
+from ..depictqa_core.runtime.progress import OnText, Progress
 
 KEPT_ANSWERS = 32
 KEPT_CHECKPOINTS = 4
@@ -116,13 +116,21 @@ class LoadedJudge:
                 self._patcher = comfy.model_patcher.ModelPatcher(DepictQAWeights(network), **self._devices)
         return self._judge
 
-    def ask(self, verb: str, *pictures: Any, on_text: OnText | None = None, **options: Any) -> Any:
+    def ask(
+        self,
+        verb: str,
+        *pictures: Any,
+        on_text: OnText | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Any:
         """Call a method of the judge, with progress bar and Cancel.
 
         Args:
             verb: name of the method.
             pictures: its positional arguments: lists (or lists of tuples) of ``RGBImage``, or None.
             on_text: for ``describe``: called with (index, text so far) while answers are generated.
+            progress: called with (done, total) in place of the progress bar of the running node.
             options: its keyword arguments, all hashable.
 
         Raises:
@@ -133,7 +141,7 @@ class LoadedJudge:
         if key not in calls:
             streamed = {"on_text": on_text} if on_text else {}
             try:
-                calls[key] = self._call(verb, *pictures, progress=_Progress(), **options, **streamed)
+                calls[key] = self._call(verb, *pictures, progress=progress or _Progress(), **options, **streamed)
             finally:
                 if not self._keep:
                     self._unload()
@@ -142,9 +150,26 @@ class LoadedJudge:
         calls.move_to_end(key)
         return calls[key]
 
+    @contextmanager
+    def kept_loaded(self) -> Iterator[None]:
+        """Have many calls of ``ask`` load the weights once, also where they are freed after use."""
+        keep, self._keep = self._keep, True
+        try:
+            yield
+        finally:
+            self._keep = keep
+            if not keep:
+                self._unload()
+
     def doubts(self, answers: Iterable[Any]) -> list[str]:
-        """Return warnings: the notices of the checkpoint, and one on answers with low coverage."""
-        return [*self.notices, *coverage_notices(answer.coverage for answer in answers)]
+        """Return warnings: the notices of the checkpoint, on answers with low coverage, and on atypical images."""
+        given = list(answers)
+        typicalities = (getattr(answer, "typicality", None) for answer in given)
+        return [
+            *self.notices,
+            *coverage_notices(answer.coverage for answer in given),
+            *typicality_notices(typicalities),
+        ]
 
     def order_calibration(self, reference: bool) -> OrderCalibration | None:
         """What is known of the judge's errors about orders, with or without references; None if nothing is."""

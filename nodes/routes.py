@@ -1,4 +1,4 @@
-"""What pages and programs ask ComfyUI's server for: the stored answers of a workflow, and the picks that it waits for.
+"""What pages and programs ask ComfyUI's server for: stored answers, picks that are waited for, loops to stop.
 
 Answers are read from the history that ComfyUI has in memory, so that nothing is stored twice. docs/http.md describes
 the routes.
@@ -8,7 +8,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ..depictqa_core.errors import TaskError
-from . import picks
+from . import loop_stops, picks
 
 
 def answers_of(workflow: str) -> dict[str, dict]:
@@ -22,10 +22,13 @@ def answers_of(workflow: str) -> dict[str, dict]:
     """
     queue = PromptServer.instance.prompt_queue
     with queue.mutex:
-        entries = [entry for entry in queue.history.values() if _workflow(entry["prompt"]) == workflow]
+        entries = [entry for entry in queue.history.values() if workflow_of_prompt(entry["prompt"]) == workflow]
     found: dict[str, dict] = {}
     for entry in entries:  # oldest first
-        found.update({node: said["depictqa"][0] for node, said in entry["outputs"].items() if said.get("depictqa")})
+        places = entry.get("meta") or {}
+        for node, said in entry["outputs"].items():
+            if said.get("depictqa"):  # the copies of a node in a loop are shown at the node
+                found[places.get(node, {}).get("display_node", node)] = said["depictqa"][0]
     return found
 
 
@@ -36,10 +39,10 @@ def workflow_of(run: str) -> str | None:
         active = [*queue.currently_running.values(), *queue.queue]
         finished = queue.history.get(run)
     prompts = [*active, *([finished["prompt"]] if finished else [])]
-    return next((_workflow(prompt) for prompt in prompts if prompt[1] == run), None)
+    return next((workflow_of_prompt(prompt) for prompt in prompts if prompt[1] == run), None)
 
 
-def _workflow(prompt: tuple) -> str | None:
+def workflow_of_prompt(prompt: tuple) -> str | None:
     """The id of the workflow of a queued prompt ``(number, run, graph, extra data, ...)``."""
     workflow = (prompt[3].get("extra_pnginfo") or {}).get("workflow")
     return workflow.get("id") if isinstance(workflow, dict) else None
@@ -68,6 +71,14 @@ async def _post_pick(request: web.Request) -> web.Response:
     return web.json_response({"picked": picked})
 
 
+async def _post_stop(request: web.Request) -> web.Response:
+    try:
+        loop_stops.ask(request.match_info["node"])
+    except KeyError:
+        return _refused(404, "This loop does not run, or is in its first round.")
+    return web.json_response({"stops": True})
+
+
 def _refused(status: int, message: str) -> web.Response:
     return web.json_response({"error": message}, status=status)
 
@@ -78,3 +89,4 @@ def add_routes(routes: web.RouteTableDef) -> None:
     routes.get("/depictqa/runs/{run}")(_get_run)
     routes.get("/depictqa/picks")(_get_picks)
     routes.post("/depictqa/picks/{pick}")(_post_pick)
+    routes.post("/depictqa/loops/{node}/stop")(_post_stop)

@@ -1,6 +1,5 @@
 """The node that saves images with their scores and verdicts in file name, metadata and a list."""
 
-import json
 import math
 import os
 import time
@@ -8,21 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import folder_paths
-import numpy as np
 import torch
-from comfy.cli_args import args
 from comfy.utils import ProgressBar
 from comfy_api.latest import io
-from PIL import Image
 
 from ..depictqa_core.errors import DepictQAError, TaskError
-from ..depictqa_core.images.image import as_image
 from ..depictqa_core.images.search import without_suffix
 from ..depictqa_core.storage.appending import append_csv, append_jsonl
 from ..depictqa_core.storage.file_names import below, fill
 from ..depictqa_core.storage.files import readable_file_errors
 from ..depictqa_core.storage.saved_images import SUFFIXES, save_image
 from .inputs import advanced, choice, flatten, one, per_image, readable, readable_errors, schema
+from .saved_files import file_texts, to_file_image
 from .ui import Table, node_output
 
 LOGS = {"csv": ("csv",), "jsonl": ("jsonl",), "csv and jsonl": ("csv", "jsonl"), "none": ()}
@@ -40,6 +36,11 @@ FACTS = {
     "verdicts": (io.String, "Optional: one short verdict per image, such as its distortions, for %verdict%."),
     "descriptions": (io.String, "Optional: one description per image."),
 }
+ORIGINS = {
+    "seeds": (io.Int, "Optional: one seed per image, or one for all, for %seed%, the metadata and the list."),
+    "prompts": (io.String, "Optional: one prompt per image, or one for all, for %prompt%, the metadata and the list."),
+}
+"""Facts that have a column in the list only where they are linked, so that older lists still fit."""
 
 
 class SaveScoredImages(io.ComfyNode):
@@ -64,8 +65,8 @@ class SaveScoredImages(io.ComfyNode):
                     default="DepictQA/%rank%_%score%_%label%",
                     tooltip=(
                         "Folder and file name in ComfyUI's output folder. Placeholders: %score%, %rank%, "
-                        "%label%, %verdict%, %confidence%, %index%, %date%, %time%, %date:yyyy-MM-dd%, "
-                        "and ComfyUI's own %width%, %year%, ..."
+                        "%label%, %verdict%, %confidence%, %seed%, %prompt%, %index%, %date%, %time%, "
+                        "%date:yyyy-MM-dd%, and ComfyUI's own %width%, %year%, ..."
                     ),
                 ),
                 io.Combo.Input(
@@ -94,6 +95,16 @@ class SaveScoredImages(io.ComfyNode):
                     optional=True,
                     tooltip="Of jpeg and webp: 1 is the smallest file, 100 the best image.",
                     **advanced(io.Int.Input),
+                ),
+                *(
+                    kind.Input(
+                        name,
+                        optional=True,
+                        force_input=True,
+                        tooltip=tooltip,
+                        **({"max": 2**64 - 1} if name == "seeds" else {}),
+                    )
+                    for name, (kind, tooltip) in ORIGINS.items()
                 ),
             ],
             outputs=[
@@ -131,7 +142,7 @@ class SaveScoredImages(io.ComfyNode):
         bar = ProgressBar(len(singles))
         for single, row in zip(singles, rows, strict=True):
             try:
-                saved.append(_save(single, pattern, row, _graph(cls), now, kind, one(quality)))
+                saved.append(_save(cls, single, pattern, row, now, kind, one(quality)))
                 _append(saved[-1], row, kinds, now)
             except DepictQAError as error:  # the others are saved
                 failed.append(readable(str(error)))
@@ -157,7 +168,7 @@ def _rows(facts: dict, count: int) -> list[dict]:
         TaskError: a list has neither one item per image nor one for all.
     """
     columns = {}
-    for name in FACTS:
+    for name in (*FACTS, *ORIGINS):
         values = facts.get(name)
         columns[name] = [None] * count if values is None else per_image(name, values, count)
     scores = [None if score is None or math.isnan(score) else score for score in columns["scores"]]
@@ -176,30 +187,32 @@ def _rows(facts: dict, count: int) -> list[dict]:
             "label": columns["labels"][index],
             "verdict": columns["verdicts"][index],
             "description": columns["descriptions"][index],
+            **{name[:-1]: columns[name][index] for name in ORIGINS if facts.get(name) is not None},
         }
         for index in range(count)
     ]
 
 
 def _save(
-    single: torch.Tensor, pattern: str, row: dict, graph: dict, now: time.struct_time, kind: str, quality: int
+    cls: type[io.ComfyNode],
+    single: torch.Tensor,
+    pattern: str,
+    row: dict,
+    now: time.struct_time,
+    kind: str,
+    quality: int,
 ) -> Path:
     """Save one image under a new name.
 
     Raises:
         DepictQAError: the file cannot be written, or its pixels would differ from the input.
     """
-    picture = as_image(single, f"image {row['index']}")  # refuses what 8 bits cannot hold: NaN, -1..1, ...
-    levels = np.rint(single[0].cpu().float().numpy() * 255).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
-    if kind == "jpeg" and image.mode == "RGBA":
-        image = Image.fromarray(picture.rgb)
+    image = to_file_image(single, f"image {row['index']}", with_alpha=kind != "jpeg")
     prefix = fill(pattern, _words(row), now)
     output = folder_paths.get_output_directory()
     with readable_file_errors(os.path.join(output, os.path.dirname(prefix))):
         folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, output, *image.size)
-    texts = {} if args.disable_metadata else {**graph, **_metadata(row, kind)}
-    return save_image(folder, stem, counter, image, texts, kind, quality)
+    return save_image(folder, stem, counter, image, file_texts(cls, row, kind), kind, quality)
 
 
 def _append(path: Path, row: dict, kinds: tuple[str, ...], now: time.struct_time) -> None:
@@ -218,18 +231,6 @@ def _words(row: dict) -> dict[str, str]:
         "confidence": "unknown" if row["confidence"] is None else f"{row['confidence']:.2f}",
         "label": without_suffix(str(row["label"] or "image")),
         "verdict": str(row["verdict"] or "unjudged"),
+        "seed": str(row.get("seed", "unknown")),
+        "prompt": str(row.get("prompt") or "unknown"),
     }
-
-
-def _metadata(row: dict, kind: str) -> dict[str, str]:
-    """Return the facts as JSON; for a PNG also each fact separately, readable in any viewer."""
-    known = {key: value for key, value in row.items() if value is not None and key != "index"}
-    texts = {key: f"{value:g}" if isinstance(value, float) else str(value) for key, value in known.items()}
-    single = {f"depictqa_{key}": text for key, text in texts.items()} if kind == "png" else {}
-    return {**single, "depictqa": json.dumps(known)}
-
-
-def _graph(cls: type[io.ComfyNode]) -> dict[str, str]:
-    """Return ComfyUI's metadata, which restore the graph when the image is dropped on the canvas."""
-    chunks = {} if cls.hidden.prompt is None else {"prompt": cls.hidden.prompt}
-    return {key: json.dumps(value) for key, value in {**chunks, **(cls.hidden.extra_pnginfo or {})}.items()}

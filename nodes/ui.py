@@ -128,10 +128,14 @@ def plain(text: str) -> str:
     return re.sub(r"\[(?=\[)|_(?=_LNK)", lambda match: match[0] + WORD_JOINER, text)
 
 
-def show_text(cls: type[io.ComfyNode], text: str) -> str:
-    """Show a text under the node now and return what was sent; no other function sends text."""
+def show_text(cls: type[io.ComfyNode], text: str, node: str | None = None) -> str:
+    """Show a text under the node now and return what was sent; no other function sends text.
+
+    Args:
+        node: id of another node to show it under.
+    """
     text = plain(text)
-    PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)
+    PromptServer.instance.send_progress_text(text, node or cls.hidden.unique_id)
     return text
 
 
@@ -141,6 +145,7 @@ def node_output(
     table: Table,
     text: str | None = None,
     pairs: Sequence[dict] = (),
+    node: str | None = None,
     **ui: Sequence[object],
 ) -> io.NodeOutput:
     """Return the node's output, with its answers shown on it.
@@ -153,9 +158,10 @@ def node_output(
         table: the table to draw on the node.
         text: the same as text; None: the text of the table.
         pairs: the pairs of images that web/js/compare.js draws above the table.
+        node: id of the node of the page that shows the text, where the running node is a copy of it.
         ui: additional lists for the front end, such as ``images``.
     """
-    text = show_text(cls, table.to_text() if text is None else text)
+    text = show_text(cls, table.to_text() if text is None else text, node)
     answer = {**table.to_ui(), "images": ui.get("images", []), "pairs": list(pairs)}
     return io.NodeOutput(*values, ui={**ui, "text": [text], "depictqa": [answer]})
 

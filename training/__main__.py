@@ -11,6 +11,7 @@ from .dataset.building.command import add_build, add_split
 from .dataset.detailed.command import add_describe
 from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
+from .evaluation.typicality import add_typicality
 from .trainer.averaging import add_average
 from .trainer.storage_format import add_convert
 from .trainer.tower_commands import add_crops, add_tower
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     add_evaluate(commands.add_parser("evaluate", help="evaluate a checkpoint on test files in the published format"))
     add_calibrate(commands.add_parser("calibrate", help="calibrate a checkpoint on validation records"))
+    add_typicality(commands.add_parser("typicality", help="store how typical images are of the training images"))
     arguments = parser.parse_args(argv)
     try:
         with interrupted_by_signals():

@@ -2,8 +2,10 @@
 
 import { app } from "../../scripts/app.js";
 import { STYLE } from "./js/answers.js";
+import * as autoQueue from "./js/auto_queue.js";
 import * as compare from "./js/compare.js";
 import { styled } from "./js/dom.js";
+import * as loop from "./js/loop.js";
 import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
 import * as stored from "./js/stored.js";
@@ -24,6 +26,7 @@ app.registerExtension({
     styled(STYLE + pick.STYLE + compare.STYLE);
     stored.listen();
     preferences.listen();
+    autoQueue.listen();
     await pick.listen().catch((error) => console.warn("DepictQA: open picks cannot be read.", error));
   },
   async beforeRegisterNodeDef(nodeType, nodeData) {
@@ -35,6 +38,7 @@ app.registerExtension({
       created?.apply(this, arguments);
       preferences.bindPick(this);
       pick.addButton(this);
+      loop.addButton(this);
       stored.addWidget(this);
     };
   },

@@ -19,6 +19,7 @@ from .. import tasks
 from ..calibration import Calibration
 from ..engine.batching import names_of
 from ..errors import TaskError
+from ..images.image import RGBImage
 from ..images.references import ImageSet, PairSet, SingleSet
 from ..images.size_policy import SizePolicy
 from ..runtime.byte_cache import ByteCache
@@ -242,6 +243,10 @@ class Backend(ABC):
         A backend without such a cache does nothing.
         """
         counter.add(len(image_sets))
+
+    def typicality(self, images: Sequence[RGBImage], counter: ProgressCounter) -> list[float | None]:
+        """Return the typicality of images, 0..1 (``typicality``); None where it is unknown."""
+        return [None] * len(images)
 
     @contextmanager
     def session(self) -> Iterator[None]:

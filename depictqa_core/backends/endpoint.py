@@ -142,13 +142,14 @@ class EndpointBackend(WordedBackend):
         def ask(send: Send, index: int, unit: None) -> WrittenAnswer:
             opening = openings[index]
             extra = {"logprobs": True, "top_logprobs": 1} if self.way.scored else {}
+            extra |= self.open_fields(task, opening)
             reply = send(text, image_sets[index], max_new_tokens, begun=opening.text, extra=extra)
             begun = self.tokens(opening.text, opening.probability, opening.written)
             ids, chances = self._scored(reply)
             ids, chances = begun.ids + ids, begun.probabilities + chances
             return WrittenAnswer((opening.text + reply.text).strip(), ids, chances if self.way.scored else [])
 
-        kinds = [("write", text, max_new_tokens, o.text, o.probability) for o in openings]
+        kinds = [("write", text, max_new_tokens, o.text, o.probability, o.whole) for o in openings]
         found = self._ask(task, kinds, image_sets, [None], ask, lambda _, answers: answers[0], counter)
         if on_text:
             for index, written in enumerate(found):
@@ -157,6 +158,10 @@ class EndpointBackend(WordedBackend):
 
     def plain(self, text: str) -> str:
         return without_control(text)
+
+    def open_fields(self, task: Task, opening: Opening) -> dict[str, Any]:
+        """Return further fields of a request for a written answer."""
+        return {}
 
     def tokens(self, text: str, probability: float, written: WrittenAnswer | None = None) -> WrittenAnswer:
         """Split a text into tokens: those of the model's answer as far as both agree, then words."""

@@ -12,6 +12,7 @@ from ..runtime.byte_cache import ByteCache
 from .endpoint import EndpointBackend
 from .endpoint_cache import ReplyCache
 from .endpoint_replies import all_tokens, checked
+from .endpoint_served import ServedBackend, served_judge
 from .endpoint_server import NoTokenizer, Server, ServerTokenizer
 from .endpoint_ways import Exact, Top, Votes, Way
 from .profiles import choose_profile
@@ -44,10 +45,17 @@ def open_server(address: str, options: ServerOptions, answers: ByteCache | None 
     profile = choose_profile(settings, None, endpoint.model)
     calibration = Calibration({} if settings is None else read_calibration(settings))
     server = Server(Client(endpoint, options.timeout, first_pause=options.pause), profile)
-    way = find_way(server, options.votes)
+    served = served_judge(server)
+    if served is not None and (settings is not None or options.votes is not None):
+        raise EndpointError(f"{server.name}: depictqa serve calibrates its own answers; leave out settings and votes")
+    if served is not None:
+        backend: EndpointBackend = ServedBackend(server, served, options.concurrency, answers)
+    else:
+        way = find_way(server, options.votes)
+        backend = EndpointBackend(server, way, options.concurrency, calibration, answers)
     if options.cache is not None:
         server.cache = ReplyCache(options.cache, f"{endpoint.identity} {endpoint.model}")
-    return EndpointBackend(server, way, options.concurrency, calibration, answers)
+    return backend
 
 
 def find_way(server: Server, votes: int | None) -> Way:

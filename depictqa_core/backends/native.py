@@ -12,6 +12,7 @@ from ..calibration import Calibration
 from ..engine.feature_keys import by_role
 from ..engine.runner import Answer, PromptRunner
 from ..errors import DepictQAError
+from ..images.image import RGBImage
 from ..images.size_policy import SizePolicy
 from ..loading.checkpoint import Checkpoint
 from ..loading.checkpoint_folder import self_test_notices
@@ -56,7 +57,7 @@ class NativeBackend(Backend):
     def __init__(self, checkpoint: Checkpoint, cache_bytes: int | None = None, answers: ByteCache | None = None):
         self.model, self.tokenizer, self.info = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         self.notices = self_test_notices(self.info)
-        self.runner = PromptRunner(self.model, self.name, cache_bytes)
+        self.runner = PromptRunner(self.model, self.name, cache_bytes, checkpoint.typicality)
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
 
     @property
@@ -91,10 +92,16 @@ class NativeBackend(Backend):
 
     def identity(self) -> dict[str, Any]:
         weight = next(self.model.parameters())
-        return {"judge": self.info, "config": self.model.config.to_dict(), "dtype": str(weight.dtype)}
+        known = self.runner.features.typicality_model
+        typicality = {"typicality": known.digest} if known else {}
+        config = self.model.config.to_dict()
+        return {"judge": self.info, "config": config, "dtype": str(weight.dtype), **typicality}
 
     def encode_images(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         self.runner.encode(image_sets, counter)
+
+    def typicality(self, images: Sequence[RGBImage], counter: ProgressCounter) -> list[float | None]:
+        return self.runner.typicality(images, counter)
 
     def prefix_cache(self) -> ByteCache:
         return self.runner.prefix_cache()

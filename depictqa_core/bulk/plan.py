@@ -24,6 +24,8 @@ class Plan:
         part_rows: rows of a part, from 1.
         batch: maximum number of images that are judged together, from 1.
         own: what the verb "check" asks; None without it.
+        grows: whether the inputs may change between runs: what is new comes behind the rows that are there, and the
+            rows of what is gone stay.
     """
 
     sources: Sequence[str]
@@ -35,6 +37,7 @@ class Plan:
     part_rows: int = PART_ROWS
     batch: int = AT_ONCE
     own: OwnQuestion | None = None
+    grows: bool = False
 
     def items(self) -> Iterator[Item]:
         """List the inputs."""

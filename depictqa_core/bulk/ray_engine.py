@@ -44,11 +44,13 @@ class RayEngine:
 
     Raises:
         PackageError: Ray Data is not installed.
-        ClusterError: the cluster does not answer, or has no machine with this number of GPUs.
+        ClusterError: the cluster does not answer, or has no machine with this number of GPUs; or the inputs may grow.
         DepictQAError: the judge cannot be loaded there, or does not support one of the questions.
     """
 
     def __init__(self, opening: Opening, plan: Plan, actors: int | None = None, gpus: float | None = None):
+        if plan.grows:
+            raise ClusterError("inputs that may change between runs cannot be judged on Ray; use the local engine")
         self._ray = _ray()
         self.plan, self._opening = plan, opening
         self._started = not self._ray.is_initialized()

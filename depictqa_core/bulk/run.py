@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DocumentError
@@ -92,6 +94,8 @@ def run_on(engine: Engine, report: Callable[[Progress], None]) -> Progress:
 def _run(engine: Engine, parts: Parts, report: Callable[[Progress], None]) -> Progress:
     plan = engine.plan
     listing, progress = plan.items(), Progress()
+    if plan.grows:
+        listing = _known_first(parts, listing)
     number, rows = _resume(parts, listing, plan.part_rows, progress)
     stored, last = len(rows), time.monotonic()
     report(progress)
@@ -111,6 +115,17 @@ def _run(engine: Engine, parts: Parts, report: Callable[[Progress], None]) -> Pr
         if len(rows) > stored:
             parts.write(number, rows)
     return progress
+
+
+def _known_first(parts: Parts, listing: Iterator[Item]) -> Iterator[Item]:
+    """The images that are in the table, in its order, then those of the inputs that are not."""
+    known: dict[str, None] = {}
+    number = 0
+    while rows := parts.read(number, ("image",)):
+        known.update((row["image"], None) for row in rows)
+        number += 1
+    yield from (Item(name, partial(Path, name)) for name in known)
+    yield from (item for item in listing if named(item.name) not in known)
 
 
 def _resume(parts: Parts, listing: Iterator[Item], part_rows: int, progress: Progress) -> tuple[int, list[Row]]:

@@ -35,7 +35,7 @@ from .replies import Reply, Step, is_count, named, retry_after, said
 from .transport import event_loop, open_api
 
 RETRIED = {408, 409, 425, 429}
-"""Statuses below 500 that pass by themselves, as all from 500 do; every other one would come again."""
+"""Statuses below 500 that pass by themselves, as all from 500 do except 501; every other one would come again."""
 
 REJECTED = {400, 413, 414, 415, 422, 431, 451}
 """Statuses that concern one request (too large, against the rules of the endpoint); others can still be answered."""
@@ -150,6 +150,15 @@ class Client:
 
         async def send() -> bytes:
             return (await self._api.post(url, cast_to=httpx2.Response, body=dict(body))).content
+
+        return self._tried(send, self._document)
+
+    def get(self, path: str) -> dict:
+        """Get the object at a path below the base, such as "/models"; raises as ``complete`` does."""
+        import httpx2
+
+        async def send() -> bytes:
+            return (await self._api.get(path, cast_to=httpx2.Response)).content
 
         return self._tried(send, self._document)
 
@@ -294,7 +303,7 @@ class Client:
         message = self._shown(said(error.body))
         line = f"{self.endpoint.origin} answered {status} {self._shown(error.response.reason_phrase)}".rstrip()
         line += f": {message}" if message else ""
-        if status in RETRIED or status >= 500:
+        if status in RETRIED or (status >= 500 and status != 501):  # 501: the server does not know such requests
             return _TryAgain(line, retry_after(headers.get("Retry-After")))
         if status == 400 and self._pace.limit_field == "max_tokens" and "max_completion_tokens" in said(error.body):
             self._pace.limit_field = "max_completion_tokens"  # newer models know the limit by this name only

@@ -10,6 +10,7 @@ from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
 from .server import add_server
+from .serving import add_serving
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
 
 FLOATS = ("float32", "float16", "bfloat16")
@@ -226,6 +227,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_large_runs(verbs, model)
     add_culling(verbs)
     add_metrics(verbs, [inputs, reference, output])
+    add_serving(verbs, model)
 
     verb = verbs.add_parser(
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]

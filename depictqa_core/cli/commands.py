@@ -18,6 +18,7 @@ from .large_runs import judge_all
 from .leaderboard import compare_models
 from .metrics import measure
 from .outputs import complain
+from .serving import serve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,6 +62,7 @@ VERBS = {
     "cull": cull,
     "report": report,
     "metrics": measure,
+    "serve": serve,
     "info": info,
     "import": import_weights,
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from ..confidence import coverage_notices, reliable
+from ..confidence import coverage_notices, reliable, typicality_notices
 from ..errors import DepictQAError, ImageError, OutOfMemory
 from ..images.image import RGBImage, notices_of
 from ..images.image_files import FileImage
@@ -99,9 +99,13 @@ def _judge_each(options: argparse.Namespace, ask: Callable[..., Sequence[Any]]) 
     report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)
+    notices += typicality_notices(result.typicality for result in results)
     uncertain = []
     if options.only_reliable:
-        certain = [reliable(result.confidence, options.min_confidence, result.coverage) for result in results]
+        certain = [
+            reliable(result.confidence, options.min_confidence, result.coverage, result.typicality)
+            for result in results
+        ]
         uncertain = [result for result, keep in zip(results, certain) if not keep]
         if uncertain:
             notices.append(f"{len(uncertain)} of {len(results)} left out: confidence below {options.min_confidence:g}")
@@ -166,6 +170,7 @@ def compare(options: argparse.Namespace) -> int:
         result = judge.compare(a, b, beside, explain=options.explain, **_criterion(options), progress=bar)
     shown = partial(reports.comparison_text, result)
     notices = [*judge.notices, *notices_of([a, b]), *reference.notices, *coverage_notices([result.coverage])]
+    notices += typicality_notices([result.typicality])
     write_answers(options, judge.info, [result.to_dict()], [], shown, notices)
     return 0
 

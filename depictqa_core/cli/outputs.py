@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..confidence import reliable, uncovered
+from ..confidence import atypical, reliable, uncovered
 from ..errors import DepictQAError
 from ..reports import json_csv, text_table
 from ..results import Failure
@@ -78,7 +78,8 @@ def write_answers(
         left_out = [{**result, "reliable": False} for result in left_out]
     if minimum:
         uncertain = sum(result["reliable"] is False for result in results)
-        note = f"\n\n{uncertain} of {len(results)} uncertain: confidence below {minimum:g}" if uncertain else ""
+        unlike = ", or an atypical image" if any(atypical(result.get("typicality")) for result in results) else ""
+        note = f"\n\n{uncertain} of {len(results)} uncertain: confidence below {minimum:g}{unlike}" if uncertain else ""
         facts["min_confidence"] = minimum
     facts["notices"] = list(notices) or None
     document = json_csv.json_text(options.verb, card.get("name"), results, failures, reference=reference, **facts)
@@ -146,4 +147,4 @@ def _reliable(result: dict, minimum: float) -> bool | None:
     """Return whether an answer is reliable; None for a rank without a reason."""
     if "rank" in result and result["labels"] is None:
         return None
-    return reliable(result.get("confidence"), minimum, result.get("coverage"))
+    return reliable(result.get("confidence"), minimum, result.get("coverage"), result.get("typicality"))

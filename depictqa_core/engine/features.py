@@ -10,8 +10,11 @@ from ..network.model import DepictQAModel, pooled_shape
 from ..network.vision import Prepared, prepare, prepare_comparison
 from ..runtime.byte_cache import ByteCache
 from ..runtime.threads import parallel
+from ..typicality import TypicalityModel, summarize
 from .feature_keys import FeatureKey, Roles, distinct_feature_keys
 
+TYPICALITY_BYTES, ENTRY_BYTES = 64 * 2**20, 256
+"""Budget of the stored typicalities, and what one takes with its key."""
 _Key = str | tuple[str, str]
 """Content key of an image, or those of an image and its reference."""
 
@@ -42,10 +45,15 @@ class VisionFeatures:
     Args:
         model: a DepictQAModel.
         budget: bytes of the cache; the least recently used features go first.
+        typicality_model: the distribution of the features of training images, or None.
+
+    Attributes:
+        typicality: the typicality of every image that was encoded, by its content key.
     """
 
-    def __init__(self, model: DepictQAModel, budget: int) -> None:
+    def __init__(self, model: DepictQAModel, budget: int, typicality_model: TypicalityModel | None = None) -> None:
         self.model, self.cache = model, ByteCache(budget)
+        self.typicality_model, self.typicality = typicality_model, ByteCache(TYPICALITY_BYTES)
 
     @torch.inference_mode()
     def encode(self, shown: list[Roles], check: Callable[[], None]) -> dict[_Key, torch.Tensor]:
@@ -85,8 +93,17 @@ class VisionFeatures:
         for key, row in [*((key, row) for key, row in computed if isinstance(row, torch.Tensor)), *encoded.items()]:
             features[key] = row.to("cpu", copy=True)  # a view would hold its whole batch in memory
             self.cache.put(key, features[key], row.numel() * row.element_size())
+        self._place({key: features[key] for key in images})
         device = next(model.parameters()).device
         return {key: features[key].to(device) for key in wanted}
+
+    def _place(self, features: dict[str, torch.Tensor]) -> None:
+        """Compute the typicality of images whose features are given."""
+        if self.typicality_model is None:
+            return
+        for key, row in features.items():
+            if self.typicality.get(key) is None:
+                self.typicality.put(key, float(self.typicality_model(summarize(row)[None])[0]), ENTRY_BYTES)
 
     @torch.inference_mode()
     def embeddings(self, shown: list[Roles], check: Callable[[], None]) -> dict[FeatureKey, torch.Tensor]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..network.model import DepictQAModel
+    from ..typicality import TypicalityModel
     from .prefill import PrefixPrefiller, Prompt
 
 BATCH = 32
@@ -37,17 +38,25 @@ class PromptRunner:
         model: a DepictQAModel.
         name: of the checkpoint, for messages.
         cache_bytes: memory budget for the vision features of images; None takes ``features.default_budget``.
+        typicality: the distribution of the features of training images, where it is known.
 
     Attributes:
         features: the vision tower with its cache.
     """
 
-    def __init__(self, model: DepictQAModel, name: str, cache_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        model: DepictQAModel,
+        name: str,
+        cache_bytes: int | None = None,
+        typicality: TypicalityModel | None = None,
+    ) -> None:
         from .exact_logits import compute_logits_in_float32
         from .features import VisionFeatures, default_budget
 
         self.model, self.name = model, name
-        self.features = VisionFeatures(model, default_budget(model) if cache_bytes is None else cache_bytes)
+        budget = default_budget(model) if cache_bytes is None else cache_bytes
+        self.features = VisionFeatures(model, budget, typicality)
         compute_logits_in_float32(model.language)
 
     @property
@@ -70,6 +79,14 @@ class PromptRunner:
             failures = run_in_batches([by_role(images) for images in image_sets], BATCH, run, self._out_of_memory)
         if failures:
             raise failures[0]
+
+    def typicality(self, images: Sequence[RGBImage], counter: ProgressCounter) -> list[float | None]:
+        """Return the typicality of images, 0..1; None where the distribution of training images is unknown."""
+        if self.features.typicality_model is None:
+            return [None] * len(images)
+        known = self.features.typicality
+        self.encode([(image, None) for image in images if known.get(image.key) is None], counter)
+        return [known.get(image.key) for image in images]
 
     def run(
         self,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ..errors import CheckpointError, DepictQAError, quoted
 from ..runtime.quiet import quiet
 from ..runtime.versions import ALWAYS, import_failed, mismatch, require
+from ..typicality import TypicalityModel
+from ..typicality import load as load_typicality
 from .checkpoint_folder import AGAIN, check_tokenizer_files, checkpoint_folder, damaged, describe_checkpoint
 from .device_placement import QUANTISED, Device, check_device, loading_options
 
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Checkpoint:
-    """A loaded checkpoint: the network, its tokenizer, and the card of its folder."""
+    """A loaded checkpoint: the network, its tokenizer, the card of its folder, and the distribution of the features of
+    its training images, where the folder has it."""
 
     model: DepictQAModel
     tokenizer: PreTrainedTokenizerBase
     card: dict
+    typicality: TypicalityModel | None = None
 
 
 def load_checkpoint(folder: str | Path | None, device: Device = "cpu", dtype: str = "float32") -> Checkpoint:
@@ -53,7 +57,7 @@ def load_checkpoint(folder: str | Path | None, device: Device = "cpu", dtype: st
         from transformers import AutoTokenizer
 
         from ..network.config import DepictQAConfig
-        from ..network.model import DepictQAModel
+        from ..network.model import DepictQAModel, feature_width
     except Exception as error:  # transformers raises any error of its own imports
         raise mismatch(error) from error
     try:
@@ -65,6 +69,7 @@ def load_checkpoint(folder: str | Path | None, device: Device = "cpu", dtype: st
             # Never run code in the folder of the weights, and never ask the user whether to.
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
             _check_tokenizer(folder, tokenizer, config)
+            typicality = load_typicality(folder, lambda: feature_width(config))
     except DepictQAError:
         raise
     except Exception as error:  # any error of the libraries becomes one clear line
@@ -82,7 +87,7 @@ def load_checkpoint(folder: str | Path | None, device: Device = "cpu", dtype: st
             raise CheckpointError(
                 f"checkpoint '{folder.name}' cannot be moved to device '{device}' ({quoted(error)}); choose auto or cpu"
             ) from error
-    return Checkpoint(model, tokenizer, card)
+    return Checkpoint(model, tokenizer, card, typicality)
 
 
 def _unreadable(folder: Path, device: Device, dtype: str, error: Exception) -> CheckpointError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..runtime.quiet import quiet
 from ..storage.files import use_umask, write_file
+from ..typicality import TYPICALITY
 from .checkpoint_folder import CARD, SELF_TEST, TOKENIZER_FILES, file_hash, read_folder_json, text_hash
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _name_tokenizer_class(path: Path) -> None:
 def write_card(folder: Path, card: dict) -> dict:
     """Write the card of a folder with weights, with their file facts, and return the whole card."""
     files = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(set(folder.glob("*.safetensors")) - {folder / TYPICALITY}):
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
     tokenizer = {name: text_hash(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}
     card = {**card, "files": files, "tokenizer": tokenizer}

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from ..images.size_policy import SizePolicy
 from ..prompts import Slot
 from ..runtime.versions import require
 from .config import DepictQAConfig
@@ -49,6 +50,12 @@ def pooled_shape(config: DepictQAConfig, height: int, width: int) -> torch.Size:
                 connector(pooled)
             _SHAPES[key] = pooled[0].shape
     return _SHAPES[key]
+
+
+def feature_width(config: DepictQAConfig) -> int:
+    """Return the number of values of the pooled features of an image, or of each of its patches."""
+    policy = SizePolicy(**config.size)
+    return pooled_shape(config, *policy.padded(policy.short, policy.short))[-1]
 
 
 class DepictQAModel(PreTrainedModel):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..checks import is_number, is_whole
-from ..confidence import LEAST_COVERAGE, reliable, uncovered
+from ..confidence import LEAST_COVERAGE, atypical, reliable, uncovered
 from ..errors import TaskError
 from ..results import Identification, Score
 from ..tasks import DISTORTIONS, FAULTS
@@ -29,7 +29,8 @@ class Criteria:
         probability: total probability of these labels at which an image is rejected, 0 to 1. As in an Identification,
             two distortions of one image share the probability.
         min_confidence: minimum confidence of every answer, 0 to 1; 0: not set. Answers with too little coverage
-            (``confidence.LEAST_COVERAGE``) are always rejected.
+            (``confidence.LEAST_COVERAGE``) are always rejected, those about atypical images
+            (``confidence.LEAST_TYPICALITY``) if this is set.
         method: one of ``METHODS``, for ``best_percent`` and ``top_k``.
     """
 
@@ -124,6 +125,8 @@ class Criteria:
             for fault, one in zip(faults, answers or (), strict=False):
                 if uncovered(one.coverage):
                     fault.append(f"unreliable: coverage {one.coverage:.2g} is below {LEAST_COVERAGE:g}")
+                elif self.min_confidence > 0 and atypical(one.typicality):
+                    fault.append(f"unlike the training images: typicality {one.typicality:.2g}, confidence unknown")
                 elif not reliable(one.confidence, self.min_confidence):
                     fault.append(f"confidence {one.confidence:.2f} is below {self.min_confidence:g}")
         return faults

@@ -18,10 +18,16 @@ UNCERTAIN, UNRELIABLE = "uncertain: ", "unreliable: "
 """Marks of answers below the requested confidence, and of answers with too little coverage; they are still shown."""
 
 
-def _marked(text: str, confidence: float | None, minimum: float, coverage: float | None = None) -> str:
+def _marked(
+    text: str,
+    confidence: float | None,
+    minimum: float,
+    coverage: float | None = None,
+    typicality: float | None = None,
+) -> str:
     if uncovered(coverage):
         return UNRELIABLE + text
-    return text if reliable(confidence, minimum) else UNCERTAIN + text
+    return text if reliable(confidence, minimum, typicality=typicality) else UNCERTAIN + text
 
 
 def identification_table(results: Sequence[Identification], width: int | None = None, minimum: float = 0.0) -> str:
@@ -32,7 +38,9 @@ def identification_table(results: Sequence[Identification], width: int | None = 
     rows = []
     for result in results:
         other = next(p for p in result.probabilities if p.label not in (result.labels or (NONE,)))
-        labels = _marked(" and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage)
+        labels = _marked(
+            " and ".join(result.labels) or NONE, result.confidence, minimum, result.coverage, result.typicality
+        )
         faults = ", ".join(f"{fault.label} {fault.probability:.2f}" for fault in result.probable_faults)
         otherwise = f"{other.label} {other.probability:.2f}"
         rows.append([result.picture, labels, f"{result.confidence:.2f}", otherwise, faults])
@@ -47,7 +55,7 @@ def score_table(results: Sequence[Score], width: int | None = None, minimum: flo
     rows = []
     for result in results:
         level = max(result.levels, key=lambda item: item.probability).label
-        level = _marked(level, result.confidence, minimum, result.coverage)
+        level = _marked(level, result.confidence, minimum, result.coverage, result.typicality)
         interval = f"{result.low:.0f} .. {result.high:.0f}"
         rows.append([result.picture, f"{result.score:.1f}", interval, level, f"{result.confidence:.2f}"])
     return table(["image", "score", "interval", "level", _certainty(results)], rows, "<>><>", width, shrink=0)
@@ -68,7 +76,7 @@ def description_text(results: Sequence[Description], width: int | None = None, m
     parts = []
     for result in results:
         sure = "no confidence" if result.confidence is None else f"confidence {result.confidence:.2f}"
-        sure = _marked(sure, result.confidence, minimum, result.coverage)
+        sure = _marked(sure, result.confidence, minimum, result.coverage, result.typicality)
         parts.append(f"{printable(result.picture)} ({sure})\n{indented(result.text, width)}")
     return "\n\n".join(parts)
 
@@ -80,7 +88,7 @@ def comparison_text(result: Comparison, width: int | None = None, minimum: float
         ["B", result.picture_b, f"{1 - result.probability_a:.2f}"],
     ]
     verdict = "the two are tied" if result.verdict == "tie" else f"{result.verdict} is better"
-    verdict = _marked(verdict, result.confidence, minimum, result.coverage)
+    verdict = _marked(verdict, result.confidence, minimum, result.coverage, result.typicality)
     # the mean differs from the probability of each order by half of their difference
     contradict = abs(result.probability_a - 0.5) < result.disagreement / 2
     orders = "name different winners and differ" if contradict else "differ"

@@ -39,11 +39,7 @@ def save_image(
         StorageError: the file cannot be written; nothing of it is left.
     """
     stem = shortened(stem, LONGEST_NAME - COUNTER_ROOM)
-    data = io.BytesIO()
-    if kind == "png":
-        image.save(data, "PNG", pnginfo=_chunks(texts), compress_level=4)
-    else:
-        image.save(data, kind.upper(), quality=quality, exif=_exif(texts, MOST_EXIF if kind == "jpeg" else None))
+    data = image_data(image, texts, kind, quality)
     while True:
         path = Path(folder) / f"{stem}_{counter:05}_{SUFFIXES[kind]}"
         with readable_file_errors(path):
@@ -53,11 +49,21 @@ def save_image(
                 counter += 1
                 continue
             try:
-                write_file(path, data.getbuffer())
+                write_file(path, data)
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise
         return path
+
+
+def image_data(image: Image.Image, texts: Mapping[str, str], kind: str = "png", quality: int = 95) -> memoryview:
+    """Return the content of an image file; arguments as in ``save_image``."""
+    data = io.BytesIO()
+    if kind == "png":
+        image.save(data, "PNG", pnginfo=_chunks(texts), compress_level=4)
+    else:
+        image.save(data, kind.upper(), quality=quality, exif=_exif(texts, MOST_EXIF if kind == "jpeg" else None))
+    return data.getbuffer()
 
 
 def _chunks(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:

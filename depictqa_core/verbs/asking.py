@@ -7,7 +7,9 @@ import numpy as np
 from .. import answers, tasks
 from ..backends.base import AnswerProbabilities, Backend, Criterion, ImageSet
 from ..calibration import CALIBRATED, SELF_CONSISTENCY
+from ..confidence import lowest
 from ..images.image import RGBImage
+from ..images.references import identical
 from ..runtime.byte_cache import ByteCache
 from ..runtime.progress import ProgressCounter
 from ..tasks import IDENTIFICATION, SCORE, Task
@@ -45,6 +47,20 @@ class Asker:
             return SELF_CONSISTENCY
         names = tasks.temperature_names(task, question or task.question, reference is not None)
         return CALIBRATED if self.backend.calibration.has_temperature(names) else SELF_CONSISTENCY
+
+    def typical(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> list[float | None]:
+        """The typicality of each set of images, 0..1, the lowest one of its images without the reference.
+
+        None where it is unknown, or where an image equals its reference, so that no network is asked.
+        """
+        decided = [any(identical(image, images[-1]) for image in images[:-1]) for images in image_sets]
+        singles = [
+            [image for image in images[:-1] if image is not None and not known]
+            for images, known in zip(image_sets, decided)
+        ]
+        shown = {image.key: image for images in singles for image in images}
+        found = dict(zip(shown, self.backend.typicality(list(shown.values()), counter.silent())))
+        return [lowest(found[image.key] for image in images) for images in singles]
 
     def choose(
         self,

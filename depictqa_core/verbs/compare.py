@@ -24,7 +24,7 @@ def compare(
     """Compare A with B in each (A, B, reference), in both orders; other arguments as in ``Backend.choose``."""
     swapped = [(b, a, reference) for a, b, reference in image_sets]
     rows, coverage = asker.choose(RATING, question, [*image_sets, *swapped], counter, prefixes, about)
-    count = len(image_sets)
+    count, typical = len(image_sets), asker.typical(image_sets, counter)
     covered = np.minimum(coverage[:count], coverage[count:])
     return [
         answers.comparison(
@@ -34,6 +34,9 @@ def compare(
             float(backward[1]),
             coverage=float(least),
             certainty=asker.certainty(RATING, question, reference, about),
+            typicality=typicality,
         )
-        for (a, b, reference), forward, backward, least in zip(image_sets, rows[:count], rows[count:], covered)
+        for (a, b, reference), forward, backward, least, typicality in zip(
+            image_sets, rows[:count], rows[count:], covered, typical
+        )
     ]

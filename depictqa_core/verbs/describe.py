@@ -105,11 +105,12 @@ class Describer:
         backend = self.asker.backend
         written = write_in_agreement(backend, task, question, image_sets, facts, openings, length, counter, on_text)
         described = []
-        for images, answer, covered in zip(image_sets, written, coverage):
+        typical = self.asker.typical(image_sets, counter)
+        for images, answer, covered, typicality in zip(image_sets, written, coverage, typical):
             confidence, method = detailed_confidence(
                 answer.text, answer.ids, answer.probabilities, backend.decode, self.encoder
             )
-            described.append(Description(images[0].name, answer.text, confidence, method, covered))
+            described.append(Description(images[0].name, answer.text, confidence, method, covered, typicality))
         return described
 
     def _describe_the_rest(

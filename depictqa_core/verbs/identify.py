@@ -29,11 +29,12 @@ def identify(
     for number, question in QUESTIONS.items():
         members = [index for index, wanted in enumerate(counts) if wanted == number]
         options = tasks.answers(IDENTIFICATION, question)
-        chosen = asker.choose(IDENTIFICATION, question, [image_sets[index] for index in members], counter)
-        for index, row, coverage in zip(members, *chosen):
+        some = [image_sets[index] for index in members]
+        chosen, typical = asker.choose(IDENTIFICATION, question, some, counter), asker.typical(some, counter)
+        for index, row, coverage, typicality in zip(members, *chosen, typical):
             image, reference = image_sets[index]
             certainty = asker.certainty(IDENTIFICATION, question, reference)
-            found[index] = answers.identification(image.name, options, row, float(coverage), certainty)
+            found[index] = answers.identification(image.name, options, row, float(coverage), certainty, typicality)
     return [found[index] for index in range(len(image_sets))]
 
 

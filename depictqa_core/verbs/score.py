@@ -52,11 +52,12 @@ class Scorer:
         return [flawless(score) if identical(image, reference) else score for score, image, reference in pairs]
 
     def _by_levels(self, images: list[RGBImage], references: References, counter: ProgressCounter) -> list[Score]:
-        chosen = self.asker.choose(SCORE, None, list(zip(images, references)), counter)
+        image_sets = list(zip(images, references))
+        chosen, typical = self.asker.choose(SCORE, None, image_sets, counter), self.asker.typical(image_sets, counter)
         calibrations = self._calibrations(references)
         return [
-            level_score(image.name, row, float(coverage), calibration)
-            for image, row, coverage, calibration in zip(images, *chosen, calibrations)
+            level_score(image.name, row, float(coverage), calibration, typicality)
+            for image, row, coverage, calibration, typicality in zip(images, *chosen, calibrations, typical)
         ]
 
     def _by_criterion(
@@ -70,12 +71,16 @@ class Scorer:
         ladders = self._ladders(references)
         asked = [(i, a.picture, r) for i, r, anchors in zip(images, references, ladders) for a in anchors]
         compared, scores = iter(compare(self.asker, None, asked, counter)), []
-        for image, reference, anchors, calibration in zip(images, references, ladders, self._calibrations(references)):
+        typical = self.asker.typical(list(zip(images, references)), counter)
+        for image, reference, anchors, calibration, typicality in zip(
+            images, references, ladders, self._calibrations(references), typical
+        ):
             duels = [next(compared) for _ in anchors]
             placed = place([duel.probability_a for duel in duels], [anchor.position for anchor in anchors])
             covered = lowest(duel.coverage for duel in duels)
             known = calibration if reference or self._calibrated_anchors else None  # of other anchors it is not
-            scores.append(anchored_score(image.name, BEST if identical(image, reference) else placed, covered, known))
+            best = BEST if identical(image, reference) else placed
+            scores.append(anchored_score(image.name, best, covered, known, typicality))
         return scores
 
     def _calibrations(self, references: References) -> list:

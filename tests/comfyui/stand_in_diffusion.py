@@ -1,6 +1,7 @@
 """Stand-ins for a diffusion model in tests: a checkpoint of nothing, and images of one photograph.
 
-The latents of image i of a batch are filled with ``BLURS[i]``; they keep it when they are scaled and sampled again.
+The latents of image i of a batch are filled with ``BLURS[i]``, those of a single image with ``BLURS[seed % 4]``; they
+keep it when they are scaled and sampled again.
 """
 
 from pathlib import Path
@@ -57,10 +58,11 @@ class Sampler:
         links = {"model": ("MODEL",), "positive": ("CONDITIONING",), "negative": ("CONDITIONING",)}
         return {"required": {**numbers, **names, **links, "latent_image": ("LATENT",)}}
 
-    def run(self, latent_image, denoise, **_):
+    def run(self, latent_image, seed, denoise, **_):
         samples = latent_image["samples"]
         if denoise == 1:
-            samples = torch.tensor(BLURS)[: len(samples), None, None, None].expand_as(samples)
+            first = seed % len(BLURS) if len(samples) == 1 else 0
+            samples = torch.tensor(BLURS)[first : first + len(samples), None, None, None].expand_as(samples)
         return ({**latent_image, "samples": samples},)
 
 

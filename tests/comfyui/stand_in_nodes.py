@@ -1,5 +1,6 @@
 """Custom nodes for tests only: sources of images and of what follows them, sinks that tell what arrived."""
 
+import contextlib
 import copy
 import hashlib
 import os
@@ -194,6 +195,54 @@ class Writes:
         return (type(model)(lambda: type(model.judge)(backend), **model._devices),)
 
 
+class BrightJudge:
+    """A judge without a network: the score of an image is its brightness in percent."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES = ("DEPICTQA_MODEL",)
+    info, tasks, notices = {"name": "brightness"}, ("rating",), ()
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        return (self,)
+
+    def ask(self, verb, pictures, *_, progress=None, **__):
+        assert verb == "score"
+        (results,) = {module for name, module in sys.modules.items() if name.endswith("depictqa_core.results")}
+        shades = [float(picture.rgb.mean()) / 2.55 for picture in pictures]
+        return [
+            results.Score(picture.name, shade, 1.0, 0.9, (), shade - 1, shade + 1, "levels", 1.0)
+            for picture, shade in zip(pictures, shades)
+        ]
+
+    def doubts(self, _):
+        return []
+
+    def kept_loaded(self):
+        return contextlib.nullcontext()
+
+
+class Shades:
+    """Two grey images, their latents and their prompt, in the place of a sampler. Brightness by seed: ``SHADES``."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES = ("IMAGE", "LATENT", "STRING")
+    SHADES = (10, 60, 30, 80, 20)  # percent; the second image is 5 darker
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"seed": ("INT", {"max": 2**64 - 1}), "round": ("INT", {"default": 1})}}
+
+    def run(self, seed, round):
+        shade = self.SHADES[seed % len(self.SHADES)] / 100
+        images = torch.stack([torch.full((16, 16, 3), value) for value in (shade, shade - 0.05)])
+        latent = {"samples": torch.full((2, 4, 2, 2), float(seed)), "batch_index": [0, 1]}
+        return images, latent, f"prompt {seed} {round}"
+
+
 def _picture(name):
     name, _, size = name.partition("@")
     if name in SPECIAL:
@@ -226,4 +275,6 @@ NODE_CLASS_MAPPINGS = {
     "Test_PartlyUnloaded": PartlyUnloaded,
     "Test_LittleMemory": LittleMemory,
     "Test_Writes": Writes,
+    "Test_BrightJudge": BrightJudge,
+    "Test_Shades": Shades,
 }

@@ -19,6 +19,7 @@ CORE = (
     "metrics",
     "storage",
     "storing",
+    "typicality",
     "chat",
     "prompts",
     "network",
@@ -36,6 +37,7 @@ CORE = (
     "reports",
     "bulk",
     "culling",
+    "serving",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""

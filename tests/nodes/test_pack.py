@@ -11,13 +11,17 @@ from comfyui.comfy_server import PACK, comfy_folder
 
 SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 NODES = [
+    "DepictQA_BestOfFolder",
     "DepictQA_CheckImages",
     "DepictQA_CollectPreferences",
     "DepictQA_CompareImages",
     "DepictQA_CompareModels",
     "DepictQA_DescribeImages",
     "DepictQA_FilterImages",
+    "DepictQA_GenerateUntilGoodEnd",
+    "DepictQA_GenerateUntilGoodStart",
     "DepictQA_IdentifyDistortions",
+    "DepictQA_KeepBest",
     "DepictQA_LoadFolder",
     "DepictQA_LoadModel",
     "DepictQA_LoadServer",
@@ -27,6 +31,7 @@ NODES = [
     "DepictQA_RankImages",
     "DepictQA_SaveScoredImages",
     "DepictQA_ScoreImages",
+    "DepictQA_StopAutoQueue",
 ]
 TEXT_ENCODER = "DepictQA_JudgeFromTextEncoder"
 """The node that a ComfyUI has whose text encoders write text, which its own node TextGenerate shows."""

@@ -167,3 +167,18 @@ def test_formats(save, output, kind, suffix, mode):
         found = dict(text.split(":", 1) for text in saved.getexif().values())
     assert json.loads(found["depictqa"]) == {"rank": 1, "score": 5.0, "label": "b/a.v2.PNG"}
     assert json.loads(found["prompt"])["node"]["inputs"]["format"] == kind
+
+
+def test_seeds_and_prompts_travel_into_name_metadata_and_list(save, output):
+    facts = {"seeds": values(2**64 - 1, 7, 0), "prompts": values("a/b", "<lora:x:1> cat", "dog")}
+    files = save(filename_prefix="origins/%seed%_%prompt%", log="csv and jsonl", **facts).texts("files")
+    assert [file.removesuffix("_00001_.png") for file in files] == [
+        f"origins/{2**64 - 1}_a_b",
+        "origins/7__lora_x_1_ cat",
+        "origins/0_dog",
+    ]
+    with Image.open(output / files[1]) as saved:
+        assert (saved.text["depictqa_seed"], saved.text["depictqa_prompt"]) == ("7", "<lora:x:1> cat")
+    assert [(row["seed"], row["prompt"]) for row in rows_of(output / "origins")][0] == (str(2**64 - 1), "a/b")
+    plain = save(filename_prefix="plain/%seed%").texts("files")
+    assert plain[0] == "plain/unknown_00001_.png" and "seed" not in rows_of(output / "plain")[0]

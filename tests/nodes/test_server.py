@@ -3,7 +3,10 @@
 import pytest
 from chat_server import chat_server
 from comfyui.named_pictures import THREE
+from served import serving
 from vlm_server import silent, vllm
+
+from depictqa_core.judge import load_judge
 
 
 def with_server(graph, base, **options):
@@ -39,3 +42,11 @@ def test_a_server_without_log_probabilities_needs_votes(server, graph):
         assert "gives no log-probabilities" in refused.error["exception_message"]
         run = server.run(with_server(graph, stub.base, votes=2))
         assert "shares of 2 sampled answers" in run.text("facts")
+
+
+def test_a_judge_of_depictqa_serve_answers_as_the_loaded_one(server, graph, tiny):
+    wanted = server.run(graph("DepictQA_ScoreImages", images=THREE)).texts("scores")
+    with serving(load_judge(server.models / tiny, "cpu")) as served:
+        run = server.run(with_server(graph, served.base, model_name="tiny-cnn"))
+    assert "probabilities: exact: those of the served judge" in run.text("facts")
+    assert list(map(float, run.texts("scores"))) == pytest.approx(list(map(float, wanted)), abs=1e-3)

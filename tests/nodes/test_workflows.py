@@ -44,6 +44,7 @@ SHIPPED = [
     "compare_models",
     "compare_with_reference",
     "filter_bad_samples",
+    "generate_until_good",
     "judge_a_folder",
     "judge_from_text_encoder",
     "quality_map",
@@ -83,6 +84,15 @@ def test_best_of_n_refines_the_best_only(run_workflow, server):
     assert ranks[0]["cells"][1] == f"1. image {1 + BLURS.index(0.0)}"
     sharp = Decoder().decode(torch.zeros(1, 4, 96, 96))[0].numpy() * 255
     assert np.abs(np.asarray(refined, np.float32) - sharp).max() < 1  # its latents followed it
+
+
+def test_generate_until_good_ends_with_the_sharp_image(run_workflow, server):
+    graph, run = run_workflow("generate_until_good")
+    (saved,) = server.images(run, node_of(graph, "DepictQA_SaveScoredImages"))
+    sharp = Decoder().decode(torch.zeros(1, 4, 64, 64))[0].numpy() * 255
+    assert np.abs(np.asarray(saved, np.float32) - sharp).max() < 1
+    (file,) = run.texts(node_of(graph, "DepictQA_SaveScoredImages"))[0].splitlines()
+    assert file.endswith(f"_{BLURS.index(0.0)}_hot-air balloons over a valley, photograph, morning light_00001_.png")
 
 
 def test_filter_bad_samples_saves_both_branches(run_workflow, server):

@@ -41,8 +41,7 @@ def convert(checkpoint: str | Path, output: str | Path, dtype: str = "float16") 
         raise ValueError(f"{output} exists already; name a new folder")
     card = describe_checkpoint(source)
     with new_folder(output) as unfinished:
-        ignored = shutil.ignore_patterns("*.safetensors")
-        shutil.copytree(source, unfinished, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*card["files"]), dirs_exist_ok=True)
         for file in card["files"]:
             with safe_open(str(source / file), "pt") as tensors:
                 stored = {name: _stored(name, tensors.get_tensor(name), dtype) for name in tensors.keys()}

@@ -30,6 +30,16 @@ export function nodeOf(executionId) {
   return node;
 }
 
+/** The id of a node in a run, the other way round. */
+export function executionIdOf(node, graph = openGraph(), before = "") {
+  for (const one of graph?.nodes ?? []) {
+    if (one === node) return `${before}${one.id}`;
+    const inside = one.subgraph && executionIdOf(node, one.subgraph, `${before}${one.id}:`);
+    if (inside) return inside;
+  }
+  return null;
+}
+
 export async function json(path, options) {
   const answer = await api.fetchApi(path, options);
   if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);

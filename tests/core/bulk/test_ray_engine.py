@@ -57,6 +57,11 @@ def test_without_ray_the_package_is_named(monkeypatch, tmp_path):
         RayEngine(FakeJudge, Plan(["x"], tmp_path))
 
 
+def test_inputs_that_grow_are_refused(tmp_path):
+    with pytest.raises(ClusterError, match="use the local engine"):
+        RayEngine(FakeJudge, Plan(["x"], tmp_path, grows=True))
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster on this machine whose workers find the tests."""

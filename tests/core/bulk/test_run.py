@@ -252,3 +252,18 @@ def test_a_table_of_an_unknown_format_is_refused(here):
     path.write_text(path.read_text(encoding="utf-8").replace('"parquet"', '"csv"').replace('"jsonl"', '"csv"'))
     with pytest.raises(DocumentError, match="format is 'csv'; allowed: parquet, jsonl"):
         list(read_rows("out"))
+
+
+def test_inputs_that_grow_are_judged_once_and_what_is_gone_keeps_its_row(here):
+    growing = plan(grows=True, verbs=("score",))
+    judged(growing)
+    make("pics", 1)
+    Path("pics/3.png").unlink()
+    Image.fromarray(np.zeros((40, 48, 3), np.uint8)).save("pics/2b.png")  # between others, in natural order
+    progress = judged(growing)
+    assert (progress.resumed, progress.done) == (23, 24)
+    rows = [row["image"] for row in read_rows("out")]
+    assert rows == [f"pics/{n}.png" for n in range(23)] + ["pics/2b.png"]
+    assert judged(growing).done == 24
+    with pytest.raises(DocumentError, match="not those of this run"):
+        judged(plan(verbs=("score",)))

@@ -435,3 +435,11 @@ def test_scenes_of_the_published_task_are_mixed_in(tmp_path):
 def test_common_looks_come_more_often():
     drawn_looks = [looks.draw(("greyscale", "fog"), np.random.default_rng(i)) for i in range(400)]
     assert 0.7 < drawn_looks.count("greyscale") / 400 < 0.9
+
+
+def test_looks_may_be_drawn_from_some_names_only():
+    options = NativeOptions(looks=1.0, look_names=("sepia",), variants=1, pristine=1.0)
+    scenes = [native.photograph_scene(landscape(), np.random.default_rng(seed), options) for seed in range(3)]
+    assert [scene.look for scene in scenes] == ["sepia"] * 3
+    with pytest.raises(ValueError, match="unknown look 'seppia'"):
+        NativeOptions(look_names=("seppia",))

@@ -43,6 +43,7 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     native.add_argument("--pristine", type=float, help="share of images without damage (default: 0.5)")
     native.add_argument("--drawn", type=float, help="share of procedurally drawn scenes (default: 0.35)")
     native.add_argument("--looks", type=float, help="share of scenes with a look such as greyscale (default: 0.3)")
+    native.add_argument("--look", nargs="+", dest="look_names", metavar="NAME", help="draw from these looks only")
     native.add_argument(
         "--published", type=float, help="share of photographs' scenes that are made as without --native (default: 0)"
     )
@@ -89,7 +90,7 @@ def _scene_options(arguments: argparse.Namespace):
     from .synthesis import SceneOptions
 
     options = {"fault": "faults", "sizes": "short"}
-    names = ("pristine", "drawn", "looks", "published", "local", "fault", "sizes", "held_out")
+    names = ("pristine", "drawn", "looks", "look_names", "published", "local", "fault", "sizes", "held_out")
     values = {name: getattr(arguments, options.get(name, name)) for name in names}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
     if not given and not arguments.native:

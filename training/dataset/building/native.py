@@ -98,7 +98,7 @@ def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -
 def _scene(reference, rng, options, allowed: tuple[str, ...], kind: str | None) -> Scene:
     look = None
     if rng.random() < options.looks:
-        look = looks.draw(allowed, rng)
+        look = looks.draw([name for name in allowed if name in options.look_names] or allowed, rng)
         reference = looks.apply(look, reference, rng)
     wanted = options.pristine * options.variants
     clean = min(options.variants, int(wanted) + int(rng.random() < wanted % 1))

@@ -6,6 +6,7 @@ from training import drawn
 
 from . import measures
 from .delivery import missing_formats
+from .looks import LOOKS
 from .option_checks import freeze_lists, is_distribution, require_shares
 
 SPATIAL = ("blur", "noise", "compression", "oversharpen", "pixelate", "quantization")
@@ -25,6 +26,7 @@ class NativeOptions:
             distortion.
         drawn: share of the scenes that are drawn by program.
         looks: share of the scenes with a look.
+        look_names: the looks to draw from; empty for all.
         published: share of the scenes of images that are made as for the published task (``synthesis.make_scene``): a
             judge that learns from the others alone forgets it.
         held_out: faults and drawings of the held-out kinds only (for validation), instead of those for training.
@@ -52,6 +54,7 @@ class NativeOptions:
     fault_and_distortion: float = 0.1
     drawn: float = 0.35
     looks: float = 0.3
+    look_names: tuple[str, ...] = ()
     published: float = 0.0
     held_out: bool = False
     sizes: tuple[tuple[int, int, float], ...] = (
@@ -76,6 +79,8 @@ class NativeOptions:
             raise ValueError(f"single, double, ladder, local and fault must be shares with the sum 1, got {kinds}")
         require_shares(self, "pristine", "drawn", "looks", "published", "delivered", "resized")
         require_shares(self, "second_fault", "fault_and_distortion", "dithered")
+        if unknown := set(self.look_names) - set(LOOKS):
+            raise ValueError(f"unknown look '{min(unknown)}': choose some of {', '.join(LOOKS)}")
         if self.variants < 1 or self.second_fault + self.fault_and_distortion > 1:
             raise ValueError("variants must be at least 1, second_fault + fault_and_distortion at most 1")
         if any(not measures.MIN_SIDE <= low <= high <= drawn.MAX_SIDE or share < 0 for low, high, share in self.sizes):

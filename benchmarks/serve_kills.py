@@ -1,0 +1,91 @@
+"""``depictqa serve`` killed under load, again and again: no answer is lost, doubled or changed.
+
+    python -m benchmarks.serve_kills --kills 20
+
+Clients score images through a server of the bundled judge, which is killed with SIGKILL as soon as it has answered for
+a while, and started again at the same port. The scores are compared with those of the judge in this process.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.scale import make_images
+from benchmarks.serve import started
+from depictqa_core import load_judge
+from depictqa_core.chat.endpoint import EndpointError
+from depictqa_core.images.image import RGBImage, as_image
+from depictqa_core.results import Score
+
+TOLERANCE = 0.05
+"""Points by which scores may differ between batches."""
+
+
+class Restarted:
+    """A server that a thread kills and starts again.
+
+    Attributes:
+        port: where it listens, also after a restart.
+        kills: number of kills so far.
+    """
+
+    def __init__(self, kills: int, pause: float):
+        self._most, self._pause = kills, pause
+        self._process, self.port = started()
+        self.kills = 0
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while self.kills < self._most and not self._finished.wait(self._pause):
+            self._process.kill()
+            self._process.wait()
+            self.kills += 1
+            self._process, _ = started(self.port)
+
+    def close(self) -> None:
+        """End the thread, and the server as SIGTERM does."""
+        self._finished.set()
+        self._thread.join()
+        self._process.terminate()
+        self._process.wait(60)
+
+
+def scored(address: str, images: list[RGBImage]) -> list[Score]:
+    """Scores by a new judge, as one stores its answers; what a kill interrupts is repeated."""
+    judge = None
+    while True:
+        try:
+            judge = judge or load_judge(address, model="depictqa-mini")
+            return judge.score(images)
+        except EndpointError:  # the start takes longer than a client repeats a request
+            time.sleep(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20, help="default: 20")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds between a start and a kill (default: 2)")
+    parser.add_argument("--images", type=int, default=64, help="images of a round (default: 64)")
+    options = parser.parse_args()
+    answered, odd, began = 0, 0, time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Restarted(options.kills, options.pause)) as server:
+        images = [as_image(path) for path in make_images(Path(folder), options.images)]
+        wanted = [score.score for score in load_judge().score(images)]
+        while server.kills < options.kills:
+            found = scored(f"http://127.0.0.1:{server.port}/v1", images)
+            answered += len(found)
+            same = [(one.picture, abs(one.score - score) <= TOLERANCE) for one, score in zip(found, wanted)]
+            odd += sum(name != image.name or not equal for (name, equal), image in zip(same, images))
+    seconds = time.perf_counter() - began
+    print(f"{options.kills} kills in {seconds:.0f} s: {answered} answers, {odd} of them lost or changed")
+    sys.exit(1 if odd else 0)
+
+
+if __name__ == "__main__":
+    main()

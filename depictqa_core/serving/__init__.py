@@ -1,0 +1,1 @@
+"""``depictqa serve``: one judge over HTTP for many clients."""
