@@ -38,6 +38,14 @@ SIZES = (2, 8)
 """Parameters of vision-language models, in 10^9."""
 
 
+def measured(name: str) -> dict[str, Any]:
+    """The results of a benchmark; ends the program where there are none."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        raise SystemExit(f"{path}: does not exist; run python -m benchmarks.{name} --out {path} first")
+    return json.loads(path.read_text())
+
+
 def hours(images: float, rate: float) -> float:
     """Hours for images at a rate in images a second."""
     return images / rate / 3600
@@ -110,8 +118,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.3, help="of the peak of a GPU (default: 0.3)")
     parser.add_argument("--gpu", type=given, action="append", default=[], metavar="NAME:RATE:PRICE", help="a rate")
     options = parser.parse_args()
-    scale = json.loads((RESULTS / "scale.json").read_text())
-    on_ray = json.loads((RESULTS / "cluster.json").read_text())
+    scale, on_ray = measured("scale"), measured("cluster")
     seconds, megabytes = per_core(scale), scale["bytes_per_image"] / 1e6
     shares = [on_ray.get("bundled judge", {}).get("ray_to_local"), on_ray["growth"][-1]["of_the_sum"]]
     side, total = scale["side"], options.images * megabytes / 1e6
