@@ -63,7 +63,8 @@ def bare(paths: list[str]) -> dict:
 def whole(folder: str, repeats: int) -> dict:
     """``depictqa judge`` from files, without the time that loading the model takes."""
     from depictqa_core import load_judge
-    from depictqa_core.bulk.run import Plan, run
+    from depictqa_core.bulk.plan import Plan
+    from depictqa_core.bulk.run import run
     from depictqa_core.runtime.threads import keep_freed_memory
 
     keep_freed_memory()
@@ -75,7 +76,9 @@ def whole(folder: str, repeats: int) -> dict:
         listing.write_text("image\n" + "\n".join(paths * repeats))
         began = time.perf_counter(), time.process_time()
         run(judge, Plan([str(listing)], Path(out) / "table"), lambda progress: None)
-        return _figures(len(paths) * repeats, *began)
+        found = _figures(len(paths) * repeats, *began)
+        stored = sum(path.stat().st_size for path in (Path(out) / "table").glob("part-*"))
+        return {**found, "table_bytes_per_image": round(stored / found["images"])}
 
 
 def duplicates(count: int) -> dict:
@@ -147,6 +150,7 @@ def main() -> None:
         paths = make_images(Path(folder), options.images)
         found = {
             "side": SIDE,
+            "bytes_per_image": round(sum(os.path.getsize(path) for path in paths) / len(paths)),
             "bare, all cores": child(f"bare({paths[: min(96, len(paths))]!r})"),
             "judge, all cores": child(f"whole({folder!r}, 1)"),
             "judge, one core": child(f"whole({folder!r}, 1)", 1),

@@ -50,6 +50,10 @@ class PackageError(DepictQAError):
     """A package that is missing, too old, or incompatible with another installed package."""
 
 
+class ClusterError(DepictQAError):
+    """A cluster that does not answer, has no machine for the work, or failed for good."""
+
+
 class DocumentError(DepictQAError, ValueError):
     """A file of settings, lists or records that cannot be read or has invalid contents."""
 

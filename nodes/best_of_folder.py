@@ -15,7 +15,8 @@ from comfy.utils import ProgressBar
 from comfy_api.latest import io
 
 from ..depictqa_core.bulk.parts import read_rows
-from ..depictqa_core.bulk.run import Plan, Progress, run
+from ..depictqa_core.bulk.plan import Plan
+from ..depictqa_core.bulk.run import Progress, run
 from ..depictqa_core.bulk.schema import Row
 from ..depictqa_core.confidence import uncovered
 from ..depictqa_core.errors import ImageError

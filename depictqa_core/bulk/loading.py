@@ -47,25 +47,35 @@ def load(item: Item) -> Loaded:
     return Loaded(item.name, image, None, fingerprint(image.rgb))
 
 
-def batches(items: Iterable[Item], start: int, part_rows: int) -> Iterator[list[Loaded]]:
+def batches(
+    items: Iterable[Item], start: int, part_rows: int, batch: int = AT_ONCE, threads: int | None = None
+) -> Iterator[list[Loaded]]:
     """Load images in groups, the next group while the caller works on the last one.
 
     Args:
         items: what to load.
         start: place of the first one in the run, from 0.
-        part_rows: rows of a part of the table; no group spans two parts.
+        part_rows: rows of a part of the table.
+        batch: images of a block: part n has the places from n * part_rows on, in blocks of this size.
+        threads: decode at a time; None for one on each core.
 
     Yields:
-        images in order. A group ends after ``AT_ONCE`` images, after ``BATCH_PIXELS`` or with its part, so the groups
-        of a run that was resumed are those of one that was not.
+        images in order. A group ends with its block or after ``BATCH_PIXELS``. So the groups of a run that was resumed,
+        or whose blocks were judged on several machines, are those of one that was not.
     """
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     with ThreadPoolExecutor(threads, "depictqa-decode") as pool, ThreadPoolExecutor(1, "depictqa-group") as ahead:
-        groups = _groups(_in_order(items, pool, 2 * threads), start, part_rows)
+        groups = _groups(_in_order(items, pool, 2 * threads), start, part_rows, batch)
         following: Future = ahead.submit(next, groups, None)
         while (group := following.result()) is not None:
             following = ahead.submit(next, groups, None)
             yield group
+
+
+def block_ends(place: int, part_rows: int, batch: int) -> bool:
+    """Tell whether the image at a place of the run (from 0) is the last one of its block."""
+    inside = place % part_rows + 1
+    return inside % batch == 0 or inside == part_rows
 
 
 def _in_order(items: Iterable[Item], pool: ThreadPoolExecutor, most: int) -> Iterator[Loaded]:
@@ -78,13 +88,13 @@ def _in_order(items: Iterable[Item], pool: ThreadPoolExecutor, most: int) -> Ite
         yield waiting.popleft().result()
 
 
-def _groups(loaded: Iterable[Loaded], start: int, part_rows: int) -> Iterator[list[Loaded]]:
+def _groups(loaded: Iterable[Loaded], start: int, part_rows: int, batch: int) -> Iterator[list[Loaded]]:
     group: list[Loaded] = []
     pixels = 0
-    for place, one in enumerate(loaded, start + 1):
+    for place, one in enumerate(loaded, start):
         group.append(one)
         pixels += one.image.height * one.image.width if one.image else 0
-        if len(group) == AT_ONCE or pixels >= BATCH_PIXELS or place % part_rows == 0:
+        if pixels >= BATCH_PIXELS or block_ends(place, part_rows, batch):
             yield group
             group, pixels = [], 0
     if group:

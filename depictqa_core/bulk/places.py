@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -28,7 +29,7 @@ class Place(Protocol):
         """Read ``length`` bytes of a file from the byte ``start`` on, in any thread; fewer at its end."""
 
     def image(self, path: str) -> Callable[[], Path | bytes]:
-        """Return what gives the path of an image file, or its content."""
+        """Return what gives the path of an image file, or its content; it can be pickled."""
 
     def join(self, listing: str, name: str) -> str:
         """Make a name in the file ``listing`` a path: relative ones are relative to its folder."""
@@ -62,7 +63,7 @@ class LocalPlace:
             return stream.read(length)
 
     def image(self, path: str) -> Callable[[], Path | bytes]:
-        return lambda: Path(path)
+        return partial(Path, path)
 
     def join(self, listing: str, name: str) -> str:
         return os.path.join(os.path.dirname(listing), name)
@@ -104,7 +105,7 @@ class RemotePlace:
         return self._system.cat_file(path, start=start, end=start + length)
 
     def image(self, path: str) -> Callable[[], Path | bytes]:
-        return lambda: self._system.cat_file(path)
+        return partial(self._system.cat_file, path)
 
     def join(self, listing: str, name: str) -> str:
         if "://" in name:  # another protocol than that of the list is no file here

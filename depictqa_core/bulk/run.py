@@ -7,56 +7,30 @@ run needs no other record: it compares the names in the parts with the inputs, s
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DocumentError, ImageError, OutOfMemory
-from ..results import Failure
+from ..errors import DocumentError
+from ..images.image_files import AT_ONCE
 from ..storage.documents import named, read_json
 from ..storage.files import locked, readable_file_errors, write_file
-from .loading import Loaded, batches
+from .engines import Engine, LocalEngine
 from .parts import FORMATS, RUN, Parts
-from .schema import SCHEMA, VERBS, Row, columns_of
-from .sources import Item, items
+from .plan import Plan
+from .schema import SCHEMA, Row, columns_of
+from .sources import Item
 
 if TYPE_CHECKING:
     from ..judge import Judge
 
-PART_ROWS = 1000
-"""Rows of a part of the table."""
 STORE_SECONDS = 60
 """After so long a part that is not full is stored as well: no kill costs more work than this."""
+ADDED_LATER = {"check": None, "batch": AT_ONCE}
+"""What runs of the first versions of schema 1 were like, which did not note it."""
 CHANGED = "the inputs are not those of this run any more; restore them, or write to another folder"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to judge, and where the table goes.
-
-    Attributes:
-        sources, recursive, column: as in ``sources.items``.
-        folder: where the parts are written; made where there is none.
-        verbs: names in ``schema.VERBS``.
-        stored: "parquet" or "jsonl".
-        part_rows: rows of a part, from 1.
-        grows: whether the inputs may change between runs: what is new comes behind the rows that are there, and the
-            rows of what is gone stay.
-    """
-
-    sources: Sequence[str]
-    folder: Path
-    verbs: Sequence[str] = ("score", "identify")
-    recursive: bool = False
-    column: str | None = None
-    stored: str = "parquet"
-    part_rows: int = PART_ROWS
-    grows: bool = False
-
-    def items(self) -> Iterator[Item]:
-        """List the inputs."""
-        return items(self.sources, self.recursive, self.column)
 
 
 @dataclass
@@ -83,11 +57,19 @@ class Progress:
 
 
 def run(judge: "Judge", plan: Plan, report: Callable[[Progress], None]) -> Progress:
-    """Judge all inputs, and resume what an earlier run in the same folder left.
+    """Judge all inputs in this process; see ``run_on``.
+
+    Raises:
+        TaskError: the judge does not support one of the questions.
+    """
+    return run_on(LocalEngine(judge, plan), report)
+
+
+def run_on(engine: Engine, report: Callable[[Progress], None]) -> Progress:
+    """Judge all inputs, and resume what an earlier run in the same folder left, whatever engine that had.
 
     Args:
-        judge: answers the questions.
-        plan: what to judge.
+        engine: judges the images of its plan.
         report: called after every group of images.
 
     Returns:
@@ -97,18 +79,20 @@ def run(judge: "Judge", plan: Plan, report: Callable[[Progress], None]) -> Progr
         DocumentError: the folder belongs to another run, or the inputs are not those of its parts.
         StorageError: the folder cannot be written, or another process writes to it now.
         ImageError, PackageError: the inputs cannot be listed.
-        what ``report`` raises; what was judged until then is stored.
+        what ``report`` or the engine raises; what was judged until then is stored.
     """
+    plan = engine.plan
     with readable_file_errors(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder / RUN, wait=False):
         parts = Parts(plan.folder, FORMATS[plan.stored](columns_of(plan.verbs)))
         parts.remove_unfinished()
-        _claim(plan, judge.info)
-        return _run(judge, plan, parts, report)
+        _claim(plan, engine.info)
+        return _run(engine, parts, report)
 
 
-def _run(judge: "Judge", plan: Plan, parts: Parts, report: Callable[[Progress], None]) -> Progress:
+def _run(engine: Engine, parts: Parts, report: Callable[[Progress], None]) -> Progress:
+    plan = engine.plan
     listing, progress = plan.items(), Progress()
     if plan.grows:
         listing = _known_first(parts, listing)
@@ -116,17 +100,17 @@ def _run(judge: "Judge", plan: Plan, parts: Parts, report: Callable[[Progress], 
     stored, last = len(rows), time.monotonic()
     report(progress)
     try:
-        for group in batches(listing, progress.done, plan.part_rows):
-            new = judged(judge, plan.verbs, group)
-            rows += new
-            progress.add(new)
-            full = len(rows) == plan.part_rows
-            if full or time.monotonic() - last > STORE_SECONDS:
-                parts.write(number, rows)
-                stored, last = len(rows), time.monotonic()
-            if full:
-                number, rows, stored = number + 1, [], 0
-            report(progress)
+        with closing(engine.rows(listing, progress.done)) as groups:
+            for new in groups:
+                rows += new
+                progress.add(new)
+                full = len(rows) == plan.part_rows
+                if full or time.monotonic() - last > STORE_SECONDS:
+                    parts.write(number, rows)
+                    stored, last = len(rows), time.monotonic()
+                if full:
+                    number, rows, stored = number + 1, [], 0
+                report(progress)
     finally:
         if len(rows) > stored:
             parts.write(number, rows)
@@ -178,12 +162,14 @@ def _claim(plan: Plan, card: dict[str, Any]) -> None:
         "part_rows": plan.part_rows,
         "verbs": list(plan.verbs),
         "judge": {key: card.get(key) for key in ("name", "version", "files")},
+        "check": plan.own and plan.own.to_dict(),
+        "batch": plan.batch,
     }
     path = plan.folder / RUN
     if path.exists():
         before = read_json(path, remedy="write to another folder")
         for key, value in facts.items():
-            if before.get(key) != value:
+            if before.get(key, ADDED_LATER.get(key)) != value:
                 raise DocumentError(f"{path}: this folder has a run with another {key}; write to another folder")
     elif any(plan.folder.glob("part-*")):
         raise DocumentError(f"{plan.folder}: has parts of a table but no {RUN}; write to another folder")
@@ -191,37 +177,3 @@ def _claim(plan: Plan, card: dict[str, Any]) -> None:
     facts |= {"sources": [named(source) for source in plan.sources], "columns": columns}
     with readable_file_errors(path):
         write_file(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
-
-
-# ---------------------------------------------------------------------- one group
-
-
-def judged(judge: "Judge", verbs: Sequence[str], group: Sequence[Loaded]) -> list[Row]:
-    """The rows of a group of images, in order."""
-    images = [one.image for one in group if one.image is not None]
-    answers = iter(_answers(judge, verbs, images))
-    return [_row(one, next(answers) if one.image is not None else {"error": one.error}) for one in group]
-
-
-def _row(one: Loaded, answer: Row) -> Row:
-    row: Row = {"image": named(one.name), "error": None}
-    if one.image is None or one.fingerprint is None or "error" in answer:
-        return row | answer
-    marks = one.fingerprint
-    row |= {"width": one.image.width, "height": one.image.height, "content": one.image.key}
-    return row | {"hash": marks.hash, "blank": marks.blank, "cut": marks.cut} | answer
-
-
-def _answers(judge: "Judge", verbs: Sequence[str], images: list) -> list[Row]:
-    """The answers for each image; where a group does not fit into memory, each image is asked about alone."""
-    try:
-        results = [VERBS[verb].ask(judge, images) for verb in verbs] if images else []
-    except (OutOfMemory, ImageError) as error:
-        if len(images) == 1:
-            return [{"error": Failure.of(images[0].name, error).error}]
-        return [answer for image in images for answer in _answers(judge, verbs, [image])]
-    answers: list[Row] = [{} for _ in images]
-    for verb, found in zip(verbs, results):
-        for answer, result in zip(answers, found):
-            answer.update(VERBS[verb].row(result))
-    return answers

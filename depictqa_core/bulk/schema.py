@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import TaskError
 from ..images.image import RGBImage
-from ..results import Identification, Score
+from ..results import Check, Identification, Score
 from ..tasks import LABELS, LEVELS
 
 if TYPE_CHECKING:  # the command line reads the columns without loading the judge
@@ -35,18 +36,37 @@ class Column:
 
 
 @dataclass(frozen=True)
+class OwnQuestion:
+    """The user's own question of the verb "check".
+
+    Attributes:
+        text: the question.
+        answers: what to choose from, as in ``Judge.check``.
+    """
+
+    text: str
+    answers: tuple[str, ...] = ("yes", "no")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The question as values that JSON has."""
+        return {"question": self.text, "answers": list(self.answers)}
+
+
+@dataclass(frozen=True)
 class Verb:
     """A question that a large run asks about every image.
 
     Attributes:
-        ask: gives one result for each image.
+        ask: gives one result for each image; takes the user's own question as well, which only "check" asks.
         columns: what it adds to the table.
         row: the values of these columns.
+        require: raises TaskError if a judge does not support it.
     """
 
-    ask: Callable[["Judge", list[RGBImage]], Sequence[Any]]
+    ask: Callable[["Judge", list[RGBImage], OwnQuestion | None], Sequence[Any]]
     columns: tuple[Column, ...]
     row: Callable[[Any], Row]
+    require: Callable[["Judge", OwnQuestion | None], None] = lambda judge, own: None
 
 
 ALWAYS = (
@@ -87,9 +107,37 @@ def _identify_row(found: Identification) -> Row:
     }
 
 
+def _check_row(found: Check) -> Row:
+    return {
+        "answer": found.answer,
+        "answer_confidence": found.confidence,
+        "answer_coverage": found.coverage,
+        "answer_certainty": found.certainty,
+        "answer_probabilities": [one.probability for one in found.probabilities],
+    }
+
+
+def _check(judge: "Judge", images: list[RGBImage], own: OwnQuestion | None) -> Sequence[Check]:
+    question = _given(own)
+    return judge.check(images, question.text, question.answers)
+
+
+def _require_check(judge: "Judge", own: OwnQuestion | None) -> None:
+    from ..verbs.check import check_answers, require_checks
+
+    check_answers(_given(own).answers)
+    require_checks(judge.backend)
+
+
+def _given(own: OwnQuestion | None) -> OwnQuestion:
+    if own is None or not own.text.strip():
+        raise TaskError("check: there is no question; give one that its answers answer")
+    return own
+
+
 VERBS = {
     "score": Verb(
-        lambda judge, images: judge.score(images),
+        lambda judge, images, own: judge.score(images),
         (
             Column("score", "number", "0 (worst) to 100 (flawless)"),
             Column("low", "number", "lower end of the 95 % interval of the score, in points"),
@@ -103,7 +151,7 @@ VERBS = {
         _score_row,
     ),
     "identify": Verb(
-        lambda judge, images: judge.identify(images),
+        lambda judge, images, own: judge.identify(images),
         (
             Column("labels", "texts", "the most critical distortion; empty for an undistorted image"),
             Column("severities", "numbers", "1 to 5 for each label; null where the checkpoint does not support it"),
@@ -114,8 +162,22 @@ VERBS = {
         ),
         _identify_row,
     ),
+    "check": Verb(
+        _check,
+        (
+            Column("answer", "text", "the most probable answer to your own question"),
+            Column("answer_confidence", "number", "0 to 1: its probability; it is not calibrated"),
+            Column("answer_coverage", "number", "0 to 1: share of its probability that the model gives to the answers"),
+            Column("answer_certainty", "text", "`self-consistency`"),
+            Column("answer_probabilities", "numbers", "probabilities of the answers, in the order of `--answers`"),
+        ),
+        _check_row,
+        _require_check,
+    ),
 }
 """What a large run can ask."""
+DEFAULT_VERBS = ("score", "identify")
+"""What it asks unless told otherwise; "check" needs a question."""
 
 
 def columns_of(verbs: Sequence[str]) -> tuple[Column, ...]:

@@ -9,6 +9,7 @@ import io
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,8 +32,8 @@ class Item:
     Attributes:
         name: the path as the user would write it; ``shard.tar/member`` in a tar shard; ``table.parquet#row`` (from 0)
             for an image that is stored in a table.
-        load: gives the path of the image file or its content, in any thread. It raises ImageError or OSError where
-            there is none.
+        load: gives the path of the image file or its content, in any thread. It can be pickled, for other processes.
+            It raises ImageError or OSError where there is none.
     """
 
     name: str
@@ -84,11 +85,11 @@ def _folder(place: Place, folder: str, recursive: bool) -> Iterator[Item]:
 
 def _refused(name: str, reason: str) -> Item:
     """An Item that cannot be loaded."""
+    return Item(name, partial(_refuse, reason))
 
-    def load() -> Path | bytes:
-        raise ImageError(reason)
 
-    return Item(name, load)
+def _refuse(reason: str) -> bytes:
+    raise ImageError(reason)
 
 
 def _opened(place: Place, path: str) -> BinaryIO:
@@ -127,14 +128,14 @@ def _member(place: Place, path: str, member: tarfile.TarInfo) -> Item:
     name, start, length = f"{path}/{member.name}", member.offset_data, member.size
     if member.issparse() or length > MAX_BYTES:
         return _refused(name, f"is sparse or has more than {MAX_BYTES} bytes. Pack the shard again without it.")
+    return Item(name, partial(_section, place, path, start, length))
 
-    def load() -> bytes:
-        data = place.read(path, start, length)
-        if len(data) < length:
-            raise ImageError(f"the shard ends after {len(data)} of {length} bytes. Download it again.")
-        return data
 
-    return Item(name, load)
+def _section(place: Place, path: str, start: int, length: int) -> bytes:
+    data = place.read(path, start, length)
+    if len(data) < length:
+        raise ImageError(f"the shard ends after {len(data)} of {length} bytes. Download it again.")
+    return data
 
 
 # ---------------------------------------------------------------------- lists
@@ -199,7 +200,7 @@ def _parquet(place: Place, path: str, column: str | None) -> Iterator[Item]:
                 yield _listed(place, path, f"row {number}", value)
             return
         count = rows.count
-    content = Rows(place.open(path), path)
+    content = Rows.open(place, path)
     for number in range(count):
         yield Item(f"{path}#{number}", content.loader(named, kind, number))
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from ..errors import DocumentError, ImageError, PackageError, quoted
+from .places import Place
 
 BATCH = 16
 """Rows with images that are read at a time."""
@@ -32,19 +33,20 @@ class Rows:
     Args:
         stream: the open file, which must be seekable.
         path: how messages call it.
+        place: the file system of ``path``; only what pickles needs it.
 
     Raises:
         DocumentError: it is not a Parquet file.
         PackageError: pyarrow is not installed.
     """
 
-    def __init__(self, stream: BinaryIO, path: str):
+    def __init__(self, stream: BinaryIO, path: str, place: Place | None = None):
         arrow = pyarrow()
         try:
             self._file = arrow.parquet.ParquetFile(stream)
         except (arrow.ArrowException, OSError) as error:
             raise DocumentError(f"{path} is not a Parquet file ({quoted(error)}); write it again") from error
-        self._arrow, self._path = arrow, path
+        self._arrow, self._path, self._place = arrow, path, place
         self._lock = threading.Lock()
         self._batches: Iterator[Any] = iter(())
         self._recent: deque[tuple[int, list]] = deque(maxlen=2)
@@ -53,6 +55,14 @@ class Rows:
         self.count: int = metadata.num_rows
         self.columns: tuple[str, ...] = tuple(self._file.schema_arrow.names)
         self._groups = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+
+    @classmethod
+    def open(cls, place: Place, path: str) -> "Rows":
+        """Open a table; an unpickled one opens its file again."""
+        return cls(place.open(path), path, place)
+
+    def __reduce__(self) -> tuple[Callable[..., "Rows"], tuple[Place | None, str]]:
+        return Rows.open, (self._place, self._path)
 
     def kind(self, column: str) -> str:
         """Tell what a column holds: "path", "bytes", or "struct" of both as Hugging Face datasets store images.

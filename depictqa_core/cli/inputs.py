@@ -1,8 +1,9 @@
 """What the commands read: images as they are named, the reference, the judge."""
 
 import argparse
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..errors import DepictQAError, ImageError, quoted
 from ..images.image import RGBImage, as_image
@@ -86,19 +87,28 @@ def open_judge(options: argparse.Namespace, bar: progress.ProgressBar) -> "Judge
         DepictQAError: it cannot be loaded.
     """
     bar.note("loading the model ...")
+    return opening(options)()
+
+
+def opening(options: argparse.Namespace) -> Callable[[], "Judge"]:
+    """Return what loads the judge that the options name, in this process or, pickled, in another one."""
+    more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
+    more["base"] = options.base
+    if options.cache is not None:
+        more["cache_bytes"] = options.cache * 2**20
+    more |= server_options(options)
+    return partial(_load, options.checkpoint, options.device, options.dtype, **more)
+
+
+def _load(checkpoint: str | None, device: str, dtype: str, **more: Any) -> "Judge":
     from ..judge import load_judge
     from ..runtime.threads import keep_freed_memory
 
     keep_freed_memory()
     try:
-        more = {"anchors": options.anchors, "encoder": options.encoder, "compiled": options.compile}
-        more["base"] = options.base
-        if options.cache is not None:
-            more["cache_bytes"] = options.cache * 2**20
-        more |= server_options(options)
-        return load_judge(options.checkpoint, device=options.device, dtype=options.dtype, **more)
+        return load_judge(checkpoint, device=device, dtype=dtype, **more)
     except (RuntimeError, AssertionError) as error:  # raised by torch for an unusable device
-        raise DepictQAError(f"the model cannot be moved to device '{options.device}': {quoted(error)}") from error
+        raise DepictQAError(f"the model cannot be moved to device '{device}': {quoted(error)}") from error
 
 
 def progress_bar(options: argparse.Namespace, unit: str) -> progress.ProgressBar:

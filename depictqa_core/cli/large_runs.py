@@ -4,15 +4,19 @@ import argparse
 import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..bulk.engines import Engine, LocalEngine
 from ..bulk.parts import FORMATS, default_format
-from ..bulk.run import PART_ROWS, Plan, Progress, run
-from ..bulk.schema import VERBS
+from ..bulk.plan import PART_ROWS, Plan
+from ..bulk.run import Progress, run_on
+from ..bulk.schema import DEFAULT_VERBS, VERBS, OwnQuestion
 from ..errors import DepictQAError
-from .inputs import open_judge, progress_bar
+from ..images.image_files import AT_ONCE
+from .inputs import open_judge, opening, progress_bar
 from .outputs import complain, notify
-from .values import Verbs, names_of, whole
+from .values import Verbs, names_of, number, texts, whole
 
 NAMED_FAILURES = 20
 """Images that could not be judged and are named on stderr; the table names all."""
@@ -33,11 +37,13 @@ def add_large_runs(verbs: Verbs, model: argparse.ArgumentParser) -> None:
     verb.add_argument("--out", required=True, metavar="FOLDER", type=Path, help="folder of the table")
     verb.add_argument(
         "--verbs",
-        default=tuple(VERBS),
+        default=DEFAULT_VERBS,
         type=names_of(tuple(VERBS)),
         metavar="NAMES",
-        help=f"what to ask, separated by commas (default: {','.join(VERBS)})",
+        help=f"what to ask of {','.join(VERBS)} (default: {','.join(DEFAULT_VERBS)})",
     )
+    verb.add_argument("--question", help="what the verb check asks; needs a vision-language model")
+    verb.add_argument("--answers", type=texts, metavar="A,B", help="of check, separated by commas (default: yes,no)")
     verb.add_argument("--recursive", action="store_true", help="look into the folders inside folders as well")
     verb.add_argument("--column", metavar="NAME", help="the column of lists and tables that has the images")
     verb.add_argument(
@@ -46,7 +52,31 @@ def add_large_runs(verbs: Verbs, model: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--rows", type=whole(1, 10**6), default=PART_ROWS, metavar="N", help=f"rows of a file (default: {PART_ROWS})"
     )
+    verb.add_argument(
+        "--batch",
+        type=whole(1, 10**4),
+        default=AT_ONCE,
+        metavar="N",
+        help=f"maximum number of images judged together (default: {AT_ONCE})",
+    )
     verb.add_argument("--quiet", action="store_true", help="no progress bar, no notices, no summary")
+    group = verb.add_argument_group("engine")
+    group.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="this process (default), or Ray Data on the cluster at RAY_ADDRESS, or on this machine without it",
+    )
+    group.add_argument(
+        "--actors",
+        type=whole(1, 10**5),
+        metavar="N",
+        help="with ray: number of judges (default: one on each GPU, or on each machine without GPUs)",
+    )
+    group.add_argument(
+        "--gpus", type=number(0, 1024), metavar="N", help="with ray: GPUs of a judge, such as 0.5 (default: 1 if any)"
+    )
+    verb.set_defaults(refuse=verb.error)
 
 
 def judge_all(options: argparse.Namespace) -> int:
@@ -59,13 +89,16 @@ def judge_all(options: argparse.Namespace) -> int:
         options.column,
         options.format or default_format(),
         options.rows,
+        options.batch,
+        _own_question(options),
     )
+    if options.engine != "ray" and (options.actors is not None or options.gpus is not None):
+        options.refuse("--actors and --gpus need --engine ray")
     next(plan.items(), None)  # what does not exist is refused before the model is loaded
-    with progress_bar(options, "images") as bar:
-        judge = open_judge(options, bar)
-    notify(options, judge.notices)
-    with _Shown(plan, options.quiet) as shown:
-        progress = run(judge, plan, shown)
+    with _engine(options, plan) as engine:
+        notify(options, engine.notices)
+        with _Shown(plan, options.quiet) as shown:
+            progress = run_on(engine, shown)
     if not options.quiet:
         resumed = f", {progress.resumed} of them by an earlier run" if progress.resumed else ""
         failed = f", {progress.failed} could not be judged (column error)" if progress.failed else ""
@@ -73,6 +106,32 @@ def judge_all(options: argparse.Namespace) -> int:
     if progress.done == progress.failed:
         return 1
     return 3 if progress.failed else 0
+
+
+def _own_question(options: argparse.Namespace) -> OwnQuestion | None:
+    """What the verb check asks."""
+    asked = "check" in options.verbs
+    if asked and options.question is None:
+        options.refuse("--verbs check needs --question")
+    if not asked and (options.question is not None or options.answers is not None):
+        options.refuse("--question and --answers need check in --verbs")
+    return OwnQuestion(options.question, options.answers or ("yes", "no")) if asked else None
+
+
+@contextlib.contextmanager
+def _engine(options: argparse.Namespace, plan: Plan) -> Iterator[Engine]:
+    """Open the engine that the options name, with its judge."""
+    with progress_bar(options, "images") as bar:
+        if options.engine == "local":
+            engine: Engine = LocalEngine(open_judge(options, bar), plan)
+            closing: contextlib.AbstractContextManager = contextlib.nullcontext()
+        else:
+            from ..bulk.ray_engine import RayEngine
+
+            bar.note("starting Ray and loading the model ...")
+            engine = closing = RayEngine(opening(options), plan, options.actors, options.gpus)
+    with closing:
+        yield engine
 
 
 class _Shown:

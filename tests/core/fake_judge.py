@@ -1,7 +1,12 @@
 """A judge without a network, for tests of what is done with answers: they depend on the pixels alone."""
 
-from depictqa_core.results import Identification, LabelProbability, Score
-from depictqa_core.tasks import LABELS, LEVELS, NONE
+import os
+import signal
+from types import SimpleNamespace
+
+from depictqa_core.errors import CheckpointError
+from depictqa_core.results import Check, Identification, LabelProbability, Score
+from depictqa_core.tasks import LABELS, LEVELS, NONE, QUESTION
 
 
 class FakeJudge:
@@ -9,6 +14,7 @@ class FakeJudge:
 
     info = {"name": "fake", "version": "1", "files": {}}
     notices = ()
+    backend = SimpleNamespace(name="fake", capabilities=SimpleNamespace(tasks=(QUESTION.name,), free_questions=True))
 
     def score(self, images, reference=None, *, progress=None):
         levels = tuple(LabelProbability(level, 0.2) for level in LEVELS)
@@ -18,8 +24,42 @@ class FakeJudge:
     def identify(self, images, reference=None, *, count=1, progress=None):
         return [self._identified(image) for image in images]
 
+    def check(self, images, question, answers=("yes", "no"), reference=None, *, progress=None):
+        """The first answer is as probable as the image is bright."""
+        rest = len(answers) - 1
+        found = []
+        for image in images:
+            p = float(image.rgb.mean()) / 255
+            probabilities = tuple(LabelProbability(a, (1 - p) / rest if n else p) for n, a in enumerate(answers))
+            best = max(probabilities, key=lambda one: one.probability)
+            found.append(Check(image.name, question, best.label, probabilities, best.probability, 1.0))
+        return found
+
     def _identified(self, image):
         labels = ("noise",) if image.rgb.mean() < 128 else ()
         found = labels[0] if labels else NONE
         probabilities = tuple(LabelProbability(label, 0.88 if label == found else 0.01) for label in LABELS)
         return Identification(image.name, labels, found, probabilities, 0.88, tuple(3.0 for _ in labels), 1.0)
+
+
+class DyingJudge(FakeJudge):
+    """Kills its process once, when it is asked about an image of a certain grey level.
+
+    Args:
+        marker: a file that says that it has happened.
+        grey: this level.
+    """
+
+    def __init__(self, marker, grey):
+        self._marker, self._grey = marker, grey
+
+    def score(self, images, reference=None, *, progress=None):
+        if any(int(image.rgb[0, 0, 0]) == self._grey for image in images) and not os.path.exists(self._marker):
+            open(self._marker, "x").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(images)
+
+
+def refused():
+    """Fail to load a judge."""
+    raise CheckpointError("gone: no such folder; check the path")

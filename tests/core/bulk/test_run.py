@@ -17,9 +17,9 @@ from trees import ROOT
 
 from depictqa_core.bulk import loading, run
 from depictqa_core.bulk.parts import FORMATS, read_rows
-from depictqa_core.bulk.run import Plan
-from depictqa_core.bulk.schema import VERBS, columns_of
-from depictqa_core.errors import DocumentError, OutOfMemory, StorageError
+from depictqa_core.bulk.plan import Plan
+from depictqa_core.bulk.schema import DEFAULT_VERBS, OwnQuestion, columns_of
+from depictqa_core.errors import DocumentError, OutOfMemory, StorageError, TaskError
 from depictqa_core.images.image import as_image
 
 
@@ -62,15 +62,14 @@ def test_the_table_has_a_row_for_every_image_in_order(here, stored):
     (score,), (found,) = FakeJudge().score([image]), FakeJudge().identify([image])
     assert rows[7]["score"] == score.score and rows[7]["labels"] == list(found.labels) == ["noise"]
     assert rows[7]["content"] == image.key and (rows[7]["width"], rows[7]["height"]) == (48, 40)
-    assert set(rows[7]) == {column.name for column in columns_of(tuple(VERBS))}
+    assert set(rows[7]) == {column.name for column in columns_of(DEFAULT_VERBS)}
     assert len(list(Path("out").glob("part-*"))) == 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stored", FORMATS)
-def test_a_run_that_stopped_anywhere_resumes_and_equals_one_that_did_not(here, stored, monkeypatch):
-    monkeypatch.setattr(loading, "AT_ONCE", 4)
-    judged(plan(folder=Path("whole"), stored=stored))
+def test_a_run_that_stopped_anywhere_resumes_and_equals_one_that_did_not(here, stored):
+    judged(plan(folder=Path("whole"), stored=stored, batch=4))
     expected = list(read_rows("whole"))
     for stop in (1, 3, 6):  # groups after which it is interrupted: within the first part, at its end, later
         reports = []
@@ -82,7 +81,7 @@ def test_a_run_that_stopped_anywhere_resumes_and_equals_one_that_did_not(here, s
 
         folder = Path(f"out{stop}")
         with pytest.raises(KeyboardInterrupt):
-            judged(plan(folder=folder, stored=stored), report=interrupt)
+            judged(plan(folder=folder, stored=stored, batch=4), report=interrupt)
         kept = list(read_rows(folder))
         assert kept == expected[: len(kept)] and len(kept) == reports[-1]
         asked = []
@@ -92,7 +91,7 @@ def test_a_run_that_stopped_anywhere_resumes_and_equals_one_that_did_not(here, s
                 asked.extend(images)
                 return super().score(images)
 
-        progress = judged(plan(folder=folder, stored=stored), Counting())
+        progress = judged(plan(folder=folder, stored=stored, batch=4), Counting())
         assert list(read_rows(folder)) == expected and progress.resumed == len(kept)
         assert len(asked) == sum(row["error"] is None for row in expected[len(kept) :])
 
@@ -101,14 +100,14 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from core.fake_judge import FakeJudge
-from depictqa_core.bulk import loading, run
-loading.AT_ONCE, run.STORE_SECONDS = 4, 0.0
+from depictqa_core.bulk import plan, run
+run.STORE_SECONDS = 0.0
 class Slow(FakeJudge):
     def score(self, images, **options):
         time.sleep(0.004)
         return super().score(images)
-plan = run.Plan(["pics"], Path(sys.argv[1]), part_rows=10)
-run.run(Slow(), plan, lambda now: print(now.done, flush=True))
+todo = plan.Plan(["pics"], Path(sys.argv[1]), part_rows=10, batch=4)
+run.run(Slow(), todo, lambda now: print(now.done, flush=True))
 """
 
 
@@ -131,7 +130,7 @@ def test_kills_lose_and_double_nothing(here):
         done = [row["image"] for row in read_rows("out")]
         assert done == [f"pics/{n}.png" for n in range(len(done))] and len(done) >= int(reports[-2])
     assert kills == 4
-    judged(plan(folder=Path("whole")))
+    judged(plan(folder=Path("whole"), batch=4))
     assert list(read_rows("out")) == list(read_rows("whole"))
     assert not list(Path("out").glob(".*.part"))
 
@@ -198,12 +197,43 @@ def test_groups_end_by_number_by_pixels_and_with_their_part():
     def sizes(count, side, start=0, part_rows=1000):
         image = as_image(np.zeros((side, side, 3), np.uint8))
         one = loading.Loaded("x", image)
-        return [len(group) for group in loading._groups([one] * count, start, part_rows)]
+        return [len(group) for group in loading._groups([one] * count, start, part_rows, 32)]
 
     assert sizes(70, 8) == [32, 32, 6]
     assert sizes(20, 2048) == [8, 8, 4]  # of 32 megapixels
     assert sizes(20, 8, start=7, part_rows=10) == [3, 10, 7]
     assert sizes(0, 8) == []
+    assert sizes(20, 8, start=20) == [12, 8]  # a run that was resumed inside a block
+
+
+def test_an_own_question_has_its_columns_and_belongs_to_its_run(here):
+    asked = {"verbs": ("score", "check"), "own": OwnQuestion("Is it bright?", ("yes", "no", "partly"))}
+    judged(plan(**asked))
+    row = list(read_rows("out"))[7]
+    assert row["answer"] == "no" and row["answer_certainty"] == "self-consistency" and row["answer_coverage"] == 1
+    assert row["answer_probabilities"] == pytest.approx([7 / 255, (1 - 7 / 255) / 2, (1 - 7 / 255) / 2])
+    assert row["answer_confidence"] == row["answer_probabilities"][1] and "labels" not in row
+    with pytest.raises(DocumentError, match="another check"):
+        judged(plan(**{**asked, "own": OwnQuestion("Is it dark?", ("yes", "no", "partly"))}))
+    with pytest.raises(DocumentError, match="another batch"):
+        judged(plan(**asked, batch=4))
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [(None, "check: there is no question"), (OwnQuestion("Is it?", ("yes",)), "answers: give 2 to 32 texts")],
+)
+def test_a_wrong_question_is_refused_before_anything_is_read_or_written(here, own, message):
+    with pytest.raises(TaskError, match=message):
+        judged(plan(verbs=("check",), own=own, sources=["gone"]))
+    assert not Path("out").exists()
+
+
+def test_a_run_of_an_earlier_version_is_resumed(here):
+    judged(plan())
+    facts = json.loads(Path("out/run.json").read_text())
+    Path("out/run.json").write_text(json.dumps({key: facts[key] for key in facts if key not in ("check", "batch")}))
+    assert judged(plan()).resumed == 23
 
 
 def test_results_of_another_version_are_not_read(here):

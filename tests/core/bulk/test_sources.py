@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_rows_may_be_asked_for_from_the_middle_and_a_little_out_of_order(here):
     listed = list(items(["t.parquet"]))
     for place in (95, 94, 110, 96, 190, 3):
         assert int(load(listed[place]).image.rgb[0, 0, 0]) == place
+
+
+def test_items_can_be_sent_to_another_process(here):
+    Path("0.png").write_bytes(encoded(0))
+    pack(here / "a.tar", {"1.png": encoded(1)})
+    pq.write_table(pa.table({"image": [encoded(n) for n in range(40)]}), "t.parquet", row_group_size=30)
+    Path("list.csv").write_text('image\n0.png\n""\n')
+    listed = list(items(["0.png", "a.tar", "t.parquet", "list.csv"]))
+    sent = pickle.loads(pickle.dumps(listed))
+    for item, other in zip(listed, sent):
+        mine, its = load(item), load(other)
+        assert (mine.name, mine.error, mine.fingerprint) == (its.name, its.error, its.fingerprint)
+    assert len(sent) == 44 and load(sent[-1]).error == "row 2 of the list names no image."
 
 
 def test_urls_are_opened_by_fsspec(here):

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,7 +40,11 @@ def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, che
 
 def test_wrong_command_lines(depictqa, folder):
     for words, message in (
-        (("judge", folder, "--out", "o", "--verbs", "score,taste"), "'taste' is not one of score, identify"),
+        (("judge", folder, "--out", "o", "--verbs", "score,taste"), "'taste' is not one of score, identify, check"),
+        (("judge", folder, "--out", "o", "--verbs", "score,check"), "--verbs check needs --question"),
+        (("judge", folder, "--out", "o", "--question", "Is it?"), "--question and --answers need check in --verbs"),
+        (("judge", folder, "--out", "o", "--actors", "2"), "--actors and --gpus need --engine ray"),
+        (("judge", folder, "--out", "o", "--batch", "0"), "'0' is not a number from 1"),
         (("judge", folder, "--out", "o", "--rows", "0"), "'0' is not a number from 1"),
         (("judge", "gone/*.png", "--out", "o"), "no file fits this pattern"),
         (("judge", folder, "--out", "o", "--checkpoint", "gone"), "gone"),
@@ -116,6 +121,29 @@ def test_ratings_and_report(judged, capsys):
     assert commands.main(["report", "out", "--out", "page.html"]) == 0
     assert "written: page.html, 7 images" in capsys.readouterr().out
     assert "pics/copy.png" in Path("page.html").read_text()
+
+
+def test_an_own_question_in_a_table(judged, capsys):
+    words = ["judge", "pics", "--out", "asked", "--quiet", "--verbs", "check", "--question", "Is it bright?"]
+    assert commands.main([*words, "--answers", "yes, no, partly"]) == 3
+    rows = list(read_rows("asked"))
+    assert [row["answer"] for row in rows if not row["error"]] == ["no", "no", "yes", "yes", "yes", "yes"]
+    assert len(rows[0]["answer_probabilities"]) == 3
+    assert commands.main(words) == 1
+    assert "another check" in capsys.readouterr().err
+
+
+def test_own_questions_are_refused_before_anything_is_read(judged, monkeypatch, capsys):
+    class Closed(FakeJudge):
+        backend = SimpleNamespace(name="closed", capabilities=SimpleNamespace(tasks=(), free_questions=False))
+
+    monkeypatch.setattr(large_runs, "open_judge", lambda options, bar: Closed())
+    words = ["judge", "pics", "--out", "asked", "--verbs", "score,check", "--question", "Are the hands right?"]
+    capsys.readouterr()
+    assert commands.main(words) == 1
+    out, err = capsys.readouterr()
+    assert "own questions are not supported by closed" in err and out == "" and err.count("\n") == 1
+    assert not Path("asked").exists()
 
 
 def test_the_guide_has_the_columns_of_the_table():

@@ -26,6 +26,7 @@ def run_on_ray(shards: list[Shard], workers: int) -> Iterator[tuple[Shard, dict]
         raise BuildError("the engine ray needs Ray Data: pip install 'ray[data]'") from error
     started = not ray.is_initialized()
     if started:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reports to its makers otherwise
         alone = not os.environ.get("RAY_ADDRESS")
         cores, dashboard = (workers or None, False) if alone else (None, None)
         ray.init(log_to_driver=False, logging_level=logging.ERROR, num_cpus=cores, include_dashboard=dashboard)

@@ -1,0 +1,138 @@
+"""A large run on Ray: the bytes of the local one, whatever dies in between."""
+
+import os
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from core.fake_judge import DyingJudge, FakeJudge, refused
+from PIL import Image
+from trees import ROOT
+
+from depictqa_core.bulk.plan import Plan
+from depictqa_core.bulk.ray_engine import RayEngine, pool_size
+from depictqa_core.bulk.run import run, run_on
+from depictqa_core.bulk.schema import OwnQuestion
+from depictqa_core.cli import commands, large_runs
+from depictqa_core.errors import ClusterError, DepictQAError, PackageError
+
+COUNT = 43
+
+
+def node(cpus, gpus=0, alive=True):
+    return {"Alive": alive, "Resources": {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "asked", "actors", "cpus", "gpus"),
+    [
+        ([node(8)], (None, None), 1, 8, 0),
+        ([node(8), node(16)], (None, None), 2, 8, 0),  # each fits on either machine
+        ([node(8), node(8)], (1, None), 1, 8, 0),
+        ([node(8)], (4, None), 4, 2, 0),
+        ([node(2)], (8, None), 8, 1, 0),  # six wait for machines that join
+        ([node(16), node(32, 8), node(64, 4, alive=False)], (None, None), 8, 4, 1),
+        ([node(32, 8)], (None, 0.5), 16, 2, 0.5),
+        ([node(32, 8)], (2, None), 2, 16, 1),
+        ([node(32, 8)], (None, 0), 1, 32, 0),
+        ([node(32, 8), node(32, 8)], (None, 2), 8, 8, 2),
+    ],
+)
+def test_actors_share_the_machines(nodes, asked, actors, cpus, gpus):
+    assert pool_size(nodes, *asked) == (actors, {"num_cpus": cpus, "num_gpus": gpus})
+
+
+def test_a_cluster_without_the_gpus_is_refused():
+    with pytest.raises(ClusterError, match="has a CPU and 2 GPUs"):
+        pool_size([node(8, 1)], None, 2)
+    with pytest.raises(ClusterError, match="1.5 GPUs for an actor: give a whole number"):
+        pool_size([node(8, 2)], None, 1.5)
+
+
+def test_without_ray_the_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(PackageError, match="pip install 'ray"):
+        RayEngine(FakeJudge, Plan(["x"], tmp_path))
+
+
+def test_inputs_that_grow_are_refused(tmp_path):
+    with pytest.raises(ClusterError, match="use the local engine"):
+        RayEngine(FakeJudge, Plan(["x"], tmp_path, grows=True))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster on this machine whose workers find the tests."""
+    ray = pytest.importorskip("ray")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    environment = {"env_vars": {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}}
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
+    ray.init("local", num_cpus=2, object_store_memory=10**8, runtime_env=environment, **quiet)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Images of two sizes, one of them damaged."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("pics")
+    for n in range(COUNT):
+        Image.fromarray(np.full((40, 48 + n % 2, 3), n * 5, np.uint8)).save(f"pics/{n}.png")
+    Path("pics/5.png").write_bytes(Path("pics/5.png").read_bytes()[:60])
+
+
+def plan(folder, **changes):
+    return Plan(**{"sources": ["pics"], "folder": Path(folder), "part_rows": 10, "batch": 4, **changes})
+
+
+def parts(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix != ".lock"}
+
+
+def on_ray(some, opening=FakeJudge, actors=2, report=lambda progress: None):
+    with RayEngine(opening, some, actors) as engine:
+        return run_on(engine, report)
+
+
+@pytest.mark.slow
+def test_the_bytes_are_those_of_a_local_run_and_each_engine_resumes_the_other(cluster, here):
+    asked = {"verbs": ("score", "identify", "check"), "own": OwnQuestion("Is it bright?")}
+    run(FakeJudge(), plan("local", **asked), lambda progress: None)
+    failures = []
+
+    def stop(progress):
+        failures.extend(progress.failures)
+        if progress.done >= 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        on_ray(plan("out", **asked), report=stop)
+    assert [name for name, _ in failures] == ["pics/5.png"]
+    progress = on_ray(plan("out", **asked))
+    assert (progress.done, progress.failed) == (COUNT, 1) and 17 <= progress.resumed < COUNT
+    assert parts("out") == parts("local") and len(parts("out")) == 6
+    assert on_ray(plan("out", **asked)).resumed == COUNT
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, here):
+    run(FakeJudge(), plan("local"), lambda progress: None)
+    done = []
+    on_ray(plan("out"), partial(DyingJudge, os.path.abspath("killed"), 100), report=lambda now: done.append(now.done))
+    assert os.path.exists("killed") and done == sorted(done) and done[-1] == COUNT
+    assert parts("out") == parts("local")
+
+
+@pytest.mark.slow
+def test_what_fails_on_the_cluster_is_one_line(cluster, here, monkeypatch, capsys):
+    with pytest.raises(DepictQAError, match="gone: no such folder"):
+        on_ray(plan("out"), refused)
+    assert not Path("out").exists()
+    monkeypatch.setattr(large_runs, "opening", lambda options: FakeJudge)
+    words = ["judge", "pics", "--out", "out", "--engine", "ray", "--actors", "1"]
+    assert commands.main(words) == 3
+    out, err = capsys.readouterr()
+    assert f"{COUNT} images in out" in out and "pics/5.png: " in err and err.count("\n") == 1
