@@ -201,7 +201,7 @@ class CompareImages(io.ComfyNode):
             in_format(report_format, report("compare", judge, [a.to_dict() for a in answers], notices), table),
             [ExecutionBlocker(None) if page is None else to_image(page) for page in maps],
             table=table,
-            pairs=_views(pairs, answers, *found, maps),
+            pairs=_views(pairs, answers, found[0], found[1], maps),
         )
 
 

@@ -99,12 +99,13 @@ def _judge_each(options: argparse.Namespace, ask: Callable[..., Sequence[Any]]) 
     report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
     notices += coverage_notices(result.coverage for result in results)
-    notices += typicality_notices(result.typicality for result in results)
+    typicalities = [getattr(result, "typicality", None) for result in results]  # that of own questions is not known
+    notices += typicality_notices(typicalities)
     uncertain = []
     if options.only_reliable:
         certain = [
-            reliable(result.confidence, options.min_confidence, result.coverage, result.typicality)
-            for result in results
+            reliable(result.confidence, options.min_confidence, result.coverage, typicality)
+            for result, typicality in zip(results, typicalities, strict=True)
         ]
         uncertain = [result for result, keep in zip(results, certain) if not keep]
         if uncertain:
