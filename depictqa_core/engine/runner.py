@@ -82,7 +82,7 @@ class PromptRunner:
 
     def typicality(self, images: Sequence[RGBImage], counter: ProgressCounter) -> list[float | None]:
         """Return the typicality of images, 0..1; None where the distribution of training images is unknown."""
-        if self.features.typicality_model is None:
+        if not images or self.features.typicality_model is None:
             return [None] * len(images)
         known = self.features.typicality
         self.encode([(image, None) for image in images if known.get(image.key) is None], counter)
