@@ -141,7 +141,8 @@ class _Scores:
     """A node's judge as a large run asks it."""
 
     def __init__(self, judge: LoadedJudge, about: Mapping[str, str]):
-        self.info, self._judge, self._about = judge.info, judge, about
+        self.info, self.notices = judge.info, judge.notices
+        self._judge, self._about = judge, about
 
     def score(self, images: list[RGBImage]) -> list[Score]:
         """Score images; Cancel works within a group of them."""
