@@ -99,7 +99,7 @@ def test_five_thousand_images_in_a_browser(here, page):
 
     before = names.count()
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
-    page.wait_for_function(f"document.querySelectorAll('.card').length > {before}")
+    names.nth(before).wait_for(state="attached")  # not wait_for_function: the policy of the page forbids eval
 
     page.select_option("#sort", "-score")
     assert names.first.text_content() in HOSTILE
