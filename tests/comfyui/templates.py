@@ -29,8 +29,9 @@ def node_of(graph: dict, class_type: str, **inputs) -> str:
 
 
 def rows_of(run, node: str) -> list[list[str]]:
-    """The cells of the table that a node of the pack shows."""
-    return [row["cells"] for row in run.outputs[node]["depictqa"][0]["rows"]]
+    """The cells of the table that a node of the pack shows; of a node in a loop, that of its last round."""
+    shown = [output for key, output in run.outputs.items() if key == node or key.endswith(f".{node}")]
+    return [row["cells"] for row in shown[-1]["depictqa"][0]["rows"]]
 
 
 def with_pick(server, number: int):

@@ -15,7 +15,8 @@ from comfyui.templates import WORKFLOWS
 
 pytestmark = needs_chromium
 OVERLAPS = """() => {
-  const boxes = app.graph.nodes.map((node) => [node.title, node.pos[0], node.pos[1] - 30, node.size[0], node.size[1] + 30]);
+  const box = ({title, pos, size}) => [title, pos[0], pos[1] - 30, size[0], size[1] + 30];
+  const boxes = app.graph.nodes.map(box);
   const apart = ([, x, y, w, h], [, left, top, wide, high]) =>
     x >= left + wide || left >= x + w || y >= top + high || top >= y + h;
   return boxes.flatMap((a, place) => boxes.slice(place + 1).filter((b) => !apart(a, b)).map((b) => [a[0], b[0]]));

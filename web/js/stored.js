@@ -13,6 +13,12 @@ const FRESH = { width: 440, more: 190 }; // of a new node: six rows without scro
 const SILENT = ["DepictQA_LoadModel", "DepictQA_GenerateUntilGoodStart"];
 const shown = new Map(); // workflow -> Map(execution id -> answer)
 
+// The widget shows all images of a node. In Nodes 2.0 a preview of ComfyUI would show them a second time, and those of Judge
+// Video as a video that fails to load. This must be added before ComfyUI's own listeners: when the module is loaded.
+api.addEventListener("executed", ({ detail: { output } }) => {
+  if (output?.depictqa) delete output.images;
+});
+
 export function speaks(type) {
   return type.startsWith("DepictQA_") && !SILENT.includes(type);
 }
