@@ -86,7 +86,7 @@ def page(tiles: list[Tile], columns: int, title: str = "") -> Image.Image:
 
 def whole(image: Image.Image) -> Image.Image:
     """A drawing of the pack that is the result itself."""
-    return ImageOps.pad(image, SIZE, color=image.getpixel((2, 2)))
+    return ImageOps.pad(image, SIZE, color=PAPER)
 
 
 def ranked(ran: Ran) -> Image.Image:

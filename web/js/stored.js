@@ -10,7 +10,7 @@ const WIDGET = "depictqa_answers";
 const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress texts
 const LEAST_HEIGHT = 220;
 const FRESH = { width: 440, more: 190 }; // of a new node: six rows without scrolling
-const SILENT = ["DepictQA_LoadModel", "DepictQA_GenerateUntilGoodStart"];
+const SILENT = ["LoadModel", "LoadServer", "JudgeFromTextEncoder", "GenerateUntilGoodStart"].map((name) => `DepictQA_${name}`);
 const shown = new Map(); // workflow -> Map(execution id -> answer)
 
 // The widget shows all images of a node. In Nodes 2.0 a preview of ComfyUI would show them a second time, and those of Judge
