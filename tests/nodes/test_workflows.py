@@ -187,10 +187,12 @@ def test_quality_map(run_workflow, server):
     assert bad[192:, :256].mean() > bad[:192, 256:].mean() + 60  # the blurred leaves against the opposite corner
 
 
-def test_judge_video_finds_where_it_is_out_of_focus(run_workflow, server):
-    graph, run = run_workflow("judge_video")
+def test_judge_video_finds_where_it_is_out_of_focus(server):
+    graph = template_graph("judge_video", server)
     node = node_of(graph, "DepictQA_JudgeVideo")
-    scores = [float(row[0]) for row in rows_of(run, node)]
+    graph["scores"] = {"class_type": "Test_Arrived", "inputs": {"items": [node, 3]}}
+    run = server.run(graph)
+    scores = [float(text) for text in run.texts("scores")]
     assert len(scores) == 24 and max(scores[9:15]) < min(scores[:8] + scores[17:])
     start, end = map(float, re.search(r"worst segment ([\d.]+) to ([\d.]+) s", run.text(node)).groups())
     assert 1.0 <= start < end <= 2.0
