@@ -42,7 +42,8 @@ def intervals(
     ends = np.cumsum(np.bincount(groups, minlength=count))
     members = np.split(order, ends[:-1])
     single = len(groups) == count
-    rng, found = np.random.default_rng(seed), {}
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[float]] = {}
     for _ in range(resamples):
         drawn = rng.integers(count, size=count)
         indexes = order[drawn] if single else np.concatenate([members[group] for group in drawn])

@@ -8,7 +8,8 @@ from .base import Preferred, Rated, Reader, ReaderError
 
 __all__ = ["READERS", "Preferred", "Rated", "RatingData", "Reader", "ReaderError", "read_set"]
 
-READERS: dict[str, Reader] = {reader.name: reader for module in (bapps, restoration, tables, workbooks) for reader in module.READERS}
+_MODULES = (bapps, restoration, tables, workbooks)
+READERS: dict[str, Reader] = {reader.name: reader for module in _MODULES for reader in module.READERS}
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,11 @@ class Pictures:
             if file.suffix.lower() in PHOTOGRAPH_EXTENSIONS
         }
 
+    @property
+    def paths(self) -> list[str]:
+        """All paths relative to the set's folder, in order."""
+        return sorted(self._found.values())
+
     def get(self, name: str) -> str | None:
         """Path relative to the set's folder, or None."""
         found = self._found.get(name.strip().lower())

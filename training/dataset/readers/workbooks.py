@@ -1,4 +1,4 @@
-"""Readers of rating sets whose opinions are in spreadsheets or MATLAB files: CSIQ, SPAQ, LIVE-MD, MDID2013, LIVE-itW."""
+"""Readers of rating sets in spreadsheets or MATLAB files: CSIQ, SPAQ, LIVE-MD, MDID2013, LIVE In the Wild."""
 
 from collections.abc import Iterator
 from contextlib import closing
