@@ -80,7 +80,12 @@ def facts(work: Workload, index: int) -> dict[str, Any]:
     item = work.items[index]
     if isinstance(item, Choice):
         return {"images": list(item.images), "question": item.question, "category": item.category}
-    return {"images": list(work.images_of(item))}
+    known: dict[str, Any] = {"images": list(work.images_of(item))}
+    if isinstance(item, Rated):
+        known["mos"] = item.mos
+    elif isinstance(item, Preferred):
+        known["share"] = item.share
+    return known
 
 
 def _read(work: Workload, indexes: Sequence[int]) -> Iterator[tuple[list[int], list[Shown], dict[int, str]]]:
@@ -120,7 +125,7 @@ def _scores(judge: Judge, work: Workload) -> Ask:
                 originals = [shown[place][str(rated[indexes[place]].reference)] for place in members] if given else None
                 found.update(zip(members, judge.score(images, originals)))
         fields = ("score", "spread", "confidence", "coverage", "method")
-        return [{name: getattr(found[place], name) for name in fields} for place in range(len(indexes))]
+        return [_row(found[place], fields) for place in range(len(indexes))]
 
     return ask
 
@@ -134,9 +139,15 @@ def _pairs(judge: Judge, work: Workload) -> Ask:
         known = [item.reference if work.reference else None for item in items]
         found = judge.compare_many(pairs, [one[path] if path else None for path, one in zip(known, shown)])
         fields = ("probability_a", "disagreement", "verdict", "confidence", "coverage")
-        return [{name: getattr(one, name) for name in fields} for one in found]
+        return [_row(one, fields) for one in found]
 
     return ask
+
+
+def _row(result: Any, fields: Sequence[str]) -> dict[str, Any]:
+    """The fields of a result, rounded to 6 digits."""
+    values = {name: getattr(result, name) for name in fields}
+    return {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _questions(judge: Judge, work: Workload) -> Ask:

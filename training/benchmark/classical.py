@@ -14,40 +14,56 @@ from .measures import measure_pairs, measure_scores
 from .records import rated_pairs
 from .summaries import RunOptions, store
 
+Shown = list[tuple[Rated | Preferred, str | None]]
+"""What metrics can answer of a workload: items with the reference that is shown."""
 
-def measure_metrics(work: Workload, metrics: Sequence[Metric], folder: Path, options: RunOptions) -> list[dict]:
+
+def metric_values(works: Sequence[Workload], metrics: Sequence[Metric], file: Path) -> peers.Values:
+    """Compute the values of all metrics for all images of workloads of one folder.
+
+    Values are stored in ``file`` as they come; images that have not changed are not measured again.
+    """
+    shown = [(path, reference) for work in works for item, reference in _shown(work) for path in _judged(item)]
+    return peers.values_of(shown, works[0].root, file, metrics) if shown and metrics else {}
+
+
+def measure_metrics(
+    work: Workload, metrics: Sequence[Metric], values: peers.Values, folder: Path, options: RunOptions
+) -> list[dict]:
     """Measure the metrics that a workload shows enough for, and store their summaries.
 
-    Their values are stored in ``metrics.jsonl``, and computed once. An image without a value (another size than the
-    reference, too small) counts as failed, and its item is left out.
+    An image without a value (another size than the reference, too small) counts as failed, and its item is left out.
+
+    Args:
+        values: from ``metric_values``.
 
     Returns:
         the summaries; none for workloads that no metric can answer.
     """
-    items: list[Rated | Preferred] = [item for item in work.items if isinstance(item, Rated | Preferred)]
-    if work.records is not None:
-        items += rated_pairs(work.records)
-    references = [item.reference if work.reference else None for item in items]
-    usable = [metric for metric in metrics if any(references) or not metric.reference]
-    if not items or not usable:
-        return []
-    shown = [(path, reference) for item, reference in zip(items, references) for path in _judged(item)]
-    values = peers.values_of(shown, work.root, folder / "metrics.jsonl", usable)
-    summaries = []
-    for metric in usable:
+    shown, summaries = _shown(work), []
+    for metric in metrics if shown else ():
+        if metric.reference and not any(reference for _, reference in shown):
+            continue
         rows = []
-        for item, reference in zip(items, references):
-            found = [values[path, reference][metric.name] for path in _judged(item)]
+        for item, reference in shown:
+            found = [values[path, reference].get(metric.name) for path in _judged(item)]
             known = [metric.sign * value for value in found if value is not None]
             rows.append(known if len(known) == len(found) else None)
-        measured = _measured(items, rows, options)
+        measured = _measured([item for item, _ in shown], rows, options)
         about = {"judge": metric.name, "judge_kind": "metric", "info": {"name": metric.name}}
         answered = [
             {"id": "|".join(_judged(item)), **({"error": f"{metric.name} has no value"} if row is None else {})}
-            for item, row in zip(items, rows)
+            for (item, _), row in zip(shown, rows)
         ]
         summaries.append(store(folder / f"{metric.name}.json", work, about, answered, measured, options))
     return summaries
+
+
+def _shown(work: Workload) -> Shown:
+    items: list[Rated | Preferred] = [item for item in work.items if isinstance(item, Rated | Preferred)]
+    if work.records is not None:
+        items += rated_pairs(work.records)
+    return [(item, item.reference if work.reference else None) for item in items]
 
 
 def _judged(item: Rated | Preferred) -> tuple[str, ...]:

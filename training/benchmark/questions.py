@@ -87,10 +87,11 @@ class _Images:
         if not isinstance(name, str) or not name.strip():
             raise _LeftOut("no image")
         path = Path(name)
-        if not path.is_absolute() and ".." not in path.parts:
-            for base in (self._folder, *(self._folder / one for one in self._within)):
-                if (base / path).is_file():
-                    return (base / path).relative_to(self._folder).as_posix()
+        if path.is_absolute() or ".." in path.parts:
+            raise _LeftOut("an image path that leads out of the folder")
+        for base in (self._folder, *(self._folder / one for one in self._within)):
+            if (base / path).is_file():
+                return (base / path).relative_to(self._folder).as_posix()
         if self._within:
             self._by_name = self._by_name or Pictures(self._folder, [], *self._within)
             if found := self._by_name.get(path.name):

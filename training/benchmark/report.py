@@ -146,7 +146,7 @@ def _conditions(found: list[dict]) -> str:
     lines = [
         f"Dates: {' to '.join(dict.fromkeys((dates[0], dates[-1])))}. Packages: {', '.join(versions)}.",
         f"In brackets: 95 % bootstrap intervals ({', '.join(map(str, resamples))} resamples of references, or of images"
-        " without one).",
+        " without one; none for fewer than 10 of them).",
     ]
     missing = {(one["title"], one["part"], one["missing_images"]) for one in found if one["missing_images"]}
     lines += [f"{title} ({part}): {count} images were not there." for title, part, count in sorted(missing)]

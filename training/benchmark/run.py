@@ -18,7 +18,7 @@ from ..dataset.readers import Preferred, Rated
 from ..evaluation.answer_files import AnswerFile
 from . import grading, records
 from .asking import judged_rows, require
-from .classical import measure_metrics
+from .classical import measure_metrics, metric_values
 from .items import DESCRIPTIONS, PAIRS, QUESTIONS, SCORES, Choice, Described, Workload, group_of, only
 from .measures import measure_choices, measure_hits, measure_pairs, measure_scores
 from .summaries import RunOptions, file_name, store
@@ -64,9 +64,10 @@ def run(
     if double := sorted({label for label in labels if labels.count(label) > 1}):
         raise TaskError(f"two judges would be stored as {double[0]}: name one by --judge NAME={double[0]}")
     summaries = []
+    values = metric_values(works, metrics, output / works[0].folder / "metrics.jsonl") if works else {}
     for work in works:
         _print_notes(work)
-        summaries += measure_metrics(work, metrics, output / work.folder, options)
+        summaries += measure_metrics(work, metrics, values, output / work.folder, options)
     for contender in contenders:
         judge = contender.load()
         for work in works:

@@ -6,6 +6,8 @@ import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 1000
+FEWEST_GROUPS = 10
+"""Minimum number of groups: fewer hardly differ between resamples, and intervals would be far too narrow."""
 Statistic = Callable[[np.ndarray, np.ndarray], Mapping[str, float | None]]
 """(indexes of the answers, numbers of the groups that were drawn) -> values by name."""
 
@@ -33,10 +35,10 @@ def intervals(
         level: of the intervals, 0..1.
 
     Returns:
-        name -> [low, high]. Empty for fewer than two groups.
+        name -> [low, high]. Empty for fewer than ``FEWEST_GROUPS`` groups.
     """
     count = int(groups.max()) + 1 if len(groups) else 0
-    if count < 2 or resamples < 1:
+    if count < FEWEST_GROUPS or resamples < 1:
         return {}
     order = np.argsort(groups, kind="stable")
     ends = np.cumsum(np.bincount(groups, minlength=count))

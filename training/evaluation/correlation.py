@@ -61,7 +61,8 @@ def rank_agreement(scores: np.ndarray, opinions: np.ndarray) -> dict[str, float]
     """
     if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(opinions) == 0:
         return {}
-    tau = float(kendalltau(scores, opinions, method="asymptotic").statistic)  # no exact p-value is needed
+    quick = "auto" if len(scores) < 3 else "asymptotic"  # the p-value is not needed
+    tau = float(kendalltau(scores, opinions, method=quick).statistic)
     total = len(scores) * (len(scores) - 1) / 2
     decided, told = total - _ties(opinions), total - _ties(scores)
     lead = tau * np.sqrt(decided * told) / decided

@@ -96,7 +96,7 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
 
 
 def test_answers_of_one_group_are_resampled_together():
-    """Five copies of each answer carry no more information than one: a bootstrap of single answers would be narrower."""
+    """Five copies of an answer carry no more information than one; a bootstrap of single answers would be narrower."""
     values = np.random.default_rng(0).normal(size=40)
     copied, groups = np.repeat(values, 5), group_numbers([f"r{i}" for i in range(40) for _ in range(5)])
 
@@ -110,6 +110,6 @@ def test_answers_of_one_group_are_resampled_together():
 
 
 def test_undefined_values_have_no_interval():
-    assert intervals(lambda rows, drawn: {"a": None, "b": np.nan, "c": 1.0}, np.arange(9), 50) == {"c": [1.0, 1.0]}
-    assert intervals(lambda rows, drawn: {"c": 1.0}, np.zeros(9, int), 50) == {}
-    assert intervals(lambda rows, drawn: {"c": 1.0}, np.arange(9), 0) == {}
+    assert intervals(lambda rows, drawn: {"a": None, "b": np.nan, "c": 1.0}, np.arange(10), 50) == {"c": [1.0, 1.0]}
+    assert intervals(lambda rows, drawn: {"c": 1.0}, np.arange(90) % 9, 50) == {}  # too few groups
+    assert intervals(lambda rows, drawn: {"c": 1.0}, np.arange(10), 0) == {}
