@@ -22,7 +22,8 @@ from .items import DESCRIPTIONS, PAIRS, QUESTIONS, SCORES, Choice, Described, Wo
 
 CHUNK_PIXELS = 64 * 2**20
 """Maximum number of pixels of the images that are held at a time; at least one item is."""
-MOST_ITEMS = 64
+MOST_ITEMS = 16
+"""Maximum number of items that are asked together: as many are lost if the process is killed."""
 REQUESTS = 8
 """Closed questions that are asked of a server at a time."""
 DESCRIBE = "Describe the quality, aesthetics and other low-level appearance of the image in details."
@@ -79,7 +80,8 @@ def facts(work: Workload, index: int) -> dict[str, Any]:
     """What a row says of its item, for those who read the file."""
     item = work.items[index]
     if isinstance(item, Choice):
-        return {"images": list(item.images), "question": item.question, "category": item.category}
+        about = {"question": item.question, "category": item.category, "truth": item.answer}
+        return {"images": list(item.images), **about}
     known: dict[str, Any] = {"images": list(work.images_of(item))}
     if isinstance(item, Rated):
         known["mos"] = item.mos

@@ -76,8 +76,23 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         limit=arguments.limit,
         seed=arguments.seed,
     )
-    works = open_set(arguments.name, arguments.root, options)
-    return _run(arguments, works)
+    _check_options(arguments)
+    return _run(arguments, open_set(arguments.name, arguments.root, options))
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raise TaskError for an option that the set does not have."""
+    from ..dataset.readers import READERS
+    from .sets import SPLIT_SETS
+
+    rated = arguments.name in READERS
+    for option, given, allowed in (
+        ("--pairs", arguments.pairs, rated),
+        ("--no-reference", arguments.no_reference, rated),
+        ("--split", arguments.split, rated or arguments.name in SPLIT_SETS),
+    ):
+        if given and not allowed:
+            raise TaskError(f"{option} is for rating sets; leave it out for {arguments.name}")
 
 
 def _run(arguments: argparse.Namespace, works: list) -> int:
@@ -123,7 +138,7 @@ def _contender(text: str, arguments: argparse.Namespace) -> Any:
         name = label or f"{arguments.model}@{origin_of(what)}"
         return Contender(name, _served(what, arguments.model, arguments))
     folder = Path(what) if os.path.isdir(what) else None
-    return Contender(label or what.rstrip("/"), _local(what, arguments.device), folder)
+    return Contender(label or (folder.resolve().name if folder else what), _local(what, arguments.device), folder)
 
 
 def _named(text: str) -> tuple[str | None, str]:

@@ -61,6 +61,8 @@ class BenchmarkSet:
         return f"{self.title} is read from {self.layout}{where}"
 
 
+SPLIT_SETS = ("qbench-a1",)
+"""Sets besides the rating sets that have splits."""
 PAIRS_COUNT = ("sriqa",)
 """Rating sets whose opinions are on a scale of their own for each reference: judges are compared by pairs of images."""
 

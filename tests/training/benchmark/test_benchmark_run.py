@@ -342,7 +342,7 @@ def test_judges_of_the_command_line(tmp_path):
     odd = tmp_path / "a=b"
     odd.mkdir()
     assert _named(str(odd)) == (None, str(odd))
-    assert _contender(str(odd), arguments).files == odd
+    assert _contender(str(odd), arguments).files == odd and _contender(f"{odd}/", arguments).label == "a=b"
     secret = _contender("m@https://host/v1/KEYKEYKEY", arguments)
     assert secret.label == "m@https://host" and secret.files is None
     assert _contender("https://host/v1/KEYKEYKEY", arguments).label == "m@https://host"

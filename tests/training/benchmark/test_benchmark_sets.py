@@ -226,5 +226,8 @@ def test_unknown_names_and_missing_roots(tmp_path, capsys):
     assert "unknown set 'koniq': choose one of" in capsys.readouterr().err
     assert command(["benchmark", "spaq"]) == 1
     assert "--root FOLDER: SPAQ is read from" in capsys.readouterr().err
+    for option in (["--pairs", "9"], ["--no-reference"], ["--split", "test"]):
+        assert command(["benchmark", "dq495k", "--root", str(tmp_path), *option]) == 1
+        assert f"error: {option[0]} is for rating sets; leave it out for dq495k" in capsys.readouterr().err
     assert command(["benchmark", "list"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(known())
