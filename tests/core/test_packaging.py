@@ -24,7 +24,7 @@ def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
     verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
     known = "identify describe compare score rank map leaderboard info import check judge report cull metrics serve"
-    assert verbs == {*known.split(), "video"}
+    assert verbs == {*known.split(), "video", "study"}
 
 
 def test_python_of_the_readme_compiles():
