@@ -48,6 +48,8 @@ def read_parts(root: str | Path, parts: dict[str, float]) -> tuple[list[list[dic
 
 def _record_files(root: Path, name: str) -> list[Path]:
     """The files that a name or pattern of a recipe stands for."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no data root {root}: build it first, or name another with --data")
     for folder in (root / "records", root):
         try:
             found = [folder / name] if (folder / name).is_file() else sorted(folder.glob(name))
