@@ -1,4 +1,4 @@
-"""Correlation of scores with opinions: SRCC and PLCC after the usual four-parameter logistic fit (facts 8.3)."""
+"""Correlation of scores with opinions: SRCC and PLCC after the usual four-parameter logistic fit (method.md 8.3)."""
 
 import warnings
 

@@ -38,9 +38,9 @@ def evaluate(
 
     Args:
         judge: the judge under test.
-        records_path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer (facts 3.4).
+        records_path: JSON list with id, image_ref, image_A, image_B, query and, if scored, answer (method.md 3.4).
         root: folder that image paths are relative to.
-        task_type: one of the six published task types (facts 3.1), or None to take each record's own.
+        task_type: one of the six published task types (method.md 3.1), or None to take each record's own.
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
             Answers of an interrupted evaluation of the same judge are reused.
         swap: also ask ratings with the images swapped.
@@ -80,7 +80,7 @@ class Extras:
         models: vision-language models that answer the same questions in words as peers.
         judges: judges that answer them as peers, by their names.
         grader: a language model that scores detailed answers; None for no scores.
-        version: how it scores, "v2" or "v1" (facts 8.4, 8.5).
+        version: how it scores, "v2" or "v1" (method.md 8.4, 8.5).
         truths: voting files by name (``voting.read_truth``).
         swap: whether ratings are asked in both orders.
     """

@@ -1,4 +1,4 @@
-"""Metrics of the published evaluation (facts 8.1, 8.2) with its exact parsing, and of calibration; plain numbers in."""
+"""Metrics of the published evaluation (method.md 8.1, 8.2) with its exact parsing, and of calibration."""
 
 import re
 
@@ -17,7 +17,7 @@ def partial(prediction: str, truth: str) -> float:
     """Compute the partial credit of two distortions: 1 if the lists agree, else common names over the larger count.
 
     Both are split at the letters "and", wherever they are; repeated names count once in the prediction, but not in the
-    true answer (facts 8.2).
+    true answer (method.md 8.2).
     """
     names = sorted(set(_names(prediction)))
     true = sorted(_names(truth))

@@ -1,4 +1,4 @@
-"""Prepare pristine images from unpacked public packages: check, de-duplicate and split them (facts 6.1, 6.2).
+"""Prepare pristine images from unpacked public packages: check, de-duplicate and split them (method.md 6.1, 6.2).
 
 The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
 `fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->

@@ -264,7 +264,7 @@ class Loop:
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step as a share of the recipe's highest (facts 7.1 for "warmup_decay")."""
+    """The learning rate of a step as a share of the recipe's highest (method.md 7.1 for "warmup_decay")."""
     warm = max(10, round(steps / 10)) if recipe.warm_steps is None else recipe.warm_steps
     done = min(1.0, max(0, step - warm) / max(1, steps - warm))
     if recipe.schedule == "cosine":

@@ -48,7 +48,7 @@ class Recipe:
         data: root folder of images and records.
         parts: file below ``data``/records or below ``data``, or a pattern such as "*.json", -> its weight.
         sampling: meaning of the weights: "shares" draws samples at random, in proportion to the weights; "repeat"
-            repeats a file that many times per epoch, in shuffled order (facts 6.6).
+            repeats a file that many times per epoch, in shuffled order (method.md 6.6).
         steps, epochs: length of the run; ``epochs`` needs "repeat".
         batch: samples per optimizer step, over all processes.
         micro_tokens: maximum number of tokens (with images and padding) of one forward pass; a batch is sorted by
@@ -74,14 +74,14 @@ class Recipe:
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
-            1e-8, then linear decay to it, facts 7.1).
+            1e-8, then linear decay to it, method.md 7.1).
         warm_steps: steps of warm-up; None is a tenth of all steps, at least 10.
         precision: "no" (float32), "fp16" (with dynamic loss scale) or "bf16".
         gradient_checkpointing: compute activations again in the backward pass instead of storing them.
         sharding: "full" splits all weights over the processes (FSDP); "none" has all of them on each (DDP).
-        crop: range of the shares of height and width that a random centred crop keeps (facts 7.3), None for no crop.
+        crop: range of the shares of height and width that a random centred crop keeps (method.md 7.3), None for none.
             The shares are drawn once for a record: its reference and its images stay aligned.
-        hide_separators: mask ``</s>`` in questions and answers, as the published weights were trained (facts 1.6).
+        hide_separators: mask ``</s>`` in questions and answers, as the published weights were trained (method.md 1.6).
         max_tokens: maximum length of question and answer together, in tokens; longer ones are cut.
         unreadable_share: maximum share of unreadable images; their records are skipped and listed.
         cache_features: store the features of a frozen tower in a file (needs the pooling connector).

@@ -41,7 +41,7 @@ class Adapter:
 
 @data_model
 class PublishedStart:
-    """Published weights to start from (facts 2): they are imported first, as ``depictqa import`` does.
+    """Published weights to start from (method.md 2): they are imported first, as ``depictqa import`` does.
 
     Attributes:
         clip, llm: OpenAI's ViT-L-14.pt (or a CLIPVisionModel folder) and the folder of Vicuna-7B-v1.5.

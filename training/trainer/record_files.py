@@ -11,7 +11,7 @@ from ..dataset.records.record_models import DESCRIPTION, read_record_list, train
 
 
 def read_records(path: str | Path, error: type[DepictQAError] = DocumentError) -> list[dict]:
-    """Read one file of records (a JSON list, facts 3.4); raises ``error`` as ``documents.read_json`` does."""
+    """Read one file of records (a JSON list, method.md 3.4); raises ``error`` as ``documents.read_json`` does."""
     return read_record_list(path, where=f"the record file {named(path)}", error=error)
 
 
