@@ -9,6 +9,7 @@ from depictqa_core.runtime.streams import open_streams
 
 from .dataset.building.command import add_build, add_split
 from .dataset.detailed.command import add_describe
+from .dataset.inspection.command import add_inspect
 from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
 from .evaluation.typicality import add_typicality
@@ -34,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     add_build(commands.add_parser("build", help="make distorted images and records from pristine images"))
     add_describe(commands.add_parser("describe", help="ask an endpoint for the detailed answers of a built data set"))
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
+    add_inspect(commands.add_parser("inspect", help="counts, examples and overlap of data roots"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     add_convert(commands.add_parser("convert", help="store the weights of a checkpoint in another number format"))
     add_crops(commands.add_parser("crops", help="crops with the truth of every cell, for the local tower"))
