@@ -7,6 +7,9 @@ import numpy as np
 BIN_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Confidence bins of the published evaluation, each (low, high]."""
 
+Z = 1.959963984540054
+"""Of a standard normal distribution, 95 % lies within this many standard deviations."""
+
 
 def exact(prediction: str, truth: str) -> float:
     """1 if both texts are equal after stripping, else 0 (single distortion, rating)."""
@@ -116,3 +119,25 @@ def area_under_risk(points: list[tuple[float, float]]) -> float | None:
         area += (coverage - before) * (risk if risk_before is None else (risk + risk_before) / 2)
         before, risk_before = coverage, risk
     return area if points else None
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share of independent cases (Wilson 1927).
+
+    Args:
+        share: 0..1. It may be a mean of partial credits: their variance is smaller than that of hits with the same
+            mean, so that the interval is too wide, never too narrow.
+        count: number of cases, at least 1.
+
+    Returns:
+        low and high end, 0..1.
+
+    Raises:
+        ValueError: the share is outside 0..1, or there are no cases.
+    """
+    if not 0 <= share <= 1 or count < 1:
+        raise ValueError(f"a share must be from 0 to 1 and have cases, got {share} of {count}")
+    middle = share + Z**2 / (2 * count)
+    reach = Z * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    scale = 1 + Z**2 / count
+    return max(0.0, float((middle - reach) / scale)), min(1.0, float((middle + reach) / scale))
