@@ -12,8 +12,8 @@ from depictqa_core.storage.documents import parse_json
 from ...trainer.record_files import picture_paths, read_records
 from ..records.record_models import DESCRIPTION, record_problem, training_problem
 
-DETAILED = "(detailed)"
-"""Label of an answer in sentences."""
+SENTENCE, DETAILED = "(sentence)", "(detailed)"
+"""Labels of answers in a sentence, and in several: detailed ones have 24 words and more (method.md 3.3)."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Entry:
         file: stem of the file that has it.
         record: the record.
         task: name of its task, with " (no reference)" where there is none.
-        label: the answer of a brief question, else ``DETAILED``.
+        label: the answer of a brief question, else ``SENTENCE`` or ``DETAILED``.
     """
 
     file: str
@@ -83,7 +83,8 @@ def _entry(file: str, record: dict, test: bool) -> Entry:
         record = {**record, "task_type": next(fitting, "quality_single_A_noref")}
     known = tasks.setting(record["task_type"])
     task = tasks.task_of(question, known.pair)
-    label = answer.strip() if task.brief or len(answer.split()) < 6 else DETAILED
+    words = len(answer.split())
+    label = answer.strip() if task.brief or words <= 2 else SENTENCE if words < 22 else DETAILED
     return Entry(file, record, task.name + ("" if known.reference else " (no reference)"), label)
 
 

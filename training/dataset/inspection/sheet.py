@@ -21,7 +21,7 @@ COLUMNS = 3
 
 
 def chosen(entries: Iterable[Entry], most: int, seed: int = 0) -> list[Entry]:
-    """Choose entries at random, one of each task and label before a second one of any.
+    """Choose entries at random, one of each task and label before a second one of any, frequent labels first.
 
     Args:
         most: maximum number of entries.
@@ -32,13 +32,10 @@ def chosen(entries: Iterable[Entry], most: int, seed: int = 0) -> list[Entry]:
     for index in rng.permutation(len(listed)):
         entry = listed[index]
         groups.setdefault((entry.task, entry.label), []).append(entry)
-    found: list[Entry] = []
-    for turn in range(max(map(len, groups.values()), default=0)):
-        for key in sorted(groups):
-            if turn < len(groups[key]) and len(found) < most:
-                found.append(groups[key][turn])
-        if len(found) >= most:
-            break
+    largest = sorted(groups, key=lambda key: (key[0], -len(groups[key]), key[1]))
+    place = {key: [other for other in largest if other[0] == key[0]].index(key) for key in groups}
+    ranked = sorted((turn, place[key], key) for key, some in groups.items() for turn in range(len(some)))
+    found = [groups[key][turn] for turn, _, key in ranked[:most]]
     return sorted(found, key=lambda entry: (entry.task, entry.label))
 
 
