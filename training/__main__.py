@@ -9,10 +9,10 @@ from depictqa_core.runtime.streams import open_streams
 
 from .dataset.building.command import add_build, add_split
 from .dataset.detailed.command import add_describe
-from .dataset.inspection.command import add_inspect
 from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
 from .evaluation.typicality import add_typicality
+from .inspection.command import add_inspect
 from .sources.command import add_images
 from .trainer.averaging import add_average
 from .trainer.storage_format import add_convert

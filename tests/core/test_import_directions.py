@@ -45,6 +45,7 @@ CORE = (
 TRAINING = (
     "random_choice",
     "output_files",
+    "stages",
     "validation",
     "typefaces",
     "faults",
@@ -53,6 +54,7 @@ TRAINING = (
     "dataset",
     "sources",
     "trainer",
+    "inspection",
     "evaluation",
     "__main__",
 )

@@ -9,8 +9,8 @@ from depictqa_core import tasks
 from depictqa_core.errors import DocumentError
 from depictqa_core.storage.documents import parse_json
 
-from ...trainer.record_files import picture_paths, read_records
-from ..records.record_models import DESCRIPTION, record_problem, training_problem
+from ..dataset.records.record_models import DESCRIPTION, record_problem, training_problem
+from ..trainer.record_files import picture_paths, read_records
 
 SENTENCE, DETAILED = "(sentence)", "(detailed)"
 """Labels of answers in a sentence, and in several: detailed ones have 24 words and more (method.md 3.3)."""

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from training.__main__ import main
-from training.dataset.inspection.counts import count, entries, truth
-from training.dataset.inspection.sheet import chosen, sheet
+from training.inspection.counts import count, entries, truth
+from training.inspection.sheet import chosen, sheet
 
 SHORT = "Which ONE is the most critical quality issue? Answer the question using a single word or phrase."
 

@@ -10,7 +10,7 @@ from depictqa_core.errors import ImageError
 from depictqa_core.images.fingerprint import HashIndex, difference_hash
 from depictqa_core.loading.checkpoint_folder import file_hash
 
-from ..records.image_paths import image_path, read_image
+from ..dataset.records.image_paths import image_path, read_image
 from .counts import Entry, built
 
 NEAR_BITS = 14

@@ -10,7 +10,7 @@ from depictqa_core.errors import ImageError
 from depictqa_core.reports import drawing
 from depictqa_core.reports.drawing import INK, SMALL, SOFT, TEXT
 
-from ..records.image_paths import read_image
+from ..dataset.records.image_paths import read_image
 from .counts import Entry, truth
 
 BOX, GAP, PAD = 190, 8, 16

@@ -20,7 +20,7 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
-    from ...output_files import write_file
+    from ..output_files import write_file
     from . import counts, overlap, sheet
 
     found = list(counts.entries(arguments.root, arguments.records))
