@@ -2,5 +2,6 @@
 
 import training.dataset
 import training.evaluation
+import training.inspection
 import training.sources
 import training.trainer  # noqa: F401
