@@ -121,8 +121,8 @@ def _digest(before: str, stage: Stage) -> str:
 
 def run_line(line: str, folder: Path) -> int:
     """Run a command line with bash in a folder, with this interpreter and this checkout; return its exit status."""
-    found = os.environ.get("PATH", "")
-    paths = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), found]), "PYTHONPATH": str(CHECKOUT)}
+    first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(CHECKOUT)}
+    paths = {name: os.pathsep.join(filter(None, [path, os.environ.get(name)])) for name, path in first.items()}
     return subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=folder, env={**os.environ, **paths}).returncode
 
 
