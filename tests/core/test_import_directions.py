@@ -46,6 +46,7 @@ CORE = (
 TRAINING = (
     "random_choice",
     "output_files",
+    "stages",
     "validation",
     "typefaces",
     "faults",
@@ -54,6 +55,7 @@ TRAINING = (
     "dataset",
     "sources",
     "trainer",
+    "inspection",
     "evaluation",
     "benchmark",
     "__main__",
