@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 GROUPS_AT_ONCE = 2
-"""Groups judged at a time: the small steps of the language model on one leave cores to encode the images of the other."""
+"""Groups judged at a time: the small steps of the language model on one leave cores to encode images of the other."""
 Groups = Generator[list[Row], None, None]
 """Rows in groups; closing it stops the work."""
 

@@ -11,10 +11,10 @@ from ..images.image import RGBImage
 from ..images.references import ImageSet
 from ..images.size_policy import SizePolicy
 from ..prompts import Slot
-from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
 from .batching import not_finite, out_of_memory, prefill_budget, prefix_budget, run_in_batches
-from .feature_keys import Roles, by_role, feature_keys
+from .feature_keys import FeatureKey, Roles, by_role, distinct_feature_keys, feature_keys
 
 if TYPE_CHECKING:
     import torch
@@ -64,9 +64,9 @@ class PromptRunner:
         """Where the network is now."""
         return next(self.model.parameters()).device
 
-    def prefix_cache(self) -> ByteCache:
+    def prefix_cache(self, questions: bool) -> PrefixCache:
         """Make an empty cache for the KV caches of prefixes, on the device of the network."""
-        return ByteCache(prefix_budget(self.device))
+        return PrefixCache(prefix_budget(self.device), questions)
 
     def encode(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         """Compute the vision features of sets of images ahead."""
@@ -96,7 +96,7 @@ class PromptRunner:
         store: Callable[[int, object], None],
         counter: ProgressCounter,
         ahead: int = 0,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> list[DepictQAError]:
         """Answer the questions of one layout.
 
@@ -118,11 +118,12 @@ class PromptRunner:
         members = sorted(shown, key=lambda index: [(self._area(image), image.key) for image in shown[index].values()])
         keys = [_keys(parts, shown[index]) for index in members]
         lengths = [MIN_LEVEL_TOKENS if isinstance(part, Slot) else len(part) for part in parts]
-        ends = level_ends(keys, lengths, combined=prefixes is not None)
+        questions = prefixes is not None and prefixes.questions
+        ends = level_ends(keys, lengths, combined=prefixes is not None and not questions, questions=questions)
         prefiller = PrefixPrefiller(self.model.language, ends, counter.check, prefixes)
 
         def run(batch: list[int]) -> None:
-            prompts = self._prompts(parts, [shown[index] for index in batch], counter)
+            prompts = self._prompts(parts, [shown[index] for index in batch], counter, prefixes)
             damaged = []
             for some, rows in self._fitting(batch, prompts, ahead):
                 for index, found in zip(some, answer(prefiller, rows, some)):
@@ -172,14 +173,16 @@ class PromptRunner:
         smaller = "the model as float16, on another device, or a smaller checkpoint"
         return out_of_memory(images.values(), self.device, smaller)
 
-    def _prompts(self, parts: Parts, shown: list[Roles], counter: ProgressCounter) -> list[Prompt]:
+    def _prompts(
+        self, parts: Parts, shown: list[Roles], counter: ProgressCounter, prefixes: PrefixCache | None
+    ) -> list[Prompt]:
         """The segments of a prompt for each set of images."""
         import torch
 
         from .exact_logits import token_embeddings
         from .prefill import Segment
 
-        embeddings = self.features.embeddings(shown, counter.check)
+        embeddings = self._embeddings(shown, counter, prefixes)
         with torch.inference_mode():
             words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
             like = next(row for row in words if row is not None)
@@ -189,6 +192,19 @@ class PromptRunner:
             [Segment(key, rows[key] if word is None else word) for key, word in zip(_keys(parts, images), words)]
             for images in shown
         ]
+
+    def _embeddings(
+        self, shown: list[Roles], counter: ProgressCounter, prefixes: PrefixCache | None
+    ) -> dict[FeatureKey, torch.Tensor]:
+        """The embeddings of every image, those of an earlier question where they are stored."""
+        if prefixes is None:
+            return self.features.embeddings(shown, counter.check)
+        known = {key: prefixes.embeddings.get(key) for key in distinct_feature_keys(shown)}
+        if any(row is None for row in known.values()):
+            known = self.features.embeddings(shown, counter.check)
+            for key, row in known.items():
+                prefixes.embeddings.put(key, row, row.nbytes)
+        return known
 
 
 def _keys(parts: Parts, images: Roles) -> list[Hashable]:

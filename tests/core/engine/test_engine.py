@@ -197,7 +197,7 @@ def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
 def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
     shown, original = pictures(14, 3), pictures(1, 9)[0]  # more than one round
     shared = fresh(loaded).rank(shown, original)
-    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, combined=False: [len(tokens)])
+    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, **other: [len(tokens)])
     whole = fresh(loaded).rank(shown, original)
     assert shared.order == whole.order
     for a, b in zip(shared.pictures, whole.pictures):
