@@ -31,6 +31,7 @@ export function addWidget(node) {
     setValue: () => {},
   });
   widget.serialize = false; // the answers are no part of the saved graph
+  node.hideOutputImages = true; // Nodes 2.0 would show the images again below the box, those of Judge Video as a broken video
   const [width, height] = node.computeSize();
   node.setSize([Math.max(width, size.width), height + size.more]);
 }
