@@ -156,6 +156,16 @@ def test_templates_are_listed_with_thumbnails(server):
         assert server.fetch(f"/api/workflow_templates/depictqa/{name}.jpg").startswith(b"\xff\xd8\xff")
 
 
+def test_the_blueprint_is_listed_and_holds_nodes_that_exist(server, infos):
+    listed = {entry["name"]: key for key, entry in server.get("/global_subgraphs").items()}
+    blueprint = json.loads(server.get(f"/global_subgraphs/{listed['Filter bad images']}")["data"])
+    (node,), (inside,) = blueprint["nodes"], blueprint["definitions"]["subgraphs"]
+    assert node["type"] == inside["id"]
+    filters = next(one for one in inside["nodes"] if one["type"] == "DepictQA_FilterImages")
+    assert [entry["name"] for entry in filters["outputs"]] == infos["DepictQA_FilterImages"]["output_name"]
+    assert {one["type"] for one in inside["nodes"]} <= set(infos)
+
+
 IMPORT_PROBE = """
 import asyncio, dataclasses, importlib.util, sys
 comfy, pack = sys.argv[1:3]
