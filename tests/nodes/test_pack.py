@@ -13,6 +13,7 @@ SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 NODES = [
     "DepictQA_BestOfFolder",
     "DepictQA_CheckImages",
+    "DepictQA_ClassicalMetrics",
     "DepictQA_CollectPreferences",
     "DepictQA_CompareImages",
     "DepictQA_CompareModels",
