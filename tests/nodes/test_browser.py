@@ -21,6 +21,8 @@ OVERLAPS = """() => {
     x >= left + wide || left >= x + w || y >= top + high || top >= y + h;
   return boxes.flatMap((a, place) => boxes.slice(place + 1).filter((b) => !apart(a, b)).map((b) => [a[0], b[0]]));
 }"""
+ANSWERS = """(type) => app.graph.nodes.find((node) => node.type === type)
+  .widgets.find((widget) => widget.name === 'depictqa_answers')?.element"""
 SHOW_NODE = """(type) => {
   const node = app.graph.nodes.find((node) => node.type === type);
   const canvas = app.canvas;
@@ -58,15 +60,14 @@ def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
     open_and_run(page, server, name)
     saved = "() => app.graph.serialize().nodes.map((node) => (node.widgets_values ?? []).length)"
     before = page.evaluate(saved)
-    of_node = f"() => app.graph.nodes.find((node) => node.type === '{class_type}').widgets.at(-1).element"
-    page.wait_for_function(f"() => ({of_node})().querySelector('td')")
+    page.wait_for_function(f"(type) => ({ANSWERS})(type)?.querySelector('td')", arg=class_type)
     page.evaluate(SHOW_NODE, class_type)
-    page.evaluate(f"() => {{ ({of_node})().id = 'shown'; }}")
+    page.evaluate(f"(type) => {{ ({ANSWERS})(type).id = 'shown'; }}", class_type)
     table = page.locator("#shown")
     table.locator("td").first.wait_for(state="visible")
     assert table.locator("tr").count() == rows + 1
     pictures = table.locator("td img")
-    page.wait_for_function("() => [...document.querySelectorAll('.depictqa-answers img')].every((i) => i.naturalWidth)")
+    page.wait_for_function("() => [...document.querySelectorAll('#shown img')].every((image) => image.naturalWidth)")
     assert pictures.count() == rows * (2 if "Compare" in class_type else 1)
     assert "raccoon_clean.jpg" in table.inner_text() or "image A" in table.inner_text()
     box = table.bounding_box()
