@@ -105,7 +105,7 @@ class Process:
         self.said = ""
         for line in self.run.stderr:
             self.said += line
-            if found := re.search(r"study at http://127\.0\.0\.1:(\d+)/; for browsers of this machine only", line):
+            if found := re.search(r"study at http://127\.0\.0\.1:(\d+)/ \(for browsers of this machine only\)", line):
                 self.port = int(found[1])
                 return
         raise AssertionError(f"ended with {self.run.wait()}: {self.said}")
