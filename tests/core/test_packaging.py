@@ -26,7 +26,7 @@ def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
     verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
     known = "identify describe compare score rank map leaderboard info import check judge report cull metrics serve"
-    assert verbs == {*known.split(), "video"}
+    assert verbs == {*known.split(), "video", "study"}
 
 
 def test_python_of_the_readme_compiles():
@@ -141,12 +141,15 @@ def test_the_archive_of_the_registry_has_what_the_nodes_need_and_no_more():
 
 
 def test_samples_are_small_and_readable():
-    samples = sorted((ROOT / "workflows/samples").glob("*.jpg"))
-    notes = (ROOT / "workflows/samples/README.md").read_text()
-    assert 6 <= len(samples) <= 8 and sum(path.stat().st_size for path in samples) <= 300_000
-    for path in samples:
-        assert Image.open(path).size == (320, 320)
-        assert path.name in notes or "original" in path.name
+    folder = ROOT / "workflows/samples"
+    top, every = sorted(folder.glob("*.jpg")), sorted(folder.rglob("*.jpg"))
+    notes = (folder / "README.md").read_text()
+    assert 6 <= len(top) <= 8 and sum(path.stat().st_size for path in every) <= 2_000_000
+    for path in every:
+        with Image.open(path) as image:
+            image.load()
+            assert image.format == "JPEG" and (path not in top or image.size == (320, 320))
+        assert path.name in notes or "original" in path.name or f"`{path.relative_to(folder).parts[0]}/" in notes
 
 
 def test_make_targets_that_are_named_exist():

@@ -142,6 +142,8 @@ def test_a_node_shows_no_image_of_another_node_that_had_its_id(server, page, tin
     load(page, server, before, images=pictures("sharp.png"))
     assert queue(page).startswith("execution_success")
     page.wait_for_selector(".depictqa-answers .images img", state="attached")
+    twice = "() => Object.values(app.nodeOutputs).some((output) => output.depictqa && output.images)"
+    assert page.evaluate(twice) is False  # Nodes 2.0 would show them next to the answers once more
     load(page, server, "DepictQA_LoadFolder", folder="input")
     state = "() => { const node = app.graph.nodes[0]; return [node.type, node.imgs?.length ?? 0]; }"
     page.wait_for_timeout(500)

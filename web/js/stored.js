@@ -11,8 +11,14 @@ const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress text
 const TABLE = { least: 220, width: 440, more: 190 }; // heights of the box and of a new node: six rows without scrolling
 const LINE = { least: 56, width: 280, more: 0 }; // of nodes that say one line
 const SIZES = { DepictQA_StopAutoQueue: LINE };
-const SILENT = ["DepictQA_LoadModel", "DepictQA_GenerateUntilGoodStart"];
+const SILENT = ["LoadModel", "LoadServer", "JudgeFromTextEncoder", "GenerateUntilGoodStart"].map((name) => `DepictQA_${name}`);
 const shown = new Map(); // workflow -> Map(execution id -> answer)
+
+// The widget shows all images of a node. In Nodes 2.0 a preview of ComfyUI would show them a second time, and those of Judge
+// Video as a video that fails to load. This must be added before ComfyUI's own listeners: when the module is loaded.
+api.addEventListener("executed", ({ detail: { output } }) => {
+  if (output?.depictqa) delete output.images;
+});
 
 export function speaks(type) {
   return type.startsWith("DepictQA_") && !SILENT.includes(type);
