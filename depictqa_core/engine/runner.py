@@ -13,6 +13,7 @@ from ..images.size_policy import SizePolicy
 from ..prompts import Slot
 from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
+from ..runtime.threads import parallel
 from .batching import not_finite, out_of_memory, prefill_budget, prefix_budget, run_in_batches
 from .feature_keys import FeatureKey, Roles, by_role, distinct_feature_keys, feature_keys
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BATCH = 32
 """Maximum number of questions that go through the language model together."""
+PIECE, SMALL = 16, 50_000_000
+"""Questions that one core answers while others answer more, and the most parameters of a language model for that: its
+matrix products are too small for several threads."""
 Answer: TypeAlias = "Callable[[PrefixPrefiller, list[Prompt], list[int]], Sequence[Any]]"
 """(the prefiller, prompts, their indexes) -> for each prompt an answer, or None for one that is not finite."""
 Parts: TypeAlias = list[list[int] | Slot]
@@ -120,17 +124,27 @@ class PromptRunner:
         lengths = [MIN_LEVEL_TOKENS if isinstance(part, Slot) else len(part) for part in parts]
         questions = prefixes is not None and prefixes.questions
         ends = level_ends(keys, lengths, combined=prefixes is not None and not questions, questions=questions)
-        prefiller = PrefixPrefiller(self.model.language, ends, counter.check, prefixes)
+        cores = 1 if ahead else self._cores()  # written answers are shown, in the thread of the caller
+        check = counter.check if cores == 1 else lambda: None
+        common = PrefixPrefiller(self.model.language, ends, check, prefixes)
 
         def run(batch: list[int]) -> None:
             prompts = self._prompts(parts, [shown[index] for index in batch], counter, prefixes)
             damaged = []
-            for some, rows in self._fitting(batch, prompts, ahead):
-                for index, found in zip(some, answer(prefiller, rows, some)):
+
+            def ask(piece: tuple[list[int], list[Prompt]]) -> tuple[list[int], Sequence[Any]]:
+                prefiller = common if cores == 1 else PrefixPrefiller(self.model.language, ends, check, prefixes)
+                with self._own_precision():
+                    return piece[0], answer(prefiller, piece[1], piece[0])
+
+            def take(answered: tuple[list[int], Sequence[Any]]) -> None:
+                for index, found in zip(*answered):
                     if found is None:
                         damaged.append(shown[index])
                     else:
                         store(index, found)
+
+            parallel(ask, list(self._fitting(batch, prompts, ahead, cores)), take, cores)
             if damaged:
                 raise not_finite(damaged[0].values(), self.name, "float32")
 
@@ -138,8 +152,9 @@ class PromptRunner:
             if prefixes is not None:
                 prefixes.clear()
 
+        size = BATCH if cores == 1 else max(BATCH, PIECE * cores)
         with self._own_precision():
-            return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]), release)
+            return run_in_batches(members, size, run, lambda index: self._out_of_memory(shown[index]), release)
 
     def begin(self, prompts: list[Prompt], openings: list[list[int]]) -> list[Prompt]:
         """Append to prompts the first tokens of their answers."""
@@ -160,12 +175,24 @@ class PromptRunner:
         """Pixels that the network sees, a measure of how long a prompt becomes."""
         return math.prod(SizePolicy(**self.model.config.size).padded(image.height, image.width))
 
-    def _fitting(self, batch: list[int], prompts: list[Prompt], ahead: int) -> Iterator[tuple[list[int], list[Prompt]]]:
-        """Cut a batch so that its keys and values stay within ``prefill_budget``: yields (indexes, prompts)."""
+    def _cores(self) -> int:
+        """Cores that answer questions next to one another, each alone."""
+        import torch
+
+        small = sum(weight.numel() for weight in self.model.language.parameters()) <= SMALL
+        return torch.get_num_threads() if small and self.device.type == "cpu" else 1
+
+    def _fitting(
+        self, batch: list[int], prompts: list[Prompt], ahead: int, cores: int
+    ) -> Iterator[tuple[list[int], list[Prompt]]]:
+        """Cut a batch so that the keys and values of all cores stay within ``prefill_budget``: yields (indexes,
+        prompts)."""
         from .kv_cache import bytes_per_token
 
         longest = max(sum(len(segment.embeds) for segment in prompt) for prompt in prompts) + ahead
-        size = max(1, prefill_budget(self.device) // (longest * bytes_per_token(self.model.language)))
+        size = max(1, prefill_budget(self.device) // cores // (longest * bytes_per_token(self.model.language)))
+        if cores > 1:
+            size = min(size, PIECE)
         for start in range(0, len(batch), size):
             yield batch[start : start + size], prompts[start : start + size]
 

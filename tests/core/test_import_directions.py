@@ -56,6 +56,7 @@ TRAINING = (
     "trainer",
     "inspection",
     "evaluation",
+    "benchmark",
     "__main__",
 )
 FORBIDDEN = {"depictqa_core": {"nodes", "training", "comfy"}, "training": {"nodes", "comfy"}, "nodes": {"training"}}

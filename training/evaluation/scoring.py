@@ -77,7 +77,7 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
 
 
 def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
-    values = [_credit(kind, record, answer) for record, answer in pairs]
+    values = [credit(kind, record, answer) for record, answer in pairs]
     result = summary(values, [answer["confidence"] for _, answer in pairs])
     result |= _interval(float(np.mean(values)), len(values)) | {"chance": _chance(kind, pairs)}
     if kind != OTHER:
@@ -116,12 +116,13 @@ def _chance(kind: str, pairs: list[tuple[dict, dict]]) -> float | None:
         if key not in known:
             task = tasks.task_of(record["query"], kind in (RATING.name, CLEAR_RATING))
             options = tuple(tasks.listed_answers(record["query"])) if kind == OTHER else tasks.answers(task, key[0])
-            known[key] = mean(_credit(kind, record, {"text": option}) for option in options)
+            known[key] = mean(credit(kind, record, {"text": option}) for option in options)
     chances = [known[record["query"], record["answer"]] for record, _ in pairs]
     return None if None in chances else mean(chances)
 
 
-def _credit(kind: str, record: dict, answer: dict) -> float:
+def credit(kind: str, record: dict, answer: dict) -> float:
+    """Return what the answer to a record of a kind (``sets.kind_of``) is worth, 0..1."""
     said, truth = answer["text"] or "", record["answer"]
     if kind == OTHER:  # an option that the question lists may be written as its text, its letter, or both
         options = tasks.listed_answers(record["query"])
