@@ -124,18 +124,18 @@ def stages(recipe: Path, shipped: Path, workers: int, tiny: bool = False) -> lis
     return [
         Stage("fetch", tuple(_fetch(recipe, tiny))),
         Stage("images", tuple(_images(recipe, tiny))),
-        Stage("first", (build("pictures", "mini"), train("recipe"))),
-        Stage("second", (build("pictures", "mini-refine"), train("refine"))),
+        Stage("first", (build("photographs", "mini"), train("recipe"))),
+        Stage("second", (build("photographs", "mini-refine"), train("refine"))),
         Stage(
             "third",
             (
                 average("first", "second", "average"),
-                build("pictures", "mini-resaved", " --resaved 0.6"),
+                build("photographs", "mini-resaved", " --resaved 0.6"),
                 train("resaved"),
                 average("average", "resaved", "0.3.0"),
             ),
         ),
-        Stage("fourth", (build("pictures", "mini-pairs", " --resaved 0.5"), train("pairs"))),
+        Stage("fourth", (build("photographs", "mini-pairs", " --resaved 0.5"), train("pairs"))),
         Stage(
             "tower",
             (
@@ -171,7 +171,7 @@ def stages(recipe: Path, shipped: Path, workers: int, tiny: bool = False) -> lis
         Stage(
             "calibrate",
             (
-                build("pictures", "val", " --split validation --form test"),
+                build("photographs", "val", " --split validation --form test"),
                 Command(f"{choose} data/wide_pictures_val validation", ("data/wide_pictures_val",)),
                 build("wide_pictures_val", "val-wide", held_out),
                 Command(
@@ -213,7 +213,7 @@ def _images(recipe: Path, tiny: bool) -> Iterator[Command]:
     """Checked images: at most 1600 pixels long, and at full size; drawings."""
     prepare = "python -m training images prepare"
     manifest, drawings = ("data/images.yaml",) * 2 if tiny else (f"{recipe}/pictures.yaml", f"{recipe}/drawings.yaml")
-    yield Command(f"{prepare} data/pictures --raw data/raw --manifest {manifest}")
+    yield Command(f"{prepare} data/photographs --raw data/raw --manifest {manifest}")
     yield Command(f"{prepare} data/drawings --raw data/raw_drawings --manifest {drawings}")
     if not tiny:
         yield Command(f"cp {recipe}/reserved_hashes.txt data/")
