@@ -50,12 +50,13 @@ class WaitingJudge:
     notices: Sequence[str] = ()
 
     def __init__(self, delay: float, pids: str | None = None):
-        self._delay = delay
+        self._delay, self._turn = delay, threading.Lock()
         if pids:
             Path(pids, str(os.getpid())).touch()
 
     def score(self, images: Sequence[Any]) -> list[Score]:
-        time.sleep(self._delay * len(images))
+        with self._turn:
+            time.sleep(self._delay * len(images))
         levels = tuple(LabelProbability(level, 0.2) for level in LEVELS)
         points = [float(image.rgb.mean()) / 2.55 for image in images]
         return [Score(i.name, p, 35.0, 0.5, levels, 0.0, 100.0, "levels", 1.0) for i, p in zip(images, points)]

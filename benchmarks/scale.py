@@ -143,7 +143,9 @@ def main() -> None:
     """Measure, print and store."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=400, help="image files (default: 400)")
-    parser.add_argument("--memory", type=int, default=0, metavar="N", help="also the memory of a run over N images")
+    parser.add_argument(
+        "--memory", type=int, default=0, metavar="N", help="also the memory of runs over N/20 and N images"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -157,8 +159,9 @@ def main() -> None:
             "duplicates, one core": child(f"duplicates({HASHES})", 1),
         }
         if options.memory:
-            repeats = max(1, options.memory // options.images)
-            found[f"judge, {repeats * options.images} images"] = child(f"whole({folder!r}, {repeats})")
+            for images in (options.memory // 20, options.memory):
+                repeats = max(1, images // options.images)
+                found[f"judge, {repeats * options.images} images"] = child(f"whole({folder!r}, {repeats})")
     rate = {name: facts["images_per_second"] for name, facts in found.items() if isinstance(facts, dict)}
     found["ratios"] = {
         "judge to bare": round(rate["judge, all cores"] / rate["bare, all cores"], 3),

@@ -7,6 +7,7 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.runtime.stopping import interrupted_by_signals
 from depictqa_core.runtime.streams import open_streams
 
+from .benchmark.command import add_benchmark
 from .dataset.building.command import add_build, add_split
 from .dataset.detailed.command import add_describe
 from .dataset.readers.command import add_read
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         commands.add_parser("average", help="average the weights of a checkpoint and of one fine-tuned from it")
     )
     add_evaluate(commands.add_parser("evaluate", help="evaluate a checkpoint on test files in the published format"))
+    add_benchmark(commands.add_parser("benchmark", help="judges and metrics on published data sets, in one table"))
     add_calibrate(commands.add_parser("calibrate", help="calibrate a checkpoint on validation records"))
     add_typicality(commands.add_parser("typicality", help="store how typical images are of the training images"))
     arguments = parser.parse_args(argv)

@@ -23,6 +23,7 @@ from ..images.image import RGBImage
 from ..images.references import ImageSet, PairSet, SingleSet
 from ..images.size_policy import SizePolicy
 from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
 
@@ -253,8 +254,12 @@ class Backend(ABC):
         """Keep what the questions of one verb share (such as KV caches on the device) until it ends."""
         yield
 
-    def prefix_cache(self) -> ByteCache | None:
-        """Make an empty cache for ``choose``: with it, calls that show the same images in other pairs share work.
+    def prefix_cache(self, questions: bool = False) -> PrefixCache | None:
+        """Make an empty cache for ``choose``: with it, calls that show the same images share work.
+
+        Args:
+            questions: whether the calls ask several questions about the same images; otherwise they show the images in
+                other pairs.
 
         It may live on the device of the network, so it should not outlive the work of one verb.
         """
@@ -267,7 +272,7 @@ class Backend(ABC):
         question: str | None,
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:

@@ -16,6 +16,7 @@ from ..chat.parallel import Failure, ask_all
 from ..chat.replies import Step
 from ..errors import DepictQAError
 from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
 from .base import (
@@ -103,7 +104,7 @@ class EndpointBackend(WordedBackend):
         question: str | None,
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:

@@ -17,6 +17,7 @@ from ..chat.endpoint import EndpointError
 from ..errors import TaskError
 from ..images.size_policy import SizePolicy
 from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
 from ..tasks import Task
 from .base import AnswerProbabilities, Capabilities, Criterion, ImageSet, Opening
@@ -169,7 +170,7 @@ class ServedBackend(EndpointBackend):
         question: str | None,
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:

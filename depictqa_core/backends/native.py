@@ -18,6 +18,7 @@ from ..loading.checkpoint import Checkpoint
 from ..loading.checkpoint_folder import self_test_notices
 from ..prompts import answer_ids, encode, layout, text_ids
 from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
 from .base import (
@@ -103,8 +104,8 @@ class NativeBackend(Backend):
     def typicality(self, images: Sequence[RGBImage], counter: ProgressCounter) -> list[float | None]:
         return self.runner.typicality(images, counter)
 
-    def prefix_cache(self) -> ByteCache:
-        return self.runner.prefix_cache()
+    def prefix_cache(self, questions: bool = False) -> PrefixCache:
+        return self.runner.prefix_cache(questions)
 
     def choose(
         self,
@@ -112,7 +113,7 @@ class NativeBackend(Backend):
         question: str | None,
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:
@@ -198,7 +199,7 @@ class NativeBackend(Backend):
         answer: Answer,
         counter: ProgressCounter,
         ahead: int = 0,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> list:
         """One answer for each set of images, stored or new; ``kinds`` tells apart answers to the same question."""
         keys = [

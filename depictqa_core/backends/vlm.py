@@ -13,6 +13,7 @@ from ..calibration import Calibration
 from ..engine.batching import not_finite, out_of_memory, run_in_batches
 from ..errors import DepictQAError, OutOfMemory
 from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import OnText, ProgressCounter
 from ..tasks import Task
 from .base import (
@@ -113,7 +114,7 @@ class VlmBackend(WordedBackend):
         question: str | None,
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
         options: Sequence[str] | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:

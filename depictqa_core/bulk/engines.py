@@ -1,6 +1,8 @@
 """What judges the images of a large run: a judge in this process, or actors on a Ray cluster (``ray_engine``)."""
 
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ImageError, OutOfMemory
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from ..judge import Judge
 
 
+GROUPS_AT_ONCE = 2
+"""Groups judged at a time: the small steps of the language model on one leave cores to encode images of the other."""
 Groups = Generator[list[Row], None, None]
 """Rows in groups; closing it stops the work."""
 
@@ -61,8 +65,14 @@ class LocalEngine:
         self.notices: Sequence[str] = judge.notices
 
     def rows(self, listing: Iterator[Item], start: int) -> Groups:
-        for group in batches(listing, start, self.plan.part_rows, self.plan.batch):
-            yield judged(self._judge, self.plan, group)
+        waiting: deque[Future[list[Row]]] = deque()
+        with ThreadPoolExecutor(GROUPS_AT_ONCE, "depictqa-judge") as pool:
+            for group in batches(listing, start, self.plan.part_rows, self.plan.batch):
+                waiting.append(pool.submit(judged, self._judge, self.plan, group))
+                if len(waiting) == GROUPS_AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
 
 def require(judge: "Judge", plan: Plan) -> None:

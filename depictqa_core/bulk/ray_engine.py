@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClusterError, DepictQAError, PackageError, quoted
-from .engines import Groups, judged, require
+from .engines import GROUPS_AT_ONCE, Groups, judged, require
 from .loading import batches, block_ends
 from .plan import Plan
 from .schema import Row
@@ -94,7 +94,7 @@ class RayEngine:
         context.execution_options.preserve_order = True
         context.target_max_block_size = 1  # bytes: every block of images is a task of its own
         pool = data.ActorPoolStrategy(
-            size=self._actors, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
+            size=self._actors, max_concurrent_calls_per_actor=GROUPS_AT_ONCE + 1, enable_true_multi_threading=True
         )
         judging = (self._opening, self.plan, os.getcwd(), self._resources["num_cpus"])
         with data.DataContext.current(context):
@@ -192,14 +192,14 @@ def _blocks(batch: dict[str, Any], plan: Plan, folder: str) -> Iterator[dict[str
 
 
 class _Judging:
-    """An actor: two blocks at a time, so that one is loaded while the other is judged.
+    """An actor: blocks are loaded while ``GROUPS_AT_ONCE`` others are judged.
 
     What goes wrong comes back as text where Ray would only try it again in vain.
     """
 
     def __init__(self, opening: Opening, plan: Plan, folder: str, cpus: int):
         self._plan, self._cpus = plan, cpus
-        self._turn = threading.Lock()
+        self._turns = threading.Semaphore(GROUPS_AT_ONCE)
         self._error = ""
         try:
             os.chdir(folder)
@@ -221,7 +221,7 @@ class _Judging:
     def _rows(self, items: list[Item], place: int) -> list[Row]:
         plan, rows = self._plan, []
         for group in batches(items, place, plan.part_rows, plan.batch, self._cpus):
-            with self._turn:
+            with self._turns:
                 rows += judged(self._judge, plan, group)
         return rows
 

@@ -93,7 +93,7 @@ def prefill_budget(device: torch.device) -> int:
 
 
 def prefix_budget(device: torch.device) -> int:
-    """Bytes for the keys and values of prompts' prefixes that are stored while a ranking lasts."""
+    """Bytes for the keys and values of prompts' prefixes that are stored while a verb lasts."""
     return prefill_budget(device) // 4
 
 

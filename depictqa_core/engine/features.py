@@ -87,7 +87,7 @@ class VisionFeatures:
             prepared = prepare(images[key], model.config)
             return model.encode([prepared])[0] if alone else prepared
 
-        computed = list(zip(missing, parallel(compute, missing, check)))
+        computed = list(zip(missing, parallel(compute, missing, lambda row: check())))
         prepared = {key: row for key, row in computed if isinstance(row, Prepared)}
         encoded = dict(zip(prepared, model.encode(list(prepared.values())))) if prepared else {}
         for key, row in [*((key, row) for key, row in computed if isinstance(row, torch.Tensor)), *encoded.items()]:

@@ -157,13 +157,16 @@ def left_pad(texts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return embeds, mask
 
 
-def level_ends(prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int], combined: bool = False) -> list[int]:
+def level_ends(
+    prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int], combined: bool = False, questions: bool = False
+) -> list[int]:
     """Find where to cut prompts of equally many segments into levels.
 
     Args:
         prompts: the keys of all prompts of a call.
         tokens: about how many tokens each segment has.
         combined: whether later calls will ask for other combinations of the same segments.
+        questions: whether later calls will only have another last segment.
 
     Returns:
         ends of the levels as numbers of segments, rising; the last one is the whole prompt.
@@ -174,6 +177,8 @@ def level_ends(prompts: Sequence[Sequence[Hashable]], tokens: Sequence[int], com
         branches = list(itertools.accumulate(choices, operator.mul))
     else:
         branches = [len({tuple(prompt[:end]) for prompt in prompts}) for end in range(1, depth + 1)]
+    if questions and branches:
+        branches[-1] *= 2
     ends, start = [], 0
     for end in range(1, depth):
         if branches[end] >= MIN_BRANCHES * branches[end - 1] and sum(tokens[start:end]) >= MIN_LEVEL_TOKENS:

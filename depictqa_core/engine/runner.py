@@ -11,10 +11,11 @@ from ..images.image import RGBImage
 from ..images.references import ImageSet
 from ..images.size_policy import SizePolicy
 from ..prompts import Slot
-from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
+from ..runtime.threads import parallel
 from .batching import not_finite, out_of_memory, prefill_budget, prefix_budget, run_in_batches
-from .feature_keys import Roles, by_role, feature_keys
+from .feature_keys import FeatureKey, Roles, by_role, distinct_feature_keys, feature_keys
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BATCH = 32
 """Maximum number of questions that go through the language model together."""
+PIECE, SMALL = 16, 50_000_000
+"""Questions that one core answers while others answer more, and the most parameters of a language model for that: its
+matrix products are too small for several threads."""
 Answer: TypeAlias = "Callable[[PrefixPrefiller, list[Prompt], list[int]], Sequence[Any]]"
 """(the prefiller, prompts, their indexes) -> for each prompt an answer, or None for one that is not finite."""
 Parts: TypeAlias = list[list[int] | Slot]
@@ -64,9 +68,9 @@ class PromptRunner:
         """Where the network is now."""
         return next(self.model.parameters()).device
 
-    def prefix_cache(self) -> ByteCache:
+    def prefix_cache(self, questions: bool) -> PrefixCache:
         """Make an empty cache for the KV caches of prefixes, on the device of the network."""
-        return ByteCache(prefix_budget(self.device))
+        return PrefixCache(prefix_budget(self.device), questions)
 
     def encode(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         """Compute the vision features of sets of images ahead."""
@@ -96,7 +100,7 @@ class PromptRunner:
         store: Callable[[int, object], None],
         counter: ProgressCounter,
         ahead: int = 0,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> list[DepictQAError]:
         """Answer the questions of one layout.
 
@@ -118,18 +122,29 @@ class PromptRunner:
         members = sorted(shown, key=lambda index: [(self._area(image), image.key) for image in shown[index].values()])
         keys = [_keys(parts, shown[index]) for index in members]
         lengths = [MIN_LEVEL_TOKENS if isinstance(part, Slot) else len(part) for part in parts]
-        ends = level_ends(keys, lengths, combined=prefixes is not None)
-        prefiller = PrefixPrefiller(self.model.language, ends, counter.check, prefixes)
+        questions = prefixes is not None and prefixes.questions
+        ends = level_ends(keys, lengths, combined=prefixes is not None and not questions, questions=questions)
+        cores = 1 if ahead else self._cores()  # written answers are shown, in the thread of the caller
+        check = counter.check if cores == 1 else lambda: None
+        common = PrefixPrefiller(self.model.language, ends, check, prefixes)
 
         def run(batch: list[int]) -> None:
-            prompts = self._prompts(parts, [shown[index] for index in batch], counter)
+            prompts = self._prompts(parts, [shown[index] for index in batch], counter, prefixes)
             damaged = []
-            for some, rows in self._fitting(batch, prompts, ahead):
-                for index, found in zip(some, answer(prefiller, rows, some)):
+
+            def ask(piece: tuple[list[int], list[Prompt]]) -> tuple[list[int], Sequence[Any]]:
+                prefiller = common if cores == 1 else PrefixPrefiller(self.model.language, ends, check, prefixes)
+                with self._own_precision():
+                    return piece[0], answer(prefiller, piece[1], piece[0])
+
+            def take(answered: tuple[list[int], Sequence[Any]]) -> None:
+                for index, found in zip(*answered):
                     if found is None:
                         damaged.append(shown[index])
                     else:
                         store(index, found)
+
+            parallel(ask, list(self._fitting(batch, prompts, ahead, cores)), take, cores)
             if damaged:
                 raise not_finite(damaged[0].values(), self.name, "float32")
 
@@ -137,8 +152,9 @@ class PromptRunner:
             if prefixes is not None:
                 prefixes.clear()
 
+        size = BATCH if cores == 1 else max(BATCH, PIECE * cores)
         with self._own_precision():
-            return run_in_batches(members, BATCH, run, lambda index: self._out_of_memory(shown[index]), release)
+            return run_in_batches(members, size, run, lambda index: self._out_of_memory(shown[index]), release)
 
     def begin(self, prompts: list[Prompt], openings: list[list[int]]) -> list[Prompt]:
         """Append to prompts the first tokens of their answers."""
@@ -159,12 +175,24 @@ class PromptRunner:
         """Pixels that the network sees, a measure of how long a prompt becomes."""
         return math.prod(SizePolicy(**self.model.config.size).padded(image.height, image.width))
 
-    def _fitting(self, batch: list[int], prompts: list[Prompt], ahead: int) -> Iterator[tuple[list[int], list[Prompt]]]:
-        """Cut a batch so that its keys and values stay within ``prefill_budget``: yields (indexes, prompts)."""
+    def _cores(self) -> int:
+        """Cores that answer questions next to one another, each alone."""
+        import torch
+
+        small = sum(weight.numel() for weight in self.model.language.parameters()) <= SMALL
+        return torch.get_num_threads() if small and self.device.type == "cpu" else 1
+
+    def _fitting(
+        self, batch: list[int], prompts: list[Prompt], ahead: int, cores: int
+    ) -> Iterator[tuple[list[int], list[Prompt]]]:
+        """Cut a batch so that the keys and values of all cores stay within ``prefill_budget``: yields (indexes,
+        prompts)."""
         from .kv_cache import bytes_per_token
 
         longest = max(sum(len(segment.embeds) for segment in prompt) for prompt in prompts) + ahead
-        size = max(1, prefill_budget(self.device) // (longest * bytes_per_token(self.model.language)))
+        size = max(1, prefill_budget(self.device) // cores // (longest * bytes_per_token(self.model.language)))
+        if cores > 1:
+            size = min(size, PIECE)
         for start in range(0, len(batch), size):
             yield batch[start : start + size], prompts[start : start + size]
 
@@ -172,14 +200,16 @@ class PromptRunner:
         smaller = "the model as float16, on another device, or a smaller checkpoint"
         return out_of_memory(images.values(), self.device, smaller)
 
-    def _prompts(self, parts: Parts, shown: list[Roles], counter: ProgressCounter) -> list[Prompt]:
+    def _prompts(
+        self, parts: Parts, shown: list[Roles], counter: ProgressCounter, prefixes: PrefixCache | None
+    ) -> list[Prompt]:
         """The segments of a prompt for each set of images."""
         import torch
 
         from .exact_logits import token_embeddings
         from .prefill import Segment
 
-        embeddings = self.features.embeddings(shown, counter.check)
+        embeddings = self._embeddings(shown, counter, prefixes)
         with torch.inference_mode():
             words = [None if isinstance(part, Slot) else token_embeddings(self.model.language, part) for part in parts]
             like = next(row for row in words if row is not None)
@@ -189,6 +219,19 @@ class PromptRunner:
             [Segment(key, rows[key] if word is None else word) for key, word in zip(_keys(parts, images), words)]
             for images in shown
         ]
+
+    def _embeddings(
+        self, shown: list[Roles], counter: ProgressCounter, prefixes: PrefixCache | None
+    ) -> dict[FeatureKey, torch.Tensor]:
+        """The embeddings of every image, those of an earlier question where they are stored."""
+        if prefixes is None:
+            return self.features.embeddings(shown, counter.check)
+        known = {key: prefixes.embeddings.get(key) for key in distinct_feature_keys(shown)}
+        if any(row is None for row in known.values()):
+            known = self.features.embeddings(shown, counter.check)
+            for key, row in known.items():
+                prefixes.embeddings.put(key, row, row.nbytes)
+        return known
 
 
 def _keys(parts: Parts, images: Roles) -> list[Hashable]:

@@ -16,7 +16,12 @@ _Result = TypeVar("_Result")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
 
-def parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], check: Callable[[], None]) -> list[_Result]:
+def parallel(
+    work: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    take: Callable[[_Result], None],
+    most: int | None = None,
+) -> list[_Result]:
     """Return ``[work(item) for item in items]``, computed in parallel.
 
     Small operations do not benefit from several threads, and become slow when the cores are busy: many images with one
@@ -25,17 +30,18 @@ def parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], check: Ca
     Args:
         work: called in inference mode, from any thread.
         items: the items.
-        check: called in the caller's thread after each finished item; an exception stops the rest.
+        take: called in the caller's thread with the result of each finished item; an exception stops the rest.
+        most: maximum number of items at a time, None for torch's number of threads.
 
     Raises:
-        Any exception of ``work`` or ``check``, after all threads have stopped.
+        Any exception of ``work`` or ``take``, after all threads have stopped.
     """
-    at_once = min(torch.get_num_threads(), len(items))
+    at_once = min(torch.get_num_threads() if most is None else most, len(items))
     if at_once < 2:
         results = []
         for item in items:
             results.append(_quietly(work, item))
-            check()
+            take(results[-1])
         return results
     pool, waiting = _pool(), deque(enumerate(items))
     running: dict[Future[_Result], int] = {}
@@ -46,8 +52,9 @@ def parallel(work: Callable[[_Item], _Result], items: Sequence[_Item], check: Ca
                 index, item = waiting.popleft()
                 running[pool.submit(_quietly, work, item)] = index
             for done in wait(running, return_when=FIRST_COMPLETED).done:
-                finished[running.pop(done)] = done.result()
-                check()
+                index = running.pop(done)
+                finished[index] = done.result()
+                take(finished[index])
         return [finished[index] for index in range(len(items))]
     finally:
         wait(running)

@@ -10,7 +10,7 @@ from ..calibration import CALIBRATED, SELF_CONSISTENCY
 from ..confidence import lowest
 from ..images.image import RGBImage
 from ..images.references import identical
-from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
 from ..tasks import IDENTIFICATION, SCORE, Task
 
@@ -68,7 +68,7 @@ class Asker:
         question: str | None,
         image_sets: Sequence[ImageSet],
         counter: ProgressCounter,
-        prefixes: ByteCache | None = None,
+        prefixes: PrefixCache | None = None,
         about: Criterion | None = None,
     ) -> AnswerProbabilities:
         """``Backend.choose`` for all sets of images that ``answers.decided`` does not decide."""

@@ -7,7 +7,7 @@ import numpy as np
 from .. import answers
 from ..backends.base import Criterion, PairSet
 from ..results import Comparison
-from ..runtime.byte_cache import ByteCache
+from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
 from ..tasks import RATING
 from .asking import Asker
@@ -18,7 +18,7 @@ def compare(
     question: str | None,
     image_sets: Sequence[PairSet],
     counter: ProgressCounter,
-    prefixes: ByteCache | None = None,
+    prefixes: PrefixCache | None = None,
     about: Criterion | None = None,
 ) -> list[Comparison]:
     """Compare A with B in each (A, B, reference), in both orders; other arguments as in ``Backend.choose``."""

@@ -12,6 +12,8 @@ from .asking import Asker
 
 QUESTIONS = {1: tasks.ONE_ISSUE, 2: tasks.TWO_ISSUES}
 """How to ask for this number of distortions."""
+IMAGES_AT_ONCE = 64
+"""Images that are asked about every fault before the next ones, so that what the questions share fits into memory."""
 
 
 def check_count(count: int | None) -> None:
@@ -69,10 +71,19 @@ def find_faults(
     """Add the probability of every fault, where the backend supports that."""
     if not asker.supports(FAULT):
         return found
+    rows: list[dict[str, float]] = []
+    for start in range(0, len(image_sets), IMAGES_AT_ONCE):
+        rows += _fault_probabilities(asker, image_sets[start : start + IMAGES_AT_ONCE], counter)
+    return [answers.with_faults(answer, row) for answer, row in zip(found, rows)]
+
+
+def _fault_probabilities(
+    asker: Asker, image_sets: Sequence[SingleSet], counter: ProgressCounter
+) -> list[dict[str, float]]:
     yes = tasks.FAULT_ANSWERS.index("Yes")
+    prefixes = asker.backend.prefix_cache(questions=True)
     columns = [
-        asker.choose(FAULT, tasks.fault_question(fault), image_sets, counter.silent()).probabilities[:, yes]
+        asker.choose(FAULT, tasks.fault_question(fault), image_sets, counter.silent(), prefixes).probabilities[:, yes]
         for fault in tasks.FAULTS
     ]
-    rows = (dict(zip(tasks.FAULTS, map(float, row))) for row in zip(*columns))
-    return [answers.with_faults(answer, row) for answer, row in zip(found, rows)]
+    return [dict(zip(tasks.FAULTS, map(float, row))) for row in zip(*columns)]

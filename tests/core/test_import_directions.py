@@ -54,6 +54,7 @@ TRAINING = (
     "sources",
     "trainer",
     "evaluation",
+    "benchmark",
     "__main__",
 )
 FORBIDDEN = {"depictqa_core": {"nodes", "training", "comfy"}, "training": {"nodes", "comfy"}, "nodes": {"training"}}

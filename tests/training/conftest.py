@@ -1,5 +1,6 @@
 """Binds the packages of ``training`` before pytest takes the folders of their tests for them."""
 
+import training.benchmark
 import training.dataset
 import training.evaluation
 import training.sources

@@ -75,7 +75,7 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
 
 
 def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
-    values = [_credit(kind, record, answer) for record, answer in pairs]
+    values = [credit(kind, record, answer) for record, answer in pairs]
     result = summary(values, [answer["confidence"] for _, answer in pairs])
     if kind != OTHER:
         rated = kind in (RATING.name, CLEAR_RATING)
@@ -99,7 +99,8 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     return result
 
 
-def _credit(kind: str, record: dict, answer: dict) -> float:
+def credit(kind: str, record: dict, answer: dict) -> float:
+    """Return what the answer to a record of a kind (``sets.kind_of``) is worth, 0..1."""
     said, truth = answer["text"] or "", record["answer"]
     if kind == OTHER:  # an option that the question lists may be written as its text, its letter, or both
         options = tasks.listed_answers(record["query"])

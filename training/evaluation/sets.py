@@ -116,7 +116,7 @@ def read_set(path: str | Path, root: str | Path, task_type: str | None = None) -
         if record["id"] in seen:
             raise TaskError(f"{path} has two records with the id {record['id']}: answers are matched by id")
         seen.add(record["id"])
-        types.append(task_type or record.get("task_type") or _task_type(record, path))
+        types.append(task_type or record.get("task_type") or task_type_of(record, path))
         if not tasks.setting(types[-1]).pair and _asks_for_two(record):
             raise TaskError(
                 f"record {record['id']} of {path} asks about two images, but has one ({types[-1]}): give it both "
@@ -141,7 +141,7 @@ def seal(root: Path, name: str) -> tuple[int | None, int | None]:
     return facts.st_size, facts.st_mtime_ns
 
 
-def _task_type(record: dict, path) -> str:
+def task_type_of(record: dict, path) -> str:
     """The task type that shows exactly the images that a record has."""
     present = {field for field in ("image_ref", "image_A", "image_B") if record.get(field)}
     fitting = [name for name, setting in tasks.SETTINGS.items() if set(setting.fields) == present]

@@ -197,7 +197,7 @@ def test_a_picture_beside_its_reference_is_compared_once(tmp_path, monkeypatch):
 def test_rankings_with_and_without_shared_beginnings_agree(loaded, monkeypatch):
     shown, original = pictures(14, 3), pictures(1, 9)[0]  # more than one round
     shared = fresh(loaded).rank(shown, original)
-    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, combined=False: [len(tokens)])
+    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, **other: [len(tokens)])
     whole = fresh(loaded).rank(shown, original)
     assert shared.order == whole.order
     for a, b in zip(shared.pictures, whole.pictures):
@@ -307,6 +307,7 @@ def test_which_errors_say_that_memory_ran_out(text, runs_out):
 
 def test_other_errors_pass_through_and_finished_answers_stay(cnn, monkeypatch):
     monkeypatch.setattr(runner_module, "BATCH", 2)
+    monkeypatch.setattr(runner_module, "PIECE", 1)
     shown, used = pictures(6, 1), fresh(cnn)
     expected = scores(fresh(cnn), shown)
     forward, calls = cnn.model.language.forward, []
@@ -448,7 +449,8 @@ def test_cancel_is_heard_between_any_two_device_calls(loaded, monkeypatch, verb)
 
 
 @pytest.fixture
-def four_threads():
+def four_threads(monkeypatch):
+    monkeypatch.setattr(workers, "_pools", [])  # one that another test made may be smaller
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -464,18 +466,39 @@ def test_parallel_work_keeps_order_and_the_number_of_threads(four_threads):
         return item * 2
 
     checks = []
-    assert workers.parallel(work, range(8), lambda: checks.append(threading.current_thread())) == list(range(0, 16, 2))
+    assert workers.parallel(work, range(8), lambda result: checks.append(threading.current_thread())) == list(
+        range(0, 16, 2)
+    )
     assert len({name for name, *_ in seen}) == 4 and {tuple(rest) for _, *rest in seen} == {(1, True)}
     assert checks == [threading.current_thread()] * 8
     seen.clear()
-    workers.parallel(work, range(2), lambda: None)
+    workers.parallel(work, range(2), lambda result: None)
     assert {threads for _, threads, _ in seen} == {1}
-    assert torch.get_num_threads() == 4 and workers.parallel(work, [], lambda: None) == []
+    assert torch.get_num_threads() == 4 and workers.parallel(work, [], lambda result: None) == []
     told = []
     thread = threading.Thread(target=lambda: told.append(torch.get_num_threads()))
     thread.start()
     thread.join()
     assert told == [4]
+
+
+@pytest.mark.slow
+def test_small_models_answer_on_every_core_and_large_ones_with_all_threads(cnn, four_threads, monkeypatch):
+    shown, where = pictures(10, 1), []
+    prefill_rows = PrefixPrefiller.prefill
+
+    def noted(self, prompts, *rest):
+        where.append((threading.current_thread() is threading.main_thread(), len(prompts)))
+        return prefill_rows(self, prompts, *rest)
+
+    monkeypatch.setattr(PrefixPrefiller, "prefill", noted)
+    monkeypatch.setattr(runner_module, "PIECE", 3)
+    stored = []
+    answers = fresh(cnn).score(shown, progress=lambda *now: stored.append(threading.current_thread()))
+    assert sorted(where) == [(False, 1)] + [(False, 3)] * 3 and set(stored) == {threading.main_thread()}
+    where.clear()
+    monkeypatch.setattr(runner_module, "SMALL", 0)
+    assert close(scores(fresh(cnn), shown), [answer.score for answer in answers]) and where == [(True, 10)]
 
 
 @pytest.mark.parametrize("who", ["work", "check"])
@@ -489,7 +512,7 @@ def test_what_is_raised_stops_the_rest_and_leaves_nothing_running(four_threads, 
         if who == "work" and item == 1:
             raise ValueError("no")
 
-    def check():
+    def check(result):
         if who == "check":
             raise ValueError("no")
 

@@ -27,7 +27,7 @@ def forget_pools():
     workers._pools.clear()
 
 
-def nothing():
+def nothing(result):
     pass
 
 
@@ -103,7 +103,7 @@ def test_an_error_stops_the_rest_and_leaves_nothing_running(four_threads, where)
             raise KeyError("three")
         done.append(item)
 
-    def check():
+    def check(result):
         if where == "check" and len(done) >= 3:
             raise KeyError("cancel")
 

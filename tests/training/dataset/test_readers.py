@@ -168,7 +168,71 @@ def mdid2013(folder):
     }, 28, 0  # fmt: skip
 
 
-LAYOUTS = {make.__name__: make for make in (kadid10k, tid2013, pipal, koniq10k, agiqa3k, csiq, spaq, livemd, mdid2013)}
+def liveitw(folder):
+    names = np.array([["t1.bmp"], ["1.bmp"], ["1023.JPG"]], dtype=object)
+    (folder / "Data").mkdir()
+    savemat(folder / "Data" / "AllImages_release.mat", {"AllImages_release": names})
+    savemat(folder / "Data" / "AllMOS_release.mat", {"AllMOS_release": np.array([[63.9, 24.5, 71.25]])})
+    for name in ("trainingImages/t1.bmp", "1.bmp", "1023.JPG"):
+        picture(folder / "Images" / name)
+    return {("Images/trainingImages/t1.bmp", None, 63.9), ("Images/1023.JPG", None, 71.25)}, 3, 0
+
+
+def sriqa(folder):
+    (folder / "MOS").mkdir()
+    (folder / "MOS" / "x1.txt").write_text("x1_SwinIRx4.png,12.5\nx1_Original.png,80\n")
+    (folder / "MOS" / "x2.txt").write_text("x2_SeeSRx4.png 99.5\nx2_BSRGANx4.png,1\n")  # the second is not downloaded
+    picture(folder / "LRImages" / "x1_Original.png")
+    for method, name in (("SwinIR", "x1_SwinIRx4"), ("SeeSR", "x2_SeeSRx4"), ("Original", "x1_Original")):
+        picture(folder / "images" / method / f"{name}.png")
+    picture(folder / "images" / "Original" / "x2_Original.png")
+    return (
+        {
+            ("images/SwinIR/x1_SwinIRx4.png", "images/Original/x1_Original.png", 12.5),
+            ("images/Original/x1_Original.png", "images/Original/x1_Original.png", 80),
+            ("images/SeeSR/x2_SeeSRx4.png", "images/Original/x2_Original.png", 99.5),
+        },
+        3,
+        1,
+    )
+
+
+RATED = (kadid10k, tid2013, pipal, koniq10k, agiqa3k, csiq, spaq, livemd, mdid2013, liveitw, sriqa)
+LAYOUTS = {make.__name__: make for make in RATED}
+
+
+def test_the_official_splits_are_read(tmp_path):
+    koniq10k(tmp_path)
+    assert {one.split for one in read_set("koniq10k", tmp_path).found} == {None}
+    (tmp_path / "koniq10k_distributions_sets.csv").write_text(
+        "image_name,MOS,SD,set\n10004473376.jpg,77.38,14,training\n11.jpg,47.5,14,test\n"
+    )
+    assert [one.split for one in read_set("koniq10k", tmp_path).found] == ["train", "test"]
+    liveitw(tmp_path)
+    assert [one.split for one in read_set("liveitw", tmp_path).found] == ["train", "test", "test"]
+
+
+def diffiqa(folder):
+    base = folder / "testlabel" / "TripletEachType"
+    base.mkdir(parents=True)
+    (base / "PSY.txt").write_text("7x2_01.png,7x2_03.png,7x2.png,1\n")
+    (base / "NYY.txt").write_text("7x2_03.png,7x2.png,7x2.png,0.0\n7x2_05.png,7x2.png,7x2.png,1\n")
+    for place, name in (("01", "7x2_01"), ("03", "7x2_03"), ("Original", "7x2")):
+        picture(folder / "images" / place / f"{name}.png")
+
+
+def test_diffiqa(tmp_path):
+    diffiqa(tmp_path)
+    data = read_set("diffiqa", tmp_path)
+    one, three, original = (f"images/{name}.png" for name in ("01/7x2_01", "03/7x2_03", "Original/7x2"))
+    assert data.found == [
+        Preferred(three, original, original, 0.0, "test"),
+        Preferred(one, three, original, 1.0, "test"),
+    ]
+    assert data.missing == ["7x2_05.png"]
+    (tmp_path / "testlabel" / "TripletEachType" / "NYY.txt").write_text("7x2_03.png,7x2.png\n")
+    with pytest.raises(ReaderError, match=r"NYY.txt: '7x2_03.png,7x2.png' is not x1,x2,original,score"):
+        read_set("diffiqa", tmp_path)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -220,14 +284,16 @@ def test_bapps(tmp_path):
 
 
 def test_every_reader_is_tested():
-    assert set(READERS) == {*LAYOUTS, "bapps"}
+    assert set(READERS) == {*LAYOUTS, "bapps", "diffiqa"}
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_other_folders_are_refused_with_the_layout(tmp_path, name):
     with pytest.raises(ReaderError) as caught:
         read_set(name, tmp_path)
-    assert READERS[name].layout in str(caught.value)
+    assert READERS[name].layout in str(caught.value) and "\n" not in str(caught.value)
+    assert READERS[name].address.startswith("http") and READERS[name].address in str(caught.value)
+    assert f"(terms: {READERS[name].licence})" in str(caught.value)
     with pytest.raises(ReaderError, match="no such folder"):
         read_set(name, tmp_path / "gone")
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bapps, tables, workbooks
+from . import bapps, restoration, tables, workbooks
 from .base import Preferred, Rated, Reader, ReaderError
 
 __all__ = ["READERS", "Preferred", "Rated", "RatingData", "Reader", "ReaderError", "read_set"]
 
-READERS: dict[str, Reader] = {reader.name: reader for module in (bapps, tables, workbooks) for reader in module.READERS}
+_MODULES = (bapps, restoration, tables, workbooks)
+READERS: dict[str, Reader] = {reader.name: reader for module in _MODULES for reader in module.READERS}
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ def read_set(name: str, folder: str | Path) -> RatingData:
         raise ReaderError(f"unknown rating set '{name}': choose one of {', '.join(READERS)}")
     reader, folder = READERS[name], Path(folder)
     if not folder.is_dir():
-        raise ReaderError(f"{folder}: no such folder; {reader.title} is read from {reader.layout}")
+        raise ReaderError(f"{folder}: no such folder; {reader.origin}")
     missing: list[str] = []
     try:
         found = list(reader.read(folder, missing))
     except ReaderError as error:
-        raise ReaderError(f"{error}; {reader.title} is read from {reader.layout}") from error
+        raise ReaderError(f"{error}; {reader.origin}") from error
     except UnicodeDecodeError as error:
         raise ReaderError(f"{folder}: a table of {reader.title} is not text ({error})") from error
     if not found:
-        raise ReaderError(f"{folder}: none of the images of {reader.title} is there; it is read from {reader.layout}")
+        raise ReaderError(f"{folder}: none of the images of {reader.title} is there; {reader.origin}")
     return RatingData(found, missing)

@@ -38,4 +38,13 @@ def _share(file: Path) -> float:
     return share
 
 
-READERS = (Reader("bapps", "BAPPS", "2afc/{train,val}/<kind>/{ref,p0,p1,judge}/", _bapps, margin=0.5),)
+READERS = (
+    Reader(
+        "bapps",
+        "BAPPS",
+        "2afc/{train,val}/<kind>/{ref,p0,p1,judge}/",
+        _bapps,
+        margin=0.5,
+        address="https://github.com/richzhang/PerceptualSimilarity",
+    ),
+)

@@ -15,6 +15,11 @@ from depictqa_core.storage.documents import describe, read_text
 MAX_TABLE_BYTES = 2**28
 """Maximum size of a table of opinions; those of the known sets have a few MB."""
 
+ON_ITS_PAGE = "see its page"
+"""The terms of a set whose page was not checked."""
+NOT_STATED = "none stated where it is downloaded; ask its authors"
+"""The terms of a set whose page states none."""
+
 
 class ReaderError(DepictQAError, ValueError):
     """A folder that does not have the native layout of the rating set; the message has the expected files."""
@@ -59,6 +64,8 @@ class Reader:
             out, and their names added to the list ``missing``.
         margin: difference that a pair must have to become a record: a share of the range of opinions in the set, or,
             for preferences, of the difference of the two sides' shares.
+        address: the page from which the set is downloaded.
+        licence: its terms of use, as far as its page or its own files state them.
     """
 
     name: str
@@ -66,6 +73,13 @@ class Reader:
     layout: str
     read: Callable[[Path, list[str]], Iterator[Rated | Preferred]]
     margin: float = 0.1
+    address: str = ""
+    licence: str = ON_ITS_PAGE
+
+    @property
+    def origin(self) -> str:
+        """Layout, download page and terms in one line, for messages."""
+        return f"{self.title} is read from {self.layout}; download: {self.address} (terms: {self.licence})"
 
 
 class Pictures:
@@ -91,6 +105,11 @@ class Pictures:
             for file in sorted(root.rglob("*"), reverse=True)  # of two of a name, the first in order is kept
             if file.suffix.lower() in PHOTOGRAPH_EXTENSIONS
         }
+
+    @property
+    def paths(self) -> list[str]:
+        """All paths relative to the set's folder, in order."""
+        return sorted(self._found.values())
 
     def get(self, name: str) -> str | None:
         """Path relative to the set's folder, or None."""

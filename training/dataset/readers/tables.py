@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from .base import Pictures, Rated, Reader, ReaderError, find_file, lines, number, table
+from .base import NOT_STATED, Pictures, Rated, Reader, ReaderError, find_file, lines, number, table
 
 
 def _kadid10k(folder: Path, missing: list[str]) -> Iterator[Rated]:
@@ -41,12 +41,16 @@ def _pipal(folder: Path, missing: list[str]) -> Iterator[Rated]:
 
 
 def _koniq10k(folder: Path, missing: list[str]) -> Iterator[Rated]:
-    file = find_file(folder, "koniq10k_scores_and_distributions.csv", "koniq10k_distributions_sets.csv")
+    # the official split is a column of the second file only
+    scores, sets = "koniq10k_scores_and_distributions.csv", "koniq10k_distributions_sets.csv"
+    file, splits = find_file(folder, scores, sets), {}
+    if (folder / sets).is_file():
+        splits = {row["image_name"]: row["set"] for row in table(folder / sets, "image_name", "set")}
     pictures = Pictures(folder, missing, "1024x768", "512x384", "images")
     for row in table(file, "image_name", "MOS"):
         if image := pictures.get(row["image_name"]):
             score = number(row.get("MOS_zscore") or row["MOS"], file, row["image_name"])
-            split = row.get("set")
+            split = splits.get(row["image_name"])
             yield Rated(image, None, score, "train" if split == "training" else split)
 
 
@@ -58,9 +62,42 @@ def _agiqa3k(folder: Path, missing: list[str]) -> Iterator[Rated]:
 
 
 READERS = (
-    Reader("kadid10k", "KADID-10k", "dmos.csv, images/", _kadid10k),
-    Reader("tid2013", "TID2013", "mos_with_names.txt, distorted_images/, reference_images/", _tid2013),
-    Reader("pipal", "PIPAL", "Train_Label/*.txt, Train_Dist/ or Distortion_1..4/, Train_Ref/", _pipal),
-    Reader("koniq10k", "KonIQ-10k", "koniq10k_scores_and_distributions.csv, 1024x768/ or 512x384/", _koniq10k),
-    Reader("agiqa3k", "AGIQA-3K", "data.csv with the images in the same folder or in a subfolder", _agiqa3k),
+    Reader(
+        "kadid10k",
+        "KADID-10k",
+        "dmos.csv, images/",
+        _kadid10k,
+        address="https://database.mmsp-kn.de/kadid-10k-database.html",
+    ),
+    Reader(
+        "tid2013",
+        "TID2013",
+        "mos_with_names.txt, distorted_images/, reference_images/",
+        _tid2013,
+        address="https://www.ponomarenko.info/tid2013.htm",
+    ),
+    Reader(
+        "pipal",
+        "PIPAL",
+        "Train_Label/*.txt, Train_Dist/ or Distortion_1..4/, Train_Ref/",
+        _pipal,
+        address="https://github.com/HaomingCai/PIPAL-dataset",
+        licence=NOT_STATED,
+    ),
+    Reader(
+        "koniq10k",
+        "KonIQ-10k",
+        "koniq10k_scores_and_distributions.csv (for the splits also koniq10k_distributions_sets.csv), 1024x768/ or"
+        " 512x384/",
+        _koniq10k,
+        address="https://database.mmsp-kn.de/koniq-10k-database.html",
+    ),
+    Reader(
+        "agiqa3k",
+        "AGIQA-3K",
+        "data.csv with the images in the same folder or in a subfolder",
+        _agiqa3k,
+        address="https://github.com/lcysyzxdxc/AGIQA-3k-Database",
+        licence=NOT_STATED,
+    ),
 )

@@ -1,4 +1,4 @@
-"""Readers of rating sets whose opinions are in spreadsheets or MATLAB files: CSIQ, SPAQ, LIVE-MD, MDID2013."""
+"""Readers of rating sets in spreadsheets or MATLAB files: CSIQ, SPAQ, LIVE-MD, MDID2013, LIVE In the Wild."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .base import Pictures, Rated, Reader, ReaderError, find_file, number, table
+from .base import NOT_STATED, Pictures, Rated, Reader, ReaderError, find_file, number, table
 
 _CSIQ_TYPES = {"noise": "AWGN", "jpeg 2000": "jpeg2000"}
 _MDID_PER_REFERENCE = 27
@@ -77,6 +77,20 @@ def _mdid2013(folder: Path, missing: list[str]) -> Iterator[Rated]:
             yield Rated(image, reference, -number(dmos, file, name))
 
 
+def _liveitw(folder: Path, missing: list[str]) -> Iterator[Rated]:
+    # the first images, t1.bmp and so on, were used to train the raters: they are no test images
+    names, scores = "AllImages_release", "AllMOS_release"
+    file, rated = find_file(folder, f"Data/{names}.mat"), find_file(folder, f"Data/{scores}.mat")
+    pictures, opinions = Pictures(folder, missing, "Images"), _matlab(rated, scores)[scores].ravel()
+    found = _texts(_matlab(file, names)[names])
+    if len(found) != len(opinions):
+        raise ReaderError(f"{file} lists {len(found)} images, {rated.name} has {len(opinions)} scores; {AGAIN}")
+    for name, opinion in zip(found, opinions):
+        if image := pictures.get(name):
+            split = "train" if name.lower().startswith("t") else "test"
+            yield Rated(image, None, number(opinion, rated, name), split)
+
+
 def _sheet(file: Path, sheet: str | None, *columns: str) -> Iterator[dict]:
     """Rows of a spreadsheet below the row that holds these column names, wherever that is.
 
@@ -143,8 +157,41 @@ def _text(cell) -> str:
 
 
 READERS = (
-    Reader("csiq", "CSIQ", "csiq.DMOS.xlsx, dst_imgs/<type>/, src_imgs/", _csiq),
-    Reader("spaq", "SPAQ", "Annotations/MOS and Image attribute scores.xlsx, TestImage/", _spaq),
-    Reader("livemd", "LIVE-MD", "Part 1/{Imagelists.mat, Scores.mat, blurjpeg/}, Part 2/{..., blurnoise/}", _livemd),
-    Reader("mdid2013", "MDID2013", "MDID_dmos.mat, MDID2013/{img001.png.., org001.png..}", _mdid2013),
+    Reader(
+        "csiq",
+        "CSIQ",
+        "csiq.DMOS.xlsx, dst_imgs/<type>/, src_imgs/",
+        _csiq,
+        address="https://s2.smu.edu/~eclarson/csiq.html",
+    ),
+    Reader(
+        "spaq",
+        "SPAQ",
+        "Annotations/MOS and Image attribute scores.xlsx, TestImage/",
+        _spaq,
+        address="https://github.com/h4nwei/SPAQ",
+        licence=NOT_STATED,
+    ),
+    Reader(
+        "livemd",
+        "LIVE-MD",
+        "Part 1/{Imagelists.mat, Scores.mat, blurjpeg/}, Part 2/{..., blurnoise/}",
+        _livemd,
+        address="https://live.ece.utexas.edu/research/Quality/live_multidistortedimage.html",
+    ),
+    Reader(
+        "mdid2013",
+        "MDID2013",
+        "MDID_dmos.mat, MDID2013/{img001.png.., org001.png..}",
+        _mdid2013,
+        address="http://gvsp.sjtu.edu.cn/",
+    ),
+    Reader(
+        "liveitw",
+        "LIVE In the Wild",
+        "Data/{AllImages_release.mat, AllMOS_release.mat}, Images/",
+        _liveitw,
+        address="https://live.ece.utexas.edu/research/ChallengeDB/index.html",
+        licence="free to use, copy and change with its copyright notice and a citation",
+    ),
 )
