@@ -9,7 +9,8 @@ for images without and with a reference:
 
 identify, one label / two labels: the confidence of the named labels; right if they are exactly the true ones.
 identify, each label: the probability of each of the 13 labels, against whether it is the true one.
-faults: the probability of each fault that the records ask about, against whether it is there.
+faults: the probability of each fault that the records ask about, against whether it is there; up to ``--limit``
+    images.
 score: the confidence, against whether the score is within 10 points of the quality of the records; and how many true
     qualities the 95 % interval contains.
 compare: the confidence of the winner, of both orders together; of versions of one image, and of two images.
@@ -165,15 +166,25 @@ def identify(judge: Judge, root: Path, setting: str, limit: int) -> Parts:
 
 
 def faults(judge: Judge, root: Path, setting: str, limit: int) -> Parts:
-    """Probabilities of faults."""
+    """Probabilities of faults: all that the records ask about each of up to ``limit`` images."""
     stated = Stated(facts={"binary": True})
-    if tasks.FAULT.name in judge.backend.capabilities.tasks:
-        asked = {tasks.fault_question(fault): fault for fault in tasks.FAULTS}
-        for records, images in shown(files(root, "faults", setting, limit)):
-            for record, answer in zip(records, judge.identify([r[A] for r in images], references(images))):
-                known = {one.label: one.probability for one in answer.faults or ()}
-                if (fault := asked.get(record["query"])) in known:
-                    stated.add(known[fault], record["answer"] == "Yes")
+    if tasks.FAULT.name not in judge.backend.capabilities.tasks:
+        return {"faults": stated}
+    for one in files(root, "faults", setting, sys.maxsize):
+        asked: dict[tuple, list[int]] = {}
+        for index, record in enumerate(one.records):
+            if record.get("fault") and record.get("answer"):
+                asked.setdefault((record.get("image_ref"), record["image_A"]), []).append(index)
+        groups = list(asked.values())
+        groups = groups[:: max(1, -(-len(groups) // limit))]
+        for start in range(0, len(groups), CHUNK):
+            first = {group[0]: group for group in groups[start : start + CHUNK]}
+            kept, images, _ = one.readable(list(first))
+            found = judge.identify([roles[A] for roles in images], references(images)) if kept else []
+            for index, answer in zip(kept, found):
+                known = {label.label: label.probability for label in answer.faults or ()}
+                for record in (one.records[place] for place in first[index]):
+                    stated.add(known[record["fault"]], record["answer"] == "Yes")
     return {"faults": stated}
 
 

@@ -1,13 +1,13 @@
 """One page of ``benchmarks.reliability``: what is stated against what is true, and risk against coverage."""
 
-import io
-
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from training.evaluation.plots import MARK, SOFT, STYLE, WARM
+
+from .sensitivity_figure import png
 
 COLUMNS = 7
 COLORS = {"before": WARM, "after": MARK}
@@ -29,7 +29,7 @@ def draw(content: dict) -> bytes:
     """Draw the file of ``benchmarks.reliability`` as PNG."""
     found = panels(content)
     rows = max(1, -(-len(found) // COLUMNS))
-    style = {**STYLE, "font.size": 7, "axes.titlesize": 7, "xtick.labelsize": 6, "ytick.labelsize": 6}
+    style = {**STYLE, "font.size": 7, "axes.titlesize": 6, "xtick.labelsize": 6, "ytick.labelsize": 6}
     with rc_context(style):
         figure = Figure(figsize=(15.5, 4.2 * rows + 0.6), layout="constrained")
         figure.suptitle(
@@ -45,9 +45,7 @@ def draw(content: dict) -> bytes:
             _risk(grid[row + 1][column], part)
         lines = [Line2D([], [], color=color, label=f"{when} calibration") for when, color in COLORS.items()]
         figure.legend(handles=lines, loc="outside lower left", ncols=2, frameon=False, fontsize=8)
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=90, metadata={"Software": None})
-    return out.getvalue()
+        return png(figure, 80)
 
 
 def _reliability(axes: Axes, title: str, part: dict) -> None:

@@ -6,6 +6,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from training.evaluation.plots import INK, MARK, SOFT, STYLE, WARM
 
@@ -33,8 +34,14 @@ def draw(content: dict) -> bytes:
                 axes.set_axis_off()
             for axes, (name, part) in zip(grid.flat, parts):
                 _panel(axes, name, part)
-        out = io.BytesIO()
-        figure.savefig(out, format="png", dpi=100, metadata={"Software": None})
+        return png(figure, 100)
+
+
+def png(figure: Figure, dpi: int) -> bytes:
+    """A figure as PNG with a palette: a page of small panels takes a third of the bytes."""
+    drawn, out = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 

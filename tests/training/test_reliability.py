@@ -64,8 +64,11 @@ def root(tmp_path_factory):
     one = [{"image_ref": None, "image_A": name, "image_B": None} for name in names]
     truths = ["None" if number % 3 == 0 else "Noise" for number in range(6)]
     write("identification_nr_single", [{**r, "query": tasks.ONE_ISSUE, "answer": t} for r, t in zip(one, truths)])
-    query = tasks.fault_question("seams")
-    write("faults_nr_single", [{**row, "query": query, "answer": "No"} for row in one])
+    some = [(row, fault) for row in one for fault in ("seams", "moire")]
+    write(
+        "faults_nr_single",
+        [{**row, "query": tasks.fault_question(fault), "answer": "No", "fault": fault} for row, fault in some],
+    )
     query = tasks.SCORE.question
     write("score_nr_single", [{**r, "query": query, "quality": 1 - i % 3 * 0.36} for i, r in enumerate(one)])
     pairs = [{"image_ref": None, "image_A": names[a], "image_B": names[b]} for a, b in ((0, 2), (5, 3), (1, 2))]
@@ -86,7 +89,7 @@ def test_every_verb_is_measured_before_and_after(root, tmp_path, capsys):
         "identify, one label", "identify, each label", "faults", "score", "compare, versions of one image", "rank",
     }  # fmt: skip
     assert [found[name]["count"] for name in ("identify, one label", "identify, each label", "faults", "score")] == [
-        6, 6 * 13, 6, 6,
+        6, 6 * 13, 12, 6,
     ]  # fmt: skip
     assert found["compare, versions of one image"]["count"] == 3 == found["rank"]["count"]
     for name in ("identify, one label", "score", "rank"):
