@@ -63,7 +63,7 @@ def layout(question: str, pair: bool, reference: bool) -> list[str | Slot]:
 
 
 def description_layout(question: str) -> list[str | Slot]:
-    """Lay out a question about the contents of one image (slot "A"); only in training data (facts 1.6).
+    """Lay out a question about the contents of one image (slot "A"); only in training data (method.md 1.6).
 
     A placeholder ``<image>`` in the question, with its newline, is taken out: the slot says where the image is.
     """
@@ -78,7 +78,7 @@ def without_placeholder(question: str) -> str:
 
 
 def next_turn(question: str) -> str:
-    """A further question of a conversation; it follows the end of the answer before without a gap (facts 1.6)."""
+    """A further question of a conversation; it follows the end of the answer before without a gap (method.md 1.6)."""
     return USER + question + ASSISTANT
 
 

@@ -1,6 +1,6 @@
 """The questions of every task that models of this project are trained on: our own words, one list for each task.
 
-The counts, and which questions mention the reference, follow the published data (facts 3.2); the wording is ours.
+The counts, and which questions mention the reference, follow the published data (method.md 3.2); the wording is ours.
 """
 
 from dataclasses import dataclass

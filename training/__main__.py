@@ -13,6 +13,8 @@ from .dataset.detailed.command import add_describe
 from .dataset.readers.command import add_read
 from .evaluation.command import add_calibrate, add_evaluate
 from .evaluation.typicality import add_typicality
+from .inspection.command import add_inspect
+from .sources.command import add_images
 from .trainer.averaging import add_average
 from .trainer.storage_format import add_convert
 from .trainer.tower_commands import add_crops, add_tower
@@ -23,18 +25,18 @@ def main(argv: list[str] | None = None) -> int:
     open_streams()
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the data, train and evaluate judges.")
     commands = parser.add_subparsers(dest="command", required=True)
-    _pictures(
+    add_images(
         commands.add_parser(
             "images",
             aliases=["pictures"],  # the name until 0.4
             help="pristine images: list, unpack, check, deduplicate, split",
-            add_help=False,
         )
     )
     add_split(commands.add_parser("split", help="split pristine images into train and test"))
     add_build(commands.add_parser("build", help="make distorted images and records from pristine images"))
     add_describe(commands.add_parser("describe", help="ask an endpoint for the detailed answers of a built data set"))
     add_read(commands.add_parser("read", help="records from human rating sets and published files"))
+    add_inspect(commands.add_parser("inspect", help="counts, examples and overlap of data roots"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     add_convert(commands.add_parser("convert", help="store the weights of a checkpoint in another number format"))
     add_crops(commands.add_parser("crops", help="crops with the truth of every cell, for the local tower"))
@@ -50,31 +52,33 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with interrupted_by_signals():
             return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
+        return 130
     except (DepictQAError, ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-
-
-def _pictures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rest", nargs=argparse.REMAINDER)
-
-    def run(arguments):
-        from .sources.prepare import main as pictures
-
-        return pictures(arguments.rest)
-
-    parser.set_defaults(run=run)
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="recipe file (YAML)")
     parser.add_argument("--data", help="data root (default: the recipe's)")
     parser.add_argument("--output", help="checkpoint folder to write (default: the recipe's)")
+    parser.add_argument("--name", help="name of the checkpoint (default: the recipe's)")
     parser.add_argument("--steps", type=int, help="optimizer steps (default: the recipe's)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="replace a value of the recipe, such as learning_rate=2e-4 or adapter.r=8 (may be repeated)",
+    )
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="start from the beginning: delete the saved state, features, rehearsal and imported start",
+        help="start from the beginning: delete the saved state, features, rehearsal and imported start, and replace"
+        " the finished checkpoint",
     )
     parser.add_argument("--plan", action="store_true", help="only print parameters, steps, memory and time")
     parser.add_argument("--devices", type=int, default=1, help="with --plan: how many devices (default 1)")
@@ -84,7 +88,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     def run(arguments):
         from .trainer.recipe import read_recipe
 
-        recipe = read_recipe(arguments.recipe, data=arguments.data, output=arguments.output, steps=arguments.steps)
+        given = {key: getattr(arguments, key) for key in ("name", "data", "output", "steps")}
+        recipe = read_recipe(arguments.recipe, arguments.settings, **given)
         if arguments.plan:
             from .trainer.run_cost import lines, run_cost
 

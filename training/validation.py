@@ -4,6 +4,7 @@
 invalid value with the allowed ones.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -160,6 +161,30 @@ def read_yaml(
     if not isinstance(content, dict):
         raise error(f"{where} is not a file of settings: it must hold keys and values, not {describe(content)}")
     return content
+
+
+def read_value(text: str, where: str, error: type[DepictQAError] = DocumentError):
+    """Read one value of the command line: YAML, and numbers such as 2e-4, which YAML takes for text.
+
+    Args:
+        text: the value; an empty one is None.
+        where: how messages call it.
+        error: class of the exception.
+
+    Raises:
+        error: it is no YAML value, or one that a file of settings may not have.
+    """
+    try:
+        _check_nodes(text)
+        value = yaml.load(text, Loader=_Strict)  # a SafeLoader
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as cause:
+        raise error(f"{where}: {text!r} is not a value ({' '.join(str(cause).split())})") from cause
+    if isinstance(value, str) and value[:1] in "+-.0123456789":
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if wrong := next(filter(None, map(_wrong, _values(value, "the value"))), None):
+        raise error(f"{where}: {wrong}")
+    return value
 
 
 class _Strict(_Loader):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SizePolicy:
-    """The input size of an image (facts section 1.1): downscaled only, with its aspect ratio, then padded with black.
+    """The input size of an image (method.md 1.1): downscaled only, with its aspect ratio, then padded with black.
 
     Attributes:
         short: maximum shorter side in pixels.
@@ -56,7 +56,7 @@ class SizePolicy:
         return self.multiple * math.ceil(height / self.multiple), self.multiple * math.ceil(width / self.multiple)
 
     def cropped(self, height: int, width: int, keep: tuple[float, float]) -> tuple[int, int]:
-        """Return the size of a resized image after a crop to these shares of its height and width (facts 7.3).
+        """Return the size of a resized image after a crop to these shares of its height and width (method.md 7.3).
 
         An image with a shorter side of at most ``min`` is not cropped, and no side is cropped below ``min``.
         """

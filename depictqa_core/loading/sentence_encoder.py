@@ -1,7 +1,7 @@
 """A sentence encoder from a local folder, such as all-MiniLM-L6-v2: from texts to unit vectors.
 
-It weights the words of detailed answers for their confidence (facts 4). No network access, no code from the folder, no
-pickles.
+It weights the words of detailed answers for their confidence (method.md 4). No network access, no code from the folder,
+no pickles.
 """
 
 from collections.abc import Sequence

@@ -37,7 +37,7 @@ class Connector(nn.Module):
 
 
 class LinearConnector(Connector):
-    """One linear layer on every position of the last feature map (facts 1.4)."""
+    """One linear layer on every position of the last feature map (method.md 1.4)."""
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
@@ -58,7 +58,7 @@ class LinearConnector(Connector):
 
 
 class AbstractorConnector(LinearConnector):
-    """Learned queries that read the patch features through a Transformer decoder, then one linear layer (facts 1.3)."""
+    """Learned queries that read the patch features by a Transformer decoder, then a linear layer (method.md 1.3)."""
 
     SETTINGS = {"queries": 64, "layers": 4, "heads": 8, "feedforward": 2048, "dropout": 0.1}
 

@@ -215,7 +215,7 @@ class DepictQAModel(PreTrainedModel):
 
         Args:
             input_ids: [B, L], ``IMAGE_TOKEN`` at every position of an image token.
-            attention_mask: [B, L], 0 at padding (and at hidden separators, facts 1.6).
+            attention_mask: [B, L], 0 at padding (and at hidden separators, method.md 1.6).
             pooled: outputs of ``encode`` for all images, in the order of their slots in the batch.
             labels: [B, L], ``IGNORE`` at positions without loss.
             references: for each of ``pooled``, the index in it of the image's reference, or None.

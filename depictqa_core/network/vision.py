@@ -64,7 +64,7 @@ class Tower(nn.Module):
 
 
 class ClipTower(Tower):
-    """CLIP ViT at native resolution: patch features of the last block, without the final norm (facts 1.2).
+    """CLIP ViT at native resolution: patch features of the last block, without the final norm (method.md 1.2).
 
     Position embeddings are resized (bicubic, aligned corners) if the grid differs from the trained one.
     """

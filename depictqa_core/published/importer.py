@@ -1,7 +1,7 @@
 """Convert the published DepictQA-Wild weights (CLIP, Vicuna and a delta) to one checkpoint folder.
 
 Tensors are converted one at a time to new safetensors shards, so the import needs little more memory than one shard.
-Source: facts 2.
+Source: method.md 2.
 """
 
 from collections.abc import Callable, Iterable, Iterator

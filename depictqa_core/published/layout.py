@@ -1,6 +1,6 @@
 """Names and shapes of the published DepictQA-Wild weights, and their names in our network.
 
-Source: facts 2.1 to 2.4. Every table maps a name in a published file to an ``Entry``.
+Source: method.md 2.1 to 2.4. Every table maps a name in a published file to an ``Entry``.
 """
 
 import re

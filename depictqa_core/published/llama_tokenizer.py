@@ -1,6 +1,6 @@
 """The LLaMA tokenizer of the published checkpoints, from a SentencePiece file but without the sentencepiece package.
 
-Source: facts 1.5 and 1.6. Spaces stay as they are, a text gets a leading space unless it has one, and nothing is
+Source: method.md 1.5 and 1.6. Spaces stay as they are, a text gets a leading space unless it has one, and nothing is
 inserted after a special token inside a text (LLaMA's "legacy = false"). The written ``tokenizer.json`` defines all of
 this, so that every version of transformers behaves the same.
 """
@@ -26,7 +26,7 @@ _Pieces: TypeAlias = tuple[dict[str, int], list[tuple[str, str]]]
 SPECIAL = ("<unk>", "<s>", "</s>")
 """Special tokens with ids 0, 1 and 2."""
 KNOWN = {"Image A\n </s>": [7084, 319, 13, 29871, 2], "Image B\n </s>": [7084, 350, 13, 29871, 2]}
-"""Answers and their ids in the tokenizer of LLaMA (facts 11)."""
+"""Answers and their ids in the tokenizer of LLaMA (method.md 9)."""
 _NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
 _BPE = 2
 _HOW_TO_GET = "download tokenizer.model from the page of the language model again"

@@ -3,7 +3,7 @@
 An anchor is an image with a position from 0 (worst) to 100 (flawless). The judge compares an image with every anchor in
 both orders, and a Bradley-Terry model with the anchors at their known positions gives the position of the image. With a
 reference, the anchors are the reference itself and degraded copies of it, so only images of the same content are
-compared. Idea: the voting of DepictQA-Wild (facts 8.3), with fixed opponents.
+compared. Idea: the voting of DepictQA-Wild (method.md 8.3), with fixed opponents.
 """
 
 import io
@@ -151,7 +151,7 @@ def _noise(rgb: np.ndarray, deviation: float) -> np.ndarray:
 RUNGS = (82.0, 46.0, 10.0)
 """Positions of severities 1, 3 and 5, as in this project's training data without metrics."""
 DEGRADATIONS = {"blur": (_blur, (1, 3, 5)), "JPEG": (_jpeg, (25, 12, 5)), "noise": (_noise, (13, 38, 64))}
-"""The distortions of the copies, and their strengths at these severities (facts 5.1)."""
+"""The distortions of the copies, and their strengths at these severities (method.md 5.1)."""
 LADDER_SIZE = 1 + len(DEGRADATIONS) * len(RUNGS)
 
 

@@ -1,9 +1,11 @@
 """ComfyUI's page in headless Chromium.
 
 Needs a Chromium or Chrome on the machine (Debian: apt-get install chromium), which a virtual environment cannot hold;
-without one the tests are skipped, and say so. COMFYUI_FRONT_END names the folder ``static`` of another front end.
+without one the tests are skipped, and say so. COMFYUI_FRONT_END names the folder ``static`` of another front end;
+COMFYUI_NODES=2.0 has the page draw the nodes as its "Nodes 2.0", which the oldest front ends do not know.
 """
 
+import os
 import shutil
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
 WAIT = 120_000  # milliseconds
+NODES = os.environ.get("COMFYUI_NODES", "classic")
 ENDS = """() => {
   window.ended = new Promise((resolve) => {
     for (const kind of ['execution_success', 'execution_error'])

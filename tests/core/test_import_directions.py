@@ -39,12 +39,14 @@ CORE = (
     "bulk",
     "culling",
     "serving",
+    "study",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""
 TRAINING = (
     "random_choice",
     "output_files",
+    "stages",
     "validation",
     "typefaces",
     "faults",
@@ -53,6 +55,7 @@ TRAINING = (
     "dataset",
     "sources",
     "trainer",
+    "inspection",
     "evaluation",
     "benchmark",
     "__main__",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from comfyui.comfy_server import ComfyServer, comfy_folder
-from comfyui.front_end import CHROMIUM, WAIT
+from comfyui.front_end import CHROMIUM, NODES, WAIT
 from PIL import Image, ImageFilter
 from tiny import make_tiny_checkpoint
 
@@ -92,6 +92,7 @@ def new_page(server, browser):
     """Opens a page of the front end with its first-run dialogs out of the way; the errors it prints fail the test."""
     for setting in ("TutorialCompleted", "InstalledVersion"):
         server.post("/api/settings", {f"Comfy.{setting}": "1.32.9" if setting == "InstalledVersion" else True})
+    server.post("/api/settings", {"Comfy.VueNodes.Enabled": NODES == "2.0"})
 
     @contextmanager
     def opened():

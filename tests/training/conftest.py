@@ -3,5 +3,6 @@
 import training.benchmark
 import training.dataset
 import training.evaluation
+import training.inspection
 import training.sources
 import training.trainer  # noqa: F401

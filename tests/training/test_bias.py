@@ -86,6 +86,7 @@ class LumaJudge:
         return [type("Score", (), {"score": float(array.mean()) / 2.55})() for array in arrays]
 
 
+@pytest.mark.slow
 def test_a_bias_of_brightness_is_found():
     flat = [np.full((64, 64, 3), level, np.uint8) for level in (40, 90, 150, 200)]
     row = dict(PARTS["brightness"](LumaJudge(), shown_of(flat, 0, 64)))["mean luma of the scene (clean photographs)"]
@@ -106,6 +107,7 @@ def test_aspects_have_the_area_of_the_square():
     assert after / before == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_command_stores_every_part(tmp_path, monkeypatch, capsys):
     for number, image in enumerate(ladder(Image.fromarray(images(1, 96)[0]), "fade to grey")[:3]):
         image.save(tmp_path / f"{number}.png")

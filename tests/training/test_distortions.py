@@ -29,7 +29,7 @@ from training.distortions.pairs import PAIRS
 from training.distortions.quantization import multi_otsu
 from training.distortions.shuffle import local_shuffle
 
-# PSNR in dB at severities 1..5 against the test image (facts 5.4), where nothing is random.
+# PSNR in dB at severities 1..5 against the test image (method.md 5.4), where nothing is random.
 FIXED = {
     "blur_gaussian": (49.36, 40.61, 34.21, 29.66, 26.24),
     "blur_lens": (47.97, 43.24, 39.71, 33.42, 29.11),
@@ -226,7 +226,7 @@ def test_local_shuffle_equals_the_sequential_loop(shape, shift, passes):
 
 
 def test_local_shuffle_keeps_as_many_values_as_stated():
-    """Facts 5.2: of 400 distinct values about 270 are left after one pass with shift 2."""
+    """method.md 5.2: of 400 distinct values about 270 are left after one pass with shift 2."""
     image = np.arange(400).reshape(20, 20, 1)
     kept = np.mean([len(np.unique(local_shuffle(image, 2, 1, rng(seed)))) for seed in range(20)])
     assert kept == pytest.approx(270, abs=12)

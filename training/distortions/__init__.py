@@ -51,7 +51,7 @@ ANSWER: dict[str, str] = {
     "pixelate": "pixelation",
     "quantization": "color quantization",
 }
-"""Category -> its name in an answer, lower case (facts 5.5)."""
+"""Category -> its name in an answer, lower case (method.md 5.5)."""
 
 
 def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator) -> np.ndarray:

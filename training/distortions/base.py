@@ -36,7 +36,7 @@ def to_uint8(x: np.ndarray) -> np.ndarray:
 
     Truncation (not rounding) is what made the published data; it lowers the mean of an image by about half a level.
     It also makes float32 and float64 differ by a level where the exact result is a whole number; if that matters, the
-    function uses the precision that reproduces the check values of facts 5.4, with a comment.
+    function uses the precision that reproduces the check values of method.md 5.4, with a comment.
     """
     x = np.clip(x, 0, 1)
     x *= 255

@@ -1,4 +1,4 @@
-"""Blur: Gaussian, motion, glass, lens, zoom and jitter (facts 5.1 and 5.2)."""
+"""Blur: Gaussian, motion, glass, lens, zoom and jitter (method.md 5.1 and 5.2)."""
 
 import math
 

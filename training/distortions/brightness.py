@@ -1,4 +1,4 @@
-"""Brightness, up (`brighten`) and down (`darken`): shifts and gammas on V of HSV and on RGB (facts 5.1)."""
+"""Brightness, up (`brighten`) and down (`darken`): shifts and gammas on V of HSV and on RGB (method.md 5.1)."""
 
 import cv2
 import numpy as np

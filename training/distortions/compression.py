@@ -1,4 +1,4 @@
-"""Compression: one JPEG or JPEG 2000 round trip through Pillow (facts 5.1)."""
+"""Compression: one JPEG or JPEG 2000 round trip through Pillow (method.md 5.1)."""
 
 import io
 

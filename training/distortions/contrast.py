@@ -1,4 +1,4 @@
-"""Contrast, strengthened and weakened: Pillow's enhancer and a sigmoid around each channel's mean (facts 5.1)."""
+"""Contrast, strengthened and weakened: Pillow's enhancer and a sigmoid around each channel's mean (method.md 5.1)."""
 
 import cv2
 import numpy as np

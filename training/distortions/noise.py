@@ -1,4 +1,4 @@
-"""Noise: Gaussian in RGB and in YCrCb, speckle, spatially correlated, Poisson and impulse (facts 5.1)."""
+"""Noise: Gaussian in RGB and in YCrCb, speckle, spatially correlated, Poisson and impulse (method.md 5.1)."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Oversharpening: an exaggerated unsharp mask in 8 bits (facts 5.1)."""
+"""Oversharpening: an exaggerated unsharp mask in 8 bits (method.md 5.1)."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Which category may follow which when two distortions are put on one image (facts 5.3)."""
+"""Which category may follow which when two distortions are put on one image (method.md 5.3)."""
 
 _BRIGHTNESS = ("brighten", "darken")
 _CONTRAST = ("contrast_strengthen", "contrast_weaken")

@@ -1,4 +1,4 @@
-"""Pixelation: down with a box filter, up with nearest neighbour (facts 5.1)."""
+"""Pixelation: down with a box filter, up with nearest neighbour (method.md 5.1)."""
 
 import numpy as np
 from PIL import Image

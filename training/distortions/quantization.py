@@ -1,4 +1,4 @@
-"""Colour quantization: multi-level Otsu, median cut and a coarse histogram equalisation (facts 5.1)."""
+"""Colour quantization: multi-level Otsu, median cut and a coarse histogram equalisation (method.md 5.1)."""
 
 import cv2
 import numpy as np

@@ -1,4 +1,4 @@
-"""Saturation, strengthened and weakened: factors on S of 8-bit HSV and on Cr and Cb of 8-bit YCrCb (facts 5.1)."""
+"""Saturation, strengthened and weakened: factors on S of 8-bit HSV and on Cr and Cb of 8-bit YCrCb (method.md 5.1)."""
 
 import cv2
 import numpy as np

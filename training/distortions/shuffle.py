@@ -4,7 +4,7 @@ import numpy as np
 
 
 def local_shuffle(image: np.ndarray, shift: int, passes: int, rng: np.random.Generator) -> np.ndarray:
-    """Replace pixels by near neighbours, as this sequential loop does (facts 5.2):
+    """Replace pixels by near neighbours, as this sequential loop does (method.md 5.2):
 
         for h in range(H - shift, shift, -1):
             for w in range(W - shift, shift, -1):

@@ -110,13 +110,25 @@ def _evaluate(arguments) -> int:
     judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base, **server_options(arguments))
     sets = _supported(judge, sets)
     try:
-        results = evaluate_sets(judge, sets, arguments.output, extras)
+        results = evaluate_sets(judge, sets, arguments.output, extras, _place(arguments.checkpoint))
     except KeyboardInterrupt:
         print("\ninterrupted; run the same command again to resume", file=sys.stderr)
         return 130
     print(json.dumps({name: _headline(result) for name, result in results["sets"].items()}, indent=1))
     print(f"written: {arguments.output}/results.json and {arguments.output}/report.html", file=sys.stderr)
     return 0
+
+
+def _place(checkpoint: str) -> str:
+    """How the report calls a checkpoint: the path of its folder, or the address without what could be a secret."""
+    if not is_address(checkpoint):
+        from depictqa_core.loading.checkpoint_folder import checkpoint_folder
+
+        return str(checkpoint_folder(checkpoint).resolve())
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(checkpoint)
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"
 
 
 def _supported(judge, sets: list) -> list:

@@ -1,6 +1,6 @@
 """Agreement of scores with opinions: SRCC, KRCC, pair accuracy; PLCC and RMSE after the usual four-parameter logistic.
 
-The logistic and its start are those of the published evaluation (facts 8.3) and of VQEG's reports.
+The logistic and its start are those of the published evaluation (method.md 8.3) and of VQEG's reports.
 """
 
 import warnings

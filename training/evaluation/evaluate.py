@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from depictqa_core.metrics import registry
 from depictqa_core.network.vision import PREPROCESSING
 
 from ..output_files import write_text
-from . import judged, peers, voting
+from . import judged, mistakes, peers, voting
 from .answer_files import AnswerFile, judge_answers
 from .peer_vlm import vlm_answers
 from .report import html
@@ -38,9 +39,9 @@ def evaluate(
 
     Args:
         judge: the judge under test.
-        records_path: JSON list with id, image_ref, image_A, image_B, query and, for scored sets, answer (facts 3.4).
+        records_path: JSON list with id, image_ref, image_A, image_B, query and, if scored, answer (method.md 3.4).
         root: folder that image paths are relative to.
-        task_type: one of the six published task types (facts 3.1), or None to take each record's own.
+        task_type: one of the six published task types (method.md 3.1), or None to take each record's own.
         answers_path: JSON lines are written here: id, text, confidence, and label probabilities for brief questions.
             Answers of an interrupted evaluation of the same judge are reused.
         swap: also ask ratings with the images swapped.
@@ -80,7 +81,7 @@ class Extras:
         models: vision-language models that answer the same questions in words as peers.
         judges: judges that answer them as peers, by their names.
         grader: a language model that scores detailed answers; None for no scores.
-        version: how it scores, "v2" or "v1" (facts 8.4, 8.5).
+        version: how it scores, "v2" or "v1" (method.md 8.4, 8.5).
         truths: voting files by name (``voting.read_truth``).
         swap: whether ratings are asked in both orders.
     """
@@ -94,15 +95,20 @@ class Extras:
     swap: bool = True
 
 
-def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, extras: Extras | None = None) -> dict:
+def evaluate_sets(
+    judge: Judge, sets: Sequence[TestSet], output: str | Path, extras: Extras | None = None, checkpoint: str = ""
+) -> dict:
     """Evaluate a judge, and its peers, on several test sets.
 
     Everything is written to ``output``: ``answers/<set>.jsonl``, the peers' values and answers in ``peers/``, the
     scores of detailed answers in ``judged/``, ``results.json`` and ``report.html``. A repeated call with the same
     arguments computes only what is missing.
 
+    Args:
+        checkpoint: folder or address of the judge, for the report.
+
     Returns:
-        The content of results.json: ``{"judge", "sets": {set: scoring.score with voting and judged}, "peers",
+        The content of results.json: ``{"judge", "sets": {set: scoring.score with voting, judged and mistakes}, "peers",
         "unavailable": {peer: why}}``.
 
     Raises:
@@ -118,8 +124,10 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
         raise TaskError("the sets have different roots: evaluate them one after the other")
     by_set = {s.name: answer(judge, s, output / "answers" / f"{s.name}.jsonl", extras.swap) for s in sets}
     usable, unavailable = registry.usable(list(registry.known().values())) if extras.metrics else ([], {})
-    results = {
+    results: dict[str, Any] = {
         "judge": {**judge.info, "calibration": judge.backend.calibration.settings},
+        "checkpoint": checkpoint,
+        "date": time.strftime("%Y-%m-%d"),
         "sets": _scored(sets, by_set, output / "judged", extras),
         "peers": _metric_peers(usable, sets, output, extras),
         "unavailable": unavailable,
@@ -139,7 +147,7 @@ def evaluate_sets(judge: Judge, sets: Sequence[TestSet], output: str | Path, ext
             by_set[test_set.name] = file.fill(test_set.ids, vlm_answers(client, test_set), f"{name}: {test_set.name}")
         results["peers"][name] = {"kind": "model", "sets": _scored(sets, by_set, folder / "judged", extras)}
     write_text(output / "results.json", json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write_text(output / "report.html", html(results))
+    write_text(output / "report.html", html(results, sets[0].root))
     return results
 
 
@@ -160,19 +168,24 @@ def _scored(sets: Sequence[TestSet], by_set: dict[str, list[dict]], folder: Path
         }
         if votes:
             result["voting"] = votes
+        scores: dict = {}
         if extras.grader and judged.detailed(test_set):
-            result["judged"] = _graded(test_set, answers, folder, extras.grader, extras.version)
+            rows = _graded(test_set, answers, folder, extras.grader, extras.version)
+            scores = {row["id"]: row.get("score") for row in rows}
+            facts = {"model": extras.grader.endpoint.model, "version": extras.version}
+            result["judged"] = {**facts, **judged.summary(rows)}
+        result["mistakes"] = mistakes.worst(test_set, answers, scores)
         results[test_set.name] = result
     return results
 
 
-def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client, version: str) -> dict:
+def _graded(test_set: TestSet, answers: list[dict], folder: Path, grader: Client, version: str) -> list[dict]:
+    """The scores of the detailed answers, with the id of each."""
     ids, source = judged.judged_answers(grader, test_set, answers, version)
     texts = hashlib.sha256(repr([(answer["id"], answer["text"]) for answer in answers]).encode()).hexdigest()
     where = {"base": grader.endpoint.identity, "model": grader.endpoint.model, "version": version}
     file = AnswerFile(folder / f"{test_set.name}.jsonl", {**where, "answers": texts, **test_set.stamp()})
-    rows = file.fill(ids, source, f"scores of {test_set.name}")
-    return {"model": grader.endpoint.model, "version": version, **judged.summary(rows)}
+    return file.fill(ids, source, f"scores of {test_set.name}")
 
 
 def _metric_peers(usable: Sequence[registry.Metric], sets: Sequence[TestSet], output: Path, extras: Extras) -> dict:

@@ -1,4 +1,4 @@
-"""Detailed answers scored by a language model that compares them with the true answers (facts 8.4, 8.5)."""
+"""Detailed answers scored by a language model that compares them with the true answers (method.md 8.4, 8.5)."""
 
 import re
 

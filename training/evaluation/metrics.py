@@ -1,4 +1,4 @@
-"""Metrics of the published evaluation (facts 8.1, 8.2) with its exact parsing, and of calibration; plain numbers in."""
+"""Metrics of the published evaluation (method.md 8.1, 8.2) with its exact parsing, and of calibration."""
 
 import re
 
@@ -6,6 +6,9 @@ import numpy as np
 
 BIN_EDGES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 """Confidence bins of the published evaluation, each (low, high]."""
+
+Z = 1.959963984540054
+"""Of a standard normal distribution, 95 % lies within this many standard deviations."""
 
 
 def exact(prediction: str, truth: str) -> float:
@@ -17,7 +20,7 @@ def partial(prediction: str, truth: str) -> float:
     """Compute the partial credit of two distortions: 1 if the lists agree, else common names over the larger count.
 
     Both are split at the letters "and", wherever they are; repeated names count once in the prediction, but not in the
-    true answer (facts 8.2).
+    true answer (method.md 8.2).
     """
     names = sorted(set(_names(prediction)))
     true = sorted(_names(truth))
@@ -116,3 +119,25 @@ def area_under_risk(points: list[tuple[float, float]]) -> float | None:
         area += (coverage - before) * (risk if risk_before is None else (risk + risk_before) / 2)
         before, risk_before = coverage, risk
     return area if points else None
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share of independent cases (Wilson 1927).
+
+    Args:
+        share: 0..1. It may be a mean of partial credits: their variance is smaller than that of hits with the same
+            mean, so that the interval is too wide, never too narrow.
+        count: number of cases, at least 1.
+
+    Returns:
+        low and high end, 0..1.
+
+    Raises:
+        ValueError: the share is outside 0..1, or there are no cases.
+    """
+    if not 0 <= share <= 1 or count < 1:
+        raise ValueError(f"a share must be from 0 to 1 and have cases, got {share} of {count}")
+    middle = share + Z**2 / (2 * count)
+    reach = Z * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    scale = 1 + Z**2 / count
+    return max(0.0, float((middle - reach) / scale)), min(1.0, float((middle + reach) / scale))

@@ -84,8 +84,10 @@ def _categories(axes, result: dict) -> None:
     names = [f"{name} ({group['count']})" for name, group in groups]
     axes.barh(names, [group["accuracy"] for _, group in groups], color=MARK, height=0.7)
     axes.axvline(result["accuracy"], color=WARM, linewidth=1)
+    if result.get("chance") is not None:
+        axes.axvline(result["chance"], color=SOFT, linewidth=1, linestyle=":")
     axes.tick_params(axis="y", length=0, labelsize=7.5)
-    axes.set(xlim=(0, 1), xlabel="accuracy (line: all)", title="By category")
+    axes.set(xlim=(0, 1), xlabel="accuracy (line: all, dotted: chance)", title="By category")
 
 
 def _severities(axes, result: dict) -> None:
@@ -93,5 +95,7 @@ def _severities(axes, result: dict) -> None:
     names = [f"{name}\n({group['count']})" for name, group in groups.items()]
     axes.bar(names, [group["accuracy"] for group in groups.values()], color=MARK, width=0.7)
     axes.axhline(result["accuracy"], color=WARM, linewidth=1)
+    if result.get("chance") is not None:
+        axes.axhline(result["chance"], color=SOFT, linewidth=1, linestyle=":")
     what = "severities apart" if "order_swap" in result else "severity"
     axes.set(ylim=(0, 1.02), xlabel=f"{what} (answers)", ylabel="accuracy", title="By severity")

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 from .plots import panels
+from .report_mistakes import mistakes
 from .scoring import CLEAR_RATING
 
 STYLE = """
@@ -16,6 +18,10 @@ th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #e3e
 th { font-weight: 600; color: #51606f; font-size: .85rem; } th.text, td.text { text-align: left; }
 tr.own td { font-weight: 600; background: #eef4fb; } .soft { color: #6b7a89; }
 svg { display: block; max-width: 100%; height: auto; margin-top: .6rem; }
+figure { margin: 0; } figure img { border-radius: 4px; display: block; }
+figcaption { color: #6b7a89; font-size: .8rem; }
+.mistake { border-top: 1px solid #e3e8ee; padding: .8rem 0; } .mistake > div:first-child { display: flex; gap: .6rem;
+  flex-wrap: wrap; margin-bottom: .4rem; } .mistake p { margin: .15rem 0; }
 a { color: #2f6fb3; } code { font-size: .9em; } ul { margin: .2rem 0; }
 """
 HEAD = (
@@ -24,21 +30,26 @@ HEAD = (
 )
 
 
-def html(results: dict) -> str:
+def html(results: dict, root: Path | None = None) -> str:
     """The whole report.
 
     Args:
         results: the content of results.json (``evaluate.evaluate_sets``).
+        root: folder of the images of mistakes; None shows their paths alone.
     """
     judge = results["judge"]
     name = f"{judge.get('name', 'judge')} {judge.get('version', '')}".strip()
     parts = [HEAD.format(title=escape(f"Evaluation of {name}"), style=STYLE)]
-    parts.append(f"<h1>Evaluation of {escape(name)}</h1>{_temperatures(judge.get('calibration') or {})}")
+    where = ", ".join(filter(None, (results.get("checkpoint"), results.get("date"))))
+    parts.append(f"<h1>Evaluation of {escape(name)}</h1>" + (f'<p class="soft">{escape(where)}</p>' if where else ""))
+    parts.append(_temperatures(judge.get("calibration") or {}))
     parts.append(
         "<h2>Accuracy and calibration</h2>"
         "<p>Accuracy is the published metric of each kind: the exact answer; for two distortions the share of names in "
         "common. ECE is the mean gap between confidence and accuracy, AURC the area under the curve of mistakes while "
-        "less confident answers are added; lower is better for both. An answer that failed counts as wrong.</p>"
+        "less confident answers are added; lower is better for both. An answer that failed counts as wrong. In "
+        "brackets is the 95 % interval. Chance is the accuracy of answers drawn from the allowed ones. A pair counts "
+        "in the order of its record; <em>both orders</em> is the accuracy of the mean of both, as compare answers.</p>"
     )
     parts.append(_summary(results["sets"]))
     parts.append(_order(results["sets"]))
@@ -46,7 +57,7 @@ def html(results: dict) -> str:
     parts.append(_graded(results))
     parts.append(_peers(results))
     for set_name, result in results["sets"].items():
-        parts.append(_set(set_name, result))
+        parts.append(_set(set_name, result) + mistakes(result.get("mistakes", ()), root))
     return "".join(filter(None, parts)) + "</body></html>\n"
 
 
@@ -63,11 +74,14 @@ def _summary(sets: dict) -> str:
     for set_name, result in sets.items():
         for kind, found in result["metrics"].items():
             agreement = [_number(found.get(key)) for key in ("srcc", "plcc")] if kind == "score" else ["", ""]
-            numbers = [_number(found.get(key)) for key in ("accuracy", "ece", "ece_by_chance", "aurc")]
-            rows.append([_link(set_name), escape(kind), str(found["count"]), *numbers, *agreement])
+            swap = found.get("order_swap", {})
+            accuracies = [_share(found), _share(swap, "accuracy_of_both"), _number(found.get("chance"))]
+            numbers = [_number(found.get(key)) for key in ("ece", "ece_by_chance", "aurc")]
+            rows.append([_link(set_name), escape(kind), str(found["count"]), *accuracies, *numbers, *agreement])
         if not result["metrics"]:
-            rows.append([_link(set_name), "detailed answers", str(result["answered"]), "", "", "", "", "", ""])
-    columns = ["test set", "kind of question", "answers", "accuracy", "ECE", "by chance", "AURC", "SRCC", "PLCC"]
+            rows.append([_link(set_name), "detailed answers", str(result["answered"]), *[""] * 8])
+    columns = ["test set", "kind of question", "answers", "accuracy", "both orders", "chance"]
+    columns += ["ECE", "ECE by chance", "AURC", "SRCC", "PLCC"]
     return _table(columns, rows, texts=2)
 
 
@@ -77,11 +91,13 @@ def _order(sets: dict) -> str:
         for kind, found in result["metrics"].items():
             swap = found.get("order_swap")
             if swap and kind != CLEAR_RATING:
-                keys = ("consistent", "difference", "first_chosen", "accuracy_of_both")
-                rows.append([_link(set_name), str(swap["count"]), *(_number(swap[key]) for key in keys)])
+                keys = ("consistent", "difference", "first_chosen", "accuracy_of_one")
+                numbers = [_number(swap.get(key)) for key in keys]
+                rows.append([_link(set_name), str(swap["count"]), *numbers, _share(swap, "accuracy_of_both")])
     if not rows:
         return ""
-    columns = ["test set", "pairs", "same winner", "mean difference", "first one chosen", "accuracy of both orders"]
+    columns = ["test set", "pairs", "same winner", "mean difference", "first one chosen", "accuracy in one order"]
+    columns.append("accuracy of both orders")
     return (
         "<h2>Order of the two images</h2><p>Every pair was asked twice, with the images swapped. A judge without bias "
         "chooses the first one in half of all answers.</p>" + _table(columns, rows)
@@ -224,6 +240,14 @@ def _link(set_name: str) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _share(found: dict, key: str = "accuracy") -> str:
+    """An accuracy with its interval."""
+    if found.get(key) is None:
+        return ""
+    interval = f" ({found['low']:.3f}–{found['high']:.3f})" if "low" in found else ""
+    return f"{found[key]:.3f}{interval}"
 
 
 def _table(columns: list[str], rows: list[list[str]], classes: Sequence[str] = (), texts: int = 1) -> str:

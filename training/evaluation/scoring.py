@@ -19,6 +19,7 @@ from .metrics import (
     reliability,
     risk_coverage,
     summary,
+    wilson,
 )
 from .sets import DOUBLE, OTHER, TestSet, kind_of
 
@@ -37,7 +38,8 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
 
     Returns:
         ``{"records", "answered", "failed", "failures", "unmatched", "metrics": {kind: {...}}}``. Each kind of question
-        has accuracy, count and bins (``metrics.summary``) and unparsed (answers that the question does not allow);
+        has accuracy, count and bins (``metrics.summary``), low and high (the 95 % interval of the accuracy), chance
+        (the accuracy of answers drawn from the allowed ones) and unparsed (answers that the question does not allow);
         where its answers have confidences ece, ece_by_chance, reliability, risk_coverage and aurc (not for scores,
         whose level probabilities are no beliefs); where the records say so by_category and by_severity; ratings that
         were asked both ways order_swap; scores srcc and plcc with the record's quality or mos; severities grade_error.
@@ -77,6 +79,7 @@ def score(test_set: TestSet, answers: Sequence[dict]) -> dict:
 def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     values = [credit(kind, record, answer) for record, answer in pairs]
     result = summary(values, [answer["confidence"] for _, answer in pairs])
+    result |= _interval(float(np.mean(values)), len(values)) | {"chance": _chance(kind, pairs)}
     if kind != OTHER:
         rated = kind in (RATING.name, CLEAR_RATING)
         result["unparsed"] = sum(_unparsed(record, answer, rated) for record, answer in pairs)
@@ -97,6 +100,25 @@ def _kind(kind: str, pairs: list[tuple[dict, dict]]) -> dict:
     if kind == SEVERITY.name:
         result |= _grade_error(pairs)
     return result
+
+
+def _interval(share: float, count: int) -> dict[str, float]:
+    """The 95 % interval of an accuracy (``metrics.wilson``)."""
+    low, high = wilson(min(1.0, max(0.0, share)), count)
+    return {"low": round(low, 6), "high": round(high, 6)}
+
+
+def _chance(kind: str, pairs: list[tuple[dict, dict]]) -> float | None:
+    """The accuracy of answers that are drawn from the allowed ones of each question; None where all are allowed."""
+    known: dict[tuple[str, str], float | None] = {}
+    for record, _ in pairs:
+        key = (record["query"], record["answer"])
+        if key not in known:
+            task = tasks.task_of(record["query"], kind in (RATING.name, CLEAR_RATING))
+            options = tuple(tasks.listed_answers(record["query"])) if kind == OTHER else tasks.answers(task, key[0])
+            known[key] = mean(credit(kind, record, {"text": option}) for option in options)
+    chances = [known[record["query"], record["answer"]] for record, _ in pairs]
+    return None if None in chances else mean(chances)
 
 
 def credit(kind: str, record: dict, answer: dict) -> float:
@@ -155,7 +177,8 @@ def _order_swap(pairs) -> dict:
 
     ``consistent``: share with one winner in both orders. ``difference``: mean |p(A first) - p(A second)|.
     ``first_chosen``: share of all answers that choose the image shown first (0.5 is free of bias).
-    ``accuracy_of_both``: accuracy of the mean of both orders, which is what ``compare`` answers.
+    ``accuracy_of_one``, ``accuracy_of_both``: accuracy in the order of the record, and of the mean of both orders,
+    which is what ``compare`` answers, with its 95 % interval as ``low`` and ``high``.
     """
     both = [(record, answer) for record, answer in pairs if "swapped" in answer]
     if not both:
@@ -164,13 +187,16 @@ def _order_swap(pairs) -> dict:
     forward = np.array([answer["probabilities"].get(first, 0.0) for _, answer in both])
     backward = np.array([answer["swapped"].get(first, 0.0) for _, answer in both])
     truth = np.array([record["answer"].strip() == first for record, _ in both])
+    right = ((forward + backward) / 2 >= 0.5) == truth
     return {
         "order_swap": {
             "count": len(both),
+            "accuracy_of_one": mean((forward >= 0.5) == truth),
             "consistent": mean((forward >= 0.5) == (backward >= 0.5)),
             "difference": mean(abs(forward - backward)),
             "first_chosen": mean(np.concatenate([forward >= 0.5, backward < 0.5])),
-            "accuracy_of_both": mean(((forward + backward) / 2 >= 0.5) == truth),
+            "accuracy_of_both": mean(right),
+            **_interval(float(right.mean()), len(both)),
         }
     }
 

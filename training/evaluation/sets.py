@@ -1,4 +1,4 @@
-"""Test sets: record files in the published test form, the task type of each record, and its images (facts 3.4)."""
+"""Test sets: record files in the published test form, the task type of each record, and its images (method.md 3.4)."""
 
 import hashlib
 from collections import defaultdict

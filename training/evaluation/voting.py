@@ -1,4 +1,4 @@
-"""Scores by voting: every rated pair gives its winner and its loser a vote; the mean vote is the score (facts 8.3)."""
+"""Scores by voting: each rated pair gives its winner and loser a vote; the mean vote is the score (method.md 8.3)."""
 
 import math
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Prepare pristine images from unpacked public packages: check, de-duplicate and split them (facts 6.1, 6.2).
+"""Prepare pristine images from unpacked public packages: check, de-duplicate and split them (method.md 6.1, 6.2).
 
 The packages are listed in a manifest such as `training/recipes/mini/pictures.yaml` and are fetched by a person with
 `fetch_pictures.sh`; nothing here uses the network. Data flow: manifest + unpacked folder -> candidates -> checks ->
@@ -7,13 +7,11 @@ near-duplicates -> split -> files + pictures.json.
 
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import hashlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +24,6 @@ from depictqa_core.images.search import PHOTOGRAPH_EXTENSIONS
 from ..output_files import write_file, write_text
 from .image_checks import UNREADABLE, load_rgb, measure, open_checked
 from .manifest import Manifest, ManifestError, Source, assign_split, load_manifest
-from .qt_resources import unpack_folder
 
 SUFFIXES = (*PHOTOGRAPH_EXTENSIONS, ".jxl")
 SPLITS = ("train", "validation", "reserved")
@@ -235,60 +232,3 @@ def _write(file: Path, inner: str, source: Source, split: str, out: Path, taken:
         width,
         code,
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line with `list`, `unpack`, `hashes` and `prepare`; returns the exit status, errors are one line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training images", description="Prepare pristine images from unpacked packages."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="print the packages of a manifest, one a line: kind, name, version, id")
-    listing.add_argument("--reserved", action="store_true", help="the packages reserved for independent evaluation")
-    unpacking = commands.add_parser("unpack", help="unpack the Qt resource files (.rcc) below a folder")
-    unpacking.add_argument("folder", type=Path)
-    hashing = commands.add_parser("hashes", help="print the perceptual hashes of the reserved images")
-    hashing.add_argument("folder", type=Path, help="folder that fetch_pictures.sh --reserved filled")
-    making = commands.add_parser("prepare", help="check, de-duplicate, split and write the images")
-    making.add_argument("out", type=Path)
-    making.add_argument("--raw", type=Path, help="folder that fetch_pictures.sh filled")
-    making.add_argument("--reserved", type=Path, help="folder that fetch_pictures.sh --reserved filled")
-    making.add_argument("--verbose", action="store_true", help="print every dropped file with the reason")
-    for command in (listing, hashing, making):
-        command.add_argument("--manifest", type=Path, default=DEFAULT_MANIFEST)
-    arguments = parser.parse_args(argv)
-    if arguments.command == "prepare" and arguments.raw is None and arguments.reserved is None:
-        parser.error("give --raw, --reserved or both")
-    try:
-        if arguments.command == "unpack":
-            print(f"{unpack_folder(arguments.folder, SUFFIXES)} files unpacked")
-            return 0
-        manifest = load_manifest(arguments.manifest)
-        if arguments.command == "list":
-            for source in manifest.reserved if arguments.reserved else manifest.sources:
-                print(source.kind, source.name, source.version, source.id)
-            return 0
-        if arguments.command == "hashes":
-            for code, name in sorted(hash_reserved(arguments.folder, manifest).items(), key=lambda item: item[1]):
-                print(code, name)
-            return 0
-        summary = prepare(
-            arguments.raw, arguments.out, manifest, arguments.reserved, print if arguments.verbose else None
-        )
-    except (ManifestError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    for name, counts in summary["sources"].items():
-        print(f"{name}: " + (", ".join(f"{n} {split}" for split, n in counts.items()) or "none"))
-    print(
-        "total: "
-        + ", ".join(f"{n} {split}" for split, n in summary["pictures"].items())
-        + f"; dropped {len(summary['dropped'])}"
-    )
-    if summary["missing"]:
-        print("not found: " + ", ".join(summary["missing"]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

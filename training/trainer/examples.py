@@ -78,7 +78,7 @@ def make_example(record: dict, tokenizer, max_tokens: int | None = None, keep: t
     """Tokenise one training record, each turn on its own.
 
     Args:
-        record: a quality record, or a ``description`` one; further turns are laid out as facts 1.6 say.
+        record: a quality record, or a ``description`` one; further turns are laid out as method.md 1.6 say.
         max_tokens: bound for questions and answers together; what is longer is cut off at its end.
     """
     said = [turn["value"] for turn in record["conversations"]]
@@ -114,7 +114,7 @@ def collate(
     Args:
         shown: for each example, the features of its images, in the order of its slots.
         hide_separators: mask every ``</s>`` of questions and answers, as the training of the published checkpoints did
-            (facts 1.6); answering never hides them.
+            (method.md 1.6); answering never hides them.
     """
     rows = []
     contents: list[Prepared | torch.Tensor] = []

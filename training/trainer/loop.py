@@ -4,6 +4,7 @@ import contextlib
 import math
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ from depictqa_core.network.model import IGNORE, DepictQAModel
 
 from .batches import Batches
 from .metric_logger import MetricLogger
+from .moving_average import MovingAverage
 from .recipe import Recipe, RecipeError
+from .selection import Best, Selection
 from .state import load_state, save_state
 
 OUTSIDE = {"labels", "scales", "rehearsal", "number"}
@@ -47,12 +50,24 @@ class Loop:
 
     Args:
         teacher: the network before the run, a function of its inputs, for rehearsal.
+        held_out: the batches of the validation records.
 
     Attributes:
         model: the network as it is trained, wrapped for its processes.
+        average: the moving average of what learns, if the recipe has one.
+        selection: chooses the best weights, if the recipe validates.
     """
 
-    def __init__(self, accelerator: Accelerator, recipe: Recipe, model, batches: Batches, source: str, teacher=None):
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        recipe: Recipe,
+        model,
+        batches: Batches,
+        source: str,
+        teacher=None,
+        held_out: Batches | None = None,
+    ):
         self.accelerator, self.recipe, self.batches, self.source = accelerator, recipe, batches, source
         self.teacher = teacher.to(accelerator.device) if isinstance(teacher, nn.Module) else teacher
         self.steps = recipe.steps_of(batches.sampler.epoch_steps)
@@ -72,20 +87,26 @@ class Loop:
             self.learned, lr=recipe.learning_rate, betas=tuple(recipe.betas), weight_decay=recipe.weight_decay
         )
         self.optimiser = accelerator.prepare(optimiser)
+        self.average = MovingAverage(self.learned, recipe.ema) if recipe.ema else None
+        self.selection: Selection | None = None
+        if recipe.validate and held_out:
+            self.selection = Selection(recipe.validate, held_out, recipe.run / "best")
 
     def go(self, run: Path, resume: bool) -> None:
-        """Run all remaining steps."""
+        """Run all remaining steps; the model then has the weights of the finished checkpoint."""
         accelerator, state = self.accelerator, run / "state"
         first, window = 0, None
         if resume:
-            progress = load_state(state, accelerator, self.model, self.optimiser)
+            progress = load_state(state, accelerator, self.model, self.optimiser, self.average)
             first, window = progress["step"], progress["window"]
-            if first >= self.steps:
+            if self.selection and progress.get("best"):
+                self.selection.best = Best(**progress["best"])
+            if first >= self.steps or self._stopped_early:
                 accelerator.print(f"{state} is of step {first} of {self.steps}: nothing is left to do")
         else:
             self._save(state, 0, None)
         log = MetricLogger(run, self.recipe.log_every, first, window) if accelerator.is_main_process else None
-        steps = range(first, self.steps)
+        steps = range(first, first if self._stopped_early else self.steps)
         ahead = self.batches.ahead(steps, accelerator.process_index, accelerator.num_processes)
         bar = tqdm(steps, initial=first, total=self.steps, desc=self.recipe.name, disable=log is None, mininterval=2)
         with contextlib.closing(ahead), _signals() as asked:
@@ -96,18 +117,66 @@ class Loop:
                     raise FloatingPointError(
                         f"{error}; {self._rescue(state, step, log.window if log else None)}"
                     ) from None
+                if self.average:
+                    self.average.update(step)
+                bar.set_postfix(loss=f"{done.sums[0]:.4f}", refresh=step == first)
                 if log is not None and log.add(step + 1, done.sums, self.optimiser.param_groups[0]["lr"], done.records):
-                    bar.set_postfix(loss=f"{log.last['loss']:.4f}")
-                if (step + 1) % self.recipe.save_every == 0 or step + 1 == self.steps or done.stop:
+                    accelerator.log({key: value for key, value in log.last.items() if key != "step"}, step=step + 1)
+                self._validate(step + 1, log)
+                last = step + 1 == self.steps or self._stopped_early
+                if (step + 1) % self.recipe.save_every == 0 or last or done.stop:
                     self._save(state, step + 1, log.window if log else None)
-                if done.stop and step + 1 < self.steps:
+                if done.stop and not last:
                     raise Stopped(f"stopped after step {step + 1} of {self.steps}; the state is saved in {state}")
+                if last:
+                    break
         if log is not None:
             log.close()
+        self._finish()
+
+    @property
+    def _stopped_early(self) -> bool:
+        return self.selection is not None and self.selection.exhausted
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Within the body, the model has its averaged weights, if the recipe has such."""
+        return self.average.in_place() if self.average else contextlib.nullcontext()
+
+    def _validate(self, step: int, log: MetricLogger | None) -> None:
+        """Measure the validation loss after a step, counted from 1, where it is due."""
+        if self.selection is None or not self.selection.due(step, self.steps):
+            return
+        with self._averaged():
+            found = self.selection.measure(self, step)
+        if log is not None:
+            log.validated(step, found)
+        self.accelerator.log({f"validation_{name}": value for name, value in found.items()}, step=step)
+        if self.selection.exhausted and step < self.steps:
+            best = self.selection.best
+            self.accelerator.print(
+                f"stopped early after step {step} of {self.steps}: no validation loss was below {best.loss:.4f}"
+                f" of step {best.step}"
+            )
+
+    def _finish(self) -> None:
+        """Give the model the weights of the finished checkpoint."""
+        if self.selection and self.selection.best.step:
+            self.selection.restore(self.model)
+            best = self.selection.best
+            self.accelerator.print(
+                f"the checkpoint has the weights of step {best.step}: validation loss {best.loss:.4f}"
+            )
+        elif self.average:
+            self.average.apply()
 
     def _save(self, state: Path, step: int, window: list[float] | None) -> None:
         progress = {"step": step, "steps": self.steps, "records": self.source, "window": window}
-        save_state(state, self.accelerator, self.model, self.optimiser, {**progress, "recipe": self.recipe.shape})
+        if self._stopped_early:
+            progress["stopped_early"] = True
+        if self.selection and self.selection.best.step:
+            progress["best"] = asdict(self.selection.best)
+        progress["recipe"] = self.recipe.shape
+        save_state(state, self.accelerator, self.model, self.optimiser, progress, self.average)
 
     def _rescue(self, state: Path, step: int, window: list[float] | None) -> str:
         """Save the weights of before a step that failed, unless they are damaged, too; says what can be done now."""
@@ -195,7 +264,7 @@ class Loop:
 
 
 def rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step as a share of the recipe's highest (facts 7.1 for "warmup_decay")."""
+    """The learning rate of a step as a share of the recipe's highest (method.md 7.1 for "warmup_decay")."""
     warm = max(10, round(steps / 10)) if recipe.warm_steps is None else recipe.warm_steps
     done = min(1.0, max(0, step - warm) / max(1, steps - warm))
     if recipe.schedule == "cosine":

@@ -1,7 +1,8 @@
 """Recipes: everything that a training run depends on, in one YAML file that is checked before anything starts."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Annotated
 
 from depictqa_core.errors import DepictQAError
@@ -10,11 +11,13 @@ from depictqa_core.storage.documents import named
 from depictqa_core.storage.rules import OBJECT, SWITCH, Rule, above, is_number, list_of, number, one_of, whole
 
 from ..validation import NAME, TEXT, Allowed, checked, data_model, instance_of, optional, read_yaml
+from .overrides import with_overrides
+from .recipe_parts import Adapter, PublishedStart, Rehearsal, Validation, is_pattern
 from .start_network import check_changes, check_network
 
 FREE = {
     *("name", "version", "license", "trained_on", "output", "data"),  # the records are compared by what they hold
-    *("steps", "epochs", "save_every", "log_every", "workers", "unreadable_share"),
+    *("steps", "epochs", "save_every", "log_every", "trackers", "workers", "unreadable_share"),
     *("micro_tokens", "gradient_checkpointing", "sharding"),  # how the same steps fit into memory
 }
 """Keys that may change before a run is resumed: they set its length and cost, not what is learned."""
@@ -25,61 +28,12 @@ class RecipeError(DepictQAError, ValueError):
 
 
 FOLDER = Rule("a folder with a name", lambda v: TEXT.fits(v) and Path(v).name not in ("", ".."))
+BELOW_ONE = Rule("a number above 0, below 1", lambda v: is_number(v) and 0 < v < 1)
+TRACKERS = ("wandb", "mlflow")
 PARTS_RULE = Rule(
     "files below records (names or patterns) and their weights above 0, at most 10,000",
-    lambda v: isinstance(v, dict) and bool(v) and all(_is_pattern(p) and above(0, 10_000).fits(v[p]) for p in v),
+    lambda v: isinstance(v, dict) and bool(v) and all(is_pattern(p) and above(0, 10_000).fits(v[p]) for p in v),
 )
-
-
-def _is_pattern(value) -> bool:
-    """Whether a value is the name of a file, or a pattern for such names, that stays below a folder."""
-    return NAME.fits(value) and not PurePath(value).is_absolute() and ".." not in PurePath(value).parts
-
-
-@data_model
-class Rehearsal:
-    """Rehearsal: the fine-tuned judge is trained to keep the answers of the start on the user's own images.
-
-    Attributes:
-        share: share of the samples that are rehearsal.
-        pictures: number of images that are distorted and used in questions.
-    """
-
-    share: Annotated[float, Allowed(above(0, 0.95))] = 0.5
-    pictures: Annotated[int, Allowed(whole(1, 10**6))] = 200
-
-
-@data_model
-class Adapter:
-    """A LoRA adapter (peft) of a vision-language model.
-
-    Attributes:
-        r, lora_alpha, lora_dropout: rank, scale and dropout of the adapter.
-        parts: whose linear layers it adapts: "language", "vision" or both.
-    """
-
-    r: Annotated[int, Allowed(whole(1, 4096))] = 16
-    lora_alpha: Annotated[float, Allowed(above(0, 1e6))] = 32
-    lora_dropout: Annotated[float, Allowed(number(0, 0.99))] = 0.05
-    parts: Annotated[list, Allowed(list_of(one_of("language", "vision"), 1, 2, unique=True))] = field(
-        default_factory=lambda: ["language"]
-    )
-
-
-@data_model
-class PublishedStart:
-    """Published weights to start from (facts 2): they are imported first, as ``depictqa import`` does.
-
-    Attributes:
-        clip, llm: OpenAI's ViT-L-14.pt (or a CLIPVisionModel folder) and the folder of Vicuna-7B-v1.5.
-        delta: a published ckpt.pt to start from; without it LoRA, projector and abstractor are initialized.
-        abstractor: whether the fresh connector has an abstractor.
-    """
-
-    clip: Annotated[str, Allowed(NAME)]
-    llm: Annotated[str, Allowed(NAME)]
-    delta: Annotated[str | None, Allowed(optional(NAME))] = None
-    abstractor: Annotated[bool, Allowed(SWITCH)] = False
 
 
 @data_model
@@ -88,12 +42,13 @@ class Recipe:
 
     Attributes:
         name: name of the checkpoint.
-        version, license, trained_on: texts of the checkpoint's card.
+        version, license, trained_on: texts of the checkpoint's card; where trained_on is left out, it is composed of
+            what the data root says of itself (``provenance``).
         output: folder of the finished checkpoint; the run's state and logs are next to it in ``<output>.run``.
         data: root folder of images and records.
         parts: file below ``data``/records or below ``data``, or a pattern such as "*.json", -> its weight.
         sampling: meaning of the weights: "shares" draws samples at random, in proportion to the weights; "repeat"
-            repeats a file that many times per epoch, in shuffled order (facts 6.6).
+            repeats a file that many times per epoch, in shuffled order (method.md 6.6).
         steps, epochs: length of the run; ``epochs`` needs "repeat".
         batch: samples per optimizer step, over all processes.
         micro_tokens: maximum number of tokens (with images and padding) of one forward pass; a batch is sorted by
@@ -119,19 +74,23 @@ class Recipe:
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
-            1e-8, then linear decay to it, facts 7.1).
+            1e-8, then linear decay to it, method.md 7.1).
         warm_steps: steps of warm-up; None is a tenth of all steps, at least 10.
         precision: "no" (float32), "fp16" (with dynamic loss scale) or "bf16".
         gradient_checkpointing: compute activations again in the backward pass instead of storing them.
         sharding: "full" splits all weights over the processes (FSDP); "none" has all of them on each (DDP).
-        crop: range of the shares of height and width that a random centred crop keeps (facts 7.3), None for no crop.
+        crop: range of the shares of height and width that a random centred crop keeps (method.md 7.3), None for none.
             The shares are drawn once for a record: its reference and its images stay aligned.
-        hide_separators: mask ``</s>`` in questions and answers, as the published weights were trained (facts 1.6).
+        hide_separators: mask ``</s>`` in questions and answers, as the published weights were trained (method.md 1.6).
         max_tokens: maximum length of question and answer together, in tokens; longer ones are cut.
         unreadable_share: maximum share of unreadable images; their records are skipped and listed.
         cache_features: store the features of a frozen tower in a file (needs the pooling connector).
         rehearsal: settings of ``Rehearsal``, None for none.
+        validate: settings of ``Validation``: loss on other records, best weights, early stopping; None for none.
+        ema: decay of an exponential moving average of the weights that learn, which is validated and stored in their
+            place (smaller in the first steps: at most (1 + steps) / (10 + steps)); None for the weights themselves.
         save_every, log_every: steps between resumable states, and between lines of the log.
+        trackers: where the log goes as well, by accelerate: "wandb", "mlflow". Each needs its package.
         workers: threads that read images ahead, in each process.
         seed: seed of everything random.
     """
@@ -214,8 +173,15 @@ class Recipe:
     rehearsal: Annotated[
         Rehearsal | None, Allowed(optional(instance_of(Rehearsal, " and ".join(Rehearsal.__dataclass_fields__))))
     ] = None
+    validate: Annotated[
+        Validation | None, Allowed(optional(instance_of(Validation, ", ".join(Validation.__dataclass_fields__))))
+    ] = None
+    ema: Annotated[float | None, Allowed(optional(BELOW_ONE))] = None
     save_every: Annotated[int, Allowed(whole(1, 10**9))] = 1000
     log_every: Annotated[int, Allowed(whole(1, 10**9))] = 50
+    trackers: Annotated[list, Allowed(list_of(one_of(*TRACKERS), 0, len(TRACKERS), unique=True))] = field(
+        default_factory=list
+    )
     workers: Annotated[int, Allowed(whole(1, 256))] = 2
     seed: Annotated[int, Allowed(whole(0, 2**31 - 1))] = 131
 
@@ -298,21 +264,31 @@ class Recipe:
         ]
 
 
-def read_recipe(path: str | Path, **changes) -> Recipe:
+def read_recipe(path: str | Path, settings: Sequence[str] = (), **changes) -> Recipe:
     """Read and check a recipe; ``changes`` (those that are not None) replace values of the file.
+
+    If ``steps`` is changed to no more than the warm-up of the file, that becomes as much shorter as the run does.
+
+    Args:
+        settings: "KEY=VALUE", see ``overrides.with_overrides``.
 
     Raises:
         RecipeError: names the file, the key, its value and what is allowed, or why the file cannot be read.
     """
     content = read_yaml(path, where=f"the recipe {named(path)}", error=RecipeError)
+    before, where = dict(content), named(path)
+    content = with_overrides(content, settings, Recipe.__dataclass_fields__, RecipeError)
     changes = {key: value for key, value in changes.items() if value is not None}
-    if "steps" in changes:
-        content.pop("epochs", None)
     content.update(changes)
+    if content.get("steps") != before.get("steps"):
+        if content.get("epochs") == before.get("epochs"):
+            content.pop("epochs", None)
+        if content.get("warm_steps") == before.get("warm_steps"):
+            _shorten_warm_up(content, before.get("steps"))
     if content.get("precision") is False:
         content["precision"] = "no"  # YAML reads a bare no as false
-    where = named(path)
-    for key, kind in (("start", PublishedStart), ("rehearsal", Rehearsal), ("adapter", Adapter)):
+    kinds = {"start": PublishedStart, "rehearsal": Rehearsal, "adapter": Adapter, "validate": Validation}
+    for key, kind in kinds.items():
         if isinstance(content.get(key), dict):
             content[key] = checked(kind, content[key], where, RecipeError, f"{key}.")
     recipe = checked(Recipe, content, where, RecipeError)
@@ -321,3 +297,11 @@ def read_recipe(path: str | Path, **changes) -> Recipe:
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from error
     return recipe
+
+
+def _shorten_warm_up(content: dict, planned: object) -> None:
+    """Shorten the warm-up of a run that is shorter than planned, if it would not fit."""
+    steps, warm = content["steps"], content.get("warm_steps")
+    if isinstance(steps, int) and isinstance(warm, int) and 0 < steps <= warm:
+        share = warm / planned if isinstance(planned, int) and planned > warm else 0.1
+        content["warm_steps"] = int(steps * share)

@@ -11,7 +11,7 @@ from ..dataset.records.record_models import DESCRIPTION, read_record_list, train
 
 
 def read_records(path: str | Path, error: type[DepictQAError] = DocumentError) -> list[dict]:
-    """Read one file of records (a JSON list, facts 3.4); raises ``error`` as ``documents.read_json`` does."""
+    """Read one file of records (a JSON list, method.md 3.4); raises ``error`` as ``documents.read_json`` does."""
     return read_record_list(path, where=f"the record file {named(path)}", error=error)
 
 
@@ -48,6 +48,8 @@ def read_parts(root: str | Path, parts: dict[str, float]) -> tuple[list[list[dic
 
 def _record_files(root: Path, name: str) -> list[Path]:
     """The files that a name or pattern of a recipe stands for."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no data root {root}: build it first, or name another with --data")
     for folder in (root / "records", root):
         try:
             found = [folder / name] if (folder / name).is_file() else sorted(folder.glob(name))

@@ -13,7 +13,8 @@ from depictqa_core.network.vision import empty_inputs
 from depictqa_core.published.conversion import full_size_config
 
 from .image_features import LiveImages
-from .recipe import PublishedStart, Recipe
+from .recipe import Recipe
+from .recipe_parts import PublishedStart
 from .record_files import read_parts
 from .start_network import own_config, start_folder
 from .vlm_cost import vlm_work

@@ -134,7 +134,7 @@ def _seals(path: str | None) -> list:
 
 
 def fresh_delta(clip: layout.Clip, llm: layout.Language, abstractor: bool, seed: int) -> Tensors:
-    """LoRA, projector and abstractor before any training, under the names of a published delta (facts 2.1).
+    """LoRA, projector and abstractor before any training, under the names of a published delta (method.md 2.1).
 
     LoRA adds nothing at first (B is zero), the queries are standard normal, all else is as PyTorch initialises it.
     """

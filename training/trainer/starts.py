@@ -33,7 +33,11 @@ class NativeStart:
     def __init__(self, recipe, texts: Iterable[str]):
         self.model, self.tokenizer, self.card = start_network(recipe, texts)
         self.tasks = tuple(self.model.config.tasks)
-        self.form = NativeForm(recipe, self.tokenizer)
+        self.form = self.form_of(recipe)
+
+    def form_of(self, recipe) -> NativeForm:
+        """The form of records by a recipe, which may crop other than that of the run."""
+        return NativeForm(recipe, self.tokenizer)
 
     def records(self, parts: list[list[dict]]) -> list[list[dict]]:
         """The records as they are learned."""
@@ -77,6 +81,10 @@ class VlmStart:
         self._personal = bool((recipe.changes or {}).get("personal"))
         self._calibration = kept_calibration(self.loaded.calibration, recipe.rehearsal, self._personal)
         self._learned: set[str] = set()
+
+    def form_of(self, recipe) -> VlmForm:
+        """The form of records, the same for every recipe."""
+        return self.form
 
     def records(self, parts: list[list[dict]]) -> list[list[dict]]:
         """The records as they are learned: one answer each."""

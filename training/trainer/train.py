@@ -1,7 +1,10 @@
 """One training loop on accelerate, for a CPU, one GPU, DDP and FSDP: from a recipe to a checkpoint folder."""
 
+import importlib.util
 import shutil
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,12 +18,15 @@ from .batches import Batches, Unreadable
 from .evidence import crop_evidence, scene_evidence, warm_up_evidence
 from .feature_store import FeatureStore
 from .image_features import ImageFiles
-from .loop import Loop
-from .recipe import Recipe, RecipeError, Rehearsal
+from .loop import Loop, Stopped
+from .provenance import described
+from .recipe import Recipe, RecipeError
+from .recipe_parts import Rehearsal
 from .record_files import picture_paths, read_parts
 from .rehearsal import make_rehearsal
+from .selection import validation_recipe
 from .starts import NativeStart, VlmStart, start_of
-from .state import can_resume, digest, recover
+from .state import can_resume, digest, keep_other, recover, refuse_foreign
 from .warmup import standardise_local, warm_up, warm_up_comparison
 from .weighted_sampler import WeightedSampler
 
@@ -42,41 +48,91 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
         Stopped: Ctrl-C or a termination signal; the state was saved.
     """
     set_seed(recipe.seed)
-    accelerator = Accelerator(mixed_precision=recipe.precision)
+    run, data, output = recipe.run, Path(recipe.data), Path(recipe.output)
+    accelerator = Accelerator(mixed_precision=recipe.precision, **_trackers(recipe))
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise RecipeError(
             f"launched for {accelerator.distributed_type.value}: launch plain processes (accelerate launch"
             " --multi_gpu); the recipe's sharding: full spreads the weights over them"
         )
-    run, data = recipe.run, Path(recipe.data)
+    refuse_foreign(output)
     run.mkdir(parents=True, exist_ok=True)
-    if not resume and accelerator.is_main_process:
-        for name in ("state", "state.old", "features", "rehearsal", "start"):
+    restarted = not resume
+    if restarted and accelerator.is_main_process:
+        for name in ("state", "state.old", "best", "features", "rehearsal", "start"):
             shutil.rmtree(run / name, ignore_errors=True)
     recover(run / "state")
+    recover(run / "best")
     parts, weights = read_parts(data, recipe.parts)
-    source = digest([recipe.parts, parts])
+    source, trained_on = digest([recipe.parts, parts]), recipe.trained_on or described(data, parts)
     resume = resume and can_resume(run / "state", source, recipe.shape, accelerator.print)
     if not resume and accelerator.is_main_process:
         (run / "unreadable.csv").unlink(missing_ok=True)
+        (run / "validation.csv").unlink(missing_ok=True)
     with accelerator.main_process_first():
         texts = (turn["value"] for part in parts for record in part for turn in record["conversations"])
         start = start_of(recipe, texts)
     parts = start.records(parts)
+    held_out = _held_out(accelerator, recipe, start)
     if recipe.rehearsal:
         parts, weights = _rehearse(accelerator, recipe, recipe.rehearsal, start.tasks, parts, weights)
     batches = _batches(accelerator, recipe, start, parts, weights)
     if not resume:
         _warm_up(accelerator, recipe, start.model, parts, batches.views)
-    loop = Loop(accelerator, recipe, start.model, batches, source, start.teacher() if recipe.rehearsal else None)
-    loop.go(run, resume)
-    card = {key: getattr(recipe, key) for key in ("name", "version", "license", "trained_on")}
+    teacher = start.teacher() if recipe.rehearsal else None
+    loop = Loop(accelerator, recipe, start.model, batches, source, teacher, held_out)
+    accelerator.print(_first_line(accelerator, recipe, loop, parts, held_out))
+    accelerator.init_trackers(recipe.name, config={k: str(v)[:250] for k, v in asdict(recipe).items() if v is not None})
+    try:
+        loop.go(run, resume)
+    except Stopped:
+        for tracker in accelerator.trackers:
+            tracker.finish()
+        raise
+    card = {key: getattr(recipe, key) for key in ("name", "version", "license")}
+    mark = digest([source, recipe.shape])
+    card |= {"trained_on": trained_on, "trained_at": time.strftime("%Y-%m-%d"), "run": mark}
     if start.card is not None:
         card["started_from"] = {key: start.card.get(key) for key in ("name", "version", "license", "trained_on")}
-    recover(Path(recipe.output))
-    start.save(Path(recipe.output), accelerator, loop.model, card)
+    recover(output)
+    if accelerator.is_main_process and not restarted and (kept := keep_other(output, mark)):
+        accelerator.print(f"{output} was another checkpoint: it is kept as {kept}")
+    accelerator.wait_for_everyone()
+    start.save(output, accelerator, loop.model, card)
     accelerator.end_training()  # threads of a process group that is still open abort a process that exits before others
-    return Path(recipe.output)
+    return output
+
+
+def _trackers(recipe: Recipe) -> dict:
+    """The arguments of the accelerator for the trackers of a recipe."""
+    for name in recipe.trackers:
+        if importlib.util.find_spec(name) is None:
+            raise RecipeError(f"trackers names {name}, which is not installed: pip install {name}, or leave it out")
+    return {"log_with": recipe.trackers, "project_dir": str(recipe.run)} if recipe.trackers else {}
+
+
+def _first_line(accelerator, recipe: Recipe, loop: Loop, parts: list[list[dict]], held_out: Batches | None) -> str:
+    """What is trained, on what, and how."""
+    numbers = [p.numel() for p in loop.learned], [p.numel() for p in loop.model.parameters()]
+    learned, total = map(sum, numbers)
+    count = accelerator.num_processes
+    device = f"{count} x {accelerator.device}" if count > 1 else accelerator.device
+    threads = f" ({torch.get_num_threads()} threads)" if accelerator.device.type == "cpu" else ""
+    found = [f"device {device}{threads}", f"{learned:,} of {total:,} parameters learn"]
+    found.append(f"{sum(map(len, parts)):,} records in {len(parts)} files")
+    if held_out:
+        found.append(f"{sum(map(len, held_out.parts)):,} validation records")
+    found.append(f"{loop.steps:,} steps of {recipe.batch} records")
+    return f"{recipe.name}: {'; '.join(found)}; precision {recipe.precision}"
+
+
+def _held_out(accelerator, recipe: Recipe, start: NativeStart | VlmStart) -> Batches | None:
+    """The batches of the validation records, if the recipe has such."""
+    if recipe.validate is None:
+        return None
+    parts, _ = read_parts(recipe.validate.data or recipe.data, recipe.validate.parts)
+    parts = start.records(parts)
+    return _batches(accelerator, validation_recipe(recipe), start, parts, [1.0] * len(parts), "features/validation")
 
 
 def _rehearse(
@@ -92,9 +148,18 @@ def _rehearse(
 
 
 def _batches(
-    accelerator, recipe: Recipe, start: NativeStart | VlmStart, parts: list[list[dict]], weights: list[float]
+    accelerator,
+    recipe: Recipe,
+    start: NativeStart | VlmStart,
+    parts: list[list[dict]],
+    weights: list[float],
+    features: str = "features",
 ) -> Batches:
-    """What the run learns from, in order; images that the feature store could not read are counted at once."""
+    """Records in the order of a run; images that the feature store could not read are counted at once.
+
+    Args:
+        features: folder of the run for the features of the images.
+    """
     data, run = Path(recipe.data), recipe.run
     shown = [picture_paths(record, record["task_type"]) for part in parts for record in part]
     paths = sorted({path for pictures in shown for path in pictures.values()})
@@ -103,7 +168,7 @@ def _batches(
     unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
     if recipe.cache_features and isinstance(start, NativeStart):
         with accelerator.main_process_first():
-            store = FeatureStore(run / "features", start.model.eval(), data, run / "rehearsal").fill(paths, pairs)
+            store = FeatureStore(run / features, start.model.eval(), data, run / "rehearsal").fill(paths, pairs)
         views: FeatureStore | ImageFiles = store
         unreadable.read = len(paths)
         for path, reason in store.unreadable.items():
@@ -113,7 +178,7 @@ def _batches(
         views = start.images(data, run / "rehearsal")
     sampler = WeightedSampler([len(part) for part in parts], weights, recipe.sampling, recipe.batch, recipe.seed)
     rehearsed = len(parts) - 1 if recipe.rehearsal else None
-    return Batches(recipe, parts, sampler, views, start.form, unreadable, rehearsed)
+    return Batches(recipe, parts, sampler, views, start.form_of(recipe), unreadable, rehearsed)
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:

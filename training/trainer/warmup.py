@@ -58,7 +58,7 @@ def warm_up(
     """Train ``model.connector`` on identification records with a reference.
 
     Args:
-        records: with ``image_ref``, ``image_A`` and the distortion fields of facts 3.4.
+        records: with ``image_ref``, ``image_A`` and the distortion fields of method.md 3.4.
         features: path -> pooled features.
         epochs: passes over the records.
 

@@ -144,7 +144,7 @@ def test_training_batches_and_loss(name, loaded, features):
 
 
 def test_a_description_is_learned_as_by_the_original(loaded, features, tokens):
-    """Segments and mask are written out here from the facts, and the loss is computed from logits by hand."""
+    """Segments and mask are written out here from method.md, and the loss is computed from logits by hand."""
     question, answer = "What does the image show?\n<image>", "A house and a wave."
     talk = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
     example = make_example({"task_type": "description", "image": "a_odd", "conversations": talk}, loaded.tokenizer)

@@ -88,6 +88,7 @@ def contender(judge, label="fake"):
     return Contender(label, lambda: judge)
 
 
+@pytest.mark.slow
 def test_scores_pairs_and_metrics_in_one_run(kadid, tmp_path):
     judge, output = FakeJudge(), tmp_path / "out"
     works = open_set("kadid10k", kadid, Options(pairs=9))
@@ -106,6 +107,7 @@ def test_scores_pairs_and_metrics_in_one_run(kadid, tmp_path):
     assert json.loads((output / works[0].folder / "fake.json").read_text()) == scores
 
 
+@pytest.mark.slow
 def test_a_run_resumes_after_it_was_killed(kadid, tmp_path, monkeypatch):
     works = open_set("kadid10k", kadid, Options())
     monkeypatch.setattr("training.benchmark.asking.MOST_ITEMS", 5)
@@ -137,6 +139,7 @@ def test_changed_weights_are_asked_again(kadid, tmp_path):
     assert asked == 35
 
 
+@pytest.mark.slow
 def test_judges_that_cannot_answer_are_left_out(kadid, tmp_path, capsys):
     works = open_set("kadid10k", kadid, Options(reference=False))
     found = run(works, [contender(FakeJudge(tasks=("identification",)))], [BRIGHT, NEAR], tmp_path, QUICK)
@@ -306,6 +309,7 @@ def test_published_records_with_the_bundled_judge_and_metrics(tmp_path, capsys):
 # ---- the report
 
 
+@pytest.mark.slow
 def test_one_table_over_judges_and_sets(kadid, tmp_path, capsys):
     output = tmp_path / "out"
     for shown in (True, False):

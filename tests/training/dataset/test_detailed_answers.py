@@ -451,6 +451,35 @@ def test_command(root, tmp_path, monkeypatch, capsys):
     assert "every sample has its answer" in said and "build" in said and "total" not in said
 
 
+def test_an_endpoint_whose_answers_are_all_dropped_is_left_soon(root, tmp_path, monkeypatch, capsys):
+    """It is paid for every answer; the status says that there is nothing to build."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("{name: p, seed: 1, sets: {assessment_single: 12, comparison_double: 6}}")
+    arguments = ["describe", str(root), "--plan", str(plan), "--yes", "--concurrency", "1"]
+    with chat_server(lambda *_: (200, {}, completion("It is nice."))) as server:
+        monkeypatch.setenv("DEPICTQA_API_BASE", server.base)
+        monkeypatch.setenv("DEPICTQA_API_MODEL", "vlm")
+        assert main([*arguments, "--most-drops", "5"]) == 1
+        assert len(server.requests) <= 6
+        said = capsys.readouterr()
+        assert "5 answers in a row were dropped" in said.err and "0 kept; 5 too short" in said.err
+        assert "kept=0%" in said.err
+        assert main(arguments) == 1
+    said = capsys.readouterr()
+    assert "none of 12 answers was kept" in said.err or "none of 13 answers was kept" in said.err
+
+
+def test_sentences_of_the_request_are_no_answer():
+    copied = "Name each distortion exactly as above, with its degree word directly before it, and name no other one."
+    asked = request_text(BLUR)
+    assert problem(f"Serious blur hides the boards. {copied}" + LONG, "stop", BLUR) is None  # not word by word
+    (line,) = [line for line in asked.splitlines() if line.startswith("Name each distortion")]
+    sentence = line.split(". ")[0]
+    assert problem(f"Serious blur hides the boards. {sentence.upper()}." + LONG, "stop", BLUR) == checks.REPEATED
+    facts = next(line[2:] for line in asked.splitlines() if line.startswith("- "))
+    assert problem(facts + LONG, "stop", BLUR) is None  # true, and short
+
+
 def test_a_data_root_that_is_not_built_is_said_to_be_so(root, tmp_path, capsys):
     plan = tmp_path / "plan.yaml"
     plan.write_text("{name: p, seed: 1, sets: {assessment_single: 12, assessment_double: 2, identification_single: 1}}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.__main__ import main
 from training.sources import prepare as pictures
 from training.sources import qt_resources
 from training.sources.image_checks import jpeg_quality, measure, open_checked, unfit
@@ -292,19 +293,16 @@ def test_manifest_errors_name_the_entry(text, message, tmp_path):
 @pytest.mark.slow
 def test_command_line(raw, tmp_path, capsys):
     (tmp_path / "m.yaml").write_text("sources: [{kind: pip, name: alpha, version: 1, licence: CC0-1.0}]")
-    assert pictures.main(["list", "--manifest", str(tmp_path / "m.yaml")]) == 0
+    listed = ["--manifest", str(tmp_path / "m.yaml")]
+    assert main(["images", "list", *listed]) == 0
     assert capsys.readouterr().out == "pip alpha 1 alpha\n"
-    assert (
-        pictures.main(["prepare", str(tmp_path / "out"), "--raw", str(raw), "--manifest", str(tmp_path / "m.yaml")])
-        == 0
-    )
+    assert main(["images", "prepare", str(tmp_path / "out"), "--raw", str(raw), *listed]) == 0
     assert "total: 1" in capsys.readouterr().out
-    assert (
-        pictures.main(
-            ["prepare", str(tmp_path / "out"), "--raw", str(tmp_path / "empty"), "--manifest", str(tmp_path / "m.yaml")]
-        )
-        == 1
-    )
+    empty = ["pictures", "prepare", str(tmp_path / "out"), "--raw", str(tmp_path / "empty"), *listed]  # the former name
+    assert main(empty) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(empty) == 1
     assert capsys.readouterr().err.startswith("error: none of the listed sources")
 
 
@@ -338,3 +336,10 @@ def test_qt_resources(tmp_path):
         with pytest.raises(ValueError, match=name):
             qt_resources.unpack(tmp_path / name, tmp_path / "bad")
     assert not (tmp_path / "x.webp").exists()
+
+
+@pytest.mark.parametrize("words", [["images"], ["pictures"], ["images", "prepare"]])
+def test_help_is_that_of_the_command(words, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([*words, "--help"])
+    assert "usage: python -m training" in capsys.readouterr().out

@@ -8,7 +8,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
@@ -19,6 +18,7 @@ from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import answer_ids, text_ids
+from runs import curve, same_weights, turns
 from training.trainer.batches import Batches, Unreadable
 from training.trainer.examples import NativeForm, collate, make_example
 from training.trainer.feature_store import FeatureStore
@@ -30,87 +30,6 @@ from training.trainer.record_files import read_records
 from training.trainer.start_network import start_network
 from training.trainer.train import train
 from training.trainer.weighted_sampler import WeightedSampler
-
-LANGUAGE = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
-LANGUAGE |= {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
-
-
-def turns(question, answer):
-    return [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A data root with eight images, four dark and four bright, and three parts of records."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "records").mkdir()
-    rng = np.random.default_rng(0)
-    identification, rating = [], []
-    for i in range(8):
-        base = 40 if i % 2 else 210
-        Image.fromarray(rng.integers(base - 30, base + 30, (48, 48 + 8 * (i % 3), 3), dtype=np.uint8)).save(
-            root / f"{i}.png"
-        )
-        label = "Insufficient brightness" if i % 2 else "Overly high brightness"
-        category = "darken" if i % 2 else "brighten"
-        identification.append(
-            {
-                "id": f"i{i}",
-                "task_type": "quality_single_A",
-                "image_ref": "0.png",
-                "image_A": f"{i}.png",
-                "image_B": None,
-            }
-            | {"conversations": turns("Which ONE? Answer the question using a single word or phrase.", label)}
-            | {"distortion_class": category, "distortion_name": category, "severity": 3}
-        )
-        rating.append(
-            {"id": f"r{i}", "task_type": "quality_compare_noref", "image_ref": None, "image_A": f"{i}.png"}
-            | {"image_B": f"{(i + 1) % 8}.png", "conversations": turns("Which is better?", f"Image {'AB'[i % 2]}")}
-        )
-    for name, part in (("identification_fr", identification), ("rating_nr", rating)):
-        (root / "records" / f"{name}.json").write_text(json.dumps(part))
-    return root
-
-
-@pytest.fixture
-def recipe_file(data, tmp_path):
-    def write(**changes):
-        network = {key: list(value) if isinstance(value, tuple) else value for key, value in CNN.items()}
-        recipe = {
-            "name": "test",
-            "output": str(tmp_path / "out"),
-            "data": str(data),
-            "parts": {"identification_fr.json": 2, "rating_nr.json": 1},
-            "network": {**network, "vocabulary": 400, "language": LANGUAGE},
-            "trainable": ["connector", "language"],
-            "cache_features": True,
-            "warmup_epochs": 2,
-            "steps": 6,
-            "batch": 4,
-            "save_every": 2,
-            "warm_steps": 1,
-            "learning_rate": 0.003,
-        }
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump({**recipe, **changes}))
-        return path
-
-    return write
-
-
-def curve(output):
-    """The log of a run without its speed, which is never the same twice."""
-    rows = read_log(output.with_name(output.name + ".run") / "loss.csv")
-    return [{key: row[key] for key in row if key != "records_per_second"} for row in rows]
-
-
-def same_weights(first, second, tolerance=0.0):
-    first, second = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=0, atol=tolerance, msg=name)
-
 
 LIVE = {"cache_features": False, "warmup_epochs": 0, "crop": [0.7, 1.0], "micro_tokens": 150, "steps": None}
 LIVE |= {"sampling": "repeat", "epochs": 2, "log_every": 2, "save_every": 4}
@@ -324,12 +243,12 @@ def test_half_precision_learns_as_full_precision_does(
     recipe_file, tmp_path, monkeypatch, precisions, precision, scaling
 ):
     changes = {"warmup_epochs": 0, "steps": 24, "log_every": 24, "save_every": 100}
-    (full,) = curve(train(read_recipe(recipe_file(output=str(tmp_path / "full"), **changes))))
+    *_, full = curve(train(read_recipe(recipe_file(output=str(tmp_path / "full"), **changes))))
     precisions()
     if scaling:
         monkeypatch.setattr("training.trainer.train.Accelerator", Scaling)
     half = train(read_recipe(recipe_file(precision=precision, **changes)))
-    (line,) = curve(half)
+    *_, line = curve(half)
     # overflows skip the first steps until the scale fits
     assert float(line["loss"]) == pytest.approx(float(full["loss"]), rel=0.25 if scaling else 0.02)
     assert {tensor.dtype for tensor in load_file(half / "model.safetensors").values()} == {torch.float32}
@@ -357,7 +276,7 @@ def test_a_run_leaves_a_curve_as_table_tensorboard_and_picture(recipe_file, tmp_
     run = tmp_path / "out.run"
     rows = read_log(run / "loss.csv")
     board = EventAccumulator(str(run / "tensorboard")).Reload()
-    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert [row["step"] for row in rows] == ["1", "2", "4", "6"]  # and a wrong start is seen at once
     for name in ("loss", "token_accuracy", "learning_rate", "gradient_norm"):
         assert [point.value for point in board.Scalars(name)] == pytest.approx([float(row[name]) for row in rows], 1e-4)
     assert min(Image.open(run / "loss.png").size) > 300

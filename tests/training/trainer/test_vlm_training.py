@@ -27,7 +27,8 @@ from training.__main__ import main
 from training.trainer.batches import Batches
 from training.trainer.loop import OUTSIDE
 from training.trainer.metric_logger import read_log
-from training.trainer.recipe import Adapter, RecipeError, read_recipe
+from training.trainer.recipe import RecipeError, read_recipe
+from training.trainer.recipe_parts import Adapter
 from training.trainer.run_cost import run_cost
 from training.trainer.starts import VlmStart
 from training.trainer.train import train

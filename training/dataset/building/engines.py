@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -50,8 +51,12 @@ def run_shards(shards: list[Shard], workers: int = 1, engine: str = "processes")
 
 
 def _begin_worker() -> None:
-    """One thread, and none of it once the build is gone: a worker whose parent was killed would wait for ever."""
+    """One thread, and none of it once the build is gone: a worker whose parent was killed would wait for ever.
+
+    Ctrl-C reaches the workers too; the build ends them.
+    """
     one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     build = multiprocessing.parent_process()
     assert build is not None  # this runs in a worker
 
@@ -66,6 +71,7 @@ def _run_in_processes(shards: list[Shard], workers: int) -> Iterator[tuple[Shard
     # spawn: a forked torch can hang on the locks of its thread pool
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(shards)), mp_context=context, initializer=_begin_worker)
+    others = set(multiprocessing.active_children())
     try:
         futures = {pool.submit(make_shard, shard): shard for shard in shards}
         for future in as_completed(futures):
@@ -75,5 +81,9 @@ def _run_in_processes(shards: list[Shard], workers: int) -> Iterator[tuple[Shard
             "a worker process died (killed, or out of memory): run the same command again, with fewer workers if "
             "memory was short; it resumes where it stopped"
         ) from error
+    except KeyboardInterrupt:
+        for worker in set(multiprocessing.active_children()) - others:  # unfinished shards are made again
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)

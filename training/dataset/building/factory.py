@@ -45,7 +45,7 @@ def find_split(pictures: str | Path, split: str, splits: str | Path | None = Non
     Args:
         pictures: folder of pristine images, searched recursively.
         split: name of the split.
-        splits: JSON with lists of image names under the names of the splits (facts 6.1); without it, the split is
+        splits: JSON with lists of image names under the names of the splits (method.md 6.1); without it, the split is
             the subfolder of that name, or, where there is none, the whole folder.
 
     Raises:

@@ -14,7 +14,7 @@ from ..records.format import FORMS, PUBLISHED_EXCLUDE, Mix
 from .samples import KINDS, Drawing
 
 PUBLISHED_MIX = Mix(short_tail=0.5, rating_tail=0.5, exclude=PUBLISHED_EXCLUDE, exclude_probability=1.0)
-"""Question forms and filter of the published data (facts 3.2, 6.3)."""
+"""Question forms and filter of the published data (method.md 3.2, 6.3)."""
 
 
 class PlanError(DepictQAError, ValueError):
@@ -29,7 +29,7 @@ SET_NAME = one_of(*KINDS)
 class Wanted:
     """One set: ``samples`` to make, and the most records of them with a reference (``fr``) and without (``nr``).
 
-    None takes all. Records without a reference are those left by the filter of subtle changes (facts 6.3).
+    None takes all. Records without a reference are those left by the filter of subtle changes (method.md 6.3).
     """
 
     samples: Annotated[int, Allowed(COUNT)]

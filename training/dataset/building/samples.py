@@ -1,4 +1,4 @@
-"""Make the samples of DQ-495K: one or two distorted images, drawn and resized like the published ones (facts 6.2).
+"""Make the samples of DQ-495K: one or two distorted images, drawn and resized like the published ones (method.md 6.2).
 
 The published faults are left out: a pristine image gets the same resizing as the distorted ones (here it *is* the
 reference file), and nothing is drawn from a generator that the seed does not reach.
@@ -170,7 +170,7 @@ def scaled(rgb: np.ndarray, drawing: Drawing) -> np.ndarray:
 
 
 def draw_steps(kind: Kind, pristine: float, rng: np.random.Generator) -> tuple[Steps, ...]:
-    """The distortions of the one or two images of a sample (facts 6.2).
+    """The distortions of the one or two images of a sample (method.md 6.2).
 
     One image: pristine, or one distortion (severity 1..5), or two (1..3 each). Pairs of singles: both as above, B
     drawn again while its classes and severities are A's. Pairs of doubles: each pristine, or half one and half two

@@ -120,6 +120,8 @@ def read_scenes(root: str | Path) -> Iterator[dict]:
 
 def find_sources(folder: Path) -> tuple[str, ...]:
     """Names of the image files below a folder, sorted, relative to it; raises SceneError if there are none."""
+    if not folder.is_dir():
+        raise SceneError(f"there is no folder {folder}; check the path")
     files = tuple(
         sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.suffix.lower() in PHOTOGRAPH_EXTENSIONS)
     )

@@ -23,11 +23,12 @@ from .answer_words import (
     STRICT,
     grades_of,
 )
-from .requests import MIN_WORDS, Expected
+from .requests import MIN_WORDS, Expected, instructions
 
 REFUSED, CUT_OFF, EMPTY, TOO_SHORT, TOO_LONG = "refused", "cut off", "empty", "too short", "too long"
 REFERENCE, FOREIGN_NAMED = "mentions the reference", "names a distortion that is not there"
 LEFT_OUT, WRONG_DEGREE, QUALITY = "leaves a distortion out", "wrong degree", "wrong quality"
+REPEATED = "repeats the request"
 NO_WINNER, WRONG_WINNER = "names no winner", "names the wrong winner"
 """Why answers are dropped."""
 
@@ -37,6 +38,8 @@ _CLAUSES = re.compile(
     r"|,?\s(?:and\s)?(?=(?:in\s)?Image [AB]\b)(?<!than\s)",
     re.IGNORECASE,
 )
+OWN_WORDS = 6
+"""Shorter sentences can be equal by chance."""
 _BETTER = rf"{BETTER}|higher[\w\s-]{{0,20}}?quality|higher in quality"
 _WORSE = rf"{WORSE}|lower[\w\s-]{{0,20}}?quality|lower in quality"
 _VERDICT = re.compile(
@@ -61,6 +64,8 @@ def problem(text: str, finish: str, want: Expected) -> str | None:
     words = len(text.split())
     if not words:
         return EMPTY
+    if _repeats(text, want):
+        return REPEATED
     if words < MIN_WORDS:
         return TOO_SHORT
     if words > want.words:
@@ -84,6 +89,17 @@ def problem(text: str, finish: str, want: Expected) -> str | None:
         if want.winner and winner != want.winner:
             return WRONG_WINNER
     return None
+
+
+def _repeats(text: str, want: Expected) -> bool:
+    """Whether an answer has a sentence of the instructions, of at least ``OWN_WORDS`` words, word by word."""
+    said = f" {_words(text)} "
+    asked = (_words(sentence) for sentence in instructions(want))
+    return any(f" {sentence} " in said for sentence in asked if len(sentence.split()) >= OWN_WORDS)
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall(r"[a-z]+", text.lower()))
 
 
 def stated_winner(text: str) -> str | None:

@@ -12,7 +12,7 @@ from depictqa_core.chat.client import Client, Reply
 from depictqa_core.chat.endpoint import RequestRejected
 from depictqa_core.chat.messages import request_body
 from depictqa_core.chat.parallel import Failure, ask_all
-from depictqa_core.errors import ImageError
+from depictqa_core.errors import DepictQAError, ImageError
 from depictqa_core.storage.documents import parse_json
 from training.output_files import append_text, writing
 
@@ -22,7 +22,13 @@ from .answer_checks import one_line, problem
 from .requests import TEMPERATURE, Expected, digest, expected, max_tokens, messages, request_text
 
 REJECTED = "rejected by the endpoint"
+MOST_DROPS = 30
+"""Number of dropped answers in a row after which a run is stopped: the next ones would be paid for in vain."""
 TOKENS_PER_WORD = 1.4
+
+
+class AllDropped(DepictQAError):
+    """Many answers in a row were dropped, or all of them."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def collect(
     client: Client,
     concurrency: int = 4,
     progress: Callable[[str], None] | None = None,
+    most_drops: int = MOST_DROPS,
 ) -> Counter:
     """Ask about every sample and keep each answer, good or dropped, in its set's file as soon as it comes.
 
@@ -136,15 +143,18 @@ def collect(
     Args:
         concurrency: parallel requests.
         progress: called with "kept", the reason for dropping, "no answer" or "unreadable image" after every request.
+        most_drops: number of answers in a row that may be dropped.
 
     Returns:
         The same words, counted.
 
     Raises:
+        AllDropped: ``most_drops`` answers in a row were dropped; all answers so far are stored.
         EndpointError: the endpoint refuses all requests, or gives no answer to many in a row (``ask_all``).
         StorageError: an answer cannot be written.
     """
     counts: Counter = Counter()
+    drops = 0
 
     def keep(one: Pending, outcome: dict | Failure) -> None:
         if isinstance(outcome, RequestRejected):
@@ -157,6 +167,15 @@ def collect(
         counts[word] += 1
         if progress:
             progress(word)
+        nonlocal drops
+        drops = drops + 1 if isinstance(outcome, dict) and outcome["dropped"] else 0
+        if drops >= most_drops:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common() if reason != "kept")
+            raise AllDropped(
+                f"{drops} answers in a row were dropped, so nothing more was requested ({counts['kept']} kept;"
+                f" {reasons}): read {answers_file(root, one.set_name)}, and choose another model, or give a larger"
+                " --most-drops"
+            )
 
     try:
         with writing(Path(root) / "answers"):

@@ -21,6 +21,12 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=whole_number_from(1), help="maximum number of requests in this run")
     parser.add_argument("--again", action="store_true", help="request rejected answers once more")
     parser.add_argument("--concurrency", type=whole_number_from(1), default=4, help="parallel requests")
+    parser.add_argument(
+        "--most-drops",
+        type=whole_number_from(1),
+        default=30,
+        help="stop after this many answers in a row that were dropped (default: %(default)s)",
+    )
     parser.add_argument("--per-minute", type=float, help="maximum number of requests per minute")
     parser.add_argument("--timeout", type=float, default=120, help="time limit for one answer in seconds")
     parser.add_argument("--input-price", type=float, help="price per million input tokens, for the estimate")
@@ -36,7 +42,7 @@ def _describe(arguments: argparse.Namespace) -> int | None:
     from depictqa_core.chat.messages import shown_request
 
     from ..building.plan import PlanError
-    from .collection import collect, detailed_sets, estimate, pending, request, unbuilt
+    from .collection import AllDropped, collect, detailed_sets, estimate, pending, request, unbuilt
 
     plan = named_plan(arguments)
     if not detailed_sets(plan):
@@ -61,8 +67,17 @@ def _describe(arguments: argparse.Namespace) -> int | None:
         return None
     client = Client(Endpoint.from_environment(), arguments.timeout, per_minute=arguments.per_minute)
     with progress_bar(len(todo), "answers") as bar:
-        counts = collect(todo, arguments.root, client, arguments.concurrency, lambda outcome: bar.update())
+        seen: Counter[str] = Counter()
+
+        def show(outcome: str) -> None:
+            seen[outcome] += 1
+            bar.set_postfix(kept=f"{seen['kept'] / seen.total():.0%}", refresh=False)
+            bar.update()
+
+        counts = collect(todo, arguments.root, client, arguments.concurrency, show, arguments.most_drops)
     print(", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()))
+    if not counts["kept"]:
+        raise AllDropped(f"none of {counts.total()} answers was kept: the reasons are above; nothing is left to build")
     print("run build again: it puts the answers into the records")
     return None
 

@@ -109,6 +109,12 @@ def request_text(want: Expected) -> str:
     )
 
 
+def instructions(want: Expected) -> list[str]:
+    """The sentences of a request that are no facts about its images: an answer that has one of them repeats them."""
+    lines = [line for line in request_text(want).splitlines() if not line.startswith("- ") or "quality model" in line]
+    return [sentence for line in [_SYSTEM, *lines] for sentence in line.strip("- ").rstrip(".:").split(". ")]
+
+
 def messages(sample: dict, want: Expected, root: str | Path) -> list[dict]:
     """The whole request: role, question, and the images in the order reference, A, B.
 

@@ -1,4 +1,4 @@
-"""Read the published metadata files (JSON lists of records, facts 3.4) and report problems and missing images.
+"""Read the published metadata files (JSON lists of records, method.md 3.4) and report problems and missing images.
 
 Ids are unique within a file only: the version of a record with a reference and the one without have the same id in two
 files. So a record is identified by its file and its id.
@@ -42,7 +42,7 @@ class Published:
 
     @property
     def weight(self) -> int:
-        """How often the published training repeats the records of such a file in an epoch (facts 6.6)."""
+        """How often the published training repeats the records of such a file in an epoch (method.md 6.6)."""
         if "pathway" in self.file.lower():
             return 2
         if "instruct" in self.file.lower() or not self.records or self.form == "test":
@@ -61,7 +61,7 @@ class Published:
 
 
 def _is_reasoning(records: list[dict]) -> bool:
-    """Whether most answers are detailed: brief ones have at most 19 words, detailed ones at least 24 (facts 3.3)."""
+    """Whether most answers are detailed: brief ones have at most 19 words, detailed ones 24 or more (method.md 3.3)."""
     detailed = sum(len(record["conversations"][1]["value"].split()) >= 22 for record in records)
     return 2 * detailed > len(records)
 

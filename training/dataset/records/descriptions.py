@@ -3,7 +3,7 @@
 An assessment opens with the names of the distortions exactly as the brief answer spells them (``tasks.answer_text``),
 so that a judge can let one distribution decide both. Every sentence is assembled from exchangeable clauses, so that two
 hundred words give many texts, and no clause can speak of a distortion that is not there: each effect belongs to one
-category, locations have words of their own, and strength words follow the severity (facts 6.4).
+category, locations have words of their own, and strength words follow the severity (method.md 6.4).
 """
 
 import re

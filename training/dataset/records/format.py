@@ -1,4 +1,4 @@
-"""Records in the published JSON format: what a part has in common, the fields of a record, and its file (facts 3.4)."""
+"""Records in the published JSON format: what a part shares, the fields and the file of records (method.md 3.4)."""
 
 import json
 import zlib

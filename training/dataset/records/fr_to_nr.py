@@ -1,4 +1,4 @@
-"""Convert full-reference records to no-reference ones: remove the reference and every mention of it (facts 6.3)."""
+"""Convert full-reference records to no-reference ones: remove the reference and every mention of it (method.md 6.3)."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Write the record files of a plan's samples: each set with and without a reference (facts 3.2, 3.3, 6.3)."""
+"""Write the record files of a plan's samples: each set with and without a reference (method.md 3.2, 3.3, 6.3)."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The trained questions of every task, with the sentence frames of longer answers (facts 3.2, 3.3)."""
+"""The trained questions of every task, with the sentence frames of longer answers (method.md 3.2, 3.3)."""
 
 from dataclasses import dataclass
 

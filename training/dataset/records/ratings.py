@@ -1,4 +1,4 @@
-"""Rating records and voting files from human opinions: pairs whose opinions differ by a margin (facts 6.5, 8.3)."""
+"""Rating records and voting files from human opinions: pairs whose opinions differ by a margin (method.md 6.5, 8.3)."""
 
 import os
 import zlib
@@ -158,7 +158,7 @@ def write_ratings(plan: Plan, root: str | Path) -> dict[str, dict[str, int]]:
 def rating_records(
     name: str, pairs: list[RatedPair], folder: str | Path, root: str | Path, part: Part, seed: int
 ) -> Iterator[dict]:
-    """Rating records of pairs; a record with and one without a reference differ in nothing else (facts 6.3).
+    """Rating records of pairs; a record with and one without a reference differ in nothing else (method.md 6.3).
 
     Args:
         name: name of the set, part of the ids.
@@ -178,7 +178,7 @@ def rating_records(
 def voting_files(
     name: str, found: Sequence[Rated | Preferred], folder: str | Path, root: str | Path, references: int | None = None
 ) -> tuple[list[dict], dict]:
-    """What an evaluation by voting needs: all pairs of each reference, and the opinions by reference (facts 3.4, 8.3).
+    """What an evaluation by voting needs: all pairs of each reference, and opinions by reference (method.md 3.4, 8.3).
 
     Each unordered pair is asked once.
 

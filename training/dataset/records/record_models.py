@@ -1,4 +1,4 @@
-"""Data models of records (facts 3.4): what training and evaluation read of them, checked when a file is read.
+"""Data models of records (method.md 3.4): what training and evaluation read of them, checked when a file is read.
 
 Records hold more than that; what a model does not name is left as it is.
 """

@@ -1,4 +1,4 @@
-"""Write record files of scenes in the published JSON format, for training or for tests (facts 6.2, 6.3)."""
+"""Write record files of scenes in the published JSON format, for training or for tests (method.md 6.2, 6.3)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -254,7 +254,8 @@ ALIKE: dict[str, tuple[str, ...]] = {
 CROSS = "rating_cross_nr"
 """Ratings of different images; there are none with a reference."""
 
-# Part -> how its records are made and the key of its draws: ratings without a reference are those with one (facts 6.3).
+# Part -> how its records are made and the key of its draws: ratings without a reference are those with one
+# (method.md 6.3).
 MAKERS: dict[
     str, tuple[Callable[[Part, list[SceneVariant], np.random.Generator], Iterator[tuple[bool, dict]]], str]
 ] = {

