@@ -1,7 +1,9 @@
-"""Writes the measured figures into the documents: README, the card of the bundled model and docs/evaluation.md.
+"""Writes the measured figures into the documents: README, the card of the bundled model, evaluation.md, evidence.md.
 
     python -m benchmarks.figures [--results FILE]    # after python -m benchmarks.quality
     python -m benchmarks.figures --check             # exit status 1 if a document differs from the file
+
+The files of ``benchmarks.sensitivity``, ``bias`` and ``reliability`` are read next to it.
 
 A document has each block of figures between two lines, ``<!-- figures: NAME -->`` and ``<!-- end of figures -->``.
 What is between them is replaced; everything else is written by people.
@@ -11,17 +13,20 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from depictqa_core.errors import DepictQAError
 from depictqa_core.storage.documents import nearest, read_json
 from training.output_files import write_text
 
-from . import figure_rows, figure_tables
+from . import evidence_tables, figure_rows, figure_tables
 from .shares import RESULTS
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "depictqa_core/checkpoints/depictqa-mini/README.md", "docs/evaluation.md")
+DOCUMENTS = ("README.md", "depictqa_core/checkpoints/depictqa-mini/README.md", "docs/evaluation.md", "docs/evidence.md")
+EVIDENCE = ("sensitivity", "bias", "reliability")
+"""Commands whose files are named NAME_mini.json, next to that of ``benchmarks.quality``."""
 BLOCKS: dict[str, Callable[[dict], list[str]]] = {
     "published task": figure_tables.published_task,
     "published task, short": figure_tables.published_task_short,
@@ -33,10 +38,26 @@ BLOCKS: dict[str, Callable[[dict], list[str]]] = {
     "everyday images": figure_rows.everyday,
     "everyday images, short": figure_rows.everyday_short,
     "commands": figure_rows.commands,
+    "sensitivity": evidence_tables.sensitivity,
+    "sensitivity, short": evidence_tables.sensitivity_short,
+    "false alarms": evidence_tables.false_alarms,
+    "bias": evidence_tables.bias,
+    "reliability": evidence_tables.reliability,
+    "reliability, short": evidence_tables.reliability_short,
+    **{f"commands of {name}": partial(evidence_tables.commands, name) for name in EVIDENCE},
 }
-"""Name of a block -> its lines, from the content of the file of ``benchmarks.quality``."""
+"""Name of a block -> its lines, from what was `measured`."""
 _BLOCK = re.compile(r"^<!-- figures: ([^\n]*) -->\n.*?^<!-- end of figures -->$", re.MULTILINE | re.DOTALL)
 _MARKS = re.compile(r"^<!-- (?:figures: .*|end of figures) -->$", re.MULTILINE)
+
+
+def measured(results: Path) -> dict:
+    """The content of the file of ``benchmarks.quality``, with those of `EVIDENCE` under their names."""
+    content = read_json(results)
+    for name in EVIDENCE:
+        file = results.with_name(f"{name}_mini.json")
+        content[name] = read_json(file) if file.is_file() else {"parts": {}}
+    return content
 
 
 def updated(text: str, content: dict, where: str = "document") -> str:
@@ -44,7 +65,7 @@ def updated(text: str, content: dict, where: str = "document") -> str:
 
     Args:
         text: the document.
-        content: of the file of ``benchmarks.quality``.
+        content: what was `measured`.
         where: how messages call the document.
 
     Raises:
@@ -84,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a document differs")
     arguments = parser.parse_args(argv)
     try:
-        names = differing(read_json(arguments.results), write=not arguments.check)
+        names = differing(measured(arguments.results), write=not arguments.check)
     except DepictQAError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.storage.documents import read_json
 from training.output_files import write_text
 
-from .figures import BLOCKS, ROOT
+from .figures import BLOCKS, EVIDENCE, ROOT, measured
 from .shares import RESULTS
 
 TARGET = Path("benchmarks/REPRODUCTION.md")
@@ -182,11 +182,17 @@ def page() -> str:
         f"{quality.get('note', '')} Commits: 04b95ac, and 70e7a1d for how far its certainty holds. Another machine may",
         "give another last digit.",
         "",
+        "The blocks about sensitivity, bias and reliability come from `benchmarks/results/NAME_mini.json` with these",
+        "names, measured at commit 0655da7 by",
+        "",
+        *(f"- `{command}`" for name in EVIDENCE for command in measured(RESULTS)[name].get("commands", ())),
+        "",
         "| block | in | command |",
         "| --- | --- | --- |",
     ]
     for name in BLOCKS:
-        found = [link(document) for document in (README, CARD, "docs/evaluation.md") if _has(document, name)]
+        documents = (README, CARD, "docs/evaluation.md", "docs/evidence.md")
+        found = [link(document) for document in documents if _has(document, name)]
         lines.append(f"| {name} | {', '.join(found)} | `python -m benchmarks.figures` |")
     lines += ["", "## Single figures", "", "| figure | in | command | result | commit | machine |", "| --- " * 6 + "|"]
     for claim in claims():

@@ -12,7 +12,7 @@ from depictqa_core.storage.documents import read_json
 
 @pytest.fixture(scope="module")
 def content():
-    return read_json(RESULTS)
+    return figures.measured(RESULTS)
 
 
 def test_documents_have_the_measured_figures(content):
@@ -23,6 +23,8 @@ def test_the_figures_are_those_of_the_bundled_weights(content):
     card = read_json(BUNDLED / "depictqa.json")
     assert content["settings"]["weights"] == card["files"]["model.safetensors"]["sha256"]
     assert content["settings"]["model"] == f"{card['name']} {card['version']}"
+    evidence = [content[name]["settings"]["weights"] for name in figures.EVIDENCE]
+    assert evidence == [content["settings"]["weights"]] * 3
 
 
 def test_a_changed_figure_is_found_and_written(content, tmp_path, monkeypatch, capsys):
