@@ -58,7 +58,8 @@ class BestOfFolder(io.ComfyNode):
                     "folder",
                     options=folders(),
                     default="input",
-                    tooltip="A folder in ComfyUI's input or output folder. Reload the page to see new ones.",
+                    tooltip="A folder in ComfyUI's input or output folder, or samples: the images of this pack. "
+                    "Reload the page to see new ones.",
                 ),
                 io.Boolean.Input("subfolders", default=False, tooltip="Also judge images in subfolders."),
                 io.Int.Input(

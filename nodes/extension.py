@@ -9,6 +9,7 @@ from server import PromptServer
 from .assess import DescribeImages, IdentifyDistortions, ScoreImages
 from .best_of_folder import BestOfFolder
 from .check_images import CheckImages
+from .classical_metrics import ClassicalMetrics
 from .collect_preferences import CollectPreferences
 from .compare_images import CompareImages
 from .compare_models import CompareModels
@@ -50,6 +51,7 @@ NODES = [
     CollectPreferences,
     CheckImages,
     LoadServer,
+    ClassicalMetrics,
 ]
 if Path(folder_paths.__file__).with_name("comfy_extras").joinpath("nodes_textgen.py").is_file():
     # a ComfyUI whose text encoders write text: 0.26 or newer

@@ -79,6 +79,7 @@ class FilterImages(io.ComfyNode):
                     default="",
                     tooltip="Reject images with one of these, separated by commas: " + ", ".join(DISTORTIONS) + "; "
                     "or any. From checkpoints that support faults, also: " + ", ".join(FAULTS) + ". Empty: off.",
+                    **advanced(io.String.Input),
                 ),
                 io.Float.Input(
                     "probability",
@@ -122,6 +123,19 @@ class FilterImages(io.ComfyNode):
                 ),
                 *criterion_inputs(),
                 report_format_input(),
+                io.MultiCombo.Input(
+                    "reject",
+                    options=[*DISTORTIONS, *FAULTS],
+                    default=[],
+                    optional=True,
+                    placeholder="reject distortions",
+                    tooltip=(
+                        "Reject images with one of these distortions; probability applies. From "
+                        + FAULTS[0]
+                        + " on, the "
+                        "checkpoint must support faults. Nothing chosen: off."
+                    ),
+                ),
             ],
             outputs=[
                 *_branch_outputs("passed"),
@@ -166,6 +180,7 @@ class FilterImages(io.ComfyNode):
         criterion: Sequence[str] | None = None,
         prompt: Sequence[str] | None = None,
         report_format: Sequence[str] = FOR_PROGRAMS,
+        reject: Sequence[Sequence[str] | str] = ((),),
     ) -> io.NodeOutput:
         judge = one(model)
         with readable_errors():
@@ -173,7 +188,7 @@ class FilterImages(io.ComfyNode):
                 one(min_score),
                 one(best_percent),
                 one(top_k),
-                named_distortions(one(distortions)),
+                named_distortions(",".join([one(distortions), *_names(one(reject))])),
                 one(probability),
                 one(min_confidence),
                 choice(one(method), list(METHODS), "method"),
@@ -218,6 +233,11 @@ class FilterImages(io.ComfyNode):
             bool(passed),
             table=table,
         )
+
+
+def _names(reject: Sequence[str] | str) -> Sequence[str]:
+    """Return what is chosen in ``reject``; a program may also send one text, with commas, as in ``distortions``."""
+    return [reject] if isinstance(reject, str) else reject
 
 
 def _branch_outputs(name: str) -> list:

@@ -22,7 +22,13 @@ from .image_outputs import to_tensor
 from .inputs import readable, readable_errors, schema
 from .ui import Table, node_output, plain
 
-ROOTS = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
+SAMPLES = Path(__file__).parents[1] / "workflows" / "samples"
+ROOTS = {
+    "input": folder_paths.get_input_directory,
+    "output": folder_paths.get_output_directory,
+    "samples": lambda: str(SAMPLES),
+}
+PLACES = "ComfyUI's input or output folder or this pack's samples"
 DEPTH = 3
 """Number of folder levels in the widget; ``subfolders`` reaches deeper ones."""
 
@@ -36,8 +42,8 @@ class LoadFolder(io.ComfyNode):
             display_name="Load Images From Folder",
             category="DepictQA",
             description=(
-                "Loads the images of a folder in ComfyUI's input or output folder, each at its own size, in "
-                "natural order. Files that cannot be read are skipped and listed."
+                "Loads the images of a folder in ComfyUI's input or output folder, or sample images of this pack, each "
+                "at its own size, in natural order. Files that cannot be read are skipped and listed."
             ),
             is_output_node=True,
             inputs=[
@@ -45,7 +51,8 @@ class LoadFolder(io.ComfyNode):
                     "folder",
                     options=folders(),
                     default="input",
-                    tooltip="A folder in ComfyUI's input or output folder. Reload the page to see new ones.",
+                    tooltip="A folder in ComfyUI's input or output folder, or samples: the images of this pack. "
+                    "Reload the page to see new ones.",
                 ),
                 io.Boolean.Input("subfolders", default=False, tooltip="Also load images from subfolders."),
                 io.Int.Input(
@@ -166,7 +173,7 @@ def _mask(picture: RGBImage) -> torch.Tensor:
 
 
 def folders() -> list[str]:
-    """Return the options of the widget: the input and output folders and their subfolders, ``DEPTH`` levels deep.
+    """Return the options of the widget: input, output and samples and their subfolders, ``DEPTH`` levels deep.
 
     Links to folders are followed, except circular ones.
     """
@@ -194,11 +201,11 @@ def listing_state(folder: str, subfolders: bool, start: int = 0, limit: int | No
 
 
 def resolve(folder: str) -> Path:
-    """Return the folder of a name from a graph; raise DepictQAError unless it is in input or output."""
-    parts = PurePosixPath(below(folder, "folder", "ComfyUI's input or output folder")).parts
+    """Return the folder of a name from a graph; raise DepictQAError unless it is in input, output or samples."""
+    parts = PurePosixPath(below(folder, "folder", PLACES)).parts
     if not parts or parts[0] not in ROOTS:
         raise TaskError(
-            f"folder: {folder!r} is not in ComfyUI's input or output folder; give a path such as input/images."
+            f"folder: {folder!r} is not in {PLACES}; give a path such as input/images or samples/photographs."
         )
     path = Path(ROOTS[parts[0]]())
     for part in parts[1:]:

@@ -20,8 +20,8 @@ JSON = {"Content-Type": "application/json"}
 class Served:
     """A running server; ``stop`` ends it as SIGTERM does."""
 
-    def __init__(self, app, key=None, grace=20):
-        listening = process.bound(process.Address(port=0), key)
+    def __init__(self, app, key=None, grace=20, port=0):
+        listening = process.bound(process.Address(port=port), key)
         self.port = listening.getsockname()[1]
         self.base = f"http://127.0.0.1:{self.port}/v1"
         self._server = process.server(app, grace)

@@ -3,6 +3,7 @@
 import { app } from "../../scripts/app.js";
 import { STYLE } from "./js/answers.js";
 import * as autoQueue from "./js/auto_queue.js";
+import * as choices from "./js/choices.js";
 import * as compare from "./js/compare.js";
 import { styled } from "./js/dom.js";
 import * as loop from "./js/loop.js";
@@ -23,7 +24,7 @@ function keepJson(prototype) {
 app.registerExtension({
   name: "DepictQA",
   async setup() {
-    styled(STYLE + pick.STYLE + compare.STYLE);
+    styled(STYLE + choices.STYLE + pick.STYLE + compare.STYLE);
     stored.listen();
     preferences.listen();
     autoQueue.listen();
@@ -33,9 +34,11 @@ app.registerExtension({
     if (!stored.speaks(nodeData.name)) return;
     stored.withoutPreview(nodeType.prototype);
     keepJson(nodeType.prototype);
+    const lists = choices.taken(nodeData);
     const created = nodeType.prototype.onNodeCreated;
     nodeType.prototype.onNodeCreated = function () {
       created?.apply(this, arguments);
+      choices.replaceWidgets(this, lists);
       preferences.bindPick(this);
       pick.addButton(this);
       loop.addButton(this);

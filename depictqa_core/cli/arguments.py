@@ -11,6 +11,7 @@ from .large_runs import add_large_runs
 from .metrics import add_metrics
 from .server import add_server
 from .serving import add_serving
+from .study import add_study
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
 from .video import add_video
 
@@ -230,6 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_metrics(verbs, [inputs, reference, output])
     add_video(verbs, [model, output, criterion])
     add_serving(verbs, model)
+    add_study(verbs)
 
     verb = verbs.add_parser(
         "info", help="show what a checkpoint supports, its licence and its training data", parents=[output]

@@ -19,6 +19,7 @@ from .leaderboard import compare_models
 from .metrics import measure
 from .outputs import complain
 from .serving import serve
+from .study import study
 from .video import video
 
 
@@ -65,6 +66,7 @@ VERBS = {
     "report": report,
     "metrics": measure,
     "serve": serve,
+    "study": study,
     "info": info,
     "import": import_weights,
 }

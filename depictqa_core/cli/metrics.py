@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DepictQAError, ImageError
+from ..errors import ImageError
 from ..images.image import RGBImage
 from ..images.image_files import load_images
 from ..images.references import Fitted
@@ -65,15 +65,12 @@ def _values(
     image: RGBImage, reference: Fitted, metrics: Sequence["Metric"], without: dict[str, list[str]]
 ) -> dict[str, Any]:
     """One row: the value of each metric, None where it has none; ``without`` gets the image by the reason."""
-    beside = reference.beside(image)
-    row: dict[str, Any] = {"picture": image.name}
-    for metric in metrics:
-        try:
-            row[metric.name] = metric(image.rgb, None if beside is None else beside.rgb)
-        except DepictQAError as error:
-            row[metric.name] = None
-            without.setdefault(str(error), []).append(image.name)
-    return row
+    from ..metrics.measuring import measure as measured
+
+    values, reasons = measured(metrics, image, reference.beside(image))
+    for reason in reasons.values():
+        without.setdefault(reason, []).append(image.name)
+    return {"picture": image.name, **values}
 
 
 def _table(rows: Sequence[dict[str, Any]], better: dict[str, str], width: int | None) -> str:

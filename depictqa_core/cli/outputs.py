@@ -37,7 +37,8 @@ def notify(options: argparse.Namespace, notices: Sequence[str]) -> None:
 
 def outputs_of(options: argparse.Namespace) -> list[tuple[str, str]]:
     """Return the files that this run will write, as (option, path)."""
-    named = [(f"--{name}", getattr(options, name, None)) for name in ("json", "csv", "sheet", "out", "chart", "frame")]
+    names = ("json", "csv", "markdown", "sheet", "out", "chart", "frame")
+    named = [(f"--{name}", getattr(options, name, None)) for name in names]
     return [(option, path) for option, path in named if path not in (None, "-")]
 
 

@@ -83,9 +83,10 @@ class ComfyServer:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
         self.log = base / "server.log"
-        self._start()
+        self.start()
 
-    def _start(self):
+    def start(self):
+        """Start the process; after ``kill`` a new one, with the same folders and the same address."""
         host, port = self.address.split(":")
         command = [sys.executable, "main.py", "--cpu", "--listen", host, "--port", port, "--disable-auto-launch"]
         command += ["--disable-api-nodes", "--base-directory", str(self.base)]
@@ -116,6 +117,11 @@ class ComfyServer:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
+
+    def kill(self):
+        """End the process as a crash does: it cleans nothing up."""
+        self.process.kill()
+        self.process.wait()
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")

@@ -22,7 +22,8 @@ def to_api(workflow: dict, object_info: dict) -> dict:
         for name, options in _widgets(info):
             if not values:
                 break  # saved before this widget was added: the server takes its default
-            inputs[name] = values.pop(0)
+            value = values.pop(0)
+            inputs[name] = {"__value__": value} if isinstance(value, list) else value  # a bare list would be a link
             if options.get("control_after_generate") or name in ("seed", "noise_seed"):
                 values.pop(0)
             if options.get("image_upload"):

@@ -39,6 +39,7 @@ CORE = (
     "bulk",
     "culling",
     "serving",
+    "study",
     "cli",
 )
 """The parts of ``depictqa_core``: each imports only itself and those before it."""

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import subprocess
 
 import pytest
 from PIL import Image
@@ -24,7 +26,7 @@ def test_commands_of_the_readme_are_understood():
     lines = [line for block in code_blocks("sh") for line in block.splitlines() if line.startswith("depictqa ")]
     verbs = {cli.parse(shlex.split(line, comments=True)[1:]).verb for line in lines}
     known = "identify describe compare score rank map leaderboard info import check judge report cull metrics serve"
-    assert verbs == {*known.split(), "video"}
+    assert verbs == {*known.split(), "video", "study"}
 
 
 def test_python_of_the_readme_compiles():
@@ -101,13 +103,53 @@ def test_the_registry_gets_its_images(name, size):
         assert image.size == size and image.format == "PNG"
 
 
+def test_the_registry_understands_the_metadata():
+    """What docs.comfy.org/registry/specifications demands, and comfy-cli only warns of: it would drop the field."""
+    data = pytest.importorskip("tomllib").loads(PROJECT)  # Python 3.11
+    project, comfy = data["project"], data["tool"]["comfy"]
+    assert re.fullmatch(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", project["name"]) and "comfy" not in project["name"]
+    assert len(project["name"]) < 100 and re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert project["license"] == "Apache-2.0" and (ROOT / "LICENSE").is_file() and project["description"]
+    assert re.fullmatch(r"[a-z0-9-]+", comfy["PublisherId"]) and comfy["DisplayName"] == "DepictQA"
+    assert re.fullmatch(r"(?:>=|==|~=|<)\d+\.\d+\.\d+(?:,<\d+\.\d+\.\d+)?", comfy["requires-comfyui"])
+    home = project["urls"]["Repository"]
+    raw = home.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
+    for field in ("Icon", "Banner"):
+        assert comfy[field].startswith(raw) and (ROOT / comfy[field].removeprefix(raw)).is_file()
+    systems = [line for line in project["classifiers"] if line.startswith("Operating System :: ")]
+    assert systems == ["Operating System :: OS Independent"]
+    assert not [line for line in project["classifiers"] if line.startswith("Environment :: ")]
+
+
+def test_the_archive_of_the_registry_has_what_the_nodes_need_and_no_more():
+    """The registry packs the tracked files, less what .comfyignore lists."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("this is not a git checkout")
+
+    def tracked(*options):
+        listed = subprocess.run([git, "ls-files", *options], cwd=ROOT, capture_output=True, text=True, check=True)
+        return set(listed.stdout.splitlines())
+
+    packed = tracked() - tracked("-c", "-i", "--exclude-from=.comfyignore")
+    tops = {path.partition("/")[0] for path in packed}
+    assert {"__init__.py", "nodes", "depictqa_core", "locales", "web", "workflows"} <= tops
+    assert {"requirements.txt", "pyproject.toml", "README.md", "LICENSE", "NOTICE"} <= tops
+    assert not {"tests", "benchmarks", ".ci", ".github", "constraints.txt"} & tops
+    assert "web/js/answers.js" in packed and "locales/ja/nodeDefs.json" in packed
+    assert sum((ROOT / path).stat().st_size for path in packed) < 60_000_000
+
+
 def test_samples_are_small_and_readable():
-    samples = sorted((ROOT / "workflows/samples").glob("*.jpg"))
-    notes = (ROOT / "workflows/samples/README.md").read_text()
-    assert 6 <= len(samples) <= 8 and sum(path.stat().st_size for path in samples) <= 300_000
-    for path in samples:
-        assert Image.open(path).size == (320, 320)
-        assert path.name in notes or "original" in path.name
+    folder = ROOT / "workflows/samples"
+    top, every = sorted(folder.glob("*.jpg")), sorted(folder.rglob("*.jpg"))
+    notes = (folder / "README.md").read_text()
+    assert 6 <= len(top) <= 8 and sum(path.stat().st_size for path in every) <= 2_000_000
+    for path in every:
+        with Image.open(path) as image:
+            image.load()
+            assert image.format == "JPEG" and (path not in top or image.size == (320, 320))
+        assert path.name in notes or "original" in path.name or f"`{path.relative_to(folder).parts[0]}/" in notes
 
 
 def test_make_targets_that_are_named_exist():

@@ -54,6 +54,7 @@ NOT_PROSE = {  # strings that a network was trained on or is asked, and patterns
     "training/dataset/records/question_templates.py",
     "training/evaluation/judged.py",
     "training/evaluation/peer_vlm.py",
+    "training/recipes/mini/from_scratch.py",
 }
 
 

@@ -101,7 +101,7 @@ def test_a_pair_is_shown_under_a_slider(server, page, tiny):
     page.locator(".depictqa-large img").wait_for(state="visible")
 
 
-def test_two_pages_pick_and_one_of_them_is_closed(server, page, new_page):
+def test_two_pages_pick_one_is_closed_and_the_other_loaded_again(server, page, new_page):
     load(page, server, "DepictQA_PickImages", images=pictures(EIGHT), scores=values(*range(8)), timeout=0)
     graph = page.evaluate("() => app.graph.serialize()")
 
@@ -119,6 +119,10 @@ def test_two_pages_pick_and_one_of_them_is_closed(server, page, new_page):
         assert "continue with 1" in other.locator(".depictqa-pick .go").text_content()
     (pick,) = server.get("/depictqa/picks")["picks"]  # a closed page ends nothing
     assert len(pick["images"]) == 8
+    page.reload()  # as when the browser was closed and the last workflow is restored
+    assert "8. 7.0" in waits(page).last.text_content()
+    page.evaluate(SHOW)
+    page.evaluate(ENDS)
     page.locator(".depictqa-pick").focus()
     for key in ("3", "5", "5", "ArrowRight", "Space", "Enter"):  # 5 is taken back
         page.keyboard.press(key)
@@ -138,6 +142,8 @@ def test_a_node_shows_no_image_of_another_node_that_had_its_id(server, page, tin
     load(page, server, before, images=pictures("sharp.png"))
     assert queue(page).startswith("execution_success")
     page.wait_for_selector(".depictqa-answers .images img", state="attached")
+    twice = "() => Object.values(app.nodeOutputs).some((output) => output.depictqa && output.images)"
+    assert page.evaluate(twice) is False  # Nodes 2.0 would show them next to the answers once more
     load(page, server, "DepictQA_LoadFolder", folder="input")
     state = "() => { const node = app.graph.nodes[0]; return [node.type, node.imgs?.length ?? 0]; }"
     page.wait_for_timeout(500)

@@ -11,8 +11,16 @@ import pytest
 from comfyui.comfy_server import PACK
 from comfyui.front_end import load_nodes, needs_chromium, open_page, queue, wait_for_answer
 from comfyui.linked import graph_of, pictures
+from comfyui.templates import WORKFLOWS
 
 pytestmark = needs_chromium
+OVERLAPS = """() => {
+  const box = ({title, pos, size}) => [title, pos[0], pos[1] - 30, size[0], size[1] + 30];
+  const boxes = app.graph.nodes.map(box);
+  const apart = ([, x, y, w, h], [, left, top, wide, high]) =>
+    x >= left + wide || left >= x + w || y >= top + high || top >= y + h;
+  return boxes.flatMap((a, place) => boxes.slice(place + 1).filter((b) => !apart(a, b)).map((b) => [a[0], b[0]]));
+}"""
 SHOW_NODE = """(type) => {
   const node = app.graph.nodes.find((node) => node.type === type);
   const canvas = app.canvas;
@@ -42,7 +50,7 @@ def screenshot(page, name: str) -> bytes:
     ("name", "class_type", "rows"),
     [
         ("rank_a_batch", "DepictQA_RankImages", 4),
-        ("filter_bad_samples", "DepictQA_FilterImages", 4),
+        ("filter_bad_samples", "DepictQA_FilterImages", 8),
         ("compare_with_reference", "DepictQA_CompareImages", 1),
     ],
 )
@@ -50,23 +58,58 @@ def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
     open_and_run(page, server, name)
     saved = "() => app.graph.serialize().nodes.map((node) => (node.widgets_values ?? []).length)"
     before = page.evaluate(saved)
-    page.wait_for_selector(".depictqa-answers td", state="attached")
+    of_node = f"() => app.graph.nodes.find((node) => node.type === '{class_type}').widgets.at(-1).element"
+    page.wait_for_function(f"() => ({of_node})().querySelector('td')")
     page.evaluate(SHOW_NODE, class_type)
-    table = page.locator(".depictqa-answers").first
+    page.evaluate(f"() => {{ ({of_node})().id = 'shown'; }}")
+    table = page.locator("#shown")
     table.locator("td").first.wait_for(state="visible")
     assert table.locator("tr").count() == rows + 1
     pictures = table.locator("td img")
     page.wait_for_function("() => [...document.querySelectorAll('.depictqa-answers img')].every((i) => i.naturalWidth)")
     assert pictures.count() == rows * (2 if "Compare" in class_type else 1)
-    assert "image 1" in table.inner_text() or "image A" in table.inner_text()
+    assert "raccoon_clean.jpg" in table.inner_text() or "image A" in table.inner_text()
     box = table.bounding_box()
     assert box["width"] > 300 and box["height"] > 100
     names = page.evaluate("() => app.graph.nodes.flatMap((node) => (node.widgets ?? []).map((widget) => widget.name))")
     assert "depictqa_answers" in names and "$$node-text-preview" not in names  # the table stands in place of the text
     assert page.evaluate(saved) == before  # what is shown is not saved with the graph
     with_answers = screenshot(page, name)
+    assert page.evaluate(OVERLAPS) == []  # nodes that have grown would cover others
     page.evaluate("() => document.querySelectorAll('.depictqa-answers').forEach((box) => box.replaceChildren())")
     assert page.screenshot() != with_answers
+
+
+def test_templates_have_room_as_they_open(server, page):
+    open_page(page, server)
+    for path in WORKFLOWS:
+        page.evaluate("(graph) => app.loadGraphData(graph)", json.loads(path.read_text(encoding="utf-8")))
+        page.wait_for_function("() => app.graph.nodes.length > 3")
+        assert page.evaluate(OVERLAPS) == [], path.stem
+
+
+def test_distortions_are_chosen_from_a_list(server, page):
+    """What is chosen is sent, is saved with the graph, and follows the node into a subgraph."""
+    node = "() => app.graph.nodes.find((node) => node.type === 'DepictQA_FilterImages')"
+    open_page(page, server)
+    workflow = json.loads((PACK / "workflows" / "filter_bad_samples.json").read_text(encoding="utf-8"))
+    page.evaluate("(graph) => app.loadGraphData(graph)", workflow)
+    page.evaluate(SHOW_NODE, "DepictQA_FilterImages")
+    assert page.locator(".depictqa-choices").count() == 1  # and ComfyUI's own list is gone
+    assert page.evaluate("() => document.body.textContent.includes('Select items')") is False
+    page.locator(".depictqa-choices label", has_text="pixelation").locator("input").dispatch_event("click")
+    assert page.locator(".depictqa-choices p").text_content() == "reject: noise, pixelation"
+    sent = page.evaluate("async () => (await app.graphToPrompt()).output")
+    (inputs,) = [one["inputs"] for one in sent.values() if one["class_type"] == "DepictQA_FilterImages"]
+    assert inputs["reject"] == {"__value__": ["noise", "pixelation"]} and inputs["report_format"] == "markdown"
+    saved = page.evaluate("() => JSON.stringify(app.graph.serialize())")
+    page.evaluate("(graph) => app.loadGraphData(JSON.parse(graph))", saved)
+    assert page.evaluate(f"() => ({node})().serialize().widgets_values.at(-1)") == ["noise", "pixelation"]
+    inner = page.evaluate(f"""() => {{
+      const {{subgraph}} = app.graph.convertToSubgraph(new Set([({node})()]));
+      return subgraph.nodes[0].serialize().widgets_values.at(-1);
+    }}""")
+    assert inner == ["noise", "pixelation"]
 
 
 def test_a_pick_belongs_to_the_images_on_the_node(server, page):

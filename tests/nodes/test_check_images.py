@@ -5,7 +5,7 @@ import json
 import pytest
 from comfyui.comfy_server import PACK
 from comfyui.named_pictures import MIXED, THREE, arrived
-from comfyui.ui_format import to_api
+from comfyui.templates import node_of, rows_of, template_graph
 from tiny_vlms import make_tiny_vlm
 
 CHECK = {"question": "Is it sharp?", "answers": "yes, no", "pass_answer": "Yes"}
@@ -64,11 +64,8 @@ def test_the_bundled_model_refuses_at_the_node(server, graph):
 
 
 def test_the_workflow_runs_with_a_model_of_ones_own(server, vlm):
-    workflow = json.loads((PACK / "workflows" / "check_images.json").read_text())
-    graph = to_api(workflow, server.get("/object_info"))
-    for node in graph.values():
-        if node["class_type"] == "DepictQA_LoadModel":
-            node["inputs"]["checkpoint"] = vlm
-    run = server.run(graph)
-    report = next(key for key, node in graph.items() if node["class_type"] == "PreviewAny")
-    assert json.loads(run.text(report))["results"][0]["answer"] in ("yes", "no")
+    graph = template_graph("check_images", server)
+    graph[node_of(graph, "DepictQA_LoadModel")]["inputs"]["checkpoint"] = vlm
+    rows = rows_of(server.run(graph), node_of(graph, "DepictQA_CheckImages"))
+    assert [row[0] for row in rows] == sorted(path.name for path in (PACK / "workflows/samples/photographs").iterdir())
+    assert all(row[-1] in ("passed", "rejected") for row in rows)

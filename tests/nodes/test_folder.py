@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from comfyui.comfy_server import PACK
 from comfyui.linked import graph_of
 from PIL import Image
 
@@ -79,6 +80,17 @@ def test_the_widget_offers_the_folders_below_input_and_output(server, shots):
     info = server.get("/object_info/DepictQA_LoadFolder")["DepictQA_LoadFolder"]
     offered = info["input"]["required"]["folder"][1]["options"]
     assert {"input", "output", "input/shots", "input/shots/sdxl"} <= set(offered)
+
+
+def test_the_samples_of_the_pack_need_no_copy(server, load):
+    spec = server.get("/object_info/DepictQA_LoadFolder")["DepictQA_LoadFolder"]["input"]["required"]["folder"]
+    assert {"samples", "samples/photographs", "samples/models/sharp"} <= set(spec[1].get("options") or spec[0])
+    files = sorted(path.name for path in (PACK / "workflows" / "samples" / "photographs").iterdir())
+    run = load(folder="samples/photographs", start=1, limit=2)
+    assert run.texts("names") == files[1:3] and run.texts("folders") == ["photographs"] * 2
+    assert run.text("report") == f"2 of {len(files)} images of samples/photographs"
+    error = load(folder="samples/../samples", expect_error=True).error["exception_message"]
+    assert "leads out of the folder" in error and str(PACK) not in error
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,33 @@ def test_stop_removes_the_waiting_runs_of_its_workflow_only(server):
     assert history[first]["outputs"]["node"]["depictqa"][0]["notes"] == ["Stopped: 1 waiting run removed"]
 
 
+@pytest.mark.slow
+def test_every_one_of_many_queued_runs_ends_and_is_in_the_list(server):
+    """Runs that are queued at once, as by Run (Instant): each with another image, so that nothing is cached."""
+    count = 30
+    keep = {"images": ["image", 0], "scores": ["score", 0], "keep": 4, "folder": "DepictQA/many", "target_score": 0.0}
+    graph = {
+        "load": {"class_type": "Test_BrightJudge", "inputs": {}},
+        "score": {"class_type": "DepictQA_ScoreImages", "inputs": {"model": ["load", 0], "images": ["image", 0]}},
+        "node": {"class_type": "DepictQA_KeepBest", "inputs": keep},
+        "scores": {"class_type": "Test_Arrived", "inputs": {"items": ["score", 0]}},
+    }
+    queued = []
+    for seed in range(count):
+        inputs = {"names": f"random:{5000 + seed}", "as_batch": False, "copies": 1}
+        graph["image"] = {"class_type": "Test_Pictures", "inputs": inputs}
+        queued.append(queue(server, graph, WORKFLOW))
+    deadline = time.monotonic() + 120
+    while queued[-1] not in (history := server.get("/history")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert [history[run]["status"]["status_str"] for run in queued] == ["success"] * count
+    scores = [float(history[run]["outputs"]["scores"]["text"][0]) for run in queued]
+    best = json.loads((server.base / "output" / "DepictQA" / "many" / "best.json").read_text())
+    assert best["seen"] == count == len(set(scores))
+    assert [entry["score"] for entry in best["images"]] == pytest.approx(sorted(scores, reverse=True)[:4])
+    assert server.get("/queue") == {"queue_running": [], "queue_pending": []}
+
+
 @pytest.fixture
 def shades(server):
     """input/shades: 12 grey images, one per brightness, and a damaged one."""

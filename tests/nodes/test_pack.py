@@ -13,6 +13,7 @@ SNAPSHOT = Path(__file__).with_name("schema_snapshot.json")
 NODES = [
     "DepictQA_BestOfFolder",
     "DepictQA_CheckImages",
+    "DepictQA_ClassicalMetrics",
     "DepictQA_CollectPreferences",
     "DepictQA_CompareImages",
     "DepictQA_CompareModels",
@@ -153,6 +154,16 @@ def test_templates_are_listed_with_thumbnails(server):
     for name in names:
         assert json.loads(server.fetch(f"/api/workflow_templates/depictqa/{name}.json"))["nodes"]
         assert server.fetch(f"/api/workflow_templates/depictqa/{name}.jpg").startswith(b"\xff\xd8\xff")
+
+
+def test_the_blueprint_is_listed_and_holds_nodes_that_exist(server, infos):
+    listed = {entry["name"]: key for key, entry in server.get("/global_subgraphs").items()}
+    blueprint = json.loads(server.get(f"/global_subgraphs/{listed['Filter bad images']}")["data"])
+    (node,), (inside,) = blueprint["nodes"], blueprint["definitions"]["subgraphs"]
+    assert node["type"] == inside["id"]
+    filters = next(one for one in inside["nodes"] if one["type"] == "DepictQA_FilterImages")
+    assert [entry["name"] for entry in filters["outputs"]] == infos["DepictQA_FilterImages"]["output_name"]
+    assert {one["type"] for one in inside["nodes"]} <= set(infos)
 
 
 IMPORT_PROBE = """

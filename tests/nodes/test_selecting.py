@@ -108,6 +108,16 @@ def test_filter_by_distortions_decides_without_scores_and_passes_them_on(server,
     assert (run.text("passed_count"), run.text("rejected_count"), run.text("any_passed")) == ("0", "3", "False")
 
 
+@pytest.mark.parametrize("chosen", [{"__value__": ["noise", "blur"]}, {"__value__": ["blur"]}, "blur, noise"])
+def test_filter_by_distortions_chosen_in_the_list(server, graph, chosen):
+    """The list is one criterion with the text; a list comes wrapped from the page, as a bare one would be a link."""
+    run = server.run(graph("DepictQA_FilterImages", images=THREE, min_score=0, distortions="noise", reject=chosen))
+    text = server.run(graph("DepictQA_FilterImages", images=THREE, min_score=0, distortions="noise, blur"))
+    assert run.text("report") == text.text("report")
+    wrong = graph("DepictQA_FilterImages", images=THREE, reject={"__value__": ["blurr"]})
+    assert "blurr is not known" in server.run(wrong, expect_error=True).error["exception_message"]
+
+
 @pytest.mark.parametrize("least", [0, 100])
 def test_an_empty_branch_stops_silently_and_the_rest_goes_on(server, graph, least):
     run = server.run(graph("DepictQA_FilterImages", images=THREE, min_score=least, followers=3))

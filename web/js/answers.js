@@ -5,7 +5,7 @@ import { copyText, button, element, thumbnail } from "./dom.js";
 
 export const STYLE = `
 .depictqa-answers { overflow: auto; font: 12px sans-serif; color: var(--input-text, #ddd); box-sizing: border-box;
-  contain: size; height: 100%; min-height: 220px; /* the node gives the size, not the number of rows */
+  contain: size; height: 100%; /* the node gives the size, not the number of rows; stored.js its minimum */
   background: var(--comfy-input-bg, #222); border-radius: 6px; padding: 4px 8px; user-select: text; }
 .depictqa-answers table { border-collapse: collapse; width: 100%; }
 .depictqa-answers th, .depictqa-answers td { text-align: left; vertical-align: middle; padding: 2px 6px 2px 0; }

@@ -8,28 +8,38 @@ import { identify, json, nodeOf, openWorkflow, workflowOf } from "./workflow.js"
 
 const WIDGET = "depictqa_answers";
 const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress texts
-const LEAST_HEIGHT = 220;
-const FRESH = { width: 440, more: 190 }; // of a new node: six rows without scrolling
-const SILENT = ["DepictQA_LoadModel", "DepictQA_GenerateUntilGoodStart"];
+const TABLE = { least: 220, width: 440, more: 190 }; // heights of the box and of a new node: six rows without scrolling
+const LINE = { least: 56, width: 280, more: 0 }; // of nodes that say one line
+const SIZES = { DepictQA_StopAutoQueue: LINE };
+const SILENT = ["LoadModel", "LoadServer", "JudgeFromTextEncoder", "GenerateUntilGoodStart"].map((name) => `DepictQA_${name}`);
 const shown = new Map(); // workflow -> Map(execution id -> answer)
+
+// The widget shows all images of a node. In Nodes 2.0 a preview of ComfyUI would show them a second time, and those of Judge
+// Video as a video that fails to load. This must be added before ComfyUI's own listeners: when the module is loaded.
+api.addEventListener("executed", ({ detail: { output } }) => {
+  if (output?.depictqa) delete output.images;
+});
 
 export function speaks(type) {
   return type.startsWith("DepictQA_") && !SILENT.includes(type);
 }
 
 export function addWidget(node) {
+  const size = SIZES[node.comfyClass ?? node.type] ?? TABLE;
   const box = sheltered(element("div", "", [element("p", "The answers appear here after a run.")]));
   box.className = "depictqa-answers";
+  box.style.minHeight = `${size.least}px`;
   const widget = node.addDOMWidget(WIDGET, "depictqa", box, {
     serialize: false,
     hideOnZoom: false,
-    getMinHeight: () => LEAST_HEIGHT, // the same before and after a run: undo compares sizes
+    getMinHeight: () => size.least, // the same before and after a run: undo compares sizes
     getValue: () => "",
     setValue: () => {},
   });
   widget.serialize = false; // the answers are no part of the saved graph
+  node.hideOutputImages = true; // Nodes 2.0 would show the images again below the box, those of Judge Video as a broken video
   const [width, height] = node.computeSize();
-  node.setSize([Math.max(width, FRESH.width), height + FRESH.more]);
+  node.setSize([Math.max(width, size.width), height + size.more]);
 }
 
 export function boxOf(node) {
