@@ -8,7 +8,7 @@ import { identify, json, nodeOf, openWorkflow, workflowOf } from "./workflow.js"
 
 const WIDGET = "depictqa_answers";
 const TEXT_PREVIEW = "$$node-text-preview"; // where ComfyUI shows progress texts
-const TABLE = { least: 220, width: 440, more: 190 }; // heights of the box and of a new node: six rows without scrolling
+const TABLE = { least: 220, width: 440, more: 230 }; // heights of the box and of a new node: six rows, also in Nodes 2.0
 const LINE = { least: 56, width: 280, more: 0 }; // of nodes that say one line
 const SIZES = { DepictQA_StopAutoQueue: LINE };
 const SILENT = ["LoadModel", "LoadServer", "JudgeFromTextEncoder", "GenerateUntilGoodStart"].map((name) => `DepictQA_${name}`);
