@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status. Expected errors are one line on stderr."""
     open_streams()
     parser = argparse.ArgumentParser(prog="python -m training", description="Make the data, train and evaluate judges.")
+    parser.set_defaults(resumes=False)  # commands that resume set it
     commands = parser.add_subparsers(dest="command", required=True)
     add_images(
         commands.add_parser(
@@ -53,11 +54,17 @@ def main(argv: list[str] | None = None) -> int:
         with interrupted_by_signals():
             return arguments.run(arguments) or 0
     except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
+        print("\ninterrupted" + (f"; {_how_to_resume(arguments)}" if arguments.resumes else ""), file=sys.stderr)
         return 130
     except (DepictQAError, ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def _how_to_resume(arguments: argparse.Namespace) -> str:
+    if getattr(arguments, "restart", False):
+        return "run the same command without --restart to resume"
+    return "run the same command again to resume"
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
@@ -101,10 +108,10 @@ def _train(parser: argparse.ArgumentParser) -> None:
         try:
             print(train(recipe, resume=not arguments.restart))
         except Stopped as stopped:
-            print(f"{stopped}\nrun the same command again to resume", file=sys.stderr)
+            print(f"{stopped}\n{_how_to_resume(arguments)}", file=sys.stderr)
             return 130
 
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=True)
 
 
 if __name__ == "__main__":

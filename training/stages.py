@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -29,7 +29,9 @@ class Command:
     """One command line for bash.
 
     Attributes:
-        line: the command; "python" is the interpreter that runs the chain.
+        line: the command; "python" is the interpreter that runs the chain. A stage is run again when this text changes,
+            so what does not change its files, such as a path of the checkout, belongs to the ``variables`` of
+            ``run_line``.
         new: files and folders that the command makes and does not replace: what an interrupted one left of them is
             removed before it is run again.
     """
@@ -119,11 +121,16 @@ def _digest(before: str, stage: Stage) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run_line(line: str, folder: Path) -> int:
-    """Run a command line with bash in a folder, with this interpreter and this checkout; return its exit status."""
+def run_line(line: str, folder: Path, variables: Mapping[str, str] | None = None) -> int:
+    """Run a command line with bash in a folder, with this interpreter and this checkout; return its exit status.
+
+    Args:
+        variables: further environment variables.
+    """
     first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(CHECKOUT)}
     paths = {name: os.pathsep.join(filter(None, [path, os.environ.get(name)])) for name, path in first.items()}
-    return subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=folder, env={**os.environ, **paths}).returncode
+    environment = {**os.environ, **paths, **(variables or {})}
+    return subprocess.run(["bash", "-euo", "pipefail", "-c", line], cwd=folder, env=environment).returncode
 
 
 def machine() -> dict:

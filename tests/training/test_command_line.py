@@ -23,6 +23,20 @@ def test_an_interrupted_command_says_how_it_resumes(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().err.endswith("interrupted; run the same command again to resume\n")
 
 
+def test_an_interrupted_command_that_starts_again_does_not_promise_to_resume(tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.trainer.storage_format.convert", interrupted)
+    assert main(["convert", str(tmp_path), str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n"
+    monkeypatch.setattr("training.trainer.recipe.read_recipe", interrupted)
+    assert main(["train", "a.yaml"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted; run the same command again to resume\n"
+    assert main(["train", "a.yaml", "--restart"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted; run the same command without --restart to resume\n"
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_a_build_with_its_workers_in_one_line(tmp_path):
     rng = np.random.default_rng(0)

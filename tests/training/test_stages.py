@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks.against import Figure, compared, difference, figures, main
-from training.recipes.mini.from_scratch import SHIPPED, stages
+from training.recipes.mini import from_scratch
+from training.recipes.mini.from_scratch import RECIPE, SHIPPED, stages
 from training.stages import CHECKOUT, Chain, Command, Stage, StageFailed, run_line
 
 STAGES = [
@@ -64,12 +65,28 @@ def test_commands_run_with_this_interpreter_and_stop_at_their_first_error(tmp_pa
     assert run_line("false | true; touch y", tmp_path) and not (tmp_path / "y").exists()
 
 
+def test_a_moved_checkout_with_spaces_and_other_workers_resume(tmp_path, monkeypatch, capsys):
+    def short(recipe, shipped, workers, tiny):
+        return [Stage("one", (Command(f"echo {recipe}/a.yaml {workers} >> said"), Command(f"test -e {shipped}")))]
+
+    monkeypatch.setattr(from_scratch, "stages", short)
+    monkeypatch.setattr(from_scratch, "SHIPPED", "figures of 1.0.json")
+    for checkout, workers in (("first place", "2"), ("another", "3")):
+        (tmp_path / checkout).mkdir()
+        (tmp_path / checkout / "figures of 1.0.json").touch()
+        monkeypatch.setattr(from_scratch, "CHECKOUT", tmp_path / checkout)
+        assert from_scratch.main(["--root", str(tmp_path), "--workers", workers]) == 0
+    assert (tmp_path / "said").read_text() == f"{tmp_path}/first place/{RECIPE}/a.yaml 2\n"
+    out = capsys.readouterr().out
+    assert f"RECIPE='{tmp_path}/first place/{RECIPE}'" in out and "one: done before" in out
+
+
 def test_every_recipe_of_the_chain_starts_from_what_a_command_before_has_made():
     """And no two commands make the same checkpoint."""
     import yaml
 
-    folder, made = CHECKOUT / "training/recipes/mini", set()
-    for stage in stages(folder, SHIPPED, 2):
+    made = set()
+    for stage in stages(RECIPE, SHIPPED, "2"):
         for command in stage.commands:
             words = command.line.split()
             if "train" in words[3:4]:
@@ -84,8 +101,8 @@ def test_every_recipe_of_the_chain_starts_from_what_a_command_before_has_made():
             assert new not in made
             made.add(new)
     assert "runs/depictqa-mini" in made
-    tiny = stages(folder, SHIPPED, 2, tiny=True)
-    assert [stage.name for stage in tiny] == [stage.name for stage in stages(folder, SHIPPED, 2)]
+    tiny = stages(RECIPE, SHIPPED, "2", tiny=True)
+    assert [stage.name for stage in tiny] == [stage.name for stage in stages(RECIPE, SHIPPED, "2")]
     assert "fetch_pictures" not in str(tiny)
 
 

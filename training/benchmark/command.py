@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-published", action="store_true", help="with report: without the figures of others")
     add_server(parser)
-    parser.set_defaults(run=_benchmark)
+    parser.set_defaults(run=_benchmark, resumes=True)
 
 
 def _benchmark(arguments: argparse.Namespace) -> int:
@@ -110,11 +109,7 @@ def _run(arguments: argparse.Namespace, works: list) -> int:
     metrics = [] if arguments.no_metrics else registry.chosen(arguments.metric, True)
     judges = [] if arguments.no_judge else [_contender(name, arguments) for name in arguments.judge or [BUNDLED]]
     options = RunOptions(arguments.resamples, arguments.seed, grader)
-    try:
-        summaries = run(works, judges, metrics, arguments.output, options)
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
-        return 130
+    summaries = run(works, judges, metrics, arguments.output, options)
     for one in summaries:
         value = one["values"].get(one["headline"])
         shown = "no value" if value is None else f"{value:.3f}"

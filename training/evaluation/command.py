@@ -37,7 +37,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge-version", choices=("v2", "v1"), default="v2", help="version of its prompt (default: v2)"
     )
-    parser.set_defaults(run=_evaluate)
+    parser.set_defaults(run=_evaluate, resumes=True)
 
 
 def add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -109,11 +109,7 @@ def _evaluate(arguments) -> int:
     )
     judge = load_judge(arguments.checkpoint, arguments.device, base=arguments.base, **server_options(arguments))
     sets = _supported(judge, sets)
-    try:
-        results = evaluate_sets(judge, sets, arguments.output, extras, _place(arguments.checkpoint))
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
-        return 130
+    results = evaluate_sets(judge, sets, arguments.output, extras, _place(arguments.checkpoint))
     print(json.dumps({name: _headline(result) for name, result in results["sets"].items()}, indent=1))
     print(f"written: {arguments.output}/results.json and {arguments.output}/report.html", file=sys.stderr)
     return 0

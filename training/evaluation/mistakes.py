@@ -7,6 +7,7 @@ from depictqa_core import tasks
 from ..dataset.detailed.answer_checks import stated_winner
 from ..dataset.records.descriptions import named
 from ..trainer.record_files import picture_paths
+from .scoring import credit
 from .sets import DETAILED, TestSet, kind_of
 
 LISTED = 8
@@ -51,7 +52,7 @@ def _mistakes(record: dict, task_type: str, answer: dict, scores: Mapping) -> It
     pair = tasks.setting(task_type).pair
     if tasks.task_of(record["query"], pair) not in DETAILED:
         kind = kind_of(record, task_type)
-        if kind and said.strip() != truth.strip():
+        if kind and credit(kind, record, answer) < 1:
             yield answer.get("confidence") or 0.0, kind, "another answer is true"
         return
     if scores:

@@ -21,7 +21,7 @@ class Overlap(NamedTuple):
     """What is in both of two data roots.
 
     Attributes:
-        sources: names of source images of their builds.
+        sources: names of source images of their builds, without those drawn by program.
         files: image files with equal bytes, of the first.
         near: images of the first that look like one of the second, each with that one.
         compared: number of images of the first and of the second whose looks were compared.
@@ -47,7 +47,7 @@ def overlap(
         progress: called with the path of every image that is read.
     """
     pristine = [_pristine(entries) for _, entries in (first, second)]
-    named = [{str(line.get("source")) for line in built(root)} - {"None"} for root, _ in (first, second)]
+    named = [_sources(root) for root, _ in (first, second)]
     hashes, looks = [], []
     for (root, _), paths in zip((first, second), pristine):
         bytes_of, look_of = {}, {}
@@ -68,6 +68,12 @@ def overlap(
     known = set(hashes[1].values())
     same = [path for path, code in hashes[0].items() if code in known]
     return Overlap(sorted(named[0] & named[1]), same, near, (len(looks[0]), len(looks[1])))
+
+
+def _sources(root: Path) -> set[str]:
+    """Names of the source images of a build. Those of drawings are left out: another seed draws others by them."""
+    names = {str(line.get("source")) for line in built(root)} - {"None"}
+    return {name for name in names if not name.startswith("drawn/")}
 
 
 def _pristine(entries: Iterable[Entry]) -> list[str]:

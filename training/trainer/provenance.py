@@ -1,6 +1,7 @@
 """What a card says of the training data, composed of what the data root says of itself."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from depictqa_core import tasks
@@ -43,10 +44,17 @@ def _built(root: Path) -> str:
             continue
         try:
             settings = read_json(root / name, limit=RECORD_BYTES)
-            made = [parse_json(line, name) for file in sorted(root.glob(lines)) for line in file.open("rb")]
+            made = [one for file in sorted(root.glob(lines)) for one in _parsed(file)]
         except DocumentError:
             return ""
         sources = len({str(one.get("source")) for one in made if not str(one.get("source")).startswith("drawn/")})
         split = f", split {settings['split']}" if "split" in settings else ""
         return f", built as {len(made):,} {what} from {sources:,} source images (seed {settings.get('seed')}{split})"
     return ""
+
+
+def _parsed(file: Path) -> Iterator[dict]:
+    """The lines of a shard."""
+    with file.open("rb") as lines:
+        for line in lines:
+            yield parse_json(line, file.name)

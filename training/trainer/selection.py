@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
 
+from depictqa_core.storage.documents import read_json
+
 from .batches import Batches
 from .recipe import Recipe
 from .recipe_parts import Validation
@@ -70,6 +72,9 @@ class Selection:
 
         Returns:
             loss (mean over the records of the mean over their answer tokens) and token_accuracy.
+
+        Raises:
+            ImageError: too many images cannot be read; it is raised in all processes.
         """
         accelerator, sums, count = loop.accelerator, torch.zeros(3, dtype=torch.float64), 0
         learning = [module for module in loop.model.modules() if module.training]
@@ -86,9 +91,12 @@ class Selection:
                 count += records
         for module in learning:
             module.training = True
-        total, right, tokens = accelerator.reduce(sums.to(accelerator.device), reduction="sum").tolist()
-        failed, read = self.batches.unreadable.failed, self.batches.unreadable.read
-        self.batches.unreadable.check(read, failed)
+        unreadable = self.batches.unreadable
+        # The counts of all processes: one that stopped alone would leave the others waiting.
+        sums = torch.cat([sums, torch.tensor([unreadable.failed, unreadable.read], dtype=torch.float64)])
+        summed = accelerator.reduce(sums.to(accelerator.device), reduction="sum").tolist()
+        total, right, tokens, failed, read = summed
+        unreadable.check(int(read), int(failed))
         values = {"loss": total / count, "token_accuracy": right / max(1.0, tokens)}
         if values["loss"] < self.best.loss:
             self.best = Best(step, values["loss"])
@@ -107,7 +115,14 @@ class Selection:
         accelerator.wait_for_everyone()
 
     def restore(self, model) -> None:
-        """Give the model the best weights; nothing if none were measured."""
+        """Give the model the best weights; nothing if none were measured.
+
+        ``best`` then tells of these weights. A run that was killed between a better measurement and its next state has
+        weights that the state does not know of. They are measured and stored again when the steps up to them are
+        repeated, but a run that is resumed with fewer steps ends with them.
+        """
         if self.best.step:
+            note = read_json(self.folder / NOTE)
+            self.best = replace(self.best, step=note["step"], loss=note["loss"])
             weights: dict[str, Any] = read_weights(self.folder)
             set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, strict=False))

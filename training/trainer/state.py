@@ -30,6 +30,7 @@ from depictqa_core.storage.rules import problem, string, whole
 from .moving_average import MovingAverage
 
 WEIGHTS, OPTIMISER, PROGRESS, AVERAGE = "trained.safetensors", "optimiser.pt", "step.json", "average"
+OTHERWISE = "(this replaces the finished checkpoint; or give another --output)"
 
 
 @contextmanager
@@ -126,14 +127,14 @@ def can_resume(folder: Path, source: str, shape: dict, report: Callable[[str], N
     if changed := [key for key in before if key in now and before[key] != now[key]]:
         raise ValueError(
             f"the recipe has changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
-            f" {', '.join(changed)}; put this back, or start again with --restart"
+            f" {', '.join(changed)}; put this back, or start again with --restart {OTHERWISE}"
         )
     if progress["records"] == source:
         return True
     if progress["step"] < progress["steps"] and not progress.get("stopped_early"):
         raise ValueError(
             f"the records have changed since {folder} was saved at step {progress['step']} of {progress['steps']}:"
-            " put them back, or start again with --restart"
+            f" put them back, or start again with --restart {OTHERWISE}"
         )
     report("the records have changed since this run ended: it starts again, and its checkpoint will be kept")
     return False

@@ -17,7 +17,7 @@ def add_crops(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="train", help="name of the split that the images belong to")
     parser.add_argument("--held-out", action="store_true", help="faults and drawings that training never uses")
     parser.add_argument("--seed", type=int, default=11)
-    parser.set_defaults(run=_crops)
+    parser.set_defaults(run=_crops, resumes=True)
 
 
 def _crops(arguments: argparse.Namespace) -> None:

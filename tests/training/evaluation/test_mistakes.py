@@ -39,6 +39,13 @@ def test_wrong_brief_answers_are_listed_most_confident_first(tmp_path):
     assert found[0]["truth"] == "Blur" and found[0]["images"] == {"A": "a.png"}
 
 
+def test_a_right_answer_in_other_words_is_no_mistake(tmp_path):
+    two = "What are the two most critical issues? Answer the question using a single word or phrase."
+    test_set = set_of(tmp_path, two, ["Noise and blur"] * 3)
+    found = worst(test_set, answers(["Blur and noise", "Noise", "noise and blur"], [0.9, 0.8, 0.7]))
+    assert [entry["id"] for entry in found] == ["1"]
+
+
 def test_detailed_answers_are_judged_by_names_and_winner_or_by_their_scores(tmp_path):
     truth = "Image A has slight blur. Image B has serious noise. Image A is better than Image B."
     said = [

@@ -9,6 +9,7 @@ from PIL import Image
 
 from training.__main__ import main
 from training.inspection.counts import count, entries, truth
+from training.inspection.overlap import overlap
 from training.inspection.sheet import chosen, sheet
 
 SHORT = "Which ONE is the most critical quality issue? Answer the question using a single word or phrase."
@@ -81,6 +82,16 @@ def test_the_command_prints_draws_and_finds_images_of_both_roots(tmp_path, capsy
     said = capsys.readouterr().out
     assert "equal image files: 1: images/5_ref.png" in said and "images that look alike: 2" in said
     assert "images/3_ref.png like images/1_ref.png" in said
+
+
+def test_drawings_of_the_same_name_are_not_shared_sources(tmp_path):
+    """Their names are those of kind and number: other seeds draw others."""
+    roots = [root_of(tmp_path / name, seeds) for name, seeds in (("train", [1, 2]), ("test", [3, 4]))]
+    for root in roots:
+        scenes = [{"scene": 0, "source": "drawn/chart/0"}, {"scene": 1, "source": "photo.jpg"}]
+        (root / "scenes-00000.jsonl").write_text("".join(json.dumps(scene) + "\n" for scene in scenes))
+    found = overlap(*((root, list(entries(root))) for root in roots))
+    assert found.sources == ["photo.jpg"] and not found.near
 
 
 def test_a_missing_or_empty_root_is_said_to_be_so(tmp_path, capsys):

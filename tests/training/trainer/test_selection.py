@@ -1,8 +1,10 @@
 """Validation during training, moving averages, overrides, and what happens to checkpoints of earlier runs."""
 
+import contextlib
 import json
 import shutil
 import stat
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,12 +12,13 @@ from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
 from torch import nn
 
+from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint import load_checkpoint
 from depictqa_core.storage.documents import read_json
 from runs import curve, same_weights
 from training.__main__ import main
-from training.trainer.batches import Batches
+from training.trainer.batches import Batches, Unreadable
 from training.trainer.examples import collate, make_example
 from training.trainer.image_features import LiveImages
 from training.trainer.loop import Loop
@@ -23,6 +26,7 @@ from training.trainer.metric_logger import VALIDATION, read_log
 from training.trainer.moving_average import MovingAverage
 from training.trainer.overrides import with_overrides
 from training.trainer.recipe import RecipeError, read_recipe
+from training.trainer.recipe_parts import Validation
 from training.trainer.record_files import read_records
 from training.trainer.selection import Selection
 from training.trainer.train import train
@@ -111,6 +115,46 @@ def test_the_validation_loss_is_the_mean_over_records_whatever_the_batch(recipe_
             logits = model(**batch).logits[:, :-1]
         losses.append(nn.functional.cross_entropy(logits[0], labels[0, 1:], ignore_index=-100).item())
     assert found[0] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "own, others, stops",
+    [((0, 50), (40, 50), True), ((40, 50), (0, 50), True), ((6, 50), (0, 50), False)],
+    ids=["the other", "this one", "neither"],
+)
+def test_processes_stop_together_for_images_that_none_or_one_of_them_cannot_read(tmp_path, own, others, stops):
+    """At most a tenth may be unreadable; 6 of 50 are more, 6 of 100 are not."""
+    unreadable = Unreadable(tmp_path / "unreadable.csv", 100, 0.1)
+    unreadable.failed, unreadable.read = own
+
+    class Epoch:
+        epoch_steps = 1
+
+        def __call__(self, number):
+            return [0]
+
+    batches = SimpleNamespace(sampler=Epoch(), ahead=lambda *_: [[]], unreadable=unreadable)
+
+    def reduce(sums, reduction):
+        assert reduction == "sum"
+        return sums + torch.tensor([0.0, 0, 0, *others], dtype=sums.dtype)
+
+    accelerator = SimpleNamespace(device="cpu", process_index=0, num_processes=2, reduce=reduce)
+    loop = SimpleNamespace(accelerator=accelerator, model=nn.Linear(1, 1))
+    selection = Selection(Validation("a.json", 1), batches, tmp_path, {"step": 1, "loss": -1.0})
+    with pytest.raises(ImageError, match="40 of 100 images") if stops else contextlib.nullcontext():
+        assert selection.measure(loop, 2)["loss"] == 0
+
+
+def test_the_best_weights_are_named_by_their_own_step_whatever_the_state_knows(tmp_path):
+    """As after a kill between a better measurement and the next state."""
+    stored, model = nn.Linear(2, 1), nn.Linear(2, 1)
+    accelerator = SimpleNamespace(is_main_process=True, wait_for_everyone=lambda: None)
+    killed = Selection(Validation("a.json", 1), None, tmp_path / "best", {"step": 4, "loss": 0.5})
+    killed._store(accelerator, stored)
+    resumed = Selection(Validation("a.json", 1), None, tmp_path / "best", {"step": 2, "loss": 0.75, "since": 1})
+    resumed.restore(model)
+    assert (resumed.best.step, resumed.best.loss) == (4, 0.5) and torch.equal(model.weight, stored.weight)
 
 
 def test_a_moving_average_is_that_of_its_formula():

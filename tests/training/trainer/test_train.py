@@ -111,7 +111,7 @@ def test_a_run_that_ended_begins_anew_with_other_records_and_one_that_was_stoppe
     step = tmp_path / "out.run" / "state" / "step.json"
     step.write_text(json.dumps({**json.loads(step.read_text()), "step": 1}))  # as if it had been stopped
     part.write_text(json.dumps(json.loads(part.read_text())[:2]))
-    with pytest.raises(ValueError, match="records have changed.*step 1 of 2.*--restart"):
+    with pytest.raises(ValueError, match="records have changed.*step 1 of 2.*--restart .this replaces the finished"):
         train(read_recipe(path))
 
 

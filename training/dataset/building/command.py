@@ -65,7 +65,9 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         "--decided-ratings", action="store_true", help="pairs of distorted images instead of human rating sets"
     )
     plans.add_argument("--plan-only", action="store_true", help="only measure and print the time and disk space needed")
-    parser.set_defaults(run=lambda arguments: (_build_plan if arguments.plan else _build_scenes)(arguments))
+    parser.set_defaults(
+        run=lambda arguments: (_build_plan if arguments.plan else _build_scenes)(arguments), resumes=True
+    )
 
 
 def _build_scenes(arguments: argparse.Namespace) -> None:

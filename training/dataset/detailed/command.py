@@ -33,7 +33,7 @@ def add_describe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-price", type=float, help="price per million output tokens")
     parser.add_argument("--dry-run", action="store_true", help="print requests (images as sizes) and send nothing")
     parser.add_argument("--yes", action="store_true", help="send the requests instead of only printing the estimate")
-    parser.set_defaults(run=_describe, decided_ratings=False, seed=None, form=None)
+    parser.set_defaults(run=_describe, resumes=True, decided_ratings=False, seed=None, form=None)
 
 
 def _describe(arguments: argparse.Namespace) -> int | None:

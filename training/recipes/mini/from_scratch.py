@@ -9,16 +9,18 @@ days on two cores and fetches 1.5 GB of packages; --tiny draws its images by pro
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from depictqa_core.errors import DepictQAError
-from training.stages import CHECKOUT, Chain, Command, Stage
+from training.stages import CHECKOUT, Chain, Command, Stage, run_line
 
-RECIPE = Path("training/recipes/mini")
-SHIPPED = Path("benchmarks/results/quality_mini.json")
+RECIPE = "training/recipes/mini"
+SHIPPED = "benchmarks/results/quality_mini.json"
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,10 @@ SEEDS = {"mini": 131, "mini-refine": 277, "mini-resaved": 389, "mini-pairs": 641
 SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
 
 
-def stages(recipe: Path, shipped: Path, workers: int, tiny: bool = False) -> list[Stage]:
+def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[Stage]:
     """All stages.
+
+    ``recipe``, ``shipped`` and ``workers`` are written into lines for bash as they are: quote a path with spaces.
 
     Args:
         recipe: folder of the recipes.
@@ -194,7 +198,7 @@ def stages(recipe: Path, shipped: Path, workers: int, tiny: bool = False) -> lis
     ]
 
 
-def _fetch(recipe: Path, tiny: bool) -> Iterator[Command]:
+def _fetch(recipe: str, tiny: bool) -> Iterator[Command]:
     """Pristine images, and the ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."""
     yield Command("mkdir -p data runs")
     if tiny:
@@ -209,7 +213,7 @@ def _fetch(recipe: Path, tiny: bool) -> Iterator[Command]:
     yield Command(f"{recipe}/fetch_pictures.sh --reserved --manifest {recipe}/fresh.yaml data/raw_new")
 
 
-def _images(recipe: Path, tiny: bool) -> Iterator[Command]:
+def _images(recipe: str, tiny: bool) -> Iterator[Command]:
     """Checked images: at most 1600 pixels long, and at full size; drawings."""
     prepare = "python -m training images prepare"
     manifest, drawings = ("data/images.yaml",) * 2 if tiny else (f"{recipe}/pictures.yaml", f"{recipe}/drawings.yaml")
@@ -222,7 +226,7 @@ def _images(recipe: Path, tiny: bool) -> Iterator[Command]:
     yield Command(f"{prepare} data/pictures_large --raw data/raw --manifest data/large.yaml")
 
 
-def _evaluate(recipe: Path, size: Size, build, tiny: bool) -> Iterator[Command]:
+def _evaluate(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
     """The independent evaluation, on images that were never used for training or selection."""
     prepare, reserved = "python -m training images prepare", " --split reserved --form test"
     manifest = " --manifest data/images.yaml" if tiny else ""
@@ -257,12 +261,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="only print the commands")
     arguments = parser.parse_args(argv)
     if arguments.list:
-        for stage in stages(RECIPE, SHIPPED, arguments.workers, arguments.tiny):
+        for stage in stages(RECIPE, SHIPPED, str(arguments.workers), arguments.tiny):
             print(f"# {stage.name}", *(command.line for command in stage.commands), sep="\n")
         return 0
-    chain = Chain(
-        stages(CHECKOUT / RECIPE, CHECKOUT / SHIPPED, arguments.workers, arguments.tiny), arguments.root.resolve()
-    )
+    # A chain resumes with another number of workers, and from a checkout that has moved: neither is in its commands.
+    variables = {"RECIPE": str(CHECKOUT / RECIPE), "SHIPPED": str(CHECKOUT / SHIPPED)}
+    variables["WORKERS"] = str(arguments.workers)
+    print(*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), flush=True)
+    commands = stages('"$RECIPE"', '"$SHIPPED"', '"$WORKERS"', arguments.tiny)
+    chain = Chain(commands, arguments.root.resolve(), partial(run_line, variables=variables))
     try:
         chain.go(lambda line: print(line, flush=True))
     except DepictQAError as error:
