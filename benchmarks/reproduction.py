@@ -94,17 +94,19 @@ def _speed() -> Iterator[Claim]:
     rows["describe 16"] = "describe 16"
     texts = []
     for title, key in rows.items():
-        alone, beside = (ratios[f"mini, {key} {setting}"] for setting in ("NR", "FR"))
+        alone, with_reference = (ratios[f"mini, {key} {setting}"] for setting in ("NR", "FR"))
         faster = " faster than naive" if title.startswith("identify") else ""
         first = f"{_seconds(alone['engine_s'])} s, {_times(alone['ratio'])} times{faster}"
-        texts.append(f"| {title} | {first} | {_seconds(beside['engine_s'])} s, {_times(beside['ratio'])} times |")
+        texts.append(
+            f"| {title} | {first} | {_seconds(with_reference['engine_s'])} s, {_times(with_reference['ratio'])} times |"
+        )
     each = [one["ms_a_picture"] for one in growth]
     memory = max(content["memory"].values()) / 1000
     texts.append(f"A score takes {min(each):.0f} to {max(each):.0f} ms per image")
     texts.append(f"needs at most {memory:.2f} GB")
     single = [ratios[f"mini, {key} 16 NR"]["ratio"] for key in ("score", "identify")]
-    beside = max(ratios[f"mini, {key} 16 FR"]["ratio"] for key in ("score", "identify"))
-    texts.append(f"({min(single):.1f} to {max(single):.1f} times, {beside:.1f} with a reference)")
+    with_reference = max(ratios[f"mini, {key} 16 FR"]["ratio"] for key in ("score", "identify"))
+    texts.append(f"({min(single):.1f} to {max(single):.1f} times, {with_reference:.1f} with a reference)")
     tower = stages["resize, normalise, statistics"] + stages["vision tower, pooling"]
     texts.append(f"takes {tower:.0f} of {stages['naive score']:.0f} ms")
     formats = [content["formats"][f"mini, float32{more}"]["ms_a_description"] for more in ("", " compiled")]

@@ -36,7 +36,8 @@ def bootstrap(
 ) -> dict[str, float]:
     """Return a statistic and its 95 % interval by the percentile bootstrap (Efron 1979). The resamples are fixed.
 
-    Of fewer than about ten images the interval is too narrow.
+    Of fewer than about ten images the interval is too narrow. ``training.evaluation.bootstrap.intervals`` is not
+    used here: it gives no interval then, and cannot resample columns of different lengths.
 
     Args:
         statistic: of the columns.

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from ..errors import TaskError
 
 ALL_UP_TO = 150
-"""Up to this many pairs, all are compared by default."""
+"""Up to this number of pairs, all are compared by default."""
 USUAL_PER_IMAGE = 4
-"""Otherwise the default is at most this many pairs for each image, so that each one is compared eight times."""
+"""With more pairs, the default is ``ALL_UP_TO`` or, if that is more, this number for each image: each one is then
+compared eight times."""
 PAIR, DAMAGED, IDENTICAL = "pair", "damaged", "identical"
 """What a trial is: a pair of the study, or an attention check of one of two kinds."""
 
@@ -44,7 +45,8 @@ def design_pairs(groups: Sequence[Sequence[int]], most: int | None = None, seed:
 
     Args:
         groups: indexes of the images that may be compared with each other; groups of one image have no pairs.
-        most: maximum number of pairs; None for all where they are few, else ``USUAL_PER_IMAGE`` for each image.
+        most: maximum number of pairs; None for the larger of ``ALL_UP_TO`` and ``USUAL_PER_IMAGE`` for each
+            image.
         seed: of the order of the images.
 
     Returns:

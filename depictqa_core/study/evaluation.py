@@ -236,6 +236,6 @@ def _images(record: Record, votes: Votes, groups: Sequence[np.ndarray]) -> list[
             interval = [round(float(one[number]), 3) for one in (fit.values, fit.low, fit.high)]
             image = record.plan.images[group[number]]
             rows.append(
-                {"picture": image.name, "group": image.group, "strength": interval, "votes": int(compared[number])}
+                {"image": image.name, "group": image.group, "strength": interval, "votes": int(compared[number])}
             )
     return rows

@@ -84,7 +84,7 @@ def _parts(found: dict[str, Any], images: int | None = None) -> list[tuple[list[
         )
     )
     if not found["labels"]:  # of many groups with few images each, single strengths say little
-        best = [[one["picture"], number(one["strength"], ".2f"), str(one["votes"])] for one in found["images"]]
+        best = [[one["image"], number(one["strength"], ".2f"), str(one["votes"])] for one in found["images"]]
         tables.append((["image", "strength (logits)", "votes"], best[:images]))
     return [one for one in tables if one[1]]
 

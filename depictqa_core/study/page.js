@@ -6,6 +6,7 @@ const KEYS = {ArrowLeft: 'left', ArrowRight: 'right', ArrowDown: 'equal'};
 const RETRY = [500, 1000, 2000, 4000, 8000];
 let token = null, person = '', key = '', state = null;
 let began = null;  // when both images were visible; null while answers are not taken
+let held = false;  // whether the original stands in place of both images
 const view = {scale: 0, x: 0.5, y: 0.5};  // device pixels per image pixel, 0: fitted; the point in the middle
 const kept = new Map();  // images of this comparison and the next, decoded
 
@@ -55,6 +56,7 @@ function loaded(trial, side) {
 async function show(next) {
   state = next;
   began = null;
+  held = false;
   choices.forEach((button) => { button.disabled = true; });
   const finished = state.trial === null;
   byId('welcome').hidden = true;
@@ -106,7 +108,7 @@ async function show(next) {
 }
 
 async function choose(choice) {
-  if (began === null || (choice === 'equal' && !state.ties)) return;
+  if (began === null || held || (choice === 'equal' && !state.ties)) return;
   const seconds = (performance.now() - began) / 1000;
   const {trial, revision} = state;
   began = null;
@@ -213,9 +215,10 @@ for (const box of document.querySelectorAll('.view')) {
 
 // ---------------------------------------------------------------- controls
 
-/** While R is held, the original stands in place of both images. */
+/** While R is held, the original stands in place of both images, and no answer is taken. */
 function compareWithOriginal(on) {
   if (!state || !state.reference || began === null) return;
+  held = on;
   const original = document.querySelector('figure[data-side="reference"] img').src;
   for (const side of ['left', 'right']) {
     const image = document.querySelector(`figure[data-side="${side}"] img`);
@@ -234,6 +237,7 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
 });
 document.addEventListener('keyup', (event) => { if (event.key.toLowerCase() === 'r') compareWithOriginal(false); });
+window.addEventListener('blur', () => compareWithOriginal(false));  // its keyup goes to another window
 choices.forEach((button) => button.addEventListener('click', () => { button.blur(); choose(button.dataset.choice); }));
 byId('back').addEventListener('click', back);
 byId('again').addEventListener('click', back);

@@ -59,6 +59,8 @@ class Draws:
     not resampled: the intervals are then over pairs alone.
     """
 
+    # not training.evaluation.bootstrap: that has one level of groups, and this package may not import training
+
     people: np.ndarray
     pairs: np.ndarray
 
@@ -239,7 +241,7 @@ def strengths(
 
     Args:
         groups: indexes of the images of each group.
-        pairs: [pairs, 2] images.
+        pairs: [pairs, 2] images; pairs of images of no group are left out.
         wins, counts: [pairs], votes for the first image (ties count half), and all votes; pairs without votes are left
             out.
         start: [images], strengths near the result.
@@ -247,7 +249,8 @@ def strengths(
     Returns:
         [images], logits with mean 0 in each group; NaN for images of no group.
     """
-    found = np.full(max((int(group.max()) for group in groups), default=-1) + 1, np.nan)
+    last = max((int(group.max()) for group in groups), default=-1)
+    found = np.full(max(last, int(pairs.max(initial=-1))) + 1, np.nan)  # pairs may have images of no group
     group_of = np.full(len(found), -1)
     place = np.zeros(len(found), np.intp)
     for number, group in enumerate(groups):

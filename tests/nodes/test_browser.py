@@ -51,7 +51,7 @@ def screenshot(page, name: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "class_type", "rows"),
     [
-        ("rank_a_batch", "DepictQA_RankImages", 4),
+        ("rank_a_batch", "DepictQA_RankImages", 8),
         ("filter_bad_samples", "DepictQA_FilterImages", 8),
         ("compare_with_reference", "DepictQA_CompareImages", 1),
     ],

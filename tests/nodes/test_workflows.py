@@ -81,11 +81,13 @@ def test_a_template_explains_itself_and_its_nodes_stand_apart(path):
 def test_rank_a_batch(run_workflow, server):
     graph, run = run_workflow("rank_a_batch")
     shown = server.images(run, node_of(graph, "PreviewImage"))
-    places = rows_of(run, node_of(graph, "DepictQA_RankImages"))
-    assert [place[1].split()[-1] for place in places] == [
-        f"raccoon_{how}.jpg" for how in ("clean", "soft", "compressed", "blurred")
-    ]
-    assert np.abs(np.asarray(shown[0], np.float32) - sample("photographs/raccoon_clean.jpg")).max() < 1
+    (saved,) = server.images(run, node_of(graph, "SaveImage"))
+    names = [place[1].split()[-1] for place in rows_of(run, node_of(graph, "DepictQA_RankImages"))]
+    assert len(shown) == len(names) == 8 and {names[0], names[1]} == {"raccoon_clean.jpg", "portrait_clean.jpg"}
+    raccoons = [f"raccoon_{how}.jpg" for how in ("clean", "soft", "compressed", "blurred")]
+    assert [name for name in names if name in raccoons] == raccoons
+    for image in (shown[0], saved):
+        assert np.abs(np.asarray(image, np.float32) - sample(f"photographs/{names[0]}")).max() < 1
 
 
 def test_compare_with_reference(run_workflow, server):

@@ -32,7 +32,8 @@ def measure_metrics(
 ) -> list[dict]:
     """Measure the metrics that a workload shows enough for, and store their summaries.
 
-    An image without a value (another size than the reference, too small) counts as failed, and its item is left out.
+    An image without a value (another aspect ratio than the reference, too small) counts as failed, and its item is left
+    out.
 
     Args:
         values: from ``metric_values``.

@@ -23,6 +23,11 @@ from .items import DESCRIPTIONS, PAIRS, QUESTIONS, SCORES, Choice, Described, Wo
 from .measures import measure_choices, measure_hits, measure_pairs, measure_scores
 from .summaries import RunOptions, file_name, store
 
+METRICS = "metrics"
+"""The name of the file with the values of the metrics, next to those of the judges."""
+GRADED = ".graded"
+"""What the name of a judge's file of graded answers ends with."""
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -56,15 +61,19 @@ def run(
         the summaries.
 
     Raises:
-        TaskError: two judges would have the same file.
+        TaskError: two judges would have the same file, or a judge that of metrics or of graded answers.
         EndpointError, OutOfMemory, StorageError: the run ends; the answers so far are stored.
     """
     options, output = options or RunOptions(), Path(output)
-    labels = [file_name(one.label) for one in contenders] + [metric.name for metric in metrics]
+    judges = [file_name(one.label) for one in contenders]
+    for label in judges:
+        if label == METRICS or label.endswith(GRADED):
+            raise TaskError(f"a judge cannot be stored as {label}, which names another file: use --judge NAME={label}")
+    labels = judges + [metric.name for metric in metrics]
     if double := sorted({label for label in labels if labels.count(label) > 1}):
         raise TaskError(f"two judges would be stored as {double[0]}: name one by --judge NAME={double[0]}")
     summaries = []
-    values = metric_values(works, metrics, output / works[0].folder / "metrics.jsonl") if works else {}
+    values = metric_values(works, metrics, output / works[0].folder / f"{METRICS}.jsonl") if works else {}
     for work in works:
         _print_notes(work)
         summaries += measure_metrics(work, metrics, values, output / work.folder, options)
@@ -110,7 +119,7 @@ def _judge(contender: Contender, judge: Judge, work: Workload, folder: Path, opt
         rows = AnswerFile(folder / f"{name}.jsonl", depends).fill(ids, judged_rows(judge, work), label)
         found = _measured(work, rows, options)
         if work.kind == DESCRIPTIONS and options.grader is not None:
-            found = _described(work, rows, folder / f"{name}.graded.jsonl", options)
+            found = _described(work, rows, folder / f"{name}{GRADED}.jsonl", options)
     return store(folder / f"{name}.json", work, about, rows, found, options)
 
 

@@ -115,8 +115,8 @@ def _rated(name: str, data: RatingData, folder: Path, options: Options) -> list[
             rated = others
     how = "with reference" if shown else "no reference"
 
-    def workload(kind: str, part: str, headline: str, items: Sequence[Item]) -> Workload:
-        some, part = _limited(items, part, options)
+    def workload(kind: str, part: str, headline: str, items: Sequence[Item], drawn: bool = False) -> Workload:
+        some, part = _limited(items, part, options, drawn)
         return Workload(name, title, kind, folder, part, headline, some, shown, None, data.missing, notes)
 
     if preferred:
@@ -127,17 +127,26 @@ def _rated(name: str, data: RatingData, folder: Path, options: Options) -> list[
         rng = record_rng(options.seed, f"benchmark {name}", 0)
         drawn = draw_pairs(rated, options.pairs, READERS[name].margin, rng)
         pairs = [Preferred(one.a, one.b, one.reference, float(one.a_better)) for one in drawn]
-        works.append(workload(PAIRS, f"{covers}, {len(pairs)} pairs, {how}", "accuracy", pairs))
+        works.append(workload(PAIRS, f"{covers}, {len(pairs)} pairs, {how}", "accuracy", pairs, drawn=True))
     return works
 
 
-def _limited(items: Sequence, part: str, options: Options) -> tuple[list, str]:
-    """Items in the order of the set, at most the limit, drawn evenly."""
-    if options.limit is None or options.limit >= len(items):
-        return list(items), part
-    rng = record_rng(options.seed, "benchmark limit", len(items))
-    kept = sorted(rng.choice(len(items), options.limit, replace=False).tolist())
-    return [items[index] for index in kept], f"{part}, {options.limit} of {len(items)}"
+def _limited(items: Sequence, part: str, options: Options, drawn: bool = False) -> tuple[list, str]:
+    """Draw up to the limit of items evenly; they stay in the order of the set.
+
+    Args:
+        part: the name of what is asked.
+        drawn: whether the items are already drawn by the seed.
+
+    Returns:
+        the items; and the name with the limit and, where the items depend on it, a seed other than 0.
+    """
+    some = list(items)
+    if options.limit is not None and options.limit < len(items):
+        rng = record_rng(options.seed, "benchmark limit", len(items))
+        some = [items[index] for index in sorted(rng.choice(len(items), options.limit, replace=False).tolist())]
+        part, drawn = f"{part}, {options.limit} of {len(items)}", True
+    return some, f"{part}, seed {options.seed}" if drawn and options.seed else part
 
 
 def _asked(entry: BenchmarkSet, folder: Path, options: Options, kind: str, covers: str, headline: str, read: Read):

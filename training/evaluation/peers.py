@@ -7,6 +7,7 @@ from pathlib import Path
 
 from depictqa_core import tasks
 from depictqa_core.errors import DepictQAError
+from depictqa_core.metrics.measuring import measure
 from depictqa_core.metrics.registry import Metric
 from depictqa_core.tasks import RATING, SCORE
 
@@ -26,8 +27,8 @@ Values = dict[ImageAndReference, dict[str, float | None]]
 def values_of(
     shown: Iterable[ImageAndReference], root: str | Path, path: str | Path, peers: Sequence[Metric]
 ) -> Values:
-    """Compute every peer's value for every image, None if there is none (another size than the reference, too small
-    ...).
+    """Compute every peer's value for every image, None if there is none (another aspect ratio than the reference, too
+    small ...). An image and a reference of different sizes are compared at their common size (``measure``).
 
     The values are stored in the JSON lines ``path``, or the reasons if there is none; interrupted work is resumed, and
     images that have changed are measured again.
@@ -37,29 +38,23 @@ def values_of(
 
     def measured(index: int) -> dict:
         picture, reference = wanted[index]
-        values: dict[str, float] = {}
-        reasons: dict[str, str] = {}
-        row = {"id": ids[index], "values": values, "reasons": reasons}
         try:
-            pixels = read_image(root, picture).rgb
-            beside = None if reference is None else read_image(root, reference).rgb
+            image = read_image(root, picture)
+            original = None if reference is None else read_image(root, reference)
         except DepictQAError as error:
-            return {**row, "error": str(error)}
-        for peer in peers:
-            if peer.reference and beside is None:
-                continue
-            try:
-                values[peer.name] = round(peer(pixels, beside), 6)
-            except DepictQAError as error:
-                reasons[peer.name] = str(error)
-        return row
+            return {"id": ids[index], "values": {}, "reasons": {}, "error": str(error)}
+        values, reasons = measure(
+            [peer for peer in peers if original is not None or not peer.reference], image, original
+        )
+        known = {name: round(value, 6) for name, value in values.items() if value is not None}
+        return {"id": ids[index], "values": known, "reasons": reasons}
 
     def source(missing: list[int], keep: Keep) -> None:
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for row in pool.map(measured, missing):
                 keep([row])
 
-    depends = {"root": str(Path(root).resolve()), "peers": [peer.name for peer in peers]}
+    depends = {"root": str(Path(root).resolve()), "peers": [peer.name for peer in peers], "size": "common"}
     rows = AnswerFile(path, depends).fill(ids, source, "peers")
     return {pair: {peer.name: row["values"].get(peer.name) for peer in peers} for pair, row in zip(wanted, rows)}
 

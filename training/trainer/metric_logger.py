@@ -39,7 +39,7 @@ class MetricLogger:
         self._board = _tensorboard(run / "tensorboard", first)
 
     def add(self, step: int, sums: tuple[float, float, float, float], rate: float, records: int) -> bool:
-        """Take in one step, counted from 1; True if a line was written for it.
+        """Add one step, counted from 1; True if a line was written for it.
 
         The first step has a line of its own as well, so that a wrong start is seen at once.
 

@@ -31,13 +31,13 @@ export function replaceWidgets(node, lists) {
   for (const [name, options] of lists) {
     const place = node.widgets?.findIndex((widget) => widget.name === name) ?? -1;
     if (place < 0) continue;
-    node.widgets.splice(place, 1);
-    addList(node, name, options);
+    const [replaced] = node.widgets.splice(place, 1);
+    addList(node, name, replaced.label ?? name, options);
     node.widgets.splice(place, 0, node.widgets.pop()); // saved values are told apart by their place
   }
 }
 
-function addList(node, name, options) {
+function addList(node, name, label, options) {
   let chosen = [];
   const head = element("p");
   const boxes = options.map((option) => {
@@ -51,7 +51,7 @@ function addList(node, name, options) {
   const choose = (values) => {
     chosen = [values ?? []].flat();
     for (const box of boxes) box.checked = chosen.includes(box.value);
-    head.textContent = `${name}: ${chosen.join(", ") || "–"}`;
+    head.textContent = `${label}: ${chosen.join(", ") || "–"}`;
   };
   choose([]);
   const all = element("div", "", boxes.map((box) => element("label", "", [box, element("span", box.value)])));

@@ -58,7 +58,7 @@ def test_people_who_fail_their_checks_are_left_out_and_counted(votes):
     }
     assert found["votes"]["counted"] == 20 and found["agreement"]["pairwise"][0] == 1
     assert found["agreement"]["alpha"] == [1, 1, 1] and found["agreement"]["one_against_others"][0] == 1
-    assert [one["picture"] for one in found["images"]] == by_noise(plan)
+    assert [one["image"] for one in found["images"]] == by_noise(plan)
     assert [one["votes"] for one in found["images"]] == [8] * 5
     assert evaluate(record, pass_share=0, draws=200)["people"]["counted"] == 3
     assert evaluate(record, draws=200) == found

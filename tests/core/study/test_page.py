@@ -187,8 +187,16 @@ def test_a_phone_with_a_reference_by_touch(browser, study, pics):
     page.keyboard.down("r")
     left = page.locator("figure[data-side=left] img")
     assert left.get_attribute("src").endswith("/reference")
+    page.keyboard.press("ArrowLeft")
+    page.locator("button[data-choice=left]").tap()  # of two equal images no answer is taken
+    assert run.choices() == [(0, RIGHT)] and page.locator(READY).count() == 1
+    page.evaluate("window.dispatchEvent(new Event('blur'))")  # a window without focus gets no keyup
+    assert left.get_attribute("src").endswith("/1/left")
     page.keyboard.up("r")
     assert left.get_attribute("src").endswith("/1/left") and page.problems == []
+    page.keyboard.press("ArrowLeft")
+    at(page, 3)
+    assert run.choices() == [(0, RIGHT), (1, LEFT)]
 
 
 def test_an_answer_survives_a_server_that_is_restarted(browser, study):

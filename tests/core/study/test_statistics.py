@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from depictqa_core.study import statistics
-from depictqa_core.study.statistics import Estimate, Votes, krippendorff_alpha, resample
+from depictqa_core.study.statistics import Draws, Estimate, Votes, krippendorff_alpha, resample
 
 
 def counted(*coders):
@@ -141,6 +141,18 @@ def test_rank_correlation_of_judges_who_are_right_and_wrong():
     )
     assert 0.6 < good.low < 1 and good.high == pytest.approx(1)
     assert statistics.rank_correlations(votes, pairs, [np.arange(2)], judges[:1], draws) == [Estimate(None)]
+
+
+def test_pairs_of_groups_without_an_order_leave_rank_correlations_as_they_are():
+    """Images 0 to 2 are a group; 3 and 4 are a group of two with higher indexes."""
+    pairs, wins = np.array([(0, 1), (0, 2), (1, 2), (3, 4)]), np.array([1.0, 1, 1, 0])
+    groups, draws = [np.arange(3), np.array([3, 4])], resample(1, 4, 100)
+    some = Draws(draws.people, draws.pairs[:, :3])
+    found = statistics.rank_correlations(votes_of(wins[None]), pairs, groups, [(wins * 0.6 + 0.2, None)], draws)
+    alone = statistics.rank_correlations(
+        votes_of(wins[None, :3]), pairs[:3], groups[:1], [(wins[:3] * 0.6 + 0.2, None)], some
+    )
+    assert found == alone and found[0].value == pytest.approx(1)
 
 
 def test_one_person_is_not_resampled():

@@ -149,6 +149,12 @@ def test_judges_that_cannot_answer_are_left_out(kadid, tmp_path, capsys):
         run(works, [contender(FakeJudge()), contender(FakeJudge())], [], tmp_path, QUICK)
 
 
+@pytest.mark.parametrize("label", ["metrics", "fake.graded"])
+def test_judges_cannot_have_the_name_of_another_file(label, tmp_path):
+    with pytest.raises(TaskError, match=f"cannot be stored as {label}"):
+        run([], [contender(FakeJudge(), label)], [], tmp_path, QUICK)
+
+
 def test_a_metric_without_a_value_fails_and_is_not_counted(kadid, tmp_path):
     (work,) = open_set("kadid10k", kadid, Options(limit=4))
     values = {

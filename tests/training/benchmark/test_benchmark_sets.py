@@ -58,6 +58,20 @@ def test_a_limit_is_drawn_evenly_and_named(tmp_path):
     assert open_set("kadid10k", tmp_path, Options(limit=5))[0].items == scores.items
 
 
+def test_items_that_are_drawn_by_another_seed_have_a_folder_of_their_own(tmp_path):
+    kadid(tmp_path)
+
+    def parts(**options):
+        return [work.part for work in open_set("kadid10k", tmp_path, Options(**options))]
+
+    assert parts(pairs=7, seed=3) == ["all, with reference", "all, 7 pairs, with reference, seed 3"]
+    assert parts(pairs=7, seed=3, limit=5) == [
+        "all, with reference, 5 of 12, seed 3",
+        "all, 7 pairs, with reference, 5 of 7, seed 3",
+    ]
+    assert parts(seed=3, limit=12) == parts() == ["all, with reference"]
+
+
 def test_an_images_id_changes_with_the_image(tmp_path):
     kadid(tmp_path)
     (scores,) = open_set("kadid10k", tmp_path, Options())

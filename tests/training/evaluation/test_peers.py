@@ -93,6 +93,20 @@ def test_a_repeated_call_measures_only_what_has_changed(root, tmp_path):
     assert len(calls) == 3
 
 
+def test_another_size_is_compared_at_the_common_size_and_another_aspect_ratio_not_at_all(root, tmp_path):
+    with Image.open(root / "a.png") as whole:
+        whole.resize((120, 100)).save(root / "half.png")
+
+    def width(image, reference):
+        if image.shape != reference.shape:
+            raise ValueError("other size")
+        return image.shape[1]
+
+    same = Metric("same", True, 1, width)
+    values = values_of([("half.png", "ref.png"), ("cut.png", "ref.png")], root, tmp_path / "metrics.jsonl", [same])
+    assert values == {("half.png", "ref.png"): {"same": 120.0}, ("cut.png", "ref.png"): {"same": None}}
+
+
 def test_peers_follow_the_opinions_of_a_voting_file(root, tmp_path):
     truth = {"ref.png": {"dist_paths": ["a.png", "b.png", "c.png"], "mos_list": [5.0, 3.0, 1.0]}}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
