@@ -124,19 +124,19 @@ def _run(options: argparse.Namespace) -> int:
         else:
             write_plan(votes, plan)
             record = read_record(votes)
-        if not options.quiet:
-            link = address.url(listening.getsockname()[1]).removesuffix("v1")
-            resumed = (
-                f"resumed with {len(record.people)} people and {len(record.votes)} votes; " if record.people else ""
-            )
-            secret = f"people enter the key of {KEY}" if key else "for browsers of this machine only"
-            shown = len(plan_trials(plan, 0))
-            complain(
-                f"{resumed}{len(plan.images)} images, {len(plan.pairs)} pairs, {shown} comparisons for each person"
-            )
-            complain(f"study at {link} ({secret}); votes in {votes}; Ctrl-C ends it")
         app = build_study(Session(votes, record), key)
         with contextlib.suppress(KeyboardInterrupt):  # how the server ends
+            if not options.quiet:
+                link = address.url(listening.getsockname()[1]).removesuffix("v1")
+                resumed = (
+                    f"resumed with {len(record.people)} people and {len(record.votes)} votes; " if record.people else ""
+                )
+                secret = f"people enter the key of {KEY}" if key else "for browsers of this machine only"
+                shown = len(plan_trials(plan, 0))
+                complain(
+                    f"{resumed}{len(plan.images)} images, {len(plan.pairs)} pairs, {shown} comparisons for each person"
+                )
+                complain(f"study at {link} ({secret}); votes in {votes}; Ctrl-C ends it")
             process.server(app, address.grace).run(sockets=[listening])
     notify(options, [f"votes are in {votes}; evaluate them with: depictqa study --report {votes}"])
     return 0

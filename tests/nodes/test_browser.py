@@ -32,12 +32,18 @@ SHOW_NODE = """(type) => {
 }"""
 
 
-def open_and_run(page, server, name: str) -> None:
-    """Load a shipped workflow as a template is loaded, queue it as the button does, wait for the answers."""
+SAVED = "() => app.graph.serialize().nodes.map((node) => (node.widgets_values ?? []).length)"
+
+
+def open_and_run(page, server, name: str) -> list[int]:
+    """Load a shipped workflow as a template is loaded, and queue it as the button does; the number of values that each
+    node would save before the run."""
     open_page(page, server)
     workflow = json.loads((PACK / "workflows" / f"{name}.json").read_text())
     page.evaluate("(graph) => app.loadGraphData(graph)", workflow)
+    saved: list[int] = page.evaluate(SAVED)
     page.evaluate("() => app.queuePrompt(0)")
+    return saved
 
 
 def screenshot(page, name: str) -> bytes:
@@ -57,9 +63,7 @@ def screenshot(page, name: str) -> bytes:
     ],
 )
 def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
-    open_and_run(page, server, name)
-    saved = "() => app.graph.serialize().nodes.map((node) => (node.widgets_values ?? []).length)"
-    before = page.evaluate(saved)
+    before = open_and_run(page, server, name)
     page.wait_for_function(f"(type) => ({ANSWERS})(type)?.querySelector('td')", arg=class_type)
     page.evaluate(SHOW_NODE, class_type)
     page.evaluate(f"(type) => {{ ({ANSWERS})(type).id = 'shown'; }}", class_type)
@@ -74,7 +78,7 @@ def test_answers_are_drawn_on_the_node(server, page, name, class_type, rows):
     assert box["width"] > 300 and box["height"] > 100
     names = page.evaluate("() => app.graph.nodes.flatMap((node) => (node.widgets ?? []).map((widget) => widget.name))")
     assert "depictqa_answers" in names and "$$node-text-preview" not in names  # the table stands in place of the text
-    assert page.evaluate(saved) == before  # what is shown is not saved with the graph
+    assert page.evaluate(SAVED) == before  # what is shown is not saved with the graph
     with_answers = screenshot(page, name)
     assert page.evaluate(OVERLAPS) == []  # nodes that have grown would cover others
     page.evaluate("() => document.querySelectorAll('.depictqa-answers').forEach((box) => box.replaceChildren())")

@@ -111,7 +111,7 @@ def test_a_cancelled_loop_keeps_its_best_on_the_disk_and_resumes(server, unfinis
     assert f"seed {facts['seed']}" in path.name
     graph["node"]["inputs"]["max_rounds"] = 6
     again = server.run(graph)
-    assert rounds_of(again) == 0 and again.text("rounds") == "6"
+    assert rounds_of(again) <= 1 and again.text("rounds") == "6"  # at most the round that was cancelled
     assert not list(unfinished.glob("*.png"))
 
 
