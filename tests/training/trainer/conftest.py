@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from tiny import CNN
-
 from runs import LANGUAGE, turns
+from tiny import CNN
 
 
 @pytest.fixture(scope="module")

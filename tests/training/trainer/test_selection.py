@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.tracking import GeneralTracker
+from runs import curve, same_weights
 from safetensors.torch import load_file
 from torch import nn
 
@@ -16,7 +17,6 @@ from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint import load_checkpoint
 from depictqa_core.storage.documents import read_json
-from runs import curve, same_weights
 from training.__main__ import main
 from training.trainer.batches import Batches, Unreadable
 from training.trainer.examples import collate, make_example

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
+from runs import curve, same_weights, turns
 from safetensors.torch import load_file
 from tiny import CNN, make_tiny_checkpoint, make_tiny_model
 
@@ -18,7 +19,6 @@ from depictqa_core.errors import ImageError
 from depictqa_core.judge import load_judge
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN, DepictQAModel
 from depictqa_core.prompts import answer_ids, text_ids
-from runs import curve, same_weights, turns
 from training.trainer.batches import Batches, Unreadable
 from training.trainer.examples import NativeForm, collate, make_example
 from training.trainer.feature_store import FeatureStore
