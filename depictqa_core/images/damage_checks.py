@@ -107,7 +107,7 @@ def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
     """Decode a JPEG for ``jpeg.check``."""
     image = instance().JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     if coarse:
-        image.draft("L", (1, 1))
+        image.draft(None, (1, 1))  # with its colours, which come last in the data
     image.load()
     pixels: bytes = image.tobytes()
     return pixels

@@ -138,8 +138,8 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
 
     Args:
         data: the file.
-        decode: (file, coarse) -> pixels; coarse is the mean of each luma block, which is several times faster and
-            detects any change if one scan has all data.
+        decode: (file, coarse) -> pixels; coarse is about a pixel for each block, in colour, which is several times
+            faster and detects nearly any change if one scan has all data.
 
     Returns:
         One line if the data are probably damaged, else None.
@@ -164,7 +164,7 @@ def check(data: bytes, decode: Callable[[bytes, bool], bytes]) -> str | None:
     start, end = found.pieces[-1]
     padding = end - start - len(data[start:end].rstrip(data[end - 1 : end]))
     surplus = min(min(padding, _PADDING) + _SURPLUS, (end - start) // 2)
-    even = pixels.count(pixels[:1]) == len(pixels)  # then the few existing codes may all mean the same
+    even = any(pixels == pixels[:n] * (len(pixels) // n) for n in (1, 3, 4))  # its few codes may all mean the same
     if coarse and surplus and not even:
         other = _replaced(data, found.pieces[-1:], surplus)
         if decode(other, True) == pixels and decode(other, False) == decode(data, False):
