@@ -31,6 +31,7 @@ from depictqa_core.errors import DepictQAError
 from depictqa_core.judge import load_judge
 
 from .bias_effects import PARTS, shown_of
+from .ending import ended
 from .everyday import SIDE, Material
 from .quality import Results, named
 
@@ -49,15 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON file (default: %(default)s)")
     parser.add_argument("--restart", action="store_true", help="measure again what the file holds")
     arguments = parser.parse_args(argv)
-    try:
-        run(arguments)
-    except DepictQAError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
-        return 130
-    return 0
+    return ended(lambda: run(arguments))
 
 
 def run(arguments: argparse.Namespace) -> None:

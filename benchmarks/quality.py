@@ -33,6 +33,7 @@ from depictqa_core.storage.documents import read_json
 from training.output_files import write_text
 
 from . import consistency, everyday, ladders, published_task, score_ladders
+from .ending import ended
 from .everyday import Material
 from .shares import share
 
@@ -237,15 +238,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not names:
         parser.error("no part is left: give --records, --photographs or --drawings, and see --list")
-    try:
-        measure(names, available, arguments)
-    except DepictQAError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
-        return 130
-    return 0
+    return ended(lambda: measure(names, available, arguments))
 
 
 def measure(names: list[str], available: dict[str, Measure], arguments: argparse.Namespace) -> None:

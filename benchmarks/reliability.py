@@ -52,6 +52,7 @@ from training.evaluation.score_calibration import scored_sets
 from training.evaluation.sets import TestSet, read_set
 from training.evaluation.temperatures import calibrated, prior_weights
 
+from .ending import ended
 from .published_task import stated_orders
 from .quality import Results, named
 from .shares import share
@@ -279,7 +280,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.clean_share is not None and not 0 < arguments.clean_share < 1:
         parser.error("--clean-share must be above 0 and below 1")
-    try:
+
+    def work() -> None:
         if arguments.records:
             run(arguments)
         elif not arguments.figure:
@@ -289,13 +291,8 @@ def main(argv: list[str] | None = None) -> int:
 
             arguments.figure.write_bytes(draw(read_json(arguments.output)))
             print(f"written: {arguments.figure}")
-    except DepictQAError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
-        return 130
-    return 0
+
+    return ended(work)
 
 
 def run(arguments: argparse.Namespace) -> None:

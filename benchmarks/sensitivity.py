@@ -42,6 +42,7 @@ from depictqa_core.tasks import FAULTS, LABELS
 from training import distortions
 
 from . import severity_levels as levels
+from .ending import ended
 from .everyday import SIDE, Material
 from .quality import Results, named
 from .shares import mean, share
@@ -225,7 +226,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--figure", type=Path, help="also draw all ladders of the file on one page (PNG)")
     parser.add_argument("--restart", action="store_true", help="measure again what the file holds")
     arguments = parser.parse_args(argv)
-    try:
+
+    def work() -> None:
         if arguments.photographs:
             run(arguments)
         elif not arguments.figure:
@@ -235,13 +237,8 @@ def main(argv: list[str] | None = None) -> int:
 
             arguments.figure.write_bytes(draw(read_json(arguments.output)))
             print(f"written: {arguments.figure}")
-    except DepictQAError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
-        return 130
-    return 0
+
+    return ended(work)
 
 
 def run(arguments: argparse.Namespace) -> None:
