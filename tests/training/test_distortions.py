@@ -20,9 +20,12 @@ from training.distortions import (
     NAMES,
     RANDOM,
     REGISTRY,
+    WEB_FORMATS,
     apply,
+    sample_native,
     sample_one,
     sample_two,
+    severities_of,
 )
 from training.distortions.blur import motion, zoomed
 from training.distortions.pairs import PAIRS
@@ -107,7 +110,27 @@ def test_registry():
     assert [len(names) for names in CATEGORIES.values()] == [6, 6, 2, 4, 4, 2, 2, 2, 2, 1, 1, 3]
     assert set(ANSWER) == set(CATEGORIES) and len(set(ANSWER.values())) == 12
     assert all(CATEGORY[name] == category for category, names in CATEGORIES.items() for name in names)
-    assert all(len(entry.parameters) == 5 for entry in REGISTRY.values())
+    assert all(len(REGISTRY[name].parameters) == 5 for name in NAMES)
+    assert {*WEB_FORMATS} == {*REGISTRY} - {*NAMES} and all(CATEGORY[name] == "compression" for name in WEB_FORMATS)
+
+
+@pytest.mark.parametrize("name", WEB_FORMATS)
+def test_web_formats_get_worse_and_end_where_they_cannot(name):
+    values = [psnr(apply(name, IMAGE, severity, rng())) for severity in severities_of(name)]
+    assert len(values) == 3 and values == sorted(values, reverse=True) and values[0] - values[-1] > 2
+    jpeg = [psnr(apply("compression_jpeg", IMAGE, severity, rng())) for severity in (1, 5)]
+    assert jpeg[0] + 3 > values[0] and values[-1] > jpeg[1] - 1  # about as severe as a JPEG, never more
+    with pytest.raises(ValueError, match=f"{name} has severities up to 3, got 4"):
+        apply(name, IMAGE, 4, rng())
+
+
+def test_native_scenes_draw_web_formats_for_half_of_the_compressions():
+    found = [sample_native(rng(seed)) for seed in range(2400)]
+    compressed = [name for name, _ in found if CATEGORY[name] == "compression"]
+    web = [(name, severity) for name, severity in found if name in WEB_FORMATS]
+    assert 0.06 < len(compressed) / len(found) < 0.11
+    assert 0.35 < len(web) / len(compressed) < 0.65
+    assert {name for name, _ in web} == {*WEB_FORMATS} and {severity for _, severity in web} == {1, 2, 3}
 
 
 @pytest.mark.slow

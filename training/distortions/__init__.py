@@ -10,7 +10,7 @@ from .pairs import ALLOWED_PAIRS, PAIRS
 
 __all__ = [
     "ALLOWED_PAIRS", "ANSWER", "CATEGORIES", "CATEGORY", "MIN_SIDE", "NAMES", "RANDOM", "REGISTRY", "SEVERITIES",
-    "apply", "sample_one", "sample_two",
+    "WEB_FORMATS", "apply", "sample_native", "sample_one", "sample_two", "severities_of",
 ]  # fmt: skip
 
 MIN_SIDE = 32
@@ -20,10 +20,16 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 _MODULES = (blur, noise, compression, brightness, contrast, saturation, oversharpen, pixelate, quantization)
 
-REGISTRY: dict[str, Distortion] = {entry.name: entry for module in _MODULES for entry in module.DISTORTIONS}
+_PUBLISHED = {entry.name: entry for module in _MODULES for entry in module.DISTORTIONS}
 
-NAMES: tuple[str, ...] = tuple(REGISTRY)
+REGISTRY: dict[str, Distortion] = {**_PUBLISHED, **{entry.name: entry for entry in compression.WEB_FORMATS}}
+"""All implementations: the 35 of the published data, and the web formats of today."""
+
+NAMES: tuple[str, ...] = tuple(_PUBLISHED)
 """The 35 names, as the published data spells them."""
+
+WEB_FORMATS: tuple[str, ...] = tuple(entry.name for entry in compression.WEB_FORMATS)
+"""Names of compressions that the published data does not have: scenes at native resolution use them."""
 
 CATEGORY: dict[str, str] = {name: entry.category for name, entry in REGISTRY.items()}
 """Name -> category."""
@@ -58,9 +64,9 @@ def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator)
     """Put one distortion on an image.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `REGISTRY`.
         image: uint8 [H, W, 3], RGB, H and W at least `MIN_SIDE`. Never written to.
-        severity: 1 (slight) to 5 (catastrophic).
+        severity: 1 (slight) to 5 (catastrophic), one of `severities_of(name)`.
         rng: source of all randomness; used by the names in `RANDOM` only. The same state gives the same bytes.
 
     Returns:
@@ -72,8 +78,11 @@ def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator)
     """
     entry = REGISTRY.get(name)
     if entry is None:
-        raise ValueError(f"unknown distortion {name!r}; known are: {', '.join(NAMES)}")
-    parameter = entry.parameters[_checked_severity(severity) - 1]
+        raise ValueError(f"unknown distortion {name!r}; known are: {', '.join(REGISTRY)}")
+    severity = _checked_severity(severity)
+    if severity > len(entry.parameters):
+        raise ValueError(f"{name} has severities up to {len(entry.parameters)}, got {severity}")
+    parameter = entry.parameters[severity - 1]
     image = np.ascontiguousarray(_checked_image(image))
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a generator such as numpy.random.default_rng(seed), got {type(rng).__name__}")
@@ -85,6 +94,20 @@ def apply(name: str, image: np.ndarray, severity: int, rng: np.random.Generator)
 def sample_one(rng: np.random.Generator) -> tuple[str, int]:
     """Draw (name, severity 1..5): category, then implementation, then severity, each uniformly."""
     return _draw(_choice(tuple(CATEGORIES), rng), SEVERITIES, rng)
+
+
+def sample_native(rng: np.random.Generator) -> tuple[str, int]:
+    """Draw as `sample_one`, with a web format, at most as severe as it gets, in place of half of the compressions."""
+    name, severity = sample_one(rng)
+    if CATEGORY[name] == "compression" and rng.random() < 0.5:
+        name = _choice(WEB_FORMATS, rng)
+        severity = min(severity, len(REGISTRY[name].parameters))
+    return name, severity
+
+
+def severities_of(name: str) -> tuple[int, ...]:
+    """The severities that an implementation has: 1 to 5, or fewer."""
+    return SEVERITIES[: len(REGISTRY[name].parameters)]
 
 
 def sample_two(rng: np.random.Generator) -> tuple[tuple[str, int], tuple[str, int]]:

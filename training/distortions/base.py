@@ -15,7 +15,7 @@ class Distortion:
         category: one of the 12 super-categories, such as "contrast_strengthen".
         function: `(image, parameter) -> image`, or `(image, parameter, rng) -> image` if `random`. Images are uint8
             [H, W, 3] in RGB, C-contiguous, at least 32 px on a side; the input is never written to.
-        parameters: the argument `parameter` for severity 1, 2, 3, 4 and 5.
+        parameters: the argument `parameter` for severity 1, 2, 3, 4 and 5; fewer where it does not get so severe.
         random: whether the function draws from `rng`.
     """
 

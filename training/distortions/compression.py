@@ -1,4 +1,4 @@
-"""Compression: one JPEG or JPEG 2000 round trip through Pillow (method.md 5.1)."""
+"""Compression: one JPEG or JPEG 2000 round trip through Pillow (method.md 5.1), and one of today's web formats."""
 
 import io
 
@@ -28,4 +28,19 @@ def _jpeg_2000(image: np.ndarray, psnr: float) -> np.ndarray:
 DISTORTIONS = (
     Distortion("compression_jpeg", "compression", _jpeg, (25, 18, 12, 8, 5)),
     Distortion("compression_jpeg_2000", "compression", _jpeg_2000, (29, 27.5, 26, 24.5, 23)),
+)
+
+
+def _webp(image: np.ndarray, quality: int) -> np.ndarray:
+    return _round_trip(image, format="WEBP", quality=quality, method=2)
+
+
+def _avif(image: np.ndarray, quality: int) -> np.ndarray:
+    return _round_trip(image, format="AVIF", quality=quality, speed=9, max_threads=1)
+
+
+# The six metrics see in them what they see in JPEG of the same severity. Even the worst quality is not severe (4).
+WEB_FORMATS = (
+    Distortion("compression_webp", "compression", _webp, (20, 5, 0)),
+    Distortion("compression_avif", "compression", _avif, (30, 14, 1)),
 )

@@ -143,6 +143,17 @@ def test_severity_is_measured_again_after_scaling(name):
     assert visibility.visible_severity(name, 5, half.scale(done), half.scale(image), None, rng) < 5
 
 
+def test_a_second_damage_does_not_raise_the_severity_of_the_first():
+    """What differs from the reference after scaling may come from a fault that the image has as well."""
+    image, half = landscape(600, 800), Delivery(factor=0.5)
+    done = distortions.apply("noise_gaussian_RGB", image, 3, np.random.default_rng(1))
+    both = half.scale(255 - done)
+    found = visibility.visible_severity(
+        "noise_gaussian_RGB", 3, both, half.scale(image), None, np.random.default_rng(0)
+    )
+    assert found == 3
+
+
 def test_tones_keep_their_severity_when_scaled():
     image, half = landscape(600, 800), Delivery(factor=0.5)
     done = distortions.apply("brightness_darken_shfit_RGB", image, 3, np.random.default_rng(1))

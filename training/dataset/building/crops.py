@@ -129,7 +129,7 @@ class CropMaker:
         elif kind < options.clean + options.fault + options.double:
             steps = list(catalogue.sample_two(rng))
         else:
-            steps = [catalogue.sample_one(rng)]
+            steps = [catalogue.sample_native(rng)]
         if any(_confusable(name, severity, self._look) for name, severity in steps):
             return None
         cells = options.side // CELL

@@ -214,15 +214,16 @@ def _draw(kind, others, rng, options) -> tuple[tuple, tuple]:
     if kind == "ladder":
         names = sorted({one.distortions[0]["name"] for one in others if len(one.distortions) == 1 and not one.region})
         if names:
-            return ((pick(names, rng), int(rng.integers(1, 6))),), ()
+            name = pick(names, rng)
+            return ((name, pick(catalogue.severities_of(name), rng)),), ()
     if kind != "fault":
-        return (catalogue.sample_one(rng),), ()
+        return (catalogue.sample_native(rng),), ()
     mark, draw = faults.sample(rng, options.held_out), rng.random()
     if faults.REGISTRY[mark[0]].fault == "failed frame" or draw >= options.second_fault + options.fault_and_distortion:
         return (), (mark,)
     mark = (mark[0], min(3, mark[1]))
     if draw < options.fault_and_distortion:
-        name, severity = catalogue.sample_one(rng)
+        name, severity = catalogue.sample_native(rng)
         category = catalogue.ANSWER[catalogue.CATEGORY[name]]
         clash = category == faults.REGISTRY[mark[0]].label
         return ((), (mark,)) if clash else (((name, min(3, severity)),), (mark,))

@@ -45,7 +45,7 @@ def visible_fault(after, before, options) -> np.ndarray | None:
 
 
 def visible_severity(name, severity, scaled, clean, region, rng) -> int:
-    """The severity of a distortion after scaling: 1..5, or 0 where it is not visible any more.
+    """The severity of a distortion after scaling: 1 to what it was, or 0 where it is not visible any more.
 
     That of the same implementation whose change of the scaled reference is nearest in root mean square, measured on
     a crop; categories that change tones alone keep their severity.
@@ -73,9 +73,9 @@ def visible_severity(name, severity, scaled, clean, region, rng) -> int:
         return float((error**2 * weight).sum() / max(float(weight.sum()), 1e-6)) ** 0.5
 
     measured = size(scaled[top : top + h, left : left + w])
-    ladder = [0.0] + [size(catalogue.apply(name, window, step, rng)) for step in catalogue.SEVERITIES]
-    nearest = float(np.interp(measured, np.maximum.accumulate(ladder), range(6)))
-    return min(5, round(nearest)) if nearest >= 0.6 else 0
+    ladder = [0.0] + [size(catalogue.apply(name, window, step, rng)) for step in catalogue.severities_of(name)]
+    nearest = float(np.interp(measured, np.maximum.accumulate(ladder), range(len(ladder))))
+    return min(severity, round(nearest)) if nearest >= 0.6 else 0  # what is more comes from a second damage
 
 
 def scaled_region(region: Region | None, shape: tuple[int, int]) -> Region | None:

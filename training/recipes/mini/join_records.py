@@ -29,43 +29,48 @@ def main() -> None:
     records: Path = options.root / "records"
     if options.most_with_reference is not None:
         for path in records.glob("*_fr.json"):
-            _write(path, [row for row in _read(path) if _scene(row) < options.most_with_reference])
+            write(path, [row for row in read(path) if scene_of(row) < options.most_with_reference])
     if options.add:
         shutil.copytree(options.add / "images", options.root / "images_b", copy_function=os.link)
         (records / "joined").mkdir()
         rng = random.Random(3)
         for path in sorted(records.glob("*.json")):
-            _write(records / "joined" / path.name, _joined(path, options, rng))
+            write(records / "joined" / path.name, _joined(path, options, rng))
 
 
 def _joined(path: Path, options: argparse.Namespace, rng: random.Random) -> list[dict]:
-    rows, other = _read(path), options.add / "records" / path.name
+    rows, other = read(path), options.add / "records" / path.name
     if path.stem.endswith("_nr") and other.exists():
-        for row in _read(other):
+        for row in read(other):
             moved = {role: row[role].replace("images/", "images_b/", 1) for role in ROLES if row.get(role)}
             rows.append({**row, **moved, "id": f"b_{row['id']}"})
     if path.name.startswith("faults") and options.no_for_yes is not None:
-        yes, no = ([row for row in rows if _says_yes(row) == wanted] for wanted in (True, False))
-        rng.shuffle(no)
-        rows = yes + no[: options.no_for_yes * len(yes)]
+        rows = thinned(rows, options.no_for_yes, rng)
     return rows
+
+
+def thinned(rows: list[dict], no_for_yes: int, rng: random.Random) -> list[dict]:
+    """Questions about faults: all with the answer "Yes", and at most ``no_for_yes`` times as many with "No"."""
+    yes, no = ([row for row in rows if _says_yes(row) == wanted] for wanted in (True, False))
+    rng.shuffle(no)
+    return yes + no[: no_for_yes * len(yes)]
 
 
 def _says_yes(row: dict) -> bool:
     return row["conversations"][-1]["value"].startswith("Yes")
 
 
-def _scene(row: dict) -> int:
+def scene_of(row: dict) -> int:
     """The highest number of a scene in a record; image names begin with it."""
     return max(int(re.findall(r"/(\d+)_", row[role])[0]) for role in ROLES if row.get(role))
 
 
-def _read(path: Path) -> list[dict]:
+def read(path: Path) -> list[dict]:
     found: list[dict] = json.loads(path.read_text())
     return found
 
 
-def _write(path: Path, rows: list[dict]) -> None:
+def write(path: Path, rows: list[dict]) -> None:
     path.write_text(json.dumps(rows))
 
 
