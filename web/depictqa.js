@@ -9,6 +9,7 @@ import { styled } from "./js/dom.js";
 import * as loop from "./js/loop.js";
 import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
+import { remount } from "./js/remount.js";
 import * as stored from "./js/stored.js";
 
 /** A graph that was saved before there was a report_format still gets JSON. */
@@ -46,6 +47,7 @@ app.registerExtension({
     };
   },
   async afterConfigureGraph() {
+    remount();
     await stored.recall().catch((error) => console.warn("DepictQA: stored answers cannot be read.", error));
     pick.recall();
   },

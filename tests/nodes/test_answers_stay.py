@@ -43,7 +43,8 @@ def page(server, new_page):
 def load(page, server, class_type, **inputs):
     """One node and what is linked to it, in an open page."""
     nodes = graph_of(server, class_type, **inputs)
-    load_nodes(page, {key: node for key, node in nodes.items() if key in ("node", "load") or key.startswith("in_")})
+    shown = {key: node for key, node in nodes.items() if key in ("node", "load") or key.startswith("in_")}
+    load_nodes(page, shown, f"test {class_type}")
     page.evaluate(SHOW)
 
 

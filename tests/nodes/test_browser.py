@@ -30,8 +30,7 @@ SHOW_NODE = """(type) => {
   canvas.ds.offset = [120 - node.pos[0], 160 - node.pos[1]];
   canvas.setDirty(true, true);
 }"""
-
-
+SAYS = "(text) => document.querySelector('.depictqa-choices p')?.textContent === text"
 SAVED = "() => app.graph.serialize().nodes.map((node) => (node.widgets_values ?? []).length)"
 
 
@@ -104,6 +103,9 @@ def test_distortions_are_chosen_from_a_list(server, page):
     assert page.evaluate("() => document.body.textContent.includes('Select items')") is False
     page.locator(".depictqa-choices label", has_text="pixelation").locator("input").dispatch_event("click")
     assert page.locator(".depictqa-choices p").text_content() == "reject: noise, pixelation"
+    for step, chosen in (("undo", "noise"), ("redo", "noise, pixelation")):
+        page.evaluate(f"() => app.extensionManager.workflow.activeWorkflow.changeTracker.{step}()")
+        page.wait_for_function(SAYS, arg=f"reject: {chosen}")
     sent = page.evaluate("async () => (await app.graphToPrompt()).output")
     (inputs,) = [one["inputs"] for one in sent.values() if one["class_type"] == "DepictQA_FilterImages"]
     assert inputs["reject"] == {"__value__": ["noise", "pixelation"]} and inputs["report_format"] == "markdown"

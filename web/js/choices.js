@@ -58,6 +58,7 @@ function addList(node, name, label, options) {
   all.className = "all";
   const list = sheltered(element("div", "", [head, all]));
   list.className = "depictqa-choices";
+  list.dataset.widget = name;
   node.addDOMWidget(name, "depictqa_choices", list, {
     hideOnZoom: false,
     getMinHeight: () => HEIGHT,

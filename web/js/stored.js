@@ -28,6 +28,7 @@ export function addWidget(node) {
   const size = SIZES[node.comfyClass ?? node.type] ?? TABLE;
   const box = sheltered(element("div", "", [element("p", "The answers appear here after a run.")]));
   box.className = "depictqa-answers";
+  box.dataset.widget = WIDGET;
   box.style.minHeight = `${size.least}px`;
   const widget = node.addDOMWidget(WIDGET, "depictqa", box, {
     serialize: false,
