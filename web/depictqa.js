@@ -11,6 +11,7 @@ import * as pick from "./js/pick.js";
 import * as preferences from "./js/preferences.js";
 import { remount } from "./js/remount.js";
 import * as stored from "./js/stored.js";
+import * as texts from "./js/texts.js";
 
 /** A graph that was saved before there was a report_format still gets JSON. */
 function keepJson(prototype) {
@@ -29,6 +30,7 @@ app.registerExtension({
     stored.listen();
     preferences.listen();
     autoQueue.listen();
+    await texts.load();
     await pick.listen().catch((error) => console.warn("DepictQA: open picks cannot be read.", error));
   },
   async beforeRegisterNodeDef(nodeType, nodeData) {
@@ -46,6 +48,7 @@ app.registerExtension({
       stored.addWidget(this);
     };
   },
+  beforeConfigureGraph: texts.load,
   async afterConfigureGraph() {
     remount();
     await stored.recall().catch((error) => console.warn("DepictQA: stored answers cannot be read.", error));

@@ -119,6 +119,26 @@ def test_distortions_are_chosen_from_a_list(server, page):
     assert inner == ["noise", "pixelation"]
 
 
+def test_the_page_is_in_the_language_of_comfyui(server, page):
+    """Also when the language is changed while the page is open."""
+    texts = json.loads((PACK / "locales" / "ja" / "main.json").read_text(encoding="utf-8"))["DepictQA"]
+    label = """() => app.graph.nodes.find((node) => node.type === 'DepictQA_PickImages')
+      .widgets.find((widget) => widget.name === 'Pick again').label"""
+    nodes = graph_of(server, "DepictQA_PickImages", images=pictures("sharp.png"))
+    server.post("/api/settings", {"Comfy.Locale": "ja"})
+    try:
+        open_page(page, server)
+        load_nodes(page, {name: nodes[name] for name in ("node", "in_images")})
+        wait_for_answer(page, texts["The answers appear here after a run."])
+        assert page.evaluate(label) == texts["Pick again"]
+        for language, shown in (("en", {text: text for text in texts}), ("ja", texts)):
+            page.evaluate("(language) => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+            wait_for_answer(page, shown["The answers appear here after a run."])
+            assert page.evaluate(label) == shown["Pick again"]
+    finally:
+        server.post("/api/settings", {"Comfy.Locale": "en"})
+
+
 def test_a_pick_belongs_to_the_images_on_the_node(server, page):
     """As people do it: look, enter a number, run; other images then come with the same number."""
     enter = """([name, value]) => {

@@ -2,6 +2,7 @@
 
 import { comparison } from "./compare.js";
 import { copyText, button, element, thumbnail } from "./dom.js";
+import { t } from "./texts.js";
 
 export const STYLE = `
 .depictqa-answers { overflow: auto; font: 12px sans-serif; color: var(--input-text, #ddd); box-sizing: border-box;
@@ -33,7 +34,7 @@ const FORMULA = /^[=+\-@\t\n＝＋－＠]/;
 export function draw({ columns = [], rows = [], notes = [], images = [], pairs = [], folder = "" }) {
   const parts = pairs.length ? [comparison(pairs)] : [];
   if (rows.length)
-    parts.push(button("copy", "Copy as a table for a spreadsheet", () => copyText(asText(columns, rows))));
+    parts.push(button(t("copy"), t("Copy as a table for a spreadsheet"), () => copyText(asText(columns, rows))));
   parts.push(...notes.map((note) => element("p", note)));
   if (rows.length) parts.push(table(columns, rows, folder));
   if (images.length) {
@@ -77,7 +78,7 @@ function head(column, index, body) {
     cell.ariaSort = direction === 1 ? "ascending" : "descending";
   };
   cell.tabIndex = 0;
-  cell.title = "Sort by this column";
+  cell.title = t("Sort by this column");
   cell.addEventListener("click", sort);
   cell.addEventListener("keydown", (event) => event.key === "Enter" && sort());
   return cell;

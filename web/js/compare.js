@@ -1,6 +1,7 @@
 // Compare Image Quality: A and B of a pair under a slider, with the verdict and what is wrong with each.
 
 import { address, button, element, enlarge } from "./dom.js";
+import { t } from "./texts.js";
 
 export const STYLE = `
 .depictqa-pair { display: flex; flex-direction: column; gap: 3px; margin-bottom: 4px; }
@@ -16,6 +17,11 @@ export const STYLE = `
 .depictqa-pair .frame:focus-within { outline: 2px solid var(--p-primary-color, #6af); }
 .depictqa-pair button { margin-left: 4px; }
 `;
+const VERDICTS = {
+  A: "A ({name}) is better. Probability that A is better: {percent}. The two orders differ by {difference}.",
+  B: "B ({name}) is better. Probability that A is better: {percent}. The two orders differ by {difference}.",
+  tie: "A tie. Probability that A is better: {percent}. The two orders differ by {difference}.",
+};
 
 /** One pair of the list; buttons lead to the others. */
 export function comparison(pairs) {
@@ -30,22 +36,22 @@ function parts(pairs, index, show) {
   const pair = pairs[index];
   const head = element("p", verdict(pair));
   if (pair.difference) {
-    const large = () => enlarge(address(pair.difference), `Differences: ${pair.name_a}, ${pair.name_b}`);
-    head.append(button("differences", "Where the images differ, as a heat map", large));
+    const large = () => enlarge(address(pair.difference), t("Differences: {a}, {b}", { a: pair.name_a, b: pair.name_b }));
+    head.append(button(t("differences"), t("Where the images differ, as a heat map"), large));
   }
   if (pairs.length > 1) {
     const step = (by) => show((index + by + pairs.length) % pairs.length);
-    head.append(button("›", "Next pair", () => step(1)), button("‹", "Previous pair", () => step(-1)));
-    head.append(` (pair ${index + 1} of ${pairs.length})`);
+    head.append(button("›", t("Next pair"), () => step(1)), button("‹", t("Previous pair"), () => step(-1)));
+    head.append(` (${t("pair {index} of {count}", { index: index + 1, count: pairs.length })})`);
   }
   const reasons = [pair.text, pair.found_a && `A: ${pair.found_a}`, pair.found_b && `B: ${pair.found_b}`];
   return [head, frame(pair), ...reasons.filter(Boolean).map((reason) => element("p", reason))];
 }
 
 function verdict({ verdict, name_a, name_b, probability_a, disagreement }) {
-  const said = { A: `A (${name_a}) is better`, B: `B (${name_b}) is better`, tie: "A tie" }[verdict];
   const percent = (value) => `${Math.round(100 * value)}%`;
-  return `${said}. Probability that A is better: ${percent(probability_a)}. The two orders differ by ${percent(disagreement)}.`;
+  const values = { percent: percent(probability_a), difference: percent(disagreement) };
+  return t(VERDICTS[verdict], { name: verdict === "A" ? name_a : name_b, ...values });
 }
 
 function frame({ a, b, name_a, name_b, verdict }) {
@@ -67,7 +73,7 @@ function frame({ a, b, name_a, name_b, verdict }) {
   };
   const slider = element("input");
   Object.assign(slider, { type: "range", min: 0, max: 100, step: 0.5, value: 50 });
-  slider.title = "Drag: A on the left, B on the right. Double-click: the image under the pointer, large.";
+  slider.title = t("Drag: A on the left, B on the right. Double-click: the image under the pointer, large.");
   const move = () => box.style.setProperty("--split", `${slider.value}%`);
   slider.addEventListener("input", move);
   slider.addEventListener("keydown", (event) => event.stopPropagation()); // the canvas has keys of its own

@@ -4,6 +4,7 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { address, button, element, enlarge } from "./dom.js";
 import { boxOf } from "./stored.js";
+import { t } from "./texts.js";
 import { json, nodeOf, openWorkflow } from "./workflow.js";
 
 const NODE = "DepictQA_PickImages";
@@ -33,7 +34,7 @@ export const STYLE = `
 function card(pick, index, toggle) {
   const { file, name, score, rank } = pick.images[index];
   const facts = [rank === null ? "" : `#${rank}`, score === null ? "" : score.toFixed(1)].filter(Boolean).join("  ");
-  const made = button("", `${name}\nShift-click: show it large`, (event) =>
+  const made = button("", `${name}\n${t("Shift-click: show it large")}`, (event) =>
     event.shiftKey && file ? enlarge(address(file), name) : toggle(index),
   );
   made.className = "card";
@@ -50,7 +51,7 @@ function card(pick, index, toggle) {
 function panel(pick, box) {
   pick.chosen ??= [];
   const said = element("p");
-  const go = button("", "Enter", () => answer(pick, pick.chosen));
+  const go = button("", t("Enter"), () => answer(pick, pick.chosen));
   go.className = "go";
   const toggle = (index) => {
     const at = pick.chosen.indexOf(index);
@@ -64,8 +65,8 @@ function panel(pick, box) {
   const cards = pick.images.map((_, index) => card(pick, index, toggle));
   const grid = element("div", "", cards);
   grid.className = "cards";
-  const none = button("none", "Continue without an image", () => answer(pick, []));
-  const large = button("⤢", "Fill the page, or go back to the node", () => {
+  const none = button(t("none"), t("Continue without an image"), () => answer(pick, []));
+  const large = button("⤢", t("Fill the page, or go back to the node"), () => {
     const full = root.classList.toggle("full");
     (full ? document.body : box).append(root);
     root.focus({ preventScroll: true });
@@ -83,9 +84,11 @@ function panel(pick, box) {
       one.querySelector("b")?.remove();
       if (place >= 0) one.append(element("b", String(place + 1)));
     });
-    go.textContent = `continue with ${pick.chosen.length}`;
+    go.textContent = t("continue with {count}", { count: pick.chosen.length });
     go.disabled = !pick.chosen.length;
-    said.textContent = `Pick ${pick.most ? `up to ${pick.most}` : "images"}, the best first.`;
+    said.textContent = pick.most
+      ? t("Pick up to {most}, the best first.", { most: pick.most })
+      : t("Pick images, the best first.");
   }
   update();
   return root;
@@ -121,7 +124,7 @@ function notify(severity, detail) {
 
 function show(pick) {
   const box = pick.workflow === openWorkflow() ? boxOf(nodeOf(pick.node)) : null;
-  if (!box) return notify("info", "A run waits for a pick: open the workflow with its Pick Images node.");
+  if (!box) return notify("info", t("A run waits for a pick: open the workflow with its Pick Images node."));
   box.replaceChildren((pick.panel = panel(pick, box)));
 }
 
@@ -134,7 +137,7 @@ function asked(pick) {
 function ended({ id }) {
   const pick = waiting.get(id);
   waiting.delete(id);
-  pick?.panel?.replaceWith(element("p", "The pick was made, timed out or was cancelled."));
+  pick?.panel?.replaceWith(element("p", t("The pick was made, timed out or was cancelled.")));
 }
 
 /** The picks that the server waits for now; those that it no longer knows are gone. */
@@ -169,5 +172,6 @@ export function addButton(node) {
     again.value += 1;
     app.queuePrompt(0);
   });
+  widget.label = t("Pick again");
   widget.serialize = false;
 }

@@ -4,6 +4,7 @@
 import { api } from "../../../scripts/api.js";
 import { draw } from "./answers.js";
 import { element, sheltered } from "./dom.js";
+import { t } from "./texts.js";
 import { identify, json, nodeOf, openWorkflow, workflowOf } from "./workflow.js";
 
 const WIDGET = "depictqa_answers";
@@ -26,7 +27,7 @@ export function speaks(type) {
 
 export function addWidget(node) {
   const size = SIZES[node.comfyClass ?? node.type] ?? TABLE;
-  const box = sheltered(element("div", "", [element("p", "The answers appear here after a run.")]));
+  const box = sheltered(element("div", "", [element("p", t("The answers appear here after a run."))]));
   box.className = "depictqa-answers";
   box.dataset.widget = WIDGET;
   box.style.minHeight = `${size.least}px`;
