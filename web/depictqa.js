@@ -24,7 +24,7 @@ function keepJson(prototype) {
 }
 
 app.registerExtension({
-  name: "DepictQA",
+  name: "depictqa.nodes",
   async setup() {
     styled(STYLE + choices.STYLE + pick.STYLE + compare.STYLE);
     stored.listen();
