@@ -52,8 +52,7 @@ class Size:
 FULL = Size(
     scenes={
         **{"mini": 3400, "mini-refine": 1600, "mini-resaved": 2000, "mini-pairs": 5100, "wide": 1800, "grey": 200},
-        **{"more-published": 600, "more-wide": 700, "more-drawn": 600},
-        **{"val": 200, "val-wide": 200, "reserved": 150, "fresh": 240},
+        **{"val": 300, "val-wide": 200, "reserved": 150, "fresh": 240},
     },
     shards=22,
     crop_shards="000?.npz data/crops/001[01].npz",
@@ -72,7 +71,6 @@ FULL = Size(
 TINY = Size(
     scenes={
         **{"mini": 12, "mini-refine": 6, "mini-resaved": 6, "mini-pairs": 6, "wide": 8, "grey": 4},
-        **{"more-published": 6, "more-wide": 8, "more-drawn": 6},
         **{"val": 6, "val-wide": 6, "reserved": 4, "fresh": 4},
     },
     shards=1,
