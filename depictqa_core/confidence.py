@@ -20,6 +20,8 @@ second as unreliable, whatever their confidence. The coverage of questions that 
 more."""
 CALIBRATED_COVERAGE = 0.9
 """Calibrations are measured on answers with a coverage of 0.97 and more; answers below this one are not like those."""
+TEST_FOLDER = "run depictqa info --self-test on its folder"
+"""What to do about low coverage where the judge is a folder."""
 LEAST_TYPICALITY = 0.01
 """An image with a lower typicality (``typicality``) is unlike what calibrations are measured on."""
 TOP_TOKENS = 30
@@ -79,11 +81,12 @@ def typicality_notices(typicalities: Iterable[float | None]) -> list[str]:
     ]
 
 
-def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
+def coverage_notices(coverages: Iterable[float | None], remedy: str) -> list[str]:
     """Return a warning about answers with low coverage; an empty list if there are none.
 
     Args:
         coverages: one per answer, 0..1, None if unknown.
+        remedy: what to do about it (``Backend.low_coverage_remedy``).
     """
     known = [coverage for coverage in coverages if coverage is not None]
     low = [coverage for coverage in known if coverage < LOW_COVERAGE]
@@ -94,7 +97,7 @@ def coverage_notices(coverages: Iterable[float | None]) -> list[str]:
     return [
         f"coverage below {LOW_COVERAGE:g} in {len(low)} of {len(known)} answers (lowest {min(low):.2g}): the model "
         f"gives its probability to other words than the allowed answers{unreliable}. It was not trained for this "
-        "question, or its weights or its base model are wrong: run depictqa info --self-test on its folder"
+        f"question, or its weights or its base model are wrong: {remedy}"
     ]
 
 

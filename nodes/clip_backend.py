@@ -53,6 +53,10 @@ class ClipBackend(VlmBackend):
         """None: ComfyUI has the weights in its memory management already."""
         return None
 
+    @property
+    def low_coverage_remedy(self) -> str:
+        return "load another file of this text encoder, or a judge with Load DepictQA Model"
+
     @contextmanager
     def session(self) -> Iterator[None]:
         if self._sessions:

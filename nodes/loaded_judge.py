@@ -23,13 +23,14 @@ KEPT_CHECKPOINTS = 4
 
 
 class Facts(NamedTuple):
-    """What is known of a checkpoint without its weights: ``info``, ``tasks`` and ``notices`` as in ``LoadedJudge``, and
-    its order calibrations without (False) and with (True) references."""
+    """What is known of a checkpoint without its weights: ``info``, ``tasks`` and ``notices`` as in ``LoadedJudge``, its
+    order calibrations without (False) and with (True) references, and ``Backend.low_coverage_remedy``."""
 
     info: dict[str, Any]
     tasks: tuple[str, ...]
     notices: tuple[str, ...]
     orders: dict[bool, OrderCalibration | None]
+    remedy: str
 
 
 class Answers:
@@ -98,11 +99,11 @@ class LoadedJudge:
         self._patcher: comfy.model_patcher.ModelPatcher | None = None
         self._answers = answers = answers or Answers()
         if answers.facts is None:
-            judge = self.judge
-            known = judge.backend.calibration
-            orders = {reference: known.order(reference) for reference in (False, True)}
-            answers.facts = Facts(judge.info, judge.backend.capabilities.tasks, tuple(judge.notices), orders)
-        self.info, self.tasks, self.notices, self._orders = answers.facts
+            judge, backend = self.judge, self.judge.backend
+            orders = {reference: backend.calibration.order(reference) for reference in (False, True)}
+            known = (judge.info, backend.capabilities.tasks, tuple(judge.notices), orders, backend.low_coverage_remedy)
+            answers.facts = Facts(*known)
+        self.info, self.tasks, self.notices, self._orders, self._remedy = answers.facts
 
     @property
     def judge(self) -> Judge:
@@ -167,7 +168,7 @@ class LoadedJudge:
         typicalities = (getattr(answer, "typicality", None) for answer in given)
         return [
             *self.notices,
-            *coverage_notices(answer.coverage for answer in given),
+            *coverage_notices((answer.coverage for answer in given), self._remedy),
             *typicality_notices(typicalities),
         ]
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import tasks
 from ..calibration import Calibration
+from ..confidence import TEST_FOLDER
 from ..engine.batching import names_of
 from ..errors import TaskError
 from ..images.image import RGBImage
@@ -187,6 +188,11 @@ class Backend(ABC):
     def facts(self) -> dict[str, str]:
         """How it is reached and what its probabilities are made of, by name, for whoever loads it."""
         return {}
+
+    @property
+    def low_coverage_remedy(self) -> str:
+        """What its user can do about answers with low coverage, for messages."""
+        return TEST_FOLDER
 
     def temperatures(self, task: Task, question: str | None, own: bool) -> dict[bool, float]:
         """Return the temperatures of a question without (False) and with (True) a reference.

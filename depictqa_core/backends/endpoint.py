@@ -69,6 +69,10 @@ class EndpointBackend(WordedBackend):
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
 
     @property
+    def low_coverage_remedy(self) -> str:
+        return "run depictqa info --self-test with its address and --model"
+
+    @property
     def capabilities(self) -> Capabilities:
         return Capabilities(tasks=TASKS, criteria=True, openings=self.way.continues, streaming=False)
 

@@ -98,7 +98,7 @@ def _judge_each(options: argparse.Namespace, ask: Callable[..., Sequence[Any]]) 
             stopped = error  # the finished answers are written first
     report_failures(failures, len(names))
     notices = [*left_out_lines(found.left_out), *judge.notices, *odd, *reference.notices]
-    notices += coverage_notices(result.coverage for result in results)
+    notices += coverage_notices((result.coverage for result in results), judge.backend.low_coverage_remedy)
     typicalities = [getattr(result, "typicality", None) for result in results]  # that of own questions is not known
     notices += typicality_notices(typicalities)
     uncertain = []
@@ -146,7 +146,7 @@ def rank(options: argparse.Namespace) -> int:
                 references = [references[index] for index in kept] if references else []
                 pictures = [pictures[index] for index in kept]
     notices = [*left_out_lines(found.left_out), *judge.notices, *notices_of(pictures), *reference.notices]
-    notices += coverage_notices([ranking.coverage])
+    notices += coverage_notices([ranking.coverage], judge.backend.low_coverage_remedy)
     unused = [f"--{name.replace('_', '-')}" for name, limit in limits.items() if limit]
     if options.method == "score" and unused:
         notices.append(f"{' and '.join(unused)} works only with --method pairs")
@@ -170,7 +170,8 @@ def compare(options: argparse.Namespace) -> int:
         judge = open_judge(options, bar)
         result = judge.compare(a, b, beside, explain=options.explain, **_criterion(options), progress=bar)
     shown = partial(reports.comparison_text, result)
-    notices = [*judge.notices, *notices_of([a, b]), *reference.notices, *coverage_notices([result.coverage])]
+    notices = [*judge.notices, *notices_of([a, b]), *reference.notices]
+    notices += coverage_notices([result.coverage], judge.backend.low_coverage_remedy)
     notices += typicality_notices([result.typicality])
     write_answers(options, judge.info, [result.to_dict()], [], shown, notices)
     return 0
@@ -193,7 +194,8 @@ def map_tiles(options: argparse.Namespace) -> int:
         judge = open_judge(options, bar)
         scores = judge.score(cut(picture, tiles), beside, progress=bar)
     found = quality_map(picture, tiles, [score.score for score in scores])
-    notices += [*judge.notices, *reference.notices, *coverage_notices(score.coverage for score in scores)]
+    notices += [*judge.notices, *reference.notices]
+    notices += coverage_notices((score.coverage for score in scores), judge.backend.low_coverage_remedy)
     if options.tile and tiles.side != options.tile:
         end = "largest" if tiles.side < options.tile else "smallest"
         size = f"{picture.width} x {picture.height}"

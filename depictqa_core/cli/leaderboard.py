@@ -56,7 +56,7 @@ def compare_models(options: argparse.Namespace) -> int:
     board = leaderboard(labels, pairs, answers, calibration=calibration)
     alone = [pictures[index] for index in unpaired(len(pictures), pairs) if groups[index] is not None]
     notices = [*left_out_lines(left_out), *judge.notices, *notices_of(pictures)]
-    notices += coverage_notices(answer.coverage for answer in answers)
+    notices += coverage_notices((answer.coverage for answer in answers), judge.backend.low_coverage_remedy)
     for label in dict.fromkeys(labels):
         names = [os.path.basename(picture.name) for picture in alone if found[picture.name] == label]
         if names:

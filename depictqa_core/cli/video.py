@@ -71,7 +71,7 @@ def video(options: argparse.Namespace) -> int:
             stopped = error  # the finished answers are written first
     judged = scorer.result()
     notices = [*judge.notices, *judged.notices]
-    notices += coverage_notices(frame.score.coverage for frame in judged.frames)
+    notices += coverage_notices((frame.score.coverage for frame in judged.frames), judge.backend.low_coverage_remedy)
     lines = summary_lines(judged, judged.worst_segment(options.segment))
     shown = "\n".join(map(printable, lines))
     rows = [frame.to_dict() for frame in judged.frames]

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..confidence import LOW_COVERAGE
+from ..confidence import LOW_COVERAGE, TEST_FOLDER
 from ..errors import CheckpointError
 from ..network.checkpoint_rules import card_problem, config_problem
 from ..storage.documents import describe, named, read_json
@@ -127,8 +127,7 @@ def self_test_notices(card: dict) -> list[str]:
     """Return warnings about a checkpoint's stored self-test, or about an imported one without it."""
     found, name = card.get(SELF_TEST), card.get("name")
     if not isinstance(found, dict):
-        remedy = "run depictqa info --self-test on its folder"
-        return [f"{name}: imported without a self-test; {remedy}"] if "sources" in card else []
+        return [f"{name}: imported without a self-test; {TEST_FOLDER}"] if "sources" in card else []
     low = {task: share for task, share in found.items() if share < LOW_COVERAGE}
     if not low:
         return []

@@ -193,7 +193,7 @@ def document_of_answers(judge: Judge, name: str, prepared: Prepared, found: Sequ
             raise errors[0]
         raise RequestError("; ".join(f"{one.picture}: {one.error}" for one in failures[:3]))
     notices = [*judge.notices, *notices_of([*prepared.images]), *prepared.notices]
-    notices += coverage_notices([result.coverage for result in results])
+    notices += coverage_notices([result.coverage for result in results], judge.backend.low_coverage_remedy)
     facts: dict[str, Any] = {"notices": list(dict.fromkeys(notices)) or None}
     if isinstance(results[0], Ranking):
         facts |= results[0].to_dict()

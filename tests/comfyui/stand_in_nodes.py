@@ -6,6 +6,8 @@ import hashlib
 import os
 import sys
 from json import loads
+from types import SimpleNamespace
+from unittest import mock
 
 import folder_paths
 import numpy as np
@@ -195,6 +197,22 @@ class Writes:
         return (type(model)(lambda: type(model.judge)(backend), **model._devices),)
 
 
+class Doubts:
+    """What a judge warns of an answer with a coverage of 0.2, where ``take_any_coverage`` is not in force."""
+
+    CATEGORY, FUNCTION = "tests", "run"
+    RETURN_TYPES = ("STRING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("DEPICTQA_MODEL",)}}
+
+    def run(self, model):
+        (confidence,) = {module for name, module in sys.modules.items() if name.endswith("depictqa_core.confidence")}
+        with mock.patch.object(confidence, "LOW_COVERAGE", 0.5):
+            return ("\n".join(model.doubts([SimpleNamespace(coverage=0.2)])),)
+
+
 class BrightJudge:
     """A judge without a network: the score of an image is its brightness in percent."""
 
@@ -275,6 +293,7 @@ NODE_CLASS_MAPPINGS = {
     "Test_PartlyUnloaded": PartlyUnloaded,
     "Test_LittleMemory": LittleMemory,
     "Test_Writes": Writes,
+    "Test_Doubts": Doubts,
     "Test_BrightJudge": BrightJudge,
     "Test_Shades": Shades,
 }

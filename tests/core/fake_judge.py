@@ -14,7 +14,11 @@ class FakeJudge:
 
     info = {"name": "fake", "version": "1", "files": {}}
     notices = ()
-    backend = SimpleNamespace(name="fake", capabilities=SimpleNamespace(tasks=(QUESTION.name,), free_questions=True))
+    backend = SimpleNamespace(
+        name="fake",
+        capabilities=SimpleNamespace(tasks=(QUESTION.name,), free_questions=True),
+        low_coverage_remedy="",
+    )
 
     def score(self, images, reference=None, *, progress=None):
         levels = tuple(LabelProbability(level, 0.2) for level in LEVELS)

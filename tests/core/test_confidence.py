@@ -205,8 +205,9 @@ def _drop(path):
 def test_little_coverage_is_warned_of_and_refused():
     assert reliable(0.9, 0.5, coverage=0.1) and reliable(0.9, 0.0, coverage=None)
     assert not reliable(0.99, 0.5, coverage=0.09) and not reliable(0.99, 0.0, coverage=1e-9)
-    assert coverage_notices([0.5, 1.0, None]) == [] == coverage_notices([])
-    (doubtful,) = coverage_notices([0.4, 1.0, None])
+    assert coverage_notices([0.5, 1.0, None], "do this") == [] == coverage_notices([], "do this")
+    (doubtful,) = coverage_notices([0.4, 1.0, None], "do this")
     assert doubtful.startswith("coverage below 0.5 in 1 of 2 answers (lowest 0.4)") and "unreliable" not in doubtful
-    (refused,) = coverage_notices([0.4, 1e-9, 0.9])
+    assert doubtful.endswith(": do this")
+    (refused,) = coverage_notices([0.4, 1e-9, 0.9], "do this")
     assert "lowest 1e-09" in refused and "below 0.1, as for 1, answers are unreliable" in refused

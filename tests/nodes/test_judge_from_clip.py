@@ -96,6 +96,15 @@ def test_pair_probabilities_equal_a_computation_straight_from_the_model(server, 
     assert found["disagreement"] == pytest.approx(abs(forward[0] - backward[1]), abs=1e-4)
 
 
+def test_low_coverage_has_a_remedy_for_a_judge_without_a_folder(server, judged_by):
+    nodes = {key: node for key, node in judged_by("qwen3vl", "ScoreImages").items() if key in ("load", "encoder")}
+    nodes["doubts"] = {"class_type": "Test_Doubts", "inputs": {"model": ["load", 0]}}
+    nodes["shown"] = {"class_type": "Test_Arrived", "inputs": {"items": ["doubts", 0]}}
+    warning = server.run(nodes).text("shown")
+    assert warning.startswith("coverage below 0.5 in 1 of 1 answers") and "self-test" not in warning
+    assert warning.endswith(": load another file of this text encoder, or a judge with Load DepictQA Model")
+
+
 def test_a_batch_equals_single_images(server, judged_by, kind):
     together = server.run(judged_by(kind, "ScoreImages", images=MIXED)).texts("scores")
     alone = [

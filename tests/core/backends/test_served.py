@@ -47,6 +47,8 @@ def test_it_is_known_by_its_description(remote, local):
     )
     assert remote.backend.calibration == local.backend.calibration
     assert remote.backend.size_policy == local.backend.size_policy
+    assert "with its address" in remote.backend.low_coverage_remedy
+    assert "on its folder" in local.backend.low_coverage_remedy
 
 
 VERBS = {

@@ -398,6 +398,7 @@ def test_as_a_program(checkpoint, folder):
     missing, coverage = done.stderr.splitlines()  # random weights cover no question
     assert done.returncode == 3 and missing == "depictqa: missing.png: no such file; check the path."
     assert coverage.startswith("depictqa: notice: coverage below 0.5 in 3 of 3 answers")
+    assert coverage.endswith("run depictqa info --self-test on its folder")
     assert len(done.stdout.splitlines()) == 5
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, env=environment)
     assert done.returncode == 0 and "rank" in done.stdout

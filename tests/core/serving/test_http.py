@@ -22,7 +22,7 @@ KEY = "a-key-of-this-test-0123456789"
 class Blocked(FakeJudge):
     """Counts its batches; waits for ``go`` in each, and ends as soon as nobody waits for the answer."""
 
-    backend = SimpleNamespace(name="fake")
+    backend = SimpleNamespace(name="fake", low_coverage_remedy="")
 
     def __init__(self):
         self.batches, self.stopped = [], []
