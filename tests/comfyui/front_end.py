@@ -31,8 +31,8 @@ def open_page(page, server) -> None:
 def load_nodes(page, nodes: dict, name: str = "test") -> None:
     """Put a graph in API format on the canvas; the titles of its nodes are their ids.
 
-    Newer front ends keep one draft per name of a workflow, and not that of a second graph of the same name before it is
-    changed: a graph that shall survive a reload of the page needs a name of its own.
+    Newer front ends store one draft per name of a workflow. A second graph of the same name is not stored before it is
+    changed: a graph that must survive a reload of the page needs a name of its own.
     """
     titled = {key: {**node, "_meta": {"title": key}} for key, node in nodes.items()}
     page.evaluate("([graph, name]) => app.loadApiJson(graph, name)", [titled, name])

@@ -60,7 +60,8 @@ def test_a_translation_repeats_what_is_typed_or_read_as_it_is(language):
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])
 def test_no_text_has_a_character_that_the_front_end_takes_for_a_placeholder(language):
-    """vue-i18n reads ``{name}``, ``@:key`` and ``|`` in a message as its own syntax; texts of the page have names."""
+    """vue-i18n reads ``{name}``, ``@:key`` and ``|`` in a message as its own syntax. In texts of the page ``{name}`` is
+    for ``web/js/texts.js``."""
     for name in FILES:
         taken = {key: "[|@]" if key.startswith("DepictQA.") else "[{}|@]" for key in load(language, name)}
         assert [key for key, text in load(language, name).items() if re.search(taken[key], text)] == []
