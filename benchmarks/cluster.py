@@ -13,6 +13,8 @@ import os
 import random
 import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -172,14 +174,14 @@ def joining(ray: Any, folder: Path, workers: int, delay: float, count: int) -> d
 
     plan = Plan([listed(folder, count)], folder / "joined", ("score",), batch=BATCH)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8})
-    added = threading.Event()
+    # as on a machine of its own: Ray starts one in the main thread of a process only
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", f"--address={cluster.address}"]
+    start += [f"--num-cpus={workers - 1}", f"--object-store-memory={10**8}"]
+    machines: list[subprocess.Popen] = []
 
     def join(progress: Progress) -> None:
-        if progress.done >= count / 3 and not added.is_set():
-            added.set()
-            threading.Thread(
-                target=partial(cluster.add_node, num_cpus=workers - 1, object_store_memory=10**8), daemon=True
-            ).start()
+        if progress.done >= count / 3 and not machines:
+            machines.append(subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     try:
         ray.init(cluster.address, log_to_driver=False, logging_level="error", runtime_env=_environment())
@@ -187,6 +189,9 @@ def joining(ray: Any, folder: Path, workers: int, delay: float, count: int) -> d
             clock, _ = timed(engine, join)
     finally:
         ray.shutdown()
+        for machine in machines:
+            machine.terminate()
+            machine.wait()
         cluster.shutdown()
     found = {"workers": f"1, then {workers}", "images": count}
     found["images_per_second_before"] = round(clock.rate(0.05, 0.33), 1)
@@ -266,15 +271,19 @@ def main() -> None:
 
     most = max(options.workers)
     found: dict[str, Any] = {"delay": options.delay, "batch": BATCH, "cores": len(os.sched_getaffinity(0))}
+    parts: dict[str, Callable[[Path], Any]] = {
+        "growth": lambda folder: growth(ray, folder, options.workers, options.delay, options.each),
+        "failures": lambda folder: failures(ray, folder, most, options.delay, 2 * most * options.each, options.kills),
+        "joining": lambda folder: joining(ray, folder, 4, options.delay, 4 * options.each),
+        "bundled judge": lambda folder: ratio(ray, folder, options.images, options.rounds),
+    }
+    if not options.images:
+        del parts["bundled judge"]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found["growth"] = growth(ray, folder, options.workers, options.delay, options.each)
-        found["failures"] = failures(ray, folder, most, options.delay, 2 * most * options.each, options.kills)
-        found["joining"] = joining(ray, folder, 4, options.delay, 4 * options.each)
-        if options.images:
-            found["bundled judge"] = ratio(ray, folder, options.images, options.rounds)
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        for part, measured in parts.items():
+            found[part] = measured(Path(name))
+            if options.out:  # what was measured stays if a later part fails
+                options.out.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
