@@ -14,15 +14,16 @@ from pathlib import Path
 
 MOST = {
     "train": {
-        **{"openclipart-png": 160, "megaglest-data": 60, "wesnoth-1.16-data": 130},
-        **{
-            "neverball-data": 60,
-            "lobehub-fluent-emoji-3d": 70,
-            "freeorion-data": 80,
-            "zaz-data": 15,
-            "boswars-data": 25,
-        },
-        **{"foobillardplus-data": 40, "planetblupi-common": 20},
+        "openclipart-png": 160,
+        "megaglest-data": 60,
+        "wesnoth-1.16-data": 130,
+        "neverball-data": 60,
+        "lobehub-fluent-emoji-3d": 70,
+        "freeorion-data": 80,
+        "zaz-data": 15,
+        "boswars-data": 25,
+        "foobillardplus-data": 40,
+        "planetblupi-common": 20,
     },
     "validation": {"openclipart-png": 25, "megaglest-data": 12, "wesnoth-1.16-data": 20},
 }
