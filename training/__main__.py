@@ -17,7 +17,7 @@ from .inspection.command import add_inspect
 from .sources.command import add_images
 from .trainer.averaging import add_average
 from .trainer.storage_format import add_convert
-from .trainer.tower_commands import add_crops, add_tower
+from .trainer.tower_commands import add_crops, add_tiles, add_tower
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,8 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     add_inspect(commands.add_parser("inspect", help="counts, examples and overlap of data roots"))
     _train(commands.add_parser("train", help="train a recipe to a checkpoint folder"))
     add_convert(commands.add_parser("convert", help="store the weights of a checkpoint in another number format"))
-    add_crops(commands.add_parser("crops", help="crops with the truth of every cell, for the local tower"))
+    add_crops(commands.add_parser("crops", help="crops with the truth of every cell, for the towers for native size"))
     add_tower(commands.add_parser("tower", help="train the local tower on crops"))
+    add_tiles(commands.add_parser("tiles", help="train the tile tower end to end on scenes and crops"))
     add_average(
         commands.add_parser("average", help="average the weights of a checkpoint and of one fine-tuned from it")
     )

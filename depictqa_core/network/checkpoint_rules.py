@@ -38,6 +38,11 @@ CONFIG = {
             "grid": whole(1, 64),
             "hidden": whole(1, 4096),
         },
+        "tiles": {
+            "channels": whole(1, 4096),
+            "grid": whole(1, 64),
+            "side": whole(32, 4096),
+        },
     },
     "connector": {
         "kind": one_of("linear", "abstractor", "pooling"),

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..images.comparison_statistics import COMPARISON_STATISTICS
 from .config import DepictQAConfig
-from .vision import Features, local_shape
+from .vision import Features, native_shapes
 
 
 class Connector(nn.Module):
@@ -111,11 +111,7 @@ class PoolingConnector(Connector):
     deviation: torch.Tensor
     comparison_mean: torch.Tensor
     comparison_deviation: torch.Tensor
-    local_mean: torch.Tensor
-    local_deviation: torch.Tensor
     compared: nn.Sequential | None
-    local_mix: nn.Sequential | None
-    local_cells: nn.Linear | None
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
@@ -137,17 +133,18 @@ class PoolingConnector(Connector):
             self.compared = _mixture(COMPARISON_STATISTICS, settings["hidden"], hidden * self.summary_tokens, 0.0)
             for last in self.compared[-1].parameters():  # a judge that learns to compare starts unchanged
                 nn.init.zeros_(last)
-        self.local_channels, self.local_grid = local_shape(config)
-        self.local_mix, self.local_cells = None, None
-        if self.local_channels:
-            self.register_buffer("local_mean", torch.zeros(self.local_channels))
-            self.register_buffer("local_deviation", torch.ones(self.local_channels))
-            self.local_mix = _mixture(4 * self.local_channels, settings["hidden"], hidden * self.summary_tokens, 0.1)
-            self.local_cells = nn.Linear(2 * self.local_channels, hidden)
-            for last in (*self.local_mix[-1].parameters(), *self.local_cells.parameters()):
+        self.native = native_shapes(config)
+        for name, (channels, _) in self.native.items():
+            self.register_buffer(f"{name}_mean", torch.zeros(channels))
+            self.register_buffer(f"{name}_deviation", torch.ones(channels))
+            mix = _mixture(4 * channels, settings["hidden"], hidden * self.summary_tokens, 0.1)
+            by_cell = nn.Linear(2 * channels, hidden)
+            for last in (*mix[-1].parameters(), *by_cell.parameters()):  # a new tower changes nothing at first
                 nn.init.zeros_(last)
+            self.add_module(f"{name}_mix", mix)
+            self.add_module(f"{name}_cells", by_cell)
         self.total = total
-        self.pooled_width = total + self.local_channels * self.local_grid**2
+        self.pooled_width = total + sum(channels * grid**2 for channels, grid in self.native.values())
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
         self.norm = nn.LayerNorm(hidden)
@@ -160,8 +157,7 @@ class PoolingConnector(Connector):
             parts.append(features.statistics.float())
         cells = [F.adaptive_avg_pool2d(maps[i], self.grid) for i in self.grid_stages]
         parts.append(torch.cat(cells, 1).flatten(2).transpose(1, 2).flatten(1))  # [B, grid² · cell]
-        if features.local is not None:
-            parts.append(features.local.float().flatten(1))
+        parts += [features.native[name].float().flatten(1) for name in self.native]
         return torch.cat(parts, 1)
 
     def token_count(self, pooled: torch.Tensor) -> int:
@@ -170,7 +166,7 @@ class PoolingConnector(Connector):
     def forward(
         self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
     ) -> torch.Tensor:
-        local = pooled[:, self.total :]
+        native = self._native(pooled)
         pooled, reference = pooled[:, : self.total], None if reference is None else reference[:, : self.total]
         standard = self._standardise(pooled, self.mean, self.deviation)
         summary = self.mix(standard[:, : self.global_width])
@@ -180,29 +176,42 @@ class PoolingConnector(Connector):
         if comparison is not None and self.compared is not None:
             summary = summary + self.compared(self.standardise_comparison(comparison))
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
-        if self.local_mix is not None and self.local_cells is not None:
-            overall, by_cell = self._local(local)
-            summary, cells = summary + self.local_mix(overall), cells + self.local_cells(by_cell)
+        for name, (overall, by_cell) in native.items():
+            summary = summary + self.get_submodule(f"{name}_mix")(overall)
+            cells = cells + self.get_submodule(f"{name}_cells")(by_cell)
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
 
-    def summary_inputs(self, pooled: torch.Tensor) -> list[torch.Tensor]:
-        """What ``mix`` sees of pooled features [B, V], and ``local_mix`` if there is one."""
-        inputs = [self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]]
-        return inputs if self.local_mix is None else [*inputs, self._local(pooled[:, self.total :])[0]]
+    def mixtures(self) -> list[nn.Sequential]:
+        """``mix``, and that of each tower for images at native size."""
+        return [self.mix, *(self.get_submodule(f"{name}_mix") for name in self.native)]  # type: ignore[list-item]
 
-    def _local(self, local: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Evidence of the local tower, for the whole image [B, 4C] and for each cell [B, grid², 2C].
+    def summary_inputs(self, pooled: torch.Tensor) -> list[torch.Tensor]:
+        """What each of ``mixtures`` sees of pooled features [B, V]."""
+        whole = self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
+        return [whole, *(overall for overall, _ in self._native(pooled).values())]
+
+    def native_maps(self, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The part of pooled features [B, V] of each tower for images at native size, [B, C, grid, grid]."""
+        shapes = self.native.values()
+        parts = pooled[:, self.total :].split([channels * grid**2 for channels, grid in shapes], 1)
+        return {n: part.unflatten(1, (c, g, g)) for (n, (c, g)), part in zip(self.native.items(), parts)}
+
+    def _native(self, pooled: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """What the towers for native size tell of the whole image [B, 4C] and of each cell [B, grid², 2C].
 
         The whole is given by mean, deviation, largest and third largest value over the parts of the image: damage to a
         tenth of the area hardly moves a mean.
         """
-        values = local.unflatten(1, (self.local_channels, -1)).transpose(1, 2)  # [B, parts, C]
-        values = self._standardise(values, self.local_mean, self.local_deviation)
-        top = values.topk(min(3, values.shape[1]), 1).values
-        overall = torch.cat([values.mean(1), values.std(1, correction=0), top[:, 0], top[:, -1]], 1)
-        grid = values.transpose(1, 2).unflatten(2, (self.local_grid, self.local_grid))
-        cells = torch.cat([F.adaptive_avg_pool2d(grid, self.grid), F.adaptive_max_pool2d(grid, self.grid)], 1)
-        return overall, cells.flatten(2).transpose(1, 2)
+        found = {}
+        for name, values in self.native_maps(pooled).items():
+            mean, deviation = (self.get_buffer(f"{name}_{what}")[:, None, None] for what in ("mean", "deviation"))
+            grid = self._standardise(values, mean, deviation)
+            parts = grid.flatten(2)
+            top = parts.topk(min(3, parts.shape[2]), 2).values
+            overall = torch.cat([parts.mean(2), parts.std(2, correction=0), top[:, :, 0], top[:, :, -1]], 1)
+            cells = torch.cat([F.adaptive_avg_pool2d(grid, self.grid), F.adaptive_max_pool2d(grid, self.grid)], 1)
+            found[name] = overall, cells.flatten(2).transpose(1, 2)
+        return found
 
     def standardise_comparison(self, comparison: torch.Tensor) -> torch.Tensor:
         """Standardize comparison statistics [B, COMPARISON_STATISTICS] for ``compared``."""

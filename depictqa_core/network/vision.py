@@ -1,6 +1,6 @@
 """Vision towers: from images to feature maps of one or several stages and pixel statistics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from ..images.image import RGBImage
 from ..images.pixel_statistics import STATISTICS, pixel_statistics
 from ..images.size_policy import WHOLE, SizePolicy, centre, fit, to_pixels
 from .config import DepictQAConfig
+from .efficientnet import LITE0_STAGES, blocks, feature_maps
 from .local_vision import LocalTower
+from .tile_vision import TileTower
 
 PREPROCESSING = 2
 """Version of the preprocessing: decoding, resizing, normalization, statistics. Stored features of another version are
@@ -21,7 +23,9 @@ computed again, so increase it with every change of the results."""
 
 
 Native = list[torch.Tensor] | None
-"""The images at native size, uint8 [3, H, W] each, for towers with a local tower."""
+"""The images at native size, uint8 [3, H, W] each, for towers that look at them there."""
+NATIVE_TOWERS: dict[str, type[LocalTower] | type[TileTower]] = {"local": LocalTower, "tiles": TileTower}
+"""Towers for images at native size, by the name of their settings in ``config.vision``."""
 
 
 @dataclass
@@ -40,12 +44,12 @@ class Features:
     Attributes:
         maps: feature maps [B, C_i, H_i, W_i], finest stage first.
         statistics: float [B, STATISTICS], or None for towers without them.
-        local: float [B, C, grid, grid], evidence of the local tower, or None for towers without one.
+        native: float [B, C, grid, grid] of each of ``NATIVE_TOWERS`` that the tower has.
     """
 
     maps: list[torch.Tensor]
     statistics: torch.Tensor | None = None
-    local: torch.Tensor | None = None
+    native: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class Tower(nn.Module):
@@ -113,44 +117,6 @@ class BackboneTower(Tower):
         return Features(list(self.backbone(pixels.to(dtype)).feature_maps))
 
 
-# EfficientNet-Lite0 (Apache-2.0): repeats, kernel, stride, expansion, output channels of each stage.
-LITE0_STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-
-
-class _Conv(nn.Conv2d):
-    """A convolution with TensorFlow's "same" padding; batch norm is folded into its weight and bias."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        k, s = self.kernel_size[0], self.stride[0]
-        if k > 1:
-            rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[2:])
-            x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return super().forward(x)
-
-
-class _InvertedBottleneck(nn.Module):
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
-        super().__init__()
-        hidden = inputs * expansion
-        self.expand = _Conv(inputs, hidden, 1) if expansion > 1 else None
-        self.depthwise = _Conv(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = _Conv(hidden, outputs, 1)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = F.relu6(self.expand(x)) if self.expand is not None else x
-        hidden = self.project(F.relu6(self.depthwise(hidden)))
-        return x + hidden if self.residual else hidden
-
-
 class CnnTower(Tower):
     """EfficientNet-Lite0 with all its stages, and pixel statistics computed before any resize."""
 
@@ -159,27 +125,14 @@ class CnnTower(Tower):
     def __init__(self, config: DepictQAConfig):
         super().__init__(config)
         stages = config.vision.get("stages", LITE0_STAGES)
-        width = config.vision.get("stem", 32)
-        self.stem = _Conv(3, width, 3, 2)
-        self.stages = nn.ModuleList()
-        self.widths = []
-        for repeats, kernel, stride, expansion, outputs in stages:
-            blocks = []
-            for index in range(repeats):
-                blocks.append(_InvertedBottleneck(width, outputs, kernel, stride if index == 0 else 1, expansion))
-                width = outputs
-            self.stages.append(nn.Sequential(*blocks))
-            self.widths.append(outputs)
-        self.local = LocalTower(**config.vision["local"]) if config.vision.get("local") else None
+        self.stem, self.stages, self.widths = blocks(stages, config.vision.get("stem", 32))
+        for name in native_towers(config):
+            setattr(self, name, NATIVE_TOWERS[name](**config.vision[name]))
+        self.native_towers = native_towers(config)
 
     def forward(self, pixels: torch.Tensor, statistics: torch.Tensor | None = None, native: Native = None) -> Features:
-        x = pixels.to(self.stem.weight.dtype, memory_format=torch.channels_last)
-        x = F.relu6(self.stem(x))
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return Features(maps, statistics, self.local(native) if self.local is not None else None)
+        found = {name: getattr(self, name)(native) for name in self.native_towers}
+        return Features(feature_maps(self.stem, self.stages, pixels), statistics, found)
 
 
 TOWERS: dict[str, type[Tower]] = {"clip": ClipTower, "backbone": BackboneTower, "cnn": CnnTower}
@@ -194,7 +147,7 @@ def prepare(picture: RGBImage, config: DepictQAConfig, keep: tuple[float, float]
     if not TOWERS[config.vision["kind"]].uses_statistics:
         return Prepared(pixels)
     kept = _kept(picture, keep)
-    native = torch.tensor(kept).permute(2, 0, 1) if config.vision.get("local") else None
+    native = torch.tensor(kept).permute(2, 0, 1) if native_towers(config) else None
     return Prepared(pixels, pixel_statistics(kept), native)
 
 
@@ -212,19 +165,22 @@ def _kept(picture: RGBImage, keep: tuple[float, float]) -> np.ndarray:
     return centre(picture.rgb, height, width)
 
 
-def local_shape(config: DepictQAConfig) -> tuple[int, int]:
-    """Channels and grid of the evidence that the local tower of this config gives; (0, 0) without one."""
-    if not config.vision.get("local"):
-        return 0, 0
+def native_towers(config: DepictQAConfig) -> list[str]:
+    """Those of ``NATIVE_TOWERS`` that a tower of this config has."""
+    return [name for name in NATIVE_TOWERS if config.vision.get(name)]
+
+
+def native_shapes(config: DepictQAConfig) -> dict[str, tuple[int, int]]:
+    """Channels and grid of what each of the ``native_towers`` gives."""
     with torch.device("meta"):
-        tower = LocalTower(**config.vision["local"])
-    return tower.width, tower.grid
+        towers = {name: NATIVE_TOWERS[name](**config.vision[name]) for name in native_towers(config)}
+    return {name: (tower.width, tower.grid) for name, tower in towers.items()}
 
 
 def empty_inputs(config: DepictQAConfig, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor | None, Native]:
     """Inputs of the tower for an image without content, on the default device: (pixels, statistics, native)."""
     statistics = torch.empty(1, statistics_width(config)) if statistics_width(config) else None
-    native = [torch.empty(3, height, width, dtype=torch.uint8)] if config.vision.get("local") else None
+    native = [torch.empty(3, height, width, dtype=torch.uint8)] if native_towers(config) else None
     return torch.empty(1, 3, height, width), statistics, native
 
 

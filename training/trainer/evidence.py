@@ -84,7 +84,7 @@ def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
                 pairs.append((i, j) if better else (j, i))
         for variant in known:
             rows.append(features[variant["image"]])
-            found, shown, decided = _truth(variant)
+            found, shown, decided = truth_of(variant)
             severity.append(found)
             faults.append(shown)
             labelled.append(decided)
@@ -101,7 +101,7 @@ def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
     )
 
 
-def _truth(variant: dict) -> tuple[list[float], list[float], float]:
+def truth_of(variant: dict) -> tuple[list[float], list[float], float]:
     """Severity of each distortion, whether each fault is there, and whether the distortions are decided."""
     severity, shown, decided = [0.0] * len(DISTORTIONS), [0.0] * len(FAULTS), 1.0
     for item in variant["distortions"]:
@@ -152,6 +152,13 @@ def crop_evidence(folder: Path, model: DepictQAModel, run: Path) -> Evidence:
     return Evidence(torch.stack(rows), whole[:, :kinds], decided, faults, quality, torch.empty(0, 2, dtype=torch.long))
 
 
+def label_shares(severity: torch.Tensor) -> torch.Tensor:
+    """The labels that are right, "none" last, with equal shares: [N, 13] from severities [N, 12]."""
+    present = (severity > 0).float()
+    present = torch.cat([present, (present.sum(1, keepdim=True) == 0).float()], 1)
+    return present / present.sum(1, keepdim=True)
+
+
 class Heads(nn.Module):
     """What is asked of the hidden layers [B, inputs]: labels with "none", severities, faults, quality."""
 
@@ -169,7 +176,7 @@ class Heads(nn.Module):
 def warm_up_evidence(
     connector: PoolingConnector, found: Evidence, epochs: int, seed: int, batch: int = 256, rate: float = 1e-3
 ) -> tuple[float, Heads]:
-    """Train the hidden layers of ``connector.mix`` and ``connector.local_mix``.
+    """Train the hidden layers of ``connector.mixtures``.
 
     Args:
         found: images of the training set.
@@ -182,8 +189,8 @@ def warm_up_evidence(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     (width,) = connector.mix[-1].get_parameter("weight").shape[1:]
-    heads = Heads(width * (1 + (connector.local_mix is not None)))
-    mixtures = [m for m in (connector.mix, connector.local_mix) if m is not None]
+    mixtures = connector.mixtures()
+    heads = Heads(width * len(mixtures))
     before = copy.deepcopy(mixtures)
     for mixture in before:
         mixture.eval().requires_grad_(False)
@@ -191,9 +198,7 @@ def warm_up_evidence(
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
     steps = epochs * -(-len(found.rows) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
-    present = (found.severity > 0).float()
-    present = torch.cat([present, (present.sum(1, keepdim=True) == 0).float()], 1)
-    present = present / present.sum(1, keepdim=True)
+    present = label_shares(found.severity)
     any_fault = torch.cat([found.faults, found.faults.amax(1, keepdim=True)], 1)
     connector.train()
     loss_sum = 0.0

@@ -23,6 +23,10 @@ FREE = {
 """Keys that may change before a run is resumed: they set its length and cost, not what is learned."""
 
 
+_WEIGHTS = {"local": "local_weights", "tiles": "tile_weights"}
+"""The settings with the weights of the towers for native size."""
+
+
 class RecipeError(DepictQAError, ValueError):
     """A recipe that cannot be run: an unknown key, a missing one, or an impossible value."""
 
@@ -63,6 +67,7 @@ class Recipe:
         adapter: settings of ``Adapter``: a LoRA adapter of a vision-language model is trained, and the output is an
             adapter folder; None for checkpoints of DepictQA.
         local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
+        tile_weights: weights of the tile tower that ``changes`` add to the start (``python -m training tiles``).
         trainable: trainable parts: any of vision, connector, language, lora; with ``adapter`` lora, and connector if
             the projector is to learn as well.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
@@ -117,6 +122,7 @@ class Recipe:
         Adapter | None, Allowed(optional(instance_of(Adapter, ", ".join(Adapter.__dataclass_fields__))))
     ] = None
     local_weights: Annotated[str | None, Allowed(optional(NAME))] = None
+    tile_weights: Annotated[str | None, Allowed(optional(NAME))] = None
     trainable: Annotated[
         list,
         Allowed(
@@ -192,6 +198,11 @@ class Recipe:
         return output.with_name(output.name + ".run")
 
     @property
+    def native_weights(self) -> dict[str, str]:
+        """Files of the weights of the towers for native size that are added, by the names of the towers."""
+        return {tower: file for tower, name in _WEIGHTS.items() if (file := getattr(self, name))}
+
+    @property
     def shape(self) -> dict:
         """The settings that define the run: a state with other settings belongs to another run."""
         return {key: value for key, value in asdict(self).items() if key not in FREE}
@@ -220,9 +231,12 @@ class Recipe:
                 "cache_features stores the features of the tower: neither crop nor trainable: vision goes with it",
             ),
             (bool(self.changes) and not isinstance(self.start, str), "changes needs start: a checkpoint folder"),
-            (
-                self.local_weights and not (self.changes or {}).get("vision", {}).get("local"),
-                "local_weights needs changes: vision: local: the settings of the local tower",
+            *(
+                (
+                    not (self.changes or {}).get("vision", {}).get(tower),
+                    f"{_WEIGHTS[tower]} needs changes: vision: {tower}: the settings of that tower",
+                )
+                for tower in self.native_weights
             ),
             (
                 (self.warmup_epochs or self.comparison_epochs or self.evidence_epochs) and not self.cache_features,
@@ -247,7 +261,7 @@ class Recipe:
         """What does not go with an adapter of a vision-language model."""
         if self.adapter is None:
             return []
-        none = {"crop", "hide_separators", "cache_features", "local_weights", "warmup_epochs", "comparison_epochs"}
+        none = {"crop", "hide_separators", "cache_features", *_WEIGHTS.values(), "warmup_epochs", "comparison_epochs"}
         none |= {"evidence_epochs", "evidence_crops"}
         odd = sorted(name for name in none if getattr(self, name))
         more = sorted(set(self.changes or {}) - {"personal"})

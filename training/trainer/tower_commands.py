@@ -1,4 +1,4 @@
-"""The commands of the local tower: ``python -m training crops|tower``."""
+"""The commands of the towers for native size: ``python -m training crops|tower|tiles``."""
 
 import argparse
 from pathlib import Path
@@ -50,3 +50,41 @@ def add_tower(parser: argparse.ArgumentParser) -> None:
         )
 
     parser.set_defaults(run=run)
+
+
+def add_tiles(parser: argparse.ArgumentParser) -> None:
+    """``tiles``: train the tile tower end to end on windows of scenes and crops."""
+    parser.add_argument("output", help=".pt file that receives the weights; the same command resumes")
+    parser.add_argument("--scenes", nargs="+", default=[], help="data roots")
+    parser.add_argument("--crops", help="folder of shards (python -m training crops)")
+    parser.add_argument("--weights", help="ImageNet weights of EfficientNet-Lite0 (default: random ones)")
+    parser.add_argument("--steps", type=int, default=6000, help="of --batch windows each (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--validation", nargs="+", default=[], help="data roots that are measured now and then")
+    parser.set_defaults(run=_tiles, resumes=True)
+
+
+def _tiles(arguments: argparse.Namespace) -> None:
+    from depictqa_core.network.tile_vision import TileTower
+
+    from .tile_tower import CHANNELS, crop_windows, scene_windows, train_tiles
+
+    side = TileTower(CHANNELS).side
+    found = [scene_windows([Path(root) for root in arguments.scenes], side)] if arguments.scenes else []
+    found += [crop_windows(Path(arguments.crops), side)] if arguments.crops else []
+    if not found:
+        raise ValueError("nothing to learn from: give --scenes, --crops or both")
+    windows = found[0] if len(found) == 1 else found[0].joined(found[1])
+    print(f"{len(windows.pixels)} windows")
+    held = scene_windows([Path(root) for root in arguments.validation], side, 1) if arguments.validation else None
+    weights = arguments.weights and Path(arguments.weights)
+    train_tiles(
+        windows,
+        Path(arguments.output),
+        weights,
+        arguments.steps,
+        arguments.seed,
+        arguments.batch,
+        validation=held,
+    )

@@ -27,7 +27,7 @@ from .rehearsal import make_rehearsal
 from .selection import validation_recipe
 from .starts import NativeStart, VlmStart, start_of
 from .state import can_resume, digest, keep_other, recover, refuse_foreign
-from .warmup import standardise_local, warm_up, warm_up_comparison
+from .warmup import standardise_native, warm_up, warm_up_comparison
 from .weighted_sampler import WeightedSampler
 
 
@@ -182,9 +182,10 @@ def _batches(
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
-    if recipe.local_weights:
-        rows = torch.stack([features[path][model.connector.total :] for path in sorted(features.index)])
-        standardise_local(model.connector, rows)
+    if recipe.native_weights:
+        rows = torch.stack([features[path] for path in sorted(features.index)])
+        for tower in recipe.native_weights:
+            standardise_native(model.connector, tower, rows)
     if recipe.warmup_epochs:
         beside = [record for part in parts for record in part if record.get("image_ref")]
         known = {record["image_A"]: record for record in beside if "severity" in record or "severities" in record}

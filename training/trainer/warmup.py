@@ -38,18 +38,18 @@ def severities(record: dict) -> list[float]:
 
 def standardise(connector: PoolingConnector, rows: torch.Tensor) -> None:
     """Fit the pooling connector's ``mean`` and ``deviation`` buffers to features [N, V] of training images."""
-    rows, local = rows[:, : connector.total], rows[:, connector.total :]
-    connector.mean.copy_(rows.mean(0))
-    connector.deviation.copy_(rows.std(0).clamp(min=1e-2))
-    standardise_local(connector, local)
+    whole = rows[:, : connector.total]
+    connector.mean.copy_(whole.mean(0))
+    connector.deviation.copy_(whole.std(0).clamp(min=1e-2))
+    for name in connector.native:
+        standardise_native(connector, name, rows)
 
 
-def standardise_local(connector: PoolingConnector, local: torch.Tensor) -> None:
-    """Fit ``local_mean`` and ``local_deviation``, per channel, to evidence [N, C * grid²] of training images."""
-    if connector.local_mix is not None:
-        values = local.unflatten(1, (connector.local_channels, -1))
-        connector.local_mean.copy_(values.mean((0, 2)))
-        connector.local_deviation.copy_(values.std((0, 2)).clamp(min=1e-2))
+def standardise_native(connector: PoolingConnector, name: str, rows: torch.Tensor) -> None:
+    """Fit mean and deviation of a tower for native size, per channel, to features [N, V] of training images."""
+    values = connector.native_maps(rows)[name].flatten(2)
+    connector.get_buffer(f"{name}_mean").copy_(values.mean((0, 2)))
+    connector.get_buffer(f"{name}_deviation").copy_(values.std((0, 2)).clamp(min=1e-2))
 
 
 def warm_up(
