@@ -75,7 +75,9 @@ def _tiles(arguments: argparse.Namespace) -> None:
     found += [crop_windows(Path(arguments.crops), side)] if arguments.crops else []
     if not found:
         raise ValueError("nothing to learn from: give --scenes, --crops or both")
-    windows = found[0] if len(found) == 1 else found[0].joined(found[1])
+    windows = found.pop()
+    while found:  # what is joined is not kept: it is most of the memory
+        windows = found.pop().joined(windows)
     print(f"{len(windows.pixels)} windows")
     held = scene_windows([Path(root) for root in arguments.validation], side, 1) if arguments.validation else None
     weights = arguments.weights and Path(arguments.weights)
