@@ -22,6 +22,9 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row, first column, row step and column step of each pass of an interlaced image."""
 _PIECE = 2**20
+_IDAT_CRC = zlib.crc32(b"IDAT")
+_MAX_STORED = 2**26
+"""Maximum size in bytes of pixel data that Pillow gets unpacked."""
 
 
 @dataclass
@@ -29,7 +32,8 @@ class PNG:
     """The contents of a PNG file.
 
     Attributes:
-        data: the file with only its pixels and orientation.
+        data: the file with only its pixels and orientation. Pixel data that are not too large are not compressed: they
+            were unpacked for the check, and Pillow need not do it again.
         profile: the embedded colour profile, or one built from the chunks cICP or gAMA and cHRM, or None.
         notices: one line for each profile that cannot be read.
     """
@@ -50,6 +54,7 @@ def read(data: bytes, max_pixels: int) -> PNG:
         DamagedFile: the pixel data are truncated or damaged.
     """
     kept, pixels, header, colours, found = [SIGNATURE], [], b"", {}, PNG(b"")
+    first = 0  # where in ``kept`` the pixel data belong
     place = len(SIGNATURE)
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
@@ -62,8 +67,11 @@ def read(data: bytes, max_pixels: int) -> PNG:
             if not whole:
                 raise DamagedFile(f"the file is damaged: its chunk {kind.decode()} has a wrong checksum")
             header = content if kind == b"IHDR" and not header else header
-            pixels += [content] if kind == b"IDAT" else []
-            kept.append(data[place : place + 12 + length])
+            if kind == b"IDAT":
+                first = first or len(kept)
+                pixels.append(content)
+            else:
+                kept.append(data[place : place + 12 + length])
         elif kind == b"iCCP" and not pixels:
             found.profile = _profile(content) if whole else None
             if found.profile is None:
@@ -77,7 +85,7 @@ def read(data: bytes, max_pixels: int) -> PNG:
             break
     if not header or not pixels:
         raise DamagedFile("the file is truncated: it has no pixel data")
-    _check_pixels(header, pixels, max_pixels)
+    kept[first:first] = map(_idat, _checked_pixels(header, pixels, max_pixels))
     try:
         if len(colours.get(b"cICP", b"")) == 4:  # before an embedded profile, and that before all others
             found.profile = coded_profile(*colours[b"cICP"][:2])
@@ -116,25 +124,39 @@ def _unpacked(packed: bytes, limit: int) -> bytes | None:
     return content if unpacker.eof else None
 
 
-def _check_pixels(header: bytes, pixels: list[bytes], max_pixels: int) -> None:
-    """Reject pixel data that cannot be unpacked or are incomplete."""
+def _idat(content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + b"IDAT" + content + struct.pack(">I", zlib.crc32(content, _IDAT_CRC))
+
+
+def _checked_pixels(header: bytes, pixels: list[bytes], max_pixels: int) -> list[bytes]:
+    """Reject pixel data that cannot be unpacked or are incomplete; return them, without compression if possible."""
     if len(header) != 13:
         raise DamagedFile("the file is damaged: its header has a wrong length")
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     if width * height > max_pixels or colour not in _CHANNELS:
-        return
+        return pixels
     wanted, bits = 0, depth * _CHANNELS[colour]
     for top, left, down, across in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         rows, columns = -(-max(0, height - top) // down), -(-max(0, width - left) // across)
         wanted += rows * (1 + -(-columns * bits // 8)) if columns else 0
-    unpacker, count = zlib.decompressobj(), 0
+    unpacker, packer, count = zlib.decompressobj(), zlib.compressobj(0), 0
+    stored: list[bytes] = []
+
+    def add(piece: bytes) -> None:
+        nonlocal count
+        count += len(piece)
+        if wanted <= _MAX_STORED:
+            stored.append(packer.compress(piece))
+
     try:
         for packed in pixels:
             while packed and count < wanted:
-                count += len(unpacker.decompress(packed, _PIECE))
+                add(unpacker.decompress(packed, _PIECE))
                 packed = unpacker.unconsumed_tail
-        count += len(unpacker.flush()) if count < wanted else 0
+        if count < wanted:
+            add(unpacker.flush())
     except zlib.error as error:
         raise DamagedFile(f"the file is damaged: its pixel data cannot be unpacked ({error})") from error
     if count < wanted:
         raise DamagedFile(f"the file is truncated: {count} of {wanted} bytes of its pixel data are present")
+    return [b"".join([*stored, packer.flush()])] if stored else pixels
