@@ -5,10 +5,12 @@ to the end of the image at another byte than the encoder did. Where it comes too
 it comes too early, the last bytes of the data do not matter any more: then other bytes in their place change no pixel.
 """
 
+import io
 import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from PIL import Image
 
 Span = tuple[int, int]
 """(start, end) of bytes in a file."""
@@ -19,25 +21,31 @@ _SHORTEST = 128
 _SEQUENCE_HEADER, _TILE_GROUP, _FRAME = 1, 4, 6
 
 
-def ends_early(data: bytes, span: Span | None, decode: Callable[[bytes], bytes]) -> str | None:
+def ends_early(
+    data: bytes, span: Span | None, image: Image.Image, opened: Callable[[io.BytesIO], Image.Image]
+) -> str | None:
     """Tell whether coded data go on after the image is complete.
 
     Args:
         data: the file.
         span: where the coded data lie; None if they cannot be checked.
-        decode: file -> pixels of it.
+        image: opened from the file. It is decoded here, unless the data cannot be checked.
+        opened: opens changed files.
 
     Returns:
         what is odd about the file, one line; None if nothing is.
 
     Raises:
-        Exception: by ``decode``, where the file itself cannot be decoded.
+        Exception: any exception of Pillow's readers where the file itself cannot be decoded.
     """
     if span is None or span[1] - span[0] < _SHORTEST:
         return None
-    pixels, end = decode(data), span[1]
+    image.load()
+    end = span[1]
     try:
-        changed = decode(data[: end - len(_TAIL)] + _TAIL + data[end:]) != pixels
+        other = opened(io.BytesIO(data[: end - len(_TAIL)] + _TAIL + data[end:]))
+        other.load()
+        changed = other.tobytes() != image.tobytes()
     except Exception:  # the decoder needed these bytes
         changed = True
     return None if changed else "the file is probably damaged: its image data continue after the image is complete"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 from ..errors import DamagedFile
@@ -32,8 +33,8 @@ def opened(source: Path | bytes) -> Iterator[tuple[Image.Image, list[str]]]:
         source: its path, or its content.
 
     Yields:
-        A lazy Pillow image, whose pixels are not decoded yet, and notices about the file, one line each. Images of more
-        than ``MAX_PIXELS`` are not checked.
+        A lazy Pillow image, whose pixels are decoded only if the checks needed them, and notices about the file, one
+        line each. Images of more than ``MAX_PIXELS`` are not checked.
 
     Raises:
         DamagedFile: the data are truncated or damaged.
@@ -47,10 +48,7 @@ def opened(source: Path | bytes) -> Iterator[tuple[Image.Image, list[str]]]:
             if png.profile is not None:
                 image.info["icc_profile"] = png.profile
         elif head[:2] == b"\xff\xd8":
-            data = _whole(stream)
-            image, odd = open_image(io.BytesIO(data)), None
-            if image.width * image.height <= MAX_PIXELS:
-                odd = jpeg_data.check(data, _jpeg_pixels)
+            image, odd = _open_jpeg(_whole(stream))
             notices = [odd] if odd else []
         else:
             image, notices = open_image(stream), []
@@ -65,7 +63,7 @@ def opened(source: Path | bytes) -> Iterator[tuple[Image.Image, list[str]]]:
 def _check(image: Image.Image, stream: BinaryIO) -> str | None:
     """Refuse or doubt damaged data of a format that Pillow does not check: what is odd, or None."""
     if image.format == "TIFF":
-        return tiff.check(stream, getattr(image, "tag_v2", {}), _jpeg_pixels)
+        return tiff.check(stream, getattr(image, "tag_v2", {}), lambda data: _open_jpeg(data)[1])
     find = {"WEBP": coded_data.webp_span, "AVIF": coded_data.avif_span}.get(image.format or "")
     if find is None:
         return None
@@ -74,13 +72,7 @@ def _check(image: Image.Image, stream: BinaryIO) -> str | None:
         data = _whole(stream)
     finally:
         stream.seek(place)
-    return coded_data.ends_early(data, find(data), _pixels)
-
-
-def _pixels(data: bytes) -> bytes:
-    image = open_image(io.BytesIO(data))
-    image.load()
-    return image.tobytes()
+    return coded_data.ends_early(data, find(data), image, open_image)
 
 
 def _add_coded_profile(image: Image.Image, stream: BinaryIO, notices: list[str]) -> None:
@@ -103,11 +95,18 @@ def _whole(stream: BinaryIO) -> bytes:
     return stream.read()
 
 
-def _jpeg_pixels(data: bytes, coarse: bool) -> bytes:
+def _open_jpeg(data: bytes) -> tuple[Image.Image, str | None]:
+    """Open and check a JPEG: the image, and what is odd about it."""
+    stream = jpeg_data.Watched(data)
+    image = open_image(stream)
+    small = image.width * image.height <= MAX_PIXELS
+    return image, jpeg_data.check(stream, image, _jpeg_pixels) if small else None
+
+
+def _jpeg_pixels(data: bytes, coarse: bool) -> np.ndarray:
     """Decode a JPEG for ``jpeg.check``."""
     image = instance().JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     if coarse:
         image.draft(None, (1, 1))  # with its colours, which come last in the data
     image.load()
-    pixels: bytes = image.tobytes()
-    return pixels
+    return np.asarray(image)

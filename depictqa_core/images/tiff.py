@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ..errors import DamagedFile
-from . import jpeg
 
 _PLAIN, _JPEG, _DEFLATE = 1, 7, (8, 32946)
 _YCBCR = 6
@@ -37,13 +36,13 @@ class Parts:
     tables: bytes
 
 
-def check(stream: BinaryIO, tags: Mapping[int, Any], decode: Callable[[bytes, bool], bytes]) -> str | None:
+def check(stream: BinaryIO, tags: Mapping[int, Any], check_jpeg: Callable[[bytes], str | None]) -> str | None:
     """Refuse damaged image data of a TIFF file, and doubt those that are probably damaged.
 
     Args:
         stream: the file; its place is restored.
         tags: number -> value or values, of the image (Pillow's ``tag_v2``).
-        decode: of JPEG data, as for ``jpeg.check``.
+        check_jpeg: checks a JPEG file in the same way.
 
     Returns:
         what is odd about the data, one line; None if nothing is, or if the tags do not tell.
@@ -58,13 +57,13 @@ def check(stream: BinaryIO, tags: Mapping[int, Any], decode: Callable[[bytes, bo
         raise DamagedFile(f"the file is damaged: it has {len(found.spans)} of {found.wanted} parts of its image")
     place, length = stream.tell(), stream.seek(0, io.SEEK_END)
     try:
-        return next(filter(None, _checked(stream, length, found, decode)), None)
+        return next(filter(None, _checked(stream, length, found, check_jpeg)), None)
     finally:
         stream.seek(place)
 
 
 def _checked(
-    stream: BinaryIO, length: int, found: Parts, decode: Callable[[bytes, bool], bytes]
+    stream: BinaryIO, length: int, found: Parts, check_jpeg: Callable[[bytes], str | None]
 ) -> Iterator[str | None]:
     for (offset, count), size in zip(found.spans, found.sizes):
         stored = found.compression == _PLAIN
@@ -78,7 +77,7 @@ def _checked(
         if found.compression in _DEFLATE:
             _check_deflate(stream.read(count), size, max(found.sizes))
         elif found.compression == _JPEG and (data := stream.read(count))[:2] == b"\xff\xd8":
-            yield jpeg.check(b"\xff\xd8" + found.tables[2:-2] + data[2:], decode)
+            yield check_jpeg(b"\xff\xd8" + found.tables[2:-2] + data[2:])
 
 
 def parts(tags: Mapping[int, Any]) -> Parts | None:

@@ -15,7 +15,9 @@ from golden import SAMPLES
 from PIL import Image, ImageCms
 
 from depictqa_core.errors import ImageError
-from depictqa_core.images import pillow
+from depictqa_core.images import damage_checks, pillow
+from depictqa_core.images import jpeg as jpeg_data
+from depictqa_core.images import png as png_chunks
 from depictqa_core.images.image import as_image
 
 SAMPLE = Image.open(SAMPLES / "balloons_original.jpg").convert("RGB").resize((320, 256))
@@ -129,6 +131,32 @@ def test_even_images_are_no_false_alarm(tmp_path):
                 assert as_image(written(tmp_path, jpeg(kind, image))).notices == (), (colour, kind)
 
 
+@pytest.mark.parametrize("kind", ["baseline", "fine", "coarse", "grey", "cmyk"])
+@pytest.mark.parametrize("size", [(320, 256), (77, 35), (8, 8), (640, 9)])
+def test_an_intact_jpeg_is_decoded_once_more_and_coarsely(tmp_path, monkeypatch, kind, size):
+    """This check runs for every image of a large run."""
+    decode, decoded = damage_checks._jpeg_pixels, []
+    monkeypatch.setattr(damage_checks, "_jpeg_pixels", lambda *given: decoded.append(given[1]) or decode(*given))
+    as_image(written(tmp_path, jpeg(kind, SAMPLE.resize(size))))
+    assert decoded == [True]
+
+
+@pytest.mark.parametrize("kind", ["baseline", "fine", "coarse", "grey", "cmyk"])
+def test_the_quick_test_misses_no_jpeg_whose_data_end_early(kind):
+    """By few bytes, too: it is as exact as decoding with other bytes after the data."""
+    found = 0
+    for width in range(100, 116):
+        data = jpeg(kind, SAMPLE.resize((width, 90)))
+        for missing in range(12):
+            short = data[: len(data) - 2 - missing] + data[-2:]
+            layout, decode = jpeg_data.layout(short), damage_checks._jpeg_pixels
+            other = jpeg_data._replaced(short, layout.pieces, 0)
+            if not np.array_equal(decode(short, False), decode(other, False)):
+                found += 1
+                assert jpeg_data._may_end_early(short, layout, decode)
+    assert found > 100
+
+
 def test_padding_of_cameras_is_no_damage(tmp_path):
     data = jpeg("baseline")
     for padding in (bytes(20), b"\x5a" * 20, b"\xff" * 20):
@@ -196,6 +224,18 @@ def test_whole_png_of_all_modes(tmp_path, mode, size):
     deep = Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
     image = deep if mode == "I;16" else image.convert(mode)
     assert as_image(written(tmp_path, png(image=image))).width == size[0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_pillow_gets_png_data_unpacked_unless_they_are_large(tmp_path, monkeypatch, mode):
+    grey = Image.fromarray(np.asarray(SAMPLE.convert("L")).astype(np.uint16) * 257)
+    data = png(image=grey if mode == "I;16" else SAMPLE.convert(mode))
+    found = []
+    for most in (png_chunks._MAX_STORED, 0):
+        monkeypatch.setattr(png_chunks, "_MAX_STORED", most)
+        found.append((len(png_chunks.read(data, pillow.MAX_PIXELS).data), as_image(written(tmp_path, data)).key))
+    (unpacked, key), (packed, same) = found
+    assert unpacked > packed and key == same
 
 
 # ---------------------------------------------------------------- what belongs to the process
