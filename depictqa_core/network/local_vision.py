@@ -5,8 +5,6 @@ image. Here statistics of every cell of 32 x 32 pixels are taken (fixed filters:
 blur and lattices at once), and a small network with a view of the neighbours and of the whole judges each cell.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -20,7 +18,6 @@ BLOCK = 512
 _SUB = 8  # side in pixels of the parts of a cell whose least and greatest values count
 _MARGIN = 16  # pixels to the right of and below a block that its filters see
 _PERIODS = (2, 4, 8)  # of lattices, in pixels
-_Cut = Callable[[torch.Tensor], torch.Tensor]
 
 
 def cell_statistics(image: torch.Tensor) -> torch.Tensor:
@@ -32,11 +29,13 @@ def cell_statistics(image: torch.Tensor) -> torch.Tensor:
     Returns:
         float32 [CELL_STATISTICS, ceil(H / CELL), ceil(W / CELL)]
     """
-    bottom, right = -image.shape[1] % CELL + _MARGIN, -image.shape[2] % CELL + _MARGIN
-    image = F.pad(image[None].float(), (0, right, 0, bottom), mode="replicate")[0]
+    bottom, right = (-size % CELL + _MARGIN for size in image.shape[1:])
+    image = torch.cat([image, image[:, -1:].expand(-1, bottom, -1)], 1)
+    image = torch.cat([image, image[:, :, -1:].expand(-1, -1, right)], 2)
     rows, columns = (range(0, size - _MARGIN, BLOCK) for size in image.shape[1:])
     reach = BLOCK + _MARGIN
-    return torch.cat([torch.cat([_block(image[:, y : y + reach, x : x + reach]) for x in columns], 2) for y in rows], 1)
+    blocks = [[_block(image[:, y : y + reach, x : x + reach].float()) for x in columns] for y in rows]
+    return torch.cat([torch.cat(row, 2) for row in blocks], 1)
 
 
 def _block(rgb: torch.Tensor) -> torch.Tensor:
@@ -44,66 +43,89 @@ def _block(rgb: torch.Tensor) -> torch.Tensor:
     h, w = (size - _MARGIN for size in rgb.shape[1:])
     red, green, blue = rgb
     luma = luma_of(red, green, blue)
-    found = []
+    kinds: list[str] = []
+    maps: list[torch.Tensor] = []
 
-    def cut(x: torch.Tensor, scale: int = 1) -> torch.Tensor:
-        return x[: h // scale, : w // scale]
-
-    def spread(x: torch.Tensor, scale: int = 1, log: bool = True) -> None:
-        """Mean of a map in each cell, and the least and greatest mean of the parts of the cell."""
-        parts = F.avg_pool2d(cut(x, scale)[None], _SUB // scale)
-        parts = (parts + 0.1).log() if log else parts
-        size = CELL // _SUB
-        found.extend([F.avg_pool2d(parts, size), -F.max_pool2d(-parts, size), F.max_pool2d(parts, size)])
-
-    def mean(x: torch.Tensor, scale: int = 1) -> torch.Tensor:
-        return F.avg_pool2d(cut(x, scale)[None], CELL // scale)
-
-    def log_mean(x: torch.Tensor, scale: int = 1) -> None:
-        found.append((mean(x, scale) + 0.1).log())
+    def add(kind: str, x: torch.Tensor, scale: int = 1) -> None:
+        """Take a map's means in the parts of cells: the sum over rows first, which is the fast one."""
+        size = _SUB // scale
+        rows = x[: h // scale].unflatten(0, (-1, size)).sum(1)
+        kinds.append(kind)
+        maps.append(rows[:, : w // scale].unflatten(1, (-1, size)).sum(2).div_(size * size))
 
     for scale in (1, 2, 4):
         z = luma if scale == 1 else F.avg_pool2d(luma[None], scale)[0]
         across, down = z[:, 1:] - z[:, :-1], z[1:] - z[:-1]
-        spread(across.abs(), scale)
-        spread(down.abs(), scale)
-        spread((across[1:] - across[:-1]).abs(), scale)
+        add("spread", across.abs(), scale)
+        add("spread", down.abs(), scale)
+        add("spread", (across[1:] - across[:-1]).abs_(), scale)
         if scale < 4:
             for d, e in ((across[:, :-1], across[:, 1:]), (down[:-1], down[1:])):
-                power = mean(d.square(), scale)
-                found.append(mean(d * e, scale) / (power + 1))
-                found.append((power + 0.1).log())
+                add("ratio", d * e, scale)
+                add("log", d * d, scale)
         if scale == 1:
-            _lattice(across, down, cut, found)
-            found.append(mean((across[:-1] == 0).float() * (down[:, :-1] == 0)))
-            found.extend([mean((across == 0).float()), mean((down == 0).float())])
+            lattice, before = _lattice(across[:h, :w], down[:h, :w]), len(maps)
+            across.eq_(0), down.eq_(0)
+            add("mean", across[:-1] * down[:, :-1])
+            add("mean", across)
+            add("mean", down)
     for lag in (3, 8):
-        log_mean((luma[:, lag:] - luma[:, :-lag]).abs())
-        log_mean((luma[lag:] - luma[:-lag]).abs())
+        add("log", (luma[:, lag:] - luma[:, :-lag]).abs_())
+        add("log", (luma[lag:] - luma[:-lag]).abs_())
     for chroma in (red - luma, blue - luma):
         across, down = chroma[:, 1:] - chroma[:, :-1], chroma[1:] - chroma[:-1]
-        spread((across[1:] - across[:-1]).abs())
-        log_mean(across.abs())
-        log_mean(down.abs())
+        add("spread", (across[1:] - across[:-1]).abs_())
+        add("log", across.abs_())
+        add("log", down.abs_())
     for plane in (red, green, blue):
-        spread(plane, log=False)
-        found[-3:] = [one / 64 for one in found[-3:]]
-    spread(rgb.amax(0) - rgb.amin(0))
-    found.extend([mean((rgb.amin(0) < 3).float()), mean((rgb.amax(0) > 252).float())])
-    return torch.cat(found)
+        add("tone", plane)
+    least, greatest = rgb.amin(0), rgb.amax(0)
+    add("spread", greatest - least)
+    add("mean", least.lt_(3))
+    add("mean", greatest.gt_(252))
+    found = _summaries(kinds, torch.stack(maps))
+    return torch.cat([*found[:before], lattice, *found[before:]])
 
 
-def _lattice(across: torch.Tensor, down: torch.Tensor, cut: _Cut, found: list[torch.Tensor]) -> None:
-    """Lines and periods: how the changes are spread over the rows, and over the columns, of each cell."""
-    for change, turned in ((cut(down), False), (cut(across).T, True)):
-        steps = F.avg_pool2d(torch.stack([change, change.abs()]), (1, CELL))  # [2, rows, cells]
-        signed, strong = steps.unflatten(1, (-1, CELL)).transpose(2, 3)  # each [cells, cells, CELL]
-        level = strong.mean(-1) + 0.1
-        maps = [(signed.abs().amax(-1) + 0.1).log(), ((strong.amax(-1) + 0.1) / level).log()]
-        for period in _PERIODS:
-            folded = strong.unflatten(-1, (-1, period)).mean(-2) + 0.1
-            maps += [(folded.amax(-1) / level).log(), (folded.amin(-1) / level).log()]
-        found.extend((one.T if turned else one)[None] for one in maps)
+def _summaries(kinds: list[str], maps: torch.Tensor) -> list[torch.Tensor]:
+    """Statistics of cells, [1 or 3, cells, cells] of each kind, from means in their parts, [kinds, parts, parts]."""
+    size = CELL // _SUB
+    parts = maps.unflatten(2, (-1, size)).unflatten(1, (-1, size)).permute(2, 4, 0, 1, 3).flatten(0, 1)
+    mean, logs = parts.mean(0), (parts + 0.1).log()
+    spreads, tones = (torch.stack([x.mean(0), x.amin(0), x.amax(0)], 1) for x in (logs, parts / 64))
+    found = {
+        "mean": mean[:, None],
+        "log": (mean[:, None] + 0.1).log(),
+        "spread": spreads,  # mean, and the least and greatest of the parts
+        "tone": tones,
+        "ratio": (mean[:-1] / (mean[1:] + 1))[:, None],  # to the power, which comes next
+    }
+    return [found[kind][index] for index, kind in enumerate(kinds)]
+
+
+def _lattice(across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """Lines and periods: how the changes are spread over the rows, and over the columns, of each cell.
+
+    Args:
+        across, down: the changes [h, w] from column to column, and from row to row.
+
+    Returns:
+        [16, h / CELL, w / CELL]
+    """
+    steps = []  # for each row, then for each column: their means in each cell, [cells, cells, CELL]
+    for change in (down, across):
+        both = change, change.abs()
+        if change is down:
+            steps += [x.unflatten(1, (-1, CELL)).mean(2).unflatten(0, (-1, CELL)).transpose(1, 2) for x in both]
+        else:
+            steps += [x.unflatten(0, (-1, CELL)).mean(1).unflatten(1, (-1, CELL)) for x in both]
+    signed, strong = torch.stack(steps).unflatten(0, (2, 2)).unbind(1)  # each [2, cells, cells, CELL]
+    level = strong.mean(-1) + 0.1
+    maps = [signed.abs().amax(-1) + 0.1, (strong.amax(-1) + 0.1) / level]
+    for period in _PERIODS:
+        folded = strong.unflatten(-1, (-1, period)).mean(-2) + 0.1
+        maps += [folded.amax(-1) / level, folded.amin(-1) / level]
+    return torch.stack(maps, 1).flatten(0, 1).log()
 
 
 CELL_STATISTICS = 82
