@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, CLIPVisionConfig
 
@@ -96,14 +97,20 @@ def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]
         changed = DepictQAModel(DepictQAConfig(**{**before, **changes, "connector": connector}))
         weights = model.state_dict()
         for tower, file in native_weights.items():
-            added = torch.load(file, map_location="cpu", weights_only=True)
-            weights |= {f"vision.{tower}.{name}": tensor for name, tensor in added.items()}
+            weights |= {f"vision.{tower}.{name}": tensor for name, tensor in _read_weights(file).items()}
         missing, left = changed.load_state_dict(weights, strict=False)
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"changes: the weights to start from do not fit ({error})") from error
     if left or any(not name.startswith("connector.") for name in missing):
         raise ValueError(f"changes: the weights to start from do not fit: {[*left, *missing][0]}")
     return changed.eval()
+
+
+def _read_weights(file: str) -> Tensors:
+    if Path(file).suffix == ".safetensors":
+        return load_file(file)
+    weights: Tensors = torch.load(file, map_location="cpu", weights_only=True)
+    return weights
 
 
 def start_folder(recipe) -> Path:

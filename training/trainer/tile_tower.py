@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import nn
 
 from depictqa_core.images.image import as_image
@@ -161,7 +162,7 @@ def train_tiles(
 
     Args:
         windows: what is learned.
-        output: .pt file of the state dict of the ``TileTower``; next to it lies the state of a run that is not done.
+        output: .safetensors file of the weights of the ``TileTower``. The state of an unfinished run lies next to it.
         weights: ImageNet weights of EfficientNet-Lite0; None starts from random ones.
         steps: of ``batch`` windows each.
         seed: of the weights of the heads and of the order of the windows.
@@ -205,7 +206,7 @@ def train_tiles(
             report(f"step {step + 1}: loss {total / SAVE_EVERY:.3f} {words}")
             total = 0.0
     with writing(output):
-        torch.save(tower.eval().state_dict(), output)
+        save_file({name: tensor.contiguous() for name, tensor in tower.eval().state_dict().items()}, output)
     state.unlink(missing_ok=True)
     return tower
 

@@ -54,7 +54,7 @@ def add_tower(parser: argparse.ArgumentParser) -> None:
 
 def add_tiles(parser: argparse.ArgumentParser) -> None:
     """``tiles``: train the tile tower end to end on windows of scenes and crops."""
-    parser.add_argument("output", help=".pt file that receives the weights; the same command resumes")
+    parser.add_argument("output", help=".safetensors file that receives the weights; the same command resumes")
     parser.add_argument("--scenes", nargs="+", default=[], help="data roots")
     parser.add_argument("--crops", help="folder of shards (python -m training crops)")
     parser.add_argument("--weights", help="ImageNet weights of EfficientNet-Lite0 (default: random ones)")

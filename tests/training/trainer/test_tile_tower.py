@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from trees import ROOT
 
 from depictqa_core.errors import CheckpointError
+from depictqa_core.images.image import as_image
+from depictqa_core.judge import load_judge
+from depictqa_core.network.vision import prepare
 from depictqa_core.tasks import DISTORTIONS
+from training import distortions
 from training.__main__ import main
 from training.dataset.building.crops import KINDS, UNDECIDED
 from training.trainer import tile_tower
+from training.trainer.recipe import read_recipe
+from training.trainer.start_network import start_network
 from training.trainer.tile_tower import Windows, crop_windows, scene_windows, train_tiles
 
 SIDE = 64
+PRETRAINED = ROOT / "training/recipes/mini/tile_tower.safetensors"
 BLUR = DISTORTIONS.index("blur")
 
 
@@ -106,7 +115,7 @@ def noisy_windows(count):
 def test_it_learns_and_an_interrupted_run_ends_with_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(tile_tower, "SAVE_EVERY", 10)
     windows, lines = noisy_windows(24), []
-    tower = train_tiles(windows, tmp_path / "a.pt", None, 30, batch=8, report=lines.append, validation=windows)
+    tower = train_tiles(windows, tmp_path / "a.safetensors", None, 30, batch=8, report=lines.append, validation=windows)
     first, last = (float(line.split()[3]) for line in (lines[0], lines[-1]))
     assert last < 0.6 * first and "AUC of none" in lines[-1]
     assert not (tmp_path / "a.state.pt").exists()
@@ -115,10 +124,12 @@ def test_it_learns_and_an_interrupted_run_ends_with_the_same_weights(tmp_path, m
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_tiles(windows, tmp_path / "b.pt", None, 30, batch=8, report=stop, validation=windows)
-    resumed = train_tiles(windows, tmp_path / "b.pt", None, 30, batch=8, report=print, validation=windows)
+        train_tiles(windows, tmp_path / "b.safetensors", None, 30, batch=8, report=stop, validation=windows)
+    train_tiles(windows, tmp_path / "b.safetensors", None, 30, batch=8, report=print, validation=windows)
+    saved = load_file(tmp_path / "b.safetensors")
+    assert saved.keys() == tower.state_dict().keys()
     for name, tensor in tower.state_dict().items():
-        assert torch.allclose(resumed.state_dict()[name], tensor, atol=1e-5), name
+        assert torch.allclose(saved[name], tensor, atol=1e-5), name
 
 
 def test_undecided_windows_teach_no_labels():
@@ -132,8 +143,34 @@ def test_undecided_windows_teach_no_labels():
 
 
 def test_the_command_says_what_is_missing(tmp_path, capsys, root):
-    assert main(["tiles", str(tmp_path / "out.pt")]) == 1
+    assert main(["tiles", str(tmp_path / "out.safetensors")]) == 1
     assert "nothing to learn from: give --scenes, --crops or both" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match="no weights of EfficientNet-Lite0"):
         (tmp_path / "weights.pth").write_bytes(b"not weights")
-        train_tiles(noisy_windows(4), tmp_path / "out.pt", tmp_path / "weights.pth", 1)
+        train_tiles(noisy_windows(4), tmp_path / "out.safetensors", tmp_path / "weights.pth", 1)
+
+
+def test_the_tower_of_the_recipe_fits_the_bundled_judge_and_changes_nothing_before_training():
+    recipe = read_recipe(ROOT / "training/recipes/mini/tiles.yaml", start="bundled", tile_weights=str(PRETRAINED))
+    grown, _, _ = start_network(recipe, [])
+    plain = load_judge().model
+    for name, tensor in load_file(PRETRAINED).items():
+        assert torch.equal(grown.vision.tiles.state_dict()[name], tensor.float()), name
+    image = as_image(ROOT / "workflows/samples/garage_original.jpg")
+    with torch.inference_mode():
+        before, after = (m.connect(m.encode([prepare(image, m.config)]))[0] for m in (plain, grown.eval()))
+    assert torch.allclose(before, after, atol=1e-5)
+
+
+def test_the_tower_of_the_recipe_sees_damage_of_every_tile():
+    """Its features of a noisy, a blurred and a clean image differ more than those of the tiles of one image."""
+    tower = tile_tower.TileTower(tile_tower.CHANNELS).eval()
+    tower.load_state_dict({name: tensor.float() for name, tensor in load_file(PRETRAINED).items()})
+    rgb = as_image(ROOT / "workflows/samples/garage_original.jpg").rgb
+    damaged = [rgb, distortions.apply("noise_gaussian_RGB", rgb, 4, np.random.default_rng(0))]
+    damaged.append(distortions.apply("blur_gaussian", rgb, 4, np.random.default_rng(0)))
+    with torch.inference_mode():
+        features = tower([torch.tensor(image).permute(2, 0, 1) for image in damaged]).flatten(2)  # [3, C, tiles]
+    means = features.mean(2)
+    within = (features - means[:, :, None]).norm(dim=1).mean()
+    assert min((means[i] - means[j]).norm() for i, j in ((0, 1), (0, 2), (1, 2))) > 1.2 * within

