@@ -25,7 +25,7 @@ def test_score(server, graph, names, as_batch, reference):
     assert len(scores) == 3 and all(0 <= score <= 100 for score in scores)
     assert all(0 <= float(text) <= 50 for text in run.texts("spreads"))
     report = json.loads(run.text("report"))
-    assert [round(result["score"], 4) for result in report["results"]] == [round(score, 4) for score in scores]
+    assert [result["score"] for result in report["results"]] == pytest.approx(scores, abs=1e-5)
     assert [result["picture"] for result in report["results"]] == ["image 1", "image 2", "image 3"]
     assert len(report.get("notices", [])) == (3 if reference == OTHER_SIZES else 0)
 
