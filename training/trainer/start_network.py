@@ -106,10 +106,10 @@ def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]
     return changed.eval()
 
 
-def _read_weights(file: str) -> Tensors:
+def _read_weights(file: str) -> dict[str, torch.Tensor]:
     if Path(file).suffix == ".safetensors":
         return load_file(file)
-    weights: Tensors = torch.load(file, map_location="cpu", weights_only=True)
+    weights: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
     return weights
 
 

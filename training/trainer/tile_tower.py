@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,7 +180,7 @@ def train_tiles(
     layers = {"params": [*tower.stem.parameters(), *tower.stages.parameters()]}
     optimiser = torch.optim.AdamW([layers, new], rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, 1e-3], total_steps=steps + 1, pct_start=0.1)
-    parts = {"tower": tower, "heads": heads, "optimiser": optimiser, "schedule": schedule}
+    parts: dict[str, Any] = {"tower": tower, "heads": heads, "optimiser": optimiser, "schedule": schedule}
     state = output.with_suffix(".state.pt")
     first = 0
     if state.exists():
