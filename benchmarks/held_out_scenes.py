@@ -14,7 +14,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from depictqa_core.judge import Judge, load_judge
 from depictqa_core.tasks import FAULTS
@@ -23,6 +23,7 @@ from training.dataset.records import labels
 from training.dataset.records.image_paths import read_image
 from training.distortions import ANSWER
 from training.sources.manifest import load_manifest
+from training.trainer.roc import area_under_curve
 
 from .ending import ended
 
@@ -75,8 +76,8 @@ def _figures(scenes: list[dict], answers: dict) -> dict[str, float]:
         "clean below 50": _mean(scores[clean] < 50),
     }
     for name, bad in (("whole", whole), ("a region", local)):
-        result[f"AUC of none, {name}"] = _auc(none[clean], none[bad])
-        result[f"AUC of score, {name}"] = _auc(scores[clean], scores[bad])
+        result[f"AUC of none, {name}"] = area_under_curve(none[clean], none[bad])
+        result[f"AUC of score, {name}"] = area_under_curve(scores[clean], scores[bad])
     single = [
         (one, v["distortions"][0]) for (one, _), v, w in zip(found, variants, whole) if w and len(v["distortions"]) == 1
     ]
@@ -109,7 +110,7 @@ def _faults(found: list, variants: list[dict]) -> dict[str, float]:
         probability = np.array([_of(one.faults or (), fault) for one, _ in found])
         has = np.array([fault in faults for faults in there])
         if has.any():
-            areas.append(_auc(probability[has], probability[clean]))
+            areas.append(area_under_curve(probability[has], probability[clean]))
             named += (probability[has] > 0.5).tolist()
     alarms = [bool(one.probable_faults) for (one, _), good in zip(found, clean) if good]
     return {"AUC of faults": _mean(areas), "faults named": _mean(named), "false alarms": _mean(alarms)}
@@ -125,14 +126,6 @@ def _label(item: dict) -> str:
 
 def _mean(values) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
-
-
-def _auc(high: np.ndarray, low: np.ndarray) -> float:
-    """The share of pairs in which the value that should be higher is, ties counted half."""
-    if not len(high) or not len(low):
-        return float("nan")
-    ranks = rankdata(np.concatenate([high, low]))[: len(high)]
-    return float((ranks.sum() - len(high) * (len(high) + 1) / 2) / (len(high) * len(low)))
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:

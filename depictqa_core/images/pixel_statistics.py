@@ -61,18 +61,18 @@ def _tiles(rgb: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if min(height, width) < 32:
         rgb = np.pad(rgb, ((0, max(0, 32 - height)), (0, max(0, 32 - width)), (0, 0)), mode="edge")
         height, width = rgb.shape[:2]
-    picture = torch.tensor(rgb, device="cpu").permute(2, 0, 1)
+    image = torch.tensor(rgb, device="cpu").permute(2, 0, 1)
     rows = torch.linspace(-1, 1, height, **CPU)
     columns = torch.linspace(-1, 1, width, **CPU)
     if height * width <= WHOLE_PIXELS:
-        return picture[:, None].contiguous(), rows[None], columns[None]
+        return image[:, None].contiguous(), rows[None], columns[None]
     h, w = min(height, TILE), min(width, TILE)
     # Offsets are multiples of 8, so that JPEG block grids stay aligned with ours.
     tops = sorted({(height - h) * i // 2 // 8 * 8 for i in range(3)})
     lefts = sorted({(width - w) * i // 2 // 8 * 8 for i in range(3)})
     corners = [(top, left) for top in tops for left in lefts]
     return (
-        torch.stack([picture[:, top : top + h, left : left + w] for top, left in corners], 1),
+        torch.stack([image[:, top : top + h, left : left + w] for top, left in corners], 1),
         torch.stack([rows[top : top + h] for top, _ in corners]),
         torch.stack([columns[left : left + w] for _, left in corners]),
     )

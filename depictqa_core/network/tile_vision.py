@@ -11,7 +11,7 @@ from torch import nn
 from .efficientnet import LITE0_STAGES, blocks, feature_maps
 
 STAGES = LITE0_STAGES[:5]
-"""The stages of EfficientNet-Lite0 that see a tile; the last two know objects and cost as much as these."""
+"""The stages of EfficientNet-Lite0 that see a tile; the last two know objects and would add more than half."""
 
 
 class TileTower(nn.Module):
@@ -46,8 +46,9 @@ class TileTower(nn.Module):
 
     def _places(self, size: int) -> tuple[int, list[int]]:
         """Length of a tile and the first pixel of each, along one side of an image."""
-        length, steps = min(self.side, size), max(1, self.grid - 1)
-        return length, [(size - length) * number // steps for number in range(self.grid)]
+        length, steps = min(self.side, size), self.grid - 1
+        rest = size - length
+        return length, [rest * number // steps for number in range(self.grid)] if steps else [rest // 2]
 
     def forward(self, images: list[torch.Tensor]) -> torch.Tensor:
         """Features of the tiles of each image.

@@ -1,7 +1,6 @@
 """Trains the local tower on crops whose every cell has a known truth (``training.dataset.building.crops``)."""
 
 import functools
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from depictqa_core.network.local_vision import CELL_STATISTICS, LocalTower, cell
 
 from ..dataset.building.crops import KINDS, UNDECIDED
 from ..output_files import write_file, writing
+from .roc import area_under_curve
 
 SEVERITY_WEIGHT = 2.5
 DROPOUT = 0.1
@@ -132,9 +132,7 @@ def measure(tower: LocalTower, statistics: torch.Tensor, truth: torch.Tensor, se
     for kind in range(len(KINDS)):
         good = scores[clean, kind].flatten()
         bad = scores[:, kind][truth[:, kind] == 1]
-        ranks = torch.cat([bad, good]).argsort().argsort()[: len(bad)].double() + 1
-        pairs = len(bad) * len(good)
-        found.append(((ranks.sum() - len(bad) * (len(bad) + 1) / 2) / pairs).item() if pairs else math.nan)
+        found.append(area_under_curve(bad, good))
     alarms = (scores[clean].sigmoid().amax((1, 2, 3)) > 0.9).double().mean().item()
     each = " ".join(f"{auc:.2f}" for auc in found)
     return f"loss {value:.3f}, AUC {np.nanmean(found):.3f} [{each}], clean crops with an alarm {alarms:.2f}"

@@ -11,6 +11,7 @@ from depictqa_core.network.vision import prepare
 from tests.tiny import CNN, make_tiny_checkpoint, make_tiny_model
 
 TILES = {"channels": 8, "grid": 3, "side": 32}
+LOCAL = {"channels": 6, "grid": 4, "hidden": 16}
 
 
 def pixels(height, width, seed=0):
@@ -29,6 +30,11 @@ def test_tiles_reach_from_corner_to_corner_row_by_row(tower):
     assert tiles.shape == (9, 3, 32, 32)
     assert torch.equal(tiles[0], image[:, :32, :32]) and torch.equal(tiles[-1], image[:, -32:, -32:])
     assert torch.equal(tiles[1], image[:, :32, 84:116]) and torch.equal(tiles[3], image[:, 34:66, :32])
+
+
+def test_a_single_tile_lies_in_the_middle():
+    image = pixels(40, 60)
+    assert torch.equal(TileTower(8, grid=1, side=20).cut(image), image[None, :, 10:30, 20:40])
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (5, 7), (20, 90)])
@@ -56,23 +62,24 @@ def test_images_of_any_sizes_together_give_what_each_gives_alone(tower):
         assert torch.equal(tower(images), torch.cat([tower([image]) for image in images]))
 
 
-def test_a_judge_that_gets_a_tile_tower_answers_as_before():
+@pytest.mark.parametrize(("name", "settings"), [("tiles", TILES), ("local", LOCAL)])
+def test_a_judge_that_gets_a_tower_for_native_size_answers_as_before(name, settings):
     plain, _ = make_tiny_model(seed=5)
-    grown, _ = make_tiny_model(seed=5, vision={**CNN["vision"], "tiles": TILES})
+    grown, _ = make_tiny_model(seed=5, vision={**CNN["vision"], name: settings})
     missing, left = grown.load_state_dict(plain.state_dict(), strict=False)
-    assert not left and all("tiles" in name for name in missing)
-    picture = as_image(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8))
+    assert not left and all(name in key for key in missing)
+    image = as_image(np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8))
     with torch.inference_mode():
-        tokens = [m.connect(m.encode([prepare(picture, m.config)]))[0] for m in (plain, grown)]
+        tokens = [m.connect(m.encode([prepare(image, m.config)]))[0] for m in (plain, grown)]
     assert torch.equal(*tokens)
-    torch.nn.init.normal_(grown.connector.tiles_cells.weight)
+    torch.nn.init.normal_(grown.connector.get_submodule(f"{name}_cells").weight)
     with torch.inference_mode():
-        assert not torch.allclose(grown.connect(grown.encode([prepare(picture, grown.config)]))[0], tokens[0])
+        assert not torch.allclose(grown.connect(grown.encode([prepare(image, grown.config)]))[0], tokens[0])
 
 
 @pytest.mark.slow
 def test_a_checkpoint_with_both_towers_is_saved_and_loaded(tmp_path):
-    vision = {**CNN["vision"], "local": {"channels": 6, "grid": 4, "hidden": 16}, "tiles": TILES}
+    vision = {**CNN["vision"], "local": LOCAL, "tiles": TILES}
     judge = load_judge(make_tiny_checkpoint(tmp_path / "both", vision=vision))
     assert judge.model.connector.native == {"local": (12, 4), "tiles": (8, 3)}
     image = np.random.default_rng(2).integers(0, 256, (600, 700, 3), np.uint8)
