@@ -138,16 +138,20 @@ class PoolingConnector(Connector):
             self.register_buffer(f"{name}_mean", torch.zeros(channels))
             self.register_buffer(f"{name}_deviation", torch.ones(channels))
             mix = _mixture(4 * channels, settings["hidden"], hidden * self.summary_tokens, 0.1)
-            by_cell = nn.Linear(2 * channels, hidden)
-            for last in (*mix[-1].parameters(), *by_cell.parameters()):  # a new tower changes nothing at first
-                nn.init.zeros_(last)
             self.add_module(f"{name}_mix", mix)
-            self.add_module(f"{name}_cells", by_cell)
+            self.add_module(f"{name}_cells", nn.Linear(2 * channels, hidden))
+        for name in self.native_outputs():  # a new tower changes nothing at first
+            nn.init.zeros_(self.get_parameter(name))
         self.total = total
         self.pooled_width = total + sum(channels * grid**2 for channels, grid in self.native.values())
         self.cells = nn.Linear(self.cell, hidden)
         self.positions = nn.Parameter(torch.randn(self.grid**2, hidden) * 0.02)
         self.norm = nn.LayerNorm(hidden)
+
+    def native_outputs(self) -> list[str]:
+        """Names of the parameters of the last layers behind the towers for native size: they scale what these add."""
+        layers = [layer for name in self.native for layer in (f"{name}_mix.{MIXTURE_OUTPUT}", f"{name}_cells")]
+        return [f"{layer}.{parameter}" for layer in layers for parameter in ("weight", "bias")]
 
     def pool(self, features: Features) -> torch.Tensor:
         maps = [m.float() for m in features.maps]
@@ -220,6 +224,10 @@ class PoolingConnector(Connector):
     def _standardise(self, values: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
         deviation = deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
         return ((values - mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
+
+
+MIXTURE_OUTPUT = 7
+"""Index of the last layer of a mixture."""
 
 
 def _mixture(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:

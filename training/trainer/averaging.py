@@ -9,12 +9,16 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from depictqa_core.errors import CheckpointError
 from depictqa_core.loading.checkpoint_folder import describe_checkpoint
 from depictqa_core.loading.saving import write_card
+from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.connector import PoolingConnector
+from depictqa_core.network.model import DepictQAModel
 from depictqa_core.runtime.quiet import quiet
 from depictqa_core.storage.documents import read_json
 from depictqa_core.storage.files import new_folder
@@ -23,8 +27,9 @@ from depictqa_core.storage.files import new_folder
 def average(first: str | Path, second: str | Path, output: str | Path, share: float = 0.5) -> Path:
     """Write the checkpoint folder whose weights are ``(1 - share) * first + share * second``.
 
-    Everything but the weights is the second's, and so are weights that the first does not have. Temperatures are not
-    kept: they belong to other weights (``python -m training calibrate`` fits new ones).
+    Everything but the weights is the second's, and so are weights that the first does not have. But what a tower for
+    native size adds, which the first does not have, counts ``share``. Temperatures are not kept: they belong to other
+    weights (``python -m training calibrate`` fits new ones).
 
     Args:
         first, second: checkpoint folders with one tokenizer and weights of the same shapes.
@@ -51,9 +56,12 @@ def average(first: str | Path, second: str | Path, output: str | Path, share: fl
 def _write(unfinished: Path, first: Path, second: Path, cards: list[dict], of_first: dict, share: float) -> None:
     ignored = shutil.ignore_patterns("*.safetensors", "README.md")
     shutil.copytree(second, unfinished, ignore=ignored, dirs_exist_ok=True)
+    added = _native_outputs(second) - of_first.keys()
     for file in cards[1]["files"]:
         with safe_open(str(second / file), "pt") as tensors:
-            mixed = {name: _mix(of_first.get(name), name, tensors.get_tensor(name), share) for name in tensors.keys()}
+            own = {name: tensors.get_tensor(name) for name in tensors.keys()}
+            mixed = {name: _mix(of_first.get(name), name, weight, share) for name, weight in own.items()}
+            mixed |= {name: own[name] * share for name in added & own.keys()}
             save_file(mixed, str(unfinished / file), metadata=tensors.metadata())
     config = read_json(unfinished / "config.json", error=CheckpointError)
     config["calibration"] = {}
@@ -62,6 +70,13 @@ def _write(unfinished: Path, first: Path, second: Path, cards: list[dict], of_fi
     write_card(
         unfinished, {**cards[1], "average_of": [{**parents[0], "share": 1 - share}, {**parents[1], "share": share}]}
     )
+
+
+def _native_outputs(folder: Path) -> set[str]:
+    """Names of the weights that scale what the towers for native size add."""
+    with torch.device("meta"):
+        connector = DepictQAModel(DepictQAConfig.from_pretrained(folder)).connector
+    return {f"connector.{n}" for n in connector.native_outputs()} if isinstance(connector, PoolingConnector) else set()
 
 
 def _tensors(folder: Path, files) -> dict[str, tuple[Path, tuple[int, ...]]]:

@@ -12,6 +12,8 @@ from depictqa_core.loading.checkpoint_folder import verify_checkpoint
 from depictqa_core.loading.saving import write_card
 from training.__main__ import main
 
+TILES = {"channels": 8, "grid": 3, "side": 32}
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
@@ -48,6 +50,23 @@ def test_weights_that_only_the_second_has_are_kept(pair, tmp_path):
     own, kept = (load_file(folder / "model.safetensors") for folder in (wider, tmp_path / "mixed"))
     new = [name for name in own if "compar" in name]
     assert new and all(torch.equal(own[name], kept[name]) for name in new)
+
+
+def test_what_a_new_tower_adds_counts_its_share(pair, tmp_path):
+    """Of the judge with the tower and the one without it, the sum that the language model gets is the average."""
+    grown = make_tiny_checkpoint(tmp_path / "grown", vision={**CNN["vision"], "tiles": TILES})
+    weights = load_file(grown / "model.safetensors")
+    generator = torch.Generator().manual_seed(2)
+    last = {n for n in weights if n.startswith(("connector.tiles_mix.7.", "connector.tiles_cells."))}
+    weights |= {n: torch.randn(weights[n].shape, generator=generator) for n in last}
+    save_file(weights, grown / "model.safetensors", metadata={"format": "pt"})
+    write_card(grown, {"name": "grown", "version": "2", "license": "MIT", "trained_on": "nothing"})
+    assert main(["average", str(pair[0]), str(grown), str(tmp_path / "mixed"), "--share", "0.25"]) == 0
+    mixed = load_file(tmp_path / "mixed" / "model.safetensors")
+    new = {n for n in mixed if ".tiles" in n}
+    assert len(last) == 4 and len(new) > 4
+    for name in new:
+        torch.testing.assert_close(mixed[name], weights[name] * (0.25 if name in last else 1))
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(pair, tmp_path, capsys):
