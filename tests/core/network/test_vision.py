@@ -10,6 +10,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from depictqa_core.images.image import as_image
 from depictqa_core.images.pixel_statistics import STATISTICS, TILE, WHOLE_PIXELS, pixel_statistics
 from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.efficientnet import blocks, feature_maps
 from depictqa_core.network.vision import LITE0_STAGES, ClipTower, CnnTower, Prepared, prepare, statistics_width
 
 GRID, PATCH, WIDTH = 4, 14, 32
@@ -148,6 +149,37 @@ def test_cnn_tower_equals_a_straightforward_computation(height, width):
     assert len(maps) == 2
     torch.testing.assert_close(maps[0], first)
     torch.testing.assert_close(maps[1], second)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (37, 50)])
+def test_convolutions_that_work_in_place_give_maps_and_gradients_of_the_plain_formulas(size):
+    """TensorFlow's padding, ReLU6 and the residual, written out with new tensors all the way."""
+
+    def same(x, conv):
+        k, s = conv.kernel_size[0], conv.stride[0]
+        rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[2:])
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+        return F.conv2d(x, conv.weight, conv.bias, conv.stride, groups=conv.groups)
+
+    def plain(pixels):
+        x, maps = same(pixels, stem).clamp(0, 6), []
+        for stage in stages:
+            for block in stage:
+                hidden = same(x, block.expand).clamp(0, 6) if block.expand is not None else x
+                hidden = same(same(hidden, block.depthwise).clamp(0, 6), block.project)
+                x = x + hidden if block.residual else hidden
+            maps.append(x)
+        return maps
+
+    torch.manual_seed(5)
+    stem, stages, _ = blocks([(2, 3, 1, 2, 6), (2, 5, 2, 3, 8)], stem=4)
+    pixels = torch.randn(2, 3, *size)
+    before, gradients = pixels.clone(), []
+    for made in (feature_maps(stem, stages, pixels), plain(pixels)):
+        parameters = [*stem.parameters(), *stages.parameters()]
+        gradients.append((made, torch.autograd.grad(sum(m.square().mean() for m in made), parameters)))
+    assert torch.equal(pixels, before)
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_efficientnet_lite0_has_its_published_size():
