@@ -60,7 +60,7 @@ def claims() -> Iterator[Claim]:
     yield from _speed()
     speed = "`python -m benchmarks.quality --photographs FOLDER --only speed`"
     rates = "10.2 images a second at 512 × 512 pixels, 7.0 at 1024 × 1024 and 1.0 at 4096 × 4096"
-    yield Claim(README, rates, speed, "", "22f815b", EPYC)
+    yield Claim(README, rates, speed, "", "675eff6", EPYC)
     yield Claim(
         README,
         "1.0.0 in the same hour\n13.1, 9.3 and 1.1",
@@ -86,12 +86,12 @@ def _size() -> Iterator[Claim]:
     name = f"depictqa_core/checkpoints/{BUNDLED.name}"
     command = f"`depictqa info {name}`"
     total = f"{size} ({weights.stat().st_size / 1e6:.0f} MB)"
-    yield Claim(README, total, command, f"{name}/model.safetensors", "22f815b", ANY, cheap=True)
-    yield Claim(CARD, size, command, f"{name}/model.safetensors", "22f815b", ANY, cheap=True)
+    yield Claim(README, total, command, f"{name}/model.safetensors", "675eff6", ANY, cheap=True)
+    yield Claim(CARD, size, command, f"{name}/model.safetensors", "675eff6", ANY, cheap=True)
     lapse = read_json(BUNDLED / "config.json")["calibration"]["order_nr"]["lapse"]
     text = f"no order has a certainty of {1 - lapse:.3f} or more"
     fit = "`python training/recipes/mini/from_scratch.py --list`, stage calibrate"
-    yield Claim(CARD, text, fit, f"{name}/config.json", "22f815b", ANY, cheap=True)
+    yield Claim(CARD, text, fit, f"{name}/config.json", "675eff6", ANY, cheap=True)
 
 
 def _speed() -> Iterator[Claim]:
