@@ -9,7 +9,7 @@ import numpy as np
 
 from depictqa_core.tasks import FAULTS
 
-from . import color, content, detail, structure
+from . import color, detail, lost, overlay, patterns, rows, seams, texture, tone
 from .base import Fault, finished
 
 __all__ = ["BY_FAULT", "HELD_OUT", "NAMES", "REGISTRY", "TRAINING", "Fault", "apply", "sample"]
@@ -17,9 +17,9 @@ __all__ = ["BY_FAULT", "HELD_OUT", "NAMES", "REGISTRY", "TRAINING", "Fault", "ap
 MIN_SIDE = 64
 """Shortest side in pixels of an image that can get a fault."""
 
-REGISTRY: dict[str, Fault] = {
-    entry.name: entry for module in (structure, color, detail, content) for entry in module.FAULTS
-}
+_MODULES = (seams, patterns, rows, tone, color, detail, texture, lost, overlay)
+
+REGISTRY: dict[str, Fault] = {entry.name: entry for module in _MODULES for entry in module.FAULTS}
 NAMES: tuple[str, ...] = tuple(REGISTRY)
 TRAINING: tuple[str, ...] = tuple(name for name, entry in REGISTRY.items() if not entry.held_out)
 """Implementations for training."""

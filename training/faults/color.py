@@ -1,4 +1,4 @@
-"""Faults of colour and tone: banding, colour casts, colour fringing, and contrast burned by too high a guidance."""
+"""Faults of colour: colour casts and colour fringing."""
 
 import math
 
@@ -7,50 +7,9 @@ import numpy as np
 
 from training.random_choice import pick
 
-from .base import Fault, Look, blurred, luma, scaled, shifted, sign
+from .base import Fault, blurred, luma, scaled, shifted, sign
 
-
-def _calm(image: np.ndarray, levels: float) -> np.ndarray:
-    """Where an image has no structure beyond a slow gradient: float32 [H, W, 1], 0 (structure) to 1 (calm)."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    rough = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((7, 7), np.uint8)).astype(np.float32)
-    return blurred(np.clip(1.5 - rough / levels, 0, 1), 2)[..., None]
-
-
-# -- banding -------------------------------------------------------------------------------------------------------
-
-
-def _steps(image, step, rng):
-    """Slow gradients become steps of ``step`` levels, as in a video or a low bit depth without dither."""
-    soft = blurred(image.astype(np.float32), 2.5)
-    stepped = np.floor(soft / step + rng.random()) * step + step / 2
-    calm = _calm(image, 40)
-    return image * (1 - calm) + stepped * calm
-
-
-def _stretched(image, step, rng):
-    """Tones were changed in too few bits: all levels are steps of ``step``."""
-    table = np.arange(256, dtype=np.float32)
-    gamma = float(np.exp(rng.uniform(-0.35, 0.35)))
-    coarse = np.rint(255 * (table / 255) ** gamma / step) * step
-    return (255 * (np.clip(coarse, 0, 255) / 255) ** (1 / gamma))[image]
-
-
-def _luma_steps(image, step, rng):
-    """Lightness alone is cut into steps; the colours stay."""
-    y = luma(image)
-    return image + (np.floor(y / step) + 0.5) * step - y
-
-
-def _chroma_steps(image, step, rng):
-    """Colour differences are cut into steps; the lightness stays."""
-    x = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb).astype(np.float32)
-    soft = blurred(x[..., 1:], 1.5)
-    x[..., 1:] = np.rint((soft - 128) / step) * step + 128
-    return cv2.cvtColor(np.clip(x, 0, 255).astype(np.uint8), cv2.COLOR_YCrCb2RGB)
-
-
-# -- color cast ----------------------------------------------------------------------------------------------------
+# -- color cast ------------------------------------------------------------------------------------------------------
 
 
 def _temperature(image, amount, rng):
@@ -93,7 +52,31 @@ def _split_cast(image, amount, rng):
     return image + amount * 160 * (y - 0.5) * lean
 
 
-# -- color fringing ------------------------------------------------------------------------------------------------
+def _channel_gamma(image, amount, rng):
+    """One channel has another gamma: the cast is in the mid-tones."""
+    result = image.astype(np.float32)
+    channel = int(rng.integers(3))
+    result[..., channel] = 255 * (result[..., channel] / 255) ** float(np.exp(sign(rng) * amount * 1.6))
+    return result
+
+
+def _mixed_channels(image, amount, rng):
+    """The channels leak into one another, as under a wrong colour profile."""
+    leak = rng.uniform(-1, 1, (3, 3))
+    np.fill_diagonal(leak, 0)
+    leak *= 0.8 * amount / np.abs(leak).sum(axis=1).max()
+    return image.astype(np.float32) @ (np.eye(3) + leak).astype(np.float32).T
+
+
+def _shadows_only(image, amount, rng):
+    """Shadows, or highlights, have a colour."""
+    y = luma(image) / 255
+    where = (1 - y) ** 1.5 if rng.random() < 0.5 else y**1.5
+    color = np.asarray(pick(([1, -0.5, -0.5], [-0.5, 1, -0.5], [-0.5, -0.5, 1], [0.8, 0.8, -1]), rng), np.float32)
+    return image + amount * 190 * where * color * sign(rng)
+
+
+# -- color fringing --------------------------------------------------------------------------------------------------
 
 
 def _radial(image, share, rng):
@@ -127,63 +110,37 @@ def _purple(image, amount, rng):
     return image * (1 - weight) + color * weight
 
 
-# -- burned contrast -----------------------------------------------------------------------------------------------
+def _chroma_moved(image, pixels, rng):
+    """The colour lies beside the lightness, as of an old video."""
+    x = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
+    angle = rng.uniform(0, 2 * math.pi)
+    moved = shifted(x, 2 * pixels * math.sin(angle), 2 * pixels * math.cos(angle))
+    x[..., 1:] = moved[..., 1:]
+    return cv2.cvtColor(x, cv2.COLOR_YCrCb2RGB)
 
 
-def _saturated(x: np.ndarray, factor: float) -> np.ndarray:
-    grey = luma(x)
-    return grey + (x - grey) * factor
+def _soft_channel(image, pixels, rng):
+    """Red or blue is out of focus: coloured halos along contours."""
+    result = image.copy()
+    channel = pick((0, 2), rng)
+    result[..., channel] = blurred(image[..., channel], pixels)
+    return result
 
-
-def _guidance(image, amount, rng):
-    """Guidance too high: steep tones, glowing colours, hard local contrast."""
-    x = image.astype(np.float32)
-    x = x + amount * 0.5 * (x - blurred(x, max(2.0, min(image.shape[:2]) / 60)))
-    x = _saturated((x - 127.5) * (1 + amount * 0.7) + 127.5, 1 + amount)
-    return np.clip(x, 0, 255)
-
-
-def _clipped(image, amount, rng):
-    """Highlights and shadows are clipped and the colours glow."""
-    x = (image.astype(np.float32) - 110) * (1 + amount * 1.3) + 110 + 20 * amount
-    return np.clip(_saturated(x, 1 + amount * 0.6), 0, 255)
-
-
-def _oil(image, amount, rng):
-    """The greasy look of overcooked samples: smooth colour, dark contours, steep tones."""
-    soft = cv2.bilateralFilter(image, 7, 30 + 60 * amount, 5).astype(np.float32)
-    x = soft + (1 + amount * 1.5) * (soft - blurred(soft, 2))
-    return np.clip(_saturated((x - 120) * (1 + 0.5 * amount) + 120, 1 + 0.9 * amount), 0, 255)
-
-
-def _per_channel(image, amount, rng):
-    """Every channel is stretched until a large part of it is clipped."""
-    x = image.astype(np.float32)
-    low, high = np.percentile(x[::4, ::4], (amount * 14, 100 - amount * 14), axis=(0, 1)).astype(np.float32)
-    return np.clip((x - low) / np.maximum(high - low, 20) * 255, 0, 255)
-
-
-_AMOUNTS = (0.25, 0.4, 0.6, 0.9, 1.4)
-_BANDS: Look = {"label": "color quantization"}
-_BURNED: Look = {"label": "overly high contrast"}
 
 FAULTS = (
-    Fault("banding_steps", "banding", _steps, (6, 9, 13, 19, 28), **_BANDS),
-    Fault("banding_stretched", "banding", _stretched, (7, 10, 15, 22, 34), **_BANDS),
-    Fault("banding_luma", "banding", _luma_steps, (8, 12, 17, 25, 38), **_BANDS),
-    Fault("banding_chroma", "banding", _chroma_steps, (10, 14, 20, 28, 40), held_out=True, **_BANDS),
     Fault("cast_temperature", "color cast", _temperature, (0.1, 0.16, 0.24, 0.34, 0.48)),
     Fault("cast_tint", "color cast", _tint, (0.1, 0.16, 0.23, 0.32, 0.45)),
     Fault("cast_wash", "color cast", _wash, (0.09, 0.14, 0.21, 0.31, 0.45)),
     Fault("cast_lifted_channel", "color cast", _lifted_channel, (0.1, 0.15, 0.22, 0.32, 0.45)),
+    Fault("cast_gamma", "color cast", _channel_gamma, (0.1, 0.16, 0.24, 0.34, 0.48)),
+    Fault("cast_mixed_channels", "color cast", _mixed_channels, (0.12, 0.18, 0.27, 0.38, 0.52)),
+    Fault("cast_shadows", "color cast", _shadows_only, (0.09, 0.14, 0.21, 0.31, 0.45)),
     Fault("cast_hue_turned", "color cast", _hue_turned, (16, 26, 42, 70, 120), held_out=True),
     Fault("cast_split", "color cast", _split_cast, (0.15, 0.24, 0.36, 0.52, 0.75), held_out=True),
     Fault("fringing_radial", "color fringing", _radial, (0.004, 0.006, 0.009, 0.014, 0.022)),
     Fault("fringing_displaced", "color fringing", _displaced, (1, 1.7, 2.7, 4, 6.5)),
     Fault("fringing_one_channel", "color fringing", _one_channel, (1, 1.7, 2.7, 4, 6.5)),
+    Fault("fringing_chroma_moved", "color fringing", _chroma_moved, (1.2, 2, 3.2, 5, 8)),
+    Fault("fringing_soft_channel", "color fringing", _soft_channel, (1.2, 1.9, 2.8, 4, 6)),
     Fault("fringing_purple", "color fringing", _purple, (0.3, 0.42, 0.55, 0.7, 0.9), held_out=True),
-    Fault("burned_guidance", "burned contrast", _guidance, _AMOUNTS, **_BURNED),
-    Fault("burned_clipped", "burned contrast", _clipped, _AMOUNTS, **_BURNED),
-    Fault("burned_oil", "burned contrast", _oil, _AMOUNTS, **_BURNED),
-    Fault("burned_channels", "burned contrast", _per_channel, _AMOUNTS, held_out=True, **_BURNED),
 )

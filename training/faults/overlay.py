@@ -1,4 +1,4 @@
-"""Faults of content: a missing region, something laid over the image, and frames that failed altogether."""
+"""Something laid over the image: marks, captions, borders."""
 
 import math
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from training.random_choice import pick
 from training.typefaces import face
 
-from .base import Fault, Look, blurred, box, ellipse, grid, smooth_noise
+from .base import Fault, box
 
 _WORDS = (
     "SAMPLE", "PREVIEW", "DRAFT", "stock photo", "Demo version", "COPY", "do not use", "example.com", "Studio North",
@@ -19,62 +19,6 @@ _LINES = (
     "Subscribe for more", "When the coffee finally works", "Shot on a rainy day", "[music]", "Chapter One",
     "This is fine.", "Live from the harbour", "Two days later",
 )  # fmt: skip
-
-# -- missing region ------------------------------------------------------------------------------------------------
-
-
-def _fill(rng: np.random.Generator) -> np.ndarray:
-    """Draw the colour of a hole: black, white, grey, the grey of decoders, magenta, or any."""
-    known = ([0, 0, 0], [255, 255, 255], [128, 128, 128], [255, 0, 255], list(rng.integers(0, 256, 3)))
-    return np.array(pick(known, rng), np.uint8)
-
-
-def _rectangle(image, share, rng):
-    """A rectangle of one colour."""
-    result = image.copy()
-    result[box(image.shape[0], image.shape[1], share, rng)] = _fill(rng)
-    return result
-
-
-def _cut_off(image, share, rng):
-    """The rest of a file that ended early: one colour from some row on, with a step inside the last row of blocks."""
-    result = image.copy()
-    height, width = image.shape[:2]
-    start = int(height * (1 - share))
-    color = _fill(rng)
-    result[start:] = color
-    block = max(8, height // 64)
-    result[max(0, start - block) : start, int(width * rng.random()) :] = color
-    return result
-
-
-def _blocks(image, share, rng):
-    """Blocks of 16 to 64 pixels are lost at random places."""
-    height, width = image.shape[:2]
-    size = max(8, pick((16, 32, 64), rng) * min(height, width) // 512)
-    lost = rng.random((-(-height // size), -(-width // size))) < share
-    mask = np.repeat(np.repeat(lost, size, 0), size, 1)[:height, :width]
-    return np.where(mask[..., None], _fill(rng), image)
-
-
-def _hole(image, share, rng):
-    """A hole that was filled with a smear of its surroundings."""
-    height, width = image.shape[:2]
-    mask = ellipse(height, width, share, rng)[..., None]
-    return np.where(mask, blurred(image, min(height, width) / 6), image)
-
-
-def _transparent(image, share, rng):
-    """A cut-out that shows the grey chequers of transparency."""
-    height, width = image.shape[:2]
-    y, x = grid(height, width)
-    side = max(6, min(height, width) // 50)
-    board = np.where((y // side + x // side) % 2, 204, 255)[..., None]
-    mask = ellipse(height, width, share, rng)[..., None]
-    return np.where(mask, board, image).astype(np.uint8)
-
-
-# -- overlay -------------------------------------------------------------------------------------------------------
 
 
 def _text_layer(height: int, width: int, text: str, size: int, angle: float = 0.0) -> Image.Image:
@@ -204,76 +148,94 @@ def _interface(image, opacity, rng):
     return _laid(image, np.asarray(mask), (255, 255, 255), opacity)
 
 
-# -- failed frame --------------------------------------------------------------------------------------------------
-
-
-def _one_color(image, _, rng):
-    """One colour and nothing else."""
-    known = ([0, 0, 0], [255, 255, 255], [127, 127, 127], list(rng.integers(0, 256, 3)))
-    return np.broadcast_to(np.array(pick(known, rng), np.uint8), image.shape).copy()
-
-
-def _static(image, _, rng):
-    """Static: noise in every pixel, grey or coloured."""
-    channels = pick((1, 3), rng)
-    noise = rng.integers(0, 256, (*image.shape[:2], channels), dtype=np.uint8)
-    return np.broadcast_to(noise, image.shape).copy()
-
-
-def _latent_static(image, _, rng):
-    """What a latent image of pure noise decodes to: coloured blotches."""
+def _emblem(image, opacity, rng):
+    """A small emblem with a name in a corner, as channels and studios have."""
     height, width = image.shape[:2]
-    noise = 60 * smooth_noise(height, width, 8, 3, rng) + 25 * smooth_noise(height, width, 2, 3, rng)
-    return 127 + noise
+    unit = max(10, int(min(height, width) * rng.uniform(0.05, 0.12)))
+    mask = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(mask)
+    layer = _text_layer(height, width, pick(_WORDS, rng), max(8, int(unit * 0.45)))
+    x = unit // 2 if rng.random() < 0.5 else max(0, width - layer.width - 2 * unit)
+    y = unit // 2 if rng.random() < 0.5 else height - int(1.5 * unit)
+    shape = pick((draw.ellipse, draw.rectangle), rng)
+    shape((x, y, x + unit, y + unit), fill=255)
+    shape((x + unit // 4, y + unit // 4, x + unit * 3 // 4, y + unit * 3 // 4), fill=0)
+    mask.paste(layer, (x + unit + unit // 4, y + unit // 4), layer)
+    color = pick(((255, 255, 255), (0, 0, 0), tuple(int(c) for c in rng.integers(0, 256, 3))), rng)
+    return _laid(image, np.asarray(mask), color, min(1.0, opacity * 1.3))
 
 
-def _nearly_black(image, _, rng):
-    """Black but for a trace of noise, as safety filters and overflows leave it."""
-    return np.abs(rng.normal(0, 1.5, image.shape)).astype(np.float32)
-
-
-def _color_ramp(image, _, rng):
-    """A smooth ramp between two colours."""
+def _crossed(image, opacity, rng):
+    """Thin lines cross the whole image, as over a preview, with or without a word in the middle."""
     height, width = image.shape[:2]
-    y, x = grid(height, width)
-    angle = rng.uniform(0, 2 * math.pi)
-    along = (x / width - 0.5) * math.cos(angle) + (y / height - 0.5) * math.sin(angle) + 0.5
-    a, b = rng.integers(0, 256, (2, 3)).astype(np.float32)
-    return a + (b - a) * np.clip(along, 0, 1)[..., None]
+    mask = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(mask)
+    line = max(1, int(min(height, width) * rng.uniform(0.004, 0.015)))
+    count = int(rng.integers(1, 4))
+    for step in range(count):
+        at = (step + 0.5) / count - 0.5
+        draw.line((at * width, 0, width + at * width, height), fill=255, width=line)
+        draw.line((width - at * width, 0, -at * width, height), fill=255, width=line)
+    if rng.random() < 0.5:
+        layer = _text_layer(height, width, pick(_WORDS, rng), max(10, min(height, width) // 10))
+        mask.paste(255, ((width - layer.width) // 2, (height - layer.height) // 2), layer)
+    return _laid(image, np.asarray(mask), pick(((255, 255, 255), (0, 0, 0), (128, 128, 128)), rng), opacity)
 
 
-def _test_stripes(image, _, rng):
-    """Vertical bars of full colours."""
-    colors = rng.permutation(np.array(np.meshgrid([0, 255], [0, 255], [0, 255])).reshape(3, -1).T).astype(np.uint8)
-    index = np.arange(image.shape[1]) * len(colors) // image.shape[1]
-    return np.broadcast_to(colors[index][None], image.shape).copy()
+def _lower_third(image, share, rng):
+    """A coloured box with a name and a line of text in the lower third, as in the news."""
+    height, width = image.shape[:2]
+    size = max(8, int(height * share * 0.8))
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    text = pick(_LINES, rng)[: max(4, int(1.6 * width * 0.8 / size))]
+    font = face(size, bold=True)
+    color = tuple(int(c) for c in rng.integers(0, 256, 3))
+    left, top = int(width * rng.uniform(0.02, 0.1)), int(height * 0.94 - 1.6 * size)
+    draw.rectangle((left, top, left + font.getbbox(text)[2] + size, top + int(1.5 * size)), fill=color)
+    draw.text(
+        (left + size // 2, top + size // 5), text, font=font, fill=(0, 0, 0) if sum(color) > 380 else (255, 255, 255)
+    )
+    return np.asarray(picture)
 
 
-_HOLES = (0.02, 0.05, 0.1, 0.2, 0.35)
+def _drawn_marks(image, share, rng):
+    """Arrows, circles and boxes that someone drew on the image."""
+    height, width = image.shape[:2]
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    line = max(2, int(min(height, width) * share * 0.2))
+    for _ in range(int(rng.integers(1, 4))):
+        rows, columns = box(height, width, rng.uniform(0.03, 0.15), rng)
+        area = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
+        color = pick(((255, 0, 0), (255, 230, 0), (0, 200, 60), (0, 90, 255)), rng)
+        kind = int(rng.integers(3))
+        if kind == 0:
+            draw.ellipse(area, outline=color, width=line)
+        elif kind == 1:
+            draw.rectangle(area, outline=color, width=line)
+        else:
+            draw.line(area, fill=color, width=line)
+            x, y, tip = area[2], area[3], 4 * line
+            draw.polygon(((x + line, y + line), (x - tip, y), (x, y - tip)), fill=color)
+    return np.asarray(picture)
+
+
 _OPACITY = (0.12, 0.2, 0.3, 0.45, 0.7)
-_ONCE = (None,) * 5
 _SLIGHT = 0.15  # a border, a bar or a caption takes 3 points of 100 a step, 14 at most
 _MARK = 0.4  # a watermark takes 7 points a step
-_FAILED: Look = {"label": None, "cost": 5.0}
 
 FAULTS = (
-    Fault("missing_rectangle", "missing region", _rectangle, _HOLES),
-    Fault("missing_rest", "missing region", _cut_off, (0.05, 0.1, 0.2, 0.35, 0.55)),
-    Fault("missing_blocks", "missing region", _blocks, (0.01, 0.03, 0.07, 0.14, 0.25)),
-    Fault("missing_hole", "missing region", _hole, _HOLES, held_out=True),
-    Fault("missing_transparent", "missing region", _transparent, _HOLES, held_out=True),
     Fault("overlay_watermark", "overlay", _watermark, _OPACITY, cost=_MARK),
     Fault("overlay_mark", "overlay", _one_mark, _OPACITY, cost=_MARK),
+    Fault("overlay_emblem", "overlay", _emblem, _OPACITY, cost=_SLIGHT),
+    Fault("overlay_crossed", "overlay", _crossed, _OPACITY, cost=_MARK),
+    Fault("overlay_drawn", "overlay", _drawn_marks, (0.03, 0.045, 0.06, 0.08, 0.11), cost=_MARK),
     Fault("overlay_caption", "overlay", _caption, (0.035, 0.05, 0.07, 0.09, 0.12), cost=_SLIGHT),
+    Fault("overlay_lower_third", "overlay", _lower_third, (0.035, 0.05, 0.07, 0.09, 0.12), cost=_SLIGHT),
     Fault("overlay_border", "overlay", _border, (0.015, 0.025, 0.04, 0.06, 0.09), cost=_SLIGHT),
     Fault("overlay_letterbox", "overlay", _letterbox, (0.04, 0.07, 0.1, 0.14, 0.18), cost=_SLIGHT),
     Fault("overlay_date", "overlay", _date_stamp, (0.03, 0.04, 0.05, 0.065, 0.08), cost=_SLIGHT, held_out=True),
     Fault("overlay_frame", "overlay", _rounded_frame, (0.015, 0.03, 0.045, 0.06, 0.08), cost=_SLIGHT, held_out=True),
     Fault("overlay_interface", "overlay", _interface, (0.3, 0.45, 0.6, 0.75, 0.9), cost=_MARK, held_out=True),
-    Fault("failed_color", "failed frame", _one_color, _ONCE, **_FAILED),
-    Fault("failed_static", "failed frame", _static, _ONCE, **_FAILED),
-    Fault("failed_latent", "failed frame", _latent_static, _ONCE, **_FAILED),
-    Fault("failed_black", "failed frame", _nearly_black, _ONCE, **_FAILED),
-    Fault("failed_ramp", "failed frame", _color_ramp, _ONCE, held_out=True, **_FAILED),
-    Fault("failed_stripes", "failed frame", _test_stripes, _ONCE, held_out=True, **_FAILED),
 )
