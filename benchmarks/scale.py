@@ -7,10 +7,12 @@ that the process used on all cores together; it does not depend on what else run
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import random
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,20 +20,21 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
 
-SIDE = 1024
+SIDE, SMALL_SIDE = 1024, 256
 HASHES = 100_000
 SAMPLES = Path(__file__).parents[1] / "workflows" / "samples"
 
 
-def make_images(folder: Path, count: int) -> list[str]:
-    """JPEG files of SIDE x SIDE pixels, no two of them equal."""
+def make_images(folder: Path, count: int, side: int = SIDE) -> list[str]:
+    """JPEG files of side x side pixels, no two of them equal."""
     rng = np.random.default_rng(0)
-    sources = [Image.open(path).convert("RGB").resize((SIDE, SIDE)) for path in sorted(SAMPLES.glob("*.jpg"))]
+    sources = [Image.open(path).convert("RGB").resize((side, side)) for path in sorted(SAMPLES.glob("*.jpg"))]
     paths = []
     for number in range(count):
-        noise = rng.integers(-6, 7, (SIDE, SIDE, 1))
+        noise = rng.integers(-6, 7, (side, side, 1))
         pixels = np.clip(np.asarray(sources[number % len(sources)], np.int16) + noise, 0, 255).astype(np.uint8)
         paths.append(str(folder / f"{number:06d}.jpg"))
         Image.fromarray(pixels).save(paths[-1], quality=90)
@@ -53,32 +56,62 @@ def bare(paths: list[str]) -> dict:
     images = [as_image(path) for path in paths]
     for image in images:
         image.key  # noqa: B018
-    began = time.perf_counter(), time.process_time()
+    judge.identify(as_image(paths[0]))
+    began, used = time.perf_counter(), time.process_time()
     for start in range(0, len(images), 32):
         judge.score(images[start : start + 32])
         judge.identify(images[start : start + 32])
-    return _figures(len(images), *began)
+    return _figures(len(images), time.perf_counter() - began, time.process_time() - used)
 
 
-def whole(folder: str, repeats: int) -> dict:
-    """``depictqa judge`` from files, without the time that loading the model takes."""
+def whole(folder: str) -> dict:
+    """``depictqa judge`` on the JPEG files of a folder, without the time that loading the model takes."""
     from depictqa_core import load_judge
+    from depictqa_core.bulk.engines import LocalEngine
     from depictqa_core.bulk.plan import Plan
-    from depictqa_core.bulk.run import run
+    from depictqa_core.bulk.process_engine import WORTH, ProcessEngine, suitable
+    from depictqa_core.bulk.run import run_on
+    from depictqa_core.bulk.sources import items
     from depictqa_core.runtime.threads import keep_freed_memory
 
     keep_freed_memory()
     judge = load_judge()
-    paths = sorted(str(path) for path in Path(folder).glob("*.jpg"))
-    judge.score(paths[0])
-    with tempfile.TemporaryDirectory() as out:
-        listing = Path(out) / "list.csv"
-        listing.write_text("image\n" + "\n".join(paths * repeats))
-        began = time.perf_counter(), time.process_time()
-        run(judge, Plan([str(listing)], Path(out) / "table"), lambda progress: None)
-        found = _figures(len(paths) * repeats, *began)
-        stored = sum(path.stat().st_size for path in (Path(out) / "table").glob("part-*"))
-        return {**found, "table_bytes_per_image": round(stored / found["images"])}
+    samples = itertools.cycle(list(items([str(SAMPLES)])))
+    with tempfile.TemporaryDirectory() as out, contextlib.ExitStack() as stack:
+        plan = Plan([folder], Path(out) / "table")
+        engine = LocalEngine(judge, plan)
+        if (processes := suitable(judge, WORTH)) > 1:
+            engine = stack.enter_context(ProcessEngine(load_judge, plan, processes, judge))
+        for _ in engine.rows(itertools.islice(samples, plan.batch * processes), 0):
+            pass  # every process has loaded its judge
+        used, began = _processor_seconds(), time.perf_counter()
+        progress = run_on(engine, lambda progress: None)
+        seconds, used = time.perf_counter() - began, _processor_seconds() - used
+        stored = sum(path.stat().st_size for path in plan.folder.glob("part-*"))
+        return {
+            **_figures(progress.done, seconds, used),
+            "processes": processes,
+            "table_bytes_per_image": round(stored / progress.done),
+        }
+
+
+def _family() -> list[psutil.Process]:
+    """This process and those that it started."""
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
+
+
+def _processor_seconds() -> float:
+    return sum(used.user + used.system for used in (process.cpu_times() for process in _family()))
+
+
+def _peak_mib() -> float:
+    """Most memory that each process of this family had, added up; Linux has it in /proc."""
+    peak = 0
+    for process in _family():
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak += int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    return peak / 1024
 
 
 def duplicates(count: int) -> dict:
@@ -96,27 +129,25 @@ def duplicates(count: int) -> dict:
         codes.append(code)
     for place in range(0, count, 10):
         codes[place] = codes[(place + 1) % count] ^ 1 << chance.randrange(128)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.perf_counter(), time.process_time()
+    before = _peak_mib()
+    began, used = time.perf_counter(), time.process_time()
     index, found = HashIndex(NEAR_BITS), 0
     for number, code in enumerate(f"{code:032x}" for code in codes):
         if index.first(code) is None:
             index.add(code, str(number))
         else:
             found += 1
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {**_figures(count, *began), "near_duplicates": found, "index_mib": round(memory / 1024)}
+    figures = _figures(count, time.perf_counter() - began, time.process_time() - used)
+    return {**figures, "near_duplicates": found, "index_mib": round(_peak_mib() - before)}
 
 
-def _figures(images: int, wall: float, cpu: float) -> dict:
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _figures(images: int, seconds: float, used: float) -> dict:
     return {
         "images": images,
-        "seconds": round(wall, 2),
-        "images_per_second": round(images / wall, 2),
-        "cpu_ms_per_image": round(1000 * cpu / images, 3),
-        "peak_mib": round(peak),
+        "seconds": round(seconds, 2),
+        "images_per_second": round(images / seconds, 2),
+        "cpu_ms_per_image": round(1000 * used / images, 3),
+        "peak_mib": round(_peak_mib()),
     }
 
 
@@ -144,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=400, help="image files (default: 400)")
     parser.add_argument(
-        "--memory", type=int, default=0, metavar="N", help="also the memory of runs over N/20 and N images"
+        "--memory", type=int, default=0, metavar="N", help="also the memory of runs over N/20 and N small images"
     )
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
@@ -154,14 +185,14 @@ def main() -> None:
             "side": SIDE,
             "bytes_per_image": round(sum(os.path.getsize(path) for path in paths) / len(paths)),
             "bare, all cores": child(f"bare({paths[: min(96, len(paths))]!r})"),
-            "judge, all cores": child(f"whole({folder!r}, 1)"),
-            "judge, one core": child(f"whole({folder!r}, 1)", 1),
+            "judge, all cores": child(f"whole({folder!r})"),
+            "judge, one core": child(f"whole({folder!r})", 1),
             "duplicates, one core": child(f"duplicates({HASHES})", 1),
         }
-        if options.memory:
-            for images in (options.memory // 20, options.memory):
-                repeats = max(1, images // options.images)
-                found[f"judge, {repeats * options.images} images"] = child(f"whole({folder!r}, {repeats})")
+    for images in (options.memory // 20, options.memory) if options.memory else ():
+        with tempfile.TemporaryDirectory() as folder:
+            make_images(Path(folder), images, SMALL_SIDE)
+            found[f"judge, {images} images of {SMALL_SIDE} px"] = child(f"whole({folder!r})")
     rate = {name: facts["images_per_second"] for name, facts in found.items() if isinstance(facts, dict)}
     found["ratios"] = {
         "judge to bare": round(rate["judge, all cores"] / rate["bare, all cores"], 3),

@@ -1,7 +1,9 @@
-"""What judges the images of a large run: a judge in this process, or actors on a Ray cluster (``ray_engine``)."""
+"""What judges the images of a large run: a judge in this process, several (``process_engine``), or actors on a Ray
+cluster (``ray_engine``).
+"""
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 GROUPS_AT_ONCE = 2
 """Groups judged at a time: the small steps of the language model on one leave cores to encode images of the other."""
+Opening = Callable[[], "Judge"]
+"""Loads the judge; it can be pickled, for other processes."""
 Groups = Generator[list[Row], None, None]
 """Rows in groups; closing it stops the work."""
 

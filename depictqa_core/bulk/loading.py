@@ -72,6 +72,18 @@ def batches(
             yield group
 
 
+def blocks(items: Iterable[Item], start: int, part_rows: int, batch: int) -> Iterator[tuple[int, list[Item]]]:
+    """Yield the place of the first image of each block, and its items; arguments as in ``batches``."""
+    block: list[Item] = []
+    for place, item in enumerate(items, start):
+        block.append(item)
+        if block_ends(place, part_rows, batch):
+            yield place + 1 - len(block), block
+            block = []
+    if block:
+        yield place + 1 - len(block), block
+
+
 def block_ends(place: int, part_rows: int, batch: int) -> bool:
     """Tell whether the image at a place of the run (from 0) is the last one of its block."""
     inside = place % part_rows + 1

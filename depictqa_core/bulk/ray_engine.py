@@ -10,23 +10,18 @@ import logging
 import os
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ClusterError, DepictQAError, PackageError, quoted
-from .engines import GROUPS_AT_ONCE, Groups, judged, require
-from .loading import batches, block_ends
+from .engines import GROUPS_AT_ONCE, Groups, Opening, judged, require
+from .loading import batches, blocks
 from .plan import Plan
 from .schema import Row
 from .sources import Item
 
-if TYPE_CHECKING:
-    from ..judge import Judge
-
-Opening = Callable[[], "Judge"]
-"""Loads the judge; it is pickled and called by every actor."""
 ROOT = Path(__file__).absolute().parents[2]
 """Where this package is: on every machine of a cluster under the same path, or installed."""
 RETRY = "; the same command resumes the run"
@@ -176,19 +171,12 @@ def _describe(opening: Opening, plan: Plan, folder: str) -> dict[str, Any]:
 def _blocks(batch: dict[str, Any], plan: Plan, folder: str) -> Iterator[dict[str, list]]:
     """List the inputs: yields the place of the first image of each block, and its pickled items."""
     os.chdir(folder)
-    place = start = int(batch["start"][0])
-    block: list[Item] = []
+    start = int(batch["start"][0])
     try:
-        for item in islice(plan.items(), start, None):
-            block.append(item)
-            if block_ends(place + len(block) - 1, plan.part_rows, plan.batch):
-                yield {"place": [place], "items": [pickle.dumps(block)], "error": [""]}
-                place, block = place + len(block), []
+        for place, block in blocks(islice(plan.items(), start, None), start, plan.part_rows, plan.batch):
+            yield {"place": [place], "items": [pickle.dumps(block)], "error": [""]}
     except (DepictQAError, OSError) as error:
-        yield {"place": [place], "items": [b""], "error": [str(error)]}
-        return
-    if block:
-        yield {"place": [place], "items": [pickle.dumps(block)], "error": [""]}
+        yield {"place": [start], "items": [b""], "error": [str(error)]}
 
 
 class _Judging:

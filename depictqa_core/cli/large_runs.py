@@ -5,11 +5,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from ..bulk.engines import Engine, LocalEngine
 from ..bulk.parts import FORMATS, default_format
 from ..bulk.plan import PART_ROWS, Plan
+from ..bulk.process_engine import WORTH, ProcessEngine, suitable
 from ..bulk.run import Progress, run_on
 from ..bulk.schema import DEFAULT_VERBS, VERBS, OwnQuestion
 from ..errors import DepictQAError
@@ -68,6 +70,13 @@ def add_large_runs(verbs: Verbs, model: argparse.ArgumentParser) -> None:
         help="this process (default), or Ray Data on the cluster at RAY_ADDRESS, or on this machine without it",
     )
     group.add_argument(
+        "--processes",
+        type=whole(1, 1024),
+        metavar="N",
+        help="with local: processes that judge, each with a model of its own (default: one on each core for a small "
+        "model on the CPU and many images, otherwise 1)",
+    )
+    group.add_argument(
         "--actors",
         type=whole(1, 10**5),
         metavar="N",
@@ -94,8 +103,10 @@ def judge_all(options: argparse.Namespace) -> int:
     )
     if options.engine != "ray" and (options.actors is not None or options.gpus is not None):
         options.refuse("--actors and --gpus need --engine ray")
-    next(plan.items(), None)  # what does not exist is refused before the model is loaded
-    with _engine(options, plan) as engine:
+    if options.engine != "local" and options.processes is not None:
+        options.refuse("--processes needs --engine local; Ray has --actors")
+    images = sum(1 for _ in islice(plan.items(), WORTH))  # what does not exist is refused before the model is loaded
+    with _engine(options, plan, images) as engine:
         notify(options, engine.notices)
         with _Shown(plan, options.quiet) as shown:
             progress = run_on(engine, shown)
@@ -119,18 +130,21 @@ def _own_question(options: argparse.Namespace) -> OwnQuestion | None:
 
 
 @contextlib.contextmanager
-def _engine(options: argparse.Namespace, plan: Plan) -> Iterator[Engine]:
-    """Open the engine that the options name, with its judge."""
-    with progress_bar(options, "images") as bar:
-        if options.engine == "local":
-            engine: Engine = LocalEngine(open_judge(options, bar), plan)
-            closing: contextlib.AbstractContextManager = contextlib.nullcontext()
-        else:
-            from ..bulk.ray_engine import RayEngine
+def _engine(options: argparse.Namespace, plan: Plan, images: int) -> Iterator[Engine]:
+    """Open the engine that the options name, with its judge, for at least this number of images."""
+    with contextlib.ExitStack() as stack:
+        with progress_bar(options, "images") as bar:
+            if options.engine == "ray":
+                from ..bulk.ray_engine import RayEngine
 
-            bar.note("starting Ray and loading the model ...")
-            engine = closing = RayEngine(opening(options), plan, options.actors, options.gpus)
-    with closing:
+                bar.note("starting Ray and loading the model ...")
+                engine: Engine = stack.enter_context(RayEngine(opening(options), plan, options.actors, options.gpus))
+            else:
+                judge = open_judge(options, bar)
+                engine = LocalEngine(judge, plan)
+                processes = options.processes or suitable(judge, images)
+                if processes > 1:
+                    engine = stack.enter_context(ProcessEngine(opening(options), plan, processes, judge))
         yield engine
 
 

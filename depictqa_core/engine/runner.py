@@ -68,6 +68,12 @@ class PromptRunner:
         """Where the network is now."""
         return next(self.model.parameters()).device
 
+    @property
+    def answers_on_single_cores(self) -> bool:
+        """Whether the network is on a CPU and too small for several threads, so that each core answers alone."""
+        small = sum(weight.numel() for weight in self.model.language.parameters()) <= SMALL
+        return small and self.device.type == "cpu"
+
     def prefix_cache(self, questions: bool) -> PrefixCache:
         """Make an empty cache for the KV caches of prefixes, on the device of the network."""
         return PrefixCache(prefix_budget(self.device), questions)
@@ -179,8 +185,7 @@ class PromptRunner:
         """Cores that answer questions next to one another, each alone."""
         import torch
 
-        small = sum(weight.numel() for weight in self.model.language.parameters()) <= SMALL
-        return torch.get_num_threads() if small and self.device.type == "cpu" else 1
+        return torch.get_num_threads() if self.answers_on_single_cores else 1
 
     def _fitting(
         self, batch: list[int], prompts: list[Prompt], ahead: int, cores: int

@@ -1,0 +1,161 @@
+"""Judges the images of a large run in several processes of this machine, each with a judge of its own.
+
+A small network on a CPU gains little from several threads, since they wait for one another between its operations.
+Processes do not: two cores are twice one.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import psutil  # accelerate brings it
+
+from ..errors import DepictQAError, OutOfMemory
+from .engines import Groups, Opening, judged
+from .loading import batches, blocks
+from .plan import Plan
+from .schema import Row
+from .sources import Item
+
+if TYPE_CHECKING:
+    from ..judge import Judge
+
+WORTH = 500
+"""Images of a run for which it is worth loading the judge once more for each core."""
+MEMORY = 2 * 2**30
+"""Bytes that a process may take with large images in work."""
+AHEAD = 2
+"""Blocks for each process that wait or are judged: one that has ended one finds the next."""
+
+
+def suitable(judge: "Judge", images: int) -> int:
+    """Choose the number of processes for a run: 1 unless a small network answers on the CPU, else one on each core.
+
+    Args:
+        judge: the judge of the run.
+        images: at least this number of images will be judged.
+    """
+    from ..backends.native import NativeBackend
+
+    backend = judge.backend
+    if images < WORTH or not isinstance(backend, NativeBackend) or not backend.runner.answers_on_single_cores:
+        return 1
+    return max(1, min(_cores(), psutil.virtual_memory().available // MEMORY))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ProcessEngine:
+    """Judges in processes of this machine, blocks of images at a time; see ``engines.Engine``.
+
+    Args:
+        opening: loads the judge; it is pickled and called in every process.
+        plan: what is judged.
+        processes: their number, from 1.
+        judge: one like theirs, which says what it is. It is not kept.
+    """
+
+    def __init__(self, opening: Opening, plan: Plan, processes: int, judge: "Judge"):
+        self.plan, self.info = plan, judge.info
+        self.notices: Sequence[str] = judge.notices
+        threads = max(1, _cores() // processes)
+        self._workers = [_Worker(opening, plan, threads) for _ in range(processes)]
+        self._free: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def __enter__(self) -> "ProcessEngine":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.end()
+
+    def rows(self, listing: Iterator[Item], start: int) -> Groups:
+        """See ``Engine``.
+
+        Raises:
+            OutOfMemory: a process was killed, which the system does when memory is short.
+            DepictQAError: the judge cannot be loaded in a process, or failed for another reason than an image.
+        """
+        waiting: deque[Future[list[Row]]] = deque()
+        pool = ThreadPoolExecutor(len(self._workers), "depictqa-process")
+        try:
+            for place, items in blocks(listing, start, self.plan.part_rows, self.plan.batch):
+                waiting.append(pool.submit(self._ask, place, items))
+                if len(waiting) == AHEAD * len(self._workers):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _ask(self, place: int, items: list[Item]) -> list[Row]:
+        worker = self._free.get()
+        try:
+            return worker.ask(place, items)
+        finally:
+            self._free.put(worker)
+
+
+class _Worker:
+    """A process with a judge, and the connection to it. It ends with this process, however that ends."""
+
+    def __init__(self, opening: Opening, plan: Plan, threads: int):
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, opening, plan, threads), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def ask(self, place: int, items: list[Item]) -> list[Row]:
+        try:
+            self._connection.send((place, items))
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise OutOfMemory(
+                "a process of this run was killed, which systems do when memory is short; the same command resumes the "
+                "run, --processes 1 or a smaller --batch takes less memory"
+            ) from None
+        if isinstance(answer, str):
+            raise DepictQAError(answer)
+        return answer
+
+    def end(self) -> None:
+        self._connection.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _work(connection: Connection, opening: Opening, plan: Plan, threads: int) -> None:
+    """Answer blocks until the connection ends: its other side is closed when the process of the run is gone."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; that of the run ends the others
+    torch.set_num_threads(threads)
+    judge: Judge | None = None
+    try:
+        while True:
+            place, items = connection.recv()
+            answer: Any
+            try:
+                judge = judge or opening()
+                answer = _rows(judge, plan, items, place)
+            except (DepictQAError, OSError) as error:
+                answer = str(error)
+            connection.send(answer)
+    except (EOFError, OSError):
+        return
+
+
+def _rows(judge: "Judge", plan: Plan, items: list[Item], place: int) -> list[Row]:
+    groups = batches(iter(items), place, plan.part_rows, plan.batch)
+    return [row for group in groups for row in judged(judge, plan, group)]
