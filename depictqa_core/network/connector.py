@@ -8,6 +8,7 @@ from torch import nn
 
 from ..images.comparison_statistics import COMPARISON_STATISTICS
 from .config import DepictQAConfig
+from .pooling import mean_and_deviation
 from .vision import Features, native_shapes
 
 
@@ -154,12 +155,11 @@ class PoolingConnector(Connector):
         return [f"{layer}.{parameter}" for layer in layers for parameter in ("weight", "bias")]
 
     def pool(self, features: Features) -> torch.Tensor:
-        maps = [m.float() for m in features.maps]
-        parts = [m.mean((2, 3)) for m in maps]
-        parts += [m.var((2, 3), correction=0).clamp(min=1e-12).sqrt() for m in maps]
+        means, deviations = zip(*(mean_and_deviation(m, least=1e-12) for m in features.maps))
+        parts = [*means, *deviations]
         if features.statistics is not None:
             parts.append(features.statistics.float())
-        cells = [F.adaptive_avg_pool2d(maps[i], self.grid) for i in self.grid_stages]
+        cells = [F.adaptive_avg_pool2d(features.maps[i].float(), self.grid) for i in self.grid_stages]
         parts.append(torch.cat(cells, 1).flatten(2).transpose(1, 2).flatten(1))  # [B, grid² · cell]
         parts += [features.native[name].float().flatten(1) for name in self.native]
         return torch.cat(parts, 1)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from .efficientnet import LITE0_STAGES, blocks, feature_maps
+from .pooling import mean_and_deviation
 
 STAGES = LITE0_STAGES[:5]
 """The stages of EfficientNet-Lite0 that see a tile; the last two know objects and would add more than half."""
@@ -33,8 +34,7 @@ class TileTower(nn.Module):
     def judge(self, tiles: torch.Tensor) -> torch.Tensor:
         """Features [B, channels] of tiles, uint8 [B, 3, h, w]."""
         maps = feature_maps(self.stem, self.stages, tiles.to(self.embed.weight.dtype) / 127.5 - 1)
-        means = [m.float().mean((2, 3)) for m in maps]
-        deviations = [m.float().var((2, 3), correction=0).clamp(min=1e-6).sqrt() for m in maps]
+        means, deviations = zip(*(mean_and_deviation(m, least=1e-6) for m in maps))
         pooled = torch.cat([*means, *deviations], 1)
         features: torch.Tensor = nn.functional.gelu(self.embed(self.norm(pooled.to(self.embed.weight.dtype))))
         return features
