@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .tasks import IDENTIFICATION, LEVEL_SCORES, Task, answer_text, temperature_names
+from .tasks import LEVEL_SCORES, Task, clean_answer, temperature_names
 
 _Part = TypeVar("_Part")
 
@@ -24,7 +24,7 @@ WITHIN = 10.0
 LEVEL = 0.95
 """Share of the true qualities that the interval of a score contains."""
 NONE = "none_"
-"""Prefix of the settings that are added to the log-probability of the answer "None"."""
+"""Prefix of settings that are added to the log-probability of ``tasks.clean_answer``."""
 _EDGES = np.array([0.0, 12.5, 37.5, 62.5, 87.5, 100.0])
 """Boundaries in points between which each rating level is the nearest one, worst level first."""
 
@@ -89,6 +89,13 @@ def features(levels: ArrayLike, scores: ArrayLike) -> np.ndarray:
 def expected_points(levels: Iterable[float]) -> float:
     """Compute the mean points (``LEVEL_SCORES``) of level probabilities, best level first."""
     return sum(float(p) * points for p, points in zip(levels, LEVEL_SCORES))
+
+
+def with_offset(probabilities: np.ndarray, place: int, offset: ArrayLike) -> np.ndarray:
+    """Add an offset, or one for each row, to the log-probability of one of the answers: float64 [N, K]."""
+    shifted = np.array(probabilities, np.float64)
+    shifted[:, place] *= np.exp(offset)
+    return shifted / shifted.sum(1, keepdims=True)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -170,7 +177,7 @@ class Calibration:
 
     Attributes:
         settings: temperatures by the names of ``tasks.temperature_names``; under such a name after ``NONE``, what is
-            added to the log-probability of "None"; the settings of an ``OrderCalibration``
+            added to the log-probability of the answer of clean images; the settings of an ``OrderCalibration``
             (``order_fr`` with a reference, ``order_nr`` without) and of a ``ScoreCalibration`` (``score_error_fr``,
             ``score_error_nr``). Empty where nothing was measured.
 
@@ -209,11 +216,10 @@ class Calibration:
         for reference in references:
             names = temperature_names(task, question, reference)
             offsets.append(next((self.settings[NONE + name] for name in names if NONE + name in self.settings), 0.0))
-        if task is not IDENTIFICATION or answer_text(()) not in options or not any(offsets):
+        clean = clean_answer(task)
+        if clean not in options or not any(offsets):
             return probabilities
-        shifted = np.array(probabilities, np.float64)
-        shifted[:, options.index(answer_text(()))] *= np.exp(offsets)
-        return shifted / shifted.sum(1, keepdims=True)
+        return with_offset(probabilities, options.index(clean), offsets)
 
     def has_temperature(self, names: Sequence[str]) -> bool:
         """Whether the ``temperature`` of these names was fitted."""

@@ -278,6 +278,11 @@ def answer_text(labels: tuple[str, ...]) -> str:
     return " and ".join(labels or (NONE,)).capitalize()
 
 
+def clean_answer(task: Task) -> str | None:
+    """Return the answer that a clean image gets to a question of a task; None where there is none."""
+    return {IDENTIFICATION: answer_text(()), SCORE: LEVELS[0].capitalize()}.get(task)
+
+
 def identification_answers(count: int | None = None) -> tuple[str, ...]:
     """Return all allowed answers of an identification question.
 

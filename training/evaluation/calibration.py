@@ -53,7 +53,7 @@ def calibrate_all(
         if ORDERS in parts and RATING.name in known:
             fits |= calibrate_order(judge, sets, minimum)
         if SCORES in parts and (SCORE.name in known or RATING.name in known):
-            fits |= calibrate_scores(judge, sets, minimum)
+            fits |= calibrate_scores(judge, sets, minimum, clean_share)
     if not fits:
         raise TaskError(
             f"calibrate: no record is usable for {', '.join(parts)}; give test records with answer and a short "
@@ -65,7 +65,7 @@ def calibrate_all(
 def fitted(fits: Fits) -> dict:
     """What of the fits goes into a checkpoint's ``calibration``."""
     values = {key: fit.temperature if isinstance(fit, Fit) else fit.calibration for key, fit in fits.items()}
-    values |= {NONE + key: fit.offset for key, fit in fits.items() if isinstance(fit, Fit)}
+    values |= {NONE + _question(key): fit.offset for key, fit in fits.items() if not isinstance(fit, OrderFit)}
     return {
         key: value
         if isinstance(value, float)
@@ -81,17 +81,22 @@ def store(folder: str | Path, fits: Fits) -> dict:
     A checkpoint of ours holds it in ``config.json``, a vision-language model in ``depictqa_calibration.json``.
 
     What was not fitted stays, except that a new temperature of pairs drops the order that was fitted under the old one,
-    and a new temperature of distortions the offset of "None".
+    and a new temperature of distortions, or error of scores, the offset of clean images.
     The card of the folder stays valid: it vouches for the weights, which do not change.
     """
     path = calibration_file(Path(folder))
     config = read_json(path, error=CheckpointError) if path.is_file() else {}
     new, old = fitted(fits), config.get("calibration", {})
     stale = {key.replace(RATING.name, "order") for key in new if key.startswith(RATING.name)}
-    stale |= {NONE + key for key in new}
+    stale |= {NONE + _question(key) for key in new}
     config["calibration"] = dict(sorted({**{k: v for k, v in old.items() if k not in stale}, **new}.items()))
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return config["calibration"]
+
+
+def _question(key: str) -> str:
+    """The question whose offset of clean images belongs to a fit."""
+    return key.replace("score_error", SCORE.name)
 
 
 def table(fits: Fits) -> str:
@@ -117,10 +122,13 @@ def table(fits: Fits) -> str:
         lines.append(f"{before}{_number(order.nll_after)}{_number(order.claimed, 12)}{_number(order.right)}")
     scores = {key: fit for key, fit in fits.items() if isinstance(fit, ScoreFit)}
     if scores:
-        lines += ["", f"{'score':<22}{'images':>8}{'within 10':>11}{'confidence':>12}{'in interval':>13}"]
+        lines += [
+            "",
+            f"{'score':<22}{'images':>8}{'Excellent':>11}{'within 10':>11}{'confidence':>12}{'in interval':>13}",
+        ]
     for key, score in scores.items():
         known = f"{_number(score.confidence, 12)}{_number(score.inside, 13)}"
-        lines.append(f"{key:<22}{score.count:>8}{score.within:11.4f}{known}")
+        lines.append(f"{key:<22}{score.count:>8}{_number(score.offset, 11)}{score.within:11.4f}{known}")
     return "\n".join(lines)
 
 

@@ -1,20 +1,25 @@
-"""How far scores are from the true quality, fitted on images of known quality."""
+"""The prior of scores, and how far they are from the true quality, fitted on images of known quality."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from depictqa_core import tasks
-from depictqa_core.calibration import WITHIN, ScoreCalibration
+from depictqa_core.calibration import NONE, WITHIN, ScoreCalibration, with_offset
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import REFERENCE, A
+from depictqa_core.tasks import LEVEL_SCORES, SCORE
 
 from .error_models import fit_score
 from .sets import TestSet
-from .temperatures import CHUNK, MINIMUM
+from .temperatures import CHUNK, CLEAN_SHARE, MINIMUM, OFFSET, calibrated, prior_weights
+
+CLEAN = 99.95
+"""Points above which the true quality is that of a clean image."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class ScoreFit:
 
     Attributes:
         calibration: the fitted one; None where there were too few records.
+        offset: added to the log-probability of the best level; None where it was not fitted.
         count: images that it was fitted on.
         within: share of them whose true quality is within ``calibration.WITHIN`` points of their score.
         confidence: their mean calibrated confidence.
@@ -30,15 +36,48 @@ class ScoreFit:
     """
 
     calibration: ScoreCalibration | None
+    offset: float | None
     count: int
     within: float
     confidence: float | None
     inside: float | None
 
 
-def calibrate_scores(judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM) -> dict[str, ScoreFit]:
-    """Fit ``score_error_fr`` and ``score_error_nr`` on the records with ``quality`` (0..1, as ``build`` writes it)."""
-    return {key: _fit_score(some, minimum) for key, some in scored_sets(judge, sets).items()}
+def calibrate_scores(
+    judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM, clean_share: float | None = CLEAN_SHARE
+) -> dict[str, ScoreFit]:
+    """Fit the offset of the best level, then ``score_error_fr`` and ``score_error_nr``, on the records with ``quality``
+    (0..1, as ``build`` writes it).
+
+    Args:
+        judge, sets, minimum, clean_share: as in ``temperatures.calibrate``.
+    """
+    settings = {k: v for k, v in judge.backend.calibration.settings.items() if not k.startswith(NONE + SCORE.name)}
+    with calibrated(judge, settings):
+        found = scored_sets(judge, sets)
+    return {key: _fit_score(some, minimum, clean_share) for key, some in found.items()}
+
+
+def fit_offset(levels: np.ndarray, truths: np.ndarray, clean_share: float) -> float:
+    """Fit what is added to the log-probability of the best level, so that it is as probable as images are nearest to it
+    where a share of them is clean.
+
+    Args:
+        levels: probabilities [N, 5], best level first.
+        truths: true quality in points [N]; clean images have 100.
+        clean_share: above 0 and below 1.
+
+    Returns:
+        the most likely offset within ``OFFSET``, to 1e-6.
+    """
+    weights, best = prior_weights(truths > CLEAN, clean_share), truths > (LEVEL_SCORES[0] + LEVEL_SCORES[1]) / 2
+
+    def loss(offset: float) -> float:
+        share = with_offset(np.maximum(levels, np.finfo(np.float32).tiny), 0, offset)[:, 0]
+        return -float((weights * np.log(np.where(best, share, 1 - share))).sum())
+
+    found = minimize_scalar(loss, bounds=(-OFFSET, OFFSET), method="bounded", options={"xatol": 1e-7})
+    return round(float(found.x), 6)
 
 
 def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]:
@@ -65,13 +104,20 @@ def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]
     return {key: some for key, some in sorted(found.items()) if some}
 
 
-def _fit_score(some: list[tuple], minimum: int) -> ScoreFit:
+def _fit_score(some: list[tuple], minimum: int, clean_share: float | None) -> ScoreFit:
     levels = np.array([[level.probability for level in score.levels] for score, _ in some])
     scores, truths = np.array([(score.score, truth) for score, truth in some]).T
+    method, offset = some[0][0].method, None
+    clean = (truths > CLEAN).sum()
+    enough = len(some) >= minimum and clean * 10 >= minimum and clean < len(some)
+    if enough and clean_share is not None and method == "levels":
+        offset = fit_offset(levels, truths, clean_share)
+        levels = with_offset(levels, 0, offset)
+        scores = levels @ np.array(LEVEL_SCORES)
     within = float(np.mean(np.abs(truths - scores) <= WITHIN))
     if len(some) < minimum:
-        return ScoreFit(None, len(some), within, None, None)
-    calibration = fit_score(levels, scores, truths, some[0][0].method)
+        return ScoreFit(None, None, len(some), within, None, None)
+    calibration = fit_score(levels, scores, truths, method)
     confidence, low, high = np.array([calibration.judged(*one) for one in zip(levels, scores)]).T
     inside = float(np.mean((low <= truths) & (truths <= high)))
-    return ScoreFit(calibration, len(some), within, float(confidence.mean()), inside)
+    return ScoreFit(calibration, offset, len(some), within, float(confidence.mean()), inside)

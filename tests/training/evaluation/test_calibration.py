@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import tasks
-from depictqa_core.calibration import CALIBRATED, Calibration
+from depictqa_core.calibration import CALIBRATED, Calibration, with_offset
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint_folder import verify_checkpoint
@@ -18,6 +18,7 @@ from depictqa_core.network.config import DepictQAConfig
 from training.__main__ import main as command
 from training.evaluation.calibration import calibrate_all, fitted, store, table
 from training.evaluation.order_calibration import ranked_sets
+from training.evaluation.score_calibration import fit_offset
 from training.evaluation.sets import read_set
 from training.evaluation.temperatures import (
     BOUNDS,
@@ -78,6 +79,19 @@ def test_the_prior_of_clean_images_is_recovered_from_records_with_another():
     assert prior_weights(clean, 0.3)[clean].sum() == pytest.approx(0.3)
 
 
+@pytest.mark.slow
+def test_the_prior_of_scores_is_recovered_from_records_with_another():
+    """The best level is as probable as it is true, at the share of clean images of the records and at another."""
+    rng = np.random.default_rng(2)
+    levels = np.exp(log_softmax(rng.normal(0, 2, (40_000, 5)), axis=1))
+    best = rng.random(len(levels)) < levels[:, 0]
+    truths = np.where(best, np.where(rng.random(len(levels)) < 0.8, 100.0, 90.0), 40.0)
+    share = (truths == 100).mean()
+    assert fit_offset(levels, truths, share) == pytest.approx(0, abs=0.05)
+    assert fit_offset(with_offset(levels, 0, 1.5), truths, share) == pytest.approx(-1.5, abs=0.05)
+    assert fit_offset(levels, truths, 2 * share) > 0.5
+
+
 def test_the_judge_answers_under_the_prior_that_was_fitted():
     calibration = Calibration({"none_identification_nr": np.log(3.0)})
     options = tasks.answers(tasks.IDENTIFICATION, ONE)
@@ -86,6 +100,10 @@ def test_the_judge_answers_under_the_prior_that_was_fitted():
     found = calibration.with_prior(*asked, rows)
     assert found.sum(1) == pytest.approx(1) and found[1] == pytest.approx(rows[1])
     assert found[0, options.index("None")] == pytest.approx(3 * found[0, 0])
+    points = Calibration({"none_score_nr": np.log(2.0)}).with_prior(
+        tasks.SCORE, RATE, tasks.answers(tasks.SCORE, RATE), (False, True), np.full((2, 5), 0.2)
+    )
+    assert points[0] == pytest.approx([2 / 6, *[1 / 6] * 4]) and points[1] == pytest.approx([0.2] * 5)
     assert calibration.with_prior(tasks.RATING, WHICH, ("Image A", "Image B"), (False,), rows[:1, :2]) is not None
 
 
