@@ -19,6 +19,7 @@ from ..errors import ClusterError, DepictQAError, PackageError, quoted
 from .engines import GROUPS_AT_ONCE, Groups, Opening, judged, require
 from .loading import batches, blocks
 from .plan import Plan
+from .process_engine import WORTH, suitable
 from .schema import Row
 from .sources import Item
 
@@ -33,8 +34,8 @@ class RayEngine:
     Args:
         opening: loads the judge.
         plan: what is judged. Its paths must be valid on every machine; relative ones are relative to the same folder.
-        actors: number of judges; None for one on each GPU or, without GPUs, on each machine. Those that find no free
-            GPUs and CPUs wait for machines that join.
+        actors: number of judges; None for one on each GPU or, without GPUs, on each machine, or each core for a small
+            network (``process_engine.suitable``). Those that find no free GPUs and CPUs wait for machines that join.
         gpus: for each actor, may be a fraction; None for 1 if the cluster has any.
 
     Raises:
@@ -54,6 +55,8 @@ class RayEngine:
         try:
             self._actors, self._resources = pool_size(self._ray.nodes(), actors, gpus)
             card = self._described()
+            if actors is None and not self._resources["num_gpus"]:
+                self._actors, self._resources = pool_size(self._ray.nodes(), actors, gpus, card["processes"])
         except BaseException:
             self.close()
             raise
@@ -125,13 +128,14 @@ class RayEngine:
 
 
 def pool_size(
-    nodes: Sequence[dict[str, Any]], actors: int | None, gpus: float | None
+    nodes: Sequence[dict[str, Any]], actors: int | None, gpus: float | None, most_each: int = 1
 ) -> tuple[int, dict[str, int | float]]:
     """Choose the number of actors and what each of them takes.
 
     Args:
         nodes: as ``ray.nodes()`` lists them.
         actors, gpus: as in ``RayEngine``.
+        most_each: actors on a machine without GPUs, at most one on each core.
 
     Returns:
         the number of actors, and "num_cpus" (from 1, those of a machine shared by its actors) and "num_gpus".
@@ -147,7 +151,7 @@ def pool_size(
     usable = [node for node in alive if node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= gpus]
     if not usable:
         raise ClusterError(f"no machine of the cluster has a CPU and {gpus:g} GPUs; change --gpus, or add one")
-    slots = [int(node["GPU"] / gpus) if gpus else 1 for node in usable]
+    slots = [int(node["GPU"] / gpus) if gpus else min(most_each, int(node["CPU"])) for node in usable]
     actors = actors or sum(slots)
     most = -(-actors // len(usable))  # on one machine, where they are spread evenly
     shared = [max(1, min(slot, most) if gpus else most) for slot in slots]
@@ -163,7 +167,7 @@ def _describe(opening: Opening, plan: Plan, folder: str) -> dict[str, Any]:
         os.chdir(folder)
         judge = opening()
         require(judge, plan)
-        return {"info": judge.info, "notices": list(judge.notices)}
+        return {"info": judge.info, "notices": list(judge.notices), "processes": suitable(judge, WORTH)}
     except (DepictQAError, OSError) as error:
         return {"error": str(error)}
 

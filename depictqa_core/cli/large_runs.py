@@ -80,7 +80,8 @@ def add_large_runs(verbs: Verbs, model: argparse.ArgumentParser) -> None:
         "--actors",
         type=whole(1, 10**5),
         metavar="N",
-        help="with ray: number of judges (default: one on each GPU, or on each machine without GPUs)",
+        help="with ray: number of judges (default: one on each GPU, or on each machine without GPUs, of a small model "
+        "on each core)",
     )
     group.add_argument(
         "--gpus", type=number(0, 1024), metavar="N", help="with ray: GPUs of a judge, such as 0.5 (default: 1 if any)"

@@ -44,6 +44,12 @@ def test_actors_share_the_machines(nodes, asked, actors, cpus, gpus):
     assert pool_size(nodes, *asked) == (actors, {"num_cpus": cpus, "num_gpus": gpus})
 
 
+def test_small_networks_get_a_judge_on_each_core():
+    assert pool_size([node(2)], None, None, 2) == (2, {"num_cpus": 1, "num_gpus": 0})
+    assert pool_size([node(16), node(4)], None, None, 8) == (12, {"num_cpus": 1, "num_gpus": 0})
+    assert pool_size([node(16)], 3, None, 8) == (3, {"num_cpus": 5, "num_gpus": 0})
+
+
 def test_a_cluster_without_the_gpus_is_refused():
     with pytest.raises(ClusterError, match="has a CPU and 2 GPUs"):
         pool_size([node(8, 1)], None, 2)
