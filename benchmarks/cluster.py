@@ -30,6 +30,7 @@ from benchmarks.scale import make_images
 from depictqa_core import load_judge
 from depictqa_core.bulk.engines import Engine, LocalEngine
 from depictqa_core.bulk.plan import Plan
+from depictqa_core.bulk.process_engine import WORTH, ProcessEngine, suitable
 from depictqa_core.bulk.ray_engine import ROOT, RayEngine
 from depictqa_core.bulk.run import Progress, run_on
 from depictqa_core.results import LabelProbability, Score
@@ -201,29 +202,28 @@ def joining(ray: Any, folder: Path, workers: int, delay: float, count: int) -> d
 
 
 def ratio(ray: Any, folder: Path, images: int, rounds: int) -> dict:
-    """The bundled judge on Ray, one worker with all cores, next to the same in this process; in turns."""
+    """The bundled judge on Ray next to the processes of ``depictqa judge``, as many of each; in turns."""
     paths = make_images(folder, images)
     listing = folder / "large.csv"
     listing.write_text("image\n" + "\n".join(paths))
     judge = load_judge()
-    judge.score(
-        np.zeros((64, 64, 3), np.uint8)
-    )  # no image of the run: its answer would be stored as that of a batch of one
+    processes = suitable(judge, WORTH)
     rates: dict[str, list[float]] = {"local": [], "ray": []}
     tables: dict[str, dict] = {}
     for turn in range(rounds):
         for name, found in rates.items():
             plan = Plan([str(listing)], folder / f"{name}{turn}")
             if name == "local":
-                clock, _ = timed(LocalEngine(judge, plan))
+                with ProcessEngine(load_judge, plan, processes, judge) as engine:
+                    clock, _ = timed(engine)
             else:
-                with _cluster(ray, os.cpu_count() or 1), RayEngine(load_judge, plan, 1) as engine:
+                with _cluster(ray, os.cpu_count() or 1), RayEngine(load_judge, plan, processes) as engine:
                     clock, _ = timed(engine)
             found.append(clock.rate(0.15, 1.0))
             tables[name] = table(plan.folder)
     medians = {f"{name}_images_per_second": round(statistics.median(found), 2) for name, found in rates.items()}
     ratios = [on_ray / local for on_ray, local in zip(rates["ray"], rates["local"])]
-    found = {"images": images, **medians, "ray_to_local": round(statistics.median(ratios), 3)}
+    found = {"images": images, "processes": processes, **medians, "ray_to_local": round(statistics.median(ratios), 3)}
     found["same_bytes"] = tables["ray"] == tables["local"]
     print(json.dumps(found), flush=True)
     return found

@@ -5,7 +5,6 @@ Processes do not: two cores are twice one.
 """
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,8 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import psutil  # accelerate brings it
-
 from ..errors import DepictQAError, OutOfMemory
+from ..runtime.machine import usable_cores, usable_memory
 from .engines import Groups, Opening, judged
 from .loading import batches, blocks
 from .plan import Plan
@@ -46,11 +44,7 @@ def suitable(judge: "Judge", images: int) -> int:
     backend = judge.backend
     if images < WORTH or not isinstance(backend, NativeBackend) or not backend.runner.answers_on_single_cores:
         return 1
-    return max(1, min(_cores(), psutil.virtual_memory().available // MEMORY))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable_cores(), usable_memory() // MEMORY))
 
 
 class ProcessEngine:
@@ -66,7 +60,7 @@ class ProcessEngine:
     def __init__(self, opening: Opening, plan: Plan, processes: int, judge: "Judge"):
         self.plan, self.info = plan, judge.info
         self.notices: Sequence[str] = judge.notices
-        threads = max(1, _cores() // processes)
+        threads = max(1, usable_cores() // processes)
         self._workers = [_Worker(opening, plan, threads) for _ in range(processes)]
         self._free: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:

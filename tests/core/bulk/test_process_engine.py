@@ -7,7 +7,6 @@ import sys
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -96,17 +95,11 @@ def test_no_process_outlives_the_run(here):
 
 
 def test_a_small_network_on_the_cpu_gets_a_process_for_each_core(judge, monkeypatch):
-    monkeypatch.setattr(process_engine.os, "sched_getaffinity", lambda pid: range(4), raising=False)
-
-    def available(gibibytes):
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=gibibytes * 2**30))
-
-    available(64)
-    assert suitable(judge, WORTH) == 4 and suitable(judge, WORTH - 1) == 1 and suitable(FakeJudge(), WORTH) == 1
-    available(6)
-    assert suitable(judge, WORTH) == 3
-    available(1)
-    assert suitable(judge, WORTH) == 1
+    monkeypatch.setattr(process_engine, "usable_cores", lambda: 4)
+    for gibibytes, processes in ((64, 4), (6, 3), (1, 1)):
+        monkeypatch.setattr(process_engine, "usable_memory", lambda free=gibibytes * 2**30: free)
+        assert suitable(judge, WORTH) == processes
+        assert suitable(judge, WORTH - 1) == suitable(FakeJudge(), WORTH) == 1
 
 
 def test_blocks_are_those_of_one_process():

@@ -222,7 +222,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                     ("data/newest",),
                 ),
                 train("faults"),
-                average("1.1.0", "faults", "1.2.0", " --share 0.4"),
+                average("1.1.0", "faults", "1.2.0", " --share 0.3"),
             ),
         ),
         Stage(

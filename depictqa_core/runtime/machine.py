@@ -1,0 +1,36 @@
+"""What of this machine this process may use: containers often have less than the machine."""
+
+import math
+import os
+from pathlib import Path
+
+import psutil  # accelerate brings it
+
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux (control groups, version 2) states the limits of a container."""
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use, by its affinity and by the CPU limit of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = [*_stated("cpu.max"), "max", "max"][:2]
+    if quota.isdecimal() and period.isdecimal() and int(period):
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores)
+
+
+def usable_memory() -> int:
+    """Return the bytes that are free on this machine, and within the memory limit of its container."""
+    free = psutil.virtual_memory().available
+    (limit,), (used,) = _stated("memory.max") or ["max"], _stated("memory.current") or ["0"]
+    if limit.isdecimal() and used.isdecimal():
+        free = min(free, int(limit) - int(used))
+    return max(0, free)
+
+
+def _stated(name: str) -> list[str]:
+    """The words of a file of the control group; none where there is no such file."""
+    try:
+        return (CGROUP / name).read_text().split()
+    except OSError:
+        return []
