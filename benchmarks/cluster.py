@@ -30,7 +30,7 @@ from benchmarks.scale import make_images
 from depictqa_core import load_judge
 from depictqa_core.bulk.engines import Engine, LocalEngine
 from depictqa_core.bulk.plan import Plan
-from depictqa_core.bulk.process_engine import WORTH, ProcessEngine, suitable
+from depictqa_core.bulk.process_engine import ProcessEngine, suitable
 from depictqa_core.bulk.ray_engine import ROOT, RayEngine
 from depictqa_core.bulk.run import Progress, run_on
 from depictqa_core.results import LabelProbability, Score
@@ -207,7 +207,7 @@ def ratio(ray: Any, folder: Path, images: int, rounds: int) -> dict:
     listing = folder / "large.csv"
     listing.write_text("image\n" + "\n".join(paths))
     judge = load_judge()
-    processes = suitable(judge, WORTH)
+    processes = suitable(judge)
     rates: dict[str, list[float]] = {"local": [], "ray": []}
     tables: dict[str, dict] = {}
     for turn in range(rounds):

@@ -69,7 +69,7 @@ def whole(folder: str) -> dict:
     from depictqa_core import load_judge
     from depictqa_core.bulk.engines import LocalEngine
     from depictqa_core.bulk.plan import Plan
-    from depictqa_core.bulk.process_engine import WORTH, ProcessEngine, suitable
+    from depictqa_core.bulk.process_engine import ProcessEngine, suitable
     from depictqa_core.bulk.run import run_on
     from depictqa_core.bulk.sources import items
     from depictqa_core.runtime.threads import keep_freed_memory
@@ -80,7 +80,7 @@ def whole(folder: str) -> dict:
     with tempfile.TemporaryDirectory() as out, contextlib.ExitStack() as stack:
         plan = Plan([folder], Path(out) / "table")
         engine = LocalEngine(judge, plan)
-        if (processes := suitable(judge, WORTH)) > 1:
+        if (processes := suitable(judge)) > 1:
             engine = stack.enter_context(ProcessEngine(load_judge, plan, processes, judge))
         for _ in engine.rows(itertools.islice(samples, plan.batch * processes), 0):
             pass  # every process has loaded its judge

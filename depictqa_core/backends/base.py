@@ -210,13 +210,17 @@ class Backend(ABC):
         options: Sequence[str],
         image_sets: Sequence[ImageSet],
         table: np.ndarray,
+        own: bool,
     ) -> AnswerProbabilities:
         """Return the probabilities of answers under the prior of clean images that the calibration was fitted for.
 
         Args:
             options: the allowed answers, K.
             table: [N, K + 1], the probabilities under the ``temperatures``, then the coverage.
+            own: as in ``temperatures``; no prior is known then.
         """
+        if own:
+            return AnswerProbabilities(table[:, :-1], table[:, -1])
         references = [images[-1] is not None for images in image_sets]
         asked = question or task.question
         probabilities = self.calibration.with_prior(task, asked, options, references, table[:, :-1])

@@ -129,7 +129,7 @@ class EndpointBackend(WordedBackend):
         kinds = [closed.kind] * len(image_sets)
         table = np.array(self._ask(task, kinds, image_sets, units, ask, combine, counter))
         table = table.reshape(len(image_sets), len(closed.answers) + 1)
-        return self.calibrated(task, question, closed.answers, image_sets, table)
+        return self.calibrated(task, question, closed.answers, image_sets, table, closed.own)
 
     def write(
         self,

@@ -136,7 +136,7 @@ class NativeBackend(Backend):
         kinds = [("choose", tuple(options), *temperatures.values())] * len(image_sets)
         found = self._ask(task, task.ask(question), kinds, image_sets, answer, counter, prefixes=prefixes)
         table = np.array(found).reshape(len(image_sets), len(options) + 1)
-        return self.calibrated(task, question, options, image_sets, table)
+        return self.calibrated(task, question, options, image_sets, table, own=False)
 
     def write(
         self,

@@ -129,7 +129,7 @@ class VlmBackend(WordedBackend):
         kinds = [closed.kind] * len(image_sets)
         found = self._ask(task, kinds, image_sets, ask, counter, most_together(self.run))
         table = np.array(found).reshape(len(image_sets), len(closed.answers) + 1)
-        return self.calibrated(task, question, closed.answers, image_sets, table)
+        return self.calibrated(task, question, closed.answers, image_sets, table, closed.own)
 
     def write(
         self,

@@ -18,11 +18,13 @@ class ClosedQuestion(NamedTuple):
         answers: the allowed answers, under their names in results.
         wording: the question, and the spelling of each answer.
         temperatures: without (False) and with (True) a reference.
+        own: whether criterion or answers are the user's own, about which nothing was measured.
     """
 
     answers: tuple[str, ...]
     wording: Wording
     temperatures: dict[bool, float]
+    own: bool
 
     @property
     def kind(self) -> tuple:
@@ -56,9 +58,8 @@ class WordedBackend(Backend):
         about = about and Criterion(about.kind, self.plain(about.text))
         asked = None if question is None else self.plain(question)
         wording = closed_wording(self.profile, task, asked, answers, options is not None, about)
-        return ClosedQuestion(
-            answers, wording, self.temperatures(task, question, own=about is not None or options is not None)
-        )
+        own = about is not None or options is not None
+        return ClosedQuestion(answers, wording, self.temperatures(task, question, own), own)
 
     def open_question(self, task: Task, question: str | None) -> str:
         """Word the question of ``write``; arguments and errors as in ``closed_question``."""

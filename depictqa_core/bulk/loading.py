@@ -1,6 +1,5 @@
 """Images of a large run, decoded by threads while others are judged."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from ..images.fingerprint import Fingerprint, fingerprint
 from ..images.image import RGBImage, as_image
 from ..images.image_files import AT_ONCE
 from ..results import Failure
+from ..runtime.machine import usable_cores
 from .sources import Item
 
 BATCH_PIXELS = 32 * 2**20
@@ -63,7 +63,7 @@ def batches(
         images in order. A group ends with its block or after ``BATCH_PIXELS``. So the groups of a run that was resumed,
         or whose blocks were judged on several machines, are those of one that was not.
     """
-    threads = threads or os.cpu_count() or 1
+    threads = threads or usable_cores()
     with ThreadPoolExecutor(threads, "depictqa-decode") as pool, ThreadPoolExecutor(1, "depictqa-group") as ahead:
         groups = _groups(_in_order(items, pool, 2 * threads), start, part_rows, batch)
         following: Future = ahead.submit(next, groups, None)

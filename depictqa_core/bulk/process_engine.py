@@ -4,18 +4,21 @@ A small network on a CPU gains little from several threads, since they wait for 
 Processes do not: two cores are twice one.
 """
 
+import contextlib
 import multiprocessing
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DepictQAError, OutOfMemory
 from ..runtime.machine import usable_cores, usable_memory
-from .engines import Groups, Opening, judged
+from .engines import Groups, Opening, judged, require
 from .loading import batches, blocks
 from .plan import Plan
 from .schema import Row
@@ -24,27 +27,37 @@ from .sources import Item
 if TYPE_CHECKING:
     from ..judge import Judge
 
-WORTH = 500
+MIN_IMAGES = 500
 """Images of a run for which it is worth loading the judge once more for each core."""
-MEMORY = 2 * 2**30
-"""Bytes that a process may take with large images in work."""
-AHEAD = 2
-"""Blocks for each process that wait or are judged: one that has ended one finds the next."""
+MEMORY_EACH = 2 * 2**30
+"""Bytes that a process may take while it judges large images."""
+BLOCKS_EACH = 2
+"""Blocks for each process that wait or are judged, so that a free process finds the next block."""
 
 
-def suitable(judge: "Judge", images: int) -> int:
-    """Choose the number of processes for a run: 1 unless a small network answers on the CPU, else one on each core.
+def processes_for(judge: "Judge", plan: Plan) -> int:
+    """Choose the number of processes for a run: that of ``suitable``, or 1 where the inputs have few images."""
+    processes = suitable(judge)
+    if processes == 1:
+        return 1
+    with contextlib.suppress(DepictQAError, OSError):  # the run itself reports it, after the images before
+        if sum(1 for _ in islice(plan.items(), MIN_IMAGES)) == MIN_IMAGES:
+            return processes
+    return 1
 
-    Args:
-        judge: the judge of the run.
-        images: at least this number of images will be judged.
+
+def suitable(judge: "Judge") -> int:
+    """Choose the number of processes on this machine for many images.
+
+    Returns:
+        one for each core, as far as memory allows, for a small network on the CPU; otherwise 1.
     """
     from ..backends.native import NativeBackend
 
     backend = judge.backend
-    if images < WORTH or not isinstance(backend, NativeBackend) or not backend.runner.answers_on_single_cores:
+    if not isinstance(backend, NativeBackend) or not backend.runner.answers_on_single_cores:
         return 1
-    return max(1, min(usable_cores(), usable_memory() // MEMORY))
+    return max(1, min(usable_cores(), usable_memory() // MEMORY_EACH))
 
 
 class ProcessEngine:
@@ -55,13 +68,18 @@ class ProcessEngine:
         plan: what is judged.
         processes: their number, from 1.
         judge: one like theirs, which says what it is. It is not kept.
+
+    Raises:
+        TaskError: the judge does not support one of the questions.
     """
 
     def __init__(self, opening: Opening, plan: Plan, processes: int, judge: "Judge"):
+        require(judge, plan)
         self.plan, self.info = plan, judge.info
         self.notices: Sequence[str] = judge.notices
         threads = max(1, usable_cores() // processes)
-        self._workers = [_Worker(opening, plan, threads) for _ in range(processes)]
+        with _interrupts_ignored():
+            self._workers = [_Worker(opening, plan, threads) for _ in range(processes)]
         self._free: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)
@@ -70,8 +88,7 @@ class ProcessEngine:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for worker in self._workers:
-            worker.end()
+        self._end()
 
     def rows(self, listing: Iterator[Item], start: int) -> Groups:
         """See ``Engine``.
@@ -85,12 +102,19 @@ class ProcessEngine:
         try:
             for place, items in blocks(listing, start, self.plan.part_rows, self.plan.batch):
                 waiting.append(pool.submit(self._ask, place, items))
-                if len(waiting) == AHEAD * len(self._workers):
+                if len(waiting) == BLOCKS_EACH * len(self._workers):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BaseException:
+            self._end()  # nobody waits for the blocks in work
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _end(self) -> None:
+        for worker in self._workers:
+            worker.end()
 
     def _ask(self, place: int, items: list[Item]) -> list[Row]:
         worker = self._free.get()
@@ -124,16 +148,28 @@ class _Worker:
         return answer
 
     def end(self) -> None:
-        self._connection.close()
         self._process.terminate()
         self._process.join()
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Have the processes that start now ignore Ctrl-C, which reaches all: that of the run ends the others."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    known = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, known)
 
 
 def _work(connection: Connection, opening: Opening, plan: Plan, threads: int) -> None:
     """Answer blocks until the connection ends: its other side is closed when the process of the run is gone."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; that of the run ends the others
     torch.set_num_threads(threads)
     judge: Judge | None = None
     try:
@@ -142,14 +178,12 @@ def _work(connection: Connection, opening: Opening, plan: Plan, threads: int) ->
             answer: Any
             try:
                 judge = judge or opening()
-                answer = _rows(judge, plan, items, place)
+                groups = batches(iter(items), place, plan.part_rows, plan.batch, threads)
+                answer = [row for group in groups for row in judged(judge, plan, group)]
             except (DepictQAError, OSError) as error:
                 answer = str(error)
+            except Exception as error:
+                answer = f"the judge failed with {type(error).__name__}: {error}"
             connection.send(answer)
     except (EOFError, OSError):
         return
-
-
-def _rows(judge: "Judge", plan: Plan, items: list[Item], place: int) -> list[Row]:
-    groups = batches(iter(items), place, plan.part_rows, plan.batch)
-    return [row for group in groups for row in judged(judge, plan, group)]

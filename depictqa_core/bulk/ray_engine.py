@@ -19,7 +19,7 @@ from ..errors import ClusterError, DepictQAError, PackageError, quoted
 from .engines import GROUPS_AT_ONCE, Groups, Opening, judged, require
 from .loading import batches, blocks
 from .plan import Plan
-from .process_engine import WORTH, suitable
+from .process_engine import suitable
 from .schema import Row
 from .sources import Item
 
@@ -96,9 +96,9 @@ class RayEngine:
         )
         judging = (self._opening, self.plan, os.getcwd(), self._resources["num_cpus"])
         with data.DataContext.current(context):
-            blocks = data.from_items([{"start": start}])
-            blocks = blocks.map_batches(_blocks, batch_size=None, num_cpus=0, fn_args=(self.plan, os.getcwd()))
-            return blocks.map_batches(
+            listed = data.from_items([{"start": start}])
+            listed = listed.map_batches(_blocks, batch_size=None, num_cpus=0, fn_args=(self.plan, os.getcwd()))
+            return listed.map_batches(
                 _Judging, batch_size=1, compute=pool, fn_constructor_args=judging, **self._resources
             )
 
@@ -167,7 +167,7 @@ def _describe(opening: Opening, plan: Plan, folder: str) -> dict[str, Any]:
         os.chdir(folder)
         judge = opening()
         require(judge, plan)
-        return {"info": judge.info, "notices": list(judge.notices), "processes": suitable(judge, WORTH)}
+        return {"info": judge.info, "notices": list(judge.notices), "processes": suitable(judge)}
     except (DepictQAError, OSError) as error:
         return {"error": str(error)}
 

@@ -5,13 +5,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bulk.engines import Engine, LocalEngine
 from ..bulk.parts import FORMATS, default_format
 from ..bulk.plan import PART_ROWS, Plan
-from ..bulk.process_engine import WORTH, ProcessEngine, suitable
+from ..bulk.process_engine import ProcessEngine, processes_for
 from ..bulk.run import Progress, run_on
 from ..bulk.schema import DEFAULT_VERBS, VERBS, OwnQuestion
 from ..errors import DepictQAError
@@ -19,6 +19,9 @@ from ..images.image_files import AT_ONCE
 from .inputs import open_judge, opening, progress_bar
 from .outputs import complain, notify
 from .values import Verbs, names_of, number, texts, whole
+
+if TYPE_CHECKING:
+    from ..judge import Judge
 
 NAMED_FAILURES = 20
 """Images that could not be judged and are named on stderr; the table names all."""
@@ -106,8 +109,8 @@ def judge_all(options: argparse.Namespace) -> int:
         options.refuse("--actors and --gpus need --engine ray")
     if options.engine != "local" and options.processes is not None:
         options.refuse("--processes needs --engine local; Ray has --actors")
-    images = sum(1 for _ in islice(plan.items(), WORTH))  # what does not exist is refused before the model is loaded
-    with _engine(options, plan, images) as engine:
+    next(plan.items(), None)  # what does not exist is refused before the model is loaded
+    with _engine(options, plan) as engine:
         notify(options, engine.notices)
         with _Shown(plan, options.quiet) as shown:
             progress = run_on(engine, shown)
@@ -131,8 +134,8 @@ def _own_question(options: argparse.Namespace) -> OwnQuestion | None:
 
 
 @contextlib.contextmanager
-def _engine(options: argparse.Namespace, plan: Plan, images: int) -> Iterator[Engine]:
-    """Open the engine that the options name, with its judge, for at least this number of images."""
+def _engine(options: argparse.Namespace, plan: Plan) -> Iterator[Engine]:
+    """Open the engine that the options name, with its judge."""
     with contextlib.ExitStack() as stack:
         with progress_bar(options, "images") as bar:
             if options.engine == "ray":
@@ -141,12 +144,18 @@ def _engine(options: argparse.Namespace, plan: Plan, images: int) -> Iterator[En
                 bar.note("starting Ray and loading the model ...")
                 engine: Engine = stack.enter_context(RayEngine(opening(options), plan, options.actors, options.gpus))
             else:
-                judge = open_judge(options, bar)
-                engine = LocalEngine(judge, plan)
-                processes = options.processes or suitable(judge, images)
-                if processes > 1:
-                    engine = stack.enter_context(ProcessEngine(opening(options), plan, processes, judge))
+                engine = _local(options, plan, open_judge(options, bar), stack)
         yield engine
+
+
+def _local(options: argparse.Namespace, plan: Plan, judge: "Judge", stack: contextlib.ExitStack) -> Engine:
+    """Open the engine of this machine: the judge, or processes with others like it."""
+    processes = options.processes or processes_for(judge, plan)
+    if processes == 1:
+        return LocalEngine(judge, plan)
+    if getattr(judge.device, "type", None) != "cpu":
+        options.refuse("--processes needs a judge on the CPU; leave it out")
+    return stack.enter_context(ProcessEngine(opening(options), plan, processes, judge))
 
 
 class _Shown:

@@ -22,9 +22,11 @@ def usable_cores() -> int:
 def usable_memory() -> int:
     """Return the bytes that are free on this machine, and within the memory limit of its container."""
     free = psutil.virtual_memory().available
-    (limit,), (used,) = _stated("memory.max") or ["max"], _stated("memory.current") or ["0"]
-    if limit.isdecimal() and used.isdecimal():
-        free = min(free, int(limit) - int(used))
+    limit, used = _stated("memory.max"), _stated("memory.current")
+    if limit and limit[0].isdecimal() and used:
+        stored = _stated("memory.stat")
+        cached = dict(zip(stored[::2], stored[1::2])).get("inactive_file", "0")  # file content, dropped when needed
+        free = min(free, int(limit[0]) - int(used[0]) + int(cached))
     return max(0, free)
 
 

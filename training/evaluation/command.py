@@ -57,7 +57,7 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
         "--clean-share",
         type=_share,
         default=0.5,
-        help="share of clean images among those that will be judged: the probability of no distortion holds for it"
+        help="share of clean images among those that will be judged, for which probabilities and scores hold"
         " (default: 0.5; 'records': that of the records)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the fit, and change nothing")

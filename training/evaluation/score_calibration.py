@@ -73,7 +73,7 @@ def fit_offset(levels: np.ndarray, truths: np.ndarray, clean_share: float) -> fl
     weights, best = prior_weights(truths > CLEAN, clean_share), truths > (LEVEL_SCORES[0] + LEVEL_SCORES[1]) / 2
 
     def loss(offset: float) -> float:
-        share = with_offset(np.maximum(levels, np.finfo(np.float32).tiny), 0, offset)[:, 0]
+        share = np.clip(with_offset(levels, 0, offset)[:, 0], 1e-6, 1 - 1e-6)  # answers that are sure and wrong
         return -float((weights * np.log(np.where(best, share, 1 - share))).sum())
 
     found = minimize_scalar(loss, bounds=(-OFFSET, OFFSET), method="bounded", options={"xatol": 1e-7})

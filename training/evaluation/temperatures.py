@@ -24,9 +24,9 @@ MINIMUM = 100
 """Fewer answers than this do not fix a temperature."""
 BOUNDS = (0.1, 10.0)
 OFFSET = 5.0
-"""Largest offset of "None"."""
+"""Largest offset of the answer of clean images."""
 CLEAN_SHARE = 0.5
-"""Share of clean images that probabilities of distortions hold for, unless another one is asked for."""
+"""Share of clean images that probabilities of distortions and scores hold for, unless another one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Fit:
 
     Attributes:
         temperature: the fitted one; None where there were too few records.
-        offset: added to the log-probability of "None" (``Calibration.none_offset``); None where it was not fitted.
+        offset: added to the log-probability of "None" (``Calibration.with_prior``); None where it was not fitted.
         count: records that it was fitted on.
         nll_before, nll_after: mean negative log-likelihood of the true answer, at temperature 1 and the fitted one.
         ece_before, ece_after: expected calibration error of the most probable answer.

@@ -111,7 +111,7 @@ def _purple(image, amount, rng):
 
 
 def _chroma_moved(image, pixels, rng):
-    """The colour lies beside the lightness, as of an old video."""
+    """The colour does not cover the lightness, as of an old video."""
     x = cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb)
     angle = rng.uniform(0, 2 * math.pi)
     moved = shifted(x, 2 * pixels * math.sin(angle), 2 * pixels * math.cos(angle))

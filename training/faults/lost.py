@@ -77,7 +77,7 @@ def _strokes(image, share, rng):
 
 
 def _static_part(image, share, rng):
-    """A part that holds static, or a few random colors in blocks."""
+    """A part that holds static, or a few random colours in blocks."""
     height, width = image.shape[:2]
     cell = pick((1, 1, 8, 16), rng)
     noise = rng.integers(0, 256, (-(-height // cell), -(-width // cell), 3), dtype=np.uint8)
@@ -144,7 +144,7 @@ def _test_stripes(image, _, rng):
 
 
 def _colored_blocks(image, _, rng):
-    """Blocks of random colors, as of a file whose data are lost."""
+    """Blocks of random colours, as of a file whose data are lost."""
     height, width = image.shape[:2]
     cell = max(4, min(height, width) // int(rng.integers(4, 40)))
     blocks = rng.integers(0, 256, (-(-height // cell), -(-width // cell), 3), dtype=np.uint8)
@@ -161,7 +161,7 @@ def _clouds(image, _, rng):
 
 
 def _veiled(image, _, rng):
-    """One color with a trace of the image, or of noise, in it."""
+    """One colour with a trace of the image, or of noise, in it."""
     color = rng.integers(0, 256, 3).astype(np.float32)
     trace = image if rng.random() < 0.5 else rng.integers(0, 256, image.shape).astype(np.float32)
     share = rng.uniform(0.01, 0.05)

@@ -79,7 +79,7 @@ def _repeated_band(image, share, rng):
     """One band of rows is repeated over the rows below it."""
     height = image.shape[0]
     size = max(2, int(height * rng.uniform(0.01, 0.06)))
-    covered = max(size + 2, int(height * share))
+    covered = size + max(2, int(height * share))
     start = int(rng.integers(max(1, height - covered)))
     result = image.copy()
     rows = np.arange(start, min(height, start + covered))

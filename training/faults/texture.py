@@ -108,7 +108,7 @@ def _sparkles(image, share, rng):
 
 
 def _blocks_of_noise(image, amount, rng):
-    """Noise in cells of 8 pixels with hard edges."""
+    """Noise in cells of 4 to 16 pixels with hard edges."""
     height, width = image.shape[:2]
     cell = pick((4, 8, 8, 16), rng)
     coarse = rng.normal(0, 1, (-(-height // cell), -(-width // cell), 3)).astype(np.float32)

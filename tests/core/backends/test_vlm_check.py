@@ -5,6 +5,7 @@ import pytest
 from core.judging import plain
 from tiny_vlms import make_tiny_vlm
 
+from depictqa_core.calibration import Calibration
 from depictqa_core.cli.commands import main
 from depictqa_core.errors import TaskError
 from depictqa_core.images.image import as_image
@@ -64,6 +65,16 @@ def test_criteria_and_prompts_are_judged_in_place_of_quality(judge, about):
         round(one.score, 6) for one in other
     ]
     assert judge.score(shown[:1], shown[0], **about)[0].confidence < 1  # its reference need not be the best by it
+
+
+def test_the_prior_of_clean_images_holds_for_quality_alone(judge, monkeypatch):
+    def scores():
+        return judge.score(images())[0].score, judge.score(images(), criterion="sharpness of the eyes")[0].score
+
+    quality, eyes = scores()
+    monkeypatch.setattr(judge.backend, "calibration", Calibration({"none_score_nr": -8.0}))
+    shifted, same = scores()
+    assert shifted < quality - 5 and same == pytest.approx(eyes, abs=1e-4)
 
 
 def test_what_makes_no_sense_is_refused(judge):

@@ -18,7 +18,7 @@ from trees import ROOT
 from depictqa_core.bulk import process_engine
 from depictqa_core.bulk.parts import read_rows
 from depictqa_core.bulk.plan import Plan
-from depictqa_core.bulk.process_engine import WORTH, ProcessEngine, suitable
+from depictqa_core.bulk.process_engine import ProcessEngine, processes_for, suitable
 from depictqa_core.bulk.run import run, run_on
 from depictqa_core.errors import DepictQAError, OutOfMemory
 
@@ -76,7 +76,8 @@ from depictqa_core.bulk.process_engine import ProcessEngine
 if __name__ == "__main__":
     plan = Plan(["pics"], Path("out"))
     with ProcessEngine(FakeJudge, plan, 2, FakeJudge()) as engine:
-        next(engine.rows(plan.items(), 0))
+        groups = engine.rows(plan.items(), 0)
+        next(groups)
         print("begun", flush=True)
         sys.stdin.read()
 """
@@ -94,12 +95,40 @@ def test_no_process_outlives_the_run(here):
     assert not psutil.wait_procs(workers, timeout=20)[1]
 
 
-def test_a_small_network_on_the_cpu_gets_a_process_for_each_core(judge, monkeypatch):
+def failing():
+    class Failing(FakeJudge):
+        def score(self, images, reference=None, *, progress=None):
+            raise RuntimeError("shapes do not match")
+
+    return Failing()
+
+
+def test_an_unexpected_failure_is_named(here):
+    with pytest.raises(DepictQAError, match="failed with RuntimeError: shapes do not match"):
+        judged(plan(), failing)
+
+
+def test_an_interrupted_run_does_not_wait_for_the_blocks_in_work(here):
+    def interrupt(progress):
+        if progress.done:
+            raise KeyboardInterrupt
+
+    with ProcessEngine(FakeJudge, plan(), 2, FakeJudge()) as engine, pytest.raises(KeyboardInterrupt):
+        run_on(engine, interrupt)
+    kept = list(read_rows("out"))
+    assert 0 < len(kept) < COUNT and judged(plan()).resumed == len(kept)
+    assert [row["image"] for row in read_rows("out")] == [f"pics/{n}.png" for n in range(COUNT)]
+
+
+def test_a_small_network_on_the_cpu_gets_a_process_for_each_core(judge, here, monkeypatch):
     monkeypatch.setattr(process_engine, "usable_cores", lambda: 4)
     for gibibytes, processes in ((64, 4), (6, 3), (1, 1)):
         monkeypatch.setattr(process_engine, "usable_memory", lambda free=gibibytes * 2**30: free)
-        assert suitable(judge, WORTH) == processes
-        assert suitable(judge, WORTH - 1) == suitable(FakeJudge(), WORTH) == 1
+        assert suitable(judge) == processes and suitable(FakeJudge()) == 1
+    monkeypatch.setattr(process_engine, "usable_memory", lambda: 64 * 2**30)
+    assert processes_for(judge, plan()) == 1 and processes_for(judge, Plan(["gone"], Path("out"))) == 1
+    monkeypatch.setattr(process_engine, "MIN_IMAGES", COUNT)
+    assert processes_for(judge, plan()) == 4 and processes_for(FakeJudge(), plan()) == 1
 
 
 def test_blocks_are_those_of_one_process():

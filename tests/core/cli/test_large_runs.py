@@ -38,12 +38,22 @@ def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, che
     assert status == 3 and "5 of them by an earlier run" in out
 
 
+@pytest.mark.slow
+def test_processes_write_the_same_table(depictqa, folder):
+    for name in "12":
+        status, out, _ = depictqa("judge", folder, "--out", name, "--recursive", "--processes", name)
+        assert status == 0 and "4 images in" in out
+    for one, two in zip(read_rows("1"), read_rows("2"), strict=True):
+        assert one["image"] == two["image"] and one["score"] == pytest.approx(two["score"], abs=1e-3)
+
+
 def test_wrong_command_lines(depictqa, folder):
     for words, message in (
         (("judge", folder, "--out", "o", "--verbs", "score,taste"), "'taste' is not one of score, identify, check"),
         (("judge", folder, "--out", "o", "--verbs", "score,check"), "--verbs check needs --question"),
         (("judge", folder, "--out", "o", "--question", "Is it?"), "--question and --answers need check in --verbs"),
         (("judge", folder, "--out", "o", "--actors", "2"), "--actors and --gpus need --engine ray"),
+        (("judge", folder, "--out", "o", "--engine", "ray", "--processes", "2"), "--processes needs --engine local"),
         (("judge", folder, "--out", "o", "--batch", "0"), "'0' is not a number from 1"),
         (("judge", folder, "--out", "o", "--rows", "0"), "'0' is not a number from 1"),
         (("judge", "gone/*.png", "--out", "o"), "no file fits this pattern"),

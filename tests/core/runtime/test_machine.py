@@ -41,5 +41,7 @@ def test_the_memory_limit_of_a_container_counts(container):
     assert machine.usable_memory() == 7
     container(memory_max="4")
     assert machine.usable_memory() == 0
-    container(memory_max="odd")
+    container(memory_max="12", memory_stat="anon 2\ninactive_file 3\nactive_file 1")
+    assert machine.usable_memory() == 10  # what was read of files does not count
+    container(memory_max="max")
     assert machine.usable_memory() == 16

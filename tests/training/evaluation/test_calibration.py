@@ -1,6 +1,7 @@
 """Calibration: the fit finds a temperature that is known, and the judge uses what was stored."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,6 +91,8 @@ def test_the_prior_of_scores_is_recovered_from_records_with_another():
     assert fit_offset(levels, truths, share) == pytest.approx(0, abs=0.05)
     assert fit_offset(with_offset(levels, 0, 1.5), truths, share) == pytest.approx(-1.5, abs=0.05)
     assert fit_offset(levels, truths, 2 * share) > 0.5
+    sure = np.vstack([levels, [[1.0, 0, 0, 0, 0]]])  # one answer that is sure and wrong
+    assert fit_offset(sure, np.append(truths, 40.0), share) == pytest.approx(0, abs=0.05)
 
 
 def test_the_judge_answers_under_the_prior_that_was_fitted():
@@ -225,7 +228,7 @@ def rated(folder):
     for n in range(1, 8):
         for reference in (None, "0.png"):
             shown = {"image_ref": reference, "image_A": f"{n}.png", "image_B": None}
-            rows["score"].append({"id": f"{n} {reference}", **shown, "query": RATE, "answer": "Good", "quality": n / 8})
+            rows["score"].append({"id": f"{n} {reference}", **shown, "query": RATE, "answer": "Good", "quality": n / 7})
             other = {**shown, "image_B": f"{n % 7 + 1}.png", "query": WHICH, "answer": tasks.WINNERS[n % 2]}
             rows["rating"].append({"id": f"{n} {reference}", **other})
     for name, records in rows.items():
@@ -250,6 +253,10 @@ def test_orders_and_scores_are_fitted_and_the_judge_states_them(rated, monkeypat
     pictures = [rated / f"{n}.png" for n in range(1, 4)]
     for reference in (None, rated / "0.png"):
         assert judge.rank(pictures, reference).certainty == judge.score(pictures, reference)[0].certainty == CALIBRATED
+    offset = fits["score_error_nr"].offset
+    (before,), (after,) = (one.score(pictures[:1]) for one in (load_judge(rated / "judge", "cpu"), judge))
+    expected = with_offset(np.array([[level.probability for level in before.levels]]), 0, offset)[0]
+    assert [level.probability for level in after.levels] == pytest.approx(expected, abs=1e-5) and offset != 0
     only = calibrate_all(judge, sets, minimum=5, parts=("scores",))
     assert sorted(only) == ["score_error_fr", "score_error_nr"]
     assert calibrate_all(judge, sets, minimum=50)["order_nr"].calibration is None
@@ -270,7 +277,10 @@ def test_the_command_stores_orders_and_scores_and_drops_what_is_stale(rated):
         and Calibration(stored.calibration).order(False) == fits["order_nr"].calibration
     )
     verify_checkpoint(rated / "judge")
+    assert stored.calibration["none_score_nr"] == fits["score_error_nr"].offset
     left = store(rated / "judge", {"rating_nr": fits["rating_nr"]})
+    again = store(rated / "judge", {"score_error_nr": replace(fits["score_error_nr"], offset=None)})
+    assert "none_score_nr" not in again and again["none_score_fr"] == fits["score_error_fr"].offset
     assert "order_nr" not in left and left["order_fr"] == fitted(fits)["order_fr"]  # it was fitted under the old one
 
 
