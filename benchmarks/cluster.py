@@ -264,21 +264,27 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="workers that are killed (default: 20)")
     parser.add_argument("--images", type=int, default=320, help="for the ratio (default: 320)")
     parser.add_argument("--rounds", type=int, default=2, help="for the ratio (default: 2)")
-    parser.add_argument("--out", type=Path, help="a JSON file to write")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help="measure these parts: growth, failures, joining, ratio"
+    )
+    parser.add_argument("--out", type=Path, help="a JSON file to write; parts that are not measured stay")
     options = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
     most = max(options.workers)
-    found: dict[str, Any] = {"delay": options.delay, "batch": BATCH, "cores": len(os.sched_getaffinity(0))}
+    found: dict[str, Any] = {"batch": BATCH, "cores": len(os.sched_getaffinity(0))}
+    if options.only != ["ratio"]:
+        found["delay"] = options.delay
     parts: dict[str, Callable[[Path], Any]] = {
         "growth": lambda folder: growth(ray, folder, options.workers, options.delay, options.each),
         "failures": lambda folder: failures(ray, folder, most, options.delay, 2 * most * options.each, options.kills),
         "joining": lambda folder: joining(ray, folder, 4, options.delay, 4 * options.each),
-        "bundled judge": lambda folder: ratio(ray, folder, options.images, options.rounds),
+        "ratio": lambda folder: ratio(ray, folder, options.images, options.rounds),
     }
-    if not options.images:
-        del parts["bundled judge"]
+    parts = {name: measured for name, measured in parts.items() if name in (options.only or parts)}
+    if options.out and options.out.exists():
+        found = {**json.loads(options.out.read_text()), **found}
     with tempfile.TemporaryDirectory() as name:
         for part, measured in parts.items():
             found[part] = measured(Path(name))

@@ -1,6 +1,6 @@
 """``depictqa judge`` killed again and again: no row of its table is lost, doubled or changed.
 
-    python -m benchmarks.judge_kills --kills 20
+    python -m benchmarks.judge_kills --kills 20 --processes 2
 
 The command judges a folder of images with the bundled judge and is killed with SIGKILL at random moments, from its
 start on. The same command resumes. At the end its table is compared with that of a run without kills.
@@ -21,20 +21,22 @@ TOLERANCE = 0.05
 """Points by which scores may differ between batches."""
 
 
-def command(images: Path, table: Path) -> list[str]:
+def command(images: Path, table: Path, processes: int) -> list[str]:
     """The command that judges a folder, with small parts of its table, so that a kill falls into all stages of one."""
-    return [sys.executable, "-m", "depictqa_core", "judge", str(images), "--out", str(table), "--rows", "20"]
+    words = ["judge", str(images), "--out", str(table), "--rows", "20", "--processes", str(processes)]
+    return [sys.executable, "-m", "depictqa_core", *words]
 
 
-def killed(images: Path, table: Path, kills: int, longest: float) -> int:
+def killed(words: list[str], kills: int, longest: float) -> int:
     """Run the command until it ends by itself, killing it at most ``kills`` times; how often it was killed.
 
     Args:
+        words: the command.
         longest: seconds after the start at which it is killed at the latest.
     """
     chance, found = random.Random(0), 0
     while True:
-        process = subprocess.Popen(command(images, table), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if found < kills:
             try:
                 _, error = process.communicate(timeout=chance.uniform(1, longest))
@@ -64,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
     parser.add_argument("--images", type=int, default=400, help="default: 400")
+    parser.add_argument("--processes", type=int, default=2, help="that judge (default: 2)")
     parser.add_argument("--longest", type=float, default=9.0, help="latest kill, seconds after a start (default: 9)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -71,9 +74,9 @@ def main() -> None:
         images.mkdir()
         make_images(images, options.images)
         began = time.perf_counter()
-        kills = killed(images, table, options.kills, options.longest)
+        kills = killed(command(images, table, options.processes), options.kills, options.longest)
         seconds = time.perf_counter() - began
-        subprocess.run(command(images, whole), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(command(images, whole, 1), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         odd, count = odd_rows(table, whole), len(list(read_rows(whole)))
     print(f"{kills} kills in {seconds:.0f} s: {count} images, {odd} rows lost, doubled or changed")
     sys.exit(1 if odd or kills < options.kills else 0)

@@ -120,7 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     scale, on_ray = measured("scale"), measured("cluster")
     seconds, megabytes = per_core(scale), scale["bytes_per_image"] / 1e6
-    shares = [on_ray.get("bundled judge", {}).get("ray_to_local"), on_ray["growth"][-1]["of_the_sum"]]
+    shares = [on_ray.get("ratio", {}).get("ray_to_local"), on_ray["growth"][-1]["of_the_sum"]]
     side, total = scale["side"], options.images * megabytes / 1e6
     stored = options.images * scale["judge, all cores"]["table_bytes_per_image"] / 1e9
     print(f"{options.images:,.0f} images of {side} x {side} pixels and {megabytes:.2f} MB: {total:,.0f} TB;", end=" ")

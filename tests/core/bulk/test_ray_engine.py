@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chat_server import chat_server
 from core.fake_judge import DyingJudge, FakeJudge, refused
 from PIL import Image
 from trees import ROOT
+from vlm_server import vllm
 
+from depictqa_core import load_judge
+from depictqa_core.bulk.parts import read_rows
 from depictqa_core.bulk.plan import Plan
 from depictqa_core.bulk.ray_engine import RayEngine, pool_size
 from depictqa_core.bulk.run import run, run_on
@@ -130,6 +134,25 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, here):
     on_ray(plan("out"), partial(DyingJudge, os.path.abspath("killed"), 100), report=lambda now: done.append(now.done))
     assert os.path.exists("killed") and done == sorted(done) and done[-1] == COUNT
     assert parts("out") == parts("local")
+
+
+@pytest.mark.slow
+def test_a_full_object_store_that_spills_changes_nothing(cluster, here):
+    run(FakeJudge(), plan("local"), lambda progress: None)
+    held = [cluster.put(np.full(10**7, n, np.uint8)) for n in range(15)]  # more than the store of 100 MB holds
+    on_ray(plan("out"))
+    assert parts("out") == parts("local")
+    assert [cluster.get(one)[0] for one in held] == list(range(15))
+
+
+@pytest.mark.slow
+def test_actors_may_ask_a_judge_on_a_server(cluster, here):
+    with chat_server(vllm()) as server:
+        opening = partial(load_judge, server.base, model="tiny-vlm")
+        run(opening(), plan("local", verbs=("score",)), lambda progress: None)
+        on_ray(plan("out", verbs=("score",)), opening)
+    assert parts("out") == parts("local")
+    assert sum(row["error"] is None for row in read_rows("out")) == COUNT - 1
 
 
 @pytest.mark.slow
