@@ -265,7 +265,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=320, help="for the ratio (default: 320)")
     parser.add_argument("--rounds", type=int, default=2, help="for the ratio (default: 2)")
     parser.add_argument(
-        "--only", nargs="+", metavar="PART", help="measure these parts: growth, failures, joining, ratio"
+        "--only", nargs="+", choices=("growth", "failures", "joining", "ratio"), help="measure these parts"
     )
     parser.add_argument("--out", type=Path, help="a JSON file to write; parts that are not measured stay")
     options = parser.parse_args()

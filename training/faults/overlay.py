@@ -74,8 +74,8 @@ def _caption(image, share, rng):
     text = pick(_LINES, rng)
     size = max(9, int(min(share * height, 1.7 * width / len(text))))
     font = face(size, bold=rng.random() < 0.6)
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
     left, top, right, bottom = (round(side) for side in font.getbbox(text))
     at_top = rng.random() < 0.3
     y = int(size * 0.5) if at_top else height - int(size * 1.6)
@@ -88,7 +88,7 @@ def _caption(image, share, rng):
     else:
         fill = pick(((255, 255, 255), (255, 235, 60)), rng)
         draw.text((x, y), text, font=font, fill=fill, stroke_width=max(1, size // 12), stroke_fill=(0, 0, 0))
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 def _border(image, share, rng):
@@ -114,13 +114,13 @@ def _letterbox(image, share, rng):
 def _date_stamp(image, share, rng):
     """The date in a corner, as old cameras print it."""
     height, width = image.shape[:2]
-    picture = Image.fromarray(image)
+    canvas = Image.fromarray(image)
     text = f"{int(rng.integers(1, 13)):02d}/{int(rng.integers(1, 29)):02d}/{int(rng.integers(1996, 2031))}"
     font = face(max(10, int(height * share)), mono=True)
     right = font.getbbox(text)[2]
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(canvas)
     draw.text((width - right - height * 0.04, height * (0.95 - share)), text, font=font, fill=(255, 140, 40))
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 def _rounded_frame(image, share, rng):
@@ -186,8 +186,8 @@ def _lower_third(image, share, rng):
     """A coloured box with a name and a line of text in the lower third, as in the news."""
     height, width = image.shape[:2]
     size = max(8, int(height * share * 0.8))
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
     text = pick(_LINES, rng)[: max(4, int(1.6 * width * 0.8 / size))]
     font = face(size, bold=True)
     color = tuple(int(c) for c in rng.integers(0, 256, 3))
@@ -196,14 +196,14 @@ def _lower_third(image, share, rng):
     draw.text(
         (left + size // 2, top + size // 5), text, font=font, fill=(0, 0, 0) if sum(color) > 380 else (255, 255, 255)
     )
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 def _drawn_marks(image, share, rng):
     """Arrows, circles and boxes that someone drew on the image."""
     height, width = image.shape[:2]
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
+    canvas = Image.fromarray(image)
+    draw = ImageDraw.Draw(canvas)
     line = max(2, int(min(height, width) * share * 0.2))
     for _ in range(int(rng.integers(1, 4))):
         rows, columns = box(height, width, rng.uniform(0.03, 0.15), rng)
@@ -218,7 +218,7 @@ def _drawn_marks(image, share, rng):
             draw.line(area, fill=color, width=line)
             x, y, tip = area[2], area[3], 4 * line
             draw.polygon(((x + line, y + line), (x - tip, y), (x, y - tip)), fill=color)
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 _OPACITY = (0.12, 0.2, 0.3, 0.45, 0.7)
