@@ -454,3 +454,20 @@ def test_looks_may_be_drawn_from_some_names_only():
     assert [scene.look for scene in scenes] == ["sepia"] * 3
     with pytest.raises(ValueError, match="unknown look 'seppia'"):
         NativeOptions(look_names=("seppia",))
+
+
+def test_a_look_can_be_pushed_too_far():
+    """In a low key, most single distortions darken or add contrast then, visibly: a limit of the look."""
+
+    def singles(pushed):
+        options = NativeOptions(
+            looks=1.0, look_names=("low key",), pushed=pushed, sizes=SMALL,
+            variants=4, pristine=0, single=1.0, double=0, ladder=0, local=0, fault=0,
+        )  # fmt: skip
+        scenes = [native.photograph_scene(landscape(), np.random.default_rng(seed), options) for seed in range(6)]
+        return [variant.distortions[0] for scene in scenes for variant in scene.variants]
+
+    found = singles(1.0)
+    assert {one["category"] for one in found} == set(looks.EXCLUDED["low key"])
+    assert {one["severity"] for one in found} == {3, 4, 5}
+    assert len({one["category"] for one in singles(0.0)}) > 6

@@ -45,6 +45,11 @@ def add_build(parser: argparse.ArgumentParser) -> None:
     native.add_argument("--looks", type=float, help="share of scenes with a look such as greyscale (default: 0.3)")
     native.add_argument("--look", nargs="+", dest="look_names", metavar="NAME", help="draw from these looks only")
     native.add_argument(
+        "--pushed",
+        type=float,
+        help="share of single distortions that push the look of their scene too far (default: 0)",
+    )
+    native.add_argument(
         "--published", type=float, help="share of photographs' scenes that are made as without --native (default: 0)"
     )
     native.add_argument(
@@ -92,7 +97,7 @@ def _scene_options(arguments: argparse.Namespace):
     from .synthesis import SceneOptions
 
     options = {"fault": "faults", "sizes": "short"}
-    names = ("pristine", "drawn", "looks", "look_names", "published", "local", "fault", "sizes", "held_out")
+    names = ("pristine", "drawn", "looks", "look_names", "pushed", "published", "local", "fault", "sizes", "held_out")
     values = {name: getattr(arguments, options.get(name, name)) for name in names}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
     if not given and not arguments.native:

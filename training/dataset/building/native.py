@@ -142,7 +142,7 @@ def _damaged(kind: str, reference, others: list[Variant], look: str | None, rng,
         early = delivery.factor < 1 and (kind == "double" or rng.random() < 0.5)  # scaled before it is damaged
         base = delivery.scale(reference) if early else reference
         later = replace(delivery, factor=1.0) if early else delivery
-        steps, marks = _draw(kind, others, rng, options)
+        steps, marks = _draw(kind, others, look, rng, options)
         if any(_confusable(name, severity, look) for name, severity in (*steps, *marks)):
             continue
         region = draw_region(base, rng) if kind == "local" else None
@@ -207,8 +207,12 @@ def _distorted(name, image, severity, rng, options) -> np.ndarray:
     return np.clip(np.rint(done + gap), 0, 255).astype(np.uint8)
 
 
-def _draw(kind, others, rng, options) -> tuple[tuple, tuple]:
+def _draw(kind, others, look: str | None, rng, options) -> tuple[tuple, tuple]:
     """(distortions, faults) of a variant, each as ((name, severity), ...)."""
+    too_far = looks.EXCLUDED.get(look or "", ())
+    if kind == "single" and options.pushed and too_far and rng.random() < options.pushed:
+        name = pick(catalogue.CATEGORIES[pick(too_far, rng)], rng)
+        return ((name, pick(catalogue.severities_of(name)[2:], rng)),), ()
     if kind == "double":
         return tuple(catalogue.sample_two(rng)), ()
     if kind == "ladder":
