@@ -9,6 +9,7 @@ from .. import __version__
 from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
+from .reporting import add_report
 from .server import add_server
 from .serving import add_serving
 from .study import add_study
@@ -228,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_large_runs(verbs, model)
     add_culling(verbs)
+    add_report(verbs, model)
     add_metrics(verbs, [inputs, reference, output])
     add_video(verbs, [model, output, criterion])
     add_serving(verbs, model)

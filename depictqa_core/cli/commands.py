@@ -12,12 +12,13 @@ from ..runtime.stopping import interrupted_by_signals
 from ..runtime.streams import library_messages
 from .arguments import parse
 from .checkpoints import import_weights, info
-from .culling import cull, report
+from .culling import cull
 from .judging import check, compare, describe, identify, map_tiles, rank, score
 from .large_runs import judge_all
 from .leaderboard import compare_models
 from .metrics import measure
 from .outputs import complain
+from .reporting import report
 from .serving import serve
 from .study import study
 from .video import video

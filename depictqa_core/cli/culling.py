@@ -1,7 +1,6 @@
-"""``depictqa cull`` and ``depictqa report``: what becomes of the images of a large run."""
+"""``depictqa cull``: sort out the images of a large run."""
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +11,14 @@ from ..culling.ratings import rating_steps
 from ..culling.selection import COLUMNS, NEAR_BITS, Rejected, Rules, best, select
 from ..reports.text_table import printable
 from .outputs import complain
-from .values import Verbs, file_name, number, whole
+from .values import Verbs, number, whole
 
 SHOWN = 20
 """Images that a dry run names for each reason."""
 
 
 def add_culling(verbs: Verbs) -> None:
-    """Add the commands for the results of large runs to those of ``depictqa``."""
+    """Add ``depictqa cull`` to the commands of ``depictqa``."""
     more = "Without --apply nothing is changed. Every change is in an undo list first, which --undo takes back."
     verb = verbs.add_parser("cull", help="sort out the images of a large run; dry run first", epilog=more)
     verb.add_argument("results", nargs="?", metavar="RESULTS", type=Path, help="folder that depictqa judge wrote")
@@ -48,18 +47,6 @@ def add_culling(verbs: Verbs) -> None:
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--undo", metavar="LIST", help="take back the changes of this undo list, and do nothing else")
     verb.set_defaults(refuse=verb.error)
-
-    verb = verbs.add_parser("report", help="write an HTML page about a large run: gallery, filters, histograms")
-    verb.add_argument("results", metavar="RESULTS", type=Path, help="folder that depictqa judge wrote")
-    verb.add_argument("--out", required=True, metavar="FILE", type=file_name(".html", ".htm"), help="the page (.html)")
-    verb.add_argument(
-        "--thumbnails",
-        type=whole(0, 512),
-        default=128,
-        metavar="PIXELS",
-        help="longest side of the small images; 0 for none",
-    )
-    verb.add_argument("--quiet", action="store_true", help="do not print what was written")
 
 
 def cull(options: argparse.Namespace) -> int:
@@ -154,14 +141,3 @@ def _journal(results: Path) -> Path:
     while (path := results / f"undo-{number:03d}.jsonl").exists():
         number += 1
     return path
-
-
-def report(options: argparse.Namespace) -> int:
-    """Run ``depictqa report``."""
-    from ..reports.gallery import write_gallery
-
-    count = write_gallery(read_rows(options.results), options.out, options.thumbnails)
-    if not options.quiet:
-        size = os.path.getsize(options.out) / 1e6
-        print(f"written: {printable(options.out)}, {count} images, {size:.1f} MB")
-    return 0

@@ -1,5 +1,5 @@
 'use strict';
-const {images, labels} = JSON.parse(document.getElementById('data').textContent);
+const {images, labels, maps} = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
 const STEP = 120, BINS = 20;
 let shown = [], drawn = 0;
@@ -11,14 +11,19 @@ function element(tag, name, text) {
   return made;
 }
 
+function layer(name, src, alt) {
+  return Object.assign(element('img', name), {src, alt, loading: 'lazy', decoding: 'async'});
+}
+
 function card(image) {
   const box = element('article', 'card');
   const frame = element(image.href ? 'a' : 'div', 'image', image.thumbnail ? undefined : 'no preview');
   if (image.href) Object.assign(frame, {href: image.href, target: '_blank', rel: 'noopener'});
-  if (image.thumbnail) {
-    const small = element('img');
-    Object.assign(small, {src: image.thumbnail, alt: '', loading: 'lazy', decoding: 'async'});
-    frame.append(small);
+  if (image.thumbnail) frame.append(layer('', image.thumbnail, image.name));
+  if (image.map) {
+    const {overlay, low, high} = image.map;
+    frame.classList.add('mapped');
+    frame.append(layer('map', overlay, `quality map: its tiles score from ${low.toFixed(1)} to ${high.toFixed(1)}`));
   }
   const facts = element('dl');
   const name = element('div', 'name');
@@ -33,6 +38,7 @@ function card(image) {
       line.append(element('small', '', `${image.low.toFixed(0)} to ${image.high.toFixed(0)}`));
       facts.append(line);
     }
+    if (image.map) facts.append(element('div', 'tiles', `tiles ${image.map.low.toFixed(0)} to ${image.map.high.toFixed(0)}`));
     if (image.labels) facts.append(element('div', 'labels', image.labels.join(' and ') || 'no distortion'));
     facts.append(element('small', '', `${image.width} × ${image.height}`));
   }
@@ -57,6 +63,7 @@ function wanted(image) {
   const low = byId('low').valueAsNumber || 0, high = byId('high').valueAsNumber;
   const label = byId('label').value, text = byId('text').value.toLowerCase();
   if (byId('failed').checked !== Boolean(image.error) && byId('failed').checked) return false;
+  if (byId('mapped').checked && !image.map) return false;
   const whole = low <= 0 && !(high < 100);
   if (!whole && !(image.score >= low && image.score <= (Number.isNaN(high) ? 100 : high))) return false;
   if (label && !(image.labels && (label === 'none' ? !image.labels.length : image.labels.includes(label)))) return false;
@@ -107,7 +114,21 @@ function charts() {
     (failed ? `, ${failed} could not be judged` : '');
 }
 
+function offerMaps() {
+  const count = images.filter((image) => image.map).length;
+  if (!count) return;
+  byId('maps').hidden = byId('meaning').hidden = false;
+  byId('how-many').textContent = count === 1 ? 'the image' : `the ${count} images`;
+  byId('scale').style.background = `linear-gradient(to right, ${maps.colours.join(', ')})`;
+  if (maps.note) byId('meaning').append(' ' + maps.note);
+  const show = () => byId('gallery').classList.toggle('maps', byId('show').checked);
+  show();  // browsers restore checkboxes of a page that is loaded again
+  byId('show').addEventListener('change', show);
+  byId('mapped').addEventListener('change', update);
+}
+
 charts();
+offerMaps();
 update();
 byId('filters').addEventListener('input', update);
 byId('filters').addEventListener('submit', (event) => event.preventDefault());

@@ -12,6 +12,8 @@ from . import drawing
 
 COLOURS = ("#a50026", "#f46d43", "#fee090", "#74add1", "#313695")  # worst to best; readable with color blindness
 OPACITY = 0.55
+SHADE = 5
+"""Of the 256 colors an overlay has every fifth, so that it takes half the bytes: they are two points apart."""
 MARKED = 100
 """Minimum width of an image in pixels for readable text on it."""
 
@@ -30,8 +32,7 @@ def heat_image(
         An RGB image with the width of the image.
     """
     low, high = found.limits(relative)
-    share = (found.points - low) * (255 / (high - low))
-    colours = colours_between(COLOURS)[np.clip(np.rint(share), 0, 255).astype(np.uint8)]  # [H, W, 3]
+    colours = colours_between(COLOURS)[_shades(found.points, low, high, 255)]  # [H, W, 3]
     grey = Image.fromarray(picture.rgb).convert("L").convert("RGB")
     heat = Image.blend(grey, Image.fromarray(colours), OPACITY)
     if marked and min(heat.size) >= SMALLEST:
@@ -46,11 +47,33 @@ def heat_image(
     return page
 
 
+def overlay(found: QualityMap, size: tuple[int, int]) -> Image.Image:
+    """Draw the map alone, to lie over a smaller copy of its image; its colors are absolute, from 0 to 100 points.
+
+    Args:
+        size: (width, height) of that copy in pixels.
+
+    Returns:
+        An image with a palette and the alpha ``OPACITY``: over the greyscale copy it looks like ``heat_image``.
+    """
+    points = np.asarray(Image.fromarray(found.points).resize(size, Image.Resampling.BOX))
+    colours = colours_between(COLOURS)[::SHADE]
+    drawn = Image.fromarray(_shades(points, *found.limits(relative=False), len(colours) - 1))
+    drawn.putpalette(colours.tobytes())
+    drawn.info["transparency"] = bytes([round(255 * OPACITY)] * len(colours))
+    return drawn
+
+
 def colours_between(colours: Sequence[str]) -> np.ndarray:
     """Return 256 colors from the first of some colors over the others to the last, uint8 ``[256, 3]``."""
     stops = np.array([drawing.rgb(colour) for colour in colours], np.float64)
     at = np.linspace(0, len(stops) - 1, 256)
     return np.stack([np.interp(at, range(len(stops)), stops[:, c]) for c in range(3)], axis=1).round().astype(np.uint8)
+
+
+def _shades(points: np.ndarray, low: float, high: float, last: int) -> np.ndarray:
+    """Return which color each point has, uint8: 0 is that of ``low``, ``last`` that of ``high``."""
+    return np.clip(np.rint((points - low) * (last / (high - low))), 0, last).astype(np.uint8)
 
 
 def _mark(heat: Image.Image, box: Box, score: float, best: bool) -> None:

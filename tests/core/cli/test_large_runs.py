@@ -1,7 +1,9 @@
 """``depictqa judge``, ``cull`` and ``report`` as commands, from images to a page and back."""
 
 import os
+import re
 import shutil
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ from depictqa_core import load_judge
 from depictqa_core.bulk import schema
 from depictqa_core.bulk.parts import read_rows
 from depictqa_core.bulk.schema import ALWAYS, VERBS
-from depictqa_core.cli import commands, large_runs
+from depictqa_core.cli import commands, large_runs, reporting
 from depictqa_core.images.image import as_image
 
 
@@ -71,6 +73,10 @@ def test_wrong_command_lines(depictqa, folder):
         ("cull x --move-below 101", "'101' is not a number from 0 to 100"),
         ("cull pics", "name the folder that depictqa judge wrote"),
         ("report pics --out page.txt", "does not end in .html"),
+        ("report pics --out page.html --maps 3 --thumbnails 0", "--maps needs small images"),
+        ("report pics --out page.html --maps -1", "'-1' is not a number from 0"),
+        ("report pics --out page.html --checkpoint x", "--checkpoint needs --maps N"),
+        ("report pics --out page.html --maps 3", "name the folder that depictqa judge wrote"),
         ("report pics --out page.html", "name the folder that depictqa judge wrote"),
     ],
 )
@@ -131,6 +137,80 @@ def test_ratings_and_report(judged, capsys):
     assert commands.main(["report", "out", "--out", "page.html"]) == 0
     assert "written: page.html, 7 images" in capsys.readouterr().out
     assert "pics/copy.png" in Path("page.html").read_text()
+
+
+@pytest.fixture
+def mapped(judged, monkeypatch, capsys):
+    """Runs ``depictqa report`` with a judge; gives (exit status, stdout, stderr, names of the images with a map)."""
+
+    def run(*words, results="out", judge=FakeJudge):
+        monkeypatch.setattr(reporting, "open_judge", lambda options, bar: judge())
+        Path("page.html").unlink(missing_ok=True)
+        capsys.readouterr()
+        status = commands.main(["report", results, "--out", "page.html", *words])
+        text = Path("page.html").read_text() if Path("page.html").exists() else ""
+        assert not list(judged.glob(".*.part"))
+        return (status, *capsys.readouterr(), re.findall(r'{"name": "([^"]*)"[^\n]*"map": {', text))
+
+    return run
+
+
+def test_maps_of_the_worst_images(judged, mapped):
+    status, out, _, names = mapped("--maps", "2")
+    assert status == 0 and "7 images, 2 maps" in out and names == ["pics/0.png", "pics/1.png"]
+    status, out, _, names = mapped("--maps", "1000")
+    assert status == 0 and "7 images, 6 maps" in out
+    assert names == [*(f"pics/{n}.png" for n in range(5)), "pics/copy.png"]
+    Path("pics/0.png").write_bytes(Path("pics/0.png").read_bytes()[:700])
+    os.remove("pics/1.png")
+    status, out, err, names = mapped("--maps", "2")
+    assert status == 0 and "7 images, 1 maps" in out and names == ["pics/2.png"]
+    assert err.startswith("depictqa: no map: pics/0.png: the file is truncated") and err.count("\n") == 1
+
+
+def test_without_maps_no_judge_is_loaded(judged, mapped):
+    def judge():
+        raise AssertionError("a judge was loaded")
+
+    plain = mapped(judge=judge), Path("page.html").read_bytes()
+    assert (mapped("--maps", "0", judge=judge), Path("page.html").read_bytes()) == plain
+    assert " maps" not in plain[0][1] and b'"maps": {' not in plain[1]
+    with tarfile.open("pics.tar", "w") as tar:
+        tar.add("pics/1.png")
+    assert commands.main(["judge", "pics.tar", "--out", "shard", "--quiet"]) == 0
+    status, out, err, _ = mapped("--maps", "3", results="shard", judge=judge)
+    assert status == 0 and "1 images, 0.0 MB" in out and "no image with a score is a separate file" in err
+
+
+def test_maps_are_by_the_judge_of_the_run(judged, mapped):
+    class Newer(FakeJudge):
+        info = {**FakeJudge.info, "version": "2"}
+
+    class Tuned(FakeJudge):
+        info = {**FakeJudge.info, "files": {"weights": "of another"}}
+
+    status, out, err, _ = mapped("--maps", "2", judge=Newer)
+    assert status == 1 and not Path("page.html").exists() and out == ""
+    assert "out: judged by fake 1, and the bundled judge is fake 2; name a judge with --checkpoint" in err
+    assert len(mapped("--maps", "2", "--checkpoint", "x", judge=Newer)[3]) == 2
+    assert "The maps are by fake 2, the scores of whole images by fake 1." in Path("page.html").read_text()
+    assert len(mapped("--maps", "2", "--checkpoint", "x", judge=Tuned)[3]) == 2
+    assert "The maps are by fake 1 with other weights," in Path("page.html").read_text()
+    assert len(mapped("--maps", "2", "--checkpoint", "x")[3]) == 2
+    assert "The maps are by" not in Path("page.html").read_text()
+
+
+def test_maps_that_cannot_be_made_leave_no_page(judged, mapped):
+    class Stopped(FakeJudge):
+        def score(self, images, reference=None, *, progress=None):
+            raise KeyboardInterrupt
+
+    status, out, err, _ = mapped("--maps", "2", judge=Stopped)
+    assert status == 130 and "interrupted" in err and out == "" and not Path("page.html").exists()
+    words = ["judge", "pics", "--out", "asked", "--quiet", "--verbs", "check", "--question", "Is it bright?"]
+    assert commands.main(words) == 3
+    status, out, err, _ = mapped("--maps", "2", results="asked")
+    assert status == 1 and "--maps needs scores" in err and not Path("page.html").exists()
 
 
 def test_an_own_question_in_a_table(judged, capsys):

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from depictqa_core.errors import TaskError
 from depictqa_core.images.image import RGBImage, as_image
 from depictqa_core.ranking.quality_map import MOST_TILES, cut, grid, quality_map
-from depictqa_core.reports.heat_map import heat_image
+from depictqa_core.reports.heat_map import heat_image, overlay
 
 
 def a_picture(height, width):
@@ -129,6 +129,17 @@ def test_bad_is_red_and_good_is_blue():
     picture, found = a_map(lambda tiles: [0.0] + [100.0] * (len(tiles.boxes) - 1), 320, 320, 160)
     heat = np.asarray(heat_image(picture, found, marked=False, legend=False)).astype(int)
     assert heat[20, 20, 0] > heat[20, 20, 2] + 40 and heat[300, 300, 2] > heat[300, 300, 0] + 40
+
+
+def test_an_overlay_over_the_grey_image_is_the_heat_map():
+    rng = np.random.default_rng(2)
+    picture, found = a_map(lambda tiles: rng.uniform(0, 100, len(tiles.boxes)))
+    whole = heat_image(picture, found, marked=False, legend=False)
+    for size in ((128, 96), (64, 48)):
+        grey = Image.fromarray(picture.rgb).convert("L").convert("RGBA").resize(size)
+        seen = Image.alpha_composite(grey, overlay(found, size).convert("RGBA")).convert("RGB")
+        expected = whole.resize(size, Image.Resampling.BOX)
+        assert np.abs(np.asarray(seen, float) - np.asarray(expected, float)).max() < 8
 
 
 @pytest.fixture(scope="module")
