@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import StorageError
 from ..storage.appending import append_jsonl
 from ..storage.documents import parse_json
-from ..storage.files import replacing, write_file
+from ..storage.files import encoded, replacing, write_file
 
 MOVE, COPY, WRITE = "move", "copy", "write"
 
@@ -95,7 +95,7 @@ def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
     Yields:
         each step with None, or with why it could not be taken back: a file was changed since, or another is in its way.
     """
-    lines = Path(journal).read_text(encoding="utf-8").splitlines()
+    lines = Path(journal).read_bytes().split(b"\n")[:-1]  # a line without an end was never taken
     for number, line in reversed(list(enumerate(lines, 1))):
         try:
             step = Step(**parse_json(line, f"{journal}, line {number}", error=StorageError))
@@ -133,10 +133,10 @@ def _take_back(step: Step) -> None:
     if not os.path.lexists(step.target):
         return
     if step.action == WRITE:
-        text = Path(step.target).read_text(encoding="utf-8")
-        if text == step.before:
+        content = Path(step.target).read_bytes()
+        if step.before is not None and content == encoded(step.before):
             return
-        if text != step.after:
+        if content != encoded(step.after or ""):
             raise StorageError(f"{step.target}: was changed since; it stays as it is")
         if step.before is None:
             os.remove(step.target)
