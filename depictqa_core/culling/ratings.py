@@ -1,4 +1,4 @@
-"""Star ratings in XMP sidecars, as digiKam and darktable read them: ``photo.jpg.xmp`` next to ``photo.jpg``."""
+"""Star ratings in XMP: in sidecars ``photo.jpg.xmp``, as digiKam and darktable read them, or inside image files."""
 
 import codecs
 import os
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from ..errors import StorageError
 from ..storage.documents import read_text
-from .moves import WRITE, Step
+from .embedded import rating_edits
+from .moves import RATE, WRITE, Step
 from .xmp import with_rating
 
 STARS = 5
@@ -21,11 +22,12 @@ def stars(score: float) -> int:
     return min(STARS, int(score / (100 / STARS) + 0.5))
 
 
-def rating_steps(scores: Iterable[tuple[str, float]]) -> tuple[list[Step], list[str]]:
-    """Plan to write ratings; a sidecar that is there keeps everything but its rating.
+def rating_steps(scores: Iterable[tuple[str, float]], inside: bool = False) -> tuple[list[Step], list[str]]:
+    """Plan to write ratings; a sidecar or image file that is there keeps everything but its rating.
 
     Args:
         scores: (image, score) of each image.
+        inside: whether the ratings are written into the image files instead of sidecars.
 
     Returns:
         the steps, without those whose rating is there already; and lines about images that get none.
@@ -36,13 +38,17 @@ def rating_steps(scores: Iterable[tuple[str, float]]) -> tuple[list[Step], list[
             notices.append(f"{image}: is not a separate file; no rating is written")
             continue
         try:
-            step = _sidecar(os.path.abspath(image), stars(score))
+            step = (_inside if inside else _sidecar)(os.path.abspath(image), stars(score))
         except StorageError as error:
             notices.append(f"{error}; it stays as it is")
             continue
         if step is not None:
             steps.append(step)
     return steps, notices
+
+
+def _inside(image: str, rating: int) -> Step | None:
+    return Step(RATE, "", image, rating=rating) if rating_edits(image, rating) else None
 
 
 def _sidecar(image: str, rating: int) -> Step | None:
