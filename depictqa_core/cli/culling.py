@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..bulk.parts import read_rows, read_run
-from ..culling.moves import COPY, MOVE, Step, apply, steps_to, undo
+from ..culling.moves import COPY, MOVE, WRITE, Step, apply, steps_to, undo
 from ..culling.ratings import rating_steps
 from ..culling.selection import COLUMNS, NEAR_BITS, Rejected, Rules, best, select
 from ..reports.text_table import printable
@@ -43,6 +43,11 @@ def add_culling(verbs: Verbs) -> None:
     group.add_argument("--copy-best", type=whole(1), metavar="N", help="copy the N best of the others")
     group.add_argument("--best", metavar="FOLDER", help="where the best are copied to")
     group.add_argument("--ratings", action="store_true", help="write 0 to 5 stars into XMP sidecars (IMAGE.xmp)")
+    group.add_argument(
+        "--ratings-in",
+        choices=("sidecar", "file"),
+        help="write them into sidecars, or into the JPEG, PNG and WebP files themselves, as Lightroom reads them",
+    )
     group.add_argument("--apply", action="store_true", help="make the changes")
     group.add_argument("--quiet", action="store_true", help="print errors only")
     group.add_argument("--undo", metavar="LIST", help="take back the changes of this undo list, and do nothing else")
@@ -92,13 +97,15 @@ def _rows(folder: Path) -> list[dict]:
 
 def _steps(options: argparse.Namespace, kept: list[dict], rejected: list[Rejected]) -> list[Step]:
     steps: list[Step] = []
-    if options.ratings:
+    if options.ratings or options.ratings_in:
         scored = [(row["image"], row["score"]) for row in kept if row.get("score") is not None]
-        found, notices = rating_steps(scored)
+        found, notices = rating_steps(scored, inside=options.ratings_in == "file")
         steps += found
         for notice in notices[:SHOWN]:
             complain(f"notice: {notice}")
-    written = [step.target for step in steps]
+        if len(notices) > SHOWN:
+            complain(f"notice: {len(notices) - SHOWN} more images get no rating")
+    written = [step.target for step in steps if step.action == WRITE]
     for folder, action, images in (
         (options.best, COPY, best(kept, options.copy_best or 0)),
         (options.to, MOVE, [one.image for one in rejected]),

@@ -4,15 +4,17 @@ import filecmp
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ..errors import StorageError
 from ..storage.appending import append_jsonl
 from ..storage.documents import parse_json
-from ..storage.files import replacing, write_file
+from ..storage.files import encoded, replacing, write_file
+from .edits import edit_file, hashes, inverse, unpacked
+from .embedded import rating_edits
 
-MOVE, COPY, WRITE = "move", "copy", "write"
+MOVE, COPY, WRITE, RATE = "move", "copy", "write", "rate"
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,15 @@ class Step:
     """One change to the disk.
 
     Attributes:
-        action: "move" and "copy" take ``source`` to ``target``, which is not there yet; "write" writes a text file.
-        source: absolute path; "" for "write".
+        action: "move" and "copy" take ``source`` to ``target``, which is not there yet; "write" writes a text file;
+            "rate" writes a rating into an image file.
+        source: absolute path; "" for "write" and "rate".
         target: absolute path.
-        before: the text that was there; None where there was no file, and for files that are moved or copied.
-        after: the text that is written; None for files that are moved or copied.
+        before: the text that was there, None where there was no file; for "rate" the SHA-256 of the file before it.
+        after: the text that is written; for "rate" the SHA-256 of the file after it.
+        rating: 0 to 5, for "rate".
+        edits: for "rate" the bytes that are replaced, as ``Edit.packed`` gives them. Like both hashes they are found
+            out when the step is taken: an undo list needs them, a plan does not.
     """
 
     action: str
@@ -32,6 +38,8 @@ class Step:
     target: str
     before: str | None = None
     after: str | None = None
+    rating: int | None = None
+    edits: list | None = None
 
 
 def steps_to(
@@ -85,8 +93,13 @@ def apply(steps: Iterable[Step], journal: str | Path) -> Iterator[tuple[Step, st
         StorageError: the journal cannot be written; the step was not taken.
     """
     for step in steps:
-        append_jsonl(journal, asdict(step))
-        yield step, _tried(_take, step)
+        error = None
+        if step.action == RATE:
+            step, error = _tried(_with_edits, step)
+        if error is None:
+            append_jsonl(journal, asdict(step))
+            _, error = _tried(_take, step)
+        yield step, error
 
 
 def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
@@ -95,7 +108,7 @@ def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
     Yields:
         each step with None, or with why it could not be taken back: a file was changed since, or another is in its way.
     """
-    lines = Path(journal).read_text(encoding="utf-8").splitlines()
+    lines = Path(journal).read_bytes().split(b"\n")[:-1]  # a line without an end was never taken
     for number, line in reversed(list(enumerate(lines, 1))):
         try:
             step = Step(**parse_json(line, f"{journal}, line {number}", error=StorageError))
@@ -103,22 +116,33 @@ def undo(journal: str | Path) -> Iterator[tuple[Step, str | None]]:
             raise StorageError(
                 f"{journal}, line {number}: is not a step of depictqa cull; name its undo list"
             ) from None
-        yield step, _tried(_take_back, step)
+        _, error = _tried(_take_back, step)
+        yield step, error
 
 
-def _tried(change: Callable[[Step], None], step: Step) -> str | None:
+def _tried(change: Callable[[Step], Step | None], step: Step) -> tuple[Step, str | None]:
+    """Call ``change``; return the step or what became of it, and why it failed."""
     try:
-        change(step)
+        return change(step) or step, None
     except StorageError as error:
-        return str(error)
+        return step, str(error)
     except OSError as error:
-        return f"{error.filename or step.target}: {error.strerror or error}"
-    return None
+        return step, f"{error.filename or step.target}: {error.strerror or error}"
+
+
+def _with_edits(step: Step) -> Step:
+    edits = rating_edits(step.target, step.rating or 0)
+    before, after = hashes(step.target, edits)
+    return replace(step, before=before, after=after, edits=[edit.packed() for edit in edits])
 
 
 def _take(step: Step) -> None:
     if step.action == WRITE:
         write_file(step.target, step.after or "")
+        return
+    if step.action == RATE:
+        if step.before != step.after:
+            edit_file(step.target, unpacked(step.edits), step.before or "", step.after or "")
         return
     if os.path.lexists(step.target):
         raise StorageError(f"{step.target}: is there already; nothing was replaced")
@@ -130,13 +154,18 @@ def _take(step: Step) -> None:
 
 
 def _take_back(step: Step) -> None:
+    if step.action == RATE:
+        found, _ = hashes(step.target)
+        if found != step.before:
+            edit_file(step.target, inverse(unpacked(step.edits)), step.after or "", step.before or "")
+        return
     if not os.path.lexists(step.target):
         return
     if step.action == WRITE:
-        text = Path(step.target).read_text(encoding="utf-8")
-        if text == step.before:
+        content = Path(step.target).read_bytes()
+        if step.before is not None and content == encoded(step.before):
             return
-        if text != step.after:
+        if content != encoded(step.after or ""):
             raise StorageError(f"{step.target}: was changed since; it stays as it is")
         if step.before is None:
             os.remove(step.target)

@@ -1,26 +1,16 @@
-"""Star ratings in XMP sidecars, as digiKam and darktable read them: ``photo.jpg.xmp`` next to ``photo.jpg``."""
+"""Star ratings in XMP: in sidecars ``photo.jpg.xmp``, as digiKam and darktable read them, or inside image files."""
 
+import codecs
 import os
-import re
 from collections.abc import Iterable
 
 from ..errors import StorageError
 from ..storage.documents import read_text
-from .moves import WRITE, Step
+from .embedded import rating_edits
+from .moves import RATE, WRITE, Step
+from .xmp import with_rating
 
 STARS = 5
-NEW = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/">
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmp:Rating="{}"/>
- </rdf:RDF>
-</x:xmpmeta>
-<?xpacket end="w"?>
-"""
-"""A sidecar with a rating and nothing else (XMP specification, part 1, section 7)."""
-_ATTRIBUTE = re.compile(r"""(\bxmp:Rating\s*=\s*)(["'])[^"']*\2""")
-_ELEMENT = re.compile(r"(<xmp:Rating>)[^<]*(</xmp:Rating>)")
-_DESCRIPTION = re.compile(r"<rdf:Description\b")
 
 
 def stars(score: float) -> int:
@@ -32,30 +22,45 @@ def stars(score: float) -> int:
     return min(STARS, int(score / (100 / STARS) + 0.5))
 
 
-def rating_steps(scores: Iterable[tuple[str, float]]) -> tuple[list[Step], list[str]]:
-    """Plan to write ratings; a sidecar that is there keeps everything but its rating.
+def rating_steps(scores: Iterable[tuple[str, float]], inside: bool = False) -> tuple[list[Step], list[str]]:
+    """Plan to write ratings; a sidecar or image file that is there keeps everything but its rating.
 
     Args:
         scores: (image, score) of each image.
+        inside: whether the ratings are written into the image files instead of sidecars.
 
     Returns:
-        the steps, without sidecars that have the rating already; and lines about images that get none.
+        the steps, without those whose rating is there already; and lines about images that get none.
     """
     steps, notices = [], []
     for image, score in scores:
         if not os.path.isfile(image):
             notices.append(f"{image}: is not a separate file; no rating is written")
             continue
-        target = os.path.abspath(f"{image}.xmp")
         try:
-            before = read_text(target, error=StorageError) if os.path.lexists(target) else None
-            after = rated(before, stars(score), target)
+            step = (_inside if inside else _sidecar)(os.path.abspath(image), stars(score))
         except StorageError as error:
             notices.append(f"{error}; it stays as it is")
             continue
-        if after != before:
-            steps.append(Step(WRITE, "", target, before, after))
+        if step is not None:
+            steps.append(step)
     return steps, notices
+
+
+def _inside(image: str, rating: int) -> Step | None:
+    return Step(RATE, "", image, rating=rating) if rating_edits(image, rating) else None
+
+
+def _sidecar(image: str, rating: int) -> Step | None:
+    target = f"{image}.xmp"
+    before = None
+    if os.path.lexists(target):
+        before = read_text(target, error=StorageError)
+        with open(target, "rb") as file:
+            if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:  # which is part of what is restored
+                before = f"\ufeff{before}"
+    after = rated(before, rating, target)
+    return None if after == before else Step(WRITE, "", target, before, after)
 
 
 def rated(sidecar: str | None, rating: int, name: str = "the sidecar") -> str:
@@ -69,15 +74,7 @@ def rated(sidecar: str | None, rating: int, name: str = "the sidecar") -> str:
     Raises:
         StorageError: the text is no XMP.
     """
-    if sidecar is None:
-        return NEW.format(rating)
-    text, count = _ATTRIBUTE.subn(rf"\g<1>\g<2>{rating}\g<2>", sidecar)
-    if not count:
-        text, count = _ELEMENT.subn(rf"\g<1>{rating}\g<2>", sidecar)
-    if not count:
-        declared = "" if "xmlns:xmp=" in sidecar else ' xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
-        added = f'<rdf:Description{declared} xmp:Rating="{rating}"'
-        text, count = _DESCRIPTION.subn(added, sidecar, count=1)
-    if not count:
-        raise StorageError(f"{name}: is not an XMP sidecar")
-    return text
+    try:
+        return with_rating(None if sidecar is None else sidecar.encode(), rating).decode()
+    except ValueError as error:
+        raise StorageError(f"{name}: is not an XMP sidecar: {error}") from None

@@ -213,6 +213,31 @@ def test_maps_that_cannot_be_made_leave_no_page(judged, mapped):
     assert status == 1 and "--maps needs scores" in err and not Path("page.html").exists()
 
 
+def test_ratings_inside_files(judged, capsys):
+    def rating(name):
+        with Image.open(f"pics/{name}.png") as image:
+            return image.info.get("xmp", b"").partition(b"xmp:Rating=")[2][:3]
+
+    before = {path.name: path.read_bytes() for path in Path("pics").iterdir()}
+    Image.open("pics/3.png").save("pics/3.bmp")
+    os.replace("pics/3.bmp", "pics/3.png")
+    before["3.png"] = Path("pics/3.png").read_bytes()
+    words = ["cull", "out", "--ratings", "--ratings-in", "file"]
+    capsys.readouterr()
+    assert commands.main(words) == 0
+    out, err = capsys.readouterr()
+    assert "5 to rate" in out and "pics/3.png: only JPEG, PNG and WebP files can hold a rating here" in err
+    assert {path.name: path.read_bytes() for path in Path("pics").iterdir()} == before
+    assert commands.main([*words, "--apply"]) == 0
+    assert [rating(name) for name in ("0", "4", "copy")] == [b'"0"', b'"4"', b'"4"']
+    capsys.readouterr()
+    assert commands.main(["cull", "out", "--ratings-in", "file", "--apply"]) == 0
+    assert "changes: none" in capsys.readouterr().out
+    assert commands.main(["cull", "--undo", "out/undo-001.jsonl"]) == 0
+    assert "5 changes taken back" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in Path("pics").iterdir()} == before
+
+
 def test_an_own_question_in_a_table(judged, capsys):
     words = ["judge", "pics", "--out", "asked", "--quiet", "--verbs", "check", "--question", "Is it bright?"]
     assert commands.main([*words, "--answers", "yes, no, partly"]) == 3

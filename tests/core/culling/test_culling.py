@@ -214,6 +214,18 @@ def test_rating_steps_write_next_to_images_and_are_taken_back(here):
     assert found == before
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_sidecars_with_other_ends_of_lines_are_taken_back_to_the_byte(here, mark):
+    text = mark + DARKTABLE.format('xmp:Rating="1"', "").replace("\n", "\r\n").replace("edits", "\u2028 \x85 edits")
+    before = text.encode()
+    Path("pics/a.png.xmp").write_bytes(before)
+    steps, _ = rating_steps([("pics/a.png", 100.0)])
+    assert [error for _, error in apply(steps, "undo.jsonl")] == [None]
+    assert Path("pics/a.png.xmp").read_bytes() == before.replace(b'Rating="1"', b'Rating="5"')
+    assert [error for _, error in undo("undo.jsonl")] == [None]
+    assert Path("pics/a.png.xmp").read_bytes() == before
+
+
 def test_a_sidecar_that_is_written_now_goes_with_its_image(tmp_path):
     image = tmp_path / "one.png"
     image.write_bytes(b"pixels")
