@@ -33,6 +33,7 @@ from depictqa_core.bulk.plan import Plan
 from depictqa_core.bulk.process_engine import ProcessEngine, suitable
 from depictqa_core.bulk.ray_engine import ROOT, RayEngine
 from depictqa_core.bulk.run import Progress, run_on
+from depictqa_core.judge import Judge
 from depictqa_core.results import LabelProbability, Score
 from depictqa_core.tasks import LEVELS
 
@@ -112,6 +113,28 @@ def timed(engine: Engine, report: Callable[[Progress], None] | None = None) -> t
 
     run_on(engine, both)
     return clock, time.perf_counter() - began
+
+
+def loaded_together(folder: str, count: int) -> Judge:
+    """Load the bundled judge; if the folder exists, wait until ``count`` processes have noted there that they did."""
+    judge, notes = load_judge(), Path(folder)
+    if notes.exists():
+        (notes / str(os.getpid())).touch()
+        while len(os.listdir(notes)) < count:
+            time.sleep(0.01)
+    return judge
+
+
+def seconds_of_judging(engine: Engine, loaded: Path) -> float:
+    """Run, and return the seconds from when the last judge was loaded until the last image was done."""
+    began = ended = time.time()
+
+    def note(progress: Progress) -> None:
+        nonlocal ended
+        ended = time.time()
+
+    run_on(engine, note)
+    return ended - max(began, *(path.stat().st_mtime for path in loaded.iterdir()))
 
 
 def table(folder: Path) -> dict[str, bytes]:
@@ -202,7 +225,10 @@ def joining(ray: Any, folder: Path, workers: int, delay: float, count: int) -> d
 
 
 def ratio(ray: Any, folder: Path, images: int, rounds: int) -> dict:
-    """The bundled judge on Ray next to the processes of ``depictqa judge``, as many of each; in turns."""
+    """The bundled judge on Ray next to the processes of ``depictqa judge``, as many of each; in turns.
+
+    Whole runs, from when all judges are loaded: Ray Data starts new workers for every run, so none can be warmed up.
+    """
     paths = make_images(folder, images)
     listing = folder / "large.csv"
     listing.write_text("image\n" + "\n".join(paths))
@@ -212,14 +238,18 @@ def ratio(ray: Any, folder: Path, images: int, rounds: int) -> dict:
     tables: dict[str, dict] = {}
     for turn in range(rounds):
         for name, found in rates.items():
-            plan = Plan([str(listing)], folder / f"{name}{turn}")
+            plan, loaded = Plan([str(listing)], folder / f"{name}{turn}"), folder / f"loaded-{name}{turn}"
+            opening = partial(loaded_together, str(loaded), processes)
+            assert images >= processes * plan.batch, "every process loads its judge for its first block"
             if name == "local":
-                with ProcessEngine(load_judge, plan, processes, judge) as engine:
-                    clock, _ = timed(engine)
+                loaded.mkdir()
+                with ProcessEngine(opening, plan, processes, judge) as engine:
+                    seconds = seconds_of_judging(engine, loaded)
             else:
-                with _cluster(ray, os.cpu_count() or 1), RayEngine(load_judge, plan, processes) as engine:
-                    clock, _ = timed(engine)
-            found.append(clock.rate(0.15, 1.0))
+                with _cluster(ray, os.cpu_count() or 1), RayEngine(opening, plan, processes) as engine:
+                    loaded.mkdir()  # RayEngine itself has loaded a judge, which waits for no other
+                    seconds = seconds_of_judging(engine, loaded)
+            found.append(images / seconds)
             tables[name] = table(plan.folder)
     medians = {f"{name}_images_per_second": round(statistics.median(found), 2) for name, found in rates.items()}
     ratios = [on_ray / local for on_ray, local in zip(rates["ray"], rates["local"])]

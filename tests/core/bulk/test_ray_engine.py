@@ -2,16 +2,17 @@
 
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chat_server import chat_server
-from core.fake_judge import DyingJudge, FakeJudge, refused
+from core.fake_judge import DyingJudge, FakeJudge, WaitingJudge, refused
 from PIL import Image
 from trees import ROOT
-from vlm_server import vllm
+from vlm_server import conversation, images_of, vllm
 
 from depictqa_core import load_judge
 from depictqa_core.bulk.parts import read_rows
@@ -23,6 +24,7 @@ from depictqa_core.cli import commands, large_runs
 from depictqa_core.errors import ClusterError, DepictQAError, PackageError
 
 COUNT = 43
+NODE = {"num_cpus": 2, "object_store_memory": 10**8}
 
 
 def node(cpus, gpus=0, alive=True):
@@ -73,15 +75,24 @@ def test_inputs_that_grow_are_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A cluster on this machine whose workers find the tests."""
+def nodes():
+    """The nodes of a cluster on this machine whose workers find the tests: one, until a test adds another."""
     ray = pytest.importorskip("ray")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    utils = pytest.importorskip("ray.cluster_utils")
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # 15 would wait for other processes
     environment = {"env_vars": {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}}
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-    ray.init("local", num_cpus=2, object_store_memory=10**8, runtime_env=environment, **quiet)
-    yield ray
+    nodes = utils.Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **NODE})
+    ray.init(nodes.address, runtime_env=environment, log_to_driver=False, logging_level="error")
+    yield nodes
     ray.shutdown()
+    nodes.shutdown()
+
+
+@pytest.fixture
+def cluster(nodes):
+    import ray
+
+    return ray
 
 
 @pytest.fixture
@@ -137,6 +148,26 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(cluster, here):
 
 
 @pytest.mark.slow
+def test_a_node_that_joins_judges_what_is_left(nodes, here):
+    run(FakeJudge(), plan("local", batch=1), lambda progress: None)
+    os.mkdir("nodes")
+    joined = []
+
+    def join(progress):
+        if progress.done >= COUNT // 3 and not joined:
+            joined.append(nodes.add_node(**{**NODE, "num_cpus": 1}))
+
+    # Ray gives the two actors of the first node at most 12 images in advance: some are left for the third
+    try:
+        on_ray(plan("out", batch=1), partial(WaitingJudge, os.path.abspath("nodes"), 5 * COUNT // 2), 3, join)
+    finally:
+        for node in joined:
+            nodes.remove_node(node)
+    assert len(os.listdir("nodes")) == 2
+    assert parts("out") == parts("local")
+
+
+@pytest.mark.slow
 def test_a_full_object_store_that_spills_changes_nothing(cluster, here):
     run(FakeJudge(), plan("local"), lambda progress: None)
     held = [cluster.put(np.full(10**7, n, np.uint8)) for n in range(15)]  # more than the store of 100 MB holds
@@ -145,12 +176,39 @@ def test_a_full_object_store_that_spills_changes_nothing(cluster, here):
     assert [cluster.get(one)[0] for one in held] == list(range(15))
 
 
+class Busy:
+    """A server that refuses the first questions about new images, and says for how long.
+
+    Attributes:
+        refused: when the conversation of each refused request came first; None refuses nothing.
+        waits: seconds until such a conversation came again.
+    """
+
+    def __init__(self, server, questions, seconds):
+        self._server, self._questions, self._after = server, questions, {"Retry-After": str(seconds)}
+        self.refused, self.waits = None, []
+
+    def __call__(self, number, request):
+        ours = self.refused is not None and "messages" in request
+        if ours and any(image.height == 40 for image in images_of(request)):
+            asked, now = conversation(request), time.monotonic()
+            if asked in self.refused:
+                self.waits.append(now - self.refused[asked])
+            elif len(self.refused) < self._questions:
+                self.refused[asked] = now
+                return 429, self._after, {"error": {"message": "busy"}}
+        return self._server(number, request)
+
+
 @pytest.mark.slow
-def test_actors_may_ask_a_judge_on_a_server(cluster, here):
-    with chat_server(vllm()) as server:
+def test_actors_may_ask_a_judge_on_a_server_that_is_busy(cluster, here):
+    busy = Busy(vllm(), questions=3, seconds=2)
+    with chat_server(busy) as server:
         opening = partial(load_judge, server.base, model="tiny-vlm")
         run(opening(), plan("local", verbs=("score",)), lambda progress: None)
+        busy.refused = {}
         on_ray(plan("out", verbs=("score",)), opening)
+    assert len(busy.refused) == 3 and min(busy.waits) >= 2 and len(busy.waits) >= 3
     assert parts("out") == parts("local")
     assert sum(row["error"] is None for row in read_rows("out")) == COUNT - 1
 

@@ -58,6 +58,8 @@ def test_it_runs_on_ray_serve(checkpoint, monkeypatch):
 
     monkeypatch.setenv("DEPICTQA_SERVER_KEY", KEY)
     monkeypatch.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")  # on a busy machine it starts slowly
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 would wait for other processes
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=1, include_dashboard=False)
     try:
         with socket.create_server(("127.0.0.1", 0)) as free:
