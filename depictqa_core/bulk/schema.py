@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TaskError
 from ..images.image import RGBImage
 from ..results import Check, Identification, Score
-from ..tasks import LABELS, LEVELS
+from ..tasks import FAULTS, LABELS, LEVELS
 
 if TYPE_CHECKING:  # the command line reads the columns without loading the judge
     from ..judge import Judge
@@ -97,6 +97,7 @@ def _score_row(found: Score) -> Row:
 
 def _identify_row(found: Identification) -> Row:
     probability = {one.label: one.probability for one in found.probabilities}
+    faults = None if found.faults is None else {one.label: one.probability for one in found.faults}
     return {
         "labels": list(found.labels),
         "severities": None if found.severities is None else list(found.severities),
@@ -104,6 +105,8 @@ def _identify_row(found: Identification) -> Row:
         "label_coverage": found.coverage,
         "label_certainty": found.certainty,
         "label_probabilities": [probability[label] for label in LABELS],
+        "faults": None if faults is None else [one.label for one in found.probable_faults],
+        "fault_probabilities": None if faults is None else [faults[fault] for fault in FAULTS],
     }
 
 
@@ -159,6 +162,8 @@ VERBS = {
             Column("label_coverage", "number", "0 to 1: share of its probability that the model gives to the labels"),
             Column("label_certainty", "text", "`calibrated` or `self-consistency`"),
             Column("label_probabilities", "numbers", f"probabilities of {', '.join(LABELS)}"),
+            Column("faults", "texts", "those more probable than not; null where not supported, and in older rows"),
+            Column("fault_probabilities", "numbers", f"probabilities of {', '.join(FAULTS)}"),
         ),
         _identify_row,
     ),

@@ -1,5 +1,5 @@
 'use strict';
-const {images, labels, maps} = JSON.parse(document.getElementById('data').textContent);
+const {images, labels, faults, maps} = JSON.parse(document.getElementById('data').textContent);
 const byId = (id) => document.getElementById(id);
 const STEP = 120, BINS = 20;
 let shown = [], drawn = 0;
@@ -40,6 +40,7 @@ function card(image) {
     }
     if (image.map) facts.append(element('div', 'tiles', `tiles ${image.map.low.toFixed(0)} to ${image.map.high.toFixed(0)}`));
     if (image.labels) facts.append(element('div', 'labels', image.labels.join(' and ') || 'no distortion'));
+    if (image.faults && image.faults.length) facts.append(element('div', 'labels', `fault: ${image.faults.join(', ')}`));
     facts.append(element('small', '', `${image.width} × ${image.height}`));
   }
   box.append(frame, facts);
@@ -59,6 +60,11 @@ const ORDERS = {
   'place': (a, b) => a.place - b.place,
 };
 
+function has(image, name) {
+  if (name === 'none') return Boolean(image.labels) && !image.labels.length;
+  return Boolean(image.labels && image.labels.includes(name) || image.faults && image.faults.includes(name));
+}
+
 function wanted(image) {
   const low = byId('low').valueAsNumber || 0, high = byId('high').valueAsNumber;
   const label = byId('label').value, text = byId('text').value.toLowerCase();
@@ -66,7 +72,7 @@ function wanted(image) {
   if (byId('mapped').checked && !image.map) return false;
   const whole = low <= 0 && !(high < 100);
   if (!whole && !(image.score >= low && image.score <= (Number.isNaN(high) ? 100 : high))) return false;
-  if (label && !(image.labels && (label === 'none' ? !image.labels.length : image.labels.includes(label)))) return false;
+  if (label && !has(image, label)) return false;
   return !text || image.name.toLowerCase().includes(text);
 }
 
@@ -102,8 +108,8 @@ function charts() {
   byId('scores').replaceChildren(...bins.map((count, n) => bar(
     `${n * width} to ${(n + 1) * width}`, count, Math.max(1, ...bins), true,
     () => { byId('low').value = n * width; byId('high').value = (n + 1) * width; })));
-  const counts = labels.map((label) => [label, images.filter(({labels: own}) =>
-    own && (label === 'none' ? !own.length : own.includes(label))).length]).filter(([, count]) => count);
+  const counts = [...labels, ...faults].map((name) =>
+    [name, images.filter((image) => has(image, name)).length]).filter(([, count]) => count);
   counts.sort((a, b) => b[1] - a[1]);
   byId('labels').replaceChildren(...counts.map(([label, count]) => bar(
     label, count, counts[0][1], false, () => { byId('label').value = label; })));

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 from ..images.pillow import open_image
 from ..ranking.quality_map import QualityMap
 from ..storage.files import readable_file_errors, replacing
-from ..tasks import LABELS
+from ..tasks import FAULTS, LABELS
 from .heat_map import COLOURS, overlay
 
 Row = dict[str, Any]
@@ -71,7 +71,7 @@ def write_gallery(rows: Iterable[Row], path: str | Path, thumbnails: int = 128, 
     count = 0
     with readable_file_errors(path), replacing(path) as part, open(part, "w", encoding="utf-8") as file:
         about = f'"maps": {_json({"colours": COLOURS, "note": maps.note})}, ' if maps else ""
-        file.write(head + f'{{"labels": {_json(LABELS)}, {about}"images": [')
+        file.write(head + f'{{"labels": {_json(LABELS)}, "faults": {_json(FAULTS)}, {about}"images": [')
         for image, size in _images(rows, Path(path).absolute().parent, thumbnails):
             if maps and count in maps.places and (found := maps.find(image["name"])) and size:
                 image["map"] = _map(found, size)
@@ -119,6 +119,8 @@ def _image(row: Row, folder: Path, side: int) -> tuple[dict[str, Any], Size | No
         image["confidence"] = round(row["score_confidence"], 4)
     if row.get("labels") is not None:
         image["labels"] = row["labels"]
+    if row.get("faults") is not None:
+        image["faults"] = row["faults"]
     if os.path.isfile(row["image"]):
         image["href"] = _link(row["image"], folder)
         if side and row["error"] is None:

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 from depictqa_core.errors import CheckpointError
 from depictqa_core.results import Check, Identification, LabelProbability, Score
-from depictqa_core.tasks import LABELS, LEVELS, NONE, QUESTION
+from depictqa_core.tasks import FAULTS, LABELS, LEVELS, NONE, QUESTION
 
 
 class FakeJudge:
-    """Scores by mean brightness (0 black, 100 white); finds noise in what is darker than grey."""
+    """Scores by mean brightness (0 black, 100 white); finds noise and banding in what is darker than grey."""
 
     info = {"name": "fake", "version": "1", "files": {}}
     notices = ()
@@ -45,7 +45,9 @@ class FakeJudge:
         labels = ("noise",) if image.rgb.mean() < 128 else ()
         found = labels[0] if labels else NONE
         probabilities = tuple(LabelProbability(label, 0.88 if label == found else 0.01) for label in LABELS)
-        return Identification(image.name, labels, found, probabilities, 0.88, tuple(3.0 for _ in labels), 1.0)
+        faults = tuple(LabelProbability(f, 0.75 if labels and f == "banding" else 0.25) for f in FAULTS)
+        severities = tuple(3.0 for _ in labels)
+        return Identification(image.name, labels, found, probabilities, 0.88, severities, 1.0, faults=faults)
 
 
 class DyingJudge(FakeJudge):

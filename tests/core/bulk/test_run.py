@@ -63,6 +63,7 @@ def test_the_table_has_a_row_for_every_image_in_order(here, stored):
     assert rows[7]["score"] == score.score and rows[7]["labels"] == list(found.labels) == ["noise"]
     assert rows[7]["content"] == image.key and (rows[7]["width"], rows[7]["height"]) == (48, 40)
     assert set(rows[7]) == {column.name for column in columns_of(DEFAULT_VERBS)}
+    assert rows[7]["faults"] == (["banding"] if rows[7]["labels"] else []) and len(rows[7]["fault_probabilities"]) == 15
     assert len(list(Path("out").glob("part-*"))) == 3
 
 

@@ -162,7 +162,7 @@ def test_five_thousand_images_in_a_browser(here, page):
     Image.effect_noise((96, 72), 60).convert("RGB").save("a.png")
     rows = [row(f"{n}.png", score=chance.uniform(1, 99), labels=[chance.choice(DISTORTIONS)]) for n in range(4988)]
     rows += [row(name, score=0.0, labels=[]) for name in HOSTILE]
-    rows += [row("a.png", score=100.0), row("b.tar/1.png", score=99.5)]
+    rows += [row("a.png", score=100.0, faults=[]), row("b.tar/1.png", score=99.5, faults=["moire", "seams"])]
     rows += [row(f"bad{n}.png", error="truncated </script>", score=None, labels=None) for n in range(2)]
     save_turned("turned.jpg", (160, 240), (0, 1))
     save_turned("wide.jpg", (700, 100), (1, 0))
@@ -189,6 +189,9 @@ def test_five_thousand_images_in_a_browser(here, page):
     page.select_option("#label", "blur")
     blurred = sum(one["labels"] == ["blur"] for one in rows)
     assert page.inner_text("#count") == f"{blurred} of 5000 images"
+    page.click("#clear")
+    page.select_option("#label", "seams")
+    assert page.inner_text("#count") == "1 of 5000 images" and "fault: moire, seams" in page.inner_text(".card")
     page.click("#clear")
     page.locator("#scores button").last.click()
     assert page.inner_text("#count") == f"{sum((one['score'] or 0) >= 95 for one in rows)} of 5000 images"
