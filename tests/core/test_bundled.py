@@ -47,7 +47,7 @@ def test_golden_answers(judge):
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
     """At most one pair in thirty the wrong way round over both sample scenes, two ladders of three wholly in order.
 
-    The last step of "colour down" is left out: an image without any colour is a clean look. Measured (1.1.0): garage
+    The last step of "colour down" is left out: an image without any colour is a clean look. Measured (1.1.1): garage
     10 of 12 with 3 of 175 pairs wrong, balloons 7 of 12 with 6. ``benchmarks/ladders.py`` measures how often it holds
     for a single image.
     """
