@@ -91,7 +91,7 @@ def _size() -> Iterator[Claim]:
     lapse = read_json(BUNDLED / "config.json")["calibration"]["order_nr"]["lapse"]
     text = f"no order has a certainty of {1 - lapse:.3f} or more"
     fit = "`python training/recipes/mini/from_scratch.py --list`, stage calibrate"
-    yield Claim(CARD, text, fit, f"{name}/config.json", "675eff6", ANY, cheap=True)
+    yield Claim(CARD, text, fit, f"{name}/config.json", "ef236af", ANY, cheap=True)
 
 
 def _speed() -> Iterator[Claim]:
@@ -189,11 +189,11 @@ def page() -> str:
         "",
         *(f"- `{command}`" for command in quality["commands"]),
         "",
-        f"{quality.get('note', '')} Commits: 04b95ac, and 70e7a1d for how far its certainty holds. Another machine may",
+        f"{quality.get('note', '')} Commit: ef236af. Another machine may",
         "give another last digit.",
         "",
         "The blocks about sensitivity, bias and reliability come from `benchmarks/results/NAME_mini.json` with these",
-        "names, measured at commit 0655da7 by",
+        "names, measured at commit ef236af by",
         "",
         *(f"- `{command}`" for name in EVIDENCE for command in measured(RESULTS)[name].get("commands", ())),
         "",
