@@ -40,7 +40,8 @@ def sdist(tmp_path_factory):
         (copy / file).parent.mkdir(parents=True, exist_ok=True)
         (copy / file).write_bytes(b"" if file.suffix == HEAVY else (ROOT / file).read_bytes())
     with tarfile.open(built("sdist", copy, out)) as archive:
-        archive.extractall(out, filter="data")
+        for member in archive:  # extractall has no filter before Python 3.11.4
+            archive.extract(member, out)
     return out / f"depictqa-{__version__}"
 
 
