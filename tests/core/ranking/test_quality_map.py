@@ -133,10 +133,10 @@ def test_bad_is_red_and_good_is_blue():
 
 def test_an_overlay_over_the_grey_image_is_the_heat_map():
     rng = np.random.default_rng(2)
-    picture, found = a_map(lambda tiles: rng.uniform(0, 100, len(tiles.boxes)))
-    whole = heat_image(picture, found, marked=False, legend=False)
+    image, found = a_map(lambda tiles: rng.uniform(0, 100, len(tiles.boxes)))
+    whole = heat_image(image, found, marked=False, legend=False)
     for size in ((128, 96), (64, 48)):
-        grey = Image.fromarray(picture.rgb).convert("L").convert("RGBA").resize(size)
+        grey = Image.fromarray(image.rgb).convert("L").convert("RGBA").resize(size)
         seen = Image.alpha_composite(grey, overlay(found, size).convert("RGBA")).convert("RGB")
         expected = whole.resize(size, Image.Resampling.BOX)
         assert np.abs(np.asarray(seen, float) - np.asarray(expected, float)).max() < 8
