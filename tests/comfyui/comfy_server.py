@@ -141,6 +141,20 @@ class ComfyServer:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.loads(answer.read() or b"{}")
 
+    def free(self, unload_models: bool = True, free_memory: bool = True):
+        """Free memory as the buttons of the menu do, and return when it is done.
+
+        ComfyUI notes the request and wakes the thread that runs graphs, which carries it out. A thread that is just
+        about to wait misses that, and then the next graph would run first: hence again until it has been taken.
+        """
+        for _ in range(100):
+            self.post("/free", {"unload_models": unload_models, "free_memory": free_memory})
+            for _ in range(10):
+                if not self.get("/test/memory_requests"):
+                    return
+                time.sleep(0.02)
+        raise AssertionError("ComfyUI did not free its memory within 20 s")
+
     def run(self, graph: dict, expect_error: bool = False, on_message=None) -> Run:
         """Queue a graph in API format and wait for its end.
 

@@ -12,8 +12,10 @@ from unittest import mock
 import folder_paths
 import numpy as np
 import torch
+from aiohttp import web
 from comfy import model_management
 from PIL import Image
+from server import PromptServer
 
 SPECIAL = {
     "nan": lambda: torch.full((1, 32, 32, 3), float("nan")),
@@ -111,6 +113,12 @@ class Arrived:
 
     def run(self, items):
         return {"ui": {"text": [_shown(item) for item in items]}}
+
+
+@PromptServer.instance.routes.get("/test/memory_requests")
+async def memory_requests(request):
+    """What was asked of ``/free`` and is not yet begun."""
+    return web.json_response(PromptServer.instance.prompt_queue.get_flags(reset=False))
 
 
 class LoadedModels:

@@ -185,7 +185,7 @@ def test_a_pick_belongs_to_the_images_on_the_node(server, page):
 
 def test_without_the_script_the_answers_are_text_under_the_node(server, page):
     page.route("**/depictqa.js*", lambda route: route.abort())
-    server.post("/free", {"unload_models": True, "free_memory": True})  # the node must run: text comes by message
+    server.free()  # the node must run: text comes by message
     opened(page, server, "rank_a_batch")
     page.evaluate(WATCH, QUALITY)
     assert queue(page).startswith("execution_success")

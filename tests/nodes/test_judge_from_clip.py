@@ -186,7 +186,7 @@ def test_after_free_it_works_again(server, judged_by, free_memory):
 
     before, models = held("blurred.png, sharp.png")
     assert "Krea2TEModel_" in models and "DepictQAWeights" not in models
-    server.post("/free", {"unload_models": True, "free_memory": free_memory})
+    server.free(free_memory=free_memory)
     again, models = held("sharp.png, blurred.png")
     assert again[::-1] == before and "Krea2TEModel_" in models and "DepictQAWeights" not in models
 

@@ -96,7 +96,7 @@ def test_free_memory_unloads_the_judge_and_it_comes_back(server, graph):
     nodes = graph("DepictQA_ScoreImages", images="blurred.png, sharp.png")
     assert "DepictQAWeights" in held(server, nodes)
     before = [float(score) for score in server.run(nodes).texts("scores")]
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    server.free()
     only_held = {"node": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}}}
     assert "DepictQAWeights" not in held(server, only_held)
     again = server.run(nodes)
@@ -104,14 +104,11 @@ def test_free_memory_unloads_the_judge_and_it_comes_back(server, graph):
     assert [float(score) for score in again.texts("scores")] == pytest.approx(before, abs=1e-3)
 
 
-FREED = {"unload_models": True, "free_memory": True}
-
-
 @pytest.mark.parametrize("memory", ["keep in memory", "free after use"])
 def test_answers_outlive_freed_memory(server, graph, memory):
     nodes = graph("DepictQA_ScoreImages", images=different(48, 3000 if memory[0] == "k" else 3100), memory=memory)
     before = server.run(nodes)
-    server.post("/free", FREED)
+    server.free()
     again = server.run(nodes)
     assert {"load", "node"} <= set(again.executed) and not again.progress.get("node")
     assert again.text("report") == before.text("report")
@@ -121,7 +118,7 @@ def test_what_a_cancelled_run_found_outlives_freed_memory(server, graph):
     nodes = graph("DepictQA_RankImages", images=different(60, 3200))
     run = cancelled(server, nodes, "progress")
     value, total = run.progress["node"][-1]
-    server.post("/free", FREED)
+    server.free()
     again = cancelled(server, nodes, "progress")
     assert max(count for count, _ in again.progress["node"][:2]) >= value > 0 and value < total
 
@@ -146,7 +143,7 @@ def test_answers_of_before_do_not_count_for_a_checkpoint_that_has_changed(server
 
 def test_a_judge_that_is_freed_after_use_answers_the_same(server, graph):
     kept = server.run(graph("DepictQA_ScoreImages", images=THREE))
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    server.free()
     nodes = graph("DepictQA_ScoreImages", images=THREE, memory="free after use")
     assert "DepictQAWeights" not in held(server, nodes)
     freed = server.run(nodes)

@@ -4,8 +4,6 @@ import pytest
 from comfyui.named_pictures import different
 from tiny_vlms import make_tiny_vlm
 
-FREE = {"unload_models": True, "free_memory": False}
-
 
 @pytest.fixture(scope="module")
 def vlm(server) -> str:
@@ -21,7 +19,7 @@ def scores(server, nodes):
 def test_it_is_unloaded_and_loaded_again(server, graph, vlm):
     nodes = graph("DepictQA_ScoreImages", checkpoint=vlm, images=different(2, 5000))
     before = scores(server, nodes)
-    server.post("/free", FREE)
+    server.free(free_memory=False)
     again = server.run(graph("DepictQA_ScoreImages", checkpoint=vlm, images=different(4, 5000)))
     assert "load" not in again.executed  # the same judge, whose weights came back
     assert [float(text) for text in again.texts("scores")][:2] == pytest.approx(before, abs=1e-3)
@@ -34,7 +32,7 @@ def test_it_is_unloaded_and_loaded_again(server, graph, vlm):
 def test_weights_that_were_moved_away_in_part_come_back(server, graph, vlm):
     whole = graph("DepictQA_ScoreImages", checkpoint=vlm, images=different(3, 5200), memory="free after use")
     wanted = scores(server, whole)
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    server.free()
     nodes = graph("DepictQA_RankImages", checkpoint=vlm, images=different(3, 5200))
     nodes["part"] = {"class_type": "Test_PartlyUnloaded", "inputs": {"model": ["load", 0]}}
     nodes["node"]["inputs"]["model"] = ["part", 0]
