@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import as_image
 from depictqa_core.network.local_vision import CELL
 from depictqa_core.network.tile_vision import TileTower
@@ -159,23 +160,30 @@ def train_tiles(
     rate: float = 3e-4,
     report=print,
     validation: Windows | None = None,
+    start: Path | None = None,
 ) -> TileTower:
     """Train a tower and save its weights; an interrupted run resumes.
 
     Args:
         windows: what is learned.
         output: .safetensors file of the weights of the ``TileTower``. The state of an unfinished run lies next to it.
-        weights: ImageNet weights of EfficientNet-Lite0; None starts from random ones.
+        weights: ImageNet weights of EfficientNet-Lite0; None starts from random ones, or from ``start``.
         steps: of ``batch`` windows each.
         seed: of the weights of the heads and of the order of the windows.
         rate: highest learning rate of the tower; it rises for a tenth of the steps and falls with a cosine.
         report: called with one line now and then.
         validation: windows that are measured whenever the state is saved.
+        start: .safetensors file of a trained tower, which is trained further.
+
+    Raises:
+        CheckpointError: a file has no such weights.
     """
     torch.manual_seed(seed)
     tower, heads = TileTower(CHANNELS), Heads(CHANNELS)
     if weights:
         load_efficientnet_lite0(tower, weights)
+    if start:
+        _load_tower(tower, start)
     tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     new = {"params": [*heads.parameters(), *tower.embed.parameters(), *tower.norm.parameters()]}
     layers = {"params": [*tower.stem.parameters(), *tower.stages.parameters()]}
@@ -213,14 +221,27 @@ def train_tiles(
     return tower
 
 
+def _load_tower(tower: TileTower, file: Path) -> None:
+    try:
+        tower.load_state_dict({name: tensor.float() for name, tensor in load_file(file).items()})
+    except Exception as error:  # safetensors raises errors of its own
+        raise CheckpointError(f"{file} has no weights of a tile tower ({type(error).__name__})") from error
+
+
 @torch.no_grad()
 def measure(tower: TileTower, heads: Heads, windows: Windows) -> str:
-    """How many windows of clean or once distorted images get their label, and the AUC of "none", in words."""
+    """How many windows of clean or once distorted images get their label, the AUC of "none", and the mean AUC of the
+    faults that are there and not there in some windows, in words."""
     parts = torch.arange(len(windows.pixels)).split(128)
-    found = torch.cat([heads(tower.judge(windows.pixels[part]))[0] for part in parts]).log_softmax(1)
+    judged = [heads(tower.judge(windows.pixels[part])) for part in parts]
+    found = torch.cat([kinds for kinds, *_ in judged]).log_softmax(1)
+    faults = torch.cat([faults for _, _, faults, _ in judged])
     right = label_shares(windows.severity)
     single = (windows.labelled > 0) & (right.amax(1) == 1)
     accuracy = (found.argmax(1) == right.argmax(1))[single].double().mean().item()
     clean = right[:, -1] == 1
     good, bad = found[single & clean, -1], found[single & ~clean, -1]
-    return f"validation: label {accuracy:.3f}, AUC of none {area_under_curve(good, bad):.3f}"
+    words = f"validation: label {accuracy:.3f}, AUC of none {area_under_curve(good, bad):.3f}"
+    shown = [(faults[truth == 1, place], faults[truth == 0, place]) for place, truth in enumerate(windows.faults.T)]
+    areas = [area_under_curve(there, absent) for there, absent in shown if len(there) and len(absent)]
+    return f"{words}, of faults {np.mean(areas):.3f}" if areas else words

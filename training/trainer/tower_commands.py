@@ -57,36 +57,53 @@ def add_tiles(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", help=".safetensors file that receives the weights; the same command resumes")
     parser.add_argument("--scenes", nargs="+", default=[], help="data roots")
     parser.add_argument("--crops", help="folder of shards (python -m training crops)")
-    parser.add_argument("--weights", help="ImageNet weights of EfficientNet-Lite0 (default: random ones)")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--weights", help="ImageNet weights of EfficientNet-Lite0 (default: random ones)")
+    begin.add_argument("--start", type=Path, help=".safetensors file of a trained tower, which is trained further")
+    parser.add_argument("--rate", type=float, default=3e-4, help="highest learning rate (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=6000, help="of --batch windows each (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--validation", nargs="+", default=[], help="data roots that are measured now and then")
+    parser.add_argument("--validation-crops", type=Path, help="folder of shards that are measured with them")
     parser.set_defaults(run=_tiles, resumes=True)
 
 
 def _tiles(arguments: argparse.Namespace) -> None:
     from depictqa_core.network.tile_vision import TileTower
 
-    from .tile_tower import CHANNELS, crop_windows, scene_windows, train_tiles
+    from .tile_tower import (
+        CHANNELS,
+        WINDOWS_OF_CROPS,
+        WINDOWS_OF_SCENES,
+        Windows,
+        crop_windows,
+        scene_windows,
+        train_tiles,
+    )
 
     side = TileTower(CHANNELS).side
-    found = [scene_windows([Path(root) for root in arguments.scenes], side)] if arguments.scenes else []
-    found += [crop_windows(Path(arguments.crops), side)] if arguments.crops else []
-    if not found:
+
+    def windows(roots: list[str], crops: str | None, of_scenes: int, of_crops: int) -> Windows | None:
+        found = [scene_windows([Path(root) for root in roots], side, of_scenes)] if roots else []
+        found += [crop_windows(Path(crops), side, of_crops)] if crops else []
+        joined = found.pop() if found else None
+        while found and joined:  # what is joined is not kept: it is most of the memory
+            joined = found.pop().joined(joined)
+        return joined
+
+    learned = windows(arguments.scenes, arguments.crops, WINDOWS_OF_SCENES, WINDOWS_OF_CROPS)
+    if learned is None:
         raise ValueError("nothing to learn from: give --scenes, --crops or both")
-    windows = found.pop()
-    while found:  # what is joined is not kept: it is most of the memory
-        windows = found.pop().joined(windows)
-    print(f"{len(windows.pixels)} windows")
-    held = scene_windows([Path(root) for root in arguments.validation], side, 1) if arguments.validation else None
-    weights = arguments.weights and Path(arguments.weights)
+    print(f"{len(learned.pixels)} windows")
     train_tiles(
-        windows,
+        learned,
         Path(arguments.output),
-        weights,
+        arguments.weights and Path(arguments.weights),
         arguments.steps,
         arguments.seed,
         arguments.batch,
-        validation=held,
+        arguments.rate,
+        validation=windows(arguments.validation, arguments.validation_crops, 1, 1),
+        start=arguments.start,
     )

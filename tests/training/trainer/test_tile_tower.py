@@ -132,6 +132,33 @@ def test_it_learns_and_an_interrupted_run_ends_with_the_same_weights(tmp_path, m
         assert torch.allclose(saved[name], tensor, atol=1e-5), name
 
 
+def test_a_trained_tower_is_trained_further(tmp_path):
+    windows = noisy_windows(24)
+    first = train_tiles(windows, tmp_path / "a.safetensors", None, 20, batch=8)
+    start = train_tiles(windows, tmp_path / "b.safetensors", None, 0, start=tmp_path / "a.safetensors")
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(start.state_dict()[name], tensor), name
+    (tmp_path / "b.safetensors").write_bytes(b"not weights")
+    with pytest.raises(CheckpointError, match=r"b.safetensors has no weights of a tile tower"):
+        train_tiles(windows, tmp_path / "c.safetensors", None, 1, start=tmp_path / "b.safetensors")
+
+
+def test_validation_tells_faults_from_other_windows():
+    windows, tower = noisy_windows(24), tile_tower.TileTower(8).eval()
+    windows.faults[::2, 3] = 1
+    noisy = windows.severity.sum(1) > 0
+
+    class Told(torch.nn.Module):
+        """Heads that know which windows have the fault."""
+
+        def forward(self, features):
+            faults = torch.zeros(len(features), windows.faults.shape[1])
+            faults[:, 3] = noisy.float()
+            return torch.zeros(len(features), len(DISTORTIONS) + 1), windows.severity, faults, None
+
+    assert tile_tower.measure(tower, Told(), windows).endswith("of faults 1.000")
+
+
 def test_undecided_windows_teach_no_labels():
     windows = noisy_windows(4)
     tower, heads = tile_tower.TileTower(8).eval(), tile_tower.Heads(8)
