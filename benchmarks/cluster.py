@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import shlex
 import signal
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,7 @@ class WaitingJudge:
         pids: a folder for the number of its process, None for none.
     """
 
+    backend = SimpleNamespace(limit_caches=lambda images: None)
     info: dict[str, Any] = {"name": "waiting", "version": "1", "files": {}}
     notices: Sequence[str] = ()
 
@@ -187,7 +190,7 @@ def failures(ray: Any, folder: Path, workers: int, delay: float, count: int, kil
             assert table(folder / name) == table(folder / "local"), "the table differs from the local one"
     found = {"workers": workers, "images": count, "workers_killed": killed, "table_as_local": True}
     found |= {"seconds": round(seconds[0], 1), "seconds_with_kills": round(seconds[kills], 1)}
-    found["lost_seconds_of_one_worker_per_kill"] = round((seconds[kills] - seconds[0]) * workers / kills, 1)
+    found["lost_seconds_of_one_worker_per_kill"] = round((seconds[kills] - seconds[0]) * workers / killed, 1)
     print(json.dumps(found), flush=True)
     return found
 
@@ -313,11 +316,13 @@ def main() -> None:
         "ratio": lambda folder: ratio(ray, folder, options.images, options.rounds),
     }
     parts = {name: measured for name, measured in parts.items() if name in (options.only or parts)}
+    command = shlex.join(["python", "-m", "benchmarks.cluster", *sys.argv[1:]])
     if options.out and options.out.exists():
         found = {**json.loads(options.out.read_text()), **found}
     with tempfile.TemporaryDirectory() as name:
         for part, measured in parts.items():
             found[part] = measured(Path(name))
+            found["commands"] = {**found.get("commands", {}), part: command}
             if options.out:  # what was measured stays if a later part fails
                 options.out.write_text(json.dumps(found, indent=1) + "\n")
 

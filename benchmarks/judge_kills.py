@@ -1,18 +1,21 @@
 """``depictqa judge`` killed again and again: no row of its table is lost, doubled or changed.
 
-    python -m benchmarks.judge_kills --kills 20 --processes 2
+    python -m benchmarks.judge_kills --kills 20 --images 120 --processes 2 --out benchmarks/results/judge_kills.json
 
 The command judges a folder of images with the bundled judge and is killed with SIGKILL at random moments, from its
 start on. The same command resumes. At the end its table is compared with that of a run without kills.
 """
 
 import argparse
+import json
 import random
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.scale import make_images
 from depictqa_core.bulk.parts import read_rows
@@ -27,14 +30,18 @@ def command(images: Path, table: Path, processes: int) -> list[str]:
     return [sys.executable, "-m", "depictqa_core", *words]
 
 
-def killed(words: list[str], kills: int, longest: float) -> int:
-    """Run the command until it ends by itself, killing it at most ``kills`` times; how often it was killed.
+def killed(words: list[str], table: Path, kills: int, longest: float) -> tuple[int, int]:
+    """Run the command until it ends by itself, killing it at most ``kills`` times.
 
     Args:
         words: the command.
+        table: where it writes.
         longest: seconds after the start at which it is killed at the latest.
+
+    Returns:
+        how often it was killed, and how often the table had rows then: others fell into the start of the first runs.
     """
-    chance, found = random.Random(0), 0
+    chance, found, with_rows = random.Random(0), 0, 0
     while True:
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if found < kills:
@@ -44,12 +51,13 @@ def killed(words: list[str], kills: int, longest: float) -> int:
                 process.kill()
                 process.communicate()
                 found += 1
+                with_rows += any(table.glob("part-*"))
                 continue
         else:
             _, error = process.communicate()
         if process.returncode:
             raise SystemExit(f"depictqa judge ended with status {process.returncode}: {error}")
-        return found
+        return found, with_rows
 
 
 def odd_rows(table: Path, wanted: Path) -> int:
@@ -62,23 +70,40 @@ def odd_rows(table: Path, wanted: Path) -> int:
     return max(len(rows), len(others)) - same
 
 
+def store(path: Path, facts: dict[str, Any]) -> None:
+    """Write what was measured, with the command that measured it."""
+    command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    path.write_text(json.dumps({"command": command, **facts}, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
     parser.add_argument("--images", type=int, default=400, help="default: 400")
     parser.add_argument("--processes", type=int, default=2, help="that judge (default: 2)")
     parser.add_argument("--longest", type=float, default=9.0, help="latest kill, seconds after a start (default: 9)")
+    parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         images, table, whole = (Path(folder) / name for name in ("images", "table", "whole"))
         images.mkdir()
         make_images(images, options.images)
         began = time.perf_counter()
-        kills = killed(command(images, table, options.processes), options.kills, options.longest)
+        kills, with_rows = killed(command(images, table, options.processes), table, options.kills, options.longest)
         seconds = time.perf_counter() - began
         subprocess.run(command(images, whole, 1), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         odd, count = odd_rows(table, whole), len(list(read_rows(whole)))
-    print(f"{kills} kills in {seconds:.0f} s: {count} images, {odd} rows lost, doubled or changed")
+    print(f"{kills} kills in {seconds:.0f} s, {with_rows} of them when the table had rows:", end=" ")
+    print(f"{count} images, {odd} rows lost, doubled or changed")
+    if options.out:
+        facts = {
+            "kills": kills,
+            "kills_with_rows": with_rows,
+            "images": count,
+            "processes": options.processes,
+            "odd_rows": odd,
+        }
+        store(options.out, {**facts, "seconds": round(seconds)})
     sys.exit(1 if odd or kills < options.kills else 0)
 
 

@@ -18,10 +18,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 from PIL import Image
+
+if TYPE_CHECKING:
+    from depictqa_core import Judge
+    from depictqa_core.bulk.engines import Engine
 
 SIDE, SMALL_SIDE = 1024, 256
 HASHES = 100_000
@@ -46,12 +51,9 @@ def make_images(folder: Path, count: int, side: int = SIDE) -> list[str]:
 
 def bare(paths: list[str]) -> dict:
     """The judge alone on images that are in memory."""
-    from depictqa_core import load_judge
     from depictqa_core.images.image import as_image
-    from depictqa_core.runtime.threads import keep_freed_memory
 
-    keep_freed_memory()
-    judge = load_judge()
+    judge = loaded()
     judge.score(as_image(paths[0]))
     images = [as_image(path) for path in paths]
     for image in images:
@@ -64,24 +66,30 @@ def bare(paths: list[str]) -> dict:
     return _figures(len(images), time.perf_counter() - began, time.process_time() - used)
 
 
+def loaded() -> "Judge":
+    """Load the bundled judge as ``depictqa judge`` does."""
+    from depictqa_core import load_judge
+    from depictqa_core.runtime.threads import keep_freed_memory
+
+    keep_freed_memory()
+    return load_judge()
+
+
 def whole(folder: str) -> dict:
     """``depictqa judge`` on the JPEG files of a folder, without the time that loading the model takes."""
-    from depictqa_core import load_judge
-    from depictqa_core.bulk.engines import LocalEngine
+    from depictqa_core.bulk.engines import LocalEngine, opened
     from depictqa_core.bulk.plan import Plan
     from depictqa_core.bulk.process_engine import ProcessEngine, suitable
     from depictqa_core.bulk.run import run_on
     from depictqa_core.bulk.sources import items
-    from depictqa_core.runtime.threads import keep_freed_memory
 
-    keep_freed_memory()
-    judge = load_judge()
     samples = itertools.cycle(list(items([str(SAMPLES)])))
     with tempfile.TemporaryDirectory() as out, contextlib.ExitStack() as stack:
         plan = Plan([folder], Path(out) / "table")
-        engine = LocalEngine(judge, plan)
+        judge = opened(loaded, plan)
+        engine: Engine = LocalEngine(judge, plan)
         if (processes := suitable(judge)) > 1:
-            engine = stack.enter_context(ProcessEngine(load_judge, plan, processes, judge))
+            engine = stack.enter_context(ProcessEngine(loaded, plan, processes, judge))
         for _ in engine.rows(itertools.islice(samples, plan.batch * processes), 0):
             pass  # every process has loaded its judge
         used, began = _processor_seconds(), time.perf_counter()

@@ -1,6 +1,6 @@
 """``depictqa serve`` killed under load, again and again: no answer is lost, doubled or changed.
 
-    python -m benchmarks.serve_kills --kills 20
+    python -m benchmarks.serve_kills --kills 20 --out benchmarks/results/serve_kills.json
 
 Clients score images through a server of the bundled judge, which is killed with SIGKILL as soon as it has answered for
 a while, and started again at the same port. The scores are compared with those of the judge in this process.
@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from benchmarks.judge_kills import store
 from benchmarks.scale import make_images
 from benchmarks.serve import started
 from depictqa_core import load_judge
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between a start and a kill (default: 2)")
     parser.add_argument("--images", type=int, default=64, help="images of a round (default: 64)")
+    parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
     answered, odd, began = 0, 0, time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Restarted(options.kills, options.pause)) as server:
@@ -83,7 +85,9 @@ def main() -> None:
             same = [(one.picture, abs(one.score - score) <= TOLERANCE) for one, score in zip(found, wanted)]
             odd += sum(name != image.name or not equal for (name, equal), image in zip(same, images))
     seconds = time.perf_counter() - began
-    print(f"{options.kills} kills in {seconds:.0f} s: {answered} answers, {odd} of them lost or changed")
+    print(f"{server.kills} kills in {seconds:.0f} s: {answered} answers, {odd} of them lost or changed")
+    if options.out:
+        store(options.out, {"kills": server.kills, "answers": answered, "odd_answers": odd, "seconds": round(seconds)})
     sys.exit(1 if odd else 0)
 
 

@@ -50,6 +50,8 @@ __all__ = [
 
 ANSWER_BYTES = 32 * 2**20
 """Memory budget for answers that are stored between calls, so that an interrupted call resumes where it stopped."""
+IMAGE_ANSWER_BYTES = 32 * 2**10
+"""What the answers to 25 questions about an image take."""
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,13 @@ class Backend(ABC):
     def forget_answers(self) -> None:
         """Drop all stored answers, but not the vision features: for a network whose weights have changed."""
         self.answers = ByteCache(ANSWER_BYTES)
+
+    def limit_caches(self, images: int) -> None:
+        """Store what belongs to about this many images only, for a caller that asks about each image once.
+
+        A cache that is full after few images anyway stays as it is, and so does one whose size was chosen.
+        """
+        self.answers.limit(images * IMAGE_ANSWER_BYTES)
 
     def encode_images(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         """Compute vision features ahead: as long as their cache holds them, questions about the images need no pixels.

@@ -98,6 +98,10 @@ class NativeBackend(Backend):
         config = self.model.config.to_dict()
         return {"judge": self.info, "config": config, "dtype": str(weight.dtype), **typicality}
 
+    def limit_caches(self, images: int) -> None:
+        super().limit_caches(images)
+        self.runner.limit_caches(images)
+
     def encode_images(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         self.runner.encode(image_sets, counter)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GROUPS_AT_ONCE = 2
 """Groups judged at a time: the small steps of the language model on one leave cores to encode images of the other."""
+CACHED_GROUPS = 2 * GROUPS_AT_ONCE
+"""Groups of whose images a judge stores features and answers: those in work, and as many again."""
 Opening = Callable[[], "Judge"]
 """Loads the judge; it can be pickled, for other processes."""
 Groups = Generator[list[Row], None, None]
@@ -77,6 +79,13 @@ class LocalEngine:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+
+def opened(opening: Opening, plan: Plan) -> "Judge":
+    """Load a judge for a plan. A run asks about each image once, so what it stores of one is of no use later."""
+    judge = opening()
+    judge.backend.limit_caches(CACHED_GROUPS * plan.batch)
+    return judge
 
 
 def require(judge: "Judge", plan: Plan) -> None:

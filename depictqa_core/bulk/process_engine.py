@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DepictQAError, OutOfMemory
 from ..runtime.machine import usable_cores, usable_memory
-from .engines import Groups, Opening, judged, require
+from .engines import Groups, Opening, judged, opened, require
 from .loading import batches, blocks
 from .plan import Plan
 from .schema import Row
@@ -177,7 +177,7 @@ def _work(connection: Connection, opening: Opening, plan: Plan, threads: int) ->
             place, items = connection.recv()
             answer: Any
             try:
-                judge = judge or opening()
+                judge = judge or opened(opening, plan)
                 groups = batches(iter(items), place, plan.part_rows, plan.batch, threads)
                 answer = [row for group in groups for row in judged(judge, plan, group)]
             except (DepictQAError, OSError) as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError, DepictQAError, PackageError, quoted
-from .engines import GROUPS_AT_ONCE, Groups, Opening, judged, require
+from .engines import GROUPS_AT_ONCE, Groups, Opening, judged, opened, require
 from .loading import batches, blocks
 from .plan import Plan
 from .process_engine import suitable
@@ -195,7 +195,7 @@ class _Judging:
         self._error = ""
         try:
             os.chdir(folder)
-            self._judge = opening()
+            self._judge = opened(opening, plan)
         except (DepictQAError, OSError) as error:
             self._error = str(error)
 

@@ -5,10 +5,11 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bulk.engines import Engine, LocalEngine
+from ..bulk.engines import Engine, LocalEngine, opened
 from ..bulk.parts import FORMATS, default_format
 from ..bulk.plan import PART_ROWS, Plan
 from ..bulk.process_engine import ProcessEngine, processes_for
@@ -144,7 +145,7 @@ def _engine(options: argparse.Namespace, plan: Plan) -> Iterator[Engine]:
                 bar.note("starting Ray and loading the model ...")
                 engine: Engine = stack.enter_context(RayEngine(opening(options), plan, options.actors, options.gpus))
             else:
-                engine = _local(options, plan, open_judge(options, bar), stack)
+                engine = _local(options, plan, opened(partial(open_judge, options, bar), plan), stack)
         yield engine
 
 

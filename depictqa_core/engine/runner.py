@@ -59,6 +59,7 @@ class PromptRunner:
         from .features import VisionFeatures, default_budget
 
         self.model, self.name = model, name
+        self._chosen = cache_bytes is not None
         budget = default_budget(model) if cache_bytes is None else cache_bytes
         self.features = VisionFeatures(model, budget, typicality)
         compute_logits_in_float32(model.language)
@@ -77,6 +78,15 @@ class PromptRunner:
     def prefix_cache(self, questions: bool) -> PrefixCache:
         """Make an empty cache for the KV caches of prefixes, on the device of the network."""
         return PrefixCache(prefix_budget(self.device), questions)
+
+    def limit_caches(self, images: int) -> None:
+        """Store features of this many images at most unless the budget was chosen; typicalities take as much again."""
+        from .features import bytes_per_image
+
+        budget = images * bytes_per_image(self.model)
+        if not self._chosen:
+            self.features.cache.limit(budget)
+        self.features.typicality.limit(budget)
 
     def encode(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         """Compute the vision features of sets of images ahead."""

@@ -45,11 +45,20 @@ class ByteCache:
                 return
             self._values[key] = value, size
             self._bytes += size
-            while self._bytes > self.budget:
-                self._bytes -= self._values.popitem(last=False)[1][1]
+            self._evict()
+
+    def limit(self, budget: int) -> None:
+        """Lower the budget to ``budget`` bytes; a lower one stays."""
+        with self._lock:
+            self.budget = min(self.budget, budget)
+            self._evict()
 
     def clear(self) -> None:
         """Remove all values."""
         with self._lock:
             self._values.clear()
             self._bytes = 0
+
+    def _evict(self) -> None:
+        while self._bytes > self.budget:
+            self._bytes -= self._values.popitem(last=False)[1][1]

@@ -20,6 +20,7 @@ class FakeJudge:
         name="fake",
         capabilities=SimpleNamespace(tasks=(QUESTION.name,), free_questions=True),
         low_coverage_remedy="",
+        limit_caches=lambda images: None,
     )
 
     def score(self, images, reference=None, *, progress=None):

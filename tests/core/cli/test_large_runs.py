@@ -250,7 +250,11 @@ def test_an_own_question_in_a_table(judged, capsys):
 
 def test_own_questions_are_refused_before_anything_is_read(judged, monkeypatch, capsys):
     class Closed(FakeJudge):
-        backend = SimpleNamespace(name="closed", capabilities=SimpleNamespace(tasks=(), free_questions=False))
+        backend = SimpleNamespace(
+            name="closed",
+            capabilities=SimpleNamespace(tasks=(), free_questions=False),
+            limit_caches=lambda images: None,
+        )
 
     monkeypatch.setattr(large_runs, "open_judge", lambda options, bar: Closed())
     words = ["judge", "pics", "--out", "asked", "--verbs", "score,check", "--question", "Are the hands right?"]
