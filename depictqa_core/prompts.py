@@ -6,13 +6,16 @@ of what the published checkpoints were trained on. Each text segment is tokenise
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_Item = TypeVar("_Item")
 _CHAT = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions. "
@@ -96,6 +99,38 @@ def encode(parts: list[str | Slot], tokenizer: PreTrainedTokenizerBase) -> list[
         start = [] if encoded or tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         encoded.append(part if isinstance(part, Slot) else [*start, *text_ids(part, tokenizer)])
     return encoded
+
+
+def encode_question(
+    question: str,
+    pair: bool,
+    reference: bool,
+    tokenizer: PreTrainedTokenizerBase,
+    others: Sequence[str] = (),
+) -> list[list[int] | Slot]:
+    """Lay out and tokenise one question.
+
+    Args:
+        question, pair, reference: as in ``layout``.
+        others: the questions that are asked about the same images. The last segment is cut behind the words that all
+            of them begin with, so that the state of the language model there can be shared; the tokens stay the same.
+    """
+    *before, last = layout(question, pair, reference)
+    encoded, text = encode(before, tokenizer), str(last)
+    ids = text_ids(text, tokenizer)
+    opening = text.removesuffix(question + ASSISTANT) + _common_words(others)
+    shared = len(_common([ids, text_ids(opening, tokenizer)])) if others else 0
+    return [*encoded, *(part for part in (ids[:shared], ids[shared:]) if part)]
+
+
+def _common_words(texts: Sequence[str]) -> str:
+    """The words that all texts begin with."""
+    return " ".join(_common([text.split(" ") for text in texts]))
+
+
+def _common(rows: Sequence[Sequence[_Item]]) -> list[_Item]:
+    """What all rows begin with."""
+    return [items[0] for items in itertools.takewhile(lambda items: len(set(items)) == 1, zip(*rows))]
 
 
 def text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:

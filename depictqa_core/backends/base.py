@@ -273,12 +273,12 @@ class Backend(ABC):
         """Keep what the questions of one verb share (such as KV caches on the device) until it ends."""
         yield
 
-    def prefix_cache(self, questions: bool = False) -> PrefixCache | None:
+    def prefix_cache(self, questions: Sequence[str] = ()) -> PrefixCache | None:
         """Make an empty cache for ``choose``: with it, calls that show the same images share work.
 
         Args:
-            questions: whether the calls ask several questions about the same images; otherwise they show the images in
-                other pairs.
+            questions: what the calls ask about the same images; without questions they show the images in other
+                pairs.
 
         It may live on the device of the network, so it should not outlive the work of one verb.
         """

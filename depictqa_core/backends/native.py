@@ -16,7 +16,7 @@ from ..images.image import RGBImage
 from ..images.size_policy import SizePolicy
 from ..loading.checkpoint import Checkpoint
 from ..loading.checkpoint_folder import self_test_notices
-from ..prompts import answer_ids, encode, layout, text_ids
+from ..prompts import answer_ids, encode_question, text_ids
 from ..runtime.byte_cache import ByteCache
 from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import OnText, ProgressCounter
@@ -108,7 +108,7 @@ class NativeBackend(Backend):
     def typicality(self, images: Sequence[RGBImage], counter: ProgressCounter) -> list[float | None]:
         return self.runner.typicality(images, counter)
 
-    def prefix_cache(self, questions: bool = False) -> PrefixCache:
+    def prefix_cache(self, questions: Sequence[str] = ()) -> PrefixCache:
         return self.runner.prefix_cache(questions)
 
     def choose(
@@ -213,7 +213,8 @@ class NativeBackend(Backend):
         def ask(missing: list[int], store: Store) -> list[DepictQAError]:
             failures: list[DepictQAError] = []
             for reference in (False, True):
-                parts = encode(layout(question, task.pair, reference), self.tokenizer)
+                others = prefixes.questions if prefixes is not None else ()
+                parts = encode_question(question, task.pair, reference, self.tokenizer, others)
                 shown = {
                     index: by_role(image_sets[index])
                     for index in missing

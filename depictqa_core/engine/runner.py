@@ -63,6 +63,7 @@ class PromptRunner:
         budget = default_budget(model) if cache_bytes is None else cache_bytes
         self.features = VisionFeatures(model, budget, typicality)
         compute_logits_in_float32(model.language)
+        self._small = sum(weight.numel() for weight in model.language.parameters()) <= SMALL
 
     @property
     def device(self) -> torch.device:
@@ -72,10 +73,9 @@ class PromptRunner:
     @property
     def answers_on_single_cores(self) -> bool:
         """Whether the network is on a CPU and too small for several threads, so that each core answers alone."""
-        small = sum(weight.numel() for weight in self.model.language.parameters()) <= SMALL
-        return small and self.device.type == "cpu"
+        return self._small and self.device.type == "cpu"
 
-    def prefix_cache(self, questions: bool) -> PrefixCache:
+    def prefix_cache(self, questions: Sequence[str]) -> PrefixCache:
         """Make an empty cache for the KV caches of prefixes, on the device of the network."""
         return PrefixCache(prefix_budget(self.device), questions)
 
@@ -138,7 +138,7 @@ class PromptRunner:
         members = sorted(shown, key=lambda index: [(self._area(image), image.key) for image in shown[index].values()])
         keys = [_keys(parts, shown[index]) for index in members]
         lengths = [MIN_LEVEL_TOKENS if isinstance(part, Slot) else len(part) for part in parts]
-        questions = prefixes is not None and prefixes.questions
+        questions = prefixes is not None and bool(prefixes.questions)
         ends = level_ends(keys, lengths, combined=prefixes is not None and not questions, questions=questions)
         cores = 1 if ahead else self._cores()  # written answers are shown, in the thread of the caller
         check = counter.check if cores == 1 else lambda: None

@@ -23,12 +23,18 @@ class _Conv(nn.Conv2d):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         k, s = self.kernel_size[0], self.stride[0]
-        if k > 1:
-            rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[2:])
-            if rows == columns == k - 1:  # the same on all sides: the convolution pads without a copy
-                return F.conv2d(x, self.weight, self.bias, s, k // 2, groups=self.groups)
-            x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
-        return super().forward(x)
+        if k == 1:  # a matrix product: on a CPU, faster than a convolution
+            return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        left, right, top, bottom = sides = self.sides(x)
+        if left == right == top == bottom:  # the convolution pads without a copy
+            return F.conv2d(x, self.weight, self.bias, s, left, groups=self.groups)
+        return super().forward(F.pad(x, sides))
+
+    def sides(self, x: torch.Tensor) -> tuple[int, int, int, int]:
+        """Rows and columns of zeros that a map needs: left, right, top, bottom."""
+        k, s = self.kernel_size[0], self.stride[0]
+        rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[2:])
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
 
 
 class _InvertedBottleneck(nn.Module):
@@ -43,9 +49,27 @@ class _InvertedBottleneck(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = F.relu6(self.expand(x), inplace=True) if self.expand is not None else x
-        hidden = self.project(F.relu6(self.depthwise(hidden), inplace=True))
+        if self.expand is None:
+            hidden = self.depthwise(x)
+        elif self.depthwise.stride[0] == 1:
+            hidden = self.depthwise(F.relu6(self.expand(x), inplace=True))
+        else:
+            hidden = self._expand_padded(self.expand, x)
+        hidden = self.project(F.relu6(hidden, inplace=True))
         return hidden.add_(x) if self.residual else hidden
+
+    def _expand_padded(self, expand: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Expand and convolve, padded before the expansion: that copies a sixth of what padding after it would."""
+        left, right, top, bottom = sides = self.depthwise.sides(x)
+        hidden: torch.Tensor = expand(F.pad(x, sides))
+        height, width = hidden.shape[2:]
+        for edge in hidden[:, :, :top], hidden[:, :, height - bottom :]:
+            edge.zero_()
+        for edge in hidden[..., :left], hidden[..., width - right :]:
+            edge.zero_()
+        hidden = F.relu6(hidden, inplace=True)
+        depthwise = self.depthwise
+        return F.conv2d(hidden, depthwise.weight, depthwise.bias, depthwise.stride, groups=depthwise.groups)
 
 
 def blocks(stages: Iterable[Sequence[int]], stem: int = 32) -> tuple[nn.Module, nn.ModuleList, list[int]]:

@@ -33,7 +33,8 @@ class TileTower(nn.Module):
 
     def judge(self, tiles: torch.Tensor) -> torch.Tensor:
         """Features [B, channels] of tiles, uint8 [B, 3, h, w]."""
-        maps = feature_maps(self.stem, self.stages, tiles.to(self.embed.weight.dtype) / 127.5 - 1)
+        pixels = tiles.to(self.embed.weight.dtype, memory_format=torch.channels_last)
+        maps = feature_maps(self.stem, self.stages, pixels.div_(127.5).sub_(1))
         means, deviations = zip(*(mean_and_deviation(m, least=1e-6) for m in maps))
         pooled = torch.cat([*means, *deviations], 1)
         features: torch.Tensor = nn.functional.gelu(self.embed(self.norm(pooled.to(self.embed.weight.dtype))))
@@ -41,14 +42,27 @@ class TileTower(nn.Module):
 
     def cut(self, image: torch.Tensor) -> torch.Tensor:
         """The tiles of an image, uint8 [3, H, W]: uint8 [grid², 3, h, w], row by row."""
-        (h, tops), (w, lefts) = (self._places(size) for size in image.shape[1:])
-        return torch.stack([image[:, top : top + h, left : left + w] for top in tops for left in lefts])
+        return torch.stack([image[:, rows, columns] for rows, columns in self._places(image)])
 
-    def _places(self, size: int) -> tuple[int, list[int]]:
-        """Length of a tile and the first pixel of each, along one side of an image."""
+    def _places(self, image: torch.Tensor) -> list[tuple[slice, slice]]:
+        """The rows and the columns of each tile of an image [3, H, W]."""
+        rows, columns = (self._spread(size) for size in image.shape[1:])
+        return [(row, column) for row in rows for column in columns]
+
+    def _spread(self, size: int) -> list[slice]:
+        """The pixels of each tile along one side of an image."""
         length, steps = min(self.side, size), self.grid - 1
         rest = size - length
-        return length, [rest * number // steps for number in range(self.grid)] if steps else [rest // 2]
+        starts = [rest * number // steps for number in range(self.grid)] if steps else [rest // 2]
+        return [slice(start, start + length) for start in starts]
+
+    def _features(self, image: torch.Tensor) -> torch.Tensor:
+        """Features float32 [grid², channels] of the tiles of an image; equal tiles of a small one are judged once."""
+        places = [(rows.start, columns.start) for rows, columns in self._places(image)]
+        distinct = list(dict.fromkeys(places))
+        tiles = self.cut(image)[[places.index(place) for place in distinct]]
+        features = self.judge(tiles.to(self.embed.weight.device)).float()
+        return features[[distinct.index(place) for place in places]]
 
     def forward(self, images: list[torch.Tensor]) -> torch.Tensor:
         """Features of the tiles of each image.
@@ -59,6 +73,5 @@ class TileTower(nn.Module):
         Returns:
             float32 [B, width, grid, grid]
         """
-        device = self.embed.weight.device
-        found = [self.judge(self.cut(image).to(device)).float() for image in images]
+        found = [self._features(image) for image in images]
         return torch.stack([one.T.unflatten(1, (self.grid, self.grid)) for one in found])

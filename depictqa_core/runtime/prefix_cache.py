@@ -1,5 +1,7 @@
 """What the questions of one verb share while it lasts."""
 
+from collections.abc import Sequence
+
 from .byte_cache import ByteCache
 
 
@@ -8,16 +10,16 @@ class PrefixCache(ByteCache):
 
     Args:
         budget: bytes of the KV caches; the embeddings may take an eighth of it in addition.
-        questions: whether several questions are asked about the same images, so that prefixes end in front of the
-            question. Otherwise the same question is asked about other combinations of the images.
+        questions: the questions that are asked about the same images, so that prefixes end where these begin to
+            differ. Without them the same question is asked about other combinations of the images.
 
     Attributes:
         embeddings: language-model embeddings [T, hidden] of images, by their feature keys.
     """
 
-    def __init__(self, budget: int, questions: bool = False) -> None:
+    def __init__(self, budget: int, questions: Sequence[str] = ()) -> None:
         super().__init__(budget)
-        self.questions, self.embeddings = questions, ByteCache(budget // 8)
+        self.questions, self.embeddings = tuple(questions), ByteCache(budget // 8)
 
     def clear(self) -> None:
         super().clear()

@@ -81,9 +81,10 @@ def _fault_probabilities(
     asker: Asker, image_sets: Sequence[SingleSet], counter: ProgressCounter
 ) -> list[dict[str, float]]:
     yes = tasks.FAULT_ANSWERS.index("Yes")
-    prefixes = asker.backend.prefix_cache(questions=True)
+    questions = [tasks.fault_question(fault) for fault in tasks.FAULTS]
+    prefixes = asker.backend.prefix_cache(questions)
     columns = [
-        asker.choose(FAULT, tasks.fault_question(fault), image_sets, counter.silent(), prefixes).probabilities[:, yes]
-        for fault in tasks.FAULTS
+        asker.choose(FAULT, question, image_sets, counter.silent(), prefixes).probabilities[:, yes]
+        for question in questions
     ]
     return [dict(zip(tasks.FAULTS, map(float, row))) for row in zip(*columns)]

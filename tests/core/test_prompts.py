@@ -5,11 +5,13 @@ from tiny import make_tiny_model
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from depictqa_core import tasks
 from depictqa_core.prompts import (
     Slot,
     answer_ids,
     description_layout,
     encode,
+    encode_question,
     fixed_strings,
     layout,
     next_turn,
@@ -131,3 +133,21 @@ def test_answers_end_in_newline_space_and_end_token():
     assert answer_ids("ab", tokenizer) == [97, 98, 10, 32, 200]
     assert answer_ids(" ab\n ", tokenizer) == [97, 98, 10, 32, 200]
     assert answer_ids("", tokenizer) == [10, 32, 200]
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_questions_about_the_same_images_share_the_words_that_all_begin_with(reference, tokenizer):
+    questions = [tasks.fault_question(fault) for fault in tasks.FAULTS]
+    openings = set()
+    for question in questions:
+        whole = encode(layout(question, False, reference), tokenizer)
+        *before, opening, rest = encode_question(question, False, reference, tokenizer, questions)
+        assert [*before, [*opening, *rest]] == whole == encode_question(question, False, reference, tokenizer)
+        openings.add(tuple(opening))
+    assert len(openings) == 1 and tokenizer.decode(openings.pop()).endswith("the fault")
+
+
+def test_questions_that_have_nothing_in_common_share_what_comes_before_them(tokenizer):
+    *before, opening, rest = encode_question("What?", False, False, tokenizer, ["What?", "How?"])
+    assert opening == text_ids("</Img>\n\n </s> USER: ", tokenizer)
+    assert [*before, [*opening, *rest]] == encode(layout("What?", False, False), tokenizer)
