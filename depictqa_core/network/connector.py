@@ -212,7 +212,8 @@ class PoolingConnector(Connector):
             grid = self._standardise(values, mean, deviation)
             parts = grid.flatten(2)
             top = parts.topk(min(3, parts.shape[2]), 2).values
-            overall = torch.cat([parts.mean(2), parts.std(2, correction=0), top[:, :, 0], top[:, :, -1]], 1)
+            spread = (one.to(parts) for one in mean_and_deviation(grid, least=1e-12))
+            overall = torch.cat([*spread, top[:, :, 0], top[:, :, -1]], 1)
             cells = torch.cat([F.adaptive_avg_pool2d(grid, self.grid), F.adaptive_max_pool2d(grid, self.grid)], 1)
             found[name] = overall, cells.flatten(2).transpose(1, 2)
         return found

@@ -53,8 +53,9 @@ def _block(rgb: torch.Tensor) -> torch.Tensor:
         kinds.append(kind)
         maps.append(rows[:, : w // scale].unflatten(1, (-1, size)).sum(2).div_(size * size))
 
+    z = luma
     for scale in (1, 2, 4):
-        z = luma if scale == 1 else F.avg_pool2d(luma[None], scale)[0]
+        z = z if scale == 1 else _halved(z)
         across, down = z[:, 1:] - z[:, :-1], z[1:] - z[:-1]
         add("spread", across.abs(), scale)
         add("spread", down.abs(), scale)
@@ -85,6 +86,12 @@ def _block(rgb: torch.Tensor) -> torch.Tensor:
     add("mean", greatest.gt_(252))
     found = _summaries(kinds, torch.stack(maps))
     return torch.cat([*found[:before], lattice, *found[before:]])
+
+
+def _halved(plane: torch.Tensor) -> torch.Tensor:
+    """Means of squares of 2×2 pixels, [h, w] -> [h/2, w/2]; on a CPU, much faster than pooling."""
+    rows = plane[::2] + plane[1::2]
+    return (rows[:, ::2] + rows[:, 1::2]).mul_(0.25)
 
 
 def _summaries(kinds: list[str], maps: torch.Tensor) -> list[torch.Tensor]:
