@@ -46,6 +46,14 @@ def test_small_images_have_smaller_tiles_that_overlap(tower, height, width):
         assert tower([image]).shape == (1, 8, 3, 3) and tower([image]).isfinite().all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 40), (20, 90), (80, 70)])
+def test_tiles_that_are_judged_once_have_the_features_of_each(tower, height, width):
+    image = pixels(height, width)
+    with torch.inference_mode():
+        each = torch.cat([tower.judge(tile[None]) for tile in tower.cut(image)])
+        torch.testing.assert_close(tower([image])[0].flatten(1).T, each, rtol=0, atol=1e-5)
+
+
 def test_a_change_of_one_tile_is_seen_there_and_nowhere_else(tower):
     image = pixels(96, 120)
     damaged = image.clone()
