@@ -75,6 +75,16 @@ def loaded() -> "Judge":
     return load_judge()
 
 
+def reading(folder: str) -> dict:
+    """What ``depictqa judge`` does with a file before it is judged: read, decode, check for damage, hash."""
+    from depictqa_core.bulk.loading import load
+    from depictqa_core.bulk.sources import items
+
+    began, used = time.perf_counter(), time.process_time()
+    count = sum(load(item).error is None for item in items([folder]))
+    return _figures(count, time.perf_counter() - began, time.process_time() - used)
+
+
 def whole(folder: str) -> dict:
     """``depictqa judge`` on the JPEG files of a folder, without the time that loading the model takes."""
     from depictqa_core.bulk.engines import LocalEngine, opened
@@ -195,6 +205,7 @@ def main() -> None:
             "bare, all cores": child(f"bare({paths[: min(96, len(paths))]!r})"),
             "judge, all cores": child(f"whole({folder!r})"),
             "judge, one core": child(f"whole({folder!r})", 1),
+            "reading, one core": child(f"reading({folder!r})", 1),
             "duplicates, one core": child(f"duplicates({HASHES})", 1),
         }
     for images in (options.memory // 20, options.memory) if options.memory else ():

@@ -357,6 +357,7 @@ from depictqa_core.cli import commands
 from depictqa_core.published import importer as published
 shown = published.write_card
 clip, llm, delta, out = sys.argv[1:]
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, also in what it starts
 for name in ("SIGTERM", "SIGHUP", "SIGINT"):
     def stopped(*given):
         os.kill(os.getpid(), getattr(signal, name))
