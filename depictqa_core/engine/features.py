@@ -55,6 +55,11 @@ class VisionFeatures:
         self.model, self.cache = model, ByteCache(budget)
         self.typicality_model, self.typicality = typicality_model, ByteCache(TYPICALITY_BYTES)
 
+    @property
+    def pairs(self) -> bool:
+        """Whether the features of Image B depend on Image A."""
+        return self.model.connector.pairs
+
     @torch.inference_mode()
     def encode(self, shown: list[Roles], check: Callable[[], None]) -> dict[_Key, torch.Tensor]:
         """Compute everything that ``DepictQAModel.connect`` needs about sets of images, on the device of the network.
@@ -64,15 +69,15 @@ class VisionFeatures:
             check: called after each image, so that Cancel does not wait for a whole batch.
 
         Returns:
-            the features of every image by its content key, and, for networks that compare, by ``FeatureKey`` how an
-            image differs from its reference.
+            the features of every image by its content key, and, for networks that compare, by the keys of an image and
+            its reference how the two differ.
         """
         model, alone = self.model, encodes_alone(self.model)
         images = {image.key: image for one in shown for image in one.values()}
         wanted: list[_Key] = [*images]
         if model.config.connector.get("comparison"):
-            pairs = distinct_feature_keys(shown)
-            wanted += [(image, reference) for image, reference in pairs if reference is not None]
+            keys = distinct_feature_keys(shown, pairs=False)
+            wanted += [(key.image, key.reference) for key in keys if key.reference is not None]
         features: dict[_Key, torch.Tensor] = {}
         for key in wanted:
             cached: torch.Tensor | None = self.cache.get(key)
@@ -108,12 +113,13 @@ class VisionFeatures:
     @torch.inference_mode()
     def embeddings(self, shown: list[Roles], check: Callable[[], None]) -> dict[FeatureKey, torch.Tensor]:
         """Compute the language-model embeddings [T, hidden] of every image; arguments as in ``encode``."""
-        features, keys = self.encode(shown, check), distinct_feature_keys(shown)
+        features, keys = self.encode(shown, check), distinct_feature_keys(shown, self.pairs)
         check()
         rows = self.model.connect(
-            [features[image] for image, _ in keys],
-            [None if reference is None else features[reference] for _, reference in keys],
-            [None if reference is None else features.get((image, reference)) for image, reference in keys],
+            [features[key.image] for key in keys],
+            [None if key.reference is None else features[key.reference] for key in keys],
+            [None if key.reference is None else features.get((key.image, key.reference)) for key in keys],
+            [None if key.other is None else features[key.other] for key in keys],
         )
         return dict(zip(keys, rows))
 

@@ -136,7 +136,7 @@ class PromptRunner:
 
         # Neighbours share the longest prefixes, and are of about equal length.
         members = sorted(shown, key=lambda index: [(self._area(image), image.key) for image in shown[index].values()])
-        keys = [_keys(parts, shown[index]) for index in members]
+        keys = [self._keys(parts, shown[index]) for index in members]
         lengths = [MIN_LEVEL_TOKENS if isinstance(part, Slot) else len(part) for part in parts]
         questions = prefixes is not None and bool(prefixes.questions)
         ends = level_ends(keys, lengths, combined=prefixes is not None and not questions, questions=questions)
@@ -231,7 +231,7 @@ class PromptRunner:
             # the dtype and device of the text embeddings
             rows: dict[Hashable, torch.Tensor] = {key: row.to(like) for key, row in embeddings.items()}
         return [
-            [Segment(key, rows[key] if word is None else word) for key, word in zip(_keys(parts, images), words)]
+            [Segment(key, rows[key] if word is None else word) for key, word in zip(self._keys(parts, images), words)]
             for images in shown
         ]
 
@@ -241,15 +241,14 @@ class PromptRunner:
         """The embeddings of every image, those of an earlier question where they are stored."""
         if prefixes is None:
             return self.features.embeddings(shown, counter.check)
-        known = {key: prefixes.embeddings.get(key) for key in distinct_feature_keys(shown)}
+        known = {key: prefixes.embeddings.get(key) for key in distinct_feature_keys(shown, self.features.pairs)}
         if any(row is None for row in known.values()):
             known = self.features.embeddings(shown, counter.check)
             for key, row in known.items():
                 prefixes.embeddings.put(key, row, row.nbytes)
         return known
 
-
-def _keys(parts: Parts, images: Roles) -> list[Hashable]:
-    """What tells each segment of a prompt from others: the feature key of its image, or the ids of its words."""
-    by_slot = feature_keys(images)
-    return [by_slot[part.role] if isinstance(part, Slot) else tuple(part) for part in parts]
+    def _keys(self, parts: Parts, images: Roles) -> list[Hashable]:
+        """What tells each segment of a prompt from others: the feature key of its image, or the ids of its words."""
+        by_slot = feature_keys(images, self.features.pairs)
+        return [by_slot[part.role] if isinstance(part, Slot) else tuple(part) for part in parts]

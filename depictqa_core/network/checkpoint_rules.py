@@ -56,6 +56,7 @@ CONFIG = {
         "summary_tokens": whole(1, 4096),
         "hidden": whole(1, 2**16),
         "comparison": SWITCH,
+        "pair": SWITCH,
     },
     "language": {"model_type": string(100)},
     "lora": Rule("settings by name, or null", lambda value: value is None or isinstance(value, dict)),

@@ -24,6 +24,8 @@ class Connector(nn.Module):
 
     SETTINGS: dict[str, object] = {}
     """Settings of ``config.connector`` and their defaults."""
+    pairs = False
+    """Whether the tokens of an image can contain its difference from the other image of a comparison."""
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__()
@@ -52,7 +54,11 @@ class LinearConnector(Connector):
         return len(pooled)
 
     def forward(
-        self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
+        self,
+        pooled: torch.Tensor,
+        reference: torch.Tensor | None = None,
+        comparison: torch.Tensor | None = None,
+        other: torch.Tensor | None = None,
     ) -> torch.Tensor:
         tokens: torch.Tensor = self.projector(pooled)
         return tokens
@@ -77,7 +83,11 @@ class AbstractorConnector(LinearConnector):
         return len(self.queries)
 
     def forward(
-        self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
+        self,
+        pooled: torch.Tensor,
+        reference: torch.Tensor | None = None,
+        comparison: torch.Tensor | None = None,
+        other: torch.Tensor | None = None,
     ) -> torch.Tensor:
         queries = self.queries.to(pooled.dtype).expand(len(pooled), -1, -1)
         tokens: torch.Tensor = self.projector(self.abstractor(queries, pooled))
@@ -95,9 +105,12 @@ class PoolingConnector(Connector):
     standardized with the mean and deviation over the training images (buffers ``mean``, ``deviation``; those of the
     comparison statistics are ``comparison_mean`` and ``comparison_deviation``).
 
+    In a comparison without a reference, the tokens of Image B contain its difference from Image A in the same way, if
+    the network has ``pair``: what two variants of an image have in common cancels out, and a small difference remains.
+
     Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages on the grid, ``summary_tokens``
     and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
-    are used).
+    are used), ``pair`` (whether Image B is compared with Image A).
     """
 
     SETTINGS = {
@@ -107,12 +120,14 @@ class PoolingConnector(Connector):
         "hidden": 512,
         "dropout": 0.1,
         "comparison": False,
+        "pair": False,
     }
     mean: torch.Tensor
     deviation: torch.Tensor
     comparison_mean: torch.Tensor
     comparison_deviation: torch.Tensor
     compared: nn.Sequential | None
+    paired: nn.Sequential | None
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
@@ -143,6 +158,13 @@ class PoolingConnector(Connector):
             self.add_module(f"{name}_cells", nn.Linear(2 * channels, hidden))
         for name in self.native_outputs():  # a new tower changes nothing at first
             nn.init.zeros_(self.get_parameter(name))
+        self.pairs = bool(settings["pair"])
+        self.paired = None
+        if self.pairs:
+            width = 2 * self.global_width + sum(6 * channels for channels, _ in self.native.values())
+            self.paired = _mixture(width, settings["hidden"], hidden * self.summary_tokens, settings["dropout"])
+            for last in self.paired[-1].parameters():
+                nn.init.zeros_(last)
         self.total = total
         self.pooled_width = total + sum(channels * grid**2 for channels, grid in self.native.values())
         self.cells = nn.Linear(self.cell, hidden)
@@ -168,17 +190,24 @@ class PoolingConnector(Connector):
         return self.summary_tokens + self.grid**2
 
     def forward(
-        self, pooled: torch.Tensor, reference: torch.Tensor | None = None, comparison: torch.Tensor | None = None
+        self,
+        pooled: torch.Tensor,
+        reference: torch.Tensor | None = None,
+        comparison: torch.Tensor | None = None,
+        other: torch.Tensor | None = None,
     ) -> torch.Tensor:
         native = self._native(pooled)
+        pair = None if other is None or self.paired is None else self.paired(self.pair_inputs(pooled, other))
         pooled, reference = pooled[:, : self.total], None if reference is None else reference[:, : self.total]
         standard = self._standardise(pooled, self.mean, self.deviation)
         summary = self.mix(standard[:, : self.global_width])
         if reference is not None:
             gap = (standard - self._standardise(reference, self.mean, self.deviation))[:, : self.global_width]
-            summary = summary + self.differ(gap.sign() * gap.abs().sqrt())  # the root amplifies small differences
+            summary = summary + self.differ(_amplified(gap))
         if comparison is not None and self.compared is not None:
             summary = summary + self.compared(self.standardise_comparison(comparison))
+        if pair is not None:
+            summary = summary + pair
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
         for name, (overall, by_cell) in native.items():
             summary = summary + self.get_submodule(f"{name}_mix")(overall)
@@ -194,6 +223,24 @@ class PoolingConnector(Connector):
         whole = self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
         return [whole, *(overall for overall, _ in self._native(pooled).values())]
 
+    def pair_inputs(self, pooled: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """What ``paired`` sees of the pooled features [B, V] of an image and of the other one.
+
+        Their difference, what they show together (whether darker is worse depends on how dark the other is), and of the
+        towers for native size the largest differences in one place of the image.
+        """
+        of_one, of_other = (
+            self._standardise(rows[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
+            for rows in (pooled, other)
+        )
+        parts = [_amplified(of_one - of_other), (of_one + of_other) / 2]
+        grids, others = self._native_grids(pooled), self._native_grids(other)
+        for name, grid in grids.items():
+            parts.append(_amplified(_overall(grid) - _overall(others[name])))
+            gap = (grid - others[name]).flatten(2)
+            parts += [_amplified(gap.amax(2)), _amplified(gap.amin(2))]
+        return torch.cat(parts, 1)
+
     def native_maps(self, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
         """The part of pooled features [B, V] of each tower for images at native size, [B, C, grid, grid]."""
         shapes = self.native.values()
@@ -201,21 +248,19 @@ class PoolingConnector(Connector):
         return {n: part.unflatten(1, (c, g, g)) for (n, (c, g)), part in zip(self.native.items(), parts)}
 
     def _native(self, pooled: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """What the towers for native size tell of the whole image [B, 4C] and of each cell [B, grid², 2C].
+        """What the towers for native size tell of the whole image [B, 4C] and of each cell [B, grid², 2C]."""
+        found = {}
+        for name, grid in self._native_grids(pooled).items():
+            cells = torch.cat([F.adaptive_avg_pool2d(grid, self.grid), F.adaptive_max_pool2d(grid, self.grid)], 1)
+            found[name] = _overall(grid), cells.flatten(2).transpose(1, 2)
+        return found
 
-        The whole is given by mean, deviation, largest and third largest value over the parts of the image: damage to a
-        tenth of the area hardly moves a mean.
-        """
+    def _native_grids(self, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``native_maps``, standardized."""
         found = {}
         for name, values in self.native_maps(pooled).items():
             mean, deviation = (self.get_buffer(f"{name}_{what}")[:, None, None] for what in ("mean", "deviation"))
-            grid = self._standardise(values, mean, deviation)
-            parts = grid.flatten(2)
-            top = parts.topk(min(3, parts.shape[2]), 2).values
-            spread = (one.to(parts) for one in mean_and_deviation(grid, least=1e-12))
-            overall = torch.cat([*spread, top[:, :, 0], top[:, :, -1]], 1)
-            cells = torch.cat([F.adaptive_avg_pool2d(grid, self.grid), F.adaptive_max_pool2d(grid, self.grid)], 1)
-            found[name] = overall, cells.flatten(2).transpose(1, 2)
+            found[name] = self._standardise(values, mean, deviation)
         return found
 
     def standardise_comparison(self, comparison: torch.Tensor) -> torch.Tensor:
@@ -225,6 +270,20 @@ class PoolingConnector(Connector):
     def _standardise(self, values: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
         deviation = deviation.float().clamp(min=1e-6)  # half precision rounds the smallest ones to 0
         return ((values - mean) / deviation).clamp(-8, 8).to(self.cells.weight.dtype)
+
+
+def _overall(grid: torch.Tensor) -> torch.Tensor:
+    """Mean, deviation, largest and third largest value of standardized maps [B, C, grid, grid] over the parts of the
+    image, [B, 4C]: damage to a tenth of the area hardly moves a mean."""
+    parts = grid.flatten(2)
+    top = parts.topk(min(3, parts.shape[2]), 2).values
+    spread = (one.to(parts) for one in mean_and_deviation(grid, least=1e-12))
+    return torch.cat([*spread, top[:, :, 0], top[:, :, -1]], 1)
+
+
+def _amplified(gap: torch.Tensor) -> torch.Tensor:
+    """The root of differences, with their sign: small ones count, too."""
+    return gap.sign() * gap.abs().sqrt()
 
 
 MIXTURE_OUTPUT = 7

@@ -19,8 +19,10 @@ from .vision import TOWERS, Prepared, Tower, empty_inputs, statistics_width
 IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
 IGNORE = -100
-PARTS = ("vision", "connector", "language", "lora")
-"""Parts that can be trained or frozen."""
+PAIR = "connector.paired."
+"""Beginning of the names of the weights that compare Image B with Image A."""
+PARTS = ("vision", "connector", "pair", "language", "lora")
+"""Parts that can be trained or frozen; "pair" is one of the connector's."""
 ENCODE_BATCH = 16
 """Batch size of the vision tower on an accelerator, for images of one size."""
 _SHAPES: dict[str, torch.Size] = {}
@@ -120,13 +122,12 @@ class DepictQAModel(PreTrainedModel):
                     module.merge()
 
     def freeze(self, trainable: tuple[str, ...] = ("connector", "lora")) -> None:
-        """Make only some parts trainable: any of "vision", "connector", "language", "lora"; else raise ValueError."""
+        """Make only some of ``PARTS`` trainable; raise ValueError for others."""
         unknown = set(trainable) - set(PARTS)
         if unknown:
             raise ValueError(f"unknown parts {', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
         for name, parameter in self.named_parameters():
-            part = "lora" if "lora_" in name else name.split(".")[0]
-            parameter.requires_grad_(part in trainable)
+            parameter.requires_grad_(any(part in trainable for part in parts_of(name)))
 
     def encode(self, pictures: list[Prepared]) -> list[torch.Tensor]:
         """Apply the vision tower and the weightless pooling, with images of one size in one batch.
@@ -155,6 +156,7 @@ class DepictQAModel(PreTrainedModel):
         pooled: Sequence[torch.Tensor],
         references: Sequence[torch.Tensor | None] | None = None,
         comparisons: Sequence[torch.Tensor | None] | None = None,
+        others: Sequence[torch.Tensor | None] | None = None,
     ) -> list[torch.Tensor]:
         """Apply the connector to the output of ``encode``.
 
@@ -162,6 +164,7 @@ class DepictQAModel(PreTrainedModel):
             pooled: output of ``encode`` for each image.
             references: output of ``encode`` for each image's reference, None for images without one.
             comparisons: output of ``vision.prepare_comparison`` for each image and its reference.
+            others: output of ``encode`` for Image A where the image is Image B without a reference; None elsewhere.
 
         Returns:
             [T, hidden] language model embeddings per image.
@@ -171,8 +174,9 @@ class DepictQAModel(PreTrainedModel):
         """
         references = references or [None] * len(pooled)
         comparisons = comparisons or [None] * len(pooled)
+        others = others if others and self.connector.pairs else [None] * len(pooled)
         by_shape = defaultdict(list)
-        for index, inputs in enumerate(zip(pooled, references, comparisons, strict=True)):
+        for index, inputs in enumerate(zip(pooled, references, comparisons, others, strict=True)):
             by_shape[tuple(None if value is None else tuple(value.shape) for value in inputs)].append(index)
         tokens: dict[int, torch.Tensor] = {}
         for indexes in by_shape.values():
@@ -180,7 +184,10 @@ class DepictQAModel(PreTrainedModel):
             beside = [one for one in (references[i] for i in indexes) if one is not None]
             known = [one for one in (comparisons[i] for i in indexes) if one is not None]
             compared = torch.stack(known).to(own.device) if known else None
-            rows = self.connector(own, self._stack(beside) if beside else None, compared)
+            first = [one for one in (others[i] for i in indexes) if one is not None]
+            rows = self.connector(
+                own, self._stack(beside) if beside else None, compared, self._stack(first) if first else None
+            )
             tokens.update(zip(indexes, rows))
         return [tokens[index] for index in range(len(pooled))]
 
@@ -209,6 +216,7 @@ class DepictQAModel(PreTrainedModel):
         references: list[int | None] | None = None,
         pictures: list[Prepared] | None = None,
         comparisons: list[torch.Tensor | None] | None = None,
+        others: list[int | None] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Run the forward pass of a training step.
@@ -221,13 +229,14 @@ class DepictQAModel(PreTrainedModel):
             references: for each of ``pooled``, the index in it of the image's reference, or None.
             pictures: the images for the vision tower, instead of ``pooled``.
             comparisons: for each of ``pooled``, ``vision.prepare_comparison`` with its reference, or None.
+            others: for each of ``pooled``, the index in it of Image A where it is Image B without a reference, or None.
 
         Returns:
             The output of the language model, with ``loss`` if labels are given.
 
         Raises:
-            ValueError: the image tokens do not fill the positions of ``IMAGE_TOKEN`` exactly, or ``references`` does
-                not fit.
+            ValueError: the image tokens do not fill the positions of ``IMAGE_TOKEN`` exactly, or ``references`` or
+                ``others`` do not fit.
         """
         embedding = self.get_input_embeddings()
         embeds = embedding(input_ids.clamp(min=0))
@@ -235,11 +244,10 @@ class DepictQAModel(PreTrainedModel):
             learns = any(parameter.requires_grad for parameter in self.vision.parameters())
             with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
                 pooled = self.encode(pictures or [])
-        references = references or [None] * len(pooled)
-        if len(references) != len(pooled):
-            raise ValueError(f"{len(pooled)} images but {len(references)} entries in references")
-        beside = [None if index is None else pooled[index] for index in references]
-        tokens = torch.cat(self.connect(pooled, beside, comparisons)).to(embeds)
+        beside, first = (
+            _chosen(pooled, indexes, name) for name, indexes in (("references", references), ("others", others))
+        )
+        tokens = torch.cat(self.connect(pooled, beside, comparisons, first)).to(embeds)
         if self.training:
             # In distributed training every trainable weight needs a gradient on each process, even if a batch without
             # references does not use a part of the connector.
@@ -254,6 +262,21 @@ class DepictQAModel(PreTrainedModel):
         return self.language(
             inputs_embeds=embeds, attention_mask=attention_mask, position_ids=positions, labels=labels, **kwargs
         )
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Those of ``PARTS`` that a weight belongs to, by its name."""
+    if "lora_" in name:
+        return ("lora",)
+    return (name.split(".")[0], *(["pair"] if name.startswith(PAIR) else []))
+
+
+def _chosen(pooled: list[torch.Tensor], indexes: list[int | None] | None, name: str) -> list[torch.Tensor | None]:
+    """Features of the images that ``indexes`` name for each image."""
+    indexes = indexes or [None] * len(pooled)
+    if len(indexes) != len(pooled):
+        raise ValueError(f"{len(pooled)} images but {len(indexes)} entries in {name}")
+    return [None if index is None else pooled[index] for index in indexes]
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:

@@ -9,7 +9,18 @@ import torch
 from depictqa_core.images.size_policy import WHOLE
 from depictqa_core.network.model import IGNORE, IMAGE_TOKEN
 from depictqa_core.network.vision import Prepared
-from depictqa_core.prompts import REFERENCE, Slot, answer_ids, description_layout, encode, layout, next_turn, text_ids
+from depictqa_core.prompts import (
+    REFERENCE,
+    A,
+    B,
+    Slot,
+    answer_ids,
+    description_layout,
+    encode,
+    layout,
+    next_turn,
+    text_ids,
+)
 from depictqa_core.tasks import setting
 
 from ..dataset.records.record_models import DESCRIPTION
@@ -120,14 +131,18 @@ def collate(
     contents: list[Prepared | torch.Tensor] = []
     references: list[int | None] = []
     comparisons: list[torch.Tensor | None] = []
+    others: list[int | None] = []
     for example, pictures in zip(examples, shown):
-        ids, slots, reference = [], iter(pictures), None
+        ids, slots, reference, first = [], iter(pictures), None, None
         for part in example.parts:
             if isinstance(part, Slot):
                 seen = next(slots)
                 references.append(reference)
+                others.append(first if part.role == B and reference is None else None)
                 if part.role == REFERENCE:  # it comes first
                     reference = len(contents)
+                elif part.role == A:
+                    first = len(contents)
                 contents.append(seen.content)
                 comparisons.append(seen.comparison)
                 ids += [IMAGE_TOKEN] * seen.tokens
@@ -151,5 +166,5 @@ def collate(
             start = len(ids) - len(examples[row].parts[-1])
             mask[row, start:place] &= input_ids[row, start:place] != pad_id
     kind = "pictures" if isinstance(contents[0], Prepared) else "pooled"
-    beside = {"references": references, "comparisons": comparisons}
+    beside = {"references": references, "comparisons": comparisons, "others": others}
     return {"input_ids": input_ids, "attention_mask": mask, "labels": labels, kind: contents, **beside}

@@ -25,6 +25,7 @@ FREE = {
 
 _WEIGHTS = {"local": "local_weights", "tiles": "tile_weights"}
 """The settings with the weights of the towers for native size."""
+_WARM_UPS = ("warmup_epochs", "comparison_epochs", "evidence_epochs", "pair_epochs")
 
 
 class RecipeError(DepictQAError, ValueError):
@@ -68,14 +69,16 @@ class Recipe:
             adapter folder; None for checkpoints of DepictQA.
         local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
         tile_weights: weights of the tile tower that ``changes`` add to the start (``python -m training tiles``).
-        trainable: trainable parts: any of vision, connector, language, lora; with ``adapter`` lora, and connector if
-            the projector is to learn as well.
+        trainable: trainable parts: any of vision, connector, language, lora, or pair, what of the connector compares
+            Image B with Image A; with ``adapter`` lora, and connector if the projector is to learn as well.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
         comparison_epochs: epochs in which the connector's comparison alone is trained on severities and metrics (0 =
             none).
         evidence_epochs: epochs in which the connector's hidden layers are trained on what one image alone shows (0 =
             none).
+        pair_epochs: epochs in which the connector's comparison of Image B with Image A alone is trained on which of two
+            variants of a scene is better (0 = none).
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
@@ -136,6 +139,7 @@ class Recipe:
     warmup_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     comparison_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     evidence_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    pair_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     evidence_crops: Annotated[str | None, Allowed(optional(NAME))] = None
     sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
     steps: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
@@ -239,8 +243,8 @@ class Recipe:
                 for tower in self.native_weights
             ),
             (
-                (self.warmup_epochs or self.comparison_epochs or self.evidence_epochs) and not self.cache_features,
-                "warmup_epochs, comparison_epochs and evidence_epochs need cache_features: true",
+                any(getattr(self, name) for name in _WARM_UPS) and not self.cache_features,
+                f"{', '.join(_WARM_UPS)} need cache_features: true",
             ),
             (self.evidence_crops and not self.evidence_epochs, "evidence_crops needs evidence_epochs"),
             (self.rehearsal and not isinstance(self.start, str), "rehearsal needs start: a checkpoint folder"),
@@ -261,8 +265,7 @@ class Recipe:
         """What does not go with an adapter of a vision-language model."""
         if self.adapter is None:
             return []
-        none = {"crop", "hide_separators", "cache_features", *_WEIGHTS.values(), "warmup_epochs", "comparison_epochs"}
-        none |= {"evidence_epochs", "evidence_crops"}
+        none = {"crop", "hide_separators", "cache_features", *_WEIGHTS.values(), *_WARM_UPS, "evidence_crops"}
         odd = sorted(name for name in none if getattr(self, name))
         more = sorted(set(self.changes or {}) - {"personal"})
         half = self.frozen_precision != "float32" and self.precision == "no"

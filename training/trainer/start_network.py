@@ -19,7 +19,7 @@ from depictqa_core.loading.checkpoint import load_checkpoint
 from depictqa_core.loading.checkpoint_folder import checkpoint_folder, describe_checkpoint
 from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import CONNECTORS
-from depictqa_core.network.model import DepictQAModel
+from depictqa_core.network.model import DepictQAModel, parts_of
 from depictqa_core.network.tile_vision import TileTower
 from depictqa_core.network.vision import NATIVE_TOWERS, TOWERS, CnnTower
 from depictqa_core.published import layout
@@ -44,8 +44,7 @@ def start_network(recipe, texts: Iterable[str]):
 
     Returns:
         (DepictQAModel, tokenizer, card of the checkpoint started from or None). What learns is float32. The
-        calibration of the start is kept only by a recipe with ``rehearsal``, as it belongs to its weights; a personal
-        judge keeps none of its comparisons.
+        calibration of the start belongs to its weights: ``kept_calibration`` says what of it stays.
 
     Raises:
         CheckpointError: weights that are missing, damaged or do not fit.
@@ -59,11 +58,11 @@ def start_network(recipe, texts: Iterable[str]):
         model, tokenizer, card = checkpoint.model, checkpoint.tokenizer, checkpoint.card
         if recipe.changes:
             model = _changed(model, recipe.changes, recipe.native_weights)
-        model.config.calibration = kept_calibration(model.config.calibration, recipe.rehearsal, model.config.personal)
+        model.config.calibration = kept_calibration(model.config.calibration, recipe, model.config.personal)
     model.freeze(tuple(recipe.trainable))
+    known = {part for name, _ in model.named_parameters() for part in parts_of(name)}
     for part in recipe.trainable:
-        names = [name for name, _ in model.named_parameters()]
-        if not any(("lora_" in name) if part == "lora" else name.startswith(f"{part}.") for name in names):
+        if part not in known:
             raise ValueError(f"trainable names {part}, but the network to start from has no {part}")
     dtype = getattr(torch, recipe.frozen_precision)
     for parameter in model.parameters():
@@ -73,15 +72,18 @@ def start_network(recipe, texts: Iterable[str]):
     return model, tokenizer, card
 
 
-def kept_calibration(calibration: dict, rehearsal, personal: bool) -> dict:
+def kept_calibration(calibration: dict, recipe, personal: bool) -> dict:
     """What of the calibration of a start holds after training: with rehearsal, confidences stay close to its own.
 
     Not those of a personal judge about pairs: its ratings are another person's, and with them orders and scores by
-    anchors.
+    anchors. Where the comparison of Image B with Image A is trained alone, only comparisons without a reference change.
     """
-    if rehearsal is None:
+    if recipe.trainable == ["pair"]:
+        learned: tuple[str, ...] = ("rating_nr", "order_nr")
+    elif recipe.rehearsal is None:
         return {}
-    learned = ("rating", "order", "score_error") if personal else ()
+    else:
+        learned = ("rating", "order", "score_error") if personal else ()
     return {key: value for key, value in calibration.items() if not key.startswith(learned)}
 
 

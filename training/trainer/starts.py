@@ -79,7 +79,7 @@ class VlmStart:
         self.tasks, self.card = TASKS, self.loaded.card
         self.form = VlmForm(self.loaded, recipe.max_tokens)
         self._personal = bool((recipe.changes or {}).get("personal"))
-        self._calibration = kept_calibration(self.loaded.calibration, recipe.rehearsal, self._personal)
+        self._calibration = kept_calibration(self.loaded.calibration, recipe, self._personal)
         self._learned: set[str] = set()
 
     def form_of(self, recipe) -> VlmForm:

@@ -19,6 +19,7 @@ from .evidence import crop_evidence, scene_evidence, warm_up_evidence
 from .feature_store import FeatureStore
 from .image_features import ImageFiles
 from .loop import Loop, Stopped
+from .pair_warmup import warm_up_pairs
 from .provenance import described
 from .recipe import Recipe, RecipeError
 from .recipe_parts import Rehearsal
@@ -202,3 +203,6 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
             found = found.joined(crop_evidence(Path(recipe.evidence_crops), model, recipe.run / "features"))
         loss, _ = warm_up_evidence(model.connector, found, recipe.evidence_epochs, recipe.seed)
         accelerator.print(f"evidence warm-up: loss {loss:.4f}")
+    if recipe.pair_epochs:
+        loss = warm_up_pairs(model.connector, read_scenes(recipe.data), features, recipe.pair_epochs, recipe.seed)
+        accelerator.print(f"pair warm-up: loss {loss:.4f}")

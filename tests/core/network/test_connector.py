@@ -180,6 +180,23 @@ def test_a_comparison_is_silent_at_first_and_then_speaks_in_the_summary_only():
     assert pooling().compared is None and not any("compar" in name for name in pooling().state_dict())
 
 
+def test_a_pair_is_silent_at_first_and_then_speaks_in_the_summary_only():
+    connector, generator = pooling(pair=True), torch.Generator().manual_seed(3)
+    own, other, third = torch.randn(3, 2, connector.mean.numel(), generator=generator).unbind(0)
+    with torch.no_grad():
+        assert torch.equal(connector(own, other=other), connector(own))
+        nn.init.normal_(connector.paired[-1].weight)
+        changed = (connector(own, other=other) - connector(own, other=third)).abs().amax((0, 2))
+        there, back = connector.pair_inputs(own, other), connector.pair_inputs(other, own)
+    assert (changed[:3] > 1e-3).all() and (changed[3:] == 0).all()
+    width = connector.global_width
+    gap = (own - other)[:, :width]  # mean 0 and deviation 1: they are standardized already
+    torch.testing.assert_close(there[:, :width], gap.sign() * gap.abs().sqrt())
+    torch.testing.assert_close(back[:, :width], -there[:, :width])
+    torch.testing.assert_close(back[:, width:], there[:, width:])
+    assert not pooling().pairs and not any("paired" in name for name in pooling().state_dict())
+
+
 def test_pooling_tells_its_cells_apart():
     connector = pooling()
     raw = torch.zeros(2, connector.mean.numel())

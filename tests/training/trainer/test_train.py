@@ -455,6 +455,29 @@ def test_temperatures_of_the_start_are_kept_only_where_its_answers_are(recipe_fi
     assert model.config.calibration == ({"rating_nr": 2.0} if rehearsal else {})
 
 
+@pytest.mark.slow
+def test_the_pair_trained_alone_leaves_all_else_as_it_was(recipe_file, tmp_path):
+    order = {"weight": 4.0, "slope": 1.0, "lapse": 0.0}
+    known = {"rating_nr": 2.0, "rating_fr": 1.5, "order_nr": order, "severity_nr": 1.5}
+    start = make_tiny_checkpoint(tmp_path / "start", calibration=known)
+    short = {"steps": 2, "save_every": 1, "warm_steps": 0, "warmup_epochs": 0}
+    path = recipe_file(
+        start=str(start),
+        network=None,
+        changes={"connector": {"pair": True}},
+        trainable=["pair"],
+        cache_features=True,
+        **short,
+    )
+    folder = train(read_recipe(path))
+    before, trained = load_file(start / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert all(torch.equal(trained[name], tensor) for name, tensor in before.items())
+    added = {name: tensor for name, tensor in trained.items() if name not in before}
+    assert added and all(name.startswith("connector.paired.") for name in added)
+    assert added["connector.paired.7.weight"].any()  # it was zero
+    assert json.loads((folder / "config.json").read_text())["calibration"] == {"rating_fr": 1.5, "severity_nr": 1.5}
+
+
 def test_a_personal_judge_keeps_no_calibration_of_comparisons(recipe_file, tmp_path):
     order = {"weight": 4.0, "slope": 1.0, "lapse": 0.0}
     known = {"rating_nr": 2.0, "order_nr": order, "severity_nr": 1.5}

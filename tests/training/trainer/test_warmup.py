@@ -1,6 +1,7 @@
 """The comparison's warm-up: what it learns, and that the language model gets what it got before."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from depictqa_core.network.config import DepictQAConfig
 from depictqa_core.network.connector import PoolingConnector
 from training.dataset.records import labels
 from training.distortions import CATEGORY
+from training.trainer.pair_warmup import warm_up_pairs
 from training.trainer.warmup import _compared_variants, warm_up_comparison
 
 NAMES = ("blur_gaussian", "noise_impulse", "saturate_weaken_HSV")
@@ -30,6 +32,9 @@ class Store:
                 self.index.add(variant["image"])
 
     def compare(self, path, reference):
+        return self.rows[path]
+
+    def __getitem__(self, path):
         return self.rows[path]
 
 
@@ -97,3 +102,40 @@ def test_pairs_are_the_decided_ones_of_readable_pictures(scenes):
         for b in scene[i + 1 :]
     )
     assert len(pairs) == decided > 3
+
+
+@pytest.mark.slow
+def test_the_pair_learns_which_of_two_is_better_on_scenes_it_has_not_seen(scenes):
+    torch.manual_seed(0)
+    settings = {"kind": "pooling", "pair": True, "hidden": 32, "grid_stages": [0], "summary_tokens": 2, "dropout": 0.0}
+    connector = PoolingConnector(DepictQAConfig(connector=settings), [4], 3, 8).eval()
+    before = copy.deepcopy(connector.state_dict())
+    store = Store(scenes)
+    width = connector.pooled_width
+    generator = torch.Generator().manual_seed(5)
+    content = {scene["reference"]: 3 * torch.randn(width, generator=generator) for scene in scenes}
+    severity = {}
+    for scene in scenes:  # features show the content of the scene, and a little of the damage
+        for one in scene["variants"]:
+            severity[one["image"]] = one["distortions"][0]["severity"]
+            store.rows[one["image"]] = content[scene["reference"]].clone()
+            store.rows[one["image"]][:4] += 0.1 * severity[one["image"]]
+    first = warm_up_pairs(connector, scenes[:30], store, epochs=1, seed=1, batch=16)
+    last = warm_up_pairs(connector, scenes[:30], store, epochs=30, seed=1, batch=16)
+    assert last < 0.5 * first
+    hidden = connector.paired[:-1]
+    pairs = [(a["image"], b["image"]) for scene in scenes for a, b in itertools.combinations(scene["variants"], 2)]
+    pairs = [(a, b) if severity[a] > severity[b] else (b, a) for a, b in pairs if severity[a] != severity[b]]
+    worse, better = (torch.stack([store.rows[name] for name in names]) for names in zip(*pairs))
+    with torch.no_grad():
+        up, down = hidden(connector.pair_inputs(better, worse)), hidden(connector.pair_inputs(worse, better))
+    known = 4 * 30
+    direction = (up - down)[:known].mean(0)
+    assert ((up - down)[known:] @ direction > 0).float().mean() > 0.95
+    changed = {name for name, value in connector.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith("paired.") and not name.startswith("paired.7") for name in changed)
+
+
+def test_without_a_part_for_pairs_the_key_is_named(connector, scenes):
+    with pytest.raises(ValueError, match="pair_epochs needs .* connector: pair: true"):
+        warm_up_pairs(connector, scenes, Store(scenes), epochs=1, seed=1)

@@ -1,0 +1,120 @@
+"""Networks that compare Image B with Image A: where the difference counts, and that training shows what answers see."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import CNN, make_tiny_model
+
+from depictqa_core import tasks
+from depictqa_core.backends.native import NativeBackend
+from depictqa_core.engine import prefill, runner
+from depictqa_core.engine.feature_keys import FeatureKey, distinct_feature_keys, feature_keys
+from depictqa_core.images.image import as_image
+from depictqa_core.judge import Judge
+from depictqa_core.loading.checkpoint import Checkpoint
+from depictqa_core.network.model import PAIR
+from depictqa_core.network.vision import prepare
+from depictqa_core.runtime.progress import ProgressCounter
+from training.trainer.examples import collate, make_example
+from training.trainer.image_features import ImageFeatures
+
+TOWERS = {"local": {"channels": 6, "grid": 4, "hidden": 8}, "tiles": {"channels": 16, "grid": 2, "side": 32}}
+
+
+def pictures(count):
+    rng = np.random.default_rng(4)
+    return [as_image(rng.integers(0, 256, (48, 64, 3), np.uint8)) for _ in range(count)]
+
+
+def paired_judge():
+    changes = {"connector": {**CNN["connector"], "pair": True}, "vision": {**CNN["vision"], **TOWERS}}
+    model, tokenizer = make_tiny_model("cnn", **changes)
+    with torch.no_grad():  # a new one says nothing yet
+        model.connector.paired[-1].weight.normal_()
+    card = {"name": "tiny", "version": "0", "license": "Apache-2.0", "trained_on": "nothing"}
+    return Judge(NativeBackend(Checkpoint(model, tokenizer, card)))
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return paired_judge()
+
+
+def test_only_image_b_without_a_reference_is_compared_with_image_a():
+    a, b, reference = pictures(3)
+    assert feature_keys({"A": a, "B": b}, pairs=True) == {"A": FeatureKey(a.key), "B": FeatureKey(b.key, None, a.key)}
+    assert feature_keys({"A": a, "B": b}, pairs=False) == {"A": FeatureKey(a.key), "B": FeatureKey(b.key)}
+    beside = {"reference": reference, "A": a, "B": b}
+    assert feature_keys(beside, pairs=True) == feature_keys(beside, pairs=False)
+    assert feature_keys({"A": a}, pairs=True) == {"A": FeatureKey(a.key)}
+    both = [{"A": a, "B": b}, {"A": b, "B": a}]
+    assert len(distinct_feature_keys(both, pairs=True)) == 4 and len(distinct_feature_keys(both, pairs=False)) == 2
+
+
+def test_the_other_image_counts_in_comparisons_alone(judge):
+    a, b, reference = pictures(3)
+    silent = paired_judge()
+    with torch.no_grad():
+        silent.model.connector.paired[-1].weight.zero_()
+        silent.model.connector.paired[-1].bias.zero_()
+    with_reference = [one.compare(a, b, reference).probability_a for one in (judge, silent)]
+    assert abs(judge.compare(a, b).probability_a - silent.compare(a, b).probability_a) > 1e-3
+    assert with_reference[0] == with_reference[1]
+    assert judge.score([a])[0].score == silent.score([a])[0].score
+
+
+def test_many_pairs_at_once_equal_single_ones(judge):
+    shown = pictures(4)
+    pairs = [(one, other) for one in shown for other in shown if one is not other]
+    many = judge.compare_many(pairs)
+    for (a, b), answer in zip(pairs, many):
+        alone = paired_judge().compare(a, b)
+        assert answer.probability_a == pytest.approx(alone.probability_a, abs=1e-4)
+
+
+def test_a_ranking_shows_every_image_with_its_own_opponent(judge, monkeypatch):
+    shown = pictures(5)
+    shared = judge.rank(shown)
+    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, **other: [len(tokens)])
+    monkeypatch.setattr(runner.PrefixCache, "put", lambda *entry: None)
+    alone = paired_judge().rank(shown)
+    assert [one.picture for one in shared.pictures] == [one.picture for one in alone.pictures]
+    for one, other in zip(shared.pictures, alone.pictures):
+        assert one.strength == pytest.approx(other.strength, abs=1e-3)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_training_sees_what_answering_does(judge, reference):
+    model, tokenizer = judge.model, judge.backend.tokenizer
+    shown = pictures(3 if reference else 2)
+    names = ["image_ref", "image_A", "image_B"][-len(shown) :]
+    features = dict(zip(names, model.encode([prepare(image, model.config) for image in shown])))
+    tokens = model.connector.token_count(features["image_A"])
+    record = {"task_type": "quality_compare" if reference else "quality_compare_noref", **dict(zip(names, names))}
+    turns = ([{"value": tasks.RATING.ask()}, {"value": winner}] for winner in tasks.WINNERS)
+    examples = [make_example({**record, "conversations": turn}, tokenizer) for turn in turns]
+    single = {**record, "task_type": "quality_single_A_noref", "conversations": [{"value": "?"}, {"value": "None"}]}
+    examples.insert(0, make_example(single, tokenizer))  # its image has no other one
+    seen = [[ImageFeatures(features[path], tokens) for path in one.pictures] for one in examples]
+    batch = collate(examples, seen, tokenizer.pad_token_id)
+    with torch.no_grad():
+        logits = model(**batch).logits[1:, :-1]
+    labels = batch["labels"][1:, 1:]
+    fork = (labels[0] != labels[1]).nonzero()[0, 0]  # the first token in which the two answers differ
+    odds = logits[0, fork, labels[:, fork]].softmax(0)
+    asked = judge.backend.choose(
+        tasks.RATING, None, [(*shown[-2:], shown[0] if reference else None)], ProgressCounter(None, 1)
+    )
+    np.testing.assert_allclose(asked.probabilities[0], odds, atol=1e-4)
+
+
+def test_the_pair_can_be_trained_alone(judge):
+    model = judge.model
+    try:
+        model.freeze(("pair",))
+        learned = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert learned == {name for name, _ in model.named_parameters() if name.startswith(PAIR)} != set()
+        model.freeze(("connector",))
+        assert learned < {name for name, p in model.named_parameters() if p.requires_grad}
+    finally:
+        model.freeze(())
