@@ -9,7 +9,7 @@ scenes of photographs, of real drawings, and of those drawn by program. With sev
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def domains(root: Path) -> dict[str, list[dict]]:
 def measure(judge: Judge, root: Path) -> dict[str, dict[str, float]]:
     """Domain -> the figures of its scenes."""
     scenes = domains(root)
+    first = _compared(judge, root, scenes["all"])
     paths = [variant["image"] for scene in scenes["all"] for variant in scene["variants"]]
     answers = {}
     for start in range(0, len(paths), 64):
@@ -52,10 +53,29 @@ def measure(judge: Judge, root: Path) -> dict[str, dict[str, float]]:
         images = [read_image(root, path) for path in part]
         named, scored = judge.identify(images, faults=True), judge.score(images)
         answers |= {path: (one, score.score) for path, one, score in zip(part, named, scored)}
-    return {name: _figures(part, answers) for name, part in scenes.items() if part}
+    return {name: _figures(part, answers, first) for name, part in scenes.items() if part}
 
 
-def _figures(scenes: list[dict], answers: dict) -> dict[str, float]:
+def _decided(scene: dict) -> Iterator[tuple[dict, dict, bool]]:
+    """The pairs of variants of a scene of which one is known to be better, and whether it is the first."""
+    for one, other in combinations(scene["variants"], 2):
+        better = labels.better(one, other)
+        if better is not None:
+            yield one, other, better
+
+
+def _compared(judge: Judge, root: Path, scenes: list[dict]) -> dict[tuple[str, str], float]:
+    """The probability that the first is better of each pair of images of a scene."""
+    found = {}
+    for scene in scenes:
+        pairs = [(one["image"], other["image"]) for one, other, _ in _decided(scene)]
+        images = {path: read_image(root, path) for pair in pairs for path in pair}
+        answers = judge.compare_many([(images[one], images[other]) for one, other in pairs])
+        found |= {pair: answer.probability_a for pair, answer in zip(pairs, answers)}
+    return found
+
+
+def _figures(scenes: list[dict], answers: dict, first: dict[tuple[str, str], float]) -> dict[str, float]:
     variants = [variant for scene in scenes for variant in scene["variants"]]
     found = [answers[variant["image"]] for variant in variants]
     none = np.array([_of(one.probabilities, "none") for one, _ in found])
@@ -83,21 +103,20 @@ def _figures(scenes: list[dict], answers: dict) -> dict[str, float]:
     ]
     result["right label of one distortion"] = _mean([_label(item) in one.labels for one, item in single])
     result["SRCC of scores"] = spearmanr(scores, truth).statistic
-    result |= _pairs(scenes, {path: score for path, (_, score) in answers.items()})
+    by_score = {path: score for path, (_, score) in answers.items()}
+    result |= _pairs(scenes, "pairs in order", lambda one, other: by_score[one] > by_score[other])
+    result |= _pairs(scenes, "pairs compared right", lambda one, other: first[one, other] > 0.5)
     return {**result, **_faults(found, variants)}
 
 
-def _pairs(scenes: list[dict], scores: dict[str, float]) -> dict[str, float]:
-    """Shares of the pairs of a scene that the scores order as the truth does."""
-    right: dict[str, list[bool]] = {"pairs in order": [], "pairs in order, a region": [], "pairs in order, a fault": []}
+def _pairs(scenes: list[dict], name: str, prefers_first: Callable[[str, str], bool]) -> dict[str, float]:
+    """Shares of the pairs of a scene that are ordered as the truth does."""
+    right: dict[str, list[bool]] = {name: [], f"{name}, a region": [], f"{name}, a fault": []}
     for scene in scenes:
-        for one, other in combinations(scene["variants"], 2):
-            better = labels.better(one, other)
-            if better is None:
-                continue
+        for one, other, better in _decided(scene):
             kind = ", a fault" if one["faults"] or other["faults"] else ""
             kind = kind or (", a region" if one.get("region") or other.get("region") else "")
-            right[f"pairs in order{kind}"].append((scores[one["image"]] > scores[other["image"]]) == better)
+            right[f"{name}{kind}"].append(prefers_first(one["image"], other["image"]) == better)
     return {name: float(np.mean(hits)) for name, hits in right.items() if hits}
 
 

@@ -24,7 +24,7 @@ def warm_up_pairs(
     seed: int,
     batch: int = 256,
     rate: float = 1e-3,
-) -> float:
+) -> tuple[float, nn.Linear]:
     """Train the hidden layers of ``connector.paired``.
 
     Args:
@@ -34,15 +34,16 @@ def warm_up_pairs(
         batch: pairs in a step; half of them are shown with the better image first.
 
     Returns:
-        Mean loss of the last epoch.
+        (mean loss of the last epoch, the head: its logit is that of Image B being better)
     """
     if connector.paired is None:
         raise ValueError("pair_epochs needs a connector that compares pairs: changes: connector: pair: true")
     found = scene_evidence(scenes, features)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    body, last = connector.train().paired[:-1], connector.paired[-1]
-    head = nn.Linear(last.in_features, 1)
+    connector.train()
+    body, last = connector.paired[:-1], connector.paired[-1]
+    head = nn.Linear(last.get_parameter("weight").shape[1], 1)
     parameters = [*body.parameters(), *head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
     steps = epochs * -(-len(found.pairs) // batch)
@@ -64,4 +65,4 @@ def warm_up_pairs(
             schedule.step()
             loss_sum += loss.item() * len(part)
     connector.eval()
-    return loss_sum / len(found.pairs)
+    return loss_sum / len(found.pairs), head.eval()

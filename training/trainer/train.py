@@ -204,5 +204,5 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         loss, _ = warm_up_evidence(model.connector, found, recipe.evidence_epochs, recipe.seed)
         accelerator.print(f"evidence warm-up: loss {loss:.4f}")
     if recipe.pair_epochs:
-        loss = warm_up_pairs(model.connector, read_scenes(recipe.data), features, recipe.pair_epochs, recipe.seed)
+        loss, _ = warm_up_pairs(model.connector, read_scenes(recipe.data), features, recipe.pair_epochs, recipe.seed)
         accelerator.print(f"pair warm-up: loss {loss:.4f}")

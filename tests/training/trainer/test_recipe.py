@@ -60,7 +60,10 @@ def test_the_shipped_recipes_are_good(name):
         ({"learning_rate": float("nan")}, "learning_rate is nan, which is not a finite number"),
         ({"betas": [0.9, 1.0]}, r"betas is \[0.9, 1.0\]; allowed: two numbers"),
         ({"precision": "fp8"}, "precision is 'fp8'; allowed: one of no, fp16, bf16"),
-        ({"trainable": ["eyes"]}, "trainable is .*eyes.*allowed: a list of any of vision, connector, pair, language, lora"),
+        (
+            {"trainable": ["eyes"]},
+            "trainable is .*eyes.*allowed: a list of any of vision, connector, pair, language, lora",
+        ),
         ({"trainable": ["connector", "connector"]}, "trainable is .*each once"),
         ({"output": ""}, "output is ''; allowed: a folder with a name"),
         ({"output": "."}, "output is '.'; allowed: a folder with a name"),
