@@ -1,5 +1,6 @@
 """Connectors: from vision features to tokens in the embedding space of the language model."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,40 @@ from ..images.comparison_statistics import COMPARISON_STATISTICS
 from .config import DepictQAConfig
 from .pooling import mean_and_deviation
 from .vision import Features, native_shapes
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """What of images is compared with that of others.
+
+    Attributes:
+        hidden: [B, H] each, of the hidden layers that tell what an image shows.
+        values: [B, C] each, what these layers see.
+        grids: [B, C, cells] each, of the towers for native size.
+    """
+
+    hidden: list[torch.Tensor]
+    values: list[torch.Tensor]
+    grids: list[torch.Tensor]
+
+    def rows(self, which: torch.Tensor) -> "PairFeatures":
+        """The features of some of the images, by their indexes."""
+        return PairFeatures(*([part[which] for part in parts] for parts in (self.hidden, self.values, self.grids)))
+
+    @staticmethod
+    def joined(some: "list[PairFeatures]") -> "PairFeatures":
+        """Those of all images together."""
+        kinds = ([one.hidden for one in some], [one.values for one in some], [one.grids for one in some])
+        return PairFeatures(*([torch.cat(parts) for parts in zip(*kind)] for kind in kinds))
+
+    def differences(self, other: "PairFeatures") -> torch.Tensor:
+        """How images differ from others, [B, D]; of grids where the difference is largest and smallest."""
+        parts = [own - their for own, their in zip(self.hidden, other.hidden)]
+        parts += [_amplified(own - their) for own, their in zip(self.values, other.values)]
+        for own, their in zip(self.grids, other.grids):
+            gap = own - their
+            parts += [_amplified(gap.amax(2)), _amplified(gap.amin(2))]
+        return torch.cat(parts, 1)
 
 
 class Connector(nn.Module):
@@ -105,8 +140,9 @@ class PoolingConnector(Connector):
     standardized with the mean and deviation over the training images (buffers ``mean``, ``deviation``; those of the
     comparison statistics are ``comparison_mean`` and ``comparison_deviation``).
 
-    In a comparison without a reference, the tokens of Image B contain its difference from Image A in the same way, if
-    the network has ``pair``: what two variants of an image have in common cancels out, and a small difference remains.
+    In a comparison without a reference, if the network has ``pair``, the tokens of Image B also contain the evidence
+    that it is better than Image A, from the differences of the two: what variants of an image have in common cancels
+    out, and a small difference remains.
 
     Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages on the grid, ``summary_tokens``
     and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
@@ -127,7 +163,6 @@ class PoolingConnector(Connector):
     comparison_mean: torch.Tensor
     comparison_deviation: torch.Tensor
     compared: nn.Sequential | None
-    paired: nn.Sequential | None
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
@@ -159,12 +194,12 @@ class PoolingConnector(Connector):
         for name in self.native_outputs():  # a new tower changes nothing at first
             nn.init.zeros_(self.get_parameter(name))
         self.pairs = bool(settings["pair"])
-        self.paired = None
         if self.pairs:
-            width = 2 * self.global_width + sum(6 * channels for channels, _ in self.native.values())
-            self.paired = _mixture(width, settings["hidden"], hidden * self.summary_tokens, settings["dropout"])
-            for last in self.paired[-1].parameters():
-                nn.init.zeros_(last)
+            width = (1 + len(self.native)) * settings["hidden"] + self.global_width
+            width += sum(6 * channels for channels, _ in self.native.values())
+            self.paired = _mixture(width, settings["hidden"], 1, settings["dropout"])
+            self.pair_tokens = nn.Linear(1, hidden * self.summary_tokens, bias=False)
+            nn.init.zeros_(self.pair_tokens.weight)
         self.total = total
         self.pooled_width = total + sum(channels * grid**2 for channels, grid in self.native.values())
         self.cells = nn.Linear(self.cell, hidden)
@@ -197,7 +232,9 @@ class PoolingConnector(Connector):
         other: torch.Tensor | None = None,
     ) -> torch.Tensor:
         native = self._native(pooled)
-        pair = None if other is None or self.paired is None else self.paired(self.pair_inputs(pooled, other))
+        pair = None
+        if other is not None and self.pairs:
+            pair = self.pair_tokens(self.advantage(self.pair_features(pooled), self.pair_features(other)))
         pooled, reference = pooled[:, : self.total], None if reference is None else reference[:, : self.total]
         standard = self._standardise(pooled, self.mean, self.deviation)
         summary = self.mix(standard[:, : self.global_width])
@@ -223,23 +260,17 @@ class PoolingConnector(Connector):
         whole = self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
         return [whole, *(overall for overall, _ in self._native(pooled).values())]
 
-    def pair_inputs(self, pooled: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """What ``paired`` sees of the pooled features [B, V] of an image and of the other one.
+    def pair_features(self, pooled: torch.Tensor) -> "PairFeatures":
+        """What of pooled features [B, V] is compared with that of another image."""
+        inputs = self.summary_inputs(pooled)
+        hidden = [mixture[:-1](seen) for mixture, seen in zip(self.mixtures(), inputs)]
+        grids = [grid.flatten(2) for grid in self._native_grids(pooled).values()]
+        return PairFeatures([*hidden], [*inputs], grids)
 
-        Their difference, what they show together (whether darker is worse depends on how dark the other is), and of the
-        towers for native size the largest differences in one place of the image.
-        """
-        of_one, of_other = (
-            self._standardise(rows[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
-            for rows in (pooled, other)
-        )
-        parts = [_amplified(of_one - of_other), (of_one + of_other) / 2]
-        grids, others = self._native_grids(pooled), self._native_grids(other)
-        for name, grid in grids.items():
-            parts.append(_amplified(_overall(grid) - _overall(others[name])))
-            gap = (grid - others[name]).flatten(2)
-            parts += [_amplified(gap.amax(2)), _amplified(gap.amin(2))]
-        return torch.cat(parts, 1)
+    def advantage(self, own: "PairFeatures", other: "PairFeatures") -> torch.Tensor:
+        """The evidence [B, 1] that an image is better than the other one, in log odds; with the two swapped it has the
+        opposite sign."""
+        return (self.paired(own.differences(other)) - self.paired(other.differences(own))) / 2
 
     def native_maps(self, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
         """The part of pooled features [B, V] of each tower for images at native size, [B, C, grid, grid]."""

@@ -19,8 +19,8 @@ from .vision import TOWERS, Prepared, Tower, empty_inputs, statistics_width
 IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
 IGNORE = -100
-PAIR = "connector.paired."
-"""Beginning of the names of the weights that compare Image B with Image A."""
+PAIR = "connector.pair_tokens."
+"""Beginning of the names of the weights that tell the language model how Image B differs from Image A."""
 PARTS = ("vision", "connector", "pair", "language", "lora")
 """Parts that can be trained or frozen; "pair" is one of the connector's."""
 ENCODE_BATCH = 16

@@ -77,8 +77,9 @@ class Loop:
         if recipe.gradient_checkpointing:
             model.checkpoint_activations()
         model.train()
-        if not any(parameter.requires_grad for parameter in model.vision.parameters()):
-            model.vision.eval()
+        for part in (model.vision, *model.connector.children()):  # what does not learn says what it says when asked
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
         self.sharded = recipe.sharding == "full"
         # the network, or what wraps it for several processes
         self.model: Any = shard(model, accelerator) if self.sharded else accelerator.prepare(model)

@@ -1,68 +1,93 @@
-"""Warm-up of the connector's comparison of Image B with Image A: which of two images is better, without a reference.
+"""Warm-up of the connector's comparison of two images without a reference: which of them is better.
 
-A head on its last hidden layer learns which of two variants of a scene is better, and by how much. Its output to the
-language model is still zero, so nothing else changes; training then connects it.
+It learns from pairs of variants of a scene, and of different scenes. What it tells the language model is still zero
+then; training connects it, with other scenes: of those that it learned from it is surer than of any others.
 """
 
-from collections.abc import Iterable
+import random
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from depictqa_core.network.connector import PoolingConnector
+from depictqa_core.network.connector import PairFeatures, PoolingConnector
 
+from ..dataset.records import labels
 from .evidence import NOISE, scene_evidence
+
+ACROSS = 2 / 3
+"""Pairs of different scenes for each pair of one scene."""
+RIGHT = 0.9
+"""Probability of the better image that is learned: which one is better is decided by severities and metrics."""
 
 
 def warm_up_pairs(
     connector: PoolingConnector,
-    scenes: Iterable[dict],
+    scenes: Sequence[dict],
     features,
     epochs: int,
     seed: int,
     batch: int = 256,
     rate: float = 1e-3,
-) -> tuple[float, nn.Linear]:
-    """Train the hidden layers of ``connector.paired``.
+) -> float:
+    """Train ``connector.paired``.
 
     Args:
         scenes: of ``dataset.building.scenes.read_scenes``.
         features: path -> pooled features, with ``index`` of the readable paths.
-        epochs: passes over all pairs of two variants of a scene of which one is known to be better.
-        batch: pairs in a step; half of them are shown with the better image first.
+        epochs: passes over all pairs of which one image is known to be better.
+        batch: pairs in a step.
 
     Returns:
-        (mean loss of the last epoch, the head: its logit is that of Image B being better)
+        Mean loss of the last epoch.
     """
-    if connector.paired is None:
+    if not connector.pairs:
         raise ValueError("pair_epochs needs a connector that compares pairs: changes: connector: pair: true")
-    found = scene_evidence(scenes, features)
+    rows, pairs = _pairs(scenes, features, seed)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    connector.train()
-    body, last = connector.paired[:-1], connector.paired[-1]
-    head = nn.Linear(last.get_parameter("weight").shape[1], 1)
-    parameters = [*body.parameters(), *head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
-    steps = epochs * -(-len(found.pairs) // batch)
+    connector.eval()
+    with torch.no_grad():
+        shown = PairFeatures.joined([connector.pair_features(some) for some in rows.split(batch)])
+    paired = connector.paired.train()
+    optimiser = torch.optim.AdamW(paired.parameters(), lr=rate, weight_decay=0.05)
+    steps = epochs * -(-len(pairs) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+
+    def noisy(values: torch.Tensor) -> torch.Tensor:
+        return values + NOISE * torch.randn(values.shape, generator=generator)
+
     loss_sum = 0.0
     for _ in tqdm(range(epochs), desc="pair warm-up", mininterval=10):
         loss_sum = 0.0
-        for part in torch.randperm(len(found.pairs), generator=generator).split(batch):
-            better, worse = found.rows[found.pairs[part]].unbind(1)
-            second = (torch.arange(len(part)) % 2).bool()  # whether Image B is the better one
-            shown = torch.where(second[:, None], better, worse), torch.where(second[:, None], worse, better)
-            inputs = connector.pair_inputs(*shown)
-            logits = head(body(inputs + NOISE * torch.randn(inputs.shape, generator=generator)))[:, 0]
-            loss = F.binary_cross_entropy_with_logits(logits, second.float())
+        for part in torch.randperm(len(pairs), generator=generator).split(batch):
+            better, worse = (shown.rows(which) for which in pairs[part].unbind(1))
+            there, back = (paired(noisy(x)) for x in (better.differences(worse), worse.differences(better)))
+            odds = (there - back)[:, 0] / 2
+            loss = F.binary_cross_entropy_with_logits(odds, torch.full_like(odds, RIGHT))
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
+            nn.utils.clip_grad_norm_(paired.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             loss_sum += loss.item() * len(part)
     connector.eval()
-    return loss_sum / len(found.pairs), head.eval()
+    return loss_sum / len(pairs)
+
+
+def _pairs(scenes: Sequence[dict], features, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pooled features [N, V] of the readable images, and the pairs [P, 2] of the better and the worse one."""
+    found = scene_evidence(scenes, features)
+    images = [
+        (place, v) for place, scene in enumerate(scenes) for v in scene["variants"] if v["image"] in features.index
+    ]
+    across: list[tuple[int, int]] = []
+    rng = random.Random(seed)
+    for _ in range(round(ACROSS * len(found.pairs))):
+        i, j = rng.randrange(len(images)), rng.randrange(len(images))
+        better = labels.better(images[i][1], images[j][1]) if images[i][0] != images[j][0] else None
+        if better is not None:
+            across.append((i, j) if better else (j, i))
+    return found.rows, torch.cat([found.pairs, torch.tensor(across, dtype=torch.long).reshape(-1, 2)])

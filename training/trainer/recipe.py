@@ -69,16 +69,18 @@ class Recipe:
             adapter folder; None for checkpoints of DepictQA.
         local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
         tile_weights: weights of the tile tower that ``changes`` add to the start (``python -m training tiles``).
-        trainable: trainable parts: any of vision, connector, language, lora, or pair, what of the connector compares
-            Image B with Image A; with ``adapter`` lora, and connector if the projector is to learn as well.
+        trainable: trainable parts: any of vision, connector, language, lora, or pair, by which the connector tells the
+            language model which of two images is better; with ``adapter`` lora, and connector if the projector is to
+            learn as well.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
         comparison_epochs: epochs in which the connector's comparison alone is trained on severities and metrics (0 =
             none).
         evidence_epochs: epochs in which the connector's hidden layers are trained on what one image alone shows (0 =
             none).
-        pair_epochs: epochs in which the connector's comparison of Image B with Image A alone is trained on which of two
-            variants of a scene is better (0 = none).
+        pair_epochs: epochs in which the connector's comparison of two images without a reference is trained on which
+            of them is better (0 = none).
+        pair_scenes: data root of the scenes of these epochs; None is ``data``.
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
@@ -140,6 +142,7 @@ class Recipe:
     comparison_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     evidence_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     pair_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    pair_scenes: Annotated[str | None, Allowed(optional(NAME))] = None
     evidence_crops: Annotated[str | None, Allowed(optional(NAME))] = None
     sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
     steps: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
@@ -247,6 +250,7 @@ class Recipe:
                 f"{', '.join(_WARM_UPS)} need cache_features: true",
             ),
             (self.evidence_crops and not self.evidence_epochs, "evidence_crops needs evidence_epochs"),
+            (self.pair_scenes and not self.pair_epochs, "pair_scenes needs pair_epochs"),
             (self.rehearsal and not isinstance(self.start, str), "rehearsal needs start: a checkpoint folder"),
             (self.rehearsal and self.sampling != "shares", "rehearsal needs sampling: shares"),
             (self.rehearsal and self.sharding == "full", "rehearsal does not go with sharding: full"),
@@ -265,7 +269,15 @@ class Recipe:
         """What does not go with an adapter of a vision-language model."""
         if self.adapter is None:
             return []
-        none = {"crop", "hide_separators", "cache_features", *_WEIGHTS.values(), *_WARM_UPS, "evidence_crops"}
+        none = {
+            "crop",
+            "hide_separators",
+            "cache_features",
+            *_WEIGHTS.values(),
+            *_WARM_UPS,
+            "evidence_crops",
+            "pair_scenes",
+        }
         odd = sorted(name for name in none if getattr(self, name))
         more = sorted(set(self.changes or {}) - {"personal"})
         half = self.frozen_precision != "float32" and self.precision == "no"

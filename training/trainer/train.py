@@ -204,5 +204,9 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         loss, _ = warm_up_evidence(model.connector, found, recipe.evidence_epochs, recipe.seed)
         accelerator.print(f"evidence warm-up: loss {loss:.4f}")
     if recipe.pair_epochs:
-        loss, _ = warm_up_pairs(model.connector, read_scenes(recipe.data), features, recipe.pair_epochs, recipe.seed)
+        root = recipe.pair_scenes or recipe.data
+        variants = list(read_scenes(root))
+        paths = sorted({variant["image"] for scene in variants for variant in scene["variants"]})
+        store = FeatureStore(recipe.run / "features", model, root).fill(paths)
+        loss = warm_up_pairs(model.connector, variants, store, recipe.pair_epochs, recipe.seed)
         accelerator.print(f"pair warm-up: loss {loss:.4f}")

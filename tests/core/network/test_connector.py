@@ -7,7 +7,7 @@ from torch import nn
 
 from depictqa_core.images.comparison_statistics import COMPARISON_STATISTICS
 from depictqa_core.network.config import DepictQAConfig
-from depictqa_core.network.connector import CONNECTORS
+from depictqa_core.network.connector import CONNECTORS, PairFeatures
 from depictqa_core.network.vision import Features
 
 WIDTH, HIDDEN = 16, 24
@@ -185,16 +185,27 @@ def test_a_pair_is_silent_at_first_and_then_speaks_in_the_summary_only():
     own, other, third = torch.randn(3, 2, connector.mean.numel(), generator=generator).unbind(0)
     with torch.no_grad():
         assert torch.equal(connector(own, other=other), connector(own))
-        nn.init.normal_(connector.paired[-1].weight)
+        nn.init.normal_(connector.pair_tokens.weight)
         changed = (connector(own, other=other) - connector(own, other=third)).abs().amax((0, 2))
-        there, back = connector.pair_inputs(own, other), connector.pair_inputs(other, own)
+        one, their = connector.pair_features(own), connector.pair_features(other)
+        there, back = connector.advantage(one, their), connector.advantage(their, one)
+        equal = connector(own, other=own)
     assert (changed[:3] > 1e-3).all() and (changed[3:] == 0).all()
     width = connector.global_width
     gap = (own - other)[:, :width]  # mean 0 and deviation 1: they are standardized already
-    torch.testing.assert_close(there[:, :width], gap.sign() * gap.abs().sqrt())
-    torch.testing.assert_close(back[:, :width], -there[:, :width])
-    torch.testing.assert_close(back[:, width:], there[:, width:])
-    assert not pooling().pairs and not any("paired" in name for name in pooling().state_dict())
+    torch.testing.assert_close(one.differences(their)[:, -width:], gap.sign() * gap.abs().sqrt())
+    torch.testing.assert_close(back, -there)
+    torch.testing.assert_close(equal, connector(own))  # equal images: no evidence
+    assert there.abs().min() > 0
+    assert not pooling().pairs and not any("pair" in name for name in pooling().state_dict())
+
+
+def test_a_pair_sees_where_the_difference_is_largest():
+    grids = torch.zeros(2, 1, 2, 9)  # two images, two channels, nine places
+    grids[0, 0, 0, 4], grids[0, 0, 1, 7] = 4.0, -9.0
+    own, other = (PairFeatures([torch.zeros(1, 1)], [torch.zeros(1, 1)], [grid]) for grid in grids)
+    assert own.differences(other).tolist() == [[0, 0, 2, 0, 0, -3]]
+    assert other.differences(own).tolist() == [[0, 0, 0, 3, -2, 0]]
 
 
 def test_pooling_tells_its_cells_apart():

@@ -30,7 +30,7 @@ def paired_judge():
     changes = {"connector": {**CNN["connector"], "pair": True}, "vision": {**CNN["vision"], **TOWERS}}
     model, tokenizer = make_tiny_model("cnn", **changes)
     with torch.no_grad():  # a new one says nothing yet
-        model.connector.paired[-1].weight.normal_()
+        model.connector.pair_tokens.weight.normal_()
     card = {"name": "tiny", "version": "0", "license": "Apache-2.0", "trained_on": "nothing"}
     return Judge(NativeBackend(Checkpoint(model, tokenizer, card)))
 
@@ -55,8 +55,7 @@ def test_the_other_image_counts_in_comparisons_alone(judge):
     a, b, reference = pictures(3)
     silent = paired_judge()
     with torch.no_grad():
-        silent.model.connector.paired[-1].weight.zero_()
-        silent.model.connector.paired[-1].bias.zero_()
+        silent.model.connector.pair_tokens.weight.zero_()
     with_reference = [one.compare(a, b, reference).probability_a for one in (judge, silent)]
     assert abs(judge.compare(a, b).probability_a - silent.compare(a, b).probability_a) > 1e-3
     assert with_reference[0] == with_reference[1]
