@@ -52,6 +52,8 @@ def warm_up_pairs(
     with torch.no_grad():
         shown = PairFeatures.joined([connector.pair_features(some) for some in rows.split(batch)])
     paired = connector.paired.train()
+    learns = [parameter.requires_grad for parameter in paired.parameters()]
+    paired.requires_grad_(True)
     optimiser = torch.optim.AdamW(paired.parameters(), lr=rate, weight_decay=0.05)
     steps = epochs * -(-len(pairs) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
@@ -73,6 +75,8 @@ def warm_up_pairs(
             optimiser.step()
             schedule.step()
             loss_sum += loss.item() * len(part)
+    for parameter, before in zip(paired.parameters(), learns):
+        parameter.requires_grad_(before)
     connector.eval()
     return loss_sum / len(pairs)
 

@@ -120,6 +120,7 @@ def test_the_pair_learns_which_of_two_is_better_on_scenes_it_has_not_seen(scenes
             severity[one["image"]] = one["distortions"][0]["severity"]
             store.rows[one["image"]] = content[scene["reference"]].clone()
             store.rows[one["image"]][:4] += 0.1 * severity[one["image"]]
+    connector.requires_grad_(False)  # as where only its tokens learn afterwards
     first = warm_up_pairs(connector, scenes[:30], store, epochs=1, seed=1, batch=16)
     last = warm_up_pairs(connector, scenes[:30], store, epochs=30, seed=1, batch=16)
     assert last < 0.8 * first
@@ -129,6 +130,7 @@ def test_the_pair_learns_which_of_two_is_better_on_scenes_it_has_not_seen(scenes
     assert (connector.advantage(better, worse) > 0).float().mean() > 0.9
     changed = {name for name, value in connector.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith("paired.") for name in changed)
+    assert not any(parameter.requires_grad for parameter in connector.parameters())
 
 
 def test_without_a_part_for_pairs_the_key_is_named(connector, scenes):
