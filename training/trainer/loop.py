@@ -243,11 +243,11 @@ class Loop:
         labels = labels[:, -logits.shape[1] :][:, 1:]  # a network may give the last logits alone
         places = labels != IGNORE
         rows = places.nonzero()[:, 0]
-        logits, labels = logits[:, :-1][places].float(), labels[places]
+        logits, labels = logits[:, :-1][places].float() / self.recipe.temperature, labels[places]
         losses = F.cross_entropy(logits, labels, reduction="none")
         if self.teacher is not None and rehearsal.any():
             with torch.no_grad(), self.accelerator.autocast():
-                wanted = self.teacher(**inputs).logits[:, :-1][places].float().softmax(-1)
+                wanted = (self.teacher(**inputs).logits[:, :-1][places].float() / self.recipe.temperature).softmax(-1)
             gap = F.kl_div(logits.log_softmax(-1), wanted, reduction="none").sum(-1)
             losses = torch.where(rehearsal[rows], gap, losses)
         counted = scales[rows] > 0

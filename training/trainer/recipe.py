@@ -82,6 +82,8 @@ class Recipe:
             of them is better (0 = none).
         pair_scenes: data root of the scenes of these epochs; None is ``data``.
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
+        temperature: what the loss divides the logits by. Where most of the network is frozen and overconfident, its own
+            temperature: in a loss without it, a part that adds true evidence would be held back.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
             1e-8, then linear decay to it, method.md 7.1).
@@ -150,6 +152,7 @@ class Recipe:
     batch: Annotated[int, Allowed(whole(1, 10**6))] = 16
     micro_tokens: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
     average: Annotated[str, Allowed(one_of("token", "record"))] = "token"
+    temperature: Annotated[float, Allowed(above(0, 100))] = 1.0
     learning_rate: Annotated[float, Allowed(above(0, 1))] = 2e-4
     weight_decay: Annotated[float, Allowed(number(0, 1))] = 0.001
     betas: Annotated[

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -486,3 +487,23 @@ def test_a_personal_judge_keeps_no_calibration_of_comparisons(recipe_file, tmp_p
     recipe = read_recipe(recipe_file(start=str(start), rehearsal={"share": 0.5, "pictures": 2}, **changes))
     model, _, _ = start_network(recipe, [])
     assert model.config.personal and model.config.calibration == {"severity_nr": 1.5}
+
+
+def test_the_loss_divides_logits_by_the_temperature():
+    AcceleratorState._reset_state(reset_partial_state=True)
+    loop, generator = object.__new__(Loop), torch.Generator().manual_seed(3)
+    logits = torch.randn(2, 5, 7, generator=generator)
+    labels = torch.tensor([[IGNORE, IGNORE, 3, 4, IGNORE], [IGNORE, 6, 2, 1, 0]])
+    scales = torch.tensor([0.5, 0.25])
+    loop.accelerator, loop.teacher = Accelerator(cpu=True), None
+    loop.model = lambda **inputs: SimpleNamespace(logits=logits)
+    batch = {"labels": labels, "scales": scales, "rehearsal": torch.tensor([False, False])}
+    for temperature in (1.0, 1.6):
+        loop.recipe = SimpleNamespace(temperature=temperature)
+        expected = 0.0
+        for row in range(2):
+            for place in range(4):
+                if labels[row, place + 1] != IGNORE:
+                    weights = np.exp(logits[row, place].double().numpy() / temperature)
+                    expected -= scales[row].item() * np.log(weights[labels[row, place + 1]] / weights.sum())
+        assert loop.loss(batch)[0].item() == pytest.approx(expected, rel=1e-5)

@@ -32,7 +32,7 @@ class Size:
         shards, crop_shards, epochs: of the local tower, of its crops for the connector, and its epochs.
         tile_steps: steps of the tile tower.
         short: bands of short sides: of wide scenes, grey ones, those for calibration, those for the tile tower, and
-            those of the sixth stage.
+            those of the sixth and the seventh stage.
         with_reference: scenes of the fifth stage with records with a reference.
         settings: options of every training run.
         warm_ups: more options, by recipe.
@@ -44,7 +44,7 @@ class Size:
     crop_shards: str
     epochs: int
     tile_steps: int
-    short: tuple[str, str, str, str, str]
+    short: tuple[str, str, str, str, str, str]
     with_reference: int
     settings: str
     warm_ups: dict[str, str]
@@ -57,6 +57,8 @@ FULL = Size(
         **{"mini": 3400, "mini-refine": 1600, "mini-resaved": 2000, "mini-pairs": 5100, "wide": 1800, "grey": 200},
         **{"more-published": 450, "more-drawn": 500, "more-wide": 500},
         **{"new-published": 300, "new-photographs": 450, "new-drawn": 250, "new-wide": 500},
+        **{"pair-published": 300, "pair-photographs": 350, "pair-drawn": 300, "pair-wide": 350},
+        **{"fuse-published": 80, "fuse-photographs": 90, "fuse-drawn": 80, "fuse-wide": 90},
         **{"val": 300, "val-wide": 200, "reserved": 150, "fresh": 240},
     },
     shards=22,
@@ -69,6 +71,7 @@ FULL = Size(
         "224-256:0.15,256-384:0.25,384-512:0.25,512-768:0.2,768-1024:0.1,1024-1536:0.05",
         "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.22,768-1024:0.14,1024-1536:0.06,1536-2048:0.015,2048-3072:0.005",
         "224-256:0.08,256-384:0.27,384-512:0.3,512-768:0.22,768-1024:0.1,1024-1536:0.03",
+        "224-256:0.08,256-384:0.22,384-512:0.26,512-768:0.23,768-1024:0.14,1024-1536:0.07",
     ),
     with_reference=800,
     settings="",
@@ -81,13 +84,15 @@ TINY = Size(
         **{"mini": 12, "mini-refine": 6, "mini-resaved": 6, "mini-pairs": 6, "wide": 8, "grey": 4},
         **{"more-published": 4, "more-drawn": 4, "more-wide": 4},
         **{"new-published": 4, "new-photographs": 4, "new-drawn": 4, "new-wide": 4},
+        **{"pair-published": 4, "pair-photographs": 4, "pair-drawn": 4, "pair-wide": 4},
+        **{"fuse-published": 4, "fuse-photographs": 4, "fuse-drawn": 4, "fuse-wide": 4},
         **{"val": 6, "val-wide": 6, "reserved": 4, "fresh": 4},
     },
     shards=1,
     crop_shards="0000.npz",
     epochs=1,
     tile_steps=2,
-    short=("224-256:0.5,256-320:0.5",) * 5,
+    short=("224-256:0.5,256-320:0.5",) * 6,
     with_reference=6,
     settings=" --steps 4 --set warm_steps=1 --set batch=8",
     warm_ups={
@@ -96,6 +101,7 @@ TINY = Size(
         "pairs": " --set comparison_epochs=1",
         "wide": " --set evidence_epochs=1",
         "tiles": " --set evidence_epochs=1",
+        "differences": " --set pair_epochs=1",
     },
     quality='--limit 8 --only data "as made"',
     everyday="",
@@ -103,6 +109,8 @@ TINY = Size(
 SEEDS = {"mini": 131, "mini-refine": 277, "mini-resaved": 389, "mini-pairs": 641, "wide": 3101, "grey": 4202}
 SEEDS |= {"more-published": 7103, "more-drawn": 7102, "more-wide": 7101}
 SEEDS |= {"new-published": 8103, "new-photographs": 8104, "new-drawn": 8102, "new-wide": 8101}
+SEEDS |= {"pair-published": 10103, "pair-photographs": 10104, "pair-drawn": 10102, "pair-wide": 10101}
+SEEDS |= {"fuse-published": 10203, "fuse-photographs": 10204, "fuse-drawn": 10202, "fuse-wide": 10201}
 SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
 
 
@@ -191,7 +199,10 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
         Stage(
             "sixth",
             (
-                *(build(images, f"new-{name}", more) for images, name, more in _new_scenes(size.short[4])),
+                *(
+                    build(images, f"new-{name}", more)
+                    for images, name, more in _native_scenes(size.short[4], 0.32, 0.34)
+                ),
                 Command(
                     f"python {recipe}/join_roots.py data/more data/new-published:60 data/new-photographs:60"
                     " data/new-drawn:40 data/new-wide:80 --no-for-yes 3 --equal 300",
@@ -201,6 +212,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                 average("1.0.0", "tiles", "1.1.0", " --share 0.6"),
             ),
         ),
+        Stage("seventh", (*_pairs(recipe, size, build), train("differences"))),
         Stage(
             "calibrate",
             (
@@ -212,7 +224,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                     ("data/calibration",),
                 ),
                 Command(
-                    "python -m training convert runs/depictqa-mini-1.1.0 runs/depictqa-mini", ("runs/depictqa-mini",)
+                    "python -m training convert runs/depictqa-mini-1.2.0 runs/depictqa-mini", ("runs/depictqa-mini",)
                 ),
                 calibrate("temperatures/*.json", "--only temperatures"),
                 calibrate("temperatures/identification_*.json", "--only temperatures --clean-share 0.3"),
@@ -279,13 +291,29 @@ def _tiles(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
     )
 
 
-def _new_scenes(short: str) -> Iterator[tuple[str, str, str]]:
-    """The sixth stage: folder of images, name of the data, options of the build."""
+def _native_scenes(short: str, faults: float, of_drawings: float) -> Iterator[tuple[str, str, str]]:
+    """Scenes of all domains: folder of images, end of the name of the data, options of the build.
+
+    Args:
+        short: bands of short sides.
+        faults: share of damaged images with faults; ``of_drawings`` where many are drawn.
+    """
     yield "photographs", "published", " --native --drawn 0 --published 1"
     large = f" --native --short {short}"
-    yield "pictures_large", "photographs", f"{large} --drawn 0 --published 0.1 --looks 0.4 --faults 0.32"
-    yield "wide_pictures_b", "drawn", f"{large} --drawn 0.1 --published 0.15 --looks 0.35 --faults 0.34"
-    yield "wide_pictures", "wide", f"{large} --drawn 0.22 --published 0.35 --looks 0.4 --faults 0.32"
+    yield "pictures_large", "photographs", f"{large} --drawn 0 --published 0.1 --looks 0.4 --faults {faults}"
+    yield "wide_pictures_b", "drawn", f"{large} --drawn 0.1 --published 0.15 --looks 0.35 --faults {of_drawings}"
+    yield "wide_pictures", "wide", f"{large} --drawn 0.22 --published 0.35 --looks 0.4 --faults {faults}"
+
+
+def _pairs(recipe: str, size: Size, build) -> Iterator[Command]:
+    """Scenes for the comparison of two images: many that it learns from, and others that connect it to the model."""
+    for kind, root, equal in (("pair", "pairs", 0), ("fuse", "fuse", 400)):
+        names = []
+        for images, name, more in _native_scenes(size.short[5], 0.38, 0.4):
+            yield build(images, f"{kind}-{name}", more)
+            names.append(f"data/{kind}-{name}:0")
+        join = f"python {recipe}/join_roots.py data/{root} {' '.join(names)} --no-for-yes 3 --equal {equal}"
+        yield Command(join, (f"data/{root}",))
 
 
 def _evaluate(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
