@@ -1,5 +1,6 @@
 """Golden answers of the bundled checkpoint on the sample images: ``python tests/golden.py`` writes them anew."""
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -24,8 +25,12 @@ def answers(judge) -> dict:
     compared = judge.compare(
         SAMPLES / "garage_jpeg_8.jpg", SAMPLES / "garage_pixelated.jpg", SAMPLES / "garage_original.jpg"
     )
+    variants = [SAMPLES / f"garage_{name}.jpg" for name in ("original", "jpeg_8", "pixelated")]
     return {
         "pictures": pictures,
+        "better of two": [
+            round(answer.probability_a, 4) for answer in judge.compare_many(list(itertools.combinations(variants, 2)))
+        ],
         "order": [files[index].name for index in judge.rank(files).order],
         "verdict": compared.verdict,
         "descriptions": [d.text for d in judge.describe(files[:3], max_new_tokens=100)],

@@ -37,6 +37,7 @@ def test_golden_answers(judge):
     assert found["order"] == golden["order"]
     assert found["verdict"] == golden["verdict"]
     assert found["descriptions"] == golden["descriptions"]
+    assert found["better of two"] == pytest.approx(golden["better of two"], abs=0.01)
     for name, expected in golden["pictures"].items():
         assert found["pictures"][name]["labels"] == expected["labels"], name
         assert found["pictures"][name]["score"] == pytest.approx(expected["score"], abs=0.5), name
@@ -45,10 +46,10 @@ def test_golden_answers(judge):
 
 @pytest.mark.slow
 def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
-    """At most one pair in thirty the wrong way round over both sample scenes, two ladders of three wholly in order.
+    """At most one pair in fifty the wrong way round over both sample scenes, five ladders of six wholly in order.
 
-    The last step of "colour down" is left out: an image without any colour is a clean look. Measured (1.1.1): garage
-    10 of 12 with 3 of 175 pairs wrong, balloons 7 of 12 with 6. ``benchmarks/ladders.py`` measures how often it holds
+    The last step of "colour down" is left out: an image without any colour is a clean look. Measured (1.2.0): garage
+    10 of 12 with 3 of 175 pairs wrong, balloons 11 of 12 with 1. ``benchmarks/ladders.py`` measures how often it holds
     for a single image.
     """
     wrong = {}
@@ -59,8 +60,8 @@ def test_ladders_of_distortions_it_never_saw_come_in_order(judge):
             shuffled = [step for step in (4, 1, 5, 0, 3, 2) if step < len(steps)]
             ranking = judge.rank([steps[i] for i in shuffled], reasons=False)
             wrong[path.name, name] = kendall_distance(tuple(shuffled[i] for i in ranking.order))
-    assert len(wrong) == 24 and sum(wrong.values()) <= 11, wrong  # of 350 pairs
-    assert sum(distance == 0 for distance in wrong.values()) >= 16, wrong
+    assert len(wrong) == 24 and sum(wrong.values()) <= 7, wrong  # of 350 pairs
+    assert sum(distance == 0 for distance in wrong.values()) >= 20, wrong
 
 
 LABELLED = {
