@@ -15,10 +15,10 @@ from .vision import Features, native_shapes
 
 @dataclass(frozen=True)
 class PairFeatures:
-    """What of images is compared with that of others.
+    """What of B images is compared with that of others.
 
     Attributes:
-        hidden: [B, H] each, of the hidden layers that tell what an image shows.
+        hidden: [B, H] each, the hidden layers that tell what an image shows.
         values: [B, C] each, what these layers see.
         grids: [B, C, cells] each, of the towers for native size.
     """
@@ -38,7 +38,7 @@ class PairFeatures:
         return PairFeatures(*([torch.cat(parts) for parts in zip(*kind)] for kind in kinds))
 
     def differences(self, other: "PairFeatures") -> torch.Tensor:
-        """How images differ from others, [B, D]; of grids where the difference is largest and smallest."""
+        """How images differ from others, [B, D]: of grids, the largest and the smallest difference of all cells."""
         parts = [own - their for own, their in zip(self.hidden, other.hidden)]
         parts += [_amplified(own - their) for own, their in zip(self.values, other.values)]
         for own, their in zip(self.grids, other.grids):
@@ -231,22 +231,17 @@ class PoolingConnector(Connector):
         comparison: torch.Tensor | None = None,
         other: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        native = self._native(pooled)
-        pair = None
-        if other is not None and self.pairs:
-            pair = self.pair_tokens(self.advantage(self.pair_features(pooled), self.pair_features(other)))
-        pooled, reference = pooled[:, : self.total], None if reference is None else reference[:, : self.total]
-        standard = self._standardise(pooled, self.mean, self.deviation)
+        standard = self._standardise(pooled[:, : self.total], self.mean, self.deviation)
         summary = self.mix(standard[:, : self.global_width])
         if reference is not None:
-            gap = (standard - self._standardise(reference, self.mean, self.deviation))[:, : self.global_width]
-            summary = summary + self.differ(_amplified(gap))
+            gap = standard - self._standardise(reference[:, : self.total], self.mean, self.deviation)
+            summary = summary + self.differ(_amplified(gap[:, : self.global_width]))
         if comparison is not None and self.compared is not None:
             summary = summary + self.compared(self.standardise_comparison(comparison))
-        if pair is not None:
-            summary = summary + pair
+        if other is not None and self.pairs:
+            summary = summary + self.pair_tokens(self.advantage(self.pair_features(pooled), self.pair_features(other)))
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
-        for name, (overall, by_cell) in native.items():
+        for name, (overall, by_cell) in self._native(pooled).items():
             summary = summary + self.get_submodule(f"{name}_mix")(overall)
             cells = cells + self.get_submodule(f"{name}_cells")(by_cell)
         return self.norm(torch.cat([summary.unflatten(1, (self.summary_tokens, -1)), cells], 1))
@@ -260,14 +255,13 @@ class PoolingConnector(Connector):
         whole = self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
         return [whole, *(overall for overall, _ in self._native(pooled).values())]
 
-    def pair_features(self, pooled: torch.Tensor) -> "PairFeatures":
+    def pair_features(self, pooled: torch.Tensor) -> PairFeatures:
         """What of pooled features [B, V] is compared with that of another image."""
-        inputs = self.summary_inputs(pooled)
-        hidden = [mixture[:-1](seen) for mixture, seen in zip(self.mixtures(), inputs)]
-        grids = [grid.flatten(2) for grid in self._native_grids(pooled).values()]
-        return PairFeatures([*hidden], [*inputs], grids)
+        values = self.summary_inputs(pooled)
+        hidden = [mixture[:-1](seen) for mixture, seen in zip(self.mixtures(), values)]
+        return PairFeatures(hidden, values, [grid.flatten(2) for grid in self._native_grids(pooled).values()])
 
-    def advantage(self, own: "PairFeatures", other: "PairFeatures") -> torch.Tensor:
+    def advantage(self, own: PairFeatures, other: PairFeatures) -> torch.Tensor:
         """The evidence [B, 1] that an image is better than the other one, in log odds; with the two swapped it has the
         opposite sign."""
         return (self.paired(own.differences(other)) - self.paired(other.differences(own))) / 2
