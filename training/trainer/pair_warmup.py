@@ -1,7 +1,7 @@
 """Warm-up of the connector's comparison of two images without a reference: which of them is better.
 
 It learns from pairs of variants of a scene, and of different scenes. What it tells the language model is still zero
-then; training connects it, with other scenes: of those that it learned from it is surer than of any others.
+then; training connects it, with other scenes: it is overconfident about those that it learned from.
 """
 
 import random
