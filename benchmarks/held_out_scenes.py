@@ -3,7 +3,8 @@
     python -m benchmarks.held_out_scenes DATA_ROOT [--checkpoint DIR ...] [--output results.json]
 
 DATA_ROOT is one of validation scenes (``python -m training build IMAGES DATA_ROOT --native --held-out --split
-validation --form test --scenes 200``). Everything is asked without a reference, and printed for all images, and for
+validation --form test --scenes 200``). All images are identified and scored, and all pairs of a scene of which one is
+known to be better are compared. Everything is asked without a reference, and printed for all images, and for
 scenes of photographs, of real drawings, and of those drawn by program. With several checkpoints, one column each.
 """
 
@@ -110,7 +111,7 @@ def _figures(scenes: list[dict], answers: dict, first: dict[tuple[str, str], flo
 
 
 def _pairs(scenes: list[dict], name: str, prefers_first: Callable[[str, str], bool]) -> dict[str, float]:
-    """Shares of the pairs of a scene that are ordered as the truth does."""
+    """Shares of the pairs of a scene that are ordered as in the truth."""
     right: dict[str, list[bool]] = {name: [], f"{name}, a region": [], f"{name}, a fault": []}
     for scene in scenes:
         for one, other, better in _decided(scene):

@@ -106,7 +106,11 @@ def prefill_naively(
     pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
     beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}
     compared = {role: prepare_comparison(shown[role], shown[REFERENCE], model.config) for role in beside}
-    tokens = {role: model.connect([pooled[role]], [beside.get(role)], [compared.get(role)])[0] for role in shown}
+    first = {B: pooled[A]} if B in shown and REFERENCE not in shown else {}
+    tokens = {
+        role: model.connect([pooled[role]], [beside.get(role)], [compared.get(role)], [first.get(role)])[0]
+        for role in shown
+    }
     parts = encode(layout(question, task.pair, REFERENCE in shown), checkpoint.tokenizer)
     prompt = model.embed_prompt(parts, tokens)
     return Prefill(model.language, 1).extend(

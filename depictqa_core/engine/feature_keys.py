@@ -11,7 +11,7 @@ Roles = dict[str, RGBImage]
 
 
 class FeatureKey(NamedTuple):
-    """Content keys of an image, of the reference that it is compared with, and of Image A for Image B without one."""
+    """Content keys of an image, of the reference that it is compared with, and, for Image B without one, of Image A."""
 
     image: str
     reference: str | None = None

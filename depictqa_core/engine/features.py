@@ -1,6 +1,6 @@
 """Vision features: every image is encoded once, in parallel on a CPU, and cached within a memory budget."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import psutil  # accelerate brings it
 import torch
@@ -57,7 +57,7 @@ class VisionFeatures:
 
     @property
     def pairs(self) -> bool:
-        """Whether the features of Image B depend on Image A."""
+        """Whether the embeddings of Image B depend on Image A."""
         return self.model.connector.pairs
 
     @torch.inference_mode()
@@ -111,9 +111,16 @@ class VisionFeatures:
                 self.typicality.put(key, float(self.typicality_model(summarize(row)[None])[0]), ENTRY_BYTES)
 
     @torch.inference_mode()
-    def embeddings(self, shown: list[Roles], check: Callable[[], None]) -> dict[FeatureKey, torch.Tensor]:
-        """Compute the language-model embeddings [T, hidden] of every image; arguments as in ``encode``."""
-        features, keys = self.encode(shown, check), distinct_feature_keys(shown, self.pairs)
+    def embeddings(
+        self, shown: list[Roles], check: Callable[[], None], known: Container[FeatureKey] = ()
+    ) -> dict[FeatureKey, torch.Tensor]:
+        """Compute the language-model embeddings [T, hidden] of every image; arguments as in ``encode``.
+
+        Args:
+            known: keys whose embeddings are not needed.
+        """
+        features = self.encode(shown, check)
+        keys = [key for key in distinct_feature_keys(shown, self.pairs) if key not in known]
         check()
         rows = self.model.connect(
             [features[key.image] for key in keys],

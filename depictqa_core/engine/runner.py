@@ -241,11 +241,15 @@ class PromptRunner:
         """The embeddings of every image, those of an earlier question where they are stored."""
         if prefixes is None:
             return self.features.embeddings(shown, counter.check)
-        known = {key: prefixes.embeddings.get(key) for key in distinct_feature_keys(shown, self.features.pairs)}
-        if any(row is None for row in known.values()):
-            known = self.features.embeddings(shown, counter.check)
-            for key, row in known.items():
-                prefixes.embeddings.put(key, row, row.nbytes)
+        keys = distinct_feature_keys(shown, self.features.pairs)
+        stored = {key: prefixes.embeddings.get(key) for key in keys}
+        known = {key: row for key, row in stored.items() if row is not None}
+        if len(known) < len(keys):
+            fresh = self.features.embeddings(shown, counter.check, known)
+            for key, row in fresh.items():
+                if key.other is None:  # no other pair needs those of Image B
+                    prefixes.embeddings.put(key, row, row.nbytes)
+            known |= fresh
         return known
 
     def _keys(self, parts: Parts, images: Roles) -> list[Hashable]:

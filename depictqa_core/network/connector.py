@@ -307,8 +307,8 @@ def _overall(grid: torch.Tensor) -> torch.Tensor:
 
 
 def _amplified(gap: torch.Tensor) -> torch.Tensor:
-    """The root of differences, with their sign: small ones count, too."""
-    return gap.sign() * gap.abs().sqrt()
+    """The root of differences, with their sign: small ones count, too. The gradient at 0 is 0."""
+    return gap.sign() * gap.abs().clamp(min=torch.finfo(gap.dtype).tiny).sqrt()
 
 
 MIXTURE_OUTPUT = 7

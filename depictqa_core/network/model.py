@@ -20,7 +20,7 @@ IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
 IGNORE = -100
 PAIR = "connector.pair_tokens."
-"""Beginning of the names of the weights that tell the language model how Image B differs from Image A."""
+"""Beginning of the names of the weights that tell the language model which of two images is better."""
 PARTS = ("vision", "connector", "pair", "language", "lora")
 """Parts that can be trained or frozen; "pair" is one of the connector's."""
 ENCODE_BATCH = 16

@@ -63,12 +63,13 @@ class Evidence:
         return Evidence(**{**parts, "pairs": torch.cat([self.pairs, moved])})
 
 
-def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
+def scene_evidence(scenes: Iterable[dict], features, asked_by: str = "evidence_epochs") -> Evidence:
     """Evidence of the readable variants of scenes.
 
     Args:
         scenes: of ``dataset.building.scenes.read_scenes``.
         features: path -> pooled features, with ``index`` of the readable paths.
+        asked_by: the key of the recipe that needs them, for messages.
     """
     rows: list[torch.Tensor] = []
     severity: list[list[float]] = []
@@ -90,7 +91,7 @@ def scene_evidence(scenes: Iterable[dict], features) -> Evidence:
             labelled.append(decided)
             quality.append(variant["quality"])
     if not pairs:
-        raise ValueError("evidence_epochs needs scenes of which two images can be read and one is known to be better")
+        raise ValueError(f"{asked_by} needs scenes of which two images can be read and one is known to be better")
     return Evidence(
         torch.stack(rows),
         torch.tensor(severity),

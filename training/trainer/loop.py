@@ -77,7 +77,7 @@ class Loop:
         if recipe.gradient_checkpointing:
             model.checkpoint_activations()
         model.train()
-        for part in (model.vision, *model.connector.children()):  # what does not learn says what it says when asked
+        for part in (model.vision, *model.connector.children()):  # without dropout where nothing learns
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
         self.sharded = recipe.sharding == "full"

@@ -18,7 +18,7 @@ from ..dataset.records import labels
 from .evidence import NOISE, scene_evidence
 
 ACROSS = 2 / 3
-"""Pairs of different scenes for each pair of one scene."""
+"""Pairs that are drawn from all scenes for each pair of one scene; those that are not decided are left out."""
 RIGHT = 0.9
 """Probability of the better image that is learned: which one is better is decided by severities and metrics."""
 
@@ -83,7 +83,7 @@ def warm_up_pairs(
 
 def _pairs(scenes: Sequence[dict], features, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pooled features [N, V] of the readable images, and the pairs [P, 2] of the better and the worse one."""
-    found = scene_evidence(scenes, features)
+    found = scene_evidence(scenes, features, "pair_epochs")
     images = [
         (place, v) for place, scene in enumerate(scenes) for v in scene["variants"] if v["image"] in features.index
     ]

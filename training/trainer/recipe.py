@@ -78,12 +78,13 @@ class Recipe:
             none).
         evidence_epochs: epochs in which the connector's hidden layers are trained on what one image alone shows (0 =
             none).
+        evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         pair_epochs: epochs in which the connector's comparison of two images without a reference is trained on which
             of them is better (0 = none).
-        pair_scenes: data root of the scenes of these epochs; None is ``data``.
-        evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
-        temperature: what the loss divides the logits by. Where most of the network is frozen and overconfident, its own
-            temperature: in a loss without it, a part that adds true evidence would be held back.
+        pair_scenes: data root of the scenes of these epochs; None is ``data``. Other scenes are better: of those that
+            it learned from, its evidence is overconfident, and the language model would trust it too much.
+        temperature: the logits are divided by it in every loss. Give the temperature of a frozen network that is
+            overconfident: at 1, the loss would hold back evidence that a new part adds.
         learning_rate, weight_decay, betas, clip: AdamW with gradient clipping.
         schedule: "cosine" (linear warm-up, then a cosine to a twentieth) or "warmup_decay" (logarithmic warm-up from
             1e-8, then linear decay to it, method.md 7.1).
@@ -143,9 +144,9 @@ class Recipe:
     warmup_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     comparison_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     evidence_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    evidence_crops: Annotated[str | None, Allowed(optional(NAME))] = None
     pair_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     pair_scenes: Annotated[str | None, Allowed(optional(NAME))] = None
-    evidence_crops: Annotated[str | None, Allowed(optional(NAME))] = None
     sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
     steps: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
     epochs: Annotated[int | None, Allowed(optional(whole(1, 10**6)))] = None
@@ -254,6 +255,16 @@ class Recipe:
             ),
             (self.evidence_crops and not self.evidence_epochs, "evidence_crops needs evidence_epochs"),
             (self.pair_scenes and not self.pair_epochs, "pair_scenes needs pair_epochs"),
+            (
+                (self.pair_epochs or "pair" in self.trainable)
+                and "connector" not in self.trainable
+                and self.frozen_precision != "float32",
+                "pair is a part of the connector: frozen_precision: float32, or trainable: connector, goes with it",
+            ),
+            (
+                (self.changes or {}).get("connector", {}).get("pair") and not self.pair_epochs,
+                "changes: connector: pair: true needs pair_epochs, in which it learns which of two images is better",
+            ),
             (self.rehearsal and not isinstance(self.start, str), "rehearsal needs start: a checkpoint folder"),
             (self.rehearsal and self.sampling != "shares", "rehearsal needs sampling: shares"),
             (self.rehearsal and self.sharding == "full", "rehearsal does not go with sharding: full"),

@@ -16,7 +16,7 @@ from .image_features import LiveImages
 from .recipe import Recipe
 from .recipe_parts import PublishedStart
 from .record_files import read_parts
-from .start_network import own_config, start_folder
+from .start_network import changed_config, own_config, start_folder
 from .vlm_cost import vlm_work
 from .vlm_examples import single_answers
 from .weighted_sampler import WeightedSampler
@@ -113,7 +113,8 @@ def _config(recipe: Recipe) -> DepictQAConfig:
         return full_size_config(recipe.start.abstractor)
     folder = start_folder(recipe)
     describe_checkpoint(folder)
-    return DepictQAConfig.from_pretrained(str(folder))
+    config = DepictQAConfig.from_pretrained(str(folder))
+    return changed_config(config, recipe.changes) if recipe.changes else config
 
 
 def _native_work(recipe: Recipe) -> Work:
@@ -175,7 +176,7 @@ def _one_pass(model: DepictQAModel, recipe: Recipe, live: LiveImages, side: int,
             pooled = model.connector.pool(model.vision(*empty_inputs(model.config, height, width)))[0]
         seeing = counter.get_total_flops()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            tokens = torch.cat(model.connect([pooled] * 3))
+            tokens = torch.cat(model.connect([pooled] * 3, others=[None, None, pooled]))
             words = torch.empty(length - len(tokens), hidden, dtype=tokens.dtype)
             embeds = torch.cat([tokens, words])[None]
             # A mask that is ready-made: the libraries look into any other, and there is nothing to look into here.

@@ -76,15 +76,24 @@ def kept_calibration(calibration: dict, recipe, personal: bool) -> dict:
     """What of the calibration of a start holds after training: with rehearsal, confidences stay close to its own.
 
     Not those of a personal judge about pairs: its ratings are another person's, and with them orders and scores by
-    anchors. Where the comparison of Image B with Image A is trained alone, only comparisons without a reference change.
+    anchors. Where nothing but the comparison of two images is trained, only comparisons without a reference change,
+    and scores by anchors with them.
     """
-    if recipe.trainable == ["pair"]:
-        learned: tuple[str, ...] = ("rating_nr", "order_nr")
+    if _only_pairs(recipe):
+        by_levels = calibration.get("score_error_nr", {}).get("method") == "levels"
+        learned: tuple[str, ...] = ("rating_nr", "order_nr", *(() if by_levels else ("score_error_nr",)))
     elif recipe.rehearsal is None:
         return {}
     else:
         learned = ("rating", "order", "score_error") if personal else ()
     return {key: value for key, value in calibration.items() if not key.startswith(learned)}
+
+
+def _only_pairs(recipe) -> bool:
+    """Whether a recipe leaves the rest of the network as it was."""
+    others = recipe.warmup_epochs or recipe.comparison_epochs or recipe.evidence_epochs or recipe.native_weights
+    connector = {"connector": {"pair": True}}
+    return recipe.trainable == ["pair"] and not others and recipe.changes in (None, {}, connector)
 
 
 def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]) -> DepictQAModel:
@@ -93,10 +102,8 @@ def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]
     Args:
         native_weights: files of the weights of the towers for native size that the settings add, by their names.
     """
-    before = {key: getattr(model.config, key) for key in CONFIG_FIELDS if hasattr(model.config, key)}
-    connector = {**model.config.connector, **changes.get("connector", {})}
     try:
-        changed = DepictQAModel(DepictQAConfig(**{**before, **changes, "connector": connector}))
+        changed = DepictQAModel(changed_config(model.config, changes))
         weights = model.state_dict()
         for tower, file in native_weights.items():
             weights |= {f"vision.{tower}.{name}": tensor for name, tensor in _read_weights(file).items()}
@@ -106,6 +113,12 @@ def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]
     if left or any(not name.startswith("connector.") for name in missing):
         raise ValueError(f"changes: the weights to start from do not fit: {[*left, *missing][0]}")
     return changed.eval()
+
+
+def changed_config(config: DepictQAConfig, changes: dict) -> DepictQAConfig:
+    """A configuration with other settings; those of the connector are merged with its own."""
+    before = {key: getattr(config, key) for key in CONFIG_FIELDS if hasattr(config, key)}
+    return DepictQAConfig(**{**before, **changes, "connector": {**config.connector, **changes.get("connector", {})}})
 
 
 def _read_weights(file: str) -> dict[str, torch.Tensor]:

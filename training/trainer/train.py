@@ -166,23 +166,35 @@ def _batches(
     paths = sorted({path for pictures in shown for path in pictures.values()})
     beside = ((p[role], p[REFERENCE]) for p in shown if REFERENCE in p for role in p if role != REFERENCE)
     pairs = sorted(set(beside))
-    unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
     if recipe.cache_features and isinstance(start, NativeStart):
         with accelerator.main_process_first():
             store = FeatureStore(run / features, start.model.eval(), data, run / "rehearsal").fill(paths, pairs)
         views: FeatureStore | ImageFiles = store
-        unreadable.read = len(paths)
-        for path, reason in store.unreadable.items():
-            unreadable.note(path, reason)
-        unreadable.check(unreadable.read, unreadable.failed)
+        unreadable = _note_unreadable(recipe, store, paths)
     else:
+        unreadable = Unreadable(run / "unreadable.csv", len(paths), recipe.unreadable_share)
         views = start.images(data, run / "rehearsal")
     sampler = WeightedSampler([len(part) for part in parts], weights, recipe.sampling, recipe.batch, recipe.seed)
     rehearsed = len(parts) - 1 if recipe.rehearsal else None
     return Batches(recipe, parts, sampler, views, start.form_of(recipe), unreadable, rehearsed)
 
 
+def _note_unreadable(recipe: Recipe, store: FeatureStore, paths: list[str]) -> Unreadable:
+    """Count the images of which a store has no features; raise ImageError if they are too many."""
+    unreadable = Unreadable(recipe.run / "unreadable.csv", len(paths), recipe.unreadable_share)
+    unreadable.read = len(paths)
+    for path in paths:
+        if path in store.unreadable:
+            unreadable.note(path, store.unreadable[path])
+    unreadable.check(unreadable.read, unreadable.failed)
+    return unreadable
+
+
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
+    if model.connector.pairs and (recipe.warmup_epochs or recipe.evidence_epochs) and not recipe.pair_epochs:
+        raise RecipeError(
+            "warmup_epochs and evidence_epochs change what the comparison of two images sees: give pair_epochs, too"
+        )
     if recipe.native_weights:
         rows = torch.stack([features[path] for path in sorted(features.index)])
         for tower in recipe.native_weights:
@@ -204,9 +216,9 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         loss, _ = warm_up_evidence(model.connector, found, recipe.evidence_epochs, recipe.seed)
         accelerator.print(f"evidence warm-up: loss {loss:.4f}")
     if recipe.pair_epochs:
-        root = recipe.pair_scenes or recipe.data
-        variants = list(read_scenes(root))
-        paths = sorted({variant["image"] for scene in variants for variant in scene["variants"]})
-        store = FeatureStore(recipe.run / "features", model, root).fill(paths)
-        loss = warm_up_pairs(model.connector, variants, store, recipe.pair_epochs, recipe.seed)
+        pair_scenes = list(read_scenes(recipe.pair_scenes or recipe.data))
+        paths = sorted({variant["image"] for scene in pair_scenes for variant in scene["variants"]})
+        store = FeatureStore(recipe.run / "features", model, recipe.pair_scenes) if recipe.pair_scenes else features
+        _note_unreadable(recipe, store.fill(paths), paths)
+        loss = warm_up_pairs(model.connector, pair_scenes, store, recipe.pair_epochs, recipe.seed)
         accelerator.print(f"pair warm-up: loss {loss:.4f}")

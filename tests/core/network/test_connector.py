@@ -208,6 +208,14 @@ def test_a_pair_sees_where_the_difference_is_largest():
     assert other.differences(own).tolist() == [[0, 0, 0, 3, -2, 0]]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_equal_images_have_a_gradient(dtype):
+    values = torch.tensor([[1.0, 2.0]], dtype=dtype, requires_grad=True)
+    own, other = (PairFeatures([values], [values * factor], []) for factor in (1.0, torch.tensor([1.0, 3.0])))
+    own.differences(other).sum().backward()
+    assert values.grad.isfinite().all()
+
+
 def test_pooling_tells_its_cells_apart():
     connector = pooling()
     raw = torch.zeros(2, connector.mean.numel())

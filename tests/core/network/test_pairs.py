@@ -5,9 +5,9 @@ import pytest
 import torch
 from tiny import CNN, make_tiny_model
 
+from benchmarks.speed_setup import choose_naively
 from depictqa_core import tasks
 from depictqa_core.backends.native import NativeBackend
-from depictqa_core.engine import prefill, runner
 from depictqa_core.engine.feature_keys import FeatureKey, distinct_feature_keys, feature_keys
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge
@@ -71,15 +71,44 @@ def test_many_pairs_at_once_equal_single_ones(judge):
         assert answer.probability_a == pytest.approx(alone.probability_a, abs=1e-4)
 
 
-def test_a_ranking_shows_every_image_with_its_own_opponent(judge, monkeypatch):
-    shown = pictures(5)
-    shared = judge.rank(shown)
-    monkeypatch.setattr(prefill, "level_ends", lambda prompts, tokens, **other: [len(tokens)])
-    monkeypatch.setattr(runner.PrefixCache, "put", lambda *entry: None)
-    alone = paired_judge().rank(shown)
-    assert [one.picture for one in shared.pictures] == [one.picture for one in alone.pictures]
-    for one, other in zip(shared.pictures, alone.pictures):
-        assert one.strength == pytest.approx(other.strength, abs=1e-3)
+def test_a_ranking_shows_every_image_with_its_own_opponent(monkeypatch):
+    """More than one batch and one round: each answer is that of the pair alone, and Image A is connected once."""
+    judge, shown = paired_judge(), pictures(14)
+    asked, choose, connect = {}, judge.backend.choose, judge.model.connect
+    connected = []
+
+    def noting(task, question, image_sets, *rest, **named):
+        before = len(connected)
+        found = choose(task, question, image_sets, *rest, **named)
+        if not task.pair:
+            del connected[before:]
+        else:
+            asked.update({(a.key, b.key): row for (a, b, _), row in zip(image_sets, found.probabilities)})
+        return found
+
+    def counting(pooled, references, comparisons, others):
+        connected.extend(others)
+        return connect(pooled, references, comparisons, others)
+
+    monkeypatch.setattr(judge.backend, "choose", noting)
+    monkeypatch.setattr(judge.model, "connect", counting)
+    judge.rank(shown, reasons=False)
+    assert len(asked) > 64
+    assert len(connected) == len(asked) + 14  # Image B of each pair, and each Image A once
+    by_key = {image.key: image for image in shown}
+    alone = paired_judge().backend
+    for a, b in list(asked)[:: len(asked) // 12]:
+        alone.forget_answers()
+        single = alone.choose(tasks.RATING, None, [(by_key[a], by_key[b], None)], ProgressCounter(None, 1))
+        np.testing.assert_allclose(asked[a, b], single.probabilities[0], atol=1e-4)
+
+
+def test_the_naive_computation_of_the_benchmark_agrees(judge):
+    checkpoint = Checkpoint(judge.model, judge.backend.tokenizer, judge.info)
+    a, b, reference = pictures(3)
+    for images in ((a, b, None), (a, b, reference)):
+        engine = judge.backend.choose(tasks.RATING, None, [images], ProgressCounter(None, 1)).probabilities
+        np.testing.assert_allclose(choose_naively(checkpoint, tasks.RATING, None, [images]), engine, atol=1e-4)
 
 
 @pytest.mark.parametrize("reference", [False, True])

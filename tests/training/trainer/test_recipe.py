@@ -96,6 +96,15 @@ def test_the_shipped_recipes_are_good(name):
             {"cache_features": False},
             "warmup_epochs, comparison_epochs, evidence_epochs, pair_epochs need cache_features",
         ),
+        ({"pair_scenes": "x"}, "pair_scenes needs pair_epochs"),
+        (
+            {"start": "x", "network": None, "changes": {"connector": {"pair": True}}, "warmup_epochs": 0},
+            "changes: connector: pair: true needs pair_epochs",
+        ),
+        (
+            {"pair_epochs": 1, "trainable": ["pair"], "frozen_precision": "float16"},
+            "pair is a part of the connector: frozen_precision: float32",
+        ),
         ({"rehearsal": {"share": 0.5}}, "rehearsal needs start: a checkpoint folder"),
         ({"start": "x", "network": None, "changes": {"conector": {}}}, "changes: unknown key conector"),
     ],

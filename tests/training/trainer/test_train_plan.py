@@ -70,3 +70,9 @@ def test_the_command_prints_it_without_data_or_weights(recipe, eight, monkeypatc
     assert main(["train", str(WILD), "--plan", "--records", "1405000", "--devices", "8"]) == 0
     shown = capsys.readouterr().out
     assert "20,975,616 learn" in shown and "steps             10,977" in shown and "GiB" in shown
+
+
+def test_the_plan_has_what_a_recipe_adds_to_its_start():
+    """Only the tokens learn by which the language model reads which of two images is better: 8 of width 192."""
+    recipe = replace(read_recipe(ROOT / "training" / "recipes" / "mini" / "differences.yaml"), start="bundled")
+    assert run_cost(recipe, processes=1, records=1000).learned == 8 * 192
