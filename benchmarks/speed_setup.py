@@ -122,13 +122,13 @@ def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: li
     """The probabilities of ``Engine.choose``, by one call per question and without any cache."""
     ids = [answer_ids(text, checkpoint.tokenizer) for text in tasks.answers(task, question or task.question)]
     forced, rows = forced_prefix(ids), []
+    calibration, words = Calibration(checkpoint.model.config.calibration), question or task.question
     for pictures in asked:
         reading = prefill_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
-        heat = Calibration(checkpoint.model.config.calibration).temperature(
-            tasks.temperature_names(task, question or task.question, pictures[-1] is not None)
-        )
-        rows.append(answer_probabilities(reading, ids, heat).probabilities[0].numpy())
-    return np.array(rows)
+        temperature = calibration.temperature(tasks.temperature_names(task, words, pictures[-1] is not None))
+        rows.append(answer_probabilities(reading, ids, temperature).probabilities[0].numpy())
+    references = [pictures[-1] is not None for pictures in asked]
+    return calibration.with_prior(task, words, tasks.answers(task, words), references, np.array(rows))
 
 
 def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> list[list[int]]:

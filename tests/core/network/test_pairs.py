@@ -103,12 +103,16 @@ def test_a_ranking_shows_every_image_with_its_own_opponent(monkeypatch):
         np.testing.assert_allclose(asked[a, b], single.probabilities[0], atol=1e-4)
 
 
-def test_the_naive_computation_of_the_benchmark_agrees(judge):
+def test_the_naive_computation_of_the_benchmark_agrees():
+    """Also where answers have the prior of clean images."""
+    judge, (a, b, reference) = paired_judge(), pictures(3)
+    judge.model.config.calibration = {"identification_nr": 2.0, "none_identification_nr": 3.0, "none_score_fr": -3.0}
     checkpoint = Checkpoint(judge.model, judge.backend.tokenizer, judge.info)
-    a, b, reference = pictures(3)
-    for images in ((a, b, None), (a, b, reference)):
-        engine = judge.backend.choose(tasks.RATING, None, [images], ProgressCounter(None, 1)).probabilities
-        np.testing.assert_allclose(choose_naively(checkpoint, tasks.RATING, None, [images]), engine, atol=1e-4)
+    for task in (tasks.RATING, tasks.IDENTIFICATION, tasks.SCORE):
+        for beside in (None, reference):
+            images = (a, b, beside) if task.pair else (a, beside)
+            engine = judge.backend.choose(task, None, [images], ProgressCounter(None, 1)).probabilities
+            np.testing.assert_allclose(choose_naively(checkpoint, task, None, [images]), engine, atol=1e-4)
 
 
 @pytest.mark.parametrize("reference", [False, True])
