@@ -44,9 +44,12 @@ def compute_logits_in_float32(language: PreTrainedModel) -> None:
 
 def _exact_product(head: torch.nn.Linear, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
     (hidden,) = inputs
-    if head.weight.dtype == torch.float32 or head.weight.is_meta or head.weight.device != hidden.device:
+    weight = head.weight  # of a layer that was quantised in place, a function
+    if not isinstance(weight, torch.Tensor) or weight.dtype == torch.float32:
+        return output
+    if weight.is_meta or weight.device != hidden.device:
         return output
     hidden = hidden.float()
-    rows = [F.linear(hidden, part.float()) for part in head.weight.split(HEAD_ROWS)]  # never all of it in float32
+    rows = [F.linear(hidden, part.float()) for part in weight.split(HEAD_ROWS)]  # never all of it in float32
     logits = torch.cat(rows, -1)
     return logits if head.bias is None else logits + head.bias.float()

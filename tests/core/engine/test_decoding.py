@@ -1,11 +1,14 @@
 """Answer probabilities and greedy text against brute force, batches against single runs, caches against none."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from tiny import make_tiny_model
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from benchmarks.speed_formats import int8
 from depictqa_core import tasks
 from depictqa_core.engine import decoding
 from depictqa_core.engine.decoding import Generated, forced_prefix, token_embeddings
@@ -346,3 +349,13 @@ def test_greedy_ignores_sampling_settings_of_the_checkpoint(tiny, written):
         language.generation_config.update(**{k: v for k, v in before.items() if k != "transformers_version"})
     for one, wanted in zip(got, written[1]):
         close(one, wanted)
+
+
+def test_the_output_layer_may_be_quantized_later(tiny):
+    """The hook stays in a copy whose linear layers torch quantizes."""
+    language = copy.deepcopy(tiny[0])
+    compute_logits_in_float32(language)
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        both = torch.stack([one(ids).logits.flatten() for one in (language, int8(language))])
+    assert torch.corrcoef(both)[0, 1] > 0.99
