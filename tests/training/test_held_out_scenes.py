@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import held_out_scenes
-from depictqa_core.results import Identification, LabelProbability, Score
+from depictqa_core.results import Comparison, Identification, LabelProbability, Score
 
 
 def variant(name, *distortions, faults=(), region=None, quality=1.0):
@@ -92,6 +92,13 @@ class Knowing:
             for i in images
         ]
 
+    def compare_many(self, pairs):
+        truth = [[self._truth(image)["quality"] for image in pair] for pair in pairs]
+        return [
+            Comparison(a.name, b.name, float((x > y) != self.wrong), 0.0, "A", 1.0)
+            for (a, b), (x, y) in zip(pairs, truth)
+        ]
+
 
 def test_a_judge_that_knows_all_and_one_that_turns_all_round(root):
     best, worst = (held_out_scenes.measure(Knowing(wrong), root)["all"] for wrong in (False, True))
@@ -101,7 +108,8 @@ def test_a_judge_that_knows_all_and_one_that_turns_all_round(root):
     assert best["right label of one distortion"] == 1 and worst["right label of one distortion"] == 0
     assert best["SRCC of scores"] == pytest.approx(1) and worst["SRCC of scores"] == pytest.approx(-1)
     for kind in ("", ", a region", ", a fault"):
-        assert best[f"pairs in order{kind}"] == 1 and worst[f"pairs in order{kind}"] == 0
+        for name in ("pairs in order", "pairs compared right"):
+            assert best[f"{name}{kind}"] == 1 and worst[f"{name}{kind}"] == 0
     assert (best["AUC of faults"], best["faults named"], best["false alarms"]) == (1, 1, 0)
     assert (worst["AUC of faults"], worst["faults named"], worst["false alarms"]) == (0, 0, 1)
     assert (best["wrong at 0.9"], worst["wrong at 0.9"]) == (0, 1)

@@ -77,7 +77,8 @@ class Loop:
         if recipe.gradient_checkpointing:
             model.checkpoint_activations()
         model.train()
-        for part in (model.vision, *model.connector.children()):  # without dropout where nothing learns
+        connector = getattr(model, "connector", None)  # vision-language models have none of ours
+        for part in (model.vision, *(connector.children() if connector else ())):  # no dropout where nothing learns
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
         self.sharded = recipe.sharding == "full"

@@ -191,7 +191,7 @@ def _note_unreadable(recipe: Recipe, store: FeatureStore, paths: list[str]) -> U
 
 
 def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], features: FeatureStore) -> None:
-    if model.connector.pairs and (recipe.warmup_epochs or recipe.evidence_epochs) and not recipe.pair_epochs:
+    if (recipe.warmup_epochs or recipe.evidence_epochs) and not recipe.pair_epochs and model.connector.pairs:
         raise RecipeError(
             "warmup_epochs and evidence_epochs change what the comparison of two images sees: give pair_epochs, too"
         )
