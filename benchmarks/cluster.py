@@ -52,7 +52,7 @@ class WaitingJudge:
         pids: a folder for the number of its process, None for none.
     """
 
-    backend = SimpleNamespace(limit_caches=lambda images: None)
+    backend = SimpleNamespace(limit_caches=lambda images: None, close=lambda: None)
     info: dict[str, Any] = {"name": "waiting", "version": "1", "files": {}}
     notices: Sequence[str] = ()
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.judge_kills --kills 20 --images 120 --processes 2 --out benchmarks/results/judge_kills.json
 
-The command judges a folder of images with the bundled judge and is killed with SIGKILL at random moments, from its
-start on. The same command resumes. At the end its table is compared with that of a run without kills.
+The command judges a folder of images with the bundled judge and is killed with SIGKILL at random moments: one time
+after its start, the next time after it wrote the first new rows. The same command resumes. At the end its table is
+compared with that of a run without kills.
 """
 
 import argparse
@@ -36,28 +37,36 @@ def killed(words: list[str], table: Path, kills: int, longest: float) -> tuple[i
     Args:
         words: the command.
         table: where it writes.
-        longest: seconds after the start at which it is killed at the latest.
+        longest: seconds after the start, or the first new rows, at which it is killed at the latest.
 
     Returns:
-        how often it was killed, and how often the table had rows then: others fell into the start of the first runs.
+        how often it was killed, and how often it had written new rows by then.
     """
-    chance, found, with_rows = random.Random(0), 0, 0
+    chance, found, writing = random.Random(0), 0, 0
     while True:
+        before = stored(table)
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if found < kills:
+            while found % 2 and stored(table) == before and process.poll() is None:
+                time.sleep(0.02)
             try:
-                _, error = process.communicate(timeout=chance.uniform(1, longest))
+                _, error = process.communicate(timeout=chance.uniform(0, longest))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
                 found += 1
-                with_rows += any(table.glob("part-*"))
+                writing += stored(table) != before
                 continue
         else:
             _, error = process.communicate()
         if process.returncode:
             raise SystemExit(f"depictqa judge ended with status {process.returncode}: {error}")
-        return found, with_rows
+        return found, writing
+
+
+def stored(table: Path) -> set[tuple[str, int]]:
+    """The parts of a table, and when they were written."""
+    return {(path.name, path.stat().st_mtime_ns) for path in table.glob("part-*")}
 
 
 def odd_rows(table: Path, wanted: Path) -> int:
@@ -81,7 +90,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
     parser.add_argument("--images", type=int, default=400, help="default: 400")
     parser.add_argument("--processes", type=int, default=2, help="that judge (default: 2)")
-    parser.add_argument("--longest", type=float, default=9.0, help="latest kill, seconds after a start (default: 9)")
+    parser.add_argument(
+        "--longest", type=float, default=5.0, help="latest kill, seconds after a start or new rows (default: 5)"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -89,16 +100,16 @@ def main() -> None:
         images.mkdir()
         make_images(images, options.images)
         began = time.perf_counter()
-        kills, with_rows = killed(command(images, table, options.processes), table, options.kills, options.longest)
+        kills, writing = killed(command(images, table, options.processes), table, options.kills, options.longest)
         seconds = time.perf_counter() - began
         subprocess.run(command(images, whole, 1), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         odd, count = odd_rows(table, whole), len(list(read_rows(whole)))
-    print(f"{kills} kills in {seconds:.0f} s, {with_rows} of them when the table had rows:", end=" ")
+    print(f"{kills} kills in {seconds:.0f} s, {writing} of them after new rows:", end=" ")
     print(f"{count} images, {odd} rows lost, doubled or changed")
     if options.out:
         facts = {
             "kills": kills,
-            "kills_with_rows": with_rows,
+            "kills_after_new_rows": writing,
             "images": count,
             "processes": options.processes,
             "odd_rows": odd,

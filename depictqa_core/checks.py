@@ -107,6 +107,7 @@ _ARGUMENTS: dict[str, tuple[Callable, str]] = {
     "threshold": (lambda value: is_number(value, 0, 1), "a probability from 0 to 1"),
     "tile": (is_whole, "a whole number of pixels from 1"),
     "top_k": (_or_none(is_whole), "at least 1, as a whole number, or None for the whole order"),
+    "vllm": (_or_none(is_string), "arguments of vllm serve as text, which may be empty, or None"),
     "votes": (_or_none(is_whole), "at least 1, as a whole number, or None for no votes"),
 }
 """The test and the allowed values in words, by argument name."""

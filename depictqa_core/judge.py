@@ -42,6 +42,7 @@ def load_judge(
     votes: int | None = None,
     cache: str | Path | None = None,
     settings: str | Path | None = None,
+    vllm: str | None = None,
 ) -> "Judge":
     """Load a judge.
 
@@ -68,11 +69,14 @@ def load_judge(
             tuned, and next to the adapter folder.
         model: for a server, the name of the model there. Its key comes from the environment (``DEPICTQA_API_KEY``, or
             ``OPENAI_API_KEY``). ``judge.facts`` says how probabilities come from it.
-        concurrency: for a server, number of parallel requests; None for 8.
+        concurrency: for a server, number of parallel requests; None for 8, with ``vllm`` 32.
         votes: for a server without log-probabilities, how often every question is asked: probabilities are then the
             shares of the sampled answers. None refuses such a server.
         cache: for a server, a folder in which its answers are stored; later calls, of other processes too, read them.
         settings: for a server, a folder with ``depictqa_profile.json`` and ``depictqa_calibration.json``.
+        vllm: for the folder of a vision-language model: have the command ``vllm`` serve it on this machine until the
+            judge ends (``judge.backend.close()``, or with the process), with these further arguments of ``vllm serve``;
+            "" for none.
 
     Raises:
         CheckpointError: a folder is missing, incomplete, damaged or no checkpoint, the dtype cannot be had, or
@@ -82,11 +86,11 @@ def load_judge(
     """
     check_arguments(checkpoint=checkpoint, dtype=dtype, cache_bytes=cache_bytes, anchors=anchors, encoder=encoder)
     check_arguments(compiled=compiled, answers=answers, base=base)
-    check_arguments(model=model, concurrency=concurrency, votes=votes, cache=cache, settings=settings)
+    check_arguments(model=model, concurrency=concurrency, votes=votes, cache=cache, settings=settings, vllm=vllm)
     given: dict[str, Any] = {"model": model, "votes": votes, "cache": cache, "settings": settings}
     given = {name: value for name, value in {**given, "concurrency": concurrency}.items() if value is not None}
     server = ServerOptions(**given) if given else None
-    judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base, server))
+    judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base, server, vllm))
     if anchors is not None:
         judge.anchors = load_anchors(anchors)
     if encoder is not None:

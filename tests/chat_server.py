@@ -22,7 +22,7 @@ class Server:
     Where status is None the pieces are all that is sent, status line and headers included.
     """
 
-    def __init__(self, answer):
+    def __init__(self, answer, port=0):
         self.answer, self.requests, self.headers, self.times = answer, [], [], []
         self._lock = threading.Lock()
         self.running = self.most_at_once = 0
@@ -32,10 +32,15 @@ class Server:
             def do_POST(self):
                 outer.serve(self)
 
+            def do_GET(self):
+                self.send_response(200 if self.path == "/health" else 404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
             def log_message(self, *_):
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
         self.base = f"http://127.0.0.1:{self.http.server_port}/v1"
 

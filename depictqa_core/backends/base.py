@@ -257,6 +257,9 @@ class Backend(ABC):
         """
         self.answers.limit(images * IMAGE_ANSWER_BYTES)
 
+    def close(self) -> None:  # noqa: B027  # most have nothing to release
+        """Release what lives outside of this process, such as a server of its own; the backend is of no use then."""
+
     def encode_images(self, image_sets: Sequence[ImageSet], counter: ProgressCounter) -> None:
         """Compute vision features ahead: as long as their cache holds them, questions about the images need no pixels.
 

@@ -34,6 +34,7 @@ from .endpoint_replies import checked
 from .endpoint_server import Server, without_control
 from .endpoint_ways import Send, Way
 from .stored_answers import Store, answer_all
+from .vllm_server import VllmServer
 from .vlm_answers import shares
 from .vlm_prompts import TASKS
 from .worded import WordedBackend, model_card
@@ -50,6 +51,7 @@ class EndpointBackend(WordedBackend):
         concurrency: number of parallel requests.
         calibration: what is known of its errors.
         answers: where answers are stored, as in ``NativeBackend``.
+        own: the server, if it was started for this judge alone.
     """
 
     def __init__(
@@ -59,11 +61,15 @@ class EndpointBackend(WordedBackend):
         concurrency: int,
         calibration: Calibration,
         answers: ByteCache | None = None,
+        own: VllmServer | None = None,
     ):
-        self.server, self.way, self.concurrency = server, way, concurrency
+        self.server, self.way, self.concurrency, self._own = server, way, concurrency, own
         self.profile, endpoint = server.profile, server.client.endpoint
-        source = f"served by {endpoint.origin}"
-        self.info = model_card(endpoint.model, "as served", source, self.profile, probabilities=way.name)
+        if own is None:
+            source = f"served by {endpoint.origin}"
+            self.info = model_card(endpoint.model, "as served", source, self.profile, probabilities=way.name)
+        else:
+            self.info = {**own.card, "probabilities": way.name}
         self.notices = [way.notice] if way.notice else []
         self._calibration = calibration
         self.answers = ByteCache(ANSWER_BYTES) if answers is None else answers
@@ -99,8 +105,12 @@ class EndpointBackend(WordedBackend):
         }
 
     def identity(self) -> dict[str, Any]:
-        served = self.server.client.endpoint.identity
+        served = self.server.client.endpoint.identity if self._own is None else "vllm"
         return {**super().identity(), "profile": asdict(self.profile), "server": served}
+
+    def close(self) -> None:
+        if self._own is not None:
+            self._own.close()
 
     def choose(
         self,

@@ -1,5 +1,6 @@
 """Opens a server as a judge: the first requests find out which way to probabilities works there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from ..calibration import Calibration
 from ..chat.client import Client
 from ..chat.endpoint import Endpoint, EndpointError, RequestRejected
+from ..errors import CheckpointError
 from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
 from .endpoint import EndpointBackend
@@ -15,8 +17,9 @@ from .endpoint_replies import all_tokens, checked
 from .endpoint_served import ServedBackend, served_judge
 from .endpoint_server import NoTokenizer, Server, ServerTokenizer
 from .endpoint_ways import Exact, Top, Votes, Way
-from .profiles import choose_profile
-from .server_options import ServerOptions
+from .profiles import Profile, choose_profile
+from .server_options import DEFAULT_CONCURRENCY, ServerOptions
+from .vllm_server import CONCURRENCY, VllmServer
 from .vlm_loading import read_calibration
 
 NO_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
@@ -42,19 +45,59 @@ def open_server(address: str, options: ServerOptions, answers: ByteCache | None 
     """
     endpoint = Endpoint.at(address, options.model, options.owned)
     settings = None if options.settings is None else Path(options.settings)
-    profile = choose_profile(settings, None, endpoint.model)
+    return _opened(endpoint, choose_profile(settings, None, endpoint.model), options, answers)
+
+
+def open_on_vllm(
+    folder: Path, arguments: str, options: ServerOptions, answers: ByteCache | None = None
+) -> EndpointBackend:
+    """Open a model folder as a judge by a vLLM server of its own, which ends with the judge.
+
+    Args:
+        arguments: further ones of ``vllm serve``, as on a command line.
+        options: how it is used.
+        answers: as in ``open_server``.
+
+    Raises:
+        PackageError, CheckpointError, EndpointError: as ``VllmServer`` and ``open_server``.
+    """
+    if options.model is not None:
+        raise CheckpointError("model is for the address of a server; vLLM serves the folder under its own name")
+    own = VllmServer(folder, arguments)
+    try:
+        settings = None if options.settings is None else Path(options.settings)
+        profile = own.profile if settings is None else choose_profile(settings, None, folder.name)
+        options = replace(options, settings=settings or folder)
+        return _opened(own.endpoint, profile, options, answers, own)
+    except BaseException:
+        own.close()
+        raise
+
+
+def _opened(
+    endpoint: Endpoint,
+    profile: Profile,
+    options: ServerOptions,
+    answers: ByteCache | None,
+    own: VllmServer | None = None,
+) -> EndpointBackend:
+    settings = None if options.settings is None else Path(options.settings)
+    concurrency = options.concurrency or (DEFAULT_CONCURRENCY if own is None else CONCURRENCY)
     calibration = Calibration({} if settings is None else read_calibration(settings))
-    server = Server(Client(endpoint, options.timeout, first_pause=options.pause), profile)
+    ended = None if own is None else own.ended
+    client = Client(endpoint, options.timeout, first_pause=options.pause, ended=ended)
+    server = Server(client, profile)
     served = served_judge(server)
     if served is not None and (settings is not None or options.votes is not None):
         raise EndpointError(f"{server.name}: depictqa serve calibrates its own answers; leave out settings and votes")
     if served is not None:
-        backend: EndpointBackend = ServedBackend(server, served, options.concurrency, answers)
+        backend: EndpointBackend = ServedBackend(server, served, concurrency, answers)
     else:
         way = find_way(server, options.votes)
-        backend = EndpointBackend(server, way, options.concurrency, calibration, answers)
+        backend = EndpointBackend(server, way, concurrency, calibration, answers, own)
     if options.cache is not None:
-        server.cache = ReplyCache(options.cache, f"{endpoint.identity} {endpoint.model}")
+        identity = f"{endpoint.identity} {endpoint.model}" if own is None else f"vllm {own.card['version']}"
+        server.cache = ReplyCache(options.cache, identity)
     return backend
 
 

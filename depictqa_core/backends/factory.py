@@ -30,9 +30,12 @@ def open_backend(
     answers: ByteCache | None = None,
     base: str | Path | None = None,
     server: ServerOptions | None = None,
+    vllm: str | None = None,
 ) -> Backend:
     """Load the judge of a checkpoint folder, of a server, or of another package; arguments as in ``load_judge``."""
     require(*ALWAYS)
+    if vllm is not None:
+        return _open_on_vllm(checkpoint, vllm, (device, dtype, base), compiled, server or ServerOptions(), answers)
     if is_address(checkpoint):
         return _open_server(str(checkpoint), compiled, server or ServerOptions(), answers)
     if server is not None:
@@ -57,6 +60,32 @@ def _open_server(address: str, compiled: bool, options: ServerOptions, answers: 
     if compiled:
         raise CheckpointError("compiling is for checkpoints of DepictQA, not for a server; leave it out")
     return open_server(address, options, answers)
+
+
+def _open_on_vllm(
+    checkpoint: str | Path | None,
+    arguments: str,
+    own: tuple[str, str, str | Path | None],
+    compiled: bool,
+    options: ServerOptions,
+    answers: ByteCache | None,
+) -> Backend:
+    """Open a model folder by a vLLM server of its own; ``own`` are device, dtype and base, which vLLM chooses."""
+    from .endpoint_factory import open_on_vllm
+
+    if is_address(checkpoint):
+        raise CheckpointError(f"{checkpoint}: vllm is for the folder of a model; a server is used as it is")
+    folder = checkpoint_folder(checkpoint)
+    if is_adapter_folder(folder):
+        raise CheckpointError(f"'{folder.name}' is an adapter folder, which vllm does not take: leave vllm out")
+    if vlm_folder(folder) is None:
+        raise CheckpointError(f"'{folder.name}' is no vision-language model of transformers: leave vllm out")
+    if own != ("auto", "auto", None) or compiled:
+        raise CheckpointError(
+            "device, dtype, base and compiling are not for vLLM: leave them out, give further arguments of vllm serve,"
+            " such as --dtype float16, and choose GPUs by CUDA_VISIBLE_DEVICES"
+        )
+    return open_on_vllm(folder, arguments, options, answers)
 
 
 def _open_plugin(entry: EntryPoint, device: str, dtype: str) -> Backend:

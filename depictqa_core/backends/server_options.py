@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+DEFAULT_CONCURRENCY = 8
+
 
 @dataclass(frozen=True)
 class ServerOptions:
@@ -10,7 +12,7 @@ class ServerOptions:
 
     Attributes:
         model: the name of the model on the server.
-        concurrency: number of parallel requests.
+        concurrency: number of parallel requests; None for 8, or 32 for a server of its own.
         votes: how often every question is asked of a server without log-probabilities; None refuses such a server.
         cache: a folder in which answers are stored; None stores none.
         settings: a folder with ``depictqa_profile.json`` and ``depictqa_calibration.json``, as in a model folder.
@@ -21,7 +23,7 @@ class ServerOptions:
     """
 
     model: str | None = None
-    concurrency: int = 8
+    concurrency: int | None = None
     votes: int | None = None
     cache: str | Path | None = None
     settings: str | Path | None = None

@@ -166,8 +166,11 @@ def _describe(opening: Opening, plan: Plan, folder: str) -> dict[str, Any]:
     try:
         os.chdir(folder)
         judge = opening()
-        require(judge, plan)
-        return {"info": judge.info, "notices": list(judge.notices), "processes": suitable(judge)}
+        try:
+            require(judge, plan)
+            return {"info": judge.info, "notices": list(judge.notices), "processes": suitable(judge)}
+        finally:
+            judge.backend.close()  # a server of its own would hold the GPU that an actor waits for
     except (DepictQAError, OSError) as error:
         return {"error": str(error)}
 

@@ -67,6 +67,7 @@ class Client:
         attempts: most attempts for one request.
         per_minute: maximum number of requests per minute over all threads; None for no limit.
         first_pause, longest_pause: bounds of the pause in seconds; a Retry-After above the longest is still honoured.
+        ended: how the endpoint ended, or None while it runs: of one that is known to end, nothing is tried again then.
 
     Raises:
         EndpointError: a limit that is not above 0, the package ``openai`` is missing, or a proxy of the environment
@@ -81,6 +82,7 @@ class Client:
         per_minute: float | None = None,
         first_pause: float = 1.0,
         longest_pause: float = 60.0,
+        ended: Callable[[], str | None] | None = None,
     ):
         limits = {"time limit": timeout, "number of requests a minute": 1 if per_minute is None else per_minute}
         for name, value in limits.items():
@@ -89,7 +91,7 @@ class Client:
         if not is_whole(attempts):
             raise EndpointError(f"the number of attempts must be a whole number from 1, not {describe(attempts)}")
         self.endpoint, self.timeout, self.attempts = endpoint, timeout, attempts
-        self._pauses = first_pause, longest_pause
+        self._pauses, self._ended = (first_pause, longest_pause), ended
         self._pace = _Pace(60 / per_minute if per_minute else 0.0)
         self._closed, self._aborted = threading.Event(), threading.Event()
         self._under_way: set[Future[bytes]] = set()
@@ -182,6 +184,8 @@ class Client:
                 return self._once(send, read)
             except _TryAgain as failure:
                 last = failure
+            if self._ended is not None and (end := self._ended()) is not None:
+                raise EndpointError(end)
             if attempt + 1 < self.attempts:
                 self._pause(attempt, last.after)
         raise NoAnswer(f"{self.endpoint.origin}: no answer after {self.attempts} attempts; the last one: {last}")

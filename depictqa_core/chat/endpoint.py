@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import ipaddress
 import logging
 import os
 from collections.abc import Mapping
@@ -17,6 +18,16 @@ KEYS = (KEY, "OPENAI_API_KEY")
 """Environment variables from which a judge takes its key."""
 SHORTEST_SECRET = 6
 """Keys of fewer characters, such as "none", are no secrets: what the endpoint says may contain them by chance."""
+
+
+def is_loopback(host: str | None) -> bool:
+    """Return whether a host name or address is that of this machine alone."""
+    if host is None:
+        return False
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class EndpointError(DepictQAError):

@@ -5,8 +5,9 @@ import functools
 import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from .endpoint import BASE, Endpoint, EndpointError
+from .endpoint import BASE, Endpoint, EndpointError, is_loopback
 
 if TYPE_CHECKING:
     import openai
@@ -61,6 +62,9 @@ def open_api(endpoint: Endpoint, timeout: float) -> "openai.AsyncOpenAI":
     try:
         http = openai.DefaultAsyncHttpxClient(
             follow_redirects=False,
+            trust_env=not is_loopback(
+                urlsplit(endpoint.base).hostname
+            ),  # no proxy can reach this machine's own servers
             timeout=timeout,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
             event_hooks={"request": [only_ours], "response": [bounded]},

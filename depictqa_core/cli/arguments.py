@@ -10,7 +10,7 @@ from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
 from .reporting import add_report
-from .server import add_server
+from .server import add_server, add_vllm
 from .serving import add_serving
 from .study import add_study
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
@@ -112,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     add_server(model)
+    add_vllm(model)
 
     output = _VerbParser(add_help=False)
     group = output.add_argument_group("output")

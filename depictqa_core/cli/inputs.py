@@ -13,7 +13,7 @@ from ..images.search import Found, search
 from ..reports import progress
 from ..results import Failure
 from .outputs import check_outputs, complain, outputs_of
-from .server import server_options
+from .server import server_options, vllm_arguments
 
 if TYPE_CHECKING:
     from ..judge import Judge
@@ -96,7 +96,7 @@ def opening(options: argparse.Namespace) -> Callable[[], "Judge"]:
     more["base"] = options.base
     if options.cache is not None:
         more["cache_bytes"] = options.cache * 2**20
-    more |= server_options(options)
+    more |= {**server_options(options), "vllm": vllm_arguments(options)}
     return partial(_load, options.checkpoint, options.device, options.dtype, **more)
 
 

@@ -22,6 +22,20 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_vllm(parser: argparse.ArgumentParser) -> None:
+    """Add the options by which vLLM serves a model folder for one command."""
+    group = parser.add_argument_group("vLLM", "for the folder of a vision-language model; needs the command vllm")
+    group.add_argument("--vllm", action="store_true", help="have vLLM serve the model on this machine while this runs")
+    group.add_argument(
+        "--vllm-args", metavar="TEXT", help="the same, with further arguments of vllm serve ('--max-model-len 8192')"
+    )
+
+
+def vllm_arguments(options: argparse.Namespace) -> str | None:
+    """Return the argument ``vllm`` of ``load_judge``."""
+    return (options.vllm_args or "") if options.vllm or options.vllm_args is not None else None
+
+
 def server_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of ``load_judge`` for a server; None for what was not given."""
     names = {"model": "model", "concurrency": "concurrency", "votes": "votes", "settings": "settings"}

@@ -1,13 +1,13 @@
 """Who may ask: a key, or only programs of this machine."""
 
 import hmac
-import ipaddress
 import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from ..chat.endpoint import is_loopback
 from ..errors import DepictQAError
 from .limits import RequestError
 
@@ -28,16 +28,6 @@ def key_of(environment: Mapping[str, str] = os.environ) -> str | None:
     if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
         raise DepictQAError(f"{KEY}: give a key of at least {SHORTEST_KEY} printable ASCII characters without spaces")
     return key
-
-
-def is_loopback(host: str | None) -> bool:
-    """Return whether a host name or address is that of this machine alone."""
-    if host is None:
-        return False
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Access:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import uvicorn
 from starlette.types import ASGIApp
 
+from ..chat.endpoint import is_loopback
 from ..errors import DepictQAError
-from .access import KEY, is_loopback
+from .access import KEY
 
 CONNECTIONS = 1024
 """Maximum number of open connections; further ones get 503."""

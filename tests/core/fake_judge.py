@@ -21,6 +21,7 @@ class FakeJudge:
         capabilities=SimpleNamespace(tasks=(QUESTION.name,), free_questions=True),
         low_coverage_remedy="",
         limit_caches=lambda images: None,
+        close=lambda: None,
     )
 
     def score(self, images, reference=None, *, progress=None):

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import vllm_command
 from chat_server import chat_server
 from core.fake_judge import DyingJudge, FakeJudge, WaitingJudge, refused
 from PIL import Image
+from tiny_vlms import make_tiny_vlm
 from trees import ROOT
+from vllm_command import ended, noted
 from vlm_server import conversation, images_of, vllm
 
 from depictqa_core import load_judge
@@ -211,6 +214,25 @@ def test_actors_may_ask_a_judge_on_a_server_that_is_busy(cluster, here):
     assert len(busy.refused) == 3 and min(busy.waits) >= 2 and len(busy.waits) >= 3
     assert parts("out") == parts("local")
     assert sum(row["error"] is None for row in read_rows("out")) == COUNT - 1
+
+
+def on_vllm(folder, environment):
+    """Open a judge by a vLLM server of its own; workers started before the stub of its command was put into PATH."""
+    os.environ.update(environment)
+    return load_judge(folder, vllm="")
+
+
+@pytest.mark.slow
+def test_actors_may_have_vllm_servers_of_their_own(cluster, here, tmp_path, monkeypatch):
+    folder = make_tiny_vlm(tmp_path / "tiny-vlm", "qwen2_5_vl")
+    notes = vllm_command.install(tmp_path, monkeypatch)
+    opening = partial(on_vllm, folder, {name: os.environ[name] for name in ("PATH", vllm_command.NOTES)})
+    run(opening(), plan("local", verbs=("score",)), lambda progress: None)
+    local = set(noted(notes))
+    on_ray(plan("out", verbs=("score",)), opening)
+    assert parts("out") == parts("local")
+    started = set(noted(notes)) - local
+    assert len(started) == 3 and all(map(ended, started))  # one described the judge, two actors judged
 
 
 @pytest.mark.slow

@@ -1,0 +1,189 @@
+"""A model folder that is served by vLLM for its judge alone, with a stub of the command ``vllm``."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import vllm_command
+from chat_server import chat_server
+from PIL import Image
+from tiny_vlms import make_tiny_adapter, make_tiny_vlm
+from trees import ROOT
+from vllm_command import ended, noted
+from vlm_server import vllm
+
+from depictqa_core import load_judge
+from depictqa_core.backends import vllm_server
+from depictqa_core.backends.server_options import ServerOptions
+from depictqa_core.bulk.parts import read_rows
+from depictqa_core.chat.endpoint import EndpointError
+from depictqa_core.cli import commands
+from depictqa_core.errors import CheckpointError, PackageError
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_tiny_vlm(tmp_path_factory.mktemp("models") / "tiny-vlm", "qwen2_5_vl")
+
+
+@pytest.fixture
+def notes(tmp_path, monkeypatch):
+    """Where the stub notes its runs; keys of the environment are those of other servers."""
+    monkeypatch.setenv("DEPICTQA_API_KEY", "sk-of-another-server")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    return vllm_command.install(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def pics(tmp_path):
+    (tmp_path / "pics").mkdir()
+    rng = np.random.default_rng(5)
+    for n in range(5):
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(tmp_path / "pics" / f"{n}.png")
+    return tmp_path / "pics"
+
+
+@pytest.mark.slow
+def test_a_judge_serves_its_folder_until_it_is_closed(folder, notes, pics, monkeypatch):
+    judge = load_judge(folder, vllm="--max-model-len 512 --dtype 'float16'")
+    ((pid, note),) = noted(notes).items()
+    words = note["words"]
+    assert words[:2] == ["serve", str(folder)] and words[-4:] == ["--max-model-len", "512", "--dtype", "float16"]
+    assert words[words.index("--host") + 1] == "127.0.0.1"
+    assert words[words.index("--served-model-name") + 1] == "tiny-vlm"
+    assert set(note["quiet"].values()) == {"1"}
+    key = judge.backend.server.client.endpoint.key
+    assert len(key) >= 24 and key not in str(words)
+    assert judge.backend.concurrency == vllm_server.CONCURRENCY
+
+    found = judge.score([pics / "0.png", pics / "1.png"])
+    with chat_server(vllm()) as server:
+        monkeypatch.delenv("DEPICTQA_API_KEY")
+        other = load_judge(server.base, model="tiny-vlm").score([pics / "0.png", pics / "1.png"])
+    assert [one.levels for one in found] == [one.levels for one in other]
+
+    loaded = load_judge(folder).info
+    assert {name: judge.info[name] for name in loaded} == loaded
+    assert judge.info["probabilities"].startswith("exact")
+    judge.backend.close()
+    assert not vllm_command.runs(pid)
+    judge.backend.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_ends_too_early_is_the_cause_of_what_fails(folder, notes, pics, monkeypatch):
+    make = ServerOptions.__init__
+    monkeypatch.setattr(
+        ServerOptions, "__init__", lambda self, *args, **more: make(self, *args, **{**more, "pause": 0.01})
+    )
+    judge = load_judge(folder, vllm="", concurrency=10)
+    (pid,) = noted(notes)
+    os.kill(pid, signal.SIGKILL)
+    assert ended(pid)
+    with pytest.raises(EndpointError, match="vllm serve tiny-vlm ended with status 137: "):
+        judge.score(pics / "0.png")
+
+
+def test_the_server_ends_with_a_judge_that_nobody_holds(folder, notes):
+    judge = load_judge(folder, vllm="")
+    (pid,) = noted(notes)
+    assert vllm_command.runs(pid)
+    del judge
+    gc.collect()
+    assert ended(pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_the_server_ends_with_its_process_however_that_ends(folder, notes, number):
+    source = "import sys, time; from depictqa_core import load_judge; judge = load_judge(sys.argv[1], vllm='')\n"
+    words = [sys.executable, "-c", f"{source}print('loaded', flush=True); time.sleep(60)", str(folder)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout.readline() == "loaded\n"
+    (pid,) = noted(notes)
+    process.send_signal(number)
+    process.wait()
+    assert ended(pid)
+
+
+@pytest.mark.slow
+def test_what_does_not_end_by_itself_is_killed_with_its_own_processes(tmp_path):
+    """A command that ignores SIGTERM, and its child."""
+    deaf = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); child = os.fork()\n"
+    deaf += "open(sys.argv[1] + ('parent' if child else 'child'), 'w').write(str(os.getpid())); time.sleep(60)"
+    tied = "import sys, depictqa_core.runtime.tied as tied; tied.GRACE = 0.2; sys.exit(tied.main(sys.argv[1:]))"
+    words = [sys.executable, "-c", tied, sys.executable, "-c", deaf, f"{tmp_path}/"]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, cwd=ROOT)
+    places = [tmp_path / name for name in ("parent", "child")]
+    while not all(place.exists() and place.read_text() for place in places):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)  # Ctrl-C reaches it too, and is not for it
+    pids = [int(place.read_text()) for place in places]
+    assert all(map(vllm_command.runs, pids))
+    process.stdin.close()
+    assert process.wait() == 128 + signal.SIGKILL
+    assert all(map(ended, pids))
+
+
+def test_a_server_that_ends_says_why(folder, notes):
+    with pytest.raises(EndpointError, match=r"vllm serve tiny-vlm ended with status 1: out of memory: the KV cache"):
+        load_judge(folder, vllm="--broken")
+
+
+def test_a_server_that_never_answers_is_ended(folder, notes, monkeypatch):
+    with pytest.raises(EndpointError, match=r"did not answer within 1 s; the last line: nothing was printed"):
+        vllm_server.VllmServer(folder, "--silent", patience=1)
+    assert all(map(ended, noted(notes)))
+
+
+def test_what_vllm_cannot_serve_is_refused_before_it_starts(folder, notes, checkpoint, tmp_path, monkeypatch):
+    make_tiny_adapter(tmp_path / "adapter", folder)
+    for where, more, message in (
+        (checkpoint, {}, "is no vision-language model"),
+        (tmp_path / "adapter", {}, "is an adapter folder"),
+        ("http://127.0.0.1:1/v1", {}, "a server is used as it is"),
+        (folder, {"dtype": "float16"}, "such as --dtype float16"),
+        (folder, {"device": "cpu"}, "CUDA_VISIBLE_DEVICES"),
+        (folder, {"compiled": True}, "not for vLLM"),
+        (folder, {"model": "other"}, "under its own name"),
+        (folder, {"vllm": "--trust_remote_code"}, "leave --trust-remote-code out"),
+        (folder, {"vllm": "'--open"}, "cannot be read"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            load_judge(where, **{"vllm": "", **more})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PackageError, match="there is no command vllm"):
+        load_judge(folder, vllm="")
+    assert noted(notes) == {}
+
+
+@pytest.mark.slow
+def test_a_large_run_resumes_with_another_server(folder, notes, pics, tmp_path, capsys):
+    words = ["judge", str(pics), "--out", str(tmp_path / "out"), "--checkpoint", str(folder), "--verbs", "score"]
+    assert commands.main([*words, "--quiet", "--vllm"]) == 0
+    Image.new("RGB", (40, 48), "gray").save(pics / "9.png")
+    assert commands.main([*words, "--vllm-args", "--max-model-len 256"]) == 0
+    assert "6 images" in (said := capsys.readouterr()).out and "5 of them by an earlier run" in said.out
+    first, second = noted(notes).items()
+    assert "--max-model-len" in second[1]["words"] and "--max-model-len" not in first[1]["words"]
+    assert all(row["score"] is not None for row in read_rows(tmp_path / "out"))
+    assert ended(first[0])
+
+
+@pytest.mark.slow
+def test_stored_replies_are_those_of_the_folder_not_of_the_port(folder, notes, pics, tmp_path):
+    opening = partial(load_judge, folder, vllm="", cache=tmp_path / "replies")
+    first = opening()
+    wanted = first.score(pics / "0.png")
+    stored = {path: path.read_bytes() for path in (tmp_path / "replies").iterdir()}
+    assert opening().score(pics / "0.png") == wanted
+    assert {path: path.read_bytes() for path in (tmp_path / "replies").iterdir()} == stored != {}
