@@ -303,6 +303,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a JSON file to write; parts that are not measured stay")
     options = parser.parse_args()
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as a local run has; 15 would wait for other work
     import ray
 
     most = max(options.workers)
