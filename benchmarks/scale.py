@@ -237,6 +237,8 @@ def main() -> None:
     parts = {"rates": (rates, options.images), "memory": (memory, options.memory)}
     for name, (measured, images) in parts.items():
         if images:
+            old = [key for key in found if name == "memory" and f"images of {SMALL_SIDE} px" in key]
+            found = {key: value for key, value in found.items() if key not in old}
             found = {**found, **measured(images), "commands": {**found.get("commands", {}), name: command}}
     text = json.dumps(found, indent=1)
     print(text)

@@ -91,12 +91,16 @@ def load_judge(
     given = {name: value for name, value in {**given, "concurrency": concurrency}.items() if value is not None}
     server = ServerOptions(**given) if given else None
     judge = Judge(open_backend(checkpoint, device, dtype, cache_bytes, compiled, answers, base, server, vllm))
-    if anchors is not None:
-        judge.anchors = load_anchors(anchors)
-    if encoder is not None:
-        from .loading.sentence_encoder import SentenceEncoder
+    try:
+        if anchors is not None:
+            judge.anchors = load_anchors(anchors)
+        if encoder is not None:
+            from .loading.sentence_encoder import SentenceEncoder
 
-        judge.encoder = SentenceEncoder(encoder, str(judge.device or "cpu"))
+            judge.encoder = SentenceEncoder(encoder, str(judge.device or "cpu"))
+    except BaseException:
+        judge.backend.close()
+        raise
     return judge
 
 

@@ -33,7 +33,7 @@ class Server:
                 outer.serve(self)
 
             def do_GET(self):
-                self.send_response(200 if self.path == "/health" else 404)
+                self.send_response(outer.get(self.path, self.headers))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -43,6 +43,10 @@ class Server:
         self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
         self.base = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def get(self, path: str, headers) -> int:
+        """The status for a GET request."""
+        return 404
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         request = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))

@@ -12,6 +12,10 @@ from pathlib import Path
 from trees import ROOT
 
 NOTES = "VLLM_STUB"
+BROKEN = """ERROR 11-30 [core.py:586] ValueError: the KV cache does not fit
+RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+[rank0]: destroying process group
+"""
 
 
 def install(folder: Path, monkeypatch) -> Path:
@@ -54,18 +58,26 @@ def main() -> None:
     from vlm_server import vllm
 
     words, key = sys.argv[1:], os.environ["VLLM_API_KEY"]
-    quiet = {name: os.environ.get(name) for name in ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS")}
-    Path(os.environ[NOTES], str(os.getpid())).write_text(json.dumps({"words": words, "quiet": quiet}))
+    names = ("HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "PYTHONPATH")
+    noting = {"words": words, "key": key, "environment": {name: os.environ.get(name) for name in names}}
+    Path(os.environ[NOTES], str(os.getpid())).write_text(json.dumps(noting))
     if "--broken" in words:
-        sys.exit("out of memory: the KV cache does not fit\n")
+        sys.exit(BROKEN)
+    if "--child" in words and not os.fork():  # as vLLM has processes of its own, which may outlive it
+        Path(os.environ[NOTES], str(os.getpid())).write_text("{}")
+        time.sleep(60)
     if "--silent" in words:
         time.sleep(60)
     stub = vllm()
 
     def answer(number: int, request: dict):
-        if server.headers[number].get("Authorization") != f"Bearer {key}":
+        if server.get("/v1", server.headers[number]) != 200:
             return 401, {}, {"error": {"message": "Unauthorized"}}
         return stub(number, request)
 
+    def get(path: str, headers) -> int:
+        return 200 if not path.startswith("/v1") or headers.get("Authorization") == f"Bearer {key}" else 401
+
     server = Server(answer, int(words[words.index("--port") + 1]))
+    server.get = get
     server.http.serve_forever(poll_interval=0.01)

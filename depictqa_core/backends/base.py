@@ -257,6 +257,10 @@ class Backend(ABC):
         """
         self.answers.limit(images * IMAGE_ANSWER_BYTES)
 
+    def ended(self) -> str | None:
+        """Return why no question can be answered any more, such as a server of its own that ended; usually None."""
+        return None
+
     def close(self) -> None:  # noqa: B027  # most have nothing to release
         """Release what lives outside of this process, such as a server of its own; the backend is of no use then."""
 

@@ -14,6 +14,7 @@ from ..chat.client import Reply
 from ..chat.endpoint import RequestRejected
 from ..chat.parallel import Failure, ask_all
 from ..chat.replies import Step
+from ..confidence import TEST_FOLDER
 from ..errors import DepictQAError
 from ..runtime.byte_cache import ByteCache
 from ..runtime.prefix_cache import PrefixCache
@@ -76,7 +77,7 @@ class EndpointBackend(WordedBackend):
 
     @property
     def low_coverage_remedy(self) -> str:
-        return "run depictqa info --self-test with its address and --model"
+        return "run depictqa info --self-test with its address and --model" if self._own is None else TEST_FOLDER
 
     @property
     def capabilities(self) -> Capabilities:
@@ -105,8 +106,11 @@ class EndpointBackend(WordedBackend):
         }
 
     def identity(self) -> dict[str, Any]:
-        served = self.server.client.endpoint.identity if self._own is None else "vllm"
+        served = self.server.client.endpoint.identity if self._own is None else self._own.identity
         return {**super().identity(), "profile": asdict(self.profile), "server": served}
+
+    def ended(self) -> str | None:
+        return None if self._own is None else self._own.ended()
 
     def close(self) -> None:
         if self._own is not None:

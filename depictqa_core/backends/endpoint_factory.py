@@ -11,16 +11,18 @@ from ..chat.endpoint import Endpoint, EndpointError, RequestRejected
 from ..errors import CheckpointError
 from ..images.image import RGBImage
 from ..runtime.byte_cache import ByteCache
+from ..storage.documents import read_json
 from .endpoint import EndpointBackend
 from .endpoint_cache import ReplyCache
 from .endpoint_replies import all_tokens, checked
 from .endpoint_served import ServedBackend, served_judge
 from .endpoint_server import NoTokenizer, Server, ServerTokenizer
 from .endpoint_ways import Exact, Top, Votes, Way
-from .profiles import Profile, choose_profile
+from .profiles import OWN, Profile, choose_profile
 from .server_options import DEFAULT_CONCURRENCY, ServerOptions
 from .vllm_server import CONCURRENCY, VllmServer
-from .vlm_loading import read_calibration
+from .vlm_loading import card_of, check_files, read_calibration, read_config
+from .vlm_processor import CONFIG
 
 NO_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 QUESTION = "Is this image grey? Answer yes or no."
@@ -63,12 +65,14 @@ def open_on_vllm(
     """
     if options.model is not None:
         raise CheckpointError("model is for the address of a server; vLLM serves the folder under its own name")
-    own = VllmServer(folder, arguments)
+    folder = folder.absolute()
+    content = read_json(folder / CONFIG, error=CheckpointError)
+    check_files(folder, content)
+    config, settings = read_config(folder, content), Path(options.settings or folder)
+    profile = choose_profile(settings if (settings / OWN).is_file() else folder, config.model_type)
+    own = VllmServer(folder, arguments, card_of(folder, config, profile))
     try:
-        settings = None if options.settings is None else Path(options.settings)
-        profile = own.profile if settings is None else choose_profile(settings, None, folder.name)
-        options = replace(options, settings=settings or folder)
-        return _opened(own.endpoint, profile, options, answers, own)
+        return _opened(own.endpoint, profile, replace(options, settings=settings), answers, own)
     except BaseException:
         own.close()
         raise
@@ -96,8 +100,9 @@ def _opened(
         way = find_way(server, options.votes)
         backend = EndpointBackend(server, way, concurrency, calibration, answers, own)
     if options.cache is not None:
-        identity = f"{endpoint.identity} {endpoint.model}" if own is None else f"vllm {own.card['version']}"
-        server.cache = ReplyCache(options.cache, identity)
+        server.cache = ReplyCache(
+            options.cache, f"{endpoint.identity} {endpoint.model}" if own is None else own.identity
+        )
     return backend
 
 

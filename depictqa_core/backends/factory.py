@@ -39,7 +39,9 @@ def open_backend(
     if is_address(checkpoint):
         return _open_server(str(checkpoint), compiled, server or ServerOptions(), answers)
     if server is not None:
-        raise CheckpointError(f"{NAMES} are for judges on a server: give its address, such as http://host:8000/v1")
+        raise CheckpointError(
+            f"{NAMES} are for judges on a server: give its address, such as http://host:8000/v1, or vllm"
+        )
     entry = plugins(JUDGES).get(str(checkpoint))
     if entry is not None and not os.path.exists(entry.name):
         return _open_plugin(entry, _device(device), dtype)
@@ -79,7 +81,7 @@ def _open_on_vllm(
     if is_adapter_folder(folder):
         raise CheckpointError(f"'{folder.name}' is an adapter folder, which vllm does not take: leave vllm out")
     if vlm_folder(folder) is None:
-        raise CheckpointError(f"'{folder.name}' is no vision-language model of transformers: leave vllm out")
+        raise CheckpointError(f"'{folder.name}' is not a vision-language model of transformers: leave vllm out")
     if own != ("auto", "auto", None) or compiled:
         raise CheckpointError(
             "device, dtype, base and compiling are not for vLLM: leave them out, give further arguments of vllm serve,"

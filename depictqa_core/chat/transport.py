@@ -59,12 +59,11 @@ def open_api(endpoint: Endpoint, timeout: float) -> "openai.AsyncOpenAI":
             raise ValueError("it is compressed, which was not asked for")
         response.stream = Bounded(response.stream)
 
+    address = urlsplit(endpoint.base)
     try:
         http = openai.DefaultAsyncHttpxClient(
             follow_redirects=False,
-            trust_env=not is_loopback(
-                urlsplit(endpoint.base).hostname
-            ),  # no proxy can reach this machine's own servers
+            trust_env=not (address.scheme == "http" and is_loopback(address.hostname)),  # a proxy cannot reach it
             timeout=timeout,
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
             event_hooks={"request": [only_ours], "response": [bounded]},

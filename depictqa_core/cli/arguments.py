@@ -10,7 +10,7 @@ from .culling import add_culling
 from .large_runs import add_large_runs
 from .metrics import add_metrics
 from .reporting import add_report
-from .server import add_server, add_vllm
+from .server import VLLM_ARGUMENTS, add_server, add_vllm
 from .serving import add_serving
 from .study import add_study
 from .values import IMAGE_FORMATS, file_name, json_file, number, texts, whole
@@ -47,9 +47,18 @@ class _VerbParser(_Parser):
         self._mixing = True
         try:
             words = sys.argv[1:] if args is None else list(args)
-            return self.parse_known_intermixed_args(_without_end_mark(words), namespace)
+            return self.parse_known_intermixed_args(_with_values(_without_end_mark(words)), namespace)
         finally:
             self._mixing = False
+
+
+def _with_values(words: list[str]) -> list[str]:
+    """Join options whose value may begin with "-" and their value by "=", which argparse asks for."""
+    joined, rest = [], iter(words)
+    for word in rest:
+        value = next(rest, None) if word == VLLM_ARGUMENTS else None
+        joined.append(word if value is None else f"{word}={value}")
+    return joined
 
 
 def _without_end_mark(words: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from ..errors import DepictQAError
 from ..images.image_files import AT_ONCE
 from .inputs import open_judge, opening, progress_bar
 from .outputs import complain, notify
+from .server import vllm_arguments
 from .values import Verbs, names_of, number, texts, whole
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def judge_all(options: argparse.Namespace) -> int:
         options.refuse("--actors and --gpus need --engine ray")
     if options.engine != "local" and options.processes is not None:
         options.refuse("--processes needs --engine local; Ray has --actors")
+    if options.processes is not None and vllm_arguments(options) is not None:
+        options.refuse("--processes is for small models on the CPU; leave it out with --vllm")
     next(plan.items(), None)  # what does not exist is refused before the model is loaded
     with _engine(options, plan) as engine:
         notify(options, engine.notices)

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+VLLM_ARGUMENTS = "--vllm-args"
+
 
 def add_server(parser: argparse.ArgumentParser) -> None:
     """Add the options of a judge on a server."""
@@ -27,7 +29,7 @@ def add_vllm(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("vLLM", "for the folder of a vision-language model; needs the command vllm")
     group.add_argument("--vllm", action="store_true", help="have vLLM serve the model on this machine while this runs")
     group.add_argument(
-        "--vllm-args", metavar="TEXT", help="the same, with further arguments of vllm serve ('--max-model-len 8192')"
+        VLLM_ARGUMENTS, metavar="TEXT", help="the same, with further arguments of vllm serve ('--max-model-len 8192')"
     )
 
 

@@ -248,4 +248,5 @@ def _opinions(
 def _for_judge(options: argparse.Namespace, checkpoint: str) -> argparse.Namespace:
     """The options with which a judge is loaded."""
     others: dict[str, Any] = {"anchors": None, "encoder": None, "compile": False, "base": None, "cache": None}
+    others |= {"vllm": False, "vllm_args": None}
     return argparse.Namespace(**{**vars(options), **others, "checkpoint": checkpoint})

@@ -110,8 +110,9 @@ class Service:
 
     async def health(self, request: Request) -> Response:
         """Tell whether requests are answered."""
-        ready = self.worker.ready
-        return JSONResponse({"status": "ok" if ready else "stopping", "version": __version__}, 200 if ready else 503)
+        failed = await self._aside(self.judge.backend.ended)
+        status = "failed" if failed else "ok" if self.worker.ready else "stopping"
+        return JSONResponse({"status": status, "version": __version__}, 200 if status == "ok" else 503)
 
     async def metrics(self, request: Request) -> Response:
         """Report for Prometheus."""

@@ -22,6 +22,7 @@ class FakeJudge:
         low_coverage_remedy="",
         limit_caches=lambda images: None,
         close=lambda: None,
+        ended=lambda: None,
     )
 
     def score(self, images, reference=None, *, progress=None):

@@ -75,8 +75,13 @@ def test_the_report_with_judges_metrics_and_preferences(voted, capsys, monkeypat
         def compare_many(self, pairs, references, progress):
             return [SimpleNamespace(probability_a=0.8 if a.rgb.std() < b.rgb.std() else 0.2) for a, b in pairs]
 
-    loaded = []
-    monkeypatch.setattr(command, "opening", lambda options: lambda: loaded.append(options.checkpoint) or Judge())
+    loaded, opening = [], command.opening
+
+    def opened(options):
+        assert callable(opening(options))  # the options of the command are enough for a real judge
+        return lambda: loaded.append(options.checkpoint) or Judge()
+
+    monkeypatch.setattr(command, "opening", opened)
     words = ["--judge", "one", "--judge", "two", "--metrics", "niqe", "--preferences", "mine"]
     files = ["--json", "r.json", "--csv", "v.csv", "--markdown", "m.md"]
     # the images are too small for NIQE

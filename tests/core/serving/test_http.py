@@ -22,7 +22,7 @@ KEY = "a-key-of-this-test-0123456789"
 class Blocked(FakeJudge):
     """Counts its batches; waits for ``go`` in each, and ends as soon as nobody waits for the answer."""
 
-    backend = SimpleNamespace(name="fake", low_coverage_remedy="")
+    backend = SimpleNamespace(name="fake", low_coverage_remedy="", ended=lambda: None)
 
     def __init__(self):
         self.batches, self.stopped = [], []
@@ -243,6 +243,13 @@ def test_decompression_bombs_are_found_before_they_are_decoded(server, side, sta
 
 
 # ---------------------------------------------------------------------- access
+
+
+def test_a_judge_whose_own_server_ended_is_not_healthy(judge, monkeypatch):
+    with serving(judge) as server:
+        monkeypatch.setattr(judge.backend, "ended", lambda: "vllm serve ended: /home/me/depictqa.log")
+        status, _, text = server.send("GET", "/health")
+        assert status == 503 and '"failed"' in text and "log" not in text  # anybody may ask
 
 
 def test_a_key_is_needed_everywhere_but_for_health(judge):

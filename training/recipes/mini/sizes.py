@@ -111,7 +111,8 @@ SEEDS |= {"val": 913, "val-wide": 515, "reserved": 977, "fresh": 1013}
 def shortened(share: float) -> Size:
     """The full size with a share of its scenes, crops and steps: the same images, networks, epochs and commands.
 
-    What a model is measured on has more scenes than this share, so that its figures can be compared.
+    What a model is measured on has more scenes than this share, so that its figures can be compared, but fewer records
+    and images than in the full size.
     """
 
     def scenes(name: str, full: int) -> int:
