@@ -15,12 +15,13 @@ BUILDS = (("build.json", "scenes-*.jsonl", "scenes"), ("dataset.json", "samples/
 """Settings of a build, its shards, and what their lines are."""
 
 
-def described(root: str | Path, parts: list[list[dict]]) -> str:
+def described(root: str | Path, parts: list[list[dict]], pair_scenes: str | Path | None = None) -> str:
     """Describe training records for a card: their number and tasks, their images, and how these were built.
 
     Args:
         root: data root of the records.
         parts: the records of every file.
+        pair_scenes: another data root, from which the differences of two images were learned.
     """
     records = [record for part in parts for record in part]
     counts = Counter(_task(record) for record in records)
@@ -28,7 +29,11 @@ def described(root: str | Path, parts: list[list[dict]]) -> str:
     listed = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     folder = Path(root).resolve()
     about = f"{len(images):,} images of the data root '{folder.name}'{_built(folder)}"
-    return f"{len(records):,} records ({listed}) about {about}."
+    found = f"{len(records):,} records ({listed}) about {about}."
+    if pair_scenes is None:
+        return found
+    scenes = Path(pair_scenes).resolve()
+    return f"{found} Differences of two images: the data root '{scenes.name}'{_built(scenes)}."
 
 
 def _task(record: dict) -> str:

@@ -65,7 +65,8 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     recover(run / "state")
     recover(run / "best")
     parts, weights = read_parts(data, recipe.parts)
-    source, trained_on = digest([recipe.parts, parts]), recipe.trained_on or described(data, parts)
+    source = digest([recipe.parts, parts])
+    trained_on = recipe.trained_on or described(data, parts, recipe.pair_scenes)
     resume = resume and can_resume(run / "state", source, recipe.shape, accelerator.print)
     if not resume and accelerator.is_main_process:
         (run / "unreadable.csv").unlink(missing_ok=True)

@@ -51,6 +51,8 @@ def test_the_pair_trained_alone_leaves_all_else_as_it_was(recipe_file, pair_scen
     assert added["connector.pair_tokens.weight"].any()  # it was zero
     assert all(name.startswith(("connector.pair_tokens.", "connector.paired.")) for name in added)
     assert json.loads((folder / "config.json").read_text())["calibration"] == {"rating_fr": 1.5, "severity_nr": 1.5}
+    card = json.loads((folder / "depictqa.json").read_text())
+    assert card["trained_on"].endswith(" Differences of two images: the data root 'scenes'.")
     assert "7.png" in (tmp_path / "out.run" / "unreadable.csv").read_text()
     with pytest.raises(ImageError, match="1 of 8 images cannot be read"):
         train(read_recipe(recipe_file(start=str(start), **PAIR, **{**short, "unreadable_share": 0.01})), resume=False)
