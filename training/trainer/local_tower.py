@@ -117,7 +117,7 @@ def train_local(
         words = measure(tower, *held) if held and (epoch % 5 == 4 or last) else ""
         report(f"epoch {epoch + 1}: loss {total / (len(order) // batch):.3f} {words}")
     with writing(output):
-        torch.save(tower.eval().state_dict(), output)
+        write_file(output, lambda path: torch.save(tower.eval().state_dict(), path))
     return tower
 
 

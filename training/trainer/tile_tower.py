@@ -6,9 +6,10 @@ weights: an ImageNet tower that is frozen knows photographs and hardly sees what
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from depictqa_core.tasks import DISTORTIONS, FAULTS
 
 from ..dataset.building.crops import UNDECIDED
 from ..dataset.building.scenes import read_scenes
-from ..output_files import writing
+from ..output_files import write_file, writing
 from .evidence import Heads, label_shares, truth_of
 from .roc import area_under_curve
 from .start_network import load_efficientnet_lite0
@@ -210,15 +211,20 @@ def train_tiles(
         schedule.step()
         total += value.item()
         if (step + 1) % SAVE_EVERY == 0:
-            with writing(state):
-                torch.save({**{name: part.state_dict() for name, part in parts.items()}, "step": step + 1}, state)
+            saved = {**{name: part.state_dict() for name, part in parts.items()}, "step": step + 1}
+            _store(state, partial(torch.save, saved))
             words = measure(tower, heads, validation) if validation else ""
             report(f"step {step + 1}: loss {total / SAVE_EVERY:.3f} {words}")
             total = 0.0
-    with writing(output):
-        save_file({name: tensor.contiguous() for name, tensor in tower.eval().state_dict().items()}, output)
+    trained = {name: tensor.contiguous() for name, tensor in tower.eval().state_dict().items()}
+    _store(output, lambda path: save_file(trained, path))
     state.unlink(missing_ok=True)
     return tower
+
+
+def _store(file: Path, write: Callable[[Path], object]) -> None:
+    with writing(file):
+        write_file(file, write)
 
 
 def _load_tower(tower: TileTower, file: Path) -> None:

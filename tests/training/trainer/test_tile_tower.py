@@ -119,6 +119,8 @@ def test_it_learns_and_an_interrupted_run_ends_with_the_same_weights(tmp_path, m
     first, last = (float(line.split()[3]) for line in (lines[0], lines[-1]))
     assert last < 0.6 * first and "AUC of none" in lines[-1]
     assert not (tmp_path / "a.state.pt").exists()
+    (tmp_path / "touched").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "touched").stat().st_mode  # others may read it
 
     def stop(line):
         raise KeyboardInterrupt

@@ -6,7 +6,7 @@
     python training/recipes/mini/from_scratch.py --tiny --root FOLDER   # every stage in minutes, a useless model
 
 FOLDER gets ``data/``, ``runs/`` and ``chain.json``: which stages are done, and the time of each. The whole chain takes
-days on two cores and fetches 1.5 GB of packages; --tiny draws its images by program and needs no network.
+about a day on two cores and fetches 1.5 GB of packages; --tiny draws its images by program and needs no network.
 """
 
 import argparse
