@@ -1,6 +1,6 @@
 """``depictqa judge`` killed again and again: no row of its table is lost, doubled or changed.
 
-    python -m benchmarks.judge_kills --kills 20 --images 120 --processes 2 --out benchmarks/results/judge_kills.json
+    python -m benchmarks.judge_kills --kills 20 --images 600 --out benchmarks/results/judge_kills.json
 
 The command judges a folder of images with the bundled judge and is killed with SIGKILL at random moments: one time
 after its start, the next time after it wrote the first new rows. The same command resumes. At the end its table is
