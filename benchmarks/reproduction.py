@@ -54,6 +54,10 @@ class Claim:
     cheap: bool = False
 
 
+STORED = {"quality": "fd7689f", "sensitivity": "6fdf7c9", "bias": "fd7689f", "reliability": "fd7689f"}
+"""The commits that stored the results of the bundled model, in benchmarks/results/NAME_mini.json."""
+
+
 def claims() -> Iterator[Claim]:
     """All claims about single figures."""
     yield from _size()
@@ -181,13 +185,17 @@ def page() -> str:
         "",
         *(f"- `{command}`" for command in quality["commands"]),
         "",
-        f"{quality.get('note', '')} Commit: ef236af. Another machine may",
+        f"{quality.get('note', '')} Stored by commit {STORED['quality']}. Another machine may",
         "give another last digit.",
         "",
         "The blocks about sensitivity, bias and reliability come from `benchmarks/results/NAME_mini.json` with these",
-        "names, measured at commit ef236af by",
+        "names, measured by",
         "",
-        *(f"- `{command}`" for name in EVIDENCE for command in measured(RESULTS)[name].get("commands", ())),
+        *(
+            f"- `{command}` (stored by commit {STORED[name]})"
+            for name in EVIDENCE
+            for command in measured(RESULTS)[name].get("commands", ())
+        ),
         "",
         "| block | in | command |",
         "| --- | --- | --- |",

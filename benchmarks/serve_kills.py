@@ -2,8 +2,9 @@
 
     python -m benchmarks.serve_kills --kills 20 --out benchmarks/results/serve_kills.json
 
-Clients score images through a server of the bundled judge, which is killed with SIGKILL as soon as it has answered for
-a while, and started again at the same port. The scores are compared with those of the judge in this process.
+Several clients score images through a server of the bundled judge, again and again. It is killed with SIGKILL as soon
+as it has answered for a while, and started again at the same port. The scores are compared with those of the judge in
+this process.
 """
 
 import argparse
@@ -68,26 +69,56 @@ def scored(address: str, images: list[RGBImage]) -> list[Score]:
             time.sleep(1)
 
 
+class Clients:
+    """Threads that each score the images of a folder by new judges until the server has been killed often enough.
+
+    Attributes:
+        answered, odd: number of answers, and of those that were lost or changed.
+    """
+
+    def __init__(self, server: Restarted, kills: int, images: list[RGBImage], wanted: list[float]):
+        self._server, self._kills, self._images, self._wanted = server, kills, images, wanted
+        self._lock = threading.Lock()
+        self.answered = self.odd = 0
+
+    def run(self, count: int) -> None:
+        """Run this number of clients until they end."""
+        threads = [threading.Thread(target=self._ask) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        while self._server.kills < self._kills:
+            found = scored(f"http://127.0.0.1:{self._server.port}/v1", self._images)
+            same = [(one.picture, abs(one.score - score) <= TOLERANCE) for one, score in zip(found, self._wanted)]
+            odd = sum(name != image.name or not equal for (name, equal), image in zip(same, self._images))
+            with self._lock:
+                self.answered += len(found)
+                self.odd += odd + len(self._images) - len(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="default: 20")
-    parser.add_argument("--pause", type=float, default=2.0, help="seconds between a start and a kill (default: 2)")
-    parser.add_argument("--images", type=int, default=64, help="images of a round (default: 64)")
+    parser.add_argument("--pause", type=float, default=6.0, help="seconds between a start and a kill (default: 6)")
+    parser.add_argument("--images", type=int, default=8, help="images that a client asks about at a time (default: 8)")
+    parser.add_argument("--clients", type=int, default=4, help="default: 4")
     parser.add_argument("--out", type=Path, help="a JSON file to write")
     options = parser.parse_args()
-    answered, odd, began = 0, 0, time.perf_counter()
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(Restarted(options.kills, options.pause)) as server:
         images = [as_image(path) for path in make_images(Path(folder), options.images)]
         wanted = [score.score for score in load_judge().score(images)]
-        while server.kills < options.kills:
-            found = scored(f"http://127.0.0.1:{server.port}/v1", images)
-            answered += len(found)
-            same = [(one.picture, abs(one.score - score) <= TOLERANCE) for one, score in zip(found, wanted)]
-            odd += sum(name != image.name or not equal for (name, equal), image in zip(same, images))
+        clients = Clients(server, options.kills, images, wanted)
+        clients.run(options.clients)
     seconds = time.perf_counter() - began
-    print(f"{server.kills} kills in {seconds:.0f} s: {answered} answers, {odd} of them lost or changed")
+    kills, answered, odd = server.kills, clients.answered, clients.odd
+    print(f"{kills} kills in {seconds:.0f} s: {answered} answers to {options.clients} clients, {odd} lost or changed")
     if options.out:
-        store(options.out, {"kills": server.kills, "answers": answered, "odd_answers": odd, "seconds": round(seconds)})
+        facts = {"kills": kills, "clients": options.clients, "answers": answered, "odd_answers": odd}
+        store(options.out, {**facts, "seconds": round(seconds)})
     sys.exit(1 if odd else 0)
 
 

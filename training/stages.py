@@ -55,9 +55,17 @@ class Chain:
         stages: in order; a stage depends on all before it.
         root: folder that the commands run in; ``chain.json`` in it has what is done.
         run: runs one command line in a folder and returns its exit status.
+        about: further facts about the run for ``chain.json``.
     """
 
-    def __init__(self, stages: Sequence[Stage], root: str | Path, run: Callable[[str, Path], int] | None = None):
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        root: str | Path,
+        run: Callable[[str, Path], int] | None = None,
+        about: Mapping[str, object] | None = None,
+    ):
+        self.about = about or {}
         self.stages, self.root, self.run = stages, Path(root), run or run_line
         self.file = self.root / "chain.json"
         self.done: dict[str, dict] = read_json(self.file)["stages"] if self.file.exists() else {}
@@ -106,7 +114,7 @@ class Chain:
         self._store()
 
     def _store(self) -> None:
-        content = {"machine": machine(), "commit": commit(), "stages": self.done}
+        content = {**self.about, "machine": machine(), "commit": commit(), "stages": self.done}
         write_text(self.file, json.dumps(content, indent=1) + "\n")
 
     def times(self) -> str:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from trees import ROOT
 
 from benchmarks import bias, bias_effects
 from benchmarks.bias_effects import PARTS, effect, middle, shown_of
@@ -62,6 +63,21 @@ def test_compare_has_no_bias_of_order(report):
 def test_crops_and_aspects_move_scores_by_a_bounded_number_of_points(report):
     rows = {**report["crop"], **report["aspect"]}
     assert len(rows) == 7 and all(row["mean absolute"] <= 15 for row in rows.values())
+
+
+def test_the_stored_biases_of_the_bundled_model_are_bounded():
+    """What needs photographs: size, brightness of the scene, drawings. They are those of the weights that are here."""
+    stored = json.loads((ROOT / "benchmarks" / "results" / "bias_mini.json").read_text())
+    card = json.loads((ROOT / "depictqa_core/checkpoints/depictqa-mini/depictqa.json").read_text())
+    assert stored["settings"]["weights"] == card["files"]["model.safetensors"]["sha256"]
+    parts = stored["parts"]
+    assert len(parts["size"]) == 4 and all(abs(row["effect"]["mean"]) <= 8 for row in parts["size"].values())
+    (scene,) = parts["brightness"].values()
+    assert abs(scene["effect"]["mean"]) <= 5  # points for 64 grey levels
+    drawings = parts["drawing"]
+    assert abs(drawings["drawings against photographs: score"]["effect"]["mean"]) <= 5
+    assert abs(drawings['drawings against photographs: called "none"']["effect"]["mean"]) <= 0.2
+    assert parts["order"]["equal images: the first one"]["mean absolute"] <= 0.15
 
 
 def test_effects_by_hand():

@@ -1,13 +1,27 @@
 """Every measured figure of README and card has its command, and is what was stored."""
 
+import json
+import subprocess
+
+import pytest
+
 from benchmarks import reproduction
-from benchmarks.reproduction import README, claims, problems, unclaimed
+from benchmarks.reproduction import README, STORED, claims, problems, unclaimed
 
 
 def test_every_figure_has_its_command_and_is_that_of_its_result():
     """Among them those that are computed again from the weights: their size and calibration."""
     assert problems() == []
     assert sum(claim.cheap for claim in claims()) >= 3
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_the_commits_of_the_tables_hold_their_results(name):
+    file = f"benchmarks/results/{name}_mini.json"
+    shown = subprocess.run(["git", "show", f"{STORED[name]}:{file}"], cwd=reproduction.ROOT, capture_output=True)
+    if shown.returncode:
+        pytest.skip("the history is not there")
+    assert json.loads(shown.stdout) == json.loads((reproduction.ROOT / file).read_text())
 
 
 def test_a_figure_without_a_command_is_found():

@@ -3,7 +3,10 @@
 import os
 import re
 import shutil
+import struct
+import sys
 import tarfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +19,8 @@ from trees import ROOT
 from depictqa_core import load_judge
 from depictqa_core.bulk import schema
 from depictqa_core.bulk.parts import read_rows
+from depictqa_core.bulk.plan import Plan
+from depictqa_core.bulk.run import Progress
 from depictqa_core.bulk.schema import ALWAYS, VERBS
 from depictqa_core.cli import commands, large_runs, reporting
 from depictqa_core.images.image import as_image
@@ -38,6 +43,23 @@ def test_the_table_equals_the_verbs_and_failures_are_named(depictqa, folder, che
         )
     status, out, _ = depictqa("judge", folder, "--out", "out", "--recursive")
     assert status == 3 and "5 of them by an earlier run" in out
+
+
+def test_the_bar_shows_rate_and_time_left_once_the_inputs_are_counted(tmp_path, monkeypatch):
+    pty, termios, fcntl = (pytest.importorskip(name) for name in ("pty", "termios", "fcntl"))
+    (tmp_path / "list.csv").write_text("image\n" + "".join(f"{n}.png\n" for n in range(40)))
+    terminal, written = pty.openpty()
+    fcntl.ioctl(written, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    with os.fdopen(written, "w") as shown_on, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", shown_on)
+        with large_runs._Shown(Plan((str(tmp_path / "list.csv"),), tmp_path / "out"), quiet=False) as shown:
+            shown._counting.join()
+            time.sleep(0.15)  # a bar is drawn ten times a second at most
+            shown(Progress(done=10, resumed=4))
+            text = os.read(terminal, 2**16).decode()
+            text += os.read(terminal, 2**16).decode()
+    os.close(terminal)
+    assert re.search(r"10/40 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+ ?(images/s|s/ images)", text), text
 
 
 @pytest.mark.slow

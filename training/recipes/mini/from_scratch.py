@@ -282,7 +282,8 @@ def main(argv: list[str] | None = None) -> int:
     variables["WORKERS"] = str(arguments.workers)
     print(*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), flush=True)
     commands = stages('"$RECIPE"', '"$SHIPPED"', '"$WORKERS"', size)
-    chain = Chain(commands, arguments.root.resolve(), partial(run_line, variables=variables))
+    about = {"tiny": True} if arguments.tiny else {"share": arguments.share}
+    chain = Chain(commands, arguments.root.resolve(), partial(run_line, variables=variables), about)
     try:
         chain.go(lambda line: print(line, flush=True))
     except DepictQAError as error:
