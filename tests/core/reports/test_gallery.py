@@ -160,6 +160,9 @@ def page():
 def test_five_thousand_images_in_a_browser(here, page):
     chance = random.Random(0)
     Image.effect_noise((96, 72), 60).convert("RGB").save("a.png")
+    Image.effect_noise((48, 36), 60).convert("RGB").save("0.png")
+    for n in range(1, 4988):  # every card has its small image
+        os.link("0.png", f"{n}.png")
     rows = [row(f"{n}.png", score=chance.uniform(1, 99), labels=[chance.choice(DISTORTIONS)]) for n in range(4988)]
     rows += [row(name, score=0.0, labels=[]) for name in HOSTILE]
     rows += [row("a.png", score=100.0, faults=[]), row("b.tar/1.png", score=99.5, faults=["moire", "seams"])]
@@ -180,6 +183,7 @@ def test_five_thousand_images_in_a_browser(here, page):
     before = names.count()
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     names.nth(before).wait_for(state="attached")  # not wait_for_function: the policy of the page forbids eval
+    assert page.locator(".card img").count() > before
 
     page.select_option("#sort", "-score")
     assert names.first.text_content() in HOSTILE
