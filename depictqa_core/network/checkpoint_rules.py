@@ -57,6 +57,7 @@ CONFIG = {
         "hidden": whole(1, 2**16),
         "comparison": SWITCH,
         "pair": SWITCH,
+        "findings": SWITCH,
     },
     "language": {"model_type": string(100)},
     "lora": Rule("settings by name, or null", lambda value: value is None or isinstance(value, dict)),

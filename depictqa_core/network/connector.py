@@ -9,6 +9,7 @@ from torch import nn
 
 from ..images.comparison_statistics import COMPARISON_STATISTICS
 from .config import DepictQAConfig
+from .heads import NUMBERS, Findings, Heads
 from .pooling import mean_and_deviation
 from .vision import Features, native_shapes
 
@@ -144,9 +145,12 @@ class PoolingConnector(Connector):
     that it is better than Image A, from the differences of the two: what variants of an image have in common cancels
     out, and a small difference remains.
 
+    If the network has ``findings``, the tokens of an image without a reference also contain what ``Heads`` find in it;
+    so do those of the reference itself.
+
     Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages on the grid, ``summary_tokens``
     and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
-    are used), ``pair`` (whether Image B is compared with Image A).
+    are used), ``pair`` (whether Image B is compared with Image A), ``findings`` (whether there are heads).
     """
 
     SETTINGS = {
@@ -157,12 +161,14 @@ class PoolingConnector(Connector):
         "dropout": 0.1,
         "comparison": False,
         "pair": False,
+        "findings": False,
     }
     mean: torch.Tensor
     deviation: torch.Tensor
     comparison_mean: torch.Tensor
     comparison_deviation: torch.Tensor
     compared: nn.Sequential | None
+    heads: Heads | None
 
     def __init__(self, config: DepictQAConfig, widths: list[int], statistics: int, hidden: int):
         super().__init__(config, widths, statistics, hidden)
@@ -200,6 +206,12 @@ class PoolingConnector(Connector):
             self.paired = _mixture(width, settings["hidden"], 1, settings["dropout"])
             self.pair_tokens = nn.Linear(1, hidden * self.summary_tokens, bias=False)
             nn.init.zeros_(self.pair_tokens.weight)
+        self.heads = None
+        if settings["findings"]:
+            channels_of = [channels for channels, _ in self.native.values()]
+            self.heads = Heads(self.global_width + 4 * sum(channels_of), channels_of, settings["hidden"])
+            self.finding_tokens = nn.Linear(NUMBERS, hidden * self.summary_tokens, bias=False)
+            nn.init.zeros_(self.finding_tokens.weight)
         self.total = total
         self.pooled_width = total + sum(channels * grid**2 for channels, grid in self.native.values())
         self.cells = nn.Linear(self.cell, hidden)
@@ -240,6 +252,8 @@ class PoolingConnector(Connector):
             summary = summary + self.compared(self.standardise_comparison(comparison))
         if other is not None and self.pairs:
             summary = summary + self.pair_tokens(self.advantage(self.pair_features(pooled), self.pair_features(other)))
+        if reference is None and self.heads is not None:
+            summary = summary + self.finding_tokens(self.findings(pooled).numbers())
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
         for name, (overall, by_cell) in self._native(pooled).items():
             summary = summary + self.get_submodule(f"{name}_mix")(overall)
@@ -254,6 +268,17 @@ class PoolingConnector(Connector):
         """What each of ``mixtures`` sees of pooled features [B, V]."""
         whole = self._standardise(pooled[:, : self.total], self.mean, self.deviation)[:, : self.global_width]
         return [whole, *(overall for overall, _ in self._native(pooled).values())]
+
+    def findings(self, pooled: torch.Tensor) -> Findings:
+        """What the heads find in images, from their pooled features [B, V]."""
+        if self.heads is None:
+            raise ValueError("this connector has no heads")
+        return self.heads(*self.head_inputs(pooled))
+
+    def head_inputs(self, pooled: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The inputs of the heads, from pooled features [B, V]: those of ``Heads.forward``."""
+        grids = [grid.flatten(2) for grid in self._native_grids(pooled).values()]
+        return torch.cat(self.summary_inputs(pooled), 1), grids
 
     def pair_features(self, pooled: torch.Tensor) -> PairFeatures:
         """What of pooled features [B, V] is compared with that of another image."""

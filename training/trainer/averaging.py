@@ -28,9 +28,10 @@ def average(first: str | Path, second: str | Path, output: str | Path, share: fl
     """Write the checkpoint folder whose weights are ``(1 - share) * first + share * second``.
 
     Everything but the weights is the second's, and so are weights that the first does not have. But what a tower for
-    native size adds, which the first does not have, counts ``share``. Temperatures are not kept: they belong to other
-    weights (``python -m training calibrate`` fits new ones). What compares two images without a reference reads hidden
-    layers that are averaged here: train it again afterwards (``pair_epochs``).
+    native size adds, which the first does not have, counts ``share``; heads that it does not have count in full.
+    Temperatures are not kept: they belong to other weights (``python -m training calibrate`` fits new ones). What
+    compares two images without a reference reads hidden layers that are averaged here: train it again afterwards
+    (``pair_epochs``).
 
     Args:
         first, second: checkpoint folders with one tokenizer and weights of the same shapes.

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from depictqa_core.images.image import as_image
 from depictqa_core.network.connector import PoolingConnector
+from depictqa_core.network.heads import BEST, Findings
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare
 from depictqa_core.tasks import DISTORTIONS, FAULTS
@@ -61,6 +62,31 @@ class Evidence:
         moved = other.pairs + len(self.rows)
         parts = {f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)}
         return Evidence(**{**parts, "pairs": torch.cat([self.pairs, moved])})
+
+    def with_pairs(self, part: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Some images, and after them half as many pairs, the better one of each first: indexes."""
+        drawn = torch.randint(len(self.pairs), (len(part) // 2,), generator=generator)
+        return torch.cat([part, self.pairs[drawn].flatten()])
+
+    def loss(self, judged: Findings, which: torch.Tensor, singles: int) -> torch.Tensor:
+        """The error of what was found in some images.
+
+        Args:
+            judged: what was found in them.
+            which: indexes of these images, see ``with_pairs``.
+            singles: how many of them come before the pairs.
+        """
+        entropy = F.cross_entropy(
+            judged.labels, label_shares(self.severity[which]), reduction="none", label_smoothing=0.02
+        )
+        loss = (entropy * self.labelled[which]).mean()
+        loss = loss + 2 * F.smooth_l1_loss(judged.severity, self.severity[which], beta=0.3)
+        shown = torch.cat([self.faults, self.faults.amax(1, keepdim=True)], 1)[which]
+        loss = loss + 5 * F.binary_cross_entropy_with_logits(judged.faults, shown)
+        known = ~self.quality[which].isnan()
+        loss = loss + F.smooth_l1_loss(judged.quality[known], BEST * self.quality[which][known], beta=0.5)
+        better, worse = judged.quality[singles:].unflatten(0, (-1, 2)).unbind(1)
+        return loss + F.softplus(3 * (worse - better)).mean()
 
 
 def scene_evidence(scenes: Iterable[dict], features, asked_by: str = "evidence_epochs") -> Evidence:
@@ -160,7 +186,7 @@ def label_shares(severity: torch.Tensor) -> torch.Tensor:
     return present / present.sum(1, keepdim=True)
 
 
-class Heads(nn.Module):
+class LinearHeads(nn.Module):
     """What is asked of the hidden layers [B, inputs]: labels with "none", severities, faults, quality."""
 
     def __init__(self, inputs: int):
@@ -170,13 +196,13 @@ class Heads(nn.Module):
         self.faults = nn.Linear(inputs, len(FAULTS) + 1)
         self.quality = nn.Linear(inputs, 1)
 
-    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.labels(hidden), self.severity(hidden), self.faults(hidden), self.quality(hidden)[:, 0]
+    def forward(self, hidden: torch.Tensor) -> Findings:
+        return Findings(self.labels(hidden), self.severity(hidden), self.faults(hidden), self.quality(hidden)[:, 0])
 
 
 def warm_up_evidence(
     connector: PoolingConnector, found: Evidence, epochs: int, seed: int, batch: int = 256, rate: float = 1e-3
-) -> tuple[float, Heads]:
+) -> tuple[float, LinearHeads]:
     """Train the hidden layers of ``connector.mixtures``.
 
     Args:
@@ -191,7 +217,7 @@ def warm_up_evidence(
     torch.manual_seed(seed)
     (width,) = connector.mix[-1].get_parameter("weight").shape[1:]
     mixtures = connector.mixtures()
-    heads = Heads(width * len(mixtures))
+    heads = LinearHeads(width * len(mixtures))
     before = copy.deepcopy(mixtures)
     for mixture in before:
         mixture.eval().requires_grad_(False)
@@ -199,27 +225,16 @@ def warm_up_evidence(
     optimiser = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.05)
     steps = epochs * -(-len(found.rows) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
-    present = label_shares(found.severity)
-    any_fault = torch.cat([found.faults, found.faults.amax(1, keepdim=True)], 1)
     connector.train()
     loss_sum = 0.0
     for _ in tqdm(range(epochs), desc="evidence warm-up", mininterval=10):
         loss_sum = 0.0
         for part in torch.randperm(len(found.rows), generator=generator).split(batch):
-            drawn = torch.randint(len(found.pairs), (len(part) // 2,), generator=generator)
-            which = torch.cat([part, found.pairs[drawn].flatten()])
+            which = found.with_pairs(part, generator)
             inputs = connector.summary_inputs(found.rows[which])
             noisy = [x + NOISE * torch.randn(x.shape, generator=generator) for x in inputs]
             hidden = [mixture[:-1](x) for mixture, x in zip(mixtures, noisy)]
-            kinds, severity, faults, quality = heads(torch.cat(hidden, 1))
-            entropy = F.cross_entropy(kinds, present[which], reduction="none", label_smoothing=0.02)
-            loss = (entropy * found.labelled[which]).mean()
-            loss = loss + 2 * F.smooth_l1_loss(severity, found.severity[which], beta=0.3)
-            loss = loss + 5 * F.binary_cross_entropy_with_logits(faults, any_fault[which])
-            known = ~found.quality[which].isnan()
-            loss = loss + F.smooth_l1_loss(quality[known], 5 * found.quality[which][known], beta=0.5)
-            better, worse = quality[len(part) :].unflatten(0, (-1, 2)).unbind(1)
-            loss = loss + F.softplus(3 * (worse - better)).mean()
+            loss = found.loss(heads(torch.cat(hidden, 1)), which, len(part))
             for mixture, frozen, x, state in zip(mixtures, before, inputs, hidden):
                 loss = loss + HOLD * F.mse_loss(mixture[-1](state), frozen(x))
             optimiser.zero_grad()

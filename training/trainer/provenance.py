@@ -15,13 +15,19 @@ BUILDS = (("build.json", "scenes-*.jsonl", "scenes"), ("dataset.json", "samples/
 """Settings of a build, its shards, and what their lines are."""
 
 
-def described(root: str | Path, parts: list[list[dict]], pair_scenes: str | Path | None = None) -> str:
+def described(
+    root: str | Path,
+    parts: list[list[dict]],
+    pair_scenes: str | Path | None = None,
+    finding_scenes: str | Path | None = None,
+) -> str:
     """Describe training records for a card: their number and tasks, their images, and how these were built.
 
     Args:
         root: data root of the records.
         parts: the records of every file.
         pair_scenes: another data root, from which the differences of two images were learned.
+        finding_scenes: another data root, from which the heads learned what an image shows.
     """
     records = [record for part in parts for record in part]
     counts = Counter(_task(record) for record in records)
@@ -30,10 +36,11 @@ def described(root: str | Path, parts: list[list[dict]], pair_scenes: str | Path
     folder = Path(root).resolve()
     about = f"{len(images):,} images of the data root '{folder.name}'{_built(folder)}"
     found = f"{len(records):,} records ({listed}) about {about}."
-    if pair_scenes is None:
-        return found
-    scenes = Path(pair_scenes).resolve()
-    return f"{found} Differences of two images: the data root '{scenes.name}'{_built(scenes)}."
+    for what, other in (("What an image shows", finding_scenes), ("Differences of two images", pair_scenes)):
+        if other is not None:
+            scenes = Path(other).resolve()
+            found += f" {what}: the data root '{scenes.name}'{_built(scenes)}."
+    return found
 
 
 def _task(record: dict) -> str:

@@ -25,7 +25,7 @@ FREE = {
 
 _WEIGHTS = {"local": "local_weights", "tiles": "tile_weights"}
 """The settings with the weights of the towers for native size."""
-_WARM_UPS = ("warmup_epochs", "comparison_epochs", "evidence_epochs", "pair_epochs")
+_WARM_UPS = ("warmup_epochs", "comparison_epochs", "evidence_epochs", "finding_epochs", "pair_epochs")
 
 
 class RecipeError(DepictQAError, ValueError):
@@ -69,9 +69,9 @@ class Recipe:
             adapter folder; None for checkpoints of DepictQA.
         local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
         tile_weights: weights of the tile tower that ``changes`` add to the start (``python -m training tiles``).
-        trainable: trainable parts: any of vision, connector, language, lora, or pair, by which the connector tells the
-            language model which of two images is better; with ``adapter`` lora, and connector if the projector is to
-            learn as well.
+        trainable: trainable parts: any of vision, connector, language, lora, or pair and findings, by which the
+            connector tells the language model which of two images is better and what its heads find; with ``adapter``
+            lora, and connector if the projector is to learn as well.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
         comparison_epochs: epochs in which the connector's comparison alone is trained on severities and metrics (0 =
@@ -79,6 +79,9 @@ class Recipe:
         evidence_epochs: epochs in which the connector's hidden layers are trained on what one image alone shows (0 =
             none).
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
+        finding_epochs: epochs in which the connector's heads are trained on what one image alone shows (0 = none).
+        finding_scenes: data root of the scenes of these epochs; None is ``data``. Use other scenes than those of
+            ``data``: the heads are overconfident about scenes that they learned from.
         pair_epochs: epochs in which the connector's comparison of two images without a reference is trained on which
             of them is better (0 = none).
         pair_scenes: data root of the scenes of these epochs; None is ``data``. Other scenes are better: of those that
@@ -145,6 +148,8 @@ class Recipe:
     comparison_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     evidence_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     evidence_crops: Annotated[str | None, Allowed(optional(NAME))] = None
+    finding_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
+    finding_scenes: Annotated[str | None, Allowed(optional(NAME))] = None
     pair_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     pair_scenes: Annotated[str | None, Allowed(optional(NAME))] = None
     sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
@@ -254,16 +259,24 @@ class Recipe:
                 f"{', '.join(_WARM_UPS)} need cache_features: true",
             ),
             (self.evidence_crops and not self.evidence_epochs, "evidence_crops needs evidence_epochs"),
+            (self.finding_scenes and not self.finding_epochs, "finding_scenes needs finding_epochs"),
             (self.pair_scenes and not self.pair_epochs, "pair_scenes needs pair_epochs"),
-            (
-                (self.pair_epochs or "pair" in self.trainable)
-                and "connector" not in self.trainable
-                and self.frozen_precision != "float32",
-                "pair is a part of the connector: frozen_precision: float32, or trainable: connector, goes with it",
+            *(
+                (
+                    (epochs or part in self.trainable)
+                    and "connector" not in self.trainable
+                    and self.frozen_precision != "float32",
+                    f"{part} needs frozen_precision: float32, or trainable: connector",
+                )
+                for part, epochs in (("findings", self.finding_epochs), ("pair", self.pair_epochs))
             ),
             (
                 (self.changes or {}).get("connector", {}).get("pair") and not self.pair_epochs,
                 "changes: connector: pair: true needs pair_epochs, in which it learns which of two images is better",
+            ),
+            (
+                (self.changes or {}).get("connector", {}).get("findings") and not self.finding_epochs,
+                "changes: connector: findings: true needs finding_epochs, in which they learn what an image shows",
             ),
             (self.rehearsal and not isinstance(self.start, str), "rehearsal needs start: a checkpoint folder"),
             (self.rehearsal and self.sampling != "shares", "rehearsal needs sampling: shares"),
@@ -290,6 +303,7 @@ class Recipe:
             *_WEIGHTS.values(),
             *_WARM_UPS,
             "evidence_crops",
+            "finding_scenes",
             "pair_scenes",
         }
         odd = sorted(name for name in none if getattr(self, name))

@@ -91,9 +91,10 @@ def kept_calibration(calibration: dict, recipe, personal: bool) -> dict:
 
 def _only_pairs(recipe) -> bool:
     """Whether a recipe leaves the rest of the network as it was."""
-    others = recipe.warmup_epochs or recipe.comparison_epochs or recipe.evidence_epochs or recipe.native_weights
+    others = (recipe.warmup_epochs, recipe.comparison_epochs, recipe.evidence_epochs, recipe.finding_epochs)
     connector = {"connector": {"pair": True}}
-    return recipe.trainable == ["pair"] and not others and recipe.changes in (None, {}, connector)
+    same = not any(others) and not recipe.native_weights
+    return recipe.trainable == ["pair"] and same and recipe.changes in (None, {}, connector)
 
 
 def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]) -> DepictQAModel:

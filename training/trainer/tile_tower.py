@@ -28,7 +28,7 @@ from depictqa_core.tasks import DISTORTIONS, FAULTS
 from ..dataset.building.crops import UNDECIDED
 from ..dataset.building.scenes import read_scenes
 from ..output_files import write_file, writing
-from .evidence import Heads, label_shares, truth_of
+from .evidence import LinearHeads, label_shares, truth_of
 from .roc import area_under_curve
 from .start_network import load_efficientnet_lite0
 
@@ -43,7 +43,7 @@ SAVE_EVERY = 250
 
 @dataclass
 class Windows:
-    """Windows of images and what is true of them; N windows, kinds and faults as in ``Heads``.
+    """Windows of images and what is true of them; N windows, kinds and faults as in ``LinearHeads``.
 
     Attributes:
         pixels: uint8 [N, 3, side, side].
@@ -132,23 +132,23 @@ def _presence(cells: np.ndarray, y: int, x: int, side: int) -> np.ndarray:
 
 
 def loss(
-    tower: TileTower, heads: Heads, windows: Windows, rows: torch.Tensor, flip: Sequence[int] = ()
+    tower: TileTower, heads: LinearHeads, windows: Windows, rows: torch.Tensor, flip: Sequence[int] = ()
 ) -> torch.Tensor:
     """Error of labels, severities, faults and quality of some windows."""
     pixels = windows.pixels[rows].flip(list(flip)) if flip else windows.pixels[rows]
-    kinds, severity, faults, quality = heads(tower.judge(pixels))
+    judged = heads(tower.judge(pixels))
     true, labelled, shown = windows.severity[rows], windows.labelled[rows], windows.faults[rows]
     present = label_shares(true)
-    entropy = F.cross_entropy(kinds, present, reduction="none", label_smoothing=0.02)
+    entropy = F.cross_entropy(judged.labels, present, reduction="none", label_smoothing=0.02)
     value = (entropy * labelled).mean()
-    error = F.smooth_l1_loss(severity, true, reduction="none", beta=0.3).mean(1)
+    error = F.smooth_l1_loss(judged.severity, true, reduction="none", beta=0.3).mean(1)
     value = value + 2 * (error * labelled).mean()
     known = ~shown.isnan()
-    each = F.binary_cross_entropy_with_logits(faults[:, : len(FAULTS)], shown.nan_to_num(), reduction="none")
+    each = F.binary_cross_entropy_with_logits(judged.faults[:, : len(FAULTS)], shown.nan_to_num(), reduction="none")
     value = value + 3 * (each * known).mean()
     told = ~windows.quality[rows].isnan()
     aim = windows.quality[rows].nan_to_num() * 5
-    return value + (F.smooth_l1_loss(quality, aim, reduction="none", beta=0.5) * told).mean()
+    return value + (F.smooth_l1_loss(judged.quality, aim, reduction="none", beta=0.5) * told).mean()
 
 
 def train_tiles(
@@ -180,7 +180,7 @@ def train_tiles(
         CheckpointError: a file has no such weights.
     """
     torch.manual_seed(seed)
-    tower, heads = TileTower(CHANNELS), Heads(CHANNELS)
+    tower, heads = TileTower(CHANNELS), LinearHeads(CHANNELS)
     if weights:
         load_efficientnet_lite0(tower, weights)
     if start:
@@ -235,13 +235,13 @@ def _load_tower(tower: TileTower, file: Path) -> None:
 
 
 @torch.no_grad()
-def measure(tower: TileTower, heads: Heads, windows: Windows) -> str:
+def measure(tower: TileTower, heads: LinearHeads, windows: Windows) -> str:
     """How many windows of clean or once distorted images get their label, the AUC of "none", and the mean AUC of the
     faults that are there and not there in some windows, in words."""
     parts = torch.arange(len(windows.pixels)).split(128)
     judged = [heads(tower.judge(windows.pixels[part])) for part in parts]
-    found = torch.cat([kinds for kinds, *_ in judged]).log_softmax(1)
-    faults = torch.cat([faults for _, _, faults, _ in judged])
+    found = torch.cat([one.labels for one in judged]).log_softmax(1)
+    faults = torch.cat([one.faults for one in judged])
     right = label_shares(windows.severity)
     single = (windows.labelled > 0) & (right.amax(1) == 1)
     accuracy = (found.argmax(1) == right.argmax(1))[single].double().mean().item()

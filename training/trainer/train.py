@@ -17,6 +17,7 @@ from ..dataset.building.scenes import read_scenes
 from .batches import Batches, Unreadable
 from .evidence import crop_evidence, scene_evidence, warm_up_evidence
 from .feature_store import FeatureStore
+from .finding_warmup import warm_up_findings
 from .image_features import ImageFiles
 from .loop import Loop, Stopped
 from .pair_warmup import warm_up_pairs
@@ -66,7 +67,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     recover(run / "best")
     parts, weights = read_parts(data, recipe.parts)
     source = digest([recipe.parts, parts])
-    trained_on = recipe.trained_on or described(data, parts, recipe.pair_scenes)
+    trained_on = recipe.trained_on or described(data, parts, recipe.pair_scenes, recipe.finding_scenes)
     resume = resume and can_resume(run / "state", source, recipe.shape, accelerator.print)
     if not resume and accelerator.is_main_process:
         (run / "unreadable.csv").unlink(missing_ok=True)
@@ -196,6 +197,8 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         raise RecipeError(
             "warmup_epochs and evidence_epochs change what the comparison of two images sees: give pair_epochs, too"
         )
+    if recipe.warmup_epochs and not recipe.finding_epochs and getattr(model.connector, "heads", None) is not None:
+        raise RecipeError("warmup_epochs changes the inputs of the heads: give finding_epochs, too")
     if recipe.native_weights:
         rows = torch.stack([features[path] for path in sorted(features.index)])
         for tower in recipe.native_weights:
@@ -207,8 +210,9 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         loss = warm_up(model, readable, features, recipe.warmup_epochs, recipe.seed)
         accelerator.print(f"connector warm-up: loss {loss:.4f}")
     if recipe.comparison_epochs:
-        scenes = read_scenes(recipe.data)
-        loss = warm_up_comparison(model.connector, scenes, features, recipe.comparison_epochs, recipe.seed)
+        loss = warm_up_comparison(
+            model.connector, read_scenes(recipe.data), features, recipe.comparison_epochs, recipe.seed
+        )
         accelerator.print(f"comparison warm-up: loss {loss:.4f}")
     if recipe.evidence_epochs:
         found = scene_evidence(read_scenes(recipe.data), features)
@@ -216,10 +220,21 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
             found = found.joined(crop_evidence(Path(recipe.evidence_crops), model, recipe.run / "features"))
         loss, _ = warm_up_evidence(model.connector, found, recipe.evidence_epochs, recipe.seed)
         accelerator.print(f"evidence warm-up: loss {loss:.4f}")
+    if recipe.finding_epochs:
+        scenes, store = _scenes(recipe, recipe.finding_scenes, model, features)
+        found = scene_evidence(scenes, store, "finding_epochs")
+        loss = warm_up_findings(model.connector, found, recipe.finding_epochs, recipe.seed)
+        accelerator.print(f"finding warm-up: loss {loss:.4f}")
     if recipe.pair_epochs:
-        pair_scenes = list(read_scenes(recipe.pair_scenes or recipe.data))
-        paths = sorted({variant["image"] for scene in pair_scenes for variant in scene["variants"]})
-        store = FeatureStore(recipe.run / "features", model, recipe.pair_scenes) if recipe.pair_scenes else features
-        _note_unreadable(recipe, store.fill(paths), paths)
-        loss = warm_up_pairs(model.connector, pair_scenes, store, recipe.pair_epochs, recipe.seed)
+        scenes, store = _scenes(recipe, recipe.pair_scenes, model, features)
+        loss = warm_up_pairs(model.connector, scenes, store, recipe.pair_epochs, recipe.seed)
         accelerator.print(f"pair warm-up: loss {loss:.4f}")
+
+
+def _scenes(recipe: Recipe, root: str | None, model, features: FeatureStore) -> tuple[list[dict], FeatureStore]:
+    """The scenes of another data root, or those of the run, and the features of their images."""
+    scenes = list(read_scenes(root or recipe.data))
+    paths = sorted({variant["image"] for scene in scenes for variant in scene["variants"]})
+    store = FeatureStore(recipe.run / "features", model, root) if root else features
+    _note_unreadable(recipe, store.fill(paths), paths)
+    return scenes, store

@@ -105,13 +105,13 @@ def test_hidden_layers_learn_and_the_language_model_gets_what_it_got(connector, 
         then, now = before(found.rows), connector(found.rows)
         mixtures = (connector.mix, connector.local_mix)
         states = [one[:-1](x) for one, x in zip(mixtures, connector.summary_inputs(found.rows))]
-        _, _, faults, quality = heads(torch.cat(states, 1))
+        judged = heads(torch.cat(states, 1))
     assert (now - then).square().mean() < 0.1 * then.var()
     assert not torch.allclose(before.local_mix[1].weight, connector.local_mix[1].weight, atol=1e-3)
-    better, worse = quality[found.pairs].unbind(1)
+    better, worse = judged.quality[found.pairs].unbind(1)
     assert (better > worse).float().mean() > 0.95
     damaged = found.faults.any(1)
-    assert faults[damaged, -1].min() > faults[~damaged, -1].median()
+    assert judged.faults[damaged, -1].min() > judged.faults[~damaged, -1].median()
 
 
 def test_crops_are_encoded_once_and_told_from_their_cells(connector, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_the_shipped_recipes_are_good(name):
         ({"precision": "fp8"}, "precision is 'fp8'; allowed: one of no, fp16, bf16"),
         (
             {"trainable": ["eyes"]},
-            "trainable is .*eyes.*allowed: a list of any of vision, connector, pair, language, lora",
+            "trainable is .*eyes.*allowed: a list of any of vision, connector, pair, findings, language, lora",
         ),
         ({"trainable": ["connector", "connector"]}, "trainable is .*each once"),
         ({"output": ""}, "output is ''; allowed: a folder with a name"),
@@ -94,7 +94,7 @@ def test_the_shipped_recipes_are_good(name):
         ({"crop": [0.7, 1.0]}, "cache_features stores the features of the tower"),
         (
             {"cache_features": False},
-            "warmup_epochs, comparison_epochs, evidence_epochs, pair_epochs need cache_features",
+            "warmup_epochs, comparison_epochs, evidence_epochs, finding_epochs, pair_epochs need cache_features",
         ),
         ({"pair_scenes": "x"}, "pair_scenes needs pair_epochs"),
         (
@@ -103,7 +103,7 @@ def test_the_shipped_recipes_are_good(name):
         ),
         (
             {"pair_epochs": 1, "trainable": ["pair"], "frozen_precision": "float16"},
-            "pair is a part of the connector: frozen_precision: float32",
+            "pair needs frozen_precision: float32",
         ),
         ({"rehearsal": {"share": 0.5}}, "rehearsal needs start: a checkpoint folder"),
         ({"start": "x", "network": None, "changes": {"conector": {}}}, "changes: unknown key conector"),

@@ -12,6 +12,7 @@ from trees import ROOT
 from depictqa_core.errors import CheckpointError
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import load_judge
+from depictqa_core.network.heads import Findings
 from depictqa_core.network.vision import prepare
 from depictqa_core.tasks import DISTORTIONS
 from training import distortions
@@ -156,14 +157,14 @@ def test_validation_tells_faults_from_other_windows():
         def forward(self, features):
             faults = torch.zeros(len(features), windows.faults.shape[1])
             faults[:, 3] = noisy.float()
-            return torch.zeros(len(features), len(DISTORTIONS) + 1), windows.severity, faults, None
+            return Findings(torch.zeros(len(features), len(DISTORTIONS) + 1), windows.severity, faults, windows.quality)
 
     assert tile_tower.measure(tower, Told(), windows).endswith("of faults 1.000")
 
 
 def test_undecided_windows_teach_no_labels():
     windows = noisy_windows(4)
-    tower, heads = tile_tower.TileTower(8).eval(), tile_tower.Heads(8)
+    tower, heads = tile_tower.TileTower(8).eval(), tile_tower.LinearHeads(8)
     rows = torch.arange(4)
     windows.labelled[:] = 0
     windows.faults[:] = torch.nan

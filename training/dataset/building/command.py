@@ -50,6 +50,9 @@ def add_build(parser: argparse.ArgumentParser) -> None:
         help="share of single distortions that push the look of their scene too far (default: 0)",
     )
     native.add_argument(
+        "--styled", type=float, help="share of photographs' scenes that are drawn in an art style (default: 0)"
+    )
+    native.add_argument(
         "--published", type=float, help="share of photographs' scenes that are made as without --native (default: 0)"
     )
     native.add_argument(
@@ -97,7 +100,8 @@ def _scene_options(arguments: argparse.Namespace):
     from .synthesis import SceneOptions
 
     options = {"fault": "faults", "sizes": "short"}
-    names = ("pristine", "drawn", "looks", "look_names", "pushed", "published", "local", "fault", "sizes", "held_out")
+    shares = ("pristine", "drawn", "looks", "pushed", "styled", "published", "local", "fault")
+    names = (*shares, "look_names", "sizes", "held_out")
     values = {name: getattr(arguments, options.get(name, name)) for name in names}
     given = {name: value for name, value in values.items() if value is not None and value is not False}
     if not given and not arguments.native:

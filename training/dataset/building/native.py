@@ -1,8 +1,8 @@
 """Make scenes at native resolution: images as people make and receive them, 256 to 4096 px on the short side.
 
-The reference is a crop of a pristine image or a drawn scene, sometimes with a look (greyscale, film, fog). Its variants
-are pristine, distorted as a whole or in a region, or have faults of generation and delivery. Everything is done at full
-size. Then a variant is delivered: scaled down, saved again.
+The reference is a crop of a pristine image or a drawn scene, sometimes with a look (greyscale, film, fog) or in an art
+style. Its variants are pristine, distorted as a whole or in a region, or have faults of generation and delivery.
+Everything is done at full size. Then a variant is delivered: scaled down, saved again.
 
 No parameter of a distortion scales with the size of the image: a severity is what the published parameters do to the
 pixels, seen at 100 %. Where a delivery scales a distorted image down, the severity is measured again as it is then
@@ -20,7 +20,7 @@ from training import drawn, faults
 from training.random_choice import pick
 
 from ..records import labels
-from . import looks, measures
+from . import art_styles, looks, measures
 from .delivery import FILTERS, Delivery, draw_delivery
 from .native_options import SPATIAL, NativeOptions
 from .regions import draw_region
@@ -42,7 +42,11 @@ def photograph_scene(image: np.ndarray, rng: np.random.Generator, options: Nativ
         raise SceneError(
             f"{width} x {height} px is too small: scenes need a short side of {options.least} px and never enlarge"
         )
-    return _scene(_crop(image, rng, options), rng, options, tuple(looks.LOOKS), None)
+    reference = _crop(image, rng, options)
+    if options.styled and rng.random() < options.styled:
+        style = pick(tuple(art_styles.STYLES), rng)
+        return _scene(art_styles.apply(style, reference, rng), rng, options, (), None, style)
+    return _scene(reference, rng, options, tuple(looks.LOOKS), None)
 
 
 def published_scene(image: np.ndarray, rng: np.random.Generator) -> Scene:
@@ -95,9 +99,9 @@ def _crop(image: np.ndarray, rng: np.random.Generator, options: NativeOptions) -
     return np.asarray(Image.fromarray(crop).resize(size, pick(tuple(FILTERS.values()), rng)))
 
 
-def _scene(reference, rng, options, allowed: tuple[str, ...], kind: str | None) -> Scene:
-    look = None
-    if rng.random() < options.looks:
+def _scene(reference, rng, options, allowed: tuple[str, ...], kind: str | None, look: str | None = None) -> Scene:
+    """``look`` is a look or a style that the reference has already; else it may get one of the allowed looks."""
+    if look is None and rng.random() < options.looks:
         look = looks.draw([name for name in allowed if name in options.look_names] or allowed, rng)
         reference = looks.apply(look, reference, rng)
     wanted = options.pristine * options.variants
@@ -238,9 +242,10 @@ def _draw(kind, others, look: str | None, rng, options) -> tuple[tuple, tuple]:
 
 
 def _confusable(name: str, severity: int, look: str | None) -> bool:
-    """Whether a distortion or a fault could be taken for the look of its scene."""
+    """Whether a distortion or a fault could be taken for the look or the style of its scene."""
     if severity > 2:
         return False
     if name in faults.REGISTRY:
-        return look in looks.EXCLUDED_FAULTS.get(faults.REGISTRY[name].fault, ())
-    return catalogue.CATEGORY[name] in looks.EXCLUDED.get(look or "", ())
+        fault = faults.REGISTRY[name].fault
+        return any(look in meant.EXCLUDED_FAULTS.get(fault, ()) for meant in (looks, art_styles))
+    return any(catalogue.CATEGORY[name] in meant.EXCLUDED.get(look or "", ()) for meant in (looks, art_styles))

@@ -29,6 +29,7 @@ class NativeOptions:
         look_names: the looks to draw from; empty for all.
         pushed: share of the single distortions in a scene with a look that push this look too far, such as a low key
             that is darkened (``looks.EXCLUDED``, severities 3 to 5): the look is clean, and there is a limit to it.
+        styled: share of the scenes of images that are drawn in an art style (``art_styles.STYLES``), without a look.
         published: share of the scenes of images that are made as for the published task (``synthesis.make_scene``): a
             judge that learns from the others alone forgets it.
         held_out: faults and drawings of the held-out kinds only (for validation), instead of those for training.
@@ -58,6 +59,7 @@ class NativeOptions:
     looks: float = 0.3
     look_names: tuple[str, ...] = ()
     pushed: float = 0.0
+    styled: float = 0.0
     published: float = 0.0
     held_out: bool = False
     sizes: tuple[tuple[int, int, float], ...] = (
@@ -80,7 +82,7 @@ class NativeOptions:
         kinds = (self.single, self.double, self.ladder, self.local, self.fault)
         if not is_distribution(kinds):
             raise ValueError(f"single, double, ladder, local and fault must be shares with the sum 1, got {kinds}")
-        require_shares(self, "pristine", "drawn", "looks", "pushed", "published", "delivered", "resized")
+        require_shares(self, "pristine", "drawn", "looks", "pushed", "styled", "published", "delivered", "resized")
         require_shares(self, "second_fault", "fault_and_distortion", "dithered")
         if unknown := set(self.look_names) - set(LOOKS):
             raise ValueError(f"unknown look '{min(unknown)}': choose some of {', '.join(LOOKS)}")
