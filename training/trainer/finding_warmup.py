@@ -5,12 +5,11 @@ overconfident about those that they learned from.
 """
 
 import torch
-from torch import nn
-from tqdm import tqdm
 
 from depictqa_core.network.connector import PoolingConnector
 
 from .evidence import Evidence
+from .part_training import train_part
 
 NOISE = 0.1
 """Standard deviation of the noise on standardized features, against learning single images by heart."""
@@ -38,30 +37,13 @@ def warm_up_findings(
         seen = [connector.head_inputs(rows) for rows in found.rows.split(batch)]
         whole = torch.cat([one for one, _ in seen])
         grids = [torch.cat(parts) for parts in zip(*(cells for _, cells in seen))]
-    heads = connector.heads.train()
-    learns = [parameter.requires_grad for parameter in heads.parameters()]
-    heads.requires_grad_(True)
-    optimiser = torch.optim.AdamW(heads.parameters(), lr=rate, weight_decay=0.05)
-    steps = epochs * -(-len(whole) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    heads = connector.heads
 
     def noisy(values: torch.Tensor) -> torch.Tensor:
         return values + NOISE * torch.randn(values.shape, generator=generator)
 
-    loss_sum = 0.0
-    for _ in tqdm(range(epochs), desc="finding warm-up", mininterval=10):
-        loss_sum = 0.0
-        for part in torch.randperm(len(whole), generator=generator).split(batch):
-            which = found.with_pairs(part, generator)
-            judged = heads(noisy(whole[which]), [noisy(grid[which]) for grid in grids])
-            loss = found.loss(judged, which, len(part))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            loss_sum += loss.item() * len(part)
-    for parameter, before in zip(heads.parameters(), learns):
-        parameter.requires_grad_(before)
-    connector.eval()
-    return loss_sum / len(whole)
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        which = found.with_pairs(rows, generator)
+        return found.loss(heads(noisy(whole[which]), [noisy(grid[which]) for grid in grids]), which, len(rows))
+
+    return train_part(heads, len(whole), loss_of, generator, epochs, batch, rate, "finding warm-up")

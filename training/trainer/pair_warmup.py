@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from tqdm import tqdm
 
 from depictqa_core.network.connector import PairFeatures, PoolingConnector
 
 from ..dataset.records import labels
 from .evidence import NOISE, scene_evidence
+from .part_training import train_part
 
 ACROSS = 2 / 3
 """Pairs that are drawn from all scenes for each pair of one scene; those that are not decided are left out."""
@@ -51,34 +50,18 @@ def warm_up_pairs(
     connector.eval()
     with torch.no_grad():
         shown = PairFeatures.joined([connector.pair_features(some) for some in rows.split(batch)])
-    paired = connector.paired.train()
-    learns = [parameter.requires_grad for parameter in paired.parameters()]
-    paired.requires_grad_(True)
-    optimiser = torch.optim.AdamW(paired.parameters(), lr=rate, weight_decay=0.05)
-    steps = epochs * -(-len(pairs) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
+    paired = connector.paired
 
     def noisy(values: torch.Tensor) -> torch.Tensor:
         return values + NOISE * torch.randn(values.shape, generator=generator)
 
-    loss_sum = 0.0
-    for _ in tqdm(range(epochs), desc="pair warm-up", mininterval=10):
-        loss_sum = 0.0
-        for part in torch.randperm(len(pairs), generator=generator).split(batch):
-            better, worse = (shown.rows(which) for which in pairs[part].unbind(1))
-            there, back = (paired(noisy(x)) for x in (better.differences(worse), worse.differences(better)))
-            odds = (there - back)[:, 0] / 2
-            loss = F.binary_cross_entropy_with_logits(odds, torch.full_like(odds, RIGHT))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(paired.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            loss_sum += loss.item() * len(part)
-    for parameter, before in zip(paired.parameters(), learns):
-        parameter.requires_grad_(before)
-    connector.eval()
-    return loss_sum / len(pairs)
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        better, worse = (shown.rows(which) for which in pairs[rows].unbind(1))
+        there, back = (paired(noisy(x)) for x in (better.differences(worse), worse.differences(better)))
+        odds = (there - back)[:, 0] / 2
+        return F.binary_cross_entropy_with_logits(odds, torch.full_like(odds, RIGHT))
+
+    return train_part(paired, len(pairs), loss_of, generator, epochs, batch, rate, "pair warm-up")
 
 
 def _pairs(scenes: Sequence[dict], features, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """A small data root and a recipe for it."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import yaml
 from PIL import Image
 from runs import LANGUAGE, turns
 from tiny import CNN
+
+from training.dataset.records import labels
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,24 @@ def data(tmp_path_factory):
         )
     for name, part in (("identification_fr", identification), ("rating_nr", rating)):
         (root / "records" / f"{name}.json").write_text(json.dumps(part))
+    return root
+
+
+@pytest.fixture
+def damaged_scenes(data, tmp_path):
+    """A copy of the data root with two scenes of four images, each blurred more than the one before."""
+    root = tmp_path / "scenes"
+    shutil.copytree(data, root)
+    lines = []
+    for scene in range(2):
+        variants = []
+        for place in range(4):
+            damage = {"name": "blur_gaussian", "category": "blur", "severity": 1 + place}
+            metrics = {name: steps[1 + place] for name, steps in labels.ANCHORS.items()}
+            variants.append({"image": f"{4 * scene + place}.png", "distortions": [damage], "metrics": metrics})
+            variants[-1]["quality"] = labels.quality([damage], metrics)
+        lines.append(json.dumps({"scene": scene, "source": "x", "reference": "0.png", "variants": variants}))
+    (root / "scenes-00000.jsonl").write_text("\n".join(lines) + "\n")
     return root
 
 

@@ -1,7 +1,6 @@
 """The heads trained alone: what they learn, what stays, and what is refused."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from safetensors.torch import load_file
 from tiny import CNN, make_tiny_checkpoint, make_tiny_model
 
 from depictqa_core.tasks import DISTORTIONS, FAULTS
-from training.dataset.records import labels
 from training.trainer.evidence import Evidence
 from training.trainer.finding_warmup import warm_up_findings
 from training.trainer.recipe import RecipeError, read_recipe
@@ -56,21 +54,9 @@ def test_heads_need_a_connector_that_has_them():
 
 
 @pytest.mark.slow
-def test_heads_trained_alone_leave_all_else_as_it_was(recipe_file, data, tmp_path):
-    scenes = tmp_path / "scenes"
-    shutil.copytree(data, scenes)
-    lines = []
-    for scene in range(2):
-        variants = []
-        for place in range(4):
-            damage = {"name": "blur_gaussian", "category": "blur", "severity": 1 + place}
-            metrics = {name: steps[1 + place] for name, steps in labels.ANCHORS.items()}
-            variants.append({"image": f"{4 * scene + place}.png", "distortions": [damage], "metrics": metrics})
-            variants[-1]["quality"] = labels.quality([damage], metrics)
-        lines.append(json.dumps({"scene": scene, "source": "x", "reference": "0.png", "variants": variants}))
-    (scenes / "scenes-00000.jsonl").write_text("\n".join(lines) + "\n")
+def test_heads_trained_alone_leave_all_else_as_it_was(recipe_file, damaged_scenes, tmp_path):
     start = make_tiny_checkpoint(tmp_path / "start", calibration=CALIBRATION)
-    short = {"steps": 2, "save_every": 1, "warm_steps": 0, "finding_epochs": 2, "finding_scenes": str(scenes)}
+    short = {"steps": 2, "save_every": 1, "warm_steps": 0, "finding_epochs": 2, "finding_scenes": str(damaged_scenes)}
     folder = train(read_recipe(recipe_file(start=str(start), **HEADS, **short, cache_features=True)))
     before, trained = load_file(start / "model.safetensors"), load_file(folder / "model.safetensors")
     assert all(torch.equal(trained[name], tensor) for name, tensor in before.items())

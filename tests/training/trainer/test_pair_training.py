@@ -1,7 +1,6 @@
 """The comparison of two images trained alone: what changes, what stays, and what is refused."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from safetensors.torch import load_file
 from tiny import CNN, make_tiny_checkpoint
 
 from depictqa_core.errors import ImageError
-from training.dataset.records import labels
 from training.trainer.recipe import RecipeError, read_recipe
 from training.trainer.start_network import start_network
 from training.trainer.train import train
@@ -21,22 +19,10 @@ PAIR = {"network": None, "changes": {"connector": {"pair": True}}, "trainable": 
 
 
 @pytest.fixture
-def pair_scenes(data, tmp_path):
-    """A data root with two scenes, dark images worse than bright ones, of which one image cannot be read."""
-    root = tmp_path / "scenes"
-    shutil.copytree(data, root)
-    (root / "7.png").write_bytes(b"no image")
-    lines = []
-    for scene in range(2):
-        variants = []
-        for place in range(4):
-            damage = {"name": "blur_gaussian", "category": "blur", "severity": 1 + place}
-            metrics = {name: steps[1 + place] for name, steps in labels.ANCHORS.items()}
-            variants.append({"image": f"{4 * scene + place}.png", "distortions": [damage], "metrics": metrics})
-            variants[-1]["quality"] = labels.quality([damage], metrics)
-        lines.append(json.dumps({"scene": scene, "source": "x", "reference": "0.png", "variants": variants}))
-    (root / "scenes-00000.jsonl").write_text("\n".join(lines) + "\n")
-    return root
+def pair_scenes(damaged_scenes):
+    """Scenes of which one image cannot be read."""
+    (damaged_scenes / "7.png").write_bytes(b"no image")
+    return damaged_scenes
 
 
 @pytest.mark.slow
