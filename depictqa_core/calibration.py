@@ -25,6 +25,8 @@ LEVEL = 0.95
 """Share of the true qualities that the interval of a score contains."""
 NONE = "none_"
 """Prefix of settings that are added to the log-probability of ``tasks.clean_answer``."""
+HEADS = "heads_"
+"""Prefix of the weights of the heads' logits."""
 _EDGES = np.array([0.0, 12.5, 37.5, 62.5, 87.5, 100.0])
 """Boundaries in points between which each rating level is the nearest one, worst level first."""
 
@@ -95,6 +97,12 @@ def with_offset(probabilities: np.ndarray, place: int, offset: ArrayLike) -> np.
     """Add an offset, or one for each row, to the log-probability of one of the answers: float64 [N, K]."""
     shifted = np.array(probabilities, np.float64)
     shifted[:, place] *= np.exp(offset)
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def with_logits(probabilities: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Add logits to the log-probabilities of all answers: float64 [N, K]."""
+    shifted = np.asarray(probabilities, np.float64) * np.exp(logits - logits.max(1, keepdims=True))
     return shifted / shifted.sum(1, keepdims=True)
 
 
@@ -177,7 +185,8 @@ class Calibration:
 
     Attributes:
         settings: temperatures by the names of ``tasks.temperature_names``; under such a name after ``NONE``, what is
-            added to the log-probability of the answer of clean images; the settings of an ``OrderCalibration``
+            added to the log-probability of the answer of clean images, after ``HEADS`` the weight of what the heads of
+            the network find; the settings of an ``OrderCalibration``
             (``order_fr`` with a reference, ``order_nr`` without) and of a ``ScoreCalibration`` (``score_error_fr``,
             ``score_error_nr``). Empty where nothing was measured.
 
@@ -212,14 +221,32 @@ class Calibration:
         Returns:
             [N, K]; unchanged for questions whose calibration has no such prior.
         """
-        offsets = []
-        for reference in references:
-            names = temperature_names(task, question, reference)
-            offsets.append(next((self.settings[NONE + name] for name in names if NONE + name in self.settings), 0.0))
+        offsets = self._settings(NONE, task, question, references)
         clean = clean_answer(task)
         if clean not in options or not any(offsets):
             return probabilities
         return with_offset(probabilities, options.index(clean), offsets)
+
+    def with_heads(
+        self, task: Task, question: str, references: Sequence[bool], probabilities: np.ndarray, logits: np.ndarray
+    ) -> np.ndarray:
+        """Add what the heads of the network find to the log-probabilities of answers, with the weight of the question.
+
+        Args:
+            task, question, references, probabilities: as in ``with_prior``.
+            logits: of the heads, [N, K].
+
+        Returns:
+            [N, K]; unchanged for questions without a weight.
+        """
+        weights = np.array(self._settings(HEADS, task, question, references))
+        return with_logits(probabilities, weights[:, None] * logits) if weights.any() else probabilities
+
+    def _settings(self, prefix: str, task: Task, question: str, references: Sequence[bool]) -> list[float]:
+        """The setting of a question for each set of images: that of the first of its names that is known, or 0."""
+        names = {seen: [prefix + name for name in temperature_names(task, question, seen)] for seen in (False, True)}
+        known = {seen: [self.settings[name] for name in some if name in self.settings] for seen, some in names.items()}
+        return [known[seen][0] if known[seen] else 0.0 for seen in references]
 
     def has_temperature(self, names: Sequence[str]) -> bool:
         """Whether the ``temperature`` of these names was fitted."""

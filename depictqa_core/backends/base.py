@@ -228,6 +228,16 @@ class Backend(ABC):
         probabilities = self.calibration.with_prior(task, asked, options, references, table[:, :-1])
         return AnswerProbabilities(probabilities, table[:, -1])
 
+    def head_logits(
+        self, task: Task, question: str, options: Sequence[str], image_sets: Sequence[ImageSet]
+    ) -> np.ndarray:
+        """Return what heads of the network add to the log-probabilities of answers for a weight of 1, [N, K].
+
+        0 where there are no heads, for questions that they do not answer, and with a reference
+        (``network.head_answers``).
+        """
+        return np.zeros((len(image_sets), len(options)))
+
     def identity(self) -> dict[str, Any]:
         """Return everything that answers depend on besides question and images, as JSON values."""
         return {"judge": self.info, "calibration": self.calibration.settings}

@@ -131,16 +131,39 @@ class NativeBackend(Backend):
         forced = token_embeddings(self.model.language, forced_prefix(ids))
         temperatures = self.temperatures(task, question, own=False)
 
+        asked = question or task.question
+
         def answer(prefiller: PrefixPrefiller, prompts: list[Prompt], indexes: list[int]) -> list[np.ndarray | None]:
-            reference = image_sets[indexes[0]][-1] is not None  # all of a batch have a reference, or none has
+            some = [image_sets[index] for index in indexes]
+            reference = some[0][-1] is not None  # all of a batch have a reference, or none has
             found = answer_probabilities(prefiller.prefill(prompts, forced), ids, temperatures[reference])
-            rows = np.column_stack([found.probabilities.numpy(), found.coverage.numpy()])
+            heads = self.head_logits(task, asked, options, some)
+            rows = np.column_stack([found.probabilities.numpy(), found.coverage.numpy(), heads])
             return [row if np.isfinite(row).all() else None for row in rows]
 
         kinds = [("choose", tuple(options), *temperatures.values())] * len(image_sets)
         found = self._ask(task, task.ask(question), kinds, image_sets, answer, counter, prefixes=prefixes)
-        table = np.array(found).reshape(len(image_sets), len(options) + 1)
+        table = np.array(found).reshape(len(image_sets), 2 * len(options) + 1)
+        table, heads = np.split(table, [len(options) + 1], axis=1)
+        references = [images[-1] is not None for images in image_sets]
+        table[:, :-1] = self.calibration.with_heads(task, asked, references, table[:, :-1], heads)
         return self.calibrated(task, question, options, image_sets, table, own=False)
+
+    def head_logits(
+        self, task: Task, question: str, options: Sequence[str], image_sets: Sequence[ImageSet]
+    ) -> np.ndarray:
+        from ..network.head_answers import answer_logits
+        from ..network.heads import Findings
+
+        logits = super().head_logits(task, question, options, image_sets)
+        alone = [index for index, images in enumerate(image_sets) if images[-1] is None]
+        roles = list(zip(*(image_sets[index][:-1] for index in alone)))
+        rows = [self.runner.findings([image for image in role if image], ProgressCounter(None, 0)) for role in roles]
+        found = [Findings.of_numbers(row) for row in rows if row is not None]
+        answered = answer_logits(task, question, options, found) if found else None
+        if answered is not None:
+            logits[alone] = answered.numpy()
+        return logits
 
     def write(
         self,

@@ -6,6 +6,7 @@ import psutil  # accelerate brings it
 import torch
 
 from ..images.size_policy import SizePolicy
+from ..network.connector import PoolingConnector
 from ..network.model import DepictQAModel, pooled_shape
 from ..network.vision import Prepared, prepare, prepare_comparison
 from ..runtime.byte_cache import ByteCache
@@ -13,8 +14,8 @@ from ..runtime.threads import parallel
 from ..typicality import TypicalityModel, summarize
 from .feature_keys import FeatureKey, Roles, distinct_feature_keys
 
-TYPICALITY_BYTES, ENTRY_BYTES = 64 * 2**20, 256
-"""Budget of the stored typicalities, and what one takes with its key."""
+FACT_BYTES, ENTRY_BYTES = 64 * 2**20, 256
+"""Budget of the stored typicalities, and of what the heads find; and what an entry takes with its key."""
 _Key = str | tuple[str, str]
 """Content key of an image, or those of an image and its reference."""
 
@@ -49,16 +50,24 @@ class VisionFeatures:
 
     Attributes:
         typicality: the typicality of every image that was encoded, by its content key.
+        findings: what the heads find in it, float32 [NUMBERS]; empty for a network without heads.
     """
 
     def __init__(self, model: DepictQAModel, budget: int, typicality_model: TypicalityModel | None = None) -> None:
         self.model, self.cache = model, ByteCache(budget)
-        self.typicality_model, self.typicality = typicality_model, ByteCache(TYPICALITY_BYTES)
+        self.typicality_model, self.typicality = typicality_model, ByteCache(FACT_BYTES)
+        self.findings = ByteCache(FACT_BYTES)
 
     @property
     def pairs(self) -> bool:
         """Whether the embeddings of Image B depend on Image A."""
         return self.model.connector.pairs
+
+    @property
+    def heads(self) -> PoolingConnector | None:
+        """The connector, if it has heads."""
+        connector = self.model.connector
+        return connector if isinstance(connector, PoolingConnector) and connector.heads is not None else None
 
     @torch.inference_mode()
     def encode(self, shown: list[Roles], check: Callable[[], None]) -> dict[_Key, torch.Tensor]:
@@ -98,17 +107,20 @@ class VisionFeatures:
         for key, row in [*((key, row) for key, row in computed if isinstance(row, torch.Tensor)), *encoded.items()]:
             features[key] = row.to("cpu", copy=True)  # a view would hold its whole batch in memory
             self.cache.put(key, features[key], row.numel() * row.element_size())
-        self._place({key: features[key] for key in images})
+        for key in images:
+            self._note(key, features[key])
         device = next(model.parameters()).device
         return {key: features[key].to(device) for key in wanted}
 
-    def _place(self, features: dict[str, torch.Tensor]) -> None:
-        """Compute the typicality of images whose features are given."""
-        if self.typicality_model is None:
-            return
-        for key, row in features.items():
-            if self.typicality.get(key) is None:
-                self.typicality.put(key, float(self.typicality_model(summarize(row)[None])[0]), ENTRY_BYTES)
+    def _note(self, key: str, row: torch.Tensor) -> None:
+        """Compute the typicality of an image, and what the heads find in it, from its features: each image alone, so
+        that a batch equals single runs."""
+        if self.typicality_model is not None and self.typicality.get(key) is None:
+            self.typicality.put(key, float(self.typicality_model(summarize(row)[None])[0]), ENTRY_BYTES)
+        heads = self.heads
+        if heads is not None and self.findings.get(key) is None:
+            found = heads.findings(row[None].to(next(heads.parameters()).device)).numbers()[0].float().cpu()
+            self.findings.put(key, found, ENTRY_BYTES + found.nbytes)
 
     @torch.inference_mode()
     def embeddings(

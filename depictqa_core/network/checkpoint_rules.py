@@ -6,7 +6,7 @@ process images wrongly without an error, or fail at the first question.
 
 from collections.abc import Iterator
 
-from ..calibration import NONE
+from ..calibration import HEADS, NONE
 from ..storage.documents import describe
 from ..storage.rules import OBJECT, SWITCH, Rule, is_number, list_of, number, one_of, problem, row_of, string, whole
 from ..tasks import TASKS
@@ -123,8 +123,6 @@ def _leaves(value: object, path: str, name: str) -> Iterator[tuple[str, str, obj
 def _calibration_problem(values: dict) -> str | None:
     """Return the first invalid temperature; other entries are objects, which are checked when they are read."""
     rule = Rule("a temperature from 0.001 to 1000", lambda v: is_number(v) and 0.001 <= v <= 1000)
-    offset = number(-20, 20)
-    rules = {
-        name: OBJECT if name.startswith(MEASURED) else offset if name.startswith(NONE) else rule for name in values
-    }
+    prefixes = {**dict.fromkeys(MEASURED, OBJECT), NONE: number(-20, 20), HEADS: number(0, 100)}
+    rules = {name: next((r for prefix, r in prefixes.items() if name.startswith(prefix)), rule) for name in values}
     return problem({"calibration": values}, {"calibration": rules})

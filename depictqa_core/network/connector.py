@@ -9,7 +9,7 @@ from torch import nn
 
 from ..images.comparison_statistics import COMPARISON_STATISTICS
 from .config import DepictQAConfig
-from .heads import NUMBERS, Findings, Heads
+from .heads import Findings, Heads
 from .pooling import mean_and_deviation
 from .vision import Features, native_shapes
 
@@ -145,8 +145,7 @@ class PoolingConnector(Connector):
     that it is better than Image A, from the differences of the two: what variants of an image have in common cancels
     out, and a small difference remains.
 
-    If the network has ``findings``, the tokens of an image without a reference also contain what ``Heads`` find in it;
-    so do those of the reference itself.
+    If the network has ``findings``, it has ``Heads``, which tell what one image alone shows; its tokens do not change.
 
     Settings: ``grid`` cells per side (default 3), ``grid_stages`` indexes of the stages on the grid, ``summary_tokens``
     and ``hidden`` units of the mixture over everything, ``dropout``, ``comparison`` (whether ``comparison_statistics``
@@ -210,8 +209,6 @@ class PoolingConnector(Connector):
         if settings["findings"]:
             channels_of = [channels for channels, _ in self.native.values()]
             self.heads = Heads(self.global_width + 4 * sum(channels_of), channels_of, settings["hidden"])
-            self.finding_tokens = nn.Linear(NUMBERS, hidden * self.summary_tokens, bias=False)
-            nn.init.zeros_(self.finding_tokens.weight)
         self.total = total
         self.pooled_width = total + sum(channels * grid**2 for channels, grid in self.native.values())
         self.cells = nn.Linear(self.cell, hidden)
@@ -252,8 +249,6 @@ class PoolingConnector(Connector):
             summary = summary + self.compared(self.standardise_comparison(comparison))
         if other is not None and self.pairs:
             summary = summary + self.pair_tokens(self.advantage(self.pair_features(pooled), self.pair_features(other)))
-        if reference is None and self.heads is not None:
-            summary = summary + self.finding_tokens(self.findings(pooled).numbers())
         cells = self.cells(standard[:, self.global_width :].unflatten(1, (self.grid**2, self.cell))) + self.positions
         for name, (overall, by_cell) in self._native(pooled).items():
             summary = summary + self.get_submodule(f"{name}_mix")(overall)

@@ -1,7 +1,8 @@
-"""Heads: what one image alone shows, in a few numbers that are learned directly and that the language model reads.
+"""Heads: what one image alone shows, learned directly from its vision features.
 
-A small language model that reads tokens of all features overfits its training images. Heads have a separate loss and
-learn from many more images; the language model then only learns how far to trust their numbers.
+A small language model that reads tokens of all features overfits its training images. Heads have a loss of their own
+and learn from many more images in a minute. Their findings are added to the answers of the language model
+(``head_answers``).
 """
 
 import math
@@ -15,9 +16,7 @@ from ..tasks import DISTORTIONS, FAULTS
 
 _LABELS, _GRADES, _FAULTS = len(DISTORTIONS) + 1, len(DISTORTIONS), len(FAULTS) + 1
 NUMBERS = _LABELS + _GRADES + _FAULTS + 1
-"""How many numbers the heads give."""
-LIMIT = 8.0
-"""Log odds are clipped to this: in an image unlike the training images, the logits of a head are unreliable."""
+"""How many numbers the heads give for an image."""
 BEST = 5.0
 """Quality of an image without damage, and the severest grade."""
 _CELL = 128
@@ -40,12 +39,14 @@ class Findings:
     quality: torch.Tensor
 
     def numbers(self) -> torch.Tensor:
-        """What the language model reads, [B, NUMBERS]: log probabilities, grades, log odds, quality."""
-        labels = self.labels.log_softmax(1).clamp(min=-LIMIT)
-        faults = self.faults.clamp(-LIMIT, LIMIT)
-        grades = self.severity.clamp(0, BEST)
-        quality = self.quality.clamp(0, BEST) - BEST / 2
-        return torch.cat([labels, grades, faults, quality[:, None]], 1)
+        """All of them in one row for each image, [B, NUMBERS]."""
+        return torch.cat([self.labels, self.severity, self.faults, self.quality[:, None]], 1)
+
+    @staticmethod
+    def of_numbers(numbers: torch.Tensor) -> "Findings":
+        """Those of rows [B, NUMBERS]."""
+        labels, severity, faults, quality = numbers.split([_LABELS, _GRADES, _FAULTS, 1], 1)
+        return Findings(labels, severity, faults, quality[:, 0])
 
 
 class Heads(nn.Module):
@@ -88,5 +89,4 @@ class Heads(nn.Module):
         found = self.whole(whole)
         for head, grid in zip(self.cells, grids):
             found = found + head(grid.transpose(1, 2)).logsumexp(1) - math.log(grid.shape[2])
-        labels, severity, faults, quality = found.split([_LABELS, _GRADES, _FAULTS, 1], 1)
-        return Findings(labels, severity, faults, quality[:, 0])
+        return Findings.of_numbers(found)

@@ -19,11 +19,12 @@ from .vision import TOWERS, Prepared, Tower, empty_inputs, statistics_width
 IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
 IGNORE = -100
-CONNECTED = {"pair": "connector.pair_tokens.", "findings": "connector.finding_tokens."}
-"""Parts of the connector that connect to the language model what was learned before it: which of two images is better,
-and what the heads find; and the beginning of the names of their weights."""
-PARTS = ("vision", "connector", *CONNECTED, "language", "lora")
-"""Parts that can be trained or frozen; those of ``CONNECTED`` are the connector's as well."""
+PAIR = "connector.pair_tokens."
+"""The beginning of the names of the weights that tell the language model which of two images is better."""
+HEADS = "connector.heads."
+"""The same of the weights of the heads, which the language model does not read: they learn in their warm-up alone."""
+PARTS = ("vision", "connector", "pair", "language", "lora")
+"""Parts that can be trained or frozen; the pair is a part of the connector as well."""
 ENCODE_BATCH = 16
 """Batch size of the vision tower on an accelerator, for images of one size."""
 _SHAPES: dict[str, torch.Size] = {}
@@ -269,7 +270,9 @@ def parts_of(name: str) -> tuple[str, ...]:
     """Those of ``PARTS`` that a weight belongs to, by its name."""
     if "lora_" in name:
         return ("lora",)
-    return (name.split(".")[0], *(part for part, beginning in CONNECTED.items() if name.startswith(beginning)))
+    if name.startswith(HEADS):
+        return ()
+    return (name.split(".")[0], *(["pair"] if name.startswith(PAIR) else []))
 
 
 def _chosen(pooled: list[torch.Tensor], indexes: list[int | None] | None, name: str) -> list[torch.Tensor | None]:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from depictqa_core.backends.vlm_loading import calibration_file
-from depictqa_core.calibration import NONE
+from depictqa_core.calibration import HEADS, NONE
 from depictqa_core.errors import CheckpointError, TaskError
 from depictqa_core.judge import Judge
 from depictqa_core.storage.documents import read_json
@@ -65,7 +65,9 @@ def calibrate_all(
 def fitted(fits: Fits) -> dict:
     """What of the fits goes into a checkpoint's ``calibration``."""
     values = {key: fit.temperature if isinstance(fit, Fit) else fit.calibration for key, fit in fits.items()}
-    values |= {NONE + _question(key): fit.offset for key, fit in fits.items() if not isinstance(fit, OrderFit)}
+    singles = {_question(key): fit for key, fit in fits.items() if not isinstance(fit, OrderFit)}
+    values |= {NONE + key: fit.offset for key, fit in singles.items()}
+    values |= {HEADS + key: fit.heads for key, fit in singles.items()}
     return {
         key: value
         if isinstance(value, float)
@@ -81,21 +83,21 @@ def store(folder: str | Path, fits: Fits) -> dict:
     A checkpoint of ours holds it in ``config.json``, a vision-language model in ``depictqa_calibration.json``.
 
     What was not fitted stays, except that a new temperature of pairs drops the order that was fitted under the old one,
-    and a new temperature of distortions, or error of scores, the offset of clean images.
+    and a new temperature of distortions, or error of scores, the offset of clean images and the weight of heads.
     The card of the folder stays valid: it vouches for the weights, which do not change.
     """
     path = calibration_file(Path(folder))
     config = read_json(path, error=CheckpointError) if path.is_file() else {}
     new, old = fitted(fits), config.get("calibration", {})
     stale = {key.replace(RATING.name, "order") for key in new if key.startswith(RATING.name)}
-    stale |= {NONE + _question(key) for key in new}
+    stale |= {prefix + _question(key) for key in new for prefix in (NONE, HEADS)}
     config["calibration"] = dict(sorted({**{k: v for k, v in old.items() if k not in stale}, **new}.items()))
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     return config["calibration"]
 
 
 def _question(key: str) -> str:
-    """The question whose offset of clean images belongs to a fit."""
+    """The question whose offset of clean images and weight of heads belong to a fit."""
     return key.replace("score_error", SCORE.name)
 
 
@@ -104,12 +106,11 @@ def table(fits: Fits) -> str:
     lines = []
     some = {key: fit for key, fit in fits.items() if isinstance(fit, Fit)}
     if some:
-        columns = (
-            f"{'records':>8}{'temperature':>13}{'None':>8}{'NLL before':>12}{'after':>9}{'ECE before':>12}{'after':>9}"
-        )
+        fitted_to = f"{'records':>8}{'temperature':>13}{'None':>8}{'heads':>8}"
+        columns = f"{fitted_to}{'NLL before':>12}{'after':>9}{'ECE before':>12}{'after':>9}"
         lines.append(f"{'question':<22}{columns}")
     for key, fit in some.items():
-        head = f"{key:<22}{fit.count:>8}{_number(fit.temperature, 13)}{_number(fit.offset, 8)}"
+        head = f"{key:<22}{fit.count:>8}{_number(fit.temperature, 13)}{_number(fit.offset, 8)}{_number(fit.heads, 8)}"
         after = _number(fit.nll_after), _number(fit.ece_after)
         lines.append(f"{head}{fit.nll_before:12.4f}{after[0]}{fit.ece_before:12.4f}{after[1]}")
     orders = {key: fit for key, fit in fits.items() if isinstance(fit, OrderFit)}
@@ -122,13 +123,13 @@ def table(fits: Fits) -> str:
         lines.append(f"{before}{_number(order.nll_after)}{_number(order.claimed, 12)}{_number(order.right)}")
     scores = {key: fit for key, fit in fits.items() if isinstance(fit, ScoreFit)}
     if scores:
-        lines += [
-            "",
-            f"{'score':<22}{'images':>8}{'Excellent':>11}{'within 10':>11}{'confidence':>12}{'in interval':>13}",
-        ]
+        fitted_to = f"{'images':>8}{'Excellent':>11}{'heads':>8}"
+        lines += ["", f"{'score':<22}{fitted_to}{'within 10':>11}{'confidence':>12}{'in interval':>13}"]
     for key, score in scores.items():
         known = f"{_number(score.confidence, 12)}{_number(score.inside, 13)}"
-        lines.append(f"{key:<22}{score.count:>8}{_number(score.offset, 11)}{score.within:11.4f}{known}")
+        lines.append(
+            f"{key:<22}{score.count:>8}{_number(score.offset, 11)}{_number(score.heads, 8)}{score.within:11.4f}{known}"
+        )
     return "\n".join(lines)
 
 

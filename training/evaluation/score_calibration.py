@@ -9,17 +9,18 @@ from scipy.optimize import minimize_scalar
 from tqdm import tqdm
 
 from depictqa_core import tasks
-from depictqa_core.calibration import NONE, WITHIN, ScoreCalibration, with_offset
+from depictqa_core.calibration import HEADS, NONE, WITHIN, ScoreCalibration, with_logits, with_offset
 from depictqa_core.judge import Judge
 from depictqa_core.prompts import REFERENCE, A
 from depictqa_core.tasks import LEVEL_SCORES, SCORE
 
 from .error_models import fit_score
 from .sets import TestSet
-from .temperatures import CHUNK, CLEAN_SHARE, MINIMUM, OFFSET, calibrated, prior_weights
+from .temperatures import CHUNK, CLEAN_SHARE, HEAD_WEIGHT, MINIMUM, OFFSET, calibrated, prior_weights
 
 CLEAN = 99.95
 """Points above which the true quality is that of a clean image."""
+_LEVELS = tasks.answers(SCORE, SCORE.question)
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ScoreFit:
     Attributes:
         calibration: the fitted one; None where there were too few records.
         offset: added to the log-probability of the best level; None where it was not fitted.
+        heads: weight of the logits of heads; None where it was not fitted.
         count: images that it was fitted on.
         within: share of them whose true quality is within ``calibration.WITHIN`` points of their score.
         confidence: their mean calibrated confidence.
@@ -37,6 +39,7 @@ class ScoreFit:
 
     calibration: ScoreCalibration | None
     offset: float | None
+    heads: float | None
     count: int
     within: float
     confidence: float | None
@@ -46,15 +49,16 @@ class ScoreFit:
 def calibrate_scores(
     judge: Judge, sets: Sequence[TestSet], minimum: int = MINIMUM, clean_share: float | None = CLEAN_SHARE
 ) -> dict[str, ScoreFit]:
-    """Fit the offset of the best level, then ``score_error_fr`` and ``score_error_nr``, on the records with ``quality``
-    (0..1, as ``build`` writes it).
+    """Fit the weight of heads and the offset of the best level, then ``score_error_fr`` and ``score_error_nr``, on the
+    records with ``quality`` (0..1, as ``build`` writes it).
 
     Args:
         judge, sets, minimum, clean_share: as in ``temperatures.calibrate``.
     """
-    settings = {k: v for k, v in judge.backend.calibration.settings.items() if not k.startswith(NONE + SCORE.name)}
+    own = (NONE + SCORE.name, HEADS + SCORE.name)
+    settings = {k: v for k, v in judge.backend.calibration.settings.items() if not k.startswith(own)}
     with calibrated(judge, settings):
-        found = scored_sets(judge, sets)
+        found = _scored(judge, sets)
     return {key: _fit_score(some, minimum, clean_share) for key, some in found.items()}
 
 
@@ -80,8 +84,34 @@ def fit_offset(levels: np.ndarray, truths: np.ndarray, clean_share: float) -> fl
     return round(float(found.x), 6)
 
 
+def fit_heads(levels: np.ndarray, logits: np.ndarray, truths: np.ndarray, clean_share: float) -> float:
+    """Fit the weight of heads with which the scores are closest to the true quality, each with its ``fit_offset``.
+
+    Args:
+        levels, truths, clean_share: as in ``fit_offset``.
+        logits: of heads, [N, 5].
+
+    Returns:
+        the weight with the smallest squared error, 0 to ``HEAD_WEIGHT``, to 1e-3.
+    """
+    weights = prior_weights(truths > CLEAN, clean_share)
+
+    def loss(weight: float) -> float:
+        joined = with_logits(levels, weight * logits)
+        scores = with_offset(joined, 0, fit_offset(joined, truths, clean_share)) @ np.array(LEVEL_SCORES)
+        return float((weights * (scores - truths) ** 2).sum())
+
+    found = minimize_scalar(loss, bounds=(0, HEAD_WEIGHT), method="bounded", options={"xatol": 1e-3})
+    return round(float(found.x), 3)
+
+
 def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]:
     """(Score, true quality in points) of every image of known quality, by ``score_error_fr`` and ``score_error_nr``."""
+    return {key: [row[:2] for row in rows] for key, rows in _scored(judge, sets).items()}
+
+
+def _scored(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]:
+    """``scored_sets``, with the logits of heads for the levels behind each."""
     found: dict[str, list[tuple]] = defaultdict(list)
     for test_set in sets:
         chosen = [
@@ -97,27 +127,34 @@ def scored_sets(judge: Judge, sets: Sequence[TestSet]) -> dict[str, list[tuple]]
                     asked = [(i, roles) for i, roles in zip(kept, pictures) if (REFERENCE in roles) == seen]
                     references = [roles[REFERENCE] for _, roles in asked] if seen else None
                     scores = judge.score([roles[A] for _, roles in asked], references) if asked else []
+                    shown = [(roles[A], roles.get(REFERENCE)) for _, roles in asked]
+                    heads = judge.backend.head_logits(SCORE, SCORE.question, _LEVELS, shown)
                     found["score_error_fr" if seen else "score_error_nr"] += [
-                        (score, 100 * float(test_set.records[i]["quality"])) for (i, _), score in zip(asked, scores)
+                        (score, 100 * float(test_set.records[i]["quality"]), logits)
+                        for (i, _), score, logits in zip(asked, scores, heads)
                     ]
                 bar.update(len(some))
     return {key: some for key, some in sorted(found.items()) if some}
 
 
 def _fit_score(some: list[tuple], minimum: int, clean_share: float | None) -> ScoreFit:
-    levels = np.array([[level.probability for level in score.levels] for score, _ in some])
-    scores, truths = np.array([(score.score, truth) for score, truth in some]).T
-    method, offset = some[0][0].method, None
+    levels = np.array([[level.probability for level in score.levels] for score, *_ in some])
+    scores, truths = np.array([(score.score, truth) for score, truth, _ in some]).T
+    logits = np.array([heads for *_, heads in some])
+    method, offset, weight = some[0][0].method, None, None
     clean = (truths > CLEAN).sum()
     enough = len(some) >= minimum and clean * 10 >= minimum and clean < len(some)
     if enough and clean_share is not None and method == "levels":
+        if logits.any():
+            weight = fit_heads(levels, logits, truths, clean_share)
+            levels = with_logits(levels, weight * logits)
         offset = fit_offset(levels, truths, clean_share)
         levels = with_offset(levels, 0, offset)
         scores = levels @ np.array(LEVEL_SCORES)
     within = float(np.mean(np.abs(truths - scores) <= WITHIN))
     if len(some) < minimum:
-        return ScoreFit(None, None, len(some), within, None, None)
+        return ScoreFit(None, None, None, len(some), within, None, None)
     calibration = fit_score(levels, scores, truths, method)
     confidence, low, high = np.array([calibration.judged(*one) for one in zip(levels, scores)]).T
     inside = float(np.mean((low <= truths) & (truths <= high)))
-    return ScoreFit(calibration, offset, len(some), within, float(confidence.mean()), inside)
+    return ScoreFit(calibration, offset, weight, len(some), within, float(confidence.mean()), inside)

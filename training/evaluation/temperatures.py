@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -14,6 +15,7 @@ from depictqa_core import tasks
 from depictqa_core.calibration import Calibration
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import Judge
+from depictqa_core.prompts import REFERENCE, A, B
 from depictqa_core.tasks import IDENTIFICATION, SCORE
 
 from .metrics import calibration_error
@@ -25,6 +27,8 @@ MINIMUM = 100
 BOUNDS = (0.1, 10.0)
 OFFSET = 5.0
 """Largest offset of the answer of clean images."""
+HEAD_WEIGHT = 4.0
+"""Largest weight of the logits of heads."""
 CLEAN_SHARE = 0.5
 """Share of clean images that probabilities of distortions and scores hold for, unless another one is asked for."""
 
@@ -36,6 +40,7 @@ class Fit:
     Attributes:
         temperature: the fitted one; None where there were too few records.
         offset: added to the log-probability of "None" (``Calibration.with_prior``); None where it was not fitted.
+        heads: weight of the logits of heads (``Calibration.with_heads``); None where there are none.
         count: records that it was fitted on.
         nll_before, nll_after: mean negative log-likelihood of the true answer, at temperature 1 and the fitted one.
         ece_before, ece_after: expected calibration error of the most probable answer.
@@ -48,6 +53,7 @@ class Fit:
     ece_before: float
     ece_after: float | None
     offset: float | None = None
+    heads: float | None = None
 
 
 def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray, same: np.ndarray | None = None) -> float:
@@ -74,31 +80,61 @@ def fit_temperature(log_probabilities: np.ndarray, truths: np.ndarray, same: np.
 
 
 def fit_prior(
-    log_probabilities: np.ndarray, truths: np.ndarray, none: int, clean_share: float, same: np.ndarray | None = None
-) -> tuple[float, float]:
-    """The temperature and the offset of "None" under which the true answers are most likely where a share of the
-    images is clean: records weigh as much as brings their clean ones to this share.
+    log_probabilities: np.ndarray,
+    truths: np.ndarray,
+    none: int | None,
+    clean_share: float,
+    same: np.ndarray | None = None,
+    heads: np.ndarray | None = None,
+) -> tuple[float, float, float]:
+    """The temperature, the offset of "None" and the weight of heads under which the true answers are most likely where
+    a share of the images is clean: records weigh as much as brings their clean ones to this share.
 
-    The likelihood of single answers is concave in 1 / temperature and the offset, so the search finds the best values.
+    The likelihood of single answers is concave in 1 / temperature, the offset and the weight, so the search finds the
+    best values.
 
     Args:
         log_probabilities, truths, same: as in ``fit_temperature``.
-        none: index of "None".
+        none: index of "None"; None where the records are taken as they are, without an offset.
         clean_share: above 0 and below 1.
+        heads: logits of heads, [N, K]; None where there are none.
 
     Returns:
-        (temperature within ``BOUNDS``, offset), to 1e-6.
+        (temperature within ``BOUNDS``, offset, weight 0 to ``HEAD_WEIGHT``), to 1e-6.
     """
-    weights = prior_weights(truths == none, clean_share)
+    weights = _weights(truths, none, clean_share)
 
     def loss(found: np.ndarray) -> float:
-        scaled = log_probabilities * found[0]
-        scaled[:, none] += found[1]
+        scaled = _scaled(log_probabilities, 1 / found[0], found[1], found[2], none, heads)
         return float(-(weights * _log_likelihoods(scaled, truths, same)).sum())
 
     low, high = (1 / bound for bound in reversed(BOUNDS))
-    found = minimize(loss, [1.0, 0.0], bounds=[(low, high), (-OFFSET, OFFSET)], method="L-BFGS-B").x
-    return round(float(1 / found[0]), 6), round(float(found[1]), 6)
+    bounds = [(low, high), (-OFFSET, OFFSET) if none is not None else (0, 0)]
+    bounds.append((0, HEAD_WEIGHT) if heads is not None else (0, 0))
+    found = minimize(loss, [1.0, 0.0, 0.0], bounds=bounds, method="L-BFGS-B").x
+    return round(float(1 / found[0]), 6), round(float(found[1]), 6), round(float(found[2]), 6)
+
+
+def _scaled(
+    log_probabilities: np.ndarray,
+    temperature: float,
+    offset: float,
+    weight: float,
+    none: int | None,
+    heads: np.ndarray | None,
+) -> np.ndarray:
+    """The logits of answers under a calibration; arguments as in ``fit_prior``."""
+    scaled = log_probabilities / temperature
+    if heads is not None:
+        scaled = scaled + weight * heads
+    if none is not None:
+        scaled[:, none] += offset
+    return scaled
+
+
+def _weights(truths: np.ndarray, none: int | None, clean_share: float) -> np.ndarray:
+    """Weights of records, with sum 1: ``prior_weights``, or equal ones without a "None"."""
+    return np.full(len(truths), 1 / len(truths)) if none is None else prior_weights(truths == none, clean_share)
 
 
 def prior_weights(clean: np.ndarray, clean_share: float) -> np.ndarray:
@@ -148,31 +184,41 @@ def calibrate(
     Raises:
         TaskError: no record has a short answer that the judge may give.
     """
-    rows, truths = defaultdict(list), defaultdict(list)
+    rows, heads, truths = defaultdict(list), defaultdict(list), defaultdict(list)
     with calibrated(judge, {}):
         for test_set in sets:
-            for key, probabilities, truth in _answers(judge, test_set):
-                rows[key].append(probabilities)
+            for key, probabilities, logits, truth in _answers(judge, test_set):
+                rows[key].append(np.log(np.maximum(probabilities, np.finfo(np.float32).tiny)))
+                heads[key].append(logits)
                 truths[key].append(truth)
     if not rows:
         raise TaskError("calibrate: no record has a short answer; give test records with answer and a short question")
-    return {key: _fit(_padded(rows[key]), np.array(truths[key]), minimum, key, clean_share) for key in sorted(rows)}
+    return {
+        key: _fit(
+            _padded(rows[key], -np.inf), _padded(heads[key], 0.0), np.array(truths[key]), minimum, key, clean_share
+        )
+        for key in sorted(rows)
+    }
 
 
-def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: str, clean_share: float | None) -> Fit:
+def _fit(
+    log_probabilities: np.ndarray,
+    logits: np.ndarray,
+    truths: np.ndarray,
+    minimum: int,
+    key: str,
+    clean_share: float | None,
+) -> Fit:
+    heads = logits if logits.any() else None
     options = _options_of(key, log_probabilities.shape[1])
     none = options.index(tasks.answer_text(())) if options else None
     same = same_labels(options) if options else np.eye(log_probabilities.shape[1], dtype=bool)
-    weights = np.full(len(truths), 1 / len(truths))
     if none is None or clean_share is None or (truths == none).sum() * 10 < minimum:
-        none = clean_share = None
-    else:
-        weights = prior_weights(truths == none, clean_share)
+        none, clean_share = None, CLEAN_SHARE
+    weights = _weights(truths, none, clean_share)
 
-    def measured(temperature: float, offset: float = 0.0) -> tuple[float, float]:
-        scaled = log_probabilities / temperature
-        if none is not None:
-            scaled[:, none] += offset
+    def measured(temperature: float, offset: float = 0.0, weight: float = 0.0) -> tuple[float, float]:
+        scaled = _scaled(log_probabilities, temperature, offset, weight, none, heads)
         loss = -(weights * _log_likelihoods(scaled, truths, same)).sum()
         probabilities = np.exp(log_softmax(scaled, axis=1))
         best = probabilities.argmax(1)
@@ -183,12 +229,13 @@ def _fit(log_probabilities: np.ndarray, truths: np.ndarray, minimum: int, key: s
     before = measured(1.0)
     if len(truths) < minimum:
         return Fit(None, len(truths), before[0], None, before[1], None)
-    if none is None or clean_share is None:
-        found = fit_temperature(log_probabilities, truths, same), 0.0
+    if none is None and heads is None:
+        found = fit_temperature(log_probabilities, truths, same), 0.0, 0.0
     else:
-        found = fit_prior(log_probabilities, truths, none, clean_share, same)
+        found = fit_prior(log_probabilities, truths, none, clean_share, same, heads)
     after = measured(*found)
-    return Fit(found[0], len(truths), before[0], after[0], before[1], after[1], None if none is None else found[1])
+    offset, weight = None if none is None else found[1], None if heads is None else found[2]
+    return Fit(found[0], len(truths), before[0], after[0], before[1], after[1], offset, weight)
 
 
 def _options_of(key: str, count: int) -> tuple[str, ...] | None:
@@ -199,7 +246,8 @@ def _options_of(key: str, count: int) -> tuple[str, ...] | None:
 
 
 def _answers(judge: Judge, test_set: TestSet):
-    """(key, probabilities of the allowed answers, index of the true one) of every record with a short answer."""
+    """(key, probabilities of the allowed answers, logits of heads, index of the true one) of every record with a short
+    answer."""
     chosen = [
         index
         for index, record in enumerate(test_set.records)
@@ -212,22 +260,25 @@ def _answers(judge: Judge, test_set: TestSet):
             if task is SCORE or not task.brief or task.name not in judge.backend.capabilities.tasks:
                 bar.update(len(members))
                 continue
-            place = {answer: index for index, answer in enumerate(tasks.answers(task, query))}
+            options, shows = tasks.answers(task, query), (A, B) if setting.pair else (A,)
+            place = {answer: index for index, answer in enumerate(options)}
             for start in range(0, len(members), CHUNK):
                 kept, pictures, _ = test_set.readable(members[start : start + CHUNK])
                 probabilities = judge.ask(pictures, task, query)[1] if kept else []
-                for index, row in zip(kept, probabilities):
+                shown: list[Any] = [(*(roles[role] for role in shows), roles.get(REFERENCE)) for roles in pictures]
+                heads = judge.backend.head_logits(task, query, options, shown)
+                for index, row, logits in zip(kept, probabilities, heads):
                     truth = place.get(test_set.records[index]["answer"].strip())
                     if truth is not None:
-                        yield tasks.temperature_names(task, query, setting.reference)[0], row, truth
+                        yield tasks.temperature_names(task, query, setting.reference)[0], row, logits, truth
                 bar.update(len(members[start : start + CHUNK]))
 
 
-def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    """Log-probabilities float64 [N, K] of rows that may offer different numbers of answers."""
-    padded = np.full((len(rows), max(map(len, rows))), -np.inf)
+def _padded(rows: list[np.ndarray], rest: float) -> np.ndarray:
+    """float64 [N, K] of rows that may offer different numbers of answers; those not on offer get ``rest``."""
+    padded = np.full((len(rows), max(map(len, rows))), rest)
     for index, row in enumerate(rows):
-        padded[index, : len(row)] = np.log(np.maximum(row, np.finfo(np.float32).tiny))
+        padded[index, : len(row)] = row
     return padded
 
 

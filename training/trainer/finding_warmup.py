@@ -1,7 +1,6 @@
 """Warm-up of the connector's heads: what one image alone shows, learned directly from its features.
 
-What the heads tell the language model is still zero then; training connects it, with other scenes: they are
-overconfident about those that they learned from.
+Calibration gives their findings a weight, on other scenes: they are overconfident about those that they learned from.
 """
 
 import torch

@@ -54,7 +54,7 @@ class Recipe:
         parts: file below ``data``/records or below ``data``, or a pattern such as "*.json", -> its weight.
         sampling: meaning of the weights: "shares" draws samples at random, in proportion to the weights; "repeat"
             repeats a file that many times per epoch, in shuffled order (method.md 6.6).
-        steps, epochs: length of the run; ``epochs`` needs "repeat".
+        steps, epochs: length of the run; ``epochs`` needs "repeat". With 0 steps only the warm-ups train.
         batch: samples per optimizer step, over all processes.
         micro_tokens: maximum number of tokens (with images and padding) of one forward pass; a batch is sorted by
             length and split accordingly. None: the whole share of a process in one pass.
@@ -69,9 +69,9 @@ class Recipe:
             adapter folder; None for checkpoints of DepictQA.
         local_weights: weights of the local tower that ``changes`` add to the start (``python -m training tower``).
         tile_weights: weights of the tile tower that ``changes`` add to the start (``python -m training tiles``).
-        trainable: trainable parts: any of vision, connector, language, lora, or pair and findings, by which the
-            connector tells the language model which of two images is better and what its heads find; with ``adapter``
-            lora, and connector if the projector is to learn as well.
+        trainable: trainable parts: any of vision, connector, language, lora, or pair, by which the connector tells the
+            language model which of two images is better; none of them with ``steps: 0``; with ``adapter`` lora, and
+            connector if the projector is to learn as well.
         frozen_precision: dtype of frozen weights; trainable weights are always float32.
         warmup_epochs: epochs in which the connector alone is trained to identify distortions (0 = none).
         comparison_epochs: epochs in which the connector's comparison alone is trained on severities and metrics (0 =
@@ -80,8 +80,7 @@ class Recipe:
             none).
         evidence_crops: folder of crops (``python -m training crops``) that these epochs use, too.
         finding_epochs: epochs in which the connector's heads are trained on what one image alone shows (0 = none).
-        finding_scenes: data root of the scenes of these epochs; None is ``data``. Use other scenes than those of
-            ``data``: the heads are overconfident about scenes that they learned from.
+        finding_scenes: data root of the scenes of these epochs; None is ``data``.
         pair_epochs: epochs in which the connector's comparison of two images without a reference is trained on which
             of them is better (0 = none).
         pair_scenes: data root of the scenes of these epochs; None is ``data``. Other scenes are better: of those that
@@ -139,7 +138,7 @@ class Recipe:
         Allowed(
             Rule(
                 f"a list of any of {', '.join(PARTS)}, each once",
-                list_of(one_of(*PARTS), 1, len(PARTS), unique=True).fits,
+                list_of(one_of(*PARTS), 0, len(PARTS), unique=True).fits,
             )
         ),
     ] = field(default_factory=lambda: ["connector", "lora"])
@@ -153,7 +152,7 @@ class Recipe:
     pair_epochs: Annotated[int, Allowed(whole(0, 10**6))] = 0
     pair_scenes: Annotated[str | None, Allowed(optional(NAME))] = None
     sampling: Annotated[str, Allowed(one_of("shares", "repeat"))] = "shares"
-    steps: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
+    steps: Annotated[int | None, Allowed(optional(whole(0, 10**9)))] = None
     epochs: Annotated[int | None, Allowed(optional(whole(1, 10**6)))] = None
     batch: Annotated[int, Allowed(whole(1, 10**6))] = 16
     micro_tokens: Annotated[int | None, Allowed(optional(whole(1, 10**9)))] = None
@@ -225,13 +224,18 @@ class Recipe:
 
     def steps_of(self, epoch: int) -> int:
         """Return the number of steps of the run, where an epoch has ``epoch`` steps."""
-        return self.steps or (self.epochs or 1) * epoch
+        return (self.epochs or 1) * epoch if self.steps is None else self.steps
 
     def check(self) -> None:
         """Raise RecipeError for values that are incompatible."""
         problems = [
             (bool(self.start) == bool(self.network), "give either start (weights to start from) or network"),
             ((self.steps is None) == (self.epochs is None), "give either steps or epochs"),
+            (
+                (self.steps == 0) != (not self.trainable),
+                "steps: 0 and trainable: [] go together: then only the warm-ups train",
+            ),
+            (self.steps == 0 and not any(getattr(self, name) for name in _WARM_UPS), "steps: 0 needs a warm-up"),
             (self.epochs and self.sampling != "repeat", "epochs needs sampling: repeat; shares are drawn without end"),
             (
                 self.steps and (self.warm_steps or 0) >= self.steps,
@@ -263,12 +267,17 @@ class Recipe:
             (self.pair_scenes and not self.pair_epochs, "pair_scenes needs pair_epochs"),
             *(
                 (
-                    (epochs or part in self.trainable)
-                    and "connector" not in self.trainable
-                    and self.frozen_precision != "float32",
-                    f"{part} needs frozen_precision: float32, or trainable: connector",
+                    trained and self.frozen_precision != "float32",
+                    f"{part} needs frozen_precision: float32{remedy}",
                 )
-                for part, epochs in (("findings", self.finding_epochs), ("pair", self.pair_epochs))
+                for part, trained, remedy in (
+                    ("finding_epochs", self.finding_epochs, ""),
+                    (
+                        "pair",
+                        (self.pair_epochs or "pair" in self.trainable) and "connector" not in self.trainable,
+                        ", or trainable: connector",
+                    ),
+                )
             ),
             (
                 (self.changes or {}).get("connector", {}).get("pair") and not self.pair_epochs,

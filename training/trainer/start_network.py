@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoConfig, CLIPVisionConfig
 
+from depictqa_core.calibration import HEADS
 from depictqa_core.errors import CheckpointError, DepictQAError, DocumentError, quoted
 from depictqa_core.images.size_policy import SizePolicy
 from depictqa_core.loading.checkpoint import load_checkpoint
@@ -77,24 +78,27 @@ def kept_calibration(calibration: dict, recipe, personal: bool) -> dict:
 
     Not those of a personal judge about pairs: its ratings are another person's, and with them orders and scores by
     anchors. Where nothing but the comparison of two images is trained, only comparisons without a reference change,
-    and scores by anchors with them.
+    and scores by anchors with them. Heads change what was fitted together with their weights: everything about images
+    without a reference.
     """
-    if _only_pairs(recipe):
+    if _only_new_parts(recipe):
         by_levels = calibration.get("score_error_nr", {}).get("method") == "levels"
         learned: tuple[str, ...] = ("rating_nr", "order_nr", *(() if by_levels else ("score_error_nr",)))
+        if recipe.finding_epochs:
+            learned = tuple(name for name in calibration if name.endswith("_nr"))
     elif recipe.rehearsal is None:
         return {}
     else:
-        learned = ("rating", "order", "score_error") if personal else ()
+        learned = ("rating", "order", "score_error", HEADS + "rating") if personal else ()
     return {key: value for key, value in calibration.items() if not key.startswith(learned)}
 
 
-def _only_pairs(recipe) -> bool:
-    """Whether a recipe leaves the rest of the network as it was."""
-    others = (recipe.warmup_epochs, recipe.comparison_epochs, recipe.evidence_epochs, recipe.finding_epochs)
-    connector = {"connector": {"pair": True}}
-    same = not any(others) and not recipe.native_weights
-    return recipe.trainable == ["pair"] and same and recipe.changes in (None, {}, connector)
+def _only_new_parts(recipe) -> bool:
+    """Whether a recipe trains nothing but the comparison of two images and heads."""
+    others = (recipe.warmup_epochs, recipe.comparison_epochs, recipe.evidence_epochs, recipe.native_weights)
+    changes = recipe.changes or {}
+    new = set(changes) <= {"connector"} and set(changes.get("connector", {})) <= {"pair", "findings"}
+    return recipe.trainable in (["pair"], []) and new and not any(others)
 
 
 def _changed(model: DepictQAModel, changes: dict, native_weights: dict[str, str]) -> DepictQAModel:

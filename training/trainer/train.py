@@ -83,15 +83,19 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     if not resume:
         _warm_up(accelerator, recipe, start.model, parts, batches.views)
     teacher = start.teacher() if recipe.rehearsal else None
-    loop = Loop(accelerator, recipe, start.model, batches, source, teacher, held_out)
-    accelerator.print(_first_line(accelerator, recipe, loop, parts, held_out))
-    accelerator.init_trackers(recipe.name, config={k: str(v)[:250] for k, v in asdict(recipe).items() if v is not None})
-    try:
-        loop.go(run, resume)
-    except Stopped:
-        for tracker in accelerator.trackers:
-            tracker.finish()
-        raise
+    model = start.model
+    if recipe.steps != 0:
+        loop = Loop(accelerator, recipe, model, batches, source, teacher, held_out)
+        accelerator.print(_first_line(accelerator, recipe, loop, parts, held_out))
+        settings = {k: str(v)[:250] for k, v in asdict(recipe).items() if v is not None}
+        accelerator.init_trackers(recipe.name, config=settings)
+        try:
+            loop.go(run, resume)
+        except Stopped:
+            for tracker in accelerator.trackers:
+                tracker.finish()
+            raise
+        model = loop.model
     card = {key: getattr(recipe, key) for key in ("name", "version", "license")}
     mark = digest([source, recipe.shape])
     card |= {"trained_on": trained_on, "trained_at": time.strftime("%Y-%m-%d"), "run": mark}
@@ -101,7 +105,7 @@ def train(recipe: Recipe, resume: bool = True) -> Path:
     if accelerator.is_main_process and not restarted and (kept := keep_other(output, mark)):
         accelerator.print(f"{output} was another checkpoint: it is kept as {kept}")
     accelerator.wait_for_everyone()
-    start.save(output, accelerator, loop.model, card)
+    start.save(output, accelerator, model, card)
     accelerator.end_training()  # threads of a process group that is still open abort a process that exits before others
     return output
 

@@ -1,26 +1,22 @@
-"""The heads of the connector: the numbers that the language model reads, and what cells add."""
+"""The heads of the connector: what they find in an image, and what cells add."""
 
 import pytest
 import torch
 
-from depictqa_core.network.heads import LIMIT, NUMBERS, Findings, Heads
+from depictqa_core.network.heads import NUMBERS, Findings, Heads
 from depictqa_core.tasks import DISTORTIONS, FAULTS
 
 
-def findings(scale: float) -> Findings:
-    generator = torch.Generator().manual_seed(1)
-    sizes = (len(DISTORTIONS) + 1, len(DISTORTIONS), len(FAULTS) + 1, 1)
-    labels, severity, faults, quality = (scale * torch.randn(4, n, generator=generator) for n in sizes)
-    return Findings(labels, severity, faults, quality[:, 0])
+def findings(scale: float, count: int = 4) -> Findings:
+    return Findings.of_numbers(scale * torch.randn(count, NUMBERS, generator=torch.Generator().manual_seed(1)))
 
 
-def test_the_numbers_are_bounded_and_the_labels_are_log_probabilities():
-    read = findings(1.0).numbers()
-    assert read.shape == (4, NUMBERS)
-    torch.testing.assert_close(read[:, : len(DISTORTIONS) + 1].exp().sum(1), torch.ones(4))
-    far = findings(1e6).numbers()
-    assert far.isfinite().all() and far.abs().max() <= LIMIT
-    assert torch.equal(findings(1.0).faults, read[:, -len(FAULTS) - 2 : -1])
+def test_one_row_holds_everything_that_is_found_in_an_image():
+    found = findings(1.0)
+    shapes = [(4, len(DISTORTIONS) + 1), (4, len(DISTORTIONS)), (4, len(FAULTS) + 1), (4,)]
+    assert [tuple(part.shape) for part in (found.labels, found.severity, found.faults, found.quality)] == shapes
+    again = Findings.of_numbers(found.numbers())
+    assert all(torch.equal(getattr(again, name), value) for name, value in vars(found).items())
 
 
 def test_a_finding_of_one_cell_counts_wherever_it_is_and_is_not_averaged_away():

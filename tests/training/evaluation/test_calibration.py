@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from tiny import make_tiny_checkpoint
 
 from depictqa_core import tasks
-from depictqa_core.calibration import CALIBRATED, Calibration, with_offset
+from depictqa_core.calibration import CALIBRATED, Calibration, with_logits, with_offset
 from depictqa_core.errors import TaskError
 from depictqa_core.judge import load_judge
 from depictqa_core.loading.checkpoint_folder import verify_checkpoint
@@ -19,7 +19,7 @@ from depictqa_core.network.config import DepictQAConfig
 from training.__main__ import main as command
 from training.evaluation.calibration import calibrate_all, fitted, store, table
 from training.evaluation.order_calibration import ranked_sets
-from training.evaluation.score_calibration import fit_offset
+from training.evaluation.score_calibration import fit_heads, fit_offset
 from training.evaluation.sets import read_set
 from training.evaluation.temperatures import (
     BOUNDS,
@@ -73,9 +73,9 @@ def test_the_prior_of_clean_images_is_recovered_from_records_with_another():
     share = clean.mean()
     tempered = 1.7 * logits
     tempered[:, none] += 0.8
-    temperature, offset = fit_prior(tempered, truths, none, share)  # the prior that the truths were drawn at
+    temperature, offset, _ = fit_prior(tempered, truths, none, share)  # the prior that the truths were drawn at
     assert (temperature, offset) == (pytest.approx(1.7, rel=0.03), pytest.approx(-0.8 / 1.7, abs=0.05))
-    _, wanted = fit_prior(logits, truths, none, 0.5)
+    _, wanted, _ = fit_prior(logits, truths, none, 0.5)
     assert wanted == pytest.approx(np.log(0.5 / share) - np.log(0.5 / (1 - share)), abs=0.05)
     assert prior_weights(clean, 0.3)[clean].sum() == pytest.approx(0.3)
 
@@ -93,6 +93,49 @@ def test_the_prior_of_scores_is_recovered_from_records_with_another():
     assert fit_offset(levels, truths, 2 * share) > 0.5
     sure = np.vstack([levels, [[1.0, 0, 0, 0, 0]]])  # one answer that is sure and wrong
     assert fit_offset(sure, np.append(truths, 40.0), share) == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("none, share", [(12, 0.4), (None, 0.5)])
+def test_the_weight_of_heads_is_recovered(none, share):
+    """Truths are drawn from answers of the language model and of heads together."""
+    rng = np.random.default_rng(2)
+    logits, heads = (log_softmax(rng.normal(0, 2, (40_000, 13)), axis=1) for _ in range(2))
+    joined = log_softmax(logits / 1.7 + 0.6 * heads, axis=1)
+    truths = (np.exp(joined).cumsum(1) > rng.random((len(joined), 1))).argmax(1)
+    share = share if none is None else (truths == none).mean()  # the prior that the truths were drawn at
+    temperature, offset, weight = fit_prior(logits, truths, none, share, heads=heads)
+    assert (temperature, weight) == (pytest.approx(1.7, rel=0.04), pytest.approx(0.6, abs=0.03))
+    assert offset == pytest.approx(0, abs=0.06) and (none is not None or offset == 0)
+    useless = fit_prior(logits, truths, none, share, heads=rng.permutation(heads))
+    assert useless[2] == pytest.approx(0, abs=0.02)
+
+
+def test_heads_that_know_the_quality_better_get_a_weight_in_scores():
+    rng = np.random.default_rng(3)
+    truths = np.concatenate([np.full(200, 100.0), rng.uniform(0, 90, 400)])
+
+    def levels(spread: float) -> np.ndarray:
+        seen = truths + rng.normal(0, spread, len(truths))
+        return np.exp(log_softmax(-(((seen[:, None] - tasks.LEVEL_SCORES) / 25) ** 2) / 2, axis=1))
+
+    blurred, exact, wrong = levels(30), np.log(levels(5)), rng.permutation(np.log(levels(5)))
+    weight = fit_heads(blurred, exact, truths, 0.5)
+    before, after = (
+        abs(rows @ np.array(tasks.LEVEL_SCORES) - truths).mean()
+        for rows in (blurred, with_logits(blurred, weight * exact))
+    )
+    assert weight > 0.5 and after < 0.7 * before
+    assert fit_heads(levels(5), wrong, truths, 0.5) < 0.05
+
+
+def test_only_questions_with_a_weight_and_images_without_a_reference_hear_the_heads():
+    calibration = Calibration({"heads_identification_nr": 0.5})
+    rows, logits = np.full((2, 2), 0.5), np.array([[0.0, -2.0], [0.0, -2.0]])
+    asked = (tasks.IDENTIFICATION, ONE, (False, True))
+    found = calibration.with_heads(*asked, rows, logits)
+    assert found[0] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))]) and found[1] == pytest.approx(rows[1])
+    assert calibration.with_heads(tasks.RATING, WHICH, (False, True), rows, logits) is rows
 
 
 def test_the_judge_answers_under_the_prior_that_was_fitted():

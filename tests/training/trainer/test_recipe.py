@@ -53,7 +53,8 @@ def test_the_shipped_recipes_are_good(name):
             {"rehearsal": {"shares": 0.5}},
             r"unknown key rehearsal.shares \(did you mean share\?\); known keys are pictures, share",
         ),
-        ({"steps": 0}, "steps is 0; allowed: a whole number from 1"),
+        ({"steps": -1}, "steps is -1; allowed: a whole number from 0"),
+        ({"steps": 0}, "steps: 0 and trainable: \\[\\] go together"),
         ({"steps": True}, "steps is True; allowed"),
         ({"steps": "many"}, "steps is 'many'; allowed"),
         ({"learning_rate": "2e-4"}, r"learning_rate is '2e-4' \(text; write 2.0e-04\)"),
@@ -62,7 +63,7 @@ def test_the_shipped_recipes_are_good(name):
         ({"precision": "fp8"}, "precision is 'fp8'; allowed: one of no, fp16, bf16"),
         (
             {"trainable": ["eyes"]},
-            "trainable is .*eyes.*allowed: a list of any of vision, connector, pair, findings, language, lora",
+            "trainable is .*eyes.*allowed: a list of any of vision, connector, pair, language, lora",
         ),
         ({"trainable": ["connector", "connector"]}, "trainable is .*each once"),
         ({"output": ""}, "output is ''; allowed: a folder with a name"),

@@ -1,0 +1,120 @@
+"""Answers of the heads: what they find in images, as logits of the allowed answers to a question.
+
+They are added to the log-probabilities of the language model, with a weight that calibration fits (a product of
+experts, Hinton 2002): the language model reads everything in an image, the heads know many more images.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..tasks import (
+    DISTORTIONS,
+    FAULT,
+    FAULTS,
+    GRADES,
+    IDENTIFICATION,
+    LABELS,
+    LEVEL_SCORES,
+    RATING,
+    SCORE,
+    SEVERITY,
+    WINNERS,
+    Task,
+    parse_labels,
+)
+from .heads import BEST, Findings
+
+LIMIT = 8.0
+"""Log odds are clipped to this: in an image unlike the training images, the logits of a head are unreliable."""
+STEP = BEST / (len(LEVEL_SCORES) - 1)
+"""Distance of two rating levels on the scale of the quality."""
+
+
+def answer_logits(task: Task, question: str, options: Sequence[str], found: Sequence[Findings]) -> torch.Tensor | None:
+    """Compute the logits of the allowed answers, float64 [B, K] on the CPU.
+
+    Args:
+        task, question, options: what was asked, and the K allowed answers.
+        found: what the heads find in the evaluated images, or in all images A and in all images B; B each.
+
+    Returns:
+        None for a question that the heads do not answer.
+    """
+    answer = _ANSWERS.get(task)
+    logits = answer(question, options, *(_bounded(one) for one in found)) if answer else None
+    return None if logits is None else logits - logits.amax(1, keepdim=True)
+
+
+def _bounded(found: Findings) -> Findings:
+    """Log-probabilities of labels, log odds of faults, grades and quality, in their ranges; float64 on the CPU."""
+    numbers = Findings.of_numbers(found.numbers().to("cpu", torch.float64))
+    return Findings(
+        numbers.labels.log_softmax(1).clamp(min=-LIMIT),
+        numbers.severity.clamp(0, BEST),
+        numbers.faults.clamp(-LIMIT, LIMIT),
+        numbers.quality.clamp(0, BEST),
+    )
+
+
+def _identification(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
+    """Each label has the log-probability of the heads. Two distortions share the probability, so that the best case of
+    both is a half."""
+    columns = []
+    for option in options:
+        labels = parse_labels(option)
+        if labels is None:
+            return None
+        places = [LABELS.index(label) for label in labels] or [len(DISTORTIONS)]
+        columns.append(sum(found.labels[:, place] - torch.tensor(1 / len(places)).log() for place in places))
+    return torch.stack(columns, 1)  # type: ignore[arg-type]
+
+
+def _score(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
+    """Each level has the log-density of a normal error of one level."""
+    if len(options) != len(LEVEL_SCORES):
+        return None
+    levels = torch.tensor(LEVEL_SCORES, dtype=torch.float64) / 100 * BEST
+    return -(((found.quality[:, None] - levels) / STEP) ** 2) / 2
+
+
+def _severity(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
+    """Each grade has the log-density of a normal error of one grade."""
+    label = _named(question, DISTORTIONS)
+    if label is None or len(options) != len(GRADES):
+        return None
+    grades = torch.arange(1, len(GRADES) + 1, dtype=torch.float64)
+    return -((found.severity[:, DISTORTIONS.index(label), None] - grades) ** 2) / 2
+
+
+def _faults(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
+    """The log odds of the fault, or of any where the question names none."""
+    fault = _named(question, FAULTS)
+    odds = found.faults[:, FAULTS.index(fault) if fault else len(FAULTS)]
+    return _two(options, "Yes", "No", odds)
+
+
+def _rating(question: str, options: Sequence[str], one: Findings, other: Findings) -> torch.Tensor | None:
+    """The difference of the qualities."""
+    return _two(options, *WINNERS, one.quality - other.quality)
+
+
+def _two(options: Sequence[str], first: str, second: str, odds: torch.Tensor) -> torch.Tensor | None:
+    """Logits of two answers from the log odds of the first one."""
+    if sorted(options) != sorted((first, second)):
+        return None
+    return torch.stack([odds / 2 if option == first else -odds / 2 for option in options], 1)
+
+
+def _named(question: str, names: Sequence[str]) -> str | None:
+    """The longest of some names that a question contains."""
+    return max((name for name in names if name in question.lower()), key=len, default=None)
+
+
+_ANSWERS: dict[Task, Callable[..., torch.Tensor | None]] = {
+    IDENTIFICATION: _identification,
+    SCORE: _score,
+    SEVERITY: _severity,
+    FAULT: _faults,
+    RATING: _rating,
+}
