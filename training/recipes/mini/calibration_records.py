@@ -1,8 +1,9 @@
-"""Join validation records of the published task and of native resolution for the calibration of depictqa-mini:
+"""Join validation records of the published task, of native resolution and of drawings of packages that no stage learns
+from, for the calibration of depictqa-mini:
 
-    python training/recipes/mini/calibration_records.py PUBLISHED NATIVE OUT
+    python training/recipes/mini/calibration_records.py PUBLISHED NATIVE UNSEEN OUT
 
-PUBLISHED and NATIVE are data roots in test form. OUT gets their images (hard links below pub/ and wide/), a choice of
+The first three are data roots in test form. OUT gets their images (hard links below pub/, wide/ and unseen/), a choice of
 records for the temperatures (OUT/temperatures), all records of the first scenes for orders and scores (OUT/orders), and
 sources.json, the pristine image of every image.
 """
@@ -36,6 +37,12 @@ CHOSEN = {
     "severity_fr_single_pub": 140,
     "severity_nr_single_wide": 100,
     "faults_nr_single_wide": 450,
+    "identification_nr_single_unseen": 250,
+    "identification_nr_double_unseen": 80,
+    "rating_nr_single_unseen": 120,
+    "rating_cross_nr_single_unseen": 60,
+    "severity_nr_single_unseen": 60,
+    "faults_nr_single_unseen": 250,
 }
 FAULT_RECORDS = 1200
 """Records about faults from which those of ``CHOSEN`` are drawn."""
@@ -43,9 +50,9 @@ ORDER_SCENES = {"fr": 50, "nr": 60}
 ROLES = ("image_ref", "image_A", "image_B")
 
 
-def main(published: str, native: str, out: str) -> None:
+def main(published: str, native: str, unseen: str, out: str) -> None:
     target, sources = Path(out), {}
-    for name, root in (("pub", Path(published)), ("wide", Path(native))):
+    for name, root in (("pub", Path(published)), ("wide", Path(native)), ("unseen", Path(unseen))):
         shutil.copytree(root / "images", target / name / "images", copy_function=os.link)
         for path in sorted(root.glob("scenes-*.jsonl")):
             for scene in map(json.loads, path.read_text().splitlines()):
@@ -68,7 +75,8 @@ def _choose(name: str, path: Path, target: Path) -> None:
         random.shuffle(some)
         _write(target / "temperatures" / f"{stem}.json", some[: CHOSEN[stem]], name)
     of_orders = path.stem.startswith(("rating", "score"))
-    left_out = name == "wide" and (path.stem.startswith("rating_cross") or path.stem.endswith("_fr_double"))
+    left_out = name != "pub" and (path.stem.startswith("rating_cross") or path.stem.endswith("_fr_double"))
+    left_out |= name == "unseen" and "_fr" in path.stem
     if of_orders and not left_out:
         most = ORDER_SCENES["fr" if "_fr" in path.stem else "nr"]
         _write(target / "orders" / f"{stem}.json", [row for row in rows if _scene(row) < most], name)

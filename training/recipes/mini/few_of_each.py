@@ -1,6 +1,8 @@
 """Link the images of some folders into one, with few of each package, so that none outnumbers the others:
 
-python training/recipes/mini/few_of_each.py OUT FOLDER [FOLDER ...]
+python training/recipes/mini/few_of_each.py OUT MOST FOLDER [FOLDER ...]
+
+MOST is the maximum number of images of a package.
 """
 
 import os
@@ -8,13 +10,12 @@ import random
 import sys
 from pathlib import Path
 
-LIMITS = {"openclipart-png": 250, "scorched3d-data": 40}
-OTHERS = 100
-"""Maximum number of images of some packages, and of each other one."""
+SHARES = {"openclipart-png": 2.5, "scorched3d-data": 0.4}
+"""Packages that show much more, or much less, than others: their share of the maximum number."""
 SEED = 11
 
 
-def main(out: str, *folders: str) -> None:
+def main(out: str, most: str, *folders: str) -> None:
     target = Path(out)
     target.mkdir(parents=True)
     rng = random.Random(SEED)
@@ -24,11 +25,11 @@ def main(out: str, *folders: str) -> None:
             groups.setdefault(file.name.partition("__")[0], []).append(file)
         for name, files in groups.items():
             rng.shuffle(files)
-            for file in files[: LIMITS.get(name, OTHERS)]:
+            for file in files[: round(int(most) * SHARES.get(name, 1))]:
                 os.link(file, target / file.name)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 4:
         sys.exit(__doc__)
     main(*sys.argv[1:])

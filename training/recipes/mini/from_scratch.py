@@ -39,8 +39,8 @@ def stages(recipe: str, shipped: str, workers: str, size: Size = FULL) -> list[S
         line = f"python -m training build data/{images} data/{name} --scenes {size.scenes[name]} --seed {SEEDS[name]}"
         return Command(f"{line}{more} --workers {workers}")
 
-    def train(name: str, more: str = "") -> Command:
-        options = f"{more}{size.settings}{size.options.get(name, '')}"
+    def train(name: str, more: str = "", steps: bool = True) -> Command:
+        options = f"{more}{size.settings if steps else ''}{size.options.get(name, '')}"
         return Command(f"python -m training train {recipe}/{name}.yaml{options}")
 
     def average(first: str, second: str, output: str, more: str = "") -> Command:
@@ -55,6 +55,7 @@ def stages(recipe: str, shipped: str, workers: str, size: Size = FULL) -> list[S
     grey = f" --native --drawn 0.1 --looks 1.0 --look greyscale sepia toned --faults 0.2 --short {size.short[1]}"
     held_out = " --split validation --native --drawn 0.25 --looks 0.3 --faults 0.3 --held-out --form test"
     held_out += f" --short {size.short[2]}"
+    unseen = f" --native --drawn 0 --looks 0.1 --faults 0.4 --held-out --form test --short {size.short[6]}"
     choose = f"python {recipe}/choose_pictures.py data/pictures_large data/drawings"
     return [
         Stage("fetch", tuple(_fetch(recipe, size))),
@@ -121,18 +122,21 @@ def stages(recipe: str, shipped: str, workers: str, size: Size = FULL) -> list[S
             ),
         ),
         Stage("seventh", (*_pairs(recipe, size, build), train("differences"))),
+        Stage("eighth", (*_findings(recipe, size, build), train("findings", steps=False))),
         Stage(
             "calibrate",
             (
                 build("photographs", "val", " --split validation --form test"),
                 Command(f"{choose} data/wide_pictures_val validation", ("data/wide_pictures_val",)),
                 build("wide_pictures_val", "val-wide", held_out),
+                _few(recipe, 16, "unseen_few", "unseen"),
+                build("unseen_few", "val-unseen", unseen),
                 Command(
-                    f"python {recipe}/calibration_records.py data/val data/val-wide data/calibration",
+                    f"python {recipe}/calibration_records.py data/val data/val-wide data/val-unseen data/calibration",
                     ("data/calibration",),
                 ),
                 Command(
-                    "python -m training convert runs/depictqa-mini-1.2.0 runs/depictqa-mini", ("runs/depictqa-mini",)
+                    "python -m training convert runs/depictqa-mini-1.3.0 runs/depictqa-mini", ("runs/depictqa-mini",)
                 ),
                 calibrate("temperatures/*.json", "--only temperatures"),
                 calibrate("temperatures/identification_*.json", "--only temperatures --clean-share 0.3"),
@@ -158,6 +162,8 @@ def _fetch(recipe: str, size: Size) -> Iterator[Command]:
         f"{fetch} data/raw",
         f"{fetch} --manifest {recipe}/drawings.yaml data/raw_drawings",
         f"{fetch} --manifest {recipe}/more_drawings.yaml data/raw_drawings_b",
+        f"{fetch} --manifest {recipe}/most_drawings.yaml data/raw_drawings_c",
+        f"{fetch} --manifest {recipe}/unseen_drawings.yaml data/raw_unseen",
         f"{fetch} --reserved data/raw_reserved",
         f"{fetch} --reserved --manifest {recipe}/fresh.yaml data/raw_new",
     )
@@ -184,9 +190,14 @@ def _images(recipe: str, size: Size) -> Iterator[Command]:
     longer = "s/^rules: {min_mean: 36}/rules: {min_mean: 36, max_long: 4096}/"
     yield Command(f"sed '{longer}' {manifest} > data/large.yaml")
     yield Command(f"{prepare} data/pictures_large --raw data/raw --manifest data/large.yaml")
-    more_drawings = manifest if size.drawn else f"{recipe}/more_drawings.yaml"
-    more_raw = "data/raw_drawings" if size.drawn else "data/raw_drawings_b"
-    yield Command(f"{prepare} data/drawings_b --raw {more_raw} --manifest {more_drawings}")
+    others = (
+        ("drawings_b", "raw_drawings_b", "more_drawings"),
+        ("drawings_c", "raw_drawings_c", "most_drawings"),
+        ("unseen", "raw_unseen", "unseen_drawings"),
+    )
+    for folder, raw, listed in others:
+        found, of = ("raw_drawings", manifest) if size.drawn else (raw, f"{recipe}/{listed}.yaml")
+        yield Command(f"{prepare} data/{folder} --raw data/{found} --manifest {of}")
 
 
 def _tiles(recipe: str, size: Size, build) -> Iterator[Command]:
@@ -232,6 +243,25 @@ def _pairs(recipe: str, size: Size, build) -> Iterator[Command]:
             names.append(f"data/{kind}-{name}:0")
         join = f"python {recipe}/join_roots.py data/{root} {' '.join(names)} --no-for-yes 3 --equal {equal}"
         yield Command(join, (f"data/{root}",))
+
+
+def _findings(recipe: str, size: Size, build) -> Iterator[Command]:
+    """Scenes for the heads: most show what no photograph does."""
+    yield _few(recipe, 100, "drawings_few", "drawings", "drawings_b", "drawings_c")
+    short = f" --native --short {size.short[6]}"
+    yield build("pictures_large", "find-styled", f"{short} --drawn 0 --styled 1 --faults 0.42")
+    yield build("drawings_few", "find-drawn", f"{short} --drawn 0.06 --looks 0.15 --faults 0.42")
+    yield build("photographs", "find-published", f"{short} --drawn 0 --published 1")
+    yield build("pictures_large", "find-photographs", f"{short} --drawn 0 --published 0.1 --looks 0.5 --faults 0.38")
+    names = " ".join(f"data/find-{name}:0" for name in ("styled", "drawn", "photographs", "published"))
+    yield Command(f"python {recipe}/join_roots.py data/findings {names}", ("data/findings",))
+
+
+def _few(recipe: str, most: int, target: str, *folders: str) -> Command:
+    """At most a number of images of each package, of the training images of some folders."""
+    images = " ".join(f"data/{folder}/train" for folder in folders)
+    line = f"mkdir data/{target} && python {recipe}/few_of_each.py data/{target}/train {most} {images}"
+    return Command(line, (f"data/{target}",))
 
 
 def _evaluate(recipe: str, size: Size, build) -> Iterator[Command]:
