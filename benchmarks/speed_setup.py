@@ -22,6 +22,7 @@ from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint, load_checkpoint
 from depictqa_core.loading.checkpoint_folder import BUNDLED
 from depictqa_core.network.config import DepictQAConfig
+from depictqa_core.network.head_answers import answer_logits
 from depictqa_core.network.model import DepictQAModel
 from depictqa_core.network.vision import prepare, prepare_comparison
 from depictqa_core.prompts import REFERENCE, A, B, answer_ids, encode, fixed_strings, layout
@@ -98,12 +99,23 @@ def judge(checkpoint: Checkpoint) -> Judge:
 
 
 @torch.inference_mode()
-def prefill_naively(
-    checkpoint: Checkpoint, task, question: str, shown: dict[str, RGBImage], forced: list[int]
-) -> Prefill:
-    """Prefill one prompt by itself: every image is encoded for it, nothing is shared or stored."""
+def encode_naively(checkpoint: Checkpoint, shown: dict[str, RGBImage]) -> dict[str, torch.Tensor]:
+    """The vision features of the images of one prompt by role: nothing is shared or stored."""
     model = checkpoint.model
-    pooled = {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
+    return {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
+
+
+@torch.inference_mode()
+def prefill_naively(
+    checkpoint: Checkpoint,
+    task,
+    question: str,
+    shown: dict[str, RGBImage],
+    pooled: dict[str, torch.Tensor],
+    forced: list[int],
+) -> Prefill:
+    """Prefill one prompt by itself, from the features of its images."""
+    model = checkpoint.model
     beside = {role: pooled[REFERENCE] for role in shown if REFERENCE in shown and role != REFERENCE}
     compared = {role: prepare_comparison(shown[role], shown[REFERENCE], model.config) for role in beside}
     first = {B: pooled[A]} if B in shown and REFERENCE not in shown else {}
@@ -120,22 +132,44 @@ def prefill_naively(
 
 def choose_naively(checkpoint: Checkpoint, task, question: str | None, asked: list[tuple]) -> np.ndarray:
     """The probabilities of ``Engine.choose``, by one call per question and without any cache."""
-    ids = [answer_ids(text, checkpoint.tokenizer) for text in tasks.answers(task, question or task.question)]
-    forced, rows = forced_prefix(ids), []
     calibration, words = Calibration(checkpoint.model.config.calibration), question or task.question
+    options = tasks.answers(task, words)
+    ids = [answer_ids(text, checkpoint.tokenizer) for text in options]
+    forced, rows, heads = forced_prefix(ids), [], []
     for pictures in asked:
-        reading = prefill_naively(checkpoint, task, task.ask(question), by_role(pictures), forced)
+        shown = by_role(pictures)
+        pooled = encode_naively(checkpoint, shown)
+        heads.append(head_logits(checkpoint, task, words, options, pooled))
+        reading = prefill_naively(checkpoint, task, task.ask(question), shown, pooled, forced)
         temperature = calibration.temperature(tasks.temperature_names(task, words, pictures[-1] is not None))
         rows.append(answer_probabilities(reading, ids, temperature).probabilities[0].numpy())
     references = [pictures[-1] is not None for pictures in asked]
-    return calibration.with_prior(task, words, tasks.answers(task, words), references, np.array(rows))
+    joined = calibration.with_heads(task, words, references, np.array(rows), np.array(heads))
+    return calibration.with_prior(task, words, options, references, joined)
+
+
+@torch.inference_mode()
+def head_logits(
+    checkpoint: Checkpoint, task, question: str, options: tuple[str, ...], pooled: dict[str, torch.Tensor]
+) -> np.ndarray:
+    """What the heads of a network add to the answers to one question, [K], from the features of its images by role."""
+    connector = checkpoint.model.connector
+    logits = None
+    if getattr(connector, "heads", None) is not None and REFERENCE not in pooled:
+        found = [connector.findings(row[None]) for row in pooled.values()]
+        logits = answer_logits(task, question, options, found)
+    return np.zeros(len(options)) if logits is None else logits[0].numpy()
 
 
 def write_naively(checkpoint: Checkpoint, asked: list[tuple], length: int) -> list[list[int]]:
     """The tokens of detailed assessments, one call per image."""
     task, end = tasks.ASSESSMENT, answer_ids("", checkpoint.tokenizer)
-    readings = (prefill_naively(checkpoint, task, task.question, by_role(pictures), []) for pictures in asked)
-    return [greedy(reading, end, length)[0].ids for reading in readings]
+    texts = []
+    for pictures in asked:
+        shown = by_role(pictures)
+        pooled = encode_naively(checkpoint, shown)
+        texts.append(greedy(prefill_naively(checkpoint, task, task.question, shown, pooled, []), end, length)[0].ids)
+    return texts
 
 
 def by_role(pictures: tuple) -> dict[str, RGBImage]:

@@ -26,8 +26,9 @@ def pictures(count):
     return [as_image(rng.integers(0, 256, (48, 64, 3), np.uint8)) for _ in range(count)]
 
 
-def paired_judge():
-    changes = {"connector": {**CNN["connector"], "pair": True}, "vision": {**CNN["vision"], **TOWERS}}
+def paired_judge(**connector):
+    settings = {**CNN["connector"], "pair": True, **connector}
+    changes = {"connector": settings, "vision": {**CNN["vision"], **TOWERS}}
     model, tokenizer = make_tiny_model("cnn", **changes)
     with torch.no_grad():  # a new one says nothing yet
         model.connector.pair_tokens.weight.normal_()
@@ -104,9 +105,11 @@ def test_a_ranking_shows_every_image_with_its_own_opponent(monkeypatch):
 
 
 def test_the_naive_computation_of_the_benchmark_agrees():
-    """Also where answers have the prior of clean images."""
-    judge, (a, b, reference) = paired_judge(), pictures(3)
-    judge.model.config.calibration = {"identification_nr": 2.0, "none_identification_nr": 3.0, "none_score_fr": -3.0}
+    """Also where answers have the prior of clean images, and heads."""
+    judge, (a, b, reference) = paired_judge(findings=True), pictures(3)
+    heads = {f"heads_{name}_nr": 0.5 for name in ("rating", "identification", "score")}
+    prior = {"identification_nr": 2.0, "none_identification_nr": 3.0, "none_score_fr": -3.0}
+    judge.model.config.calibration = {**prior, **heads}
     checkpoint = Checkpoint(judge.model, judge.backend.tokenizer, judge.info)
     for task in (tasks.RATING, tasks.IDENTIFICATION, tasks.SCORE):
         for beside in (None, reference):
