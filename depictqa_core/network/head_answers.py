@@ -1,10 +1,12 @@
 """Answers of the heads: what they find in images, as logits of the allowed answers to a question.
 
 They are added to the log-probabilities of the language model, with a weight that calibration fits (a product of
-experts, Hinton 2002): the language model reads everything in an image, the heads know many more images.
+experts, Hinton 2002): the language model reads everything in an image, the heads know many more images. Severities
+have none: on held-out images the best weight of the heads' grades is 0.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -12,13 +14,11 @@ from ..tasks import (
     DISTORTIONS,
     FAULT,
     FAULTS,
-    GRADES,
     IDENTIFICATION,
     LABELS,
     LEVEL_SCORES,
     RATING,
     SCORE,
-    SEVERITY,
     WINNERS,
     Task,
     parse_labels,
@@ -47,14 +47,11 @@ def answer_logits(task: Task, question: str, options: Sequence[str], found: Sequ
 
 
 def _bounded(found: Findings) -> Findings:
-    """Log-probabilities of labels, log odds of faults, grades and quality, in their ranges; float64 on the CPU."""
+    """Log-probabilities of labels, log odds of faults and quality, in their ranges; float64 on the CPU."""
     numbers = Findings.of_numbers(found.numbers().to("cpu", torch.float64))
-    return Findings(
-        numbers.labels.log_softmax(1).clamp(min=-LIMIT),
-        numbers.severity.clamp(0, BEST),
-        numbers.faults.clamp(-LIMIT, LIMIT),
-        numbers.quality.clamp(0, BEST),
-    )
+    labels = numbers.labels.log_softmax(1).clamp(min=-LIMIT)
+    faults, quality = numbers.faults.clamp(-LIMIT, LIMIT), numbers.quality.clamp(0, BEST)
+    return replace(numbers, labels=labels, faults=faults, quality=quality)
 
 
 def _identification(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
@@ -78,18 +75,9 @@ def _score(question: str, options: Sequence[str], found: Findings) -> torch.Tens
     return -(((found.quality[:, None] - levels) / STEP) ** 2) / 2
 
 
-def _severity(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
-    """Each grade has the log-density of a normal error of one grade."""
-    label = _named(question, DISTORTIONS)
-    if label is None or len(options) != len(GRADES):
-        return None
-    grades = torch.arange(1, len(GRADES) + 1, dtype=torch.float64)
-    return -((found.severity[:, DISTORTIONS.index(label), None] - grades) ** 2) / 2
-
-
 def _faults(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
     """The log odds of the fault, or of any where the question names none."""
-    fault = _named(question, FAULTS)
+    fault = next((name for name in FAULTS if name in question.lower()), None)
     odds = found.faults[:, FAULTS.index(fault) if fault else len(FAULTS)]
     return _two(options, "Yes", "No", odds)
 
@@ -106,15 +94,9 @@ def _two(options: Sequence[str], first: str, second: str, odds: torch.Tensor) ->
     return torch.stack([odds / 2 if option == first else -odds / 2 for option in options], 1)
 
 
-def _named(question: str, names: Sequence[str]) -> str | None:
-    """The longest of some names that a question contains."""
-    return max((name for name in names if name in question.lower()), key=len, default=None)
-
-
 _ANSWERS: dict[Task, Callable[..., torch.Tensor | None]] = {
     IDENTIFICATION: _identification,
     SCORE: _score,
-    SEVERITY: _severity,
     FAULT: _faults,
     RATING: _rating,
 }

@@ -15,12 +15,11 @@ from depictqa_core.network.head_answers import answer_logits
 from depictqa_core.network.vision import prepare
 from depictqa_core.runtime.progress import ProgressCounter
 
-WEIGHTS = {f"heads_{task}_nr": 0.7 for task in ("identification", "score", "faults", "rating", "severity")}
+WEIGHTS = {f"heads_{task}_nr": 0.7 for task in ("identification", "score", "faults", "rating")}
 ASKED = [
     (tasks.IDENTIFICATION, tasks.ONE_ISSUE),
     (tasks.IDENTIFICATION, tasks.TWO_ISSUES),
     (tasks.SCORE, tasks.SCORE.question),
-    (tasks.SEVERITY, tasks.severity_question("blur")),
     (tasks.FAULT, tasks.fault_question("banding")),
     (tasks.RATING, tasks.RATING.question),
 ]

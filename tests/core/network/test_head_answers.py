@@ -67,13 +67,6 @@ def test_each_fault_has_its_own_log_odds():
         assert float(logits[0, 0] - logits[0, 1]) == pytest.approx(expected)
 
 
-def test_the_grade_of_the_named_distortion_counts():
-    severity = torch.zeros(1, len(tasks.DISTORTIONS))
-    severity[0, NOISE], severity[0, BLUR] = 4.0, 1.0
-    for label, grade in (("noise", "Serious"), ("blur", "Slight")):
-        assert best(tasks.SEVERITY, tasks.severity_question(label), found(severity=severity)) == [grade]
-
-
 def test_numbers_of_an_image_unlike_all_others_stay_bounded():
     wild = Findings.of_numbers(1e6 * torch.randn(8, NUMBERS, generator=torch.Generator().manual_seed(3)))
     asked = [(tasks.IDENTIFICATION, tasks.TWO_ISSUES), (tasks.FAULT, tasks.fault_question("seams"))]
