@@ -92,14 +92,14 @@ def fit_heads(levels: np.ndarray, logits: np.ndarray, truths: np.ndarray, clean_
         logits: of heads, [N, 5].
 
     Returns:
-        the weight with the smallest squared error, 0 to ``HEAD_WEIGHT``, to 1e-3.
+        the weight with the smallest mean error (squared ones would move scores to the mean), 0 to ``HEAD_WEIGHT``, to 1e-3.
     """
     weights = prior_weights(truths > CLEAN, clean_share)
 
     def loss(weight: float) -> float:
         joined = with_logits(levels, weight * logits)
         scores = with_offset(joined, 0, fit_offset(joined, truths, clean_share)) @ np.array(LEVEL_SCORES)
-        return float((weights * (scores - truths) ** 2).sum())
+        return float((weights * np.abs(scores - truths)).sum())
 
     found = minimize_scalar(loss, bounds=(0, HEAD_WEIGHT), method="bounded", options={"xatol": 1e-3})
     return round(float(found.x), 3)
