@@ -129,9 +129,7 @@ class NativeBackend(Backend):
         options = tasks.answers(task, question or task.question) if options is None else options
         ids = [answer_ids(option, self.tokenizer) for option in options]
         forced = token_embeddings(self.model.language, forced_prefix(ids))
-        temperatures = self.temperatures(task, question, own=False)
-
-        asked = question or task.question
+        temperatures, asked = self.temperatures(task, question, own=False), question or task.question
 
         def answer(prefiller: PrefixPrefiller, prompts: list[Prompt], indexes: list[int]) -> list[np.ndarray | None]:
             some = [image_sets[index] for index in indexes]

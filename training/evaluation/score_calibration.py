@@ -92,7 +92,8 @@ def fit_heads(levels: np.ndarray, logits: np.ndarray, truths: np.ndarray, clean_
         logits: of heads, [N, 5].
 
     Returns:
-        the weight with the smallest mean error (squared ones would move scores to the mean), 0 to ``HEAD_WEIGHT``, to 1e-3.
+        the weight with the smallest mean error (the smallest squared one would move scores to the mean), 0 to
+        ``HEAD_WEIGHT``, to 1e-3.
     """
     weights = prior_weights(truths > CLEAN, clean_share)
 
