@@ -75,8 +75,8 @@ def _choose(name: str, path: Path, target: Path) -> None:
         random.shuffle(some)
         _write(target / "temperatures" / f"{stem}.json", some[: CHOSEN[stem]], name)
     of_orders = path.stem.startswith(("rating", "score"))
-    left_out = name != "pub" and (path.stem.startswith("rating_cross") or path.stem.endswith("_fr_double"))
-    left_out |= name == "unseen" and "_fr" in path.stem
+    left_out = name == "wide" and (path.stem.startswith("rating_cross") or path.stem.endswith("_fr_double"))
+    left_out |= name == "unseen"  # their errors are twice as large: intervals of all other images would be too wide
     if of_orders and not left_out:
         most = ORDER_SCENES["fr" if "_fr" in path.stem else "nr"]
         _write(target / "orders" / f"{stem}.json", [row for row in rows if _scene(row) < most], name)
