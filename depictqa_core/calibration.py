@@ -221,7 +221,7 @@ class Calibration:
         Returns:
             [N, K]; unchanged for questions whose calibration has no such prior.
         """
-        offsets = self._settings(NONE, task, question, references)
+        offsets = self._of_question(NONE, task, question, references)
         clean = clean_answer(task)
         if clean not in options or not any(offsets):
             return probabilities
@@ -239,10 +239,10 @@ class Calibration:
         Returns:
             [N, K]; unchanged for questions without a weight.
         """
-        weights = np.array(self._settings(HEADS, task, question, references))
+        weights = np.array(self._of_question(HEADS, task, question, references))
         return with_logits(probabilities, weights[:, None] * logits) if weights.any() else probabilities
 
-    def _settings(self, prefix: str, task: Task, question: str, references: Sequence[bool]) -> list[float]:
+    def _of_question(self, prefix: str, task: Task, question: str, references: Sequence[bool]) -> list[float]:
         """The setting of a question for each set of images: that of the first of its names that is known, or 0."""
         names = {seen: [prefix + name for name in temperature_names(task, question, seen)] for seen in (False, True)}
         known = {seen: [self.settings[name] for name in some if name in self.settings] for seen, some in names.items()}

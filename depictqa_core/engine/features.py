@@ -108,19 +108,26 @@ class VisionFeatures:
             features[key] = row.to("cpu", copy=True)  # a view would hold its whole batch in memory
             self.cache.put(key, features[key], row.numel() * row.element_size())
         for key in images:
-            self._note(key, features[key])
+            self._store_facts(key, features[key])
         device = next(model.parameters()).device
         return {key: features[key].to(device) for key in wanted}
 
-    def _note(self, key: str, row: torch.Tensor) -> None:
-        """Compute the typicality of an image, and what the heads find in it, from its features: each image alone, so
-        that a batch equals single runs."""
+    def _store_facts(self, key: str, row: torch.Tensor) -> None:
+        """Compute the typicality of an image, and what the heads find in it, from its features."""
         if self.typicality_model is not None and self.typicality.get(key) is None:
             self.typicality.put(key, float(self.typicality_model(summarize(row)[None])[0]), ENTRY_BYTES)
-        heads = self.heads
-        if heads is not None and self.findings.get(key) is None:
+        if self.heads is not None:
+            self.find(self.heads, key, row)
+
+    @torch.inference_mode()
+    def find(self, heads: PoolingConnector, key: str, row: torch.Tensor) -> torch.Tensor:
+        """Return what the heads find in an image, float32 [NUMBERS]: stored, or computed from its features; of each
+        image alone, so that a batch equals single runs."""
+        found: torch.Tensor | None = self.findings.get(key)
+        if found is None:
             found = heads.findings(row[None].to(next(heads.parameters()).device)).numbers()[0].float().cpu()
             self.findings.put(key, found, ENTRY_BYTES + found.nbytes)
+        return found
 
     @torch.inference_mode()
     def embeddings(

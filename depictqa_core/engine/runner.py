@@ -11,7 +11,6 @@ from ..images.image import RGBImage
 from ..images.references import ImageSet
 from ..images.size_policy import SizePolicy
 from ..prompts import Slot
-from ..runtime.byte_cache import ByteCache
 from ..runtime.prefix_cache import PrefixCache
 from ..runtime.progress import ProgressCounter
 from ..runtime.threads import parallel
@@ -82,7 +81,7 @@ class PromptRunner:
 
     def limit_caches(self, images: int) -> None:
         """Store features of this many images at most unless the budget was chosen; typicalities and findings of heads
-        take as much again."""
+        each take at most as much again."""
         from .features import bytes_per_image
 
         budget = images * bytes_per_image(self.model)
@@ -107,26 +106,25 @@ class PromptRunner:
         """Return the typicality of images, 0..1; None where the distribution of training images is unknown."""
         if not images or self.features.typicality_model is None:
             return [None] * len(images)
-        return self._known(self.features.typicality, images, counter)
+        known = self.features.typicality
+        self.encode([(image, None) for image in images if known.get(image.key) is None], counter)
+        return [known.get(image.key) for image in images]
 
     def findings(self, images: Sequence[RGBImage], counter: ProgressCounter) -> torch.Tensor | None:
         """Return what the heads find in images, float32 [N, NUMBERS]; None for a network without heads."""
         import torch
 
-        if not images or self.features.heads is None:
+        heads = self.features.heads
+        if not images or heads is None:
             return None
-        return torch.stack(self._known(self.features.findings, images, counter))
-
-    def _known(self, known: ByteCache, images: Sequence[RGBImage], counter: ProgressCounter) -> list[Any]:
-        """What is noted of each image when it is encoded; those of which it is not known are encoded again."""
-        found = {image.key: known.get(image.key) for image in images}
-        missing = {image.key: image for image in images if found[image.key] is None}
-        left = list(missing.values())
-        for start in range(0, len(left), BATCH):
-            batch = left[start : start + BATCH]
-            self.encode([(image, None) for image in batch], counter)
-            found |= {image.key: known.get(image.key) for image in batch}
-        return [found[image.key] for image in images]
+        found = {image.key: self.features.findings.get(image.key) for image in images}
+        missing = list({image.key: image for image in images if found[image.key] is None}.values())
+        for start in range(0, len(missing), BATCH):
+            batch = missing[start : start + BATCH]
+            with self._own_precision():
+                rows = self.features.encode([by_role((image, None)) for image in batch], counter.check)
+                found |= {image.key: self.features.find(heads, image.key, rows[image.key]) for image in batch}
+        return torch.stack([found[image.key] for image in images])
 
     def run(
         self,

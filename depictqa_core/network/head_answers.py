@@ -1,8 +1,8 @@
 """Answers of the heads: what they find in images, as logits of the allowed answers to a question.
 
 They are added to the log-probabilities of the language model, with a weight that calibration fits (a product of
-experts, Hinton 2002): the language model reads everything in an image, the heads know many more images. Severities
-have none: on held-out images the best weight of the heads' grades is 0.
+experts, Hinton 2002): the language model reads all features of an image, the heads learned from other kinds of images
+with a loss of their own. Severities have none: on held-out images the best weight of the heads' grades is 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,7 +77,7 @@ def _score(question: str, options: Sequence[str], found: Findings) -> torch.Tens
 
 def _faults(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
     """The log odds of the fault, or of any where the question names none."""
-    fault = next((name for name in FAULTS if name in question.lower()), None)
+    fault = next((name for name in FAULTS if f"the fault {name}" in question), None)
     odds = found.faults[:, FAULTS.index(fault) if fault else len(FAULTS)]
     return _two(options, "Yes", "No", odds)
 

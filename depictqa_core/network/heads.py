@@ -1,8 +1,7 @@
 """Heads: what one image alone shows, learned directly from its vision features.
 
 A small language model that reads tokens of all features overfits its training images. Heads have a loss of their own
-and learn from many more images in a minute. Their findings are added to the answers of the language model
-(``head_answers``).
+and can learn from other images. Their findings are added to the answers of the language model (``head_answers``).
 """
 
 import math

@@ -19,9 +19,9 @@ from .vision import TOWERS, Prepared, Tower, empty_inputs, statistics_width
 IMAGE_TOKEN = -1
 """Placeholder in ``input_ids`` for the embeddings of an image."""
 IGNORE = -100
-PAIR = "connector.pair_tokens."
+PAIR_WEIGHTS = "connector.pair_tokens."
 """The beginning of the names of the weights that tell the language model which of two images is better."""
-HEADS = "connector.heads."
+HEAD_WEIGHTS = "connector.heads."
 """The same of the weights of the heads, which the language model does not read: they learn in their warm-up alone."""
 PARTS = ("vision", "connector", "pair", "language", "lora")
 """Parts that can be trained or frozen; the pair is a part of the connector as well."""
@@ -270,9 +270,9 @@ def parts_of(name: str) -> tuple[str, ...]:
     """Those of ``PARTS`` that a weight belongs to, by its name."""
     if "lora_" in name:
         return ("lora",)
-    if name.startswith(HEADS):
+    if name.startswith(HEAD_WEIGHTS):
         return ()
-    return (name.split(".")[0], *(["pair"] if name.startswith(PAIR) else []))
+    return (name.split(".")[0], *(["pair"] if name.startswith(PAIR_WEIGHTS) else []))
 
 
 def _chosen(pooled: list[torch.Tensor], indexes: list[int | None] | None, name: str) -> list[torch.Tensor | None]:

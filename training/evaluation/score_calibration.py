@@ -16,7 +16,7 @@ from depictqa_core.tasks import LEVEL_SCORES, SCORE
 
 from .error_models import fit_score
 from .sets import TestSet
-from .temperatures import CHUNK, CLEAN_SHARE, HEAD_WEIGHT, MINIMUM, OFFSET, calibrated, prior_weights
+from .temperatures import CHUNK, CLEAN_SHARE, LARGEST_HEAD_WEIGHT, MINIMUM, OFFSET, calibrated, prior_weights
 
 CLEAN = 99.95
 """Points above which the true quality is that of a clean image."""
@@ -93,7 +93,7 @@ def fit_heads(levels: np.ndarray, logits: np.ndarray, truths: np.ndarray, clean_
 
     Returns:
         the weight with the smallest mean error (the smallest squared one would move scores to the mean), 0 to
-        ``HEAD_WEIGHT``, to 1e-3.
+        ``LARGEST_HEAD_WEIGHT``, to 1e-3.
     """
     weights = prior_weights(truths > CLEAN, clean_share)
 
@@ -102,7 +102,7 @@ def fit_heads(levels: np.ndarray, logits: np.ndarray, truths: np.ndarray, clean_
         scores = with_offset(joined, 0, fit_offset(joined, truths, clean_share)) @ np.array(LEVEL_SCORES)
         return float((weights * np.abs(scores - truths)).sum())
 
-    found = minimize_scalar(loss, bounds=(0, HEAD_WEIGHT), method="bounded", options={"xatol": 1e-3})
+    found = minimize_scalar(loss, bounds=(0, LARGEST_HEAD_WEIGHT), method="bounded", options={"xatol": 1e-3})
     return round(float(found.x), 3)
 
 

@@ -27,7 +27,7 @@ MINIMUM = 100
 BOUNDS = (0.1, 10.0)
 OFFSET = 5.0
 """Largest offset of the answer of clean images."""
-HEAD_WEIGHT = 4.0
+LARGEST_HEAD_WEIGHT = 4.0
 """Largest weight of the logits of heads."""
 CLEAN_SHARE = 0.5
 """Share of clean images that probabilities of distortions and scores hold for, unless another one is asked for."""
@@ -88,7 +88,7 @@ def fit_prior(
     heads: np.ndarray | None = None,
 ) -> tuple[float, float, float]:
     """The temperature, the offset of "None" and the weight of heads under which the true answers are most likely where
-    a share of the images is clean: records weigh as much as brings their clean ones to this share.
+    a share of the images is clean: records are weighted so that clean ones have this share.
 
     The likelihood of single answers is concave in 1 / temperature, the offset and the weight, so the search finds the
     best values.
@@ -100,7 +100,7 @@ def fit_prior(
         heads: logits of heads, [N, K]; None where there are none.
 
     Returns:
-        (temperature within ``BOUNDS``, offset, weight 0 to ``HEAD_WEIGHT``), to 1e-6.
+        (temperature within ``BOUNDS``, offset, weight 0 to ``LARGEST_HEAD_WEIGHT``), to 1e-6.
     """
     weights = _weights(truths, none, clean_share)
 
@@ -110,7 +110,7 @@ def fit_prior(
 
     low, high = (1 / bound for bound in reversed(BOUNDS))
     bounds = [(low, high), (-OFFSET, OFFSET) if none is not None else (0, 0)]
-    bounds.append((0, HEAD_WEIGHT) if heads is not None else (0, 0))
+    bounds.append((0, LARGEST_HEAD_WEIGHT) if heads is not None else (0, 0))
     found = minimize(loss, [1.0, 0.0, 0.0], bounds=bounds, method="L-BFGS-B").x
     return round(float(1 / found[0]), 6), round(float(found[1]), 6), round(float(found[2]), 6)
 

@@ -236,6 +236,7 @@ class Recipe:
                 "steps: 0 and trainable: [] go together: then only the warm-ups train",
             ),
             (self.steps == 0 and not any(getattr(self, name) for name in _WARM_UPS), "steps: 0 needs a warm-up"),
+            (self.steps == 0 and (self.validate or self.rehearsal), "validate and rehearsal need steps"),
             (self.epochs and self.sampling != "repeat", "epochs needs sampling: repeat; shares are drawn without end"),
             (
                 self.steps and (self.warm_steps or 0) >= self.steps,

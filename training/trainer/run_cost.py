@@ -94,7 +94,9 @@ def lines(found: RunCost, tflops: float) -> list[str]:
         f"parameters        {found.learned:,} learn, {found.frozen:,} are frozen",
         f"longest record    about {found.tokens} tokens (reference and two images of the largest square size)",
         f"records           {found.records:,} in an epoch" if found.records else "records           not known",
-        f"steps             {found.steps:,}" if found.steps else "steps             not known without records",
+        f"steps             {found.steps:,}"
+        if found.steps is not None
+        else "steps             not known without records",
         f"passes            up to {found.passes} a step on each of {found.processes} device(s)",
         f"memory a device   {_gib(total)}: {_gib(found.weights)} frozen weights, {_gib(found.learning)} weights that"
         f" learn with gradients and optimiser, {_gib(found.activations)} activations of one pass",

@@ -83,9 +83,10 @@ def kept_calibration(calibration: dict, recipe, personal: bool) -> dict:
     """
     if _only_new_parts(recipe):
         by_levels = calibration.get("score_error_nr", {}).get("method") == "levels"
-        learned: tuple[str, ...] = ("rating_nr", "order_nr", *(() if by_levels else ("score_error_nr",)))
+        of_pairs = ("rating_nr", HEADS + "rating_nr", "order_nr")
+        learned: tuple[str, ...] = (*of_pairs, *(() if by_levels else ("score_error_nr",)))
         if recipe.finding_epochs:
-            learned = tuple(name for name in calibration if name.endswith("_nr"))
+            learned = tuple(name for name in calibration if not name.endswith("_fr"))
     elif recipe.rehearsal is None:
         return {}
     else:

@@ -201,8 +201,12 @@ def _warm_up(accelerator, recipe: Recipe, model, parts: list[list[dict]], featur
         raise RecipeError(
             "warmup_epochs and evidence_epochs change what the comparison of two images sees: give pair_epochs, too"
         )
-    if recipe.warmup_epochs and not recipe.finding_epochs and getattr(model.connector, "heads", None) is not None:
-        raise RecipeError("warmup_epochs changes the inputs of the heads: give finding_epochs, too")
+    changed = recipe.warmup_epochs or recipe.native_weights or "vision" in recipe.trainable
+    if changed and not recipe.finding_epochs and getattr(model.connector, "heads", None) is not None:
+        raise RecipeError(
+            "warmup_epochs, new weights of towers and trainable: vision change the inputs of the heads: give"
+            " finding_epochs, too, or start from a checkpoint without heads"
+        )
     if recipe.native_weights:
         rows = torch.stack([features[path] for path in sorted(features.index)])
         for tower in recipe.native_weights:

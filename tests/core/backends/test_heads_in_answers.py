@@ -53,10 +53,10 @@ def test_heads_add_to_the_log_probabilities_of_images_without_a_reference(task, 
     *shown, reference = pictures(3)
     images = tuple(shown[: 2 if task.pair else 1])
     image_sets = [(*images, None), (*images, reference)]
-    heard, plain = judge(**WEIGHTS), judge(findings=False)
+    with_heads, plain = judge(**WEIGHTS), judge(findings=False)
     options = tasks.answers(task, question)
-    before, after = (answers(one, task, question, image_sets) for one in (plain, heard))
-    model = heard.backend.model
+    before, after = (answers(one, task, question, image_sets) for one in (plain, with_heads))
+    model = with_heads.backend.model
     with torch.inference_mode():
         found = [model.connector.findings(torch.stack(model.encode([prepare(one, model.config)]))) for one in images]
     expected = np.log(before[0]) + 0.7 * answer_logits(task, question, options, found).numpy()[0]
@@ -69,8 +69,8 @@ def test_heads_add_to_the_log_probabilities_of_images_without_a_reference(task, 
 def test_heads_without_a_weight_change_nothing():
     shown = [(image, None) for image in pictures(2)]
     for task, question in ASKED[:-1]:
-        quiet, plain = (answers(judge(findings=f), task, question, shown) for f in (True, False))
-        assert np.array_equal(quiet, plain)
+        without_weight, plain = (answers(judge(findings=f), task, question, shown) for f in (True, False))
+        assert np.array_equal(without_weight, plain)
 
 
 def test_many_images_at_once_equal_single_ones():
@@ -82,11 +82,11 @@ def test_many_images_at_once_equal_single_ones():
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-7)
 
 
-def test_stored_answers_hear_the_heads_without_the_images_features():
+def test_stored_answers_include_the_heads_without_the_images_features():
     shown = [(image, None) for image in pictures(2)]
-    heard = judge(**WEIGHTS)
-    first = answers(heard, *ASKED[0], shown)
-    heard.backend.runner.features.cache.clear()
-    heard.backend.runner.features.findings.clear()
-    assert np.array_equal(answers(heard, *ASKED[0], shown), first)
-    assert len(heard.backend.runner.features.cache) == 0  # nothing was encoded again
+    with_heads = judge(**WEIGHTS)
+    first = answers(with_heads, *ASKED[0], shown)
+    with_heads.backend.runner.features.cache.clear()
+    with_heads.backend.runner.features.findings.clear()
+    assert np.array_equal(answers(with_heads, *ASKED[0], shown), first)
+    assert len(with_heads.backend.runner.features.cache) == 0  # nothing was encoded again

@@ -52,7 +52,8 @@ def test_a_judge_stores_what_belongs_to_the_images_in_work(tmp_path, checkpoint)
     late = [caches(judge) for _ in groups][-1]
     assert late["features"] <= STORED * bytes_per_image(judge.model) and late["features"] <= early["features"]
     assert late["answers"] <= STORED * IMAGE_ANSWER_BYTES < ANSWER_BYTES
-    assert judge.backend.runner.features.typicality.budget <= STORED * bytes_per_image(judge.model)
+    features = judge.backend.runner.features
+    assert max(features.typicality.budget, features.findings.budget) <= STORED * bytes_per_image(judge.model)
 
 
 def test_limits_lower_default_caches_only(checkpoint):

@@ -12,7 +12,7 @@ from depictqa_core.engine.feature_keys import FeatureKey, distinct_feature_keys,
 from depictqa_core.images.image import as_image
 from depictqa_core.judge import Judge
 from depictqa_core.loading.checkpoint import Checkpoint
-from depictqa_core.network.model import PAIR
+from depictqa_core.network.model import PAIR_WEIGHTS
 from depictqa_core.network.vision import prepare
 from depictqa_core.runtime.progress import ProgressCounter
 from training.trainer.examples import collate, make_example
@@ -148,7 +148,7 @@ def test_the_pair_can_be_trained_alone(judge):
     try:
         model.freeze(("pair",))
         learned = {name for name, p in model.named_parameters() if p.requires_grad}
-        assert learned == {name for name, _ in model.named_parameters() if name.startswith(PAIR)} != set()
+        assert learned == {name for name, _ in model.named_parameters() if name.startswith(PAIR_WEIGHTS)} != set()
         model.freeze(("connector",))
         assert learned < {name for name, p in model.named_parameters() if p.requires_grad}
     finally:

@@ -129,7 +129,7 @@ def test_heads_that_know_the_quality_better_get_a_weight_in_scores():
     assert fit_heads(levels(5), wrong, truths, 0.5) < 0.05
 
 
-def test_only_questions_with_a_weight_and_images_without_a_reference_hear_the_heads():
+def test_only_questions_with_a_weight_and_images_without_a_reference_include_the_heads():
     calibration = Calibration({"heads_identification_nr": 0.5})
     rows, logits = np.full((2, 2), 0.5), np.array([[0.0, -2.0], [0.0, -2.0]])
     asked = (tasks.IDENTIFICATION, ONE, (False, True))

@@ -69,7 +69,8 @@ def test_heads_trained_alone_leave_all_else_as_it_was(recipe_file, damaged_scene
     assert added and all(name.startswith("connector.heads.") for name in added)
     assert json.loads((folder / "config.json").read_text())["calibration"] == {"rating_fr": 1.5}
     assert not (recipe.run / "state").exists()
-    assert {name: load_file(train(recipe) / "model.safetensors")[name] for name in added}.keys() == added.keys()
+    again = load_file(train(recipe) / "model.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in added.items())
     card = json.loads((folder / "depictqa.json").read_text())
     assert card["trained_on"].endswith(" What an image shows: the data root 'scenes'.")
 
@@ -85,6 +86,7 @@ def test_heads_trained_alone_leave_all_else_as_it_was(recipe_file, damaged_scene
             "finding_epochs needs frozen_precision: float32",
         ),
         ({"changes": None}, "steps: 0 needs a warm-up"),
+        ({"finding_epochs": 1, "rehearsal": {"share": 0.5}}, "validate and rehearsal need steps"),
         ({"steps": 1}, "steps: 0 and trainable: \\[\\] go together"),
         ({"trainable": ["connector"]}, "steps: 0 and trainable: \\[\\] go together"),
     ],
@@ -97,7 +99,7 @@ def test_what_does_not_go_with_heads(recipe_file, tmp_path, more, message):
 def test_the_inputs_of_heads_do_not_change_without_them(recipe_file, tmp_path):
     start = make_tiny_checkpoint(tmp_path / "start", connector={**CNN["connector"], "findings": True})
     settings = {"network": None, "trainable": ["connector"], "warmup_epochs": 1, "cache_features": True}
-    with pytest.raises(RecipeError, match="changes the inputs of the heads: give finding_epochs"):
+    with pytest.raises(RecipeError, match="change the inputs of the heads: give finding_epochs"):
         train(read_recipe(recipe_file(start=str(start), **settings)))
 
 
@@ -107,3 +109,12 @@ def test_what_is_known_of_images_with_a_reference_stays_where_heads_and_the_pair
     settings = {**HEADS, **more, "finding_epochs": 1, "pair_epochs": 1, "cache_features": True}
     recipe = read_recipe(recipe_file(start=str(start), **settings))
     assert start_network(recipe, [])[0].config.calibration == {"rating_fr": 1.5}
+
+
+def test_a_pair_trained_alone_drops_the_weight_of_heads_in_comparisons(recipe_file, tmp_path):
+    start = make_tiny_checkpoint(
+        tmp_path / "start", calibration=CALIBRATION, connector={**CNN["connector"], "pair": True}
+    )
+    settings = {"network": None, "warmup_epochs": 0, "trainable": ["pair"], "pair_epochs": 1, "cache_features": True}
+    recipe = read_recipe(recipe_file(start=str(start), **settings))
+    assert start_network(recipe, [])[0].config.calibration == {"rating_fr": 1.5, "severity_nr": 1.5}

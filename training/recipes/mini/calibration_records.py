@@ -4,8 +4,8 @@ from, for the calibration of depictqa-mini:
     python training/recipes/mini/calibration_records.py PUBLISHED NATIVE UNSEEN OUT
 
 The first three are data roots in test form. OUT gets their images (hard links below pub/, wide/ and unseen/), a choice
-of records for the temperatures (OUT/temperatures), all records of the first scenes for orders and scores (OUT/orders),
-and sources.json, the pristine image of every image.
+of records for the temperatures (OUT/temperatures), all records of the first scenes for orders and scores (OUT/orders,
+none of UNSEEN), and sources.json, the pristine image of every image.
 """
 
 import json

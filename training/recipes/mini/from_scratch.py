@@ -6,7 +6,7 @@
     python training/recipes/mini/from_scratch.py --tiny --root FOLDER   # every stage in minutes, a useless model
 
 FOLDER gets ``data/``, ``runs/`` and ``chain.json``: which stages are done, and the time of each. The whole chain takes
-about a day on two cores and fetches 1.5 GB of packages; --tiny draws its images by program and needs no network.
+about a day on two cores and fetches 2 GB of packages; --tiny draws its images by program and needs no network.
 """
 
 import argparse
@@ -247,7 +247,8 @@ def _pairs(recipe: str, size: Size, build) -> Iterator[Command]:
 
 def _findings(recipe: str, size: Size, build) -> Iterator[Command]:
     """Scenes for the heads: most show what no photograph does."""
-    yield _few(recipe, 100, "drawings_few", "drawings", "drawings_b", "drawings_c")
+    folders = ("drawings",) if size.drawn else ("drawings", "drawings_b", "drawings_c")  # drawn ones are the same
+    yield _few(recipe, 100, "drawings_few", *folders)
     short = f" --native --short {size.short[6]}"
     yield build("pictures_large", "find-styled", f"{short} --drawn 0 --styled 1 --faults 0.42")
     yield build("drawings_few", "find-drawn", f"{short} --drawn 0.06 --looks 0.15 --faults 0.42")
