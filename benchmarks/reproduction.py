@@ -82,12 +82,12 @@ def _size() -> Iterator[Claim]:
     name = f"depictqa_core/checkpoints/{BUNDLED.name}"
     command = f"`depictqa info {name}`"
     total = f"{size} ({weights.stat().st_size / 1e6:.0f} MB)"
-    yield Claim(README, total, command, f"{name}/model.safetensors", "1f073af", ANY, cheap=True)
-    yield Claim(CARD, size, command, f"{name}/model.safetensors", "1f073af", ANY, cheap=True)
+    yield Claim(README, total, command, f"{name}/model.safetensors", "5e80091", ANY, cheap=True)
+    yield Claim(CARD, size, command, f"{name}/model.safetensors", "5e80091", ANY, cheap=True)
     lapse = read_json(BUNDLED / "config.json")["calibration"]["order_nr"]["lapse"]
     text = f"no order has a certainty of {1 - lapse:.3f} or more"
     fit = "`python training/recipes/mini/from_scratch.py --list`, stage calibrate"
-    yield Claim(CARD, text, fit, f"{name}/config.json", "d007146", ANY, cheap=True)
+    yield Claim(CARD, text, fit, f"{name}/config.json", "5e80091", ANY, cheap=True)
 
 
 def _speed() -> Iterator[Claim]:
