@@ -17,6 +17,7 @@ from ..tasks import (
     IDENTIFICATION,
     LABELS,
     LEVEL_SCORES,
+    LEVELS,
     RATING,
     SCORE,
     WINNERS,
@@ -69,9 +70,10 @@ def _identification(question: str, options: Sequence[str], found: Findings) -> t
 
 def _score(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
     """Each level has the log-density of a normal error of one level."""
-    if len(options) != len(LEVEL_SCORES):
+    points = dict(zip((level.capitalize() for level in LEVELS), LEVEL_SCORES))
+    if not set(options) <= points.keys():
         return None
-    levels = torch.tensor(LEVEL_SCORES, dtype=torch.float64) / 100 * BEST
+    levels = torch.tensor([points[option] for option in options], dtype=torch.float64) / 100 * BEST
     return -(((found.quality[:, None] - levels) / STEP) ** 2) / 2
 
 

@@ -58,6 +58,14 @@ def test_the_better_image_is_the_one_of_higher_quality_and_equal_ones_are_equal(
     torch.testing.assert_close(there, back.flip(1))
 
 
+@pytest.mark.parametrize("task, question", [(t, t.question) for t in (tasks.IDENTIFICATION, tasks.SCORE, tasks.FAULT)])
+def test_the_order_of_the_options_changes_nothing(task, question):
+    some = Findings.of_numbers(torch.randn(3, NUMBERS, generator=torch.Generator().manual_seed(6)))
+    options = tasks.answers(task, question)
+    there, back = (answer_logits(task, question, some_order, [some]) for some_order in (options, options[::-1]))
+    assert torch.equal(there, back.flip(1)) and there.unique().numel() > 1
+
+
 def test_each_fault_has_its_own_log_odds():
     odds = torch.zeros(1, len(tasks.FAULTS) + 1)
     odds[0, tasks.FAULTS.index("banding")], odds[0, -1] = 3.0, -1.0
@@ -81,7 +89,7 @@ def test_numbers_of_an_image_unlike_all_others_stay_bounded():
         (tasks.SEVERITY, tasks.SEVERITY.question, tasks.answers(tasks.SEVERITY, tasks.SEVERITY.question)),
         (tasks.QUESTION, "Is it sharp?", ("Yes", "No")),
         (tasks.IDENTIFICATION, tasks.ONE_ISSUE, ("Blur", "Dust")),
-        (tasks.SCORE, tasks.SCORE.question, ("Good", "Bad")),
+        (tasks.SCORE, tasks.SCORE.question, ("Good", "Ugly")),
     ],
 )
 def test_what_the_heads_do_not_know_has_no_logits(task, question, options):
