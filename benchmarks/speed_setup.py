@@ -102,7 +102,7 @@ def judge(checkpoint: Checkpoint) -> Judge:
 def encode_naively(checkpoint: Checkpoint, shown: dict[str, RGBImage]) -> dict[str, torch.Tensor]:
     """The vision features of the images of one prompt by role: nothing is shared or stored."""
     model = checkpoint.model
-    return {role: model.encode([prepare(picture, model.config)])[0] for role, picture in shown.items()}
+    return {role: model.encode([prepare(image, model.config)])[0] for role, image in shown.items()}
 
 
 @torch.inference_mode()

@@ -17,11 +17,11 @@ from ..tasks import (
     IDENTIFICATION,
     LABELS,
     LEVEL_SCORES,
-    LEVELS,
     RATING,
     SCORE,
     WINNERS,
     Task,
+    answers,
     parse_labels,
 )
 from .heads import BEST, Findings
@@ -70,7 +70,7 @@ def _identification(question: str, options: Sequence[str], found: Findings) -> t
 
 def _score(question: str, options: Sequence[str], found: Findings) -> torch.Tensor | None:
     """Each level has the log-density of a normal error of one level."""
-    points = dict(zip((level.capitalize() for level in LEVELS), LEVEL_SCORES))
+    points = dict(zip(answers(SCORE, SCORE.question), LEVEL_SCORES))
     if not set(options) <= points.keys():
         return None
     levels = torch.tensor([points[option] for option in options], dtype=torch.float64) / 100 * BEST
