@@ -125,7 +125,7 @@ def test_filter_bad_samples_saves_both_branches(run_workflow, server):
         "raccoon_clean.jpg",
         "raccoon_soft.jpg",
     }
-    assert decided["portrait_noisy.jpg"].startswith("noise (")  # by the list of distortions: its score would do
+    assert "noise (" in decided["portrait_noisy.jpg"]  # by the list of distortions, whatever its score
     assert len(server.images(run, node_of(graph, "SaveImage", filename_prefix="DepictQA/passed"))) == 3
     assert len(server.images(run, node_of(graph, "SaveImage", filename_prefix="DepictQA/rejected"))) == 5
 
