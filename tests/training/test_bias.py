@@ -30,7 +30,7 @@ def judge():
 @pytest.fixture(scope="module")
 def report(judge):
     """Part -> row -> values, of the bundled model on three drawings in place of photographs."""
-    shown = shown_of(images(), 1, SIDE)
+    shown = shown_of(images(3), 1, SIDE)
     return {name: dict(PARTS[name](judge, shown)) for name in PARTS}
 
 

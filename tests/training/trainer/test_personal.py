@@ -68,7 +68,7 @@ def judges(preferences, tmp_path_factory):
     torch.set_num_threads(1)  # small matrices: a second thread costs more than it gives
     output = tmp_path_factory.mktemp("personal") / "judge"
     recipe = str(ROOT / "training" / "recipes" / "personal.yaml")
-    assert main(["train", recipe, "--data", str(preferences), "--output", str(output), "--steps", "80"]) == 0
+    assert main(["train", recipe, "--data", str(preferences), "--output", str(output), "--steps", "45"]) == 0
     return load_judge(None, "cpu"), load_judge(output, "cpu")
 
 
