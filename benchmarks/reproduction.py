@@ -54,7 +54,7 @@ class Claim:
     cheap: bool = False
 
 
-STORED = {"quality": "5e80091", "sensitivity": "c67c2d8", "bias": "ee89b92", "reliability": "94c3ccd"}
+STORED = {"quality": "5e80091", "sensitivity": "08625ec", "bias": "08625ec", "reliability": "94c3ccd"}
 """The commits that stored the results of the bundled model, in benchmarks/results/NAME_mini.json."""
 
 
