@@ -17,7 +17,7 @@ from training import drawn
 SIDE = 160
 
 
-def images(count=4, side=SIDE):
+def images(count, side=SIDE):
     rng = np.random.default_rng(3)
     return [drawn.draw(kind, side, side * 4 // 3, rng) for kind in drawn.VALIDATION_KINDS[:count]]
 
